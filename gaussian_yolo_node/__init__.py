@@ -1,0 +1,1 @@
+"""Object detection with localization uncertainty: boxes that come with their standard deviations."""

@@ -1,0 +1,6 @@
+"""From a frame to detections with uncertainty; numpy and OpenCV only."""
+
+from gaussian_yolo_node.detector.detections import Detections
+from gaussian_yolo_node.detector.detector import Detector, StageTimes
+
+__all__ = ["Detections", "Detector", "StageTimes"]

@@ -1,0 +1,96 @@
+"""The one type that carries detections through the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """N detections with localization uncertainty, in the pixels of one image.
+
+    A box that passes the threshold for several classes appears once per class.
+
+    Attributes:
+        boxes: float32 [N, 4], corners x1 y1 x2 y2 in px, x1 <= x2 and y1 <= y2.
+        scores: float32 [N], the detection criterion, 0..1.
+        class_ids: int32 [N], index into the model's class names.
+        sigmas: float32 [N, 4], standard deviations of centre x, centre y, width and height in px.
+
+    Raises:
+        ValueError: lengths or shapes disagree, or values lie outside the ranges above.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int32]
+    sigmas: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        for field, dtype in _DTYPES.items():
+            object.__setattr__(self, field, np.asarray(getattr(self, field), dtype))
+        count = self.scores.shape[0] if self.scores.ndim == 1 else -1
+        for field, shape in (
+            ("scores", (count,)),
+            ("class_ids", (count,)),
+            ("boxes", (count, 4)),
+            ("sigmas", (count, 4)),
+        ):
+            if getattr(self, field).shape != shape:
+                raise ValueError(
+                    f"{field} has shape {getattr(self, field).shape}; boxes and sigmas must be [N, 4], "
+                    "scores and class_ids [N] with the same N"
+                )
+        # Written so that a NaN fails each comparison.
+        if not (self.boxes[:, :2] <= self.boxes[:, 2:]).all() or not np.isfinite(self.boxes).all():
+            raise ValueError("boxes must be finite, with x1 <= x2 and y1 <= y2")
+        if not (self.sigmas >= 0).all() or not np.isfinite(self.sigmas).all():
+            raise ValueError("sigmas must be finite and not negative")
+        if not ((self.scores >= 0) & (self.scores <= 1)).all():
+            raise ValueError("scores must lie in 0..1")
+        if (self.class_ids < 0).any():
+            raise ValueError("class_ids must not be negative")
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """No detections."""
+        return cls(
+            np.empty((0, 4), np.float32),
+            np.empty(0, np.float32),
+            np.empty(0, np.int32),
+            np.empty((0, 4), np.float32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Detections:
+        """The rows that a mask, an index array or a slice selects."""
+        return Detections(self.boxes[rows], self.scores[rows], self.class_ids[rows], self.sigmas[rows])
+
+    def select_class(self, class_id: int) -> Detections:
+        """The rows of one class."""
+        return self[self.class_ids == class_id]
+
+    @property
+    def centres_sizes(self) -> NDArray[np.float32]:
+        """float32 [N, 4]: centre x, centre y, width, height in px, the coordinates `sigmas` speaks of."""
+        return corners_to_centres(self.boxes)
+
+
+_DTYPES = {"boxes": np.float32, "scores": np.float32, "class_ids": np.int32, "sigmas": np.float32}
+
+
+def corners_to_centres(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[N, 4] x1 y1 x2 y2 -> [N, 4] centre x, centre y, width, height."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return np.concatenate([(low + high) / 2, high - low], axis=1)
+
+
+def centres_to_corners(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[N, 4] centre x, centre y, width, height -> [N, 4] x1 y1 x2 y2."""
+    centre, half = boxes[:, :2], boxes[:, 2:] / 2
+    return np.concatenate([centre - half, centre + half], axis=1)

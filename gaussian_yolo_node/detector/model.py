@@ -1,0 +1,221 @@
+"""A model file and its card: what the detector must know of a network travels in the ONNX metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.errors import ModelError
+
+CARD_KEY = "gaussian_yolo.card"
+DEFAULT_MODEL = "efficientnet_lite0_kitti"
+FORMAT_VERSION = 1
+
+__all__ = ["CARD_KEY", "DEFAULT_MODEL", "ModelCard", "ModelError", "file_hash", "read_card", "resolve_model"]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a network's heads mean, and how it was made.
+
+    Attributes:
+        name: the model's name.
+        classes: class names; a class id is an index into them.
+        anchors: [S][A][2], width and height in canvas px, in the order of `strides`.
+        strides: canvas px per grid cell of each head, coarsest first.
+        input_size: (height, width) of the canvas in px.
+        score_threshold: the default, 0 <= t < 1.
+        iou_threshold: the default of non-maximum suppression, 0 <= t < 1.
+        variance_vote: whether suppressed boxes vote on the box that is kept, by default.
+        training: data, licence, seed, command, metrics; free-form, for people.
+        format_version: of the card itself.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    anchors: tuple[tuple[tuple[float, float], ...], ...]
+    strides: tuple[int, ...]
+    input_size: tuple[int, int]
+    score_threshold: float = 0.3
+    iou_threshold: float = 0.45
+    variance_vote: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        """The card as the JSON text that goes under CARD_KEY."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str, source: str | Path) -> ModelCard:
+        """Read and check a card.
+
+        Args:
+            text: JSON.
+            source: the file it came from, for messages.
+
+        Raises:
+            ModelError: names the file and the field that is missing or wrong.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ModelError(f"the card of {source} is not JSON ({error}); export the model again") from error
+        if not isinstance(values, dict):
+            raise ModelError(f"the card of {source} is not a JSON object; export the model again")
+        if values.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
+            raise ModelError(
+                f"the card of {source} has format_version {values['format_version']!r} and this version "
+                f"reads {FORMAT_VERSION}; export the model again, or update gaussian_yolo"
+            )
+        wanted = {field.name for field in fields(cls)}
+        for name in sorted(_REQUIRED - values.keys()):
+            raise ModelError(f"the card of {source} lacks {name}; export the model again")
+        for name in sorted(values.keys() - wanted):
+            raise ModelError(f"the card of {source} has an unknown field {name}; update gaussian_yolo")
+        for name, (holds, meaning) in _CHECKS.items():
+            if name in values and not holds(values[name]):
+                raise ModelError(
+                    f"the card of {source} has {name} = {json.dumps(values[name])}, which must be {meaning}; "
+                    "export the model again"
+                )
+        if len(values["anchors"]) != len(values["strides"]):
+            raise ModelError(
+                f"the card of {source} has anchors for {len(values['anchors'])} heads but strides of "
+                f"{len(values['strides'])}; export the model again"
+            )
+        if any(size % values["strides"][0] for size in values["input_size"]):
+            raise ModelError(
+                f"the card of {source} has input_size = {values['input_size']}, which must be multiples of the "
+                f"stride {values['strides'][0]}; export the model again"
+            )
+        return cls(
+            **{
+                **values,
+                "classes": tuple(values["classes"]),
+                "strides": tuple(values["strides"]),
+                "input_size": tuple(values["input_size"]),
+                "anchors": tuple(tuple((float(w), float(h)) for w, h in head) for head in values["anchors"]),
+            }
+        )
+
+    @property
+    def anchor_sizes(self) -> list[NDArray[np.float32]]:
+        """Anchors of each head, float32 [A, 2] in canvas px, as `decode` takes them."""
+        return [np.asarray(head, np.float32) for head in self.anchors]
+
+
+def read_card(metadata: Mapping[str, str], path: Path) -> ModelCard:
+    """The card in a model's metadata.
+
+    Raises:
+        ModelError: the model has no card, or the card is wrong.
+    """
+    if CARD_KEY not in metadata:
+        raise ModelError(
+            f"{path} has no {CARD_KEY} metadata, so its classes and anchors are unknown; export it with "
+            "`gaussian-yolo export`"
+        )
+    return ModelCard.from_json(metadata[CARD_KEY], path)
+
+
+def resolve_model(name_or_path: str | Path) -> Path:
+    """Find a model file.
+
+    Args:
+        name_or_path: a path, or the name of a shipped model with or without ".onnx".
+
+    Raises:
+        ModelError: there is no such file; lists the shipped models.
+    """
+    given = Path(name_or_path).expanduser()
+    if given.is_file():
+        return given
+    folders = _engine_folders()
+    if given.name == str(name_or_path):
+        for folder in folders:
+            for candidate in (folder / given.name, folder / f"{given.name}.onnx"):
+                if candidate.is_file():
+                    return candidate
+    shipped = sorted({file.stem for folder in folders for file in folder.glob("*.onnx")})
+    raise ModelError(
+        f"there is no model {name_or_path}; give the path of an ONNX file, or one of the shipped models: "
+        f"{', '.join(shipped) or 'none is installed'}"
+    )
+
+
+def file_hash(path: Path) -> str:
+    """First 12 hexadecimal digits of the file's SHA-256, enough to tell models apart."""
+    return sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def _engine_folders() -> list[Path]:
+    prefixes = [
+        Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix
+    ]
+    installed = [prefix / "share" / "gaussian_yolo" / "engines" for prefix in [*prefixes, Path(sys.prefix)]]
+    return [*installed, Path(__file__).resolve().parents[2] / "engines"]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_length(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def _is_threshold(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+
+
+def _is_list_of(holds: Callable[[object], bool], length: int | None = None) -> Callable[[object], bool]:
+    def check(value: object) -> bool:
+        return (
+            isinstance(value, list)
+            and (len(value) == length if length else bool(value))
+            and all(map(holds, value))
+        )
+
+    return check
+
+
+def _is_descending(value: object) -> bool:
+    return (
+        isinstance(value, list) and _is_list_of(_is_size)(value) and value == sorted(set(value), reverse=True)
+    )
+
+
+_REQUIRED = {"name", "classes", "anchors", "strides", "input_size"}
+_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "name": (_is_text, "a name"),
+    "classes": (
+        lambda value: (
+            _is_list_of(_is_text)(value) and isinstance(value, list) and len(set(value)) == len(value)
+        ),
+        "a list of different class names",
+    ),
+    "anchors": (
+        _is_list_of(_is_list_of(_is_list_of(_is_length, 2))),
+        "a list of heads, each a list of [width, height] in px",
+    ),
+    "strides": (_is_descending, "a list of strides in px, coarsest first"),
+    "input_size": (_is_list_of(_is_size, 2), "[height, width] in px"),
+    "score_threshold": (_is_threshold, "at least 0 and below 1"),
+    "iou_threshold": (_is_threshold, "at least 0 and below 1"),
+    "variance_vote": (lambda value: isinstance(value, bool), "true or false"),
+    "training": (lambda value: isinstance(value, dict), "an object"),
+}

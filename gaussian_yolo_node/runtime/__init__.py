@@ -1,0 +1,62 @@
+"""Inference runtimes: a canvas goes in, the network's raw heads come out."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from gaussian_yolo_node.errors import SettingError
+from gaussian_yolo_node.runtime.base import (
+    InferenceError,
+    Precision,
+    Runtime,
+    RuntimeOptions,
+    RuntimeUnavailableError,
+)
+
+RUNTIMES = ("auto", "openvino", "onnxruntime")
+
+__all__ = [
+    "RUNTIMES",
+    "InferenceError",
+    "Precision",
+    "Runtime",
+    "RuntimeOptions",
+    "RuntimeUnavailableError",
+    "open_runtime",
+]
+
+
+def open_runtime(path: Path, runtime: str = "auto", options: RuntimeOptions = RuntimeOptions()) -> Runtime:  # noqa: B008
+    """Load a model.
+
+    Args:
+        path: an ONNX file as `gaussian-yolo export` writes it.
+        runtime: one of RUNTIMES; "auto" takes the first of the others that is installed.
+        options: threads and precision.
+
+    Raises:
+        SettingError: there is no runtime of that name.
+        RuntimeUnavailableError: the runtime is not installed, or cannot do what the options ask.
+        ModelError: the file is missing, unreadable, or no model of this package.
+    """
+    name = _first_installed() if runtime == "auto" else runtime
+    if name == "openvino":
+        from gaussian_yolo_node.runtime.openvino import OpenVinoRuntime
+
+        return OpenVinoRuntime(path, options)
+    if name == "onnxruntime":
+        from gaussian_yolo_node.runtime.onnxruntime import OnnxRuntime
+
+        return OnnxRuntime(path, options)
+    raise SettingError(f"there is no runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}")
+
+
+def _first_installed() -> str:
+    for name in RUNTIMES[1:]:
+        if find_spec(name) is not None:
+            return name
+    raise RuntimeUnavailableError(
+        f"none of the runtimes {' and '.join(RUNTIMES[1:])} is installed; install both with "
+        "`pip install gaussian_yolo[cpu]`"
+    )

@@ -1,0 +1,197 @@
+"""What every inference runtime offers, and the checks that all of them make.
+
+A runtime returns the raw heads of the network and knows nothing of anchors, classes or boxes. Decoding them
+is threshold-first and costs a fraction of a millisecond in numpy, so one implementation in `detector.decode`
+serves every runtime, and a runtime stays a page of code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.errors import GaussianYoloError, ModelError, SettingError
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class RuntimeUnavailableError(GaussianYoloError):
+    """The runtime, or what was asked of it, is not to be had on this machine."""
+
+
+class InferenceError(GaussianYoloError):
+    """A runtime failed while it ran a model."""
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How to run a model.
+
+    Attributes:
+        threads: processor threads for one inference; 0 takes all cores.
+        precision: "auto" computes in bf16 where the processor has it and the runtime can, else in fp32.
+
+    Raises:
+        SettingError: a value is out of range.
+    """
+
+    threads: int = 0
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise SettingError(f"threads is {self.threads}; give the number of threads, or 0 for all cores")
+        if self.precision not in get_args(Precision):
+            raise SettingError(
+                f"precision is {self.precision!r}; choose one of {', '.join(get_args(Precision))}"
+            )
+
+
+class Runtime(Protocol):
+    """A loaded model. Not thread-safe: use one per thread.
+
+    Attributes:
+        name: the runtime's name as `open_runtime` takes it.
+        description: runtime, version, device, precision and threads, for people.
+        metadata: the ONNX metadata_props of the model.
+        input_size: (height, width) of the canvas in px.
+        strides: px per grid cell of each head, coarsest first.
+        head_shapes: (channels, rows, columns) of each head, in the order of `strides`.
+    """
+
+    name: str
+    description: str
+    metadata: Mapping[str, str]
+    input_size: tuple[int, int]
+    strides: tuple[int, ...]
+    head_shapes: tuple[tuple[int, int, int], ...]
+
+    def infer(self, canvas: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Run the network on one canvas.
+
+        Args:
+            canvas: uint8 [H, W, 3] BGR of `input_size`, C-contiguous.
+
+        Returns:
+            The raw heads, float32 [1, channels, rows, columns], in the order of `strides`. They may be views
+            of the runtime's own memory, and hold until the next call.
+
+        Raises:
+            InferenceError: the canvas does not fit, or the runtime failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the model; the runtime cannot be used afterwards."""
+        ...
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs of a model, checked against what this package exports.
+
+    Attributes:
+        input_size: (height, width) in px.
+        strides: of the heads, coarsest first.
+        head_names: output names, in the order of `strides`.
+        head_shapes: (channels, rows, columns) of each head.
+    """
+
+    input_size: tuple[int, int]
+    strides: tuple[int, ...]
+    head_names: tuple[str, ...]
+    head_shapes: tuple[tuple[int, int, int], ...]
+
+
+Shape = Sequence[int | None]
+_HEAD_NAME = re.compile(r"head_(\d+)")
+
+
+def read_signature(
+    path: Path, input_type: str, input_shapes: Sequence[Shape], outputs: Mapping[str, Shape]
+) -> Signature:
+    """Check a model's inputs and outputs.
+
+    Args:
+        path: the model file, for messages.
+        input_type: element type of the first input, "uint8" where it is right.
+        input_shapes: shape of each input, None for a dimension that is not fixed.
+        outputs: shape of each output by name.
+
+    Raises:
+        ModelError: the input is not uint8 [1, H, W, 3], or the outputs are not heads named after their
+            strides.
+    """
+    if len(input_shapes) != 1 or input_type != "uint8" or not _is_image(input_shapes[0]):
+        shown = ", ".join(f"{input_type} {_show(shape)}" for shape in input_shapes) or "nothing"
+        raise ModelError(
+            f"{path} takes {shown} where uint8 [1, height, width, 3] is needed; export it "
+            "with `gaussian-yolo export`"
+        )
+    heads: dict[int, tuple[str, tuple[int, int, int]]] = {}
+    for name, shape in outputs.items():
+        match = _HEAD_NAME.fullmatch(name)
+        fixed = tuple(size for size in shape if size is not None)
+        if match is None or len(shape) != 4 or len(fixed) != 4 or fixed[0] != 1:
+            raise ModelError(
+                f"{path} has an output {name!r} of shape {_show(shape)} where raw heads named head_STRIDE "
+                "of shape [1, channels, rows, columns] are needed; export it with `gaussian-yolo export`"
+            )
+        heads[int(match.group(1))] = (name, (fixed[1], fixed[2], fixed[3]))
+    if not heads:
+        raise ModelError(f"{path} has no outputs; export it with `gaussian-yolo export`")
+    strides = tuple(sorted(heads, reverse=True))
+    height, width = input_shapes[0][1], input_shapes[0][2]
+    assert height is not None and width is not None  # _is_image has looked
+    return Signature(
+        input_size=(height, width),
+        strides=strides,
+        head_names=tuple(heads[stride][0] for stride in strides),
+        head_shapes=tuple(heads[stride][1] for stride in strides),
+    )
+
+
+def check_readable(path: Path) -> None:
+    """Raise ModelError unless `path` is a file with something in it."""
+    if not path.is_file():
+        raise ModelError(f"model file {path} does not exist; check the path or name a shipped model")
+    if path.stat().st_size == 0:
+        raise ModelError(f"model file {path} is empty; copy or export it again")
+
+
+def unreadable(path: Path, runtime: str, error: Exception) -> ModelError:
+    """The error for a file that a runtime could not load as a model."""
+    return ModelError(
+        f"{path} cannot be read as an ONNX model by {runtime} ({last_words(error)}); it may be cut short or "
+        "not be ONNX: copy or export it again"
+    )
+
+
+def last_words(error: Exception) -> str:
+    """The part of a runtime's many-lined message that says what went wrong, on one line and not too long."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    words = " ".join((lines[-1] if lines else type(error).__name__).split())
+    return words if len(words) <= 160 else words[:157] + "..."
+
+
+def check_canvas(canvas: NDArray[np.uint8], input_size: tuple[int, int]) -> None:
+    """Raise InferenceError unless the canvas is what the model takes."""
+    if canvas.shape != (*input_size, 3) or canvas.dtype != np.uint8 or not canvas.flags.c_contiguous:
+        raise InferenceError(
+            f"the canvas is {canvas.dtype} {_show(canvas.shape)} where the model takes contiguous uint8 "
+            f"{_show((*input_size, 3))}; letterbox the frame first"
+        )
+
+
+def _is_image(shape: Shape) -> bool:
+    return len(shape) == 4 and shape[0] == 1 and shape[3] == 3 and None not in shape
+
+
+def _show(shape: Iterable[int | None]) -> str:
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
