@@ -18,7 +18,8 @@ BIN := $(VENV)/bin
 CLIP := .cache/bikes.mp4
 INTERFACES := gaussian_yolo_node/ros/interfaces/vision_msgs
 PACKAGED := package.xml setup.py setup.cfg pyproject.toml resource/gaussian_yolo \
-    $(wildcard launch/* launch/config/* calib/* engines/*.onnx engines/*.md)
+    $(wildcard launch/* launch/config/* calib/* engines/*.onnx engines/*.md) \
+    $(shell find gaussian_yolo_node -type f -not -name '*.pyc')
 
 # What `source .venv/setup.bash` gives a shell. Discovery stays on this machine, so that neither the demo nor a test
 # meets other people's nodes.
@@ -60,10 +61,12 @@ $(VENV)/.interfaces: .ci/build_interfaces.sh $(wildcard $(INTERFACES)/* $(INTERF
 	@.ci/build_interfaces.sh "$(VENV)" "$(INTERFACES)"
 	@touch $@
 
-# Editable: the sources stay where they are; the files under share/ are copies and are renewed when they change.
+# pip leaves install_scripts out, so the executables that ROS looks for in lib/gaussian_yolo are links.
+# setuptools installs whatever an earlier build left in build/lib, also modules that are gone.
 $(VENV)/.package: $(PACKAGED) $(VENV)/.interfaces
 	@echo "== gaussian_yolo"
-	@"$(BIN)/python" -m pip install -qq --no-build-isolation --editable '.[cpu,test]'
+	@rm -rf build/lib build/bdist.*
+	@"$(BIN)/python" -m pip install -qq --no-build-isolation '.[cpu,test]'
 	@mkdir -p "$(VENV)/lib/gaussian_yolo"
 	@ln -sf ../../bin/perception_node ../../bin/gaussian-yolo "$(VENV)/lib/gaussian_yolo/"
 	@touch $@
