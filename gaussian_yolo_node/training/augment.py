@@ -1,0 +1,142 @@
+"""Augmentation on the network's canvas: one warp for scale, crop and flip; colour jitter; mosaic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.training.datasets import IGNORE
+
+PAD_VALUE = 128  # the letterbox's grey
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Strength of each augmentation; SPEC section 1 gives the official jitter, saturation, exposure and hue."""
+
+    scale: tuple[float, float] = (0.6, 1.6)  # relative to the size the network is run at
+    aspect: float = 0.1  # width / height may change by this share
+    flip: float = 0.5  # probability
+    hue: float = 0.1  # of a full turn
+    saturation: float = 1.5  # factor or its inverse
+    exposure: float = 1.5  # factor or its inverse
+    mosaic: float = 0.3  # probability
+    min_visible: float = 0.3  # share of a box that must stay in view, else it becomes an ignore region
+    min_size: float = 4.0  # px of the canvas; smaller boxes become ignore regions
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A canvas uint8 `[H,W,3]` BGR, boxes float32 `[N,4]` (x1 y1 x2 y2, canvas px) and class ids `[N]`."""
+
+    canvas: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+
+
+Labelled = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]
+
+
+def augment(
+    pick: Sequence[Labelled],
+    size: tuple[int, int],
+    reference_size: tuple[int, int],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> Sample:
+    """One training sample from one image, or a mosaic of four.
+
+    Args:
+        pick: one or four (image BGR, boxes, class ids).
+        size: height and width of the canvas, px.
+        reference_size: height and width of the canvas the network is run on; objects are scaled around the size
+            they have there, so a smaller training canvas is a crop, not a miniature.
+    """
+    height, width = size
+    if len(pick) == 1:
+        canvas, boxes, ids = _warp(pick[0], size, reference_size, config, rng)
+    else:
+        # The corner where the four tiles meet moves, so that tile edges teach nothing.
+        split_x = int(width * rng.uniform(0.35, 0.65))
+        split_y = int(height * rng.uniform(0.35, 0.65))
+        canvas = np.full((height, width, 3), PAD_VALUE, np.uint8)
+        all_boxes, all_ids = [], []
+        tiles = (
+            (0, 0, split_x, split_y),
+            (split_x, 0, width, split_y),
+            (0, split_y, split_x, height),
+            (split_x, split_y, width, height),
+        )
+        for item, (x1, y1, x2, y2) in zip(pick, tiles, strict=True):
+            tile, boxes, ids = _warp(item, (y2 - y1, x2 - x1), reference_size, config, rng)
+            canvas[y1:y2, x1:x2] = tile
+            all_boxes.append(boxes + np.array([x1, y1, x1, y1], np.float32))
+            all_ids.append(ids)
+        boxes, ids = np.concatenate(all_boxes), np.concatenate(all_ids)
+    return Sample(_jitter_colour(canvas, config, rng), boxes, ids)
+
+
+def _warp(
+    item: Labelled,
+    size: tuple[int, int],
+    reference_size: tuple[int, int],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> Labelled:
+    image, boxes, ids = item
+    height, width = size
+    fit = min(reference_size[0] / image.shape[0], reference_size[1] / image.shape[1])
+    scale = fit * np.exp(rng.uniform(*np.log(config.scale)))
+    stretch = np.exp(rng.uniform(-config.aspect, config.aspect) / 2)
+    sx, sy = scale * stretch, scale / stretch
+    # Larger than the canvas: a random crop; smaller: a random place.
+    tx = rng.uniform(min(0.0, width - image.shape[1] * sx), max(0.0, width - image.shape[1] * sx))
+    ty = rng.uniform(min(0.0, height - image.shape[0] * sy), max(0.0, height - image.shape[0] * sy))
+    flip = rng.random() < config.flip
+    if flip:
+        sx, tx = -sx, width - tx
+    matrix = np.array([[sx, 0, tx], [0, sy, ty]], np.float64)
+    source = image
+    if min(abs(sx), sy) < 0.5:  # bilinear sampling alone would alias
+        source = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        matrix[:, :2] *= 2
+    canvas = cv2.warpAffine(
+        source, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(PAD_VALUE, PAD_VALUE, PAD_VALUE)
+    )
+    moved = boxes * np.array([sx, sy, sx, sy], np.float32) + np.array([tx, ty, tx, ty], np.float32)
+    if flip:
+        moved = moved[:, [2, 1, 0, 3]]
+    return (canvas.astype(np.uint8, copy=False), *clip_boxes(moved.astype(np.float32), ids, size, config))
+
+
+def clip_boxes(
+    boxes: NDArray[np.float32], ids: NDArray[np.int64], size: tuple[int, int], config: AugmentConfig
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Boxes cut to the canvas; those mostly outside or too small become ignore regions, those outside go."""
+    height, width = size
+    limits = np.array([width, height, width, height], np.float32)
+    clipped = np.clip(boxes, 0, limits)
+    sides, full = clipped[:, 2:] - clipped[:, :2], boxes[:, 2:] - boxes[:, :2]
+    inside = (sides > 1).all(1)
+    visible = sides.prod(1) / np.maximum(full.prod(1), 1e-6)
+    weak = (visible < config.min_visible) | (sides < config.min_size).any(1)
+    ids = np.where(weak, IGNORE, ids)
+    return clipped[inside], ids[inside]
+
+
+def _jitter_colour(
+    canvas: NDArray[np.uint8], config: AugmentConfig, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    hue = rng.uniform(-config.hue, config.hue) * 180
+    saturation = config.saturation ** rng.uniform(-1, 1)
+    exposure = config.exposure ** rng.uniform(-1, 1)
+    values = np.arange(256, dtype=np.float64)
+    tables = np.stack(
+        [(values + hue) % 180, np.clip(values * saturation, 0, 255), np.clip(values * exposure, 0, 255)], axis=-1
+    ).astype(np.uint8)
+    hsv = cv2.LUT(cv2.cvtColor(canvas, cv2.COLOR_BGR2HSV), tables[None])
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR), np.uint8)

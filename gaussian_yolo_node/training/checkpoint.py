@@ -1,0 +1,79 @@
+"""Checkpoints: written whole or not at all, read without pickle."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.models.gaussian_yolo import GaussianYolo, build_model
+from gaussian_yolo_node.training.config import TrainConfig
+
+
+class CheckpointError(GaussianYoloError):
+    """A checkpoint is missing, damaged, or of another run."""
+
+
+def save_checkpoint(path: Path, config: TrainConfig, epoch: int, state: dict[str, Any]) -> None:
+    """Write `state` (tensors and plain values) after `epoch` epochs; a crash leaves the previous file intact."""
+    document = {"config": _listed(asdict(config)), "epoch": epoch, **state}
+    part = path.with_suffix(".part")
+    torch.save(document, part)
+    os.replace(part, path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Raises CheckpointError where the file is missing or not one of ours."""
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist")
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds for a damaged file
+        raise CheckpointError(f"checkpoint {path} is damaged or not a checkpoint of this program") from error
+    if not isinstance(document, dict) or not {"config", "epoch", "ema"} <= set(document):
+        raise CheckpointError(f"{path} is not a checkpoint of this program (no config, epoch and ema)")
+    return document
+
+
+def load_trained(path: Path) -> tuple[GaussianYolo, TrainConfig, int]:
+    """The averaged model of a checkpoint in eval mode, its config, and the number of epochs it has seen."""
+    document = read_checkpoint(path)
+    config = TrainConfig.from_dict(document["config"], str(path))
+    model = build_model(config.model.backbone, len(config.model.classes), width=config.model.width)
+    try:
+        model.load_state_dict(document["ema"])
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights in {path} do not fit its config") from error
+    return model.eval(), config, int(document["epoch"])
+
+
+class WeightAverage:
+    """Exponential moving average of parameters and batch-norm statistics, with a short memory at the start."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.state = {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take one step of `model` in."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for key, value in model.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.state[key].lerp_(value, 1 - decay)
+            else:
+                self.state[key].copy_(value)
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists, so that the config reads back like its YAML."""
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value
