@@ -1,0 +1,160 @@
+"""What the node says of itself: counts, times, and the status on /diagnostics."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+# Times are reported over this many of the latest frames, the rate over the latest seconds.
+WINDOW_FRAMES = 300
+WINDOW_S = 5.0
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """How long one frame took, in s.
+
+    Attributes:
+        age: from the frame's stamp to its detections being published; None for a frame without a stamp.
+        preprocess, inference, postprocess: the detector's stages.
+        publish: building and publishing the detections.
+    """
+
+    age: float | None
+    preprocess: float
+    inference: float
+    postprocess: float
+    publish: float
+
+
+class FrameStatistics:
+    """Counts of frames and their recent times, safe to use from several threads.
+
+    Every frame received ends up processed, failed, or dropped by the mailbox.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._started = clock()
+        self._received_at = self._started
+        self._received = self._processed = self._failed = 0
+        self._failing = False
+        self._last_error = ""
+        self._unreported_failures = 0
+        self._times: deque[FrameTimes] = deque(maxlen=WINDOW_FRAMES)
+        self._finished_at: deque[float] = deque()
+
+    def count_received(self) -> None:
+        """A frame has come in."""
+        with self._lock:
+            self._received += 1
+            self._received_at = self._clock()
+
+    def count_processed(self, times: FrameTimes) -> None:
+        """A frame's detections are published."""
+        with self._lock:
+            self._processed += 1
+            self._failing = False
+            self._times.append(times)
+            self._finished_at.append(self._clock())
+            self._forget_old()
+
+    def count_failed(self, message: str) -> bool:
+        """A frame could not be worked on.
+
+        Returns:
+            Whether this is news, and not what the frame before it said.
+        """
+        with self._lock:
+            news = not self._failing or message != self._last_error
+            self._failed += 1
+            self._unreported_failures += 1
+            self._failing = True
+            self._last_error = message
+            return news
+
+    def take_unreported_failures(self) -> int:
+        """Failures since the last call."""
+        with self._lock:
+            count, self._unreported_failures = self._unreported_failures, 0
+            return count
+
+    @property
+    def received(self) -> int:
+        return self._received
+
+    @property
+    def processed(self) -> int:
+        return self._processed
+
+    @property
+    def failed(self) -> int:
+        return self._failed
+
+    @property
+    def failing(self) -> bool:
+        """Whether the latest frame failed."""
+        return self._failing
+
+    @property
+    def last_error(self) -> str:
+        """Of the latest frame that failed; stays when others succeed again."""
+        return self._last_error
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds since a frame came in, or since the start."""
+        return self._clock() - self._received_at
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames processed per second over the latest WINDOW_S seconds."""
+        with self._lock:
+            self._forget_old()
+            span = min(WINDOW_S, self._clock() - self._started)
+            return len(self._finished_at) / span if span > 0 else 0.0
+
+    def values(self) -> dict[str, str]:
+        """Rate and recent times for /diagnostics: ages as percentiles, stages as medians, in ms."""
+        with self._lock:
+            times = list(self._times)
+        ages = [frame.age for frame in times if frame.age is not None]
+        return {
+            "rate_hz": f"{self.rate_hz:.1f}",
+            "frame_age_p50_ms": _milliseconds(ages, 50),
+            "frame_age_p99_ms": _milliseconds(ages, 99),
+            "frame_age_max_ms": _milliseconds(ages, 100),
+            "preprocess_ms": _milliseconds([frame.preprocess for frame in times], 50),
+            "inference_ms": _milliseconds([frame.inference for frame in times], 50),
+            "postprocess_ms": _milliseconds([frame.postprocess for frame in times], 50),
+            "publish_ms": _milliseconds([frame.publish for frame in times], 50),
+        }
+
+    def _forget_old(self) -> None:
+        while self._finished_at and self._clock() - self._finished_at[0] > WINDOW_S:
+            self._finished_at.popleft()
+
+
+def build_status(
+    name: str, hardware_id: str, level: bytes, message: str, values: Mapping[str, str]
+) -> DiagnosticStatus:
+    """A status message; `level` is one of the constants of DiagnosticStatus."""
+    return DiagnosticStatus(
+        level=level,
+        name=name,
+        message=message,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )
+
+
+def _milliseconds(seconds: list[float], percentile: float) -> str:
+    """A percentile in ms; empty without frames."""
+    return f"{np.percentile(seconds, percentile) * 1e3:.2f}" if seconds else ""

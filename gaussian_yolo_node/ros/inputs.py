@@ -1,0 +1,242 @@
+"""Where the node's frames come from: a topic, or a source read in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from gaussian_yolo_node.ros.diagnostics import FrameStatistics
+from gaussian_yolo_node.ros.mailbox import Mailbox
+from gaussian_yolo_node.ros.messages import image_from_compressed, image_from_message
+from gaussian_yolo_node.ros.parameters import PerceptionParameters
+from gaussian_yolo_node.sources import Frame, Source, SourceError, SourceState, open_source
+
+# A topic that is silent for longer is worth a warning.
+_SILENCE_S = 2.0
+# Pauses between the attempts to open a camera that is not there.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+
+_RELIABILITY = {
+    "best_effort": QoSReliabilityPolicy.BEST_EFFORT,
+    "reliable": QoSReliabilityPolicy.RELIABLE,
+}
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A frame that has come in.
+
+    Attributes:
+        header: stamp and frame_id, for everything that is published of it.
+        picture: decodes it to uint8 [H, W, 3] BGR; called by the worker, so a dropped frame costs nothing.
+    """
+
+    header: Header
+    picture: Callable[[], NDArray[np.uint8]]
+
+
+class Input(Protocol):
+    """What the node knows of its input.
+
+    Attributes:
+        state: "topic", or the state of the source.
+        trouble: why no frames come, for an error status; empty if they do.
+        notice: what else is worth a warning; empty if nothing is.
+        skipped: frames that could not be decoded and never arrived.
+        dropped: frames that the source overwrote before they were read.
+        message: the latest trouble, even if it is over.
+    """
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def trouble(self) -> str: ...
+
+    @property
+    def notice(self) -> str: ...
+
+    @property
+    def skipped(self) -> int: ...
+
+    @property
+    def dropped(self) -> int: ...
+
+    @property
+    def message(self) -> str: ...
+
+    def close(self) -> None:
+        """Stop; nothing arrives any more."""
+        ...
+
+
+class TopicInput:
+    """Images of a topic. The executor's thread only puts them in the mailbox."""
+
+    skipped = 0
+    dropped = 0
+    state = "topic"
+    trouble = ""
+    message = ""
+
+    def __init__(
+        self,
+        node: Node,
+        parameters: PerceptionParameters,
+        mailbox: Mailbox[Arrival],
+        statistics: FrameStatistics,
+    ) -> None:
+        compressed = parameters.image_transport == "compressed"
+        self._node = node
+        self._mailbox = mailbox
+        self._statistics = statistics
+        self._decode: Callable[[Any], NDArray[np.uint8]] = (
+            image_from_compressed if compressed else image_from_message
+        )
+        self._subscription = node.create_subscription(
+            CompressedImage if compressed else Image,
+            parameters.subscribed_topic,
+            self._receive,
+            # Only the newest image is of use, so none is queued here either.
+            QoSProfile(depth=1, reliability=_RELIABILITY[parameters.reliability]),
+        )
+
+    @property
+    def notice(self) -> str:
+        if self._statistics.silence_s <= _SILENCE_S:
+            return ""
+        publishers = self._node.count_publishers(self._subscription.topic_name)
+        return (
+            f"no image on {self._subscription.topic_name} for {self._statistics.silence_s:.0f} s "
+            f"({publishers} publishers)"
+        )
+
+    def close(self) -> None:
+        self._node.destroy_subscription(self._subscription)
+
+    def _receive(self, message: Image | CompressedImage) -> None:
+        self._statistics.count_received()
+        self._mailbox.put(Arrival(message.header, partial(self._decode, message)))
+
+
+class SourceInput:
+    """Frames of a source, read in a thread.
+
+    A camera that is not there is tried again and again; a file that is not there is an error at once.
+
+    Raises:
+        SourceError: a file or folder cannot be opened.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        parameters: PerceptionParameters,
+        mailbox: Mailbox[Arrival],
+        statistics: FrameStatistics,
+    ) -> None:
+        self._node = node
+        self._parameters = parameters
+        self._mailbox = mailbox
+        self._statistics = statistics
+        self._live = _is_live(parameters.source)
+        newest_wins = self._live or parameters.playback == "realtime"
+        self._deliver = mailbox.put if newest_wins else mailbox.put_when_empty
+        self._closing = threading.Event()
+        self._open_error = ""
+        self._source: Source | None = None if self._live else self._open()
+        self._thread = threading.Thread(target=self._run, name=f"source {parameters.source}", daemon=True)
+        self._thread.start()
+
+    @property
+    def state(self) -> str:
+        if self._source is None:
+            return (SourceState.LOST if self._open_error else SourceState.OPENING).value
+        return self._source.state.value
+
+    @property
+    def trouble(self) -> str:
+        if self._source is None:
+            return self._open_error
+        return self._source.message if self._source.state is SourceState.LOST else ""
+
+    @property
+    def notice(self) -> str:
+        if self.state == SourceState.OPENING.value:
+            return f"waiting for the first frame of {self._parameters.source}"
+        return ""
+
+    @property
+    def skipped(self) -> int:
+        return self._source.skipped if self._source else 0
+
+    @property
+    def dropped(self) -> int:
+        return self._source.dropped if self._source else 0
+
+    @property
+    def message(self) -> str:
+        return self._source.message if self._source else self._open_error
+
+    def close(self) -> None:
+        self._closing.set()
+        if self._source is not None:
+            self._source.close()
+        # A thread that is inside OpenCV's open of a dead camera cannot be woken: it ends by itself.
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        if self._source is None:
+            self._source = self._open_until_there()
+        if self._source is None:
+            return
+        if self._closing.is_set():  # closed while it was being opened
+            self._source.close()
+            return
+        while (frame := self._source.read()) is not None:
+            self._statistics.count_received()
+            self._deliver(self._arrival(frame))
+
+    def _open_until_there(self) -> Source | None:
+        pause = _FIRST_PAUSE_S
+        while not self._closing.is_set():
+            try:
+                return self._open()
+            except SourceError as error:
+                if not self._open_error:
+                    self._node.get_logger().error(f"{error}; trying again until it is there")
+                self._open_error = str(error)
+            self._closing.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+        return None
+
+    def _open(self) -> Source:
+        return open_source(
+            self._parameters.source,
+            playback=cast(Literal["fastest", "realtime"], self._parameters.playback),
+            fps=self._parameters.playback_fps,
+            loop=self._parameters.loop,
+        )
+
+    def _arrival(self, frame: Frame) -> Arrival:
+        # The frame is as old on the node's clock, which may be simulated, as it is on the system's.
+        now = self._node.get_clock().now().nanoseconds
+        stamp = Time(nanoseconds=max(0, now - int((time.time() - frame.stamp) * 1e9)))
+        return Arrival(Header(stamp=stamp.to_msg(), frame_id=self._parameters.frame_id), lambda: frame.image)
+
+
+def _is_live(source: str) -> bool:
+    source = source.strip()
+    return source.isdigit() or source.startswith("/dev/") or "://" in source or " ! " in source

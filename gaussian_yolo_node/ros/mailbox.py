@@ -1,0 +1,66 @@
+"""One slot between the thread that receives frames and the thread that works on them."""
+
+from __future__ import annotations
+
+import threading
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Mailbox(Generic[Item]):
+    """Holds the latest item only: a worker that is late skips to the newest instead of falling behind.
+
+    One thread puts, one thread gets. After `close` nothing is taken in and nothing is given out.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._item: Item | None = None
+        self._closed = False
+        self._dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """Items that were put and never given out: overwritten by a newer one, or left behind by `close`."""
+        return self._dropped
+
+    def put(self, item: Item) -> None:
+        """Replace whatever is waiting; what was replaced, or comes after `close`, counts as dropped."""
+        with self._condition:
+            if self._closed:
+                self._dropped += 1
+                return
+            if self._item is not None:
+                self._dropped += 1
+            self._item = item
+            self._condition.notify_all()
+
+    def put_when_empty(self, item: Item) -> None:
+        """Wait until the slot is empty, then fill it: back-pressure instead of dropping."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._item is None or self._closed)
+            if self._closed:
+                self._dropped += 1
+                return
+            self._item = item
+            self._condition.notify_all()
+
+    def get(self) -> Item | None:
+        """Wait for an item and take it; None once closed."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._item is not None or self._closed)
+            if self._closed:
+                return None
+            item, self._item = self._item, None
+            self._condition.notify_all()
+            return item
+
+    def close(self) -> None:
+        """Let every waiting thread go; an item still waiting counts as dropped."""
+        with self._condition:
+            if self._item is not None:
+                self._dropped += 1
+                self._item = None
+            self._closed = True
+            self._condition.notify_all()

@@ -1,0 +1,54 @@
+"""What the node publishes of each frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray
+
+from gaussian_yolo_node.detector.detections import Detections
+from gaussian_yolo_node.detector.drawing import draw_detections
+from gaussian_yolo_node.ros.messages import detections_to_message, image_to_compressed, image_to_message
+
+# Reliable, so that both reliable and best-effort subscribers match. A subscriber that cannot keep up with
+# pictures loses old ones.
+_DETECTIONS_QOS = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
+_PICTURES_QOS = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.RELIABLE)
+
+
+class Outputs:
+    """The publishers of detections and annotated frames; they publish while the node is active."""
+
+    def __init__(self, node: LifecycleNode, classes: Sequence[str]) -> None:
+        self._node = node
+        self._classes = tuple(classes)
+        self._detections = node.create_lifecycle_publisher(Detection2DArray, "~/detections", _DETECTIONS_QOS)
+        self._picture = node.create_lifecycle_publisher(Image, "~/image_annotated", _PICTURES_QOS)
+        self._compressed = node.create_lifecycle_publisher(
+            CompressedImage, "~/image_annotated/compressed", _PICTURES_QOS
+        )
+
+    def publish_detections(self, detections: Detections, header: Header) -> None:
+        self._detections.publish(detections_to_message(detections, header, self._classes))
+
+    def publish_annotated(self, image_bgr: NDArray[np.uint8], detections: Detections, header: Header) -> None:
+        """Draw and publish, but only what somebody subscribes to."""
+        raw_wanted = self._picture.get_subscription_count() > 0
+        compressed_wanted = self._compressed.get_subscription_count() > 0
+        if not raw_wanted and not compressed_wanted:
+            return
+        drawn = draw_detections(image_bgr, detections, self._classes)
+        if raw_wanted:
+            self._picture.publish(image_to_message(drawn, header))
+        if compressed_wanted:
+            self._compressed.publish(image_to_compressed(drawn, header))
+
+    def destroy(self) -> None:
+        for publisher in (self._detections, self._picture, self._compressed):
+            self._node.destroy_lifecycle_publisher(publisher)

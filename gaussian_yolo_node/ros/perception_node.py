@@ -1,0 +1,66 @@
+"""The executable `perception_node`: signals, spinning, and a clean end.
+
+SIGINT and SIGTERM end the process with 0 at any moment. Until ROS is up there is nothing to clean up, so this
+module imports nothing heavy at the top and `main` installs its handlers before it does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+# How often the executor looks whether a signal has come, s: Python handles signals between bytecodes only.
+_POLL_S = 0.1
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node until a signal, or until somebody shuts ROS down."""
+    _on_signals(_exit_at_once)
+    import rclpy
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
+
+    from gaussian_yolo_node.ros.node import PerceptionNode
+
+    stopping = threading.Event()
+    _on_signals(lambda *_: stopping.set())
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # malformed --ros-args or parameter file; rclpy has no common type for them
+        sys.exit(f"error: {error}")
+
+    executor = SingleThreadedExecutor()
+    node = PerceptionNode(stopping)
+    executor.add_node(node)
+    try:
+        while not stopping.is_set():
+            executor.spin_once(timeout_sec=_POLL_S)
+    except ExternalShutdownException:
+        pass
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    if threading.active_count() > 1:
+        # A model is still being loaded, or a dead camera opened, in native code that cannot be woken. It
+        # would crash an interpreter taken down under it; ROS is already cleaned up.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _exit_at_once(signum: int, frame: FrameType | None) -> None:
+    os._exit(0)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, handler)
+
+
+if __name__ == "__main__":
+    main()
