@@ -1,4 +1,4 @@
-"""Builds with colcon (ament_python) and with plain pip; name, version and description come from package.xml."""
+"""Builds with colcon (ament_python) and with plain pip; name, version and texts come from package.xml."""
 
 from glob import glob
 from xml.etree import ElementTree

@@ -3,7 +3,7 @@
     ros2 launch gaussian_yolo perception.launch.py source:=drive.mp4
     ros2 launch gaussian_yolo perception.launch.py image_topic:=/camera/image_raw namespace:=front
 
-Parameters come from params_file; an argument that is given replaces the file's value, one left empty does not.
+Parameters come from params_file; an argument that is given replaces the file's value, an empty one does not.
 """
 
 import os
@@ -32,8 +32,8 @@ def boolean(text: str) -> bool:
 PARAMETERS: dict[str, tuple[Callable[[str], object], str]] = {
     "source": (
         str,
-        "Where frames come from: camera index, video file, image folder, URL (rtsp://...) or GStreamer pipeline. "
-        "Clears image_topic.",
+        "Where frames come from: camera index, video file, image folder, URL (rtsp://...) or GStreamer "
+        "pipeline. Clears image_topic.",
     ),
     "image_topic": (str, "Topic of images to subscribe to instead of a source. Clears source."),
     "image_transport": (str, "raw (sensor_msgs/Image) or compressed (sensor_msgs/CompressedImage)."),
@@ -47,13 +47,16 @@ PARAMETERS: dict[str, tuple[Callable[[str], object], str]] = {
     "threads": (int, "CPU threads of the runtime; 0: all cores."),
     "precision": (str, "Arithmetic of the runtime: auto, fp32 or bf16."),
     "score_threshold": (float, "Detections below this score are dropped, in [0, 1); 0: the model card's."),
-    "iou_threshold": (float, "Overlap above which a weaker box of the same class is dropped; 0: the model card's."),
-    "variance_vote": (boolean, "Merge suppressed boxes into the kept one by inverse variance: true or false."),
+    "iou_threshold": (
+        float,
+        "Overlap above which a weaker box of its class is dropped; 0: the model card's.",
+    ),
+    "variance_vote": (boolean, "Merge suppressed boxes into the kept one, by variance: true or false."),
     "autostart": (boolean, "Configure and activate on start: true; wait for a lifecycle manager: false."),
     "use_sim_time": (boolean, "Take the time from /clock: true or false."),
 }
 
-KINDS: dict[Callable[[str], object], str] = {float: "a number", int: "a whole number", boolean: "true or false"}
+KINDS = {float: "a number", int: "a whole number", boolean: "true or false"}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -68,7 +71,7 @@ def generate_launch_description() -> LaunchDescription:
                 default_value=str(HERE / "config" / "perception.yaml"),
                 description="YAML file with the node's parameters.",
             ),
-            DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
+            DeclareLaunchArgument("namespace", default_value="", description="Namespace of node and topics."),
             DeclareLaunchArgument("name", default_value="perception", description="Name of the node."),
             DeclareLaunchArgument(
                 "log_level", default_value="info", description="Log level: debug, info, warn, error or fatal."
