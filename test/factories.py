@@ -87,7 +87,7 @@ def make_card(
 
 
 def make_heads(card: ModelCard, planted: Sequence[Planted] = PLANTED) -> list[NDArray[np.float32]]:
-    """Raw heads [1, A*(9+C), h, w] with the planted boxes on plain background, in the order of the strides."""
+    """Raw heads [1, A*(9+C), h, w] with the planted boxes on plain background, ordered like the strides."""
     heads = []
     for stride, anchors in zip(card.strides, card.anchors, strict=True):
         head = np.zeros(
@@ -135,9 +135,7 @@ def make_model(
     from onnx import TensorProto, helper, numpy_helper
 
     card = make_card(input_size, classes)
-    constants = [
-        np.array(head, np.float32) for head in (heads if heads is not None else make_heads(card, planted))
-    ]
+    constants = [np.array(head, np.float32) for head in (heads if heads is not None else make_heads(card, planted))]
     if nan:
         constants[1].flat[0] = np.nan
     nodes = [
@@ -153,10 +151,7 @@ def make_model(
         ]
         added[-1] = "fragile"
     names = [f"head_{stride}" for stride in STRIDES[: len(constants)]]
-    nodes += [
-        helper.make_node("Add", [f"{name}_raw", term], [name])
-        for name, term in zip(names, added, strict=True)
-    ]
+    nodes += [helper.make_node("Add", [f"{name}_raw", term], [name]) for name, term in zip(names, added, strict=True)]
     # Outputs are listed finest first, so that whoever goes by position rather than by name is found out.
     graph = helper.make_graph(
         nodes,
@@ -166,10 +161,7 @@ def make_model(
             helper.make_tensor_value_info(name, TensorProto.FLOAT, list(constant.shape))
             for name, constant in reversed(list(zip(names, constants, strict=True)))
         ],
-        [
-            numpy_helper.from_array(constant, f"{name}_raw")
-            for name, constant in zip(names, constants, strict=True)
-        ]
+        [numpy_helper.from_array(constant, f"{name}_raw") for name, constant in zip(names, constants, strict=True)]
         + [numpy_helper.from_array(np.array(1e-6, np.float32), "millionth")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -191,9 +183,7 @@ def _plant(heads: list[NDArray[np.float32]], card: ModelCard, planted: Planted) 
         return both / (anchor[0] * anchor[1] + width * height - both)
 
     _, scale, index = max(
-        (shape_iou(anchor), scale, index)
-        for scale, row in enumerate(card.anchors)
-        for index, anchor in enumerate(row)
+        (shape_iou(anchor), scale, index) for scale, row in enumerate(card.anchors) for index, anchor in enumerate(row)
     )
     stride, anchor = card.strides[scale], card.anchors[scale][index]
     column, mu_x = divmod((x1 + x2) / 2 / stride, 1)

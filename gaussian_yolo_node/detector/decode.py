@@ -89,12 +89,10 @@ def decode(
 def _survivors(
     head: Floats, anchors: NDArray[np.float32], stride: int, objectness_logit: float
 ) -> tuple[Floats, Floats]:
-    """Of the anchors whose objectness passes: entries [n, 9+C], places [n, 5] (col row stride anchor_w anchor_h)."""
+    """Of the anchors whose objectness passes: entries [n, 9+C], places [n, 5] (col row stride anchor w h)."""
     _, channels, height, width = head.shape
     if channels % len(anchors) or channels // len(anchors) <= BOX_ENTRIES:
-        raise ValueError(
-            f"a head of {channels} channels does not hold {len(anchors)} anchors of 9 + classes entries"
-        )
+        raise ValueError(f"a head of {channels} channels does not hold {len(anchors)} anchors of 9 + classes entries")
     by_anchor = head.reshape(len(anchors), channels // len(anchors), height * width)
     anchor, cell = np.divmod(np.flatnonzero(by_anchor[:, OBJECTNESS] > objectness_logit), height * width)
     places = np.empty((len(cell), 5), head.dtype)

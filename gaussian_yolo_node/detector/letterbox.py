@@ -59,19 +59,15 @@ class Letterbox:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Canvas px per frame px in x and in y; they differ a little, because the scaled size is truncated."""
+        """Canvas px per frame px in x and in y; they differ a little, for the scaled size is truncated."""
         return self.scaled_size[1] / self.frame_size[1], self.scaled_size[0] / self.frame_size[0]
 
     @property
     def offset(self) -> tuple[float, float]:
         """x and y of the frame's corner on the canvas in px, not truncated, as boxes are mapped with."""
-        return (self.canvas_size[1] - self.scaled_size[1]) / 2, (
-            self.canvas_size[0] - self.scaled_size[0]
-        ) / 2
+        return (self.canvas_size[1] - self.scaled_size[1]) / 2, (self.canvas_size[0] - self.scaled_size[0]) / 2
 
-    def to_canvas(
-        self, frame_bgr: NDArray[np.uint8], out: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.uint8]:
+    def to_canvas(self, frame_bgr: NDArray[np.uint8], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Scale a frame onto a canvas, padded with grey.
 
         Args:
@@ -126,12 +122,8 @@ class Letterbox:
 def check_frame(frame: NDArray[np.uint8]) -> None:
     """Raise FrameError unless the frame is uint8 [H, W, 3] with at least one pixel."""
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-        shown = (
-            f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame).__name__
-        )
-        raise FrameError(
-            f"the frame is {shown} where uint8 [height, width, 3] BGR is needed; convert it first"
-        )
+        shown = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame).__name__
+        raise FrameError(f"the frame is {shown} where uint8 [height, width, 3] BGR is needed; convert it first")
     if frame.size == 0:
         raise FrameError("the frame has no pixels; skip it")
 

@@ -95,8 +95,8 @@ class ModelCard:
             )
         if any(size % values["strides"][0] for size in values["input_size"]):
             raise ModelError(
-                f"the card of {source} has input_size = {values['input_size']}, which must be multiples of the "
-                f"stride {values['strides'][0]}; export the model again"
+                f"the card of {source} has input_size = {values['input_size']}, which must be multiples of "
+                f"the stride {values['strides'][0]}; export the model again"
             )
         return cls(
             **{
@@ -148,7 +148,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
                     return candidate
     shipped = sorted({file.stem for folder in folders for file in folder.glob("*.onnx")})
     raise ModelError(
-        f"there is no model {name_or_path}; give the path of an ONNX file, or one of the shipped models: "
+        f"there is no model {str(name_or_path)!r}; give the path of an ONNX file, or one of the shipped models: "
         f"{', '.join(shipped) or 'none is installed'}"
     )
 
@@ -159,9 +159,7 @@ def file_hash(path: Path) -> str:
 
 
 def _engine_folders() -> list[Path]:
-    prefixes = [
-        Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix
-    ]
+    prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
     installed = [prefix / "share" / "gaussian_yolo" / "engines" for prefix in [*prefixes, Path(sys.prefix)]]
     return [*installed, Path(__file__).resolve().parents[2] / "engines"]
 
@@ -184,28 +182,20 @@ def _is_threshold(value: object) -> bool:
 
 def _is_list_of(holds: Callable[[object], bool], length: int | None = None) -> Callable[[object], bool]:
     def check(value: object) -> bool:
-        return (
-            isinstance(value, list)
-            and (len(value) == length if length else bool(value))
-            and all(map(holds, value))
-        )
+        return isinstance(value, list) and (len(value) == length if length else bool(value)) and all(map(holds, value))
 
     return check
 
 
 def _is_descending(value: object) -> bool:
-    return (
-        isinstance(value, list) and _is_list_of(_is_size)(value) and value == sorted(set(value), reverse=True)
-    )
+    return isinstance(value, list) and _is_list_of(_is_size)(value) and value == sorted(set(value), reverse=True)
 
 
 _REQUIRED = {"name", "classes", "anchors", "strides", "input_size"}
 _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "name": (_is_text, "a name"),
     "classes": (
-        lambda value: (
-            _is_list_of(_is_text)(value) and isinstance(value, list) and len(set(value)) == len(value)
-        ),
+        lambda value: _is_list_of(_is_text)(value) and isinstance(value, list) and len(set(value)) == len(value),
         "a list of different class names",
     ),
     "anchors": (

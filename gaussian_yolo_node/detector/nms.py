@@ -65,17 +65,18 @@ def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.flo
     ax1, ay1, ax2, ay2 = np.ascontiguousarray(a.T)[:, :, np.newaxis]
     bx1, by1, bx2, by2 = np.ascontiguousarray(b.T)
     # Coordinate by coordinate and in place: for a few hundred boxes, memory traffic is the whole cost.
-    intersection = np.minimum(ax2, bx2)
-    intersection -= np.maximum(ax1, bx1)
-    np.maximum(intersection, 0, out=intersection)
-    height = np.minimum(ay2, by2)
+    overlap: NDArray[np.float32] = np.minimum(ax2, bx2)
+    overlap -= np.maximum(ax1, bx1)
+    np.maximum(overlap, 0, out=overlap)
+    height: NDArray[np.float32] = np.minimum(ay2, by2)
     height -= np.maximum(ay1, by1)
     np.maximum(height, 0, out=height)
-    intersection *= height
-    union = np.subtract((ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1), intersection, out=height)
-    np.maximum(union, np.finfo(union.dtype).tiny, out=union)
-    intersection /= union
-    return intersection
+    overlap *= height
+    union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1)
+    union -= overlap
+    np.maximum(union, np.finfo(np.float32).tiny, out=union)
+    overlap /= union
+    return overlap
 
 
 def _greedy(overlaps: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -103,17 +104,16 @@ def _vote(
     overlaps: NDArray[np.bool_],
     winners: NDArray[np.intp],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means and standard deviations [K, 4] of the winners' centre x, centre y, width, height after the vote."""
+    """Means and standard deviations [K, 4] of the winners after the vote, of centre x, centre y, w, h."""
     # A box votes for the winner that suppressed it: the first that it overlaps.
     candidates = overlaps[winners]
     columns = np.arange(len(boxes))
     suppressor = candidates.argmax(axis=0)
     suppressor[winners] = np.arange(len(winners))
     weights = np.zeros(candidates.shape, np.float64)
-    weights[suppressor, columns] = np.exp(
-        -((1.0 - iou[winners[suppressor], columns]) ** 2) / VOTE_TEMPERATURE
-    )
-    weights[np.arange(len(winners)), winners] = 1.0  # a box without area has no IoU with itself
+    weights[suppressor, columns] = np.exp(-((1.0 - iou[winners[suppressor], columns]) ** 2) / VOTE_TEMPERATURE)
+    # Set, because a box without area has no IoU even with itself.
+    weights[np.arange(len(winners)), winners] = 1.0
     precision = 1.0 / np.maximum(sigmas.astype(np.float64), _LEAST_SIGMA) ** 2
     total = weights @ precision
     means = (weights @ (precision * boxes)) / total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 
 from gaussian_yolo_node.errors import SettingError
@@ -53,10 +53,16 @@ def open_runtime(path: Path, runtime: str = "auto", options: RuntimeOptions = Ru
 
 
 def _first_installed() -> str:
+    """Found by importing it, because a package may be there and yet not load on this machine."""
+    reasons = []
     for name in RUNTIMES[1:]:
-        if find_spec(name) is not None:
+        try:
+            import_module(name)
+        except ImportError as error:
+            reasons.append(str(error))
+        else:
             return name
     raise RuntimeUnavailableError(
-        f"none of the runtimes {' and '.join(RUNTIMES[1:])} is installed; install both with "
+        f"none of the runtimes {' and '.join(RUNTIMES[1:])} can be imported ({'; '.join(reasons)}); install them with "
         "`pip install gaussian_yolo[cpu]`"
     )

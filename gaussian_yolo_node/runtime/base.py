@@ -48,9 +48,7 @@ class RuntimeOptions:
         if self.threads < 0:
             raise SettingError(f"threads is {self.threads}; give the number of threads, or 0 for all cores")
         if self.precision not in get_args(Precision):
-            raise SettingError(
-                f"precision is {self.precision!r}; choose one of {', '.join(get_args(Precision))}"
-            )
+            raise SettingError(f"precision is {self.precision!r}; choose one of {', '.join(get_args(Precision))}")
 
 
 class Runtime(Protocol):
@@ -131,8 +129,7 @@ def read_signature(
     if len(input_shapes) != 1 or input_type != "uint8" or not _is_image(input_shapes[0]):
         shown = ", ".join(f"{input_type} {_show(shape)}" for shape in input_shapes) or "nothing"
         raise ModelError(
-            f"{path} takes {shown} where uint8 [1, height, width, 3] is needed; export it "
-            "with `gaussian-yolo export`"
+            f"{path} takes {shown} where uint8 [1, height, width, 3] is needed; export it with `gaussian-yolo export`"
         )
     heads: dict[int, tuple[str, tuple[int, int, int]]] = {}
     for name, shape in outputs.items():

@@ -36,14 +36,13 @@ class OnnxRuntime:
         check_readable(path)
         if options.precision == "bf16":
             raise RuntimeUnavailableError(
-                "ONNX Runtime does not compute in bf16 on a CPU; set precision to fp32 or auto, or "
-                "choose openvino"
+                "ONNX Runtime does not compute in bf16 on a CPU; set precision to fp32 or auto, or choose openvino"
             )
         try:
             import onnxruntime
         except ImportError as error:
             raise RuntimeUnavailableError(
-                "ONNX Runtime is not installed; install it with `pip install gaussian_yolo[cpu]` or "
+                f"ONNX Runtime cannot be imported ({error}); install it with `pip install gaussian_yolo[cpu]` or "
                 "choose another runtime"
             ) from error
         settings = onnxruntime.SessionOptions()
@@ -55,9 +54,7 @@ class OnnxRuntime:
         # frames.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), settings, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class but this
             raise unreadable(path, "ONNX Runtime", error) from error
         inputs = self._session.get_inputs()

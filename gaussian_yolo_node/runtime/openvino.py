@@ -42,15 +42,12 @@ class OpenVinoRuntime:
             import openvino
         except ImportError as error:
             raise RuntimeUnavailableError(
-                "OpenVINO is not installed; install it with `pip install gaussian_yolo[cpu]` or "
+                f"OpenVINO cannot be imported ({error}); install it with `pip install gaussian_yolo[cpu]` or "
                 "choose another runtime"
             ) from error
         core = openvino.Core()
         precision = _precision(core, options)
-        try:
-            model = core.read_model(str(path))
-        except RuntimeError as error:
-            raise unreadable(path, "OpenVINO", error) from error
+        model = _read(path)
         signature = _signature(path, model)
         self.metadata: Mapping[str, str] = _metadata(model)
         self.input_size = signature.input_size
@@ -64,9 +61,7 @@ class OpenVinoRuntime:
             ) from error
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
         version = openvino.get_version().split("-")[0]
-        self.description = (
-            f"OpenVINO {version} CPU {precision}, {threads} thread{'s' if threads != 1 else ''}"
-        )
+        self.description = f"OpenVINO {version} CPU {precision}, {threads} thread{'s' if threads != 1 else ''}"
         self._tensor_type = openvino.Tensor
         self._request = compiled.create_infer_request()
         self._heads = [self._request.get_tensor(name).data for name in signature.head_names]
@@ -96,12 +91,21 @@ class OpenVinoRuntime:
         self._request = None
 
 
+def _read(path: Path) -> Any:
+    from openvino.frontend import FrontEndManager
+
+    # Core.read_model would try every format it knows on a broken file, and each writes its own complaint to stderr.
+    frontend = FrontEndManager().load_by_framework("onnx")
+    try:
+        return frontend.convert(frontend.load(str(path)))
+    except Exception as error:  # its exceptions share no base class but this
+        raise unreadable(path, "OpenVINO", error) from error
+
+
 def _precision(core: Any, options: RuntimeOptions) -> str:
     capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if options.precision == "bf16" and not capable:
-        raise RuntimeUnavailableError(
-            "this processor does not compute in bf16; set precision to fp32 or auto"
-        )
+        raise RuntimeUnavailableError("this processor does not compute in bf16; set precision to fp32 or auto")
     return "bf16" if capable and options.precision != "fp32" else "fp32"
 
 

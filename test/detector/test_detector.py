@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from factories import PLANTED, Planted, make_card, make_heads, make_image, make_model
+
+from gaussian_yolo_node.detector import Detections, Detector
+from gaussian_yolo_node.detector.decode import NonFiniteOutputError
+from gaussian_yolo_node.detector.letterbox import FrameError, Letterbox
+from gaussian_yolo_node.errors import GaussianYoloError, ModelError, SettingError
+from gaussian_yolo_node.runtime import RUNTIMES, RuntimeOptions
+
+CPU_RUNTIMES = RUNTIMES[1:]
+FP32 = RuntimeOptions(threads=1, precision="fp32")
+
+
+@pytest.fixture(autouse=True, params=CPU_RUNTIMES)
+def runtime(request: pytest.FixtureRequest) -> str:
+    """Every test here runs with each runtime that is installed."""
+    pytest.importorskip(request.param, reason=f"{request.param} not installed")
+    return str(request.param)
+
+
+def test_finds_the_planted_boxes_in_frame_pixels(tiny_model: Path, runtime: str) -> None:
+    frame = make_image(128, 160)
+    letterbox = Letterbox.fit((128, 160), (64, 96))
+    with Detector.open(tiny_model, runtime, options=FP32) as detector:
+        found = detector(frame)
+
+    expected = letterbox.boxes_to_frame(np.array([planted.box for planted in PLANTED], np.float32))
+    np.testing.assert_allclose(found.boxes, expected, atol=0.02)
+    np.testing.assert_allclose(found.scores, [planted.score for planted in PLANTED], atol=1e-4)
+    np.testing.assert_array_equal(found.class_ids, [0, 1])
+    np.testing.assert_allclose(found.sigmas[0], [3.2, 3.2, 4.8, 3.0], rtol=1e-3)  # 2 frame px a canvas px
+
+
+def test_frames_may_change_size(tiny_model: Path, runtime: str) -> None:
+    with Detector.open(tiny_model, runtime, options=FP32) as detector:
+        small, large = detector(make_image(64, 96)), detector(make_image(640, 960))
+        again = detector(make_image(64, 96))
+
+    np.testing.assert_allclose(large.boxes, small.boxes * 10, rtol=1e-3)
+    np.testing.assert_array_equal(again.boxes, small.boxes)
+
+
+def test_a_result_is_not_changed_by_the_next_frame(tmp_path: Path, runtime: str) -> None:
+    with Detector.open(make_model(tmp_path / "tiny.onnx"), runtime) as detector:
+        first = detector(make_image(64, 96, seed=1))
+        boxes, sigmas = first.boxes.copy(), first.sigmas.copy()
+        detector(np.full((64, 96, 3), 255, np.uint8))
+
+    np.testing.assert_array_equal(first.boxes, boxes)
+    np.testing.assert_array_equal(first.sigmas, sigmas)
+
+
+def test_the_defaults_are_the_cards(tmp_path: Path, runtime: str) -> None:
+    model = make_model(
+        tmp_path / "tiny.onnx",
+        card_overrides={"score_threshold": 0.7, "iou_threshold": 0.6, "variance_vote": True},
+    )
+    with Detector.open(model, runtime) as detector:
+        assert (detector.score_threshold, detector.iou_threshold, detector.variance_vote) == (0.7, 0.6, True)
+        assert len(detector(make_image())) == 1
+
+
+def test_thresholds_change_between_frames(tiny_model: Path, runtime: str) -> None:
+    with Detector.open(tiny_model, runtime, score_threshold=0.9, iou_threshold=0.5, variance_vote=True) as detector:
+        counts = []
+        for detector.score_threshold in (0.9, 0.7, 0.3):
+            counts.append(len(detector(make_image())))
+
+    assert counts == [0, 1, 2]
+
+
+def test_suppressed_boxes_vote(tmp_path: Path, runtime: str) -> None:
+    # The second lies on another head, so both come out.
+    pair = [Planted((10, 12, 34, 27), score=0.8), Planted((12, 12, 52, 36), score=0.5)]
+    model = make_model(tmp_path / "tiny.onnx", planted=pair)
+
+    def widths(detector: Detector) -> Detections:
+        return detector(make_image(64, 96))
+
+    with Detector.open(model, runtime, options=FP32, iou_threshold=0.3) as detector:
+        plain = widths(detector)
+        detector.variance_vote = True
+        voted = widths(detector)
+
+    assert len(plain) == len(voted) == 1
+    assert (voted.sigmas < plain.sigmas).all()
+    assert voted.boxes[0, 2] > plain.boxes[0, 2]
+
+
+def test_tells_what_it_runs(tiny_model: Path, runtime: str) -> None:
+    with Detector.open(tiny_model, runtime, options=FP32) as detector:
+        detector(make_image())
+
+        assert detector.runtime.name == runtime
+        assert "fp32, 1 thread" in detector.runtime.description
+        assert detector.model_path == tiny_model
+        assert len(detector.model_hash) == 12
+        times = detector.last_timing
+        assert min(times.preprocess_s, times.inference_s, times.postprocess_s) > 0
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, 2.0, float("nan")])
+@pytest.mark.parametrize("name", ["score_threshold", "iou_threshold"])
+def test_refuses_a_threshold_out_of_range(tiny_model: Path, runtime: str, name: str, value: float) -> None:
+    with pytest.raises(SettingError, match=name):
+        Detector.open(tiny_model, runtime, **{name: value})  # type: ignore[arg-type]
+    with Detector.open(tiny_model, runtime) as detector:
+        with pytest.raises(SettingError, match=name):
+            setattr(detector, name, value)
+        assert 0 < getattr(detector, name) < 1
+
+
+@pytest.mark.parametrize("frame", [np.zeros((48, 160), np.uint8), np.zeros((0, 0, 3), np.uint8), None])
+def test_refuses_what_is_no_frame_and_goes_on(tiny_model: Path, runtime: str, frame: Any) -> None:
+    with Detector.open(tiny_model, runtime) as detector:
+        with pytest.raises(FrameError):
+            detector(frame)
+        assert len(detector(make_image())) == 2
+
+
+def test_a_network_that_gives_nan_is_told(tmp_path: Path, runtime: str) -> None:
+    with (
+        Detector.open(make_model(tmp_path / "nan.onnx", nan=True), runtime) as detector,
+        pytest.raises(NonFiniteOutputError, match="stride 16"),
+    ):
+        detector(make_image())
+
+
+def test_nan_on_one_frame_does_not_spoil_the_next(tmp_path: Path, runtime: str) -> None:
+    with Detector.open(make_model(tmp_path / "nan.onnx", nan_when_black=True), runtime) as detector:
+        assert len(detector(make_image(64, 96))) == 2
+        with pytest.raises(NonFiniteOutputError, match="stride 8"):
+            detector(np.zeros((64, 96, 3), np.uint8))
+        assert len(detector(make_image(64, 96))) == 2
+
+
+def _truncated(path: Path, share: float) -> Path:
+    model = make_model(path)
+    model.write_bytes(model.read_bytes()[: int(model.stat().st_size * share)])
+    return model
+
+
+def _other(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: path, "no model"),  # missing
+        (lambda path: path.parent, "no model"),  # a folder
+        (lambda path: _other(path, b""), "empty"),
+        (lambda path: _other(path, b"not a model at all\n" * 40), "cannot be read as an ONNX model"),
+        (lambda path: _other(path, b"\x89PNG\r\n\x1a\n" + bytes(200)), "cannot be read as an ONNX model"),
+        (lambda path: _truncated(path, 0.95), "cannot be read as an ONNX model"),
+        (lambda path: _truncated(path, 0.5), "cannot be read as an ONNX model"),
+        (lambda path: _truncated(path, 0.02), "cannot be read as an ONNX model"),
+        (lambda path: make_model(path, with_card=False), "no gaussian_yolo.card metadata"),
+        (lambda path: make_model(path, card_overrides={"anchors": None}), "lacks anchors"),
+        (lambda path: make_model(path, card_overrides={"classes": ["car"]}), "head_32 of .*36.*need .*30"),
+        (lambda path: make_model(path, card_overrides={"anchors": [[[9, 9]]] * 3}), "head_32 of .*1 anchors"),
+        (lambda path: make_model(path, card_overrides={"input_size": [96, 64]}), "input_size"),
+        (lambda path: make_model(path, card_overrides={"strides": [64, 16, 8], "input_size": [64, 128]}), "px"),
+        (
+            lambda path: make_model(path, heads=make_heads(make_card())[:2]),
+            "heads of strides .*32, 16.*card has strides .*32, 16, 8",
+        ),
+        (lambda path: make_model(path, heads=make_heads(make_card((32, 96)), [])), "rows"),  # a head too small
+    ],
+)
+def test_a_bad_model_is_one_sentence_with_its_file(tmp_path: Path, runtime: str, make: Any, says: str) -> None:
+    path = make(tmp_path / "bad.onnx")
+
+    with pytest.raises(ModelError, match=says) as caught:
+        Detector.open(path, runtime)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    assert len(message) < 500
+    assert isinstance(caught.value, GaussianYoloError)

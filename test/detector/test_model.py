@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import make_card
+
+from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard, ModelError, file_hash, read_card, resolve_model
+
+CARD = make_card(training={"seed": 1, "metrics": {"AP": 0.5}})
+SOURCE = "some/model.onnx"
+
+
+def test_a_card_survives_its_json() -> None:
+    assert ModelCard.from_json(CARD.to_json(), SOURCE) == CARD
+
+
+def test_thresholds_have_defaults() -> None:
+    fields = json.loads(CARD.to_json())
+    for name in ("score_threshold", "iou_threshold", "variance_vote", "training", "format_version"):
+        del fields[name]
+
+    card = ModelCard.from_json(json.dumps(fields), SOURCE)
+
+    assert (card.score_threshold, card.iou_threshold, card.variance_vote) == (0.3, 0.45, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", ""),
+        ("name", 3),
+        ("classes", []),
+        ("classes", "car"),
+        ("classes", ["car", "car"]),
+        ("classes", ["car", 1]),
+        ("anchors", []),
+        ("anchors", [[[1, 2, 3]], [[1, 2]], [[1, 2]]]),
+        ("anchors", [[[1, 0]], [[1, 2]], [[1, 2]]]),
+        ("anchors", [[[1, 2]]]),  # for one head, of three strides
+        ("strides", [8, 16, 32]),
+        ("strides", [32, 32, 16]),
+        ("strides", [32.0, 16, 8]),
+        ("input_size", [64]),
+        ("input_size", [64, 100]),  # no multiple of 32
+        ("input_size", [0, 96]),
+        ("input_size", None),
+        ("score_threshold", 1.0),
+        ("score_threshold", True),
+        ("iou_threshold", -0.1),
+        ("iou_threshold", "0.45"),
+        ("variance_vote", 1),
+        ("training", []),
+        ("format_version", 2),
+        ("colour", "red"),  # unknown
+    ],
+)
+def test_a_wrong_field_is_named_with_its_file(name: str, value: Any) -> None:
+    text = json.dumps(json.loads(CARD.to_json()) | {name: value})
+
+    with pytest.raises(ModelError, match=name) as caught:
+        ModelCard.from_json(text, SOURCE)
+    assert SOURCE in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["name", "classes", "anchors", "strides", "input_size"])
+def test_a_missing_field_is_named_with_its_file(name: str) -> None:
+    fields = json.loads(CARD.to_json())
+    del fields[name]
+
+    with pytest.raises(ModelError, match=f"{SOURCE} lacks {name}"):
+        ModelCard.from_json(json.dumps(fields), SOURCE)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"card"'])
+def test_what_is_no_card_is_refused(text: str) -> None:
+    with pytest.raises(ModelError, match=f"{SOURCE} is not"):
+        ModelCard.from_json(text, SOURCE)
+
+
+def test_a_model_without_a_card_is_refused() -> None:
+    with pytest.raises(ModelError, match=CARD_KEY):
+        read_card({"producer": "someone"}, Path(SOURCE))
+
+
+def _install(folder: Path, name: str = "shipped.onnx") -> Path:
+    engines = folder / "share" / "gaussian_yolo" / "engines"
+    engines.mkdir(parents=True)
+    (engines / name).write_bytes(b"model")
+    return engines / name
+
+
+def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "any.onnx"
+    path.write_bytes(b"model")
+
+    assert resolve_model(str(path)) == resolve_model(path) == path
+
+
+@pytest.mark.parametrize("name", ["shipped", "shipped.onnx"])
+def test_a_name_is_found_in_the_ros_prefixes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    shipped = _install(tmp_path / "overlay")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path / 'empty'}:{tmp_path / 'overlay'}")
+
+    assert resolve_model(name) == shipped
+
+
+def test_a_name_is_found_in_the_python_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = _install(tmp_path)
+    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+
+    assert resolve_model("shipped") == shipped
+
+
+@pytest.mark.parametrize("name", ["other", "no/such/file.onnx", ""])
+def test_an_unknown_model_lists_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    _install(tmp_path)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+
+    with pytest.raises(ModelError, match="shipped") as caught:
+        resolve_model(name)
+    assert f"no model {name!r}" in str(caught.value)
+
+
+def test_a_hash_tells_files_apart(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_bytes(b"")
+    second.write_bytes(b"model")
+
+    assert file_hash(first) == "e3b0c44298fc"
+    assert file_hash(second) != file_hash(first)
