@@ -1,0 +1,57 @@
+"""Sources of frames: cameras and streams, video files, images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from gaussian_yolo_node.sources.camera import CameraSource
+from gaussian_yolo_node.sources.capture import without_password
+from gaussian_yolo_node.sources.files import FileSource, ImageFiles, VideoFile, list_images
+from gaussian_yolo_node.sources.frame import Frame
+from gaussian_yolo_node.sources.source import Source, SourceError, SourceState
+
+__all__ = ["Frame", "Source", "SourceError", "SourceState", "open_source", "without_password"]
+
+
+def open_source(
+    spec: str,
+    *,
+    playback: Literal["fastest", "realtime"] = "fastest",
+    fps: float = 0.0,
+    loop: bool = False,
+) -> Source:
+    """Open what a user calls a source.
+
+    Args:
+        spec: a camera index ("0"); an image folder, image file, video file or camera device ("/dev/video0");
+            a URL ("rtsp://..."); or a GStreamer pipeline (text with " ! ", ending in `appsink`). What looks
+            like an index is one: write "./0" for a folder of that name.
+        playback: files only. "fastest": a frame whenever it is asked for. "realtime": as a camera delivers.
+        fps: files only. Rate of realtime playback in Hz; 0 is the video's own, or 10 for images.
+        loop: files only. Start again at the end.
+
+    Raises:
+        SourceError: there is no such file, folder or camera, or nothing in it can be read.
+    """
+    spec = spec.strip()
+    if not spec:
+        raise SourceError("no source given: name a camera, a video, an image folder, a URL or a pipeline")
+    if playback not in ("fastest", "realtime"):
+        raise SourceError(f"playback must be 'fastest' or 'realtime', not '{playback}'")
+    if fps < 0:
+        raise SourceError(f"the playback rate must not be negative, and it is {fps:g} fps")
+    if spec.isascii() and spec.isdigit():
+        return CameraSource.open(spec)
+    path = Path(os.path.expanduser(spec))
+    if os.path.isdir(path):
+        return FileSource(ImageFiles(list_images(path)), realtime=playback == "realtime", fps=fps, loop=loop)
+    if os.path.exists(path):
+        if path.is_char_device():
+            return CameraSource.open(str(path))
+        media = ImageFiles.single(path) if ImageFiles.accepts(path) else VideoFile(path)
+        return FileSource(media, realtime=playback == "realtime", fps=fps, loop=loop)
+    if "://" in spec or " ! " in spec:
+        return CameraSource.open(spec)
+    raise SourceError(f"source {spec} does not exist: there is no such file, folder or device")

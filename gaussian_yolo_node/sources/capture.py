@@ -1,0 +1,79 @@
+"""Opening a `cv2.VideoCapture`, quietly: what went wrong is said once, by us."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+
+import cv2
+
+# FFmpeg's own log level is read from here when OpenCV first uses FFmpeg; -8 is "quiet".
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+def open_camera(spec: str) -> cv2.VideoCapture:
+    """Open a camera index, device path, URL or GStreamer pipeline; ask `isOpened()` of the answer."""
+    with quiet_opencv:
+        if spec.isdigit() or spec.startswith("/dev/"):
+            device = int(spec) if spec.isdigit() else spec
+            capture = cv2.VideoCapture(device, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
+            # One buffer to fill while one is being read, where the driver allows it: no queue in which frames
+            # grow old, and no missed frame as with a single buffer.
+            capture.set(cv2.CAP_PROP_BUFFERSIZE, 2)
+            return capture
+        if " ! " in spec:
+            return cv2.VideoCapture(spec, cv2.CAP_GSTREAMER)
+        if not has_backend(cv2.CAP_FFMPEG):
+            return cv2.VideoCapture(spec, cv2.CAP_ANY)
+        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
+        return cv2.VideoCapture(spec, cv2.CAP_FFMPEG, timeouts)
+
+
+def open_video_file(path: str) -> cv2.VideoCapture:
+    """Open a video file; ask `isOpened()` of the answer."""
+    # FFmpeg by name where it is: asked for "any", OpenCV also reads "name_%02d.jpg" patterns and the like.
+    with quiet_opencv:
+        return cv2.VideoCapture(path, cv2.CAP_FFMPEG if has_backend(cv2.CAP_FFMPEG) else cv2.CAP_ANY)
+
+
+def without_password(spec: str) -> str:
+    """A source's spec as it may be shown: the password of "rtsp://user:password@host" is starred out."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", spec)
+
+
+def has_backend(backend: int) -> bool:
+    """Whether this OpenCV was built with a capture backend such as `cv2.CAP_GSTREAMER`."""
+    return backend in cv2.videoio_registry.getBackends()
+
+
+class _QuietOpenCV:
+    """Keep OpenCV's own log off stderr inside the block; several threads may be inside at once."""
+
+    def __init__(self) -> None:
+        # OpenCV before 4.5.5 has no Python access to its log level.
+        self._logging = getattr(cv2.utils, "logging", None)
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._level_outside = 0
+
+    def __enter__(self) -> None:
+        if self._logging is None:
+            return
+        with self._lock:
+            if self._inside == 0:
+                self._level_outside = self._logging.getLogLevel()
+                self._logging.setLogLevel(self._logging.LOG_LEVEL_SILENT)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        if self._logging is None:
+            return
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._logging.setLogLevel(self._level_outside)
+
+
+quiet_opencv = _QuietOpenCV()
