@@ -1,0 +1,78 @@
+"""Average precision of one class, from the scores of its detections and which of them are right.
+
+Three ways of interpolating are in use: all points of the curve (VOC since 2010, BDD100K), 11 recalls (VOC 2007,
+and KITTI until 2019), 40 recalls (KITTI since; Simonelli et al., "Disentangling Monocular 3D Object Detection",
+ICCV 2019). In each, the precision at a recall is the best at that recall or a higher one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class PrecisionRecall:
+    """Precision and recall as the score threshold falls past one detection after the other.
+
+    Attributes:
+        scores: [N], falling.
+        precision, recall: [N], 0..1; recall does not fall.
+        truths: number of objects there are. With none, recall and average precision are NaN.
+    """
+
+    scores: Floats
+    precision: Floats
+    recall: Floats
+    truths: int
+
+    @classmethod
+    def of(cls, scores: Floats, correct: NDArray[np.bool_], truths: int) -> PrecisionRecall:
+        """The curve of N detections.
+
+        Args:
+            scores: [N]; of equal ones the first is taken first.
+            correct: [N], whether a detection found an object that none before it had found.
+            truths: number of objects there are, >= `correct.sum()`.
+        """
+        order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+        found = np.cumsum(np.asarray(correct, bool)[order], dtype=np.float64)
+        recall = found / truths if truths else np.full(found.shape, np.nan)
+        precision = found / np.arange(1, len(order) + 1)
+        return cls(np.asarray(scores, np.float64)[order], precision, recall, truths)
+
+
+def all_point_ap(curve: PrecisionRecall) -> float:
+    """Area under the interpolated curve; 0 without detections."""
+    if not curve.truths:
+        return float("nan")
+    steps = np.diff(curve.recall, prepend=0.0)
+    return float(np.sum(steps * _envelope(curve.precision)))
+
+
+def eleven_point_ap(curve: PrecisionRecall) -> float:
+    """Mean interpolated precision at recalls 0, 0.1 .. 1."""
+    return _mean_precision_at(curve, np.arange(11) / 10)
+
+
+def forty_point_ap(curve: PrecisionRecall) -> float:
+    """Mean interpolated precision at recalls 1/40, 2/40 .. 1."""
+    return _mean_precision_at(curve, np.arange(1, 41) / 40)
+
+
+def _mean_precision_at(curve: PrecisionRecall, recalls: Floats) -> float:
+    if not curve.truths:
+        return float("nan")
+    reached = np.searchsorted(curve.recall, recalls, side="left")
+    envelope = np.append(_envelope(curve.precision), 0.0)  # a recall that is never reached has precision 0
+    return float(envelope[reached].mean())
+
+
+def _envelope(precision: Floats) -> Floats:
+    """The best precision at each point of the curve or after it."""
+    envelope: Floats = np.maximum.accumulate(precision[::-1])[::-1]
+    return envelope
