@@ -1,0 +1,227 @@
+"""The command `gaussian-yolo`: parses, delegates, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gaussian_yolo_node.errors import GaussianYoloError
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Object detection with localization uncertainty.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class OutputError(GaussianYoloError):
+    """A result cannot be written."""
+
+
+class MissingExtraError(GaussianYoloError):
+    """A command needs packages that are not installed."""
+
+
+class Precision(str, Enum):
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="gaussian-yolo")
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except GaussianYoloError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(EXIT_ERROR) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            print(f"gaussian-yolo {version('gaussian_yolo')}")
+        except PackageNotFoundError:
+            print("gaussian-yolo (not installed: run from a checkout)")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+@_exit_codes()
+def detect(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Camera index, video file, image or image folder, URL (rtsp://...), or GStreamer pipeline."
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Name of a shipped model, or path of an ONNX file with a card.")
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="auto computes in bf16 where the processor has it.")
+    ] = Precision.auto,
+    threads: Annotated[int, typer.Option(help="Processor threads; 0 takes all cores.")] = 0,
+    score_threshold: Annotated[
+        float | None,
+        typer.Option(help="Least detection criterion, 0 up to but not 1.", show_default="the model's"),
+    ] = None,
+    iou_threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="IoU above which the lesser of two boxes goes, 0 up to but not 1.",
+            show_default="the model's",
+        ),
+    ] = None,
+    variance_vote: Annotated[
+        bool | None,
+        typer.Option(
+            "--variance-vote/--no-variance-vote",
+            help="Let suppressed boxes vote on the one that is kept.",
+            show_default="the model's",
+        ),
+    ] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", metavar="OUT", help="Write detections, a record a frame.")
+    ] = None,
+    video_path: Annotated[
+        Path | None, typer.Option("--video", metavar="OUT", help="Write annotated frames as .mp4.")
+    ] = None,
+) -> None:
+    """Detect objects in a source."""
+    from rich.console import Console
+
+    from gaussian_yolo_node.detect_run import detect_source
+    from gaussian_yolo_node.detector.detector import Detector
+    from gaussian_yolo_node.detector.model import DEFAULT_MODEL
+    from gaussian_yolo_node.runtime import RuntimeOptions
+    from gaussian_yolo_node.sources import open_source
+
+    frames = open_source(source)
+    try:
+        with Detector.open(
+            model or DEFAULT_MODEL,
+            runtime,
+            options=RuntimeOptions(threads, precision.value),
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            variance_vote=variance_vote,
+        ) as detector:
+            console = Console(stderr=True)
+            summary = detect_source(frames, detector, console, json_path=json_path, video_path=video_path)
+            print(f"{summary}; {detector.card.name} on {detector.runtime.description}")
+    finally:
+        frames.close()
+    if frames.message:
+        print(f"note: {frames.message}", file=sys.stderr)
+    if summary.interrupted:
+        raise KeyboardInterrupt
+
+
+@app.command()
+@_exit_codes()
+def evaluate(
+    ground_truth: Annotated[Path, typer.Option(metavar="LABEL_DIR", help="Folder of KITTI label files (label_2).")],
+    predictions: Annotated[Path, typer.Option(metavar="JSON", help="What `detect --json` wrote.")],
+    output: Annotated[Path | None, typer.Option(metavar="JSON", help="Write all figures, unrounded.")] = None,
+) -> None:
+    """Average precision of predictions against KITTI labels."""
+    from rich.console import Console
+
+    from gaussian_yolo_node.evaluation import kitti, report
+    from gaussian_yolo_node.evaluation.predictions import read_predictions
+
+    result = kitti.evaluate(kitti.read_labels(ground_truth), read_predictions(predictions))
+    console = Console()
+    console.print(report.report_table(result))
+    for line in (*report.coverage_lines(result), report.METHOD):
+        console.print(line, markup=False, highlight=False)
+    if output is not None:
+        try:
+            output.write_text(json.dumps(report.report_dict(result), indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{output} cannot be written: {error.strerror}") from error
+
+
+@app.command()
+@_exit_codes()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML recipe.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the checkpoint and the TensorBoard log.")],
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the output folder.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data sets.", show_default="the config's")] = None,
+    threads: Annotated[int, typer.Option(help="Processor threads; 0 leaves PyTorch's choice.")] = 0,
+) -> None:
+    """Train a model (needs the extra `train`)."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    with _extra("train"):
+        from gaussian_yolo_node.training.train import run
+    checkpoint = run(config, output, resume=resume, data_root=data, threads=threads)
+    print(f"trained: {checkpoint}")
+
+
+@app.command()
+@_exit_codes()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of a training run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
+    size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="HEIGHT WIDTH", help="Canvas in px.", show_default="the config's"),
+    ] = None,
+) -> None:
+    """Write a checkpoint as an ONNX model with its card (needs the extra `train`)."""
+    with _extra("train"):
+        from gaussian_yolo_node.models.export import export_checkpoint
+
+        export_checkpoint(checkpoint, output, size)
+    print(f"exported: {output}")
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Turn a missing third-party package into an error that names the extra that brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("gaussian_yolo_node"):
+            raise
+        raise MissingExtraError(
+            f"this command needs {error.name}, which is not installed: pip install 'gaussian_yolo[{name}]'"
+        ) from error
+
+
+if __name__ == "__main__":
+    main()
