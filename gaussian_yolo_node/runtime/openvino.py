@@ -72,12 +72,12 @@ class OpenVinoRuntime:
         check_canvas(canvas, self.input_size)
         try:
             if canvas is not self._canvas:
-                # The request reads the caller's memory, so a caller that refills one canvas pays for this
-                # once.
-                self._request.set_input_tensor(self._tensor_type(canvas[np.newaxis], shared_memory=True))
-                self._canvas = canvas
-            self._request.start_async()
-            self._request.wait()
+                # The request reads the caller's memory, so a caller that refills one canvas pays for this once.
+                # OpenVINO shares no memory that is read-only: that is copied each time.
+                shared = canvas.flags.writeable
+                self._request.set_input_tensor(self._tensor_type(canvas[np.newaxis], shared_memory=shared))
+                self._canvas = canvas if shared else None
+            self._request.infer({}, share_outputs=True)
         except RuntimeError as error:
             raise InferenceError(
                 f"OpenVINO failed on a frame ({last_words(error)}); try runtime onnxruntime"
