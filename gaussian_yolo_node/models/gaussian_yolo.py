@@ -47,9 +47,7 @@ class GaussianYolo(nn.Module):
         """Raw heads, coarsest first, of an RGB image `[B,3,H,W]` with values 0..255; H and W multiples of 32."""
         normalised = (image - PIXEL_MEAN) * PIXEL_SCALE
         maps = self.neck(self.backbone.features(normalised))
-        return [
-            head(tower(x)) for head, tower, x in zip(self.heads, self.towers, reversed(maps), strict=True)
-        ]
+        return [head(tower(x)) for head, tower, x in zip(self.heads, self.towers, reversed(maps), strict=True)]
 
 
 def _initialise(head: nn.Conv2d, anchors: int, classes: int) -> None:

@@ -1,4 +1,4 @@
-"""A light feature pyramid: top-down, then bottom-up, all depthwise separable (after FPN, CVPR 2017, and PANet, CVPR 2018)."""
+"""A light feature pyramid: top-down (FPN, CVPR 2017), then bottom-up (PANet, CVPR 2018), all depthwise separable."""
 
 from __future__ import annotations
 

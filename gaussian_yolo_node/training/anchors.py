@@ -30,9 +30,7 @@ def kmeans_anchors(
     return best[np.argsort(best.prod(1))], best_iou
 
 
-def _cluster(
-    sizes: NDArray[np.float64], count: int, iterations: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _cluster(sizes: NDArray[np.float64], count: int, iterations: int, rng: np.random.Generator) -> NDArray[np.float64]:
     anchors = np.unique(sizes, axis=0)
     anchors = anchors[rng.choice(len(anchors), count, replace=False)]
     assigned = np.full(len(sizes), -1)

@@ -70,9 +70,7 @@ def assign(
             ((image[index] * per_scale + anchor) * (height // stride) + cell[:, 1]) * (width // stride) + cell[:, 0]
         )
         index, anchor, cell, target = index[last], anchor[last], cell[last], target[last]
-        heads.append(
-            Positives(image[index], anchor, cell[:, 1], cell[:, 0], ids[index], target, weight[index])
-        )
+        heads.append(Positives(image[index], anchor, cell[:, 1], cell[:, 0], ids[index], target, weight[index]))
     return heads
 
 

@@ -102,7 +102,7 @@ def _warp(
     matrix = np.array([[sx, 0, tx], [0, sy, ty]], np.float64)
     source = image
     if min(abs(sx), sy) < 0.5:  # bilinear sampling alone would alias
-        source = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        source = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
         matrix[:, :2] *= 2
     canvas = cv2.warpAffine(
         source, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(PAD_VALUE, PAD_VALUE, PAD_VALUE)
@@ -128,9 +128,7 @@ def clip_boxes(
     return clipped[inside], ids[inside]
 
 
-def _jitter_colour(
-    canvas: NDArray[np.uint8], config: AugmentConfig, rng: np.random.Generator
-) -> NDArray[np.uint8]:
+def _jitter_colour(canvas: NDArray[np.uint8], config: AugmentConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
     hue = rng.uniform(-config.hue, config.hue) * 180
     saturation = config.saturation ** rng.uniform(-1, 1)
     exposure = config.exposure ** rng.uniform(-1, 1)

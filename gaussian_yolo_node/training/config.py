@@ -111,11 +111,12 @@ class TrainConfig:
         return config
 
     def _check(self, source: str) -> None:
-        for label, size in (("model.input_size", self.model.input_size), ("schedule.crop_size", self.schedule.crop_size)):
+        sizes = {"model.input_size": self.model.input_size, "schedule.crop_size": self.schedule.crop_size}
+        for label, size in sizes.items():
             if len(size) != 2 or any(side <= 0 or side % 32 for side in size):
                 raise ConfigError(f"{source}: {label} must be height and width, multiples of 32, not {list(size)}")
-        if len(self.model.anchors) != 3:
-            raise ConfigError(f"{source}: model.anchors needs one list a stride (32, 16, 8)")
+        if [len(head) for head in self.model.anchors] != [3, 3, 3]:
+            raise ConfigError(f"{source}: model.anchors needs three anchors a stride (32, 16, 8)")
         for label, value in (("epochs", self.schedule.epochs), ("batch_size", self.schedule.batch_size)):
             if value < 1:
                 raise ConfigError(f"{source}: schedule.{label} must be at least 1, not {value}")

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.evaluation.kitti import CLASSES as KITTI_CLASSES
+from gaussian_yolo_node.evaluation.kitti import read_label_file
 
 # Class id of a region that is neither object nor background.
 IGNORE = -1
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-# SPEC and data README: neighbouring KITTI classes and DontCare are ignore regions, not background.
-KITTI_IGNORED = frozenset({"Van", "Truck", "Tram", "Misc", "Person_sitting", "DontCare"})
-KITTI_CLASSES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "cyclist"}
 # COCO ids in YOLO txt files. A rider is a "person" there, so bicycles and motorcycles blank out what they carry.
 COCO_CLASSES = {0: "pedestrian", 2: "car"}
 COCO_IGNORED = frozenset({1, 3, 5, 6, 7})
@@ -52,7 +52,8 @@ def load_kitti(
         exclude: stems to leave out.
 
     Raises:
-        DatasetError: a folder is missing or empty, or a label line is malformed.
+        DatasetError: a folder is missing or empty.
+        LabelError: a label line is malformed.
     """
     found = []
     for path in _image_files(images):
@@ -67,25 +68,14 @@ def load_kitti(
 
 
 def read_kitti_label(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Boxes `[N,4]` (x1 y1 x2 y2, px) and class ids `[N]` of one KITTI label file."""
-    boxes, ids = [], []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        fields = line.split()
-        if not fields:
-            continue
-        kind = fields[0]
-        if kind not in KITTI_CLASSES and kind not in KITTI_IGNORED:
-            raise DatasetError(f"{path}, line {number}: unknown KITTI type {kind!r}")
-        name = KITTI_CLASSES.get(kind, "")
-        try:
-            box = [float(value) for value in fields[4:8]]
-        except ValueError as error:
-            raise DatasetError(f"{path}, line {number}: box is not four numbers") from error
-        if len(box) != 4:
-            raise DatasetError(f"{path}, line {number}: has {len(fields)} fields, a KITTI label has 15")
-        boxes.append(box)
-        ids.append(classes.index(name) if name in classes else IGNORE)
-    return _arrays(boxes, ids)
+    """Boxes `[N,4]` (x1 y1 x2 y2, px) and class ids `[N]` of one KITTI label file.
+
+    Neighbouring classes (Van, Truck, ..) and DontCare become ignore regions, as they are in the evaluation.
+    """
+    labels = read_label_file(path)
+    names = [KITTI_CLASSES.get(kind, "") for kind in labels.types.tolist()]
+    ids = [classes.index(name) if name in classes else IGNORE for name in names]
+    return labels.boxes.astype(np.float32), np.asarray(ids, np.int64)
 
 
 def load_coco_txt(folder: Path, classes: Sequence[str], *, weight: float = 1.0) -> list[LabelledImage]:
@@ -99,8 +89,8 @@ def load_coco_txt(folder: Path, classes: Sequence[str], *, weight: float = 1.0) 
         label = folder / "labels" / f"{path.stem}.txt"
         if not label.is_file():
             continue
-        size = _image_size(path)
-        boxes, class_ids = _read_yolo_txt(label, size, classes)
+        height, width = read_image(path).shape[:2]
+        boxes, class_ids = _read_yolo_txt(label, (height, width), classes)
         if (class_ids >= 0).any():
             found.append(LabelledImage(path, boxes, class_ids, weight))
     if not found:
@@ -129,10 +119,6 @@ def _read_yolo_txt(
         else:
             continue
         boxes.append([(cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height])
-    return _arrays(boxes, ids)
-
-
-def _arrays(boxes: list[list[float]], ids: list[int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(ids, np.int64)
 
 
@@ -142,18 +128,15 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
-def _image_size(path: Path) -> tuple[int, int]:
-    import cv2
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Pixels uint8 `[H,W,3]` BGR; DatasetError if the file is missing or corrupt."""
+    pixels = cv2.imread(str(path))
+    if pixels is None:
+        raise DatasetError(f"{path} is not a readable image: replace or remove it")
+    return np.asarray(pixels, np.uint8)
 
-    image = cv2.imread(str(path))
-    if image is None:
-        raise DatasetError(f"{path} is not a readable image")
-    return int(image.shape[0]), int(image.shape[1])
 
-
-def load_sources(
-    root: Path, sources: Sequence[Mapping[str, object]], classes: Sequence[str]
-) -> list[LabelledImage]:
+def load_sources(root: Path, sources: Sequence[Mapping[str, object]], classes: Sequence[str]) -> list[LabelledImage]:
     """All images of the `sources` of a config, paths relative to `root`.
 
     A source is `{format: kitti, images:, labels:, exclude: [..], weight:}` or `{format: coco_txt, folder:, weight:}`.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gaussian_yolo_node.training.augment import Sample, augment
 from gaussian_yolo_node.training.config import TrainConfig
-from gaussian_yolo_node.training.datasets import DatasetError, LabelledImage
+from gaussian_yolo_node.training.datasets import LabelledImage, read_image
 
 Batch = tuple[Tensor, list[Tensor], list[Tensor]]
 
@@ -63,16 +62,8 @@ class AugmentedImages(Dataset[Sample]):
 
     def _image(self, index: int) -> NDArray[np.uint8]:
         if index not in self._decoded:
-            self._decoded[index] = read_image(self.images[index])
+            self._decoded[index] = read_image(self.images[index].path)
         return self._decoded[index]
-
-
-def read_image(image: LabelledImage) -> NDArray[np.uint8]:
-    """Pixels uint8 `[H,W,3]` BGR; DatasetError if the file is missing or corrupt."""
-    pixels = cv2.imread(str(image.path))
-    if pixels is None:
-        raise DatasetError(f"{image.path} is not a readable image: replace or remove it")
-    return cast("NDArray[np.uint8]", pixels)
 
 
 def make_loader(images: Sequence[LabelledImage], config: TrainConfig) -> tuple[DataLoader[Sample], EpochSampler]:

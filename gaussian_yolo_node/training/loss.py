@@ -123,7 +123,7 @@ class GaussianYoloLoss:
         boxes: Sequence[Tensor],
         class_ids: Sequence[Tensor],
     ) -> Tensor:
-        """1 where an empty cell counts as background, 0 where its box meets a truth or an ignore region; `[B,A,h,w]`."""
+        """`[B,A,h,w]`: 1 where an empty cell is background, 0 where its box meets a truth or an ignore region."""
         predicted = self._decode(entries, scale)
         weight = torch.ones(entries.shape[0], entries.shape[1], *entries.shape[3:])
         for index, (truth, ids) in enumerate(zip(boxes, class_ids, strict=True)):

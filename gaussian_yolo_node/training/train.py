@@ -6,14 +6,14 @@ import logging
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.models.gaussian_yolo import STRIDES, build_model
+from gaussian_yolo_node.models.gaussian_yolo import STRIDES, GaussianYolo, build_model
 from gaussian_yolo_node.training.checkpoint import (
     CheckpointError,
     WeightAverage,
@@ -102,7 +102,8 @@ class Trainer:
             width=config.model.width,
             pretrained=config.model.pretrained,
         )
-        self.model = model.to(memory_format=torch.channels_last)
+        # Module.to's type knows no memory_format.
+        self.model: GaussianYolo = cast(Any, model).to(memory_format=torch.channels_last)
         self.average = WeightAverage(self.model, schedule.ema_decay)
         self.loss = GaussianYoloLoss(
             torch.tensor(config.model.anchors, dtype=torch.float32), STRIDES, len(config.model.classes), config.loss
@@ -152,9 +153,7 @@ class Trainer:
         """Average precision of the averaged weights on the validation sources."""
         from gaussian_yolo_node.training.validate import average_precisions
 
-        model = build_model(
-            self.config.model.backbone, len(self.config.model.classes), width=self.config.model.width
-        )
+        model = build_model(self.config.model.backbone, len(self.config.model.classes), width=self.config.model.width)
         model.load_state_dict(self.average.state)
         return average_precisions(model.eval(), self.config, root)
 
@@ -194,9 +193,7 @@ def rate_factor(step: int, total: int, warmup: int, final: float) -> float:
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def parameter_groups(
-    model: nn.Module, rate: float, backbone_rate: float, weight_decay: float
-) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, rate: float, backbone_rate: float, weight_decay: float) -> list[dict[str, Any]]:
     """AdamW groups: the pretrained backbone learns slower; biases and batch norms do not decay."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
