@@ -25,4 +25,4 @@ if [[ -z $version ]]; then
     echo "For them: make env-train TORCH_INDEX=<the URL of PyTorch's CPU wheel index>" >&2
     exit 0
 fi
-"${pip[@]}" install "${options[@]}" --no-build-isolation "torch==$version" '.[train]'
+"${pip[@]}" install "${options[@]}" --no-build-isolation "torch==$version" 'setuptools<80' '.[train]'
