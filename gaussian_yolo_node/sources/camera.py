@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.sources.capture import has_backend, open_camera, without_password
 from gaussian_yolo_node.sources.frame import Frame
-from gaussian_yolo_node.sources.source import SourceError, SourceState
+from gaussian_yolo_node.sources.source import JOIN_S, SourceError, SourceState
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class CameraSource:
         opener: Callable[[str], Capture] = open_camera,
         retry_min_s: float = 0.5,
         retry_max_s: float = 10.0,
-        stall_s: float = 5.0,
+        stall_s: float = 3.0,
     ) -> None:
         self._spec = spec
         self._name = without_password(spec)
@@ -76,6 +77,7 @@ class CameraSource:
         self._skipped = self._dropped = self._reopened = 0
         self._thread = threading.Thread(target=self._read_capture, name=f"camera {self._name}", daemon=True)
         self._thread.start()
+        atexit.register(self.close)
 
     @classmethod
     def open(cls, spec: str, **settings: Any) -> CameraSource:
@@ -141,8 +143,8 @@ class CameraSource:
             self._state = SourceState.CLOSED
             self._changed.notify_all()
         # Enough for a healthy camera to be released; one that blocks in its driver is left to the thread.
-        if threading.current_thread() is not self._thread:
-            self._thread.join(0.3)
+        self._thread.join(JOIN_S)
+        atexit.unregister(self.close)
 
     def _stalled(self) -> bool:
         if self._state not in (SourceState.OPENING, SourceState.STREAMING) or not self._alive_at:

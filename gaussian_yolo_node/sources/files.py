@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.sources.capture import open_video_file, quiet_opencv
 from gaussian_yolo_node.sources.frame import Frame
-from gaussian_yolo_node.sources.source import SourceError, SourceState
+from gaussian_yolo_node.sources.source import JOIN_S, SourceError, SourceState
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +76,9 @@ class FileSource:
         self._decoded_all = False
         self._closed = False
         # Daemon: a decoder that blocks (a file on a lost network share) must not keep the process alive.
-        threading.Thread(target=self._decode, name=f"decode {media.name}", daemon=True).start()
+        self._thread = threading.Thread(target=self._decode, name=f"decode {media.name}", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
 
     @property
     def state(self) -> SourceState:
@@ -138,6 +141,9 @@ class FileSource:
             self._state = SourceState.CLOSED
             self._ahead.clear()
             self._changed.notify_all()
+        # A thread that is still inside OpenCV when the interpreter goes down takes the process with it (SIGABRT).
+        self._thread.join(JOIN_S)
+        atexit.unregister(self.close)
 
     def _wait_until_due(self, decoded_at: float) -> None:
         """Sleep until the next frame is due, or the source is closed; sets `_due`, on the monotonic clock."""

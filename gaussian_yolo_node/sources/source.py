@@ -13,6 +13,10 @@ class SourceError(GaussianYoloError):
     """A source cannot be opened."""
 
 
+# The longest that `close` waits for its thread to come out of OpenCV, s.
+JOIN_S = 1.0
+
+
 class SourceState(str, Enum):
     """Where a source is in its life."""
 
@@ -64,5 +68,5 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop. Callable from any thread, and again; a blocked `read` returns None at once."""
+        """Stop, within a second. Callable from any thread, and again; a blocked `read` returns None at once."""
         ...
