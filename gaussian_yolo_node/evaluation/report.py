@@ -20,7 +20,7 @@ def report_table(result: KittiResult) -> Table:
     """AP in percent, a row a class and one for their mean."""
     table = Table()
     table.add_column("class")
-    for heading in ("truths", "KITTI IoU", "AP there", "AP at 0.5"):
+    for heading in ("truths", "KITTI IoU", "AP@KITTI IoU", "AP@0.5"):
         table.add_column(heading, justify="right")
     for kitti, common in zip(result.at_kitti_iou, result.at_common_iou, strict=True):
         table.add_row(
