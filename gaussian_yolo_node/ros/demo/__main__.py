@@ -1,0 +1,207 @@
+"""Plays a source through the installed node: once in real time, recorded, and once as fast as the node takes it.
+
+Leaves in the output folder: annotated.mp4, detections.mcap, contact_sheet.png, summary.json, node.log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from gaussian_yolo_node.detector.detector import Detector
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.ros.demo import DemoError
+from gaussian_yolo_node.ros.demo.bag import BagFile, read_bag
+from gaussian_yolo_node.ros.demo.node_process import NodeProcess
+from gaussian_yolo_node.ros.demo.observer import Observer, percentile_ms
+from gaussian_yolo_node.ros.demo.pictures import write_pictures
+from gaussian_yolo_node.sources import open_source
+
+NAMESPACE = "/demo"
+NODE = f"{NAMESPACE}/perception"
+PICTURES = f"{NODE}/image_annotated/compressed"
+# Images in a folder have no rate of their own; this is the rate the node is made for.
+FOLDER_FPS = 30.0
+# A camera never ends; the demo does.
+LIVE_SECONDS = 20.0
+BARE_RUNS = 100
+
+
+def main(
+    source: Annotated[str, typer.Option(help="Video, folder of images, camera index, URL or GStreamer pipeline.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out/demo"),
+    rate: Annotated[float, typer.Option(help="Frames per second of a file; 0: its own, 30 for images.", min=0)] = 0,
+    model: Annotated[str, typer.Option(help="Name or path of a model; empty: the default.")] = "",
+    runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+) -> None:
+    """Show the perception node at work."""
+    # A domain of our own keeps other people's nodes out of the figures.
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    try:
+        run(source, out, rate, {"runtime": runtime, **({"model": model} if model else {})})
+    except GaussianYoloError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def run(source: str, out: Path, rate: float, parameters: dict[str, Any]) -> None:
+    """Both passes, the bare network between them, and the results in `out`."""
+    console = Console()
+    playback_fps, live = probe(source, rate)
+    out.mkdir(parents=True, exist_ok=True)
+    bag = out / "detections.mcap"
+    for stale in (bag, out / "annotated.mp4", out / "contact_sheet.png", out / "summary.json"):
+        stale.unlink(missing_ok=True)
+
+    given = {"source": source if live else str(Path(source).expanduser().resolve()), **parameters}
+    realtime = {**given, "playback": "realtime", "playback_fps": playback_fps}
+    topics = {f"{NODE}/detections": "vision_msgs/msg/Detection2DArray", PICTURES: "sensor_msgs/msg/CompressedImage"}
+    with BagFile(bag, topics) as recording:
+        seen = observe("in real time", realtime, recording, out / "node.log", LIVE_SECONDS if live else 0, console)
+    if not seen.published_at:
+        raise DemoError(f"the node processed no frame of {source}: {seen.status or 'see ' + str(out / 'node.log')}")
+    summary = summarise(source, seen, playback_fps)
+    summary["detections_per_class"] = count_classes(bag)
+    console.print("bare network ...")
+    summary["bare_network_ms"] = bare_network_ms(seen.diagnostics["model"], str(parameters["runtime"]))
+    summary["overhead_p50_ms"] = round(summary["frame_age_p50_ms"] - summary["bare_network_ms"], 2)
+    if not live:
+        fastest = {**given, "playback": "fastest"}
+        quick = observe("as fast as the node takes it", fastest, None, out / "node_fastest.log", 0, console)
+        summary["fastest_fps"] = rate_of(quick.published_at)
+        summary["fastest_frames"] = len(quick.published_at)
+    write_pictures(
+        bag, PICTURES, seen.annotated, playback_fps or summary["fps"], out / "annotated.mp4", out / "contact_sheet.png"
+    )
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    console.print(as_table(summary))
+    console.print(f"in {out}: annotated.mp4, detections.mcap, contact_sheet.png, summary.json", highlight=False)
+
+
+def probe(source: str, rate: float) -> tuple[float, bool]:
+    """Playback rate of a source in Hz (0: a live one's own), and whether it is live.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
+    opened = open_source(source)
+    try:
+        if opened.length is None:
+            return 0.0, True
+        return rate or (FOLDER_FPS if Path(source).expanduser().is_dir() else opened.fps), False
+    finally:
+        opened.close()
+
+
+def observe(
+    title: str, parameters: dict[str, Any], bag: BagFile | None, log: Path, seconds: float, console: Console
+) -> Observer:
+    """Run the node over its source once.
+
+    Args:
+        bag: takes detections and annotated frames; without it the node need not draw.
+        seconds: limit for a source that does not end; 0: none.
+    """
+    settings = {**parameters, "autostart": False, "diagnostics_period": 0.2}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with (
+        NodeProcess(NAMESPACE, settings, log) as process,
+        Observer(NODE, bag.write if bag else _drop, annotated=bag is not None) as seen,
+        Progress(*columns, console=console) as progress,
+    ):
+        task = progress.add_task(title, total=None)
+        seen.configure(process)
+        seen.activate(process)
+        seen.watch(process, seconds, lambda done: progress.update(task, completed=done))
+        progress.update(task, completed=len(seen.published_at), total=len(seen.published_at))
+    return seen
+
+
+def _drop(topic: str, timestamp_ns: int, raw: bytes) -> None:
+    """Takes what a pass does not record."""
+
+
+def summarise(source: str, seen: Observer, playback_fps: float) -> dict[str, Any]:
+    """Figures of the recorded pass."""
+    values = seen.diagnostics
+    return {
+        "source": source,
+        "playback_fps": playback_fps or None,
+        "frames_in": seen.count("frames_received"),
+        "frames_processed": seen.count("frames_processed"),
+        "frames_dropped": seen.count("frames_dropped"),
+        "frames_skipped": seen.count("frames_skipped"),
+        "frames_recorded": len(seen.published_at),
+        "fps": rate_of(seen.published_at),
+        "frame_age_p50_ms": percentile_ms(seen.ages, 50),
+        "frame_age_p99_ms": percentile_ms(seen.ages, 99),
+        **{key: float(values[key] or "nan") for key in ("preprocess_ms", "inference_ms", "postprocess_ms")},
+        "model": values["model"].rsplit("/", 1)[-1],
+        "model_hash": values["model_hash"],
+        "runtime": values["runtime"],
+        "machine": machine(),
+    }
+
+
+def rate_of(times_ns: list[int]) -> float | None:
+    """Frames per second between the first and the last of `times_ns`; None for fewer than two."""
+    if len(times_ns) < 2:
+        return None
+    return round((len(times_ns) - 1) / max(1e-9, (times_ns[-1] - times_ns[0]) / 1e9), 2)
+
+
+def count_classes(bag: Path) -> dict[str, int]:
+    """Detections by class name; a box that keeps several classes counts for the best."""
+    counts: Counter[str] = Counter()
+    for message in read_bag(bag, f"{NODE}/detections"):
+        counts.update(detection.results[0].hypothesis.class_id for detection in message.detections)
+    return dict(sorted(counts.items()))
+
+
+def bare_network_ms(model: str, runtime: str) -> float:
+    """Median time of the network alone, in this process, with nothing else running."""
+    with Detector.open(model, runtime) as detector:
+        canvas = np.random.default_rng(0).integers(0, 256, (*detector.card.input_size, 3), dtype=np.uint8)
+        times = []
+        for _ in range(BARE_RUNS):
+            started = time.perf_counter()
+            detector.runtime.infer(canvas)
+            times.append(time.perf_counter() - started)
+    return round(float(np.median(times)) * 1e3, 2)
+
+
+def machine() -> str:
+    """Processor and number of cores this process may use."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = (line for line in cpuinfo.read_text().splitlines() if line.startswith("model name"))
+        name = next(lines, f": {name}").split(":", 1)[1].strip()
+    return f"{name}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
+
+
+def as_table(summary: dict[str, Any]) -> Table:
+    """The summary for the terminal."""
+    table = Table(show_header=False)
+    for key, value in summary.items():
+        table.add_row(key, json.dumps(value) if isinstance(value, dict) else str(value))
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)

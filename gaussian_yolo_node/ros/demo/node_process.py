@@ -1,0 +1,96 @@
+"""The installed perception node as a child process, started the way `ros2 launch` starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import yaml
+
+from gaussian_yolo_node.ros.demo import DemoError
+
+EXECUTABLE = Path("lib/gaussian_yolo/perception_node")
+SHARE = Path("share/gaussian_yolo")
+# The node promises to end within 3 s of SIGINT.
+STOP_TIMEOUT_S = 5.0
+
+
+def find_installed(relative: Path) -> Path:
+    """A file of the installed package, below one of the prefixes that ROS would look in.
+
+    Raises:
+        DemoError: the package is not installed.
+    """
+    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
+    for prefix in filter(None, prefixes):
+        if (Path(prefix) / relative).exists():
+            return Path(prefix) / relative
+    raise DemoError(f"{relative} is not installed: run 'make env', or build with colcon and source its setup")
+
+
+class NodeProcess:
+    """A running `perception_node`; as a context manager it is stopped on leaving.
+
+    Args:
+        namespace: of the node, which is called `perception`.
+        parameters: over those of the installed parameter file.
+        log: file that takes the node's output.
+    """
+
+    def __init__(self, namespace: str, parameters: Mapping[str, object], log: Path) -> None:
+        executable = find_installed(EXECUTABLE)
+        defaults = find_installed(SHARE / "launch" / "config" / "perception.yaml")
+        profile = str(find_installed(SHARE / "launch" / "fastdds_shm.xml"))
+        self._folder = tempfile.TemporaryDirectory(prefix="gaussian_yolo_demo_")
+        # A file, not -p arguments: there a camera index would become a number.
+        overrides = Path(self._folder.name) / "demo.yaml"
+        overrides.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(parameters)}}))
+        self._log = log.open("w")
+        self._process = subprocess.Popen(
+            [
+                str(executable),
+                "--ros-args",
+                *("-r", "__node:=perception", "-r", f"__ns:={namespace}"),
+                *("--params-file", str(defaults), "--params-file", str(overrides)),
+            ],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env={
+                "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
+                "FASTDDS_DEFAULT_PROFILES_FILE": profile,
+                **os.environ,
+            },
+        )
+
+    def check_alive(self) -> None:
+        """Raise DemoError if the node has ended by itself."""
+        code = self._process.poll()
+        if code is not None:
+            raise DemoError(f"the node ended with exit code {code}: see {self._log.name}")
+
+    def stop(self) -> int:
+        """End the node with SIGINT, as Ctrl-C does, and return its exit code."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            code = self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        self._log.close()
+        self._folder.cleanup()
+        return code
+
+    def __enter__(self) -> NodeProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()

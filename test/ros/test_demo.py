@@ -1,0 +1,85 @@
+"""The demo on a few frames with the tiny model: everything it promises lies in the folder and can be read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from factories import make_image
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
+
+from gaussian_yolo_node.ros.demo.node_process import EXECUTABLE, find_installed
+from gaussian_yolo_node.ros.demo.pictures import contact_sheet
+
+FRAMES = 12
+
+
+def run_demo(source: str, out: Path, model: Path | str) -> subprocess.CompletedProcess[str]:
+    find_installed(EXECUTABLE)
+    command = [sys.executable, "-m", "gaussian_yolo_node.ros.demo", "--source", source, "--out", str(out)]
+    return subprocess.run([*command, "--model", str(model)], capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index in range(FRAMES):
+        cv2.imwrite(str(folder / f"{index:03}.png"), make_image(75, 121, seed=index))
+    return folder
+
+
+def test_the_demo_leaves_video_bag_sheet_and_summary(frames: Path, tmp_path: Path, tiny_model: Path) -> None:
+    from gaussian_yolo_node.ros.demo.bag import read_bag
+
+    out = tmp_path / "out"
+    done = run_demo(str(frames), out, tiny_model)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["frames_in"] == FRAMES
+    assert summary["frames_processed"] + summary["frames_dropped"] == FRAMES
+    assert summary["frames_recorded"] == summary["frames_processed"]
+    assert summary["fastest_frames"] == FRAMES  # nothing is dropped when the node sets the pace
+    assert summary["frame_age_p50_ms"] > 0 and summary["bare_network_ms"] > 0
+
+    messages = list(read_bag(out / "detections.mcap", "/demo/perception/detections"))
+    assert len(messages) == summary["frames_recorded"]
+    found = sum(len(message.detections) for message in messages)
+    assert found == sum(summary["detections_per_class"].values()) > 0
+    assert all(d.results[0].pose.covariance[0] > 0 for message in messages for d in message.detections)
+
+    video = cv2.VideoCapture(str(out / "annotated.mp4"))
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == summary["frames_recorded"]
+    sheet = cv2.imread(str(out / "contact_sheet.png"))
+    assert sheet is not None and sheet.shape[1] == 3 * 640
+
+
+@pytest.mark.parametrize(
+    ("source", "model", "message"),
+    [
+        ("/nowhere/clip.mp4", None, "/nowhere/clip.mp4"),
+        (None, "no_such_model", "no_such_model"),
+    ],
+)
+def test_what_is_missing_is_named(
+    frames: Path, tmp_path: Path, tiny_model: Path, source: str | None, model: str | None, message: str
+) -> None:
+    done = run_demo(source or str(frames), tmp_path / "out", model or tiny_model)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, (10, 20)), (3, (10, 60)), (4, (20, 60)), (12, (40, 60))])
+def test_contact_sheet(count: int, shape: tuple[int, int]) -> None:
+    tiles = [np.full((10, 20, 3), 40 + index, np.uint8) for index in range(count)]
+    sheet = contact_sheet(tiles)
+    assert sheet.shape[:2] == shape
+    assert sheet[-1, (count - 1) % 3 * 20, 0] == 40 + count - 1
