@@ -188,7 +188,8 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     with _extra("train"):
         from gaussian_yolo_node.training.train import run
-    checkpoint = run(config, output, resume=resume, data_root=data, threads=threads)
+
+        checkpoint = run(config, output, resume=resume, data_root=data, threads=threads)
     print(f"trained: {checkpoint}")
 
 

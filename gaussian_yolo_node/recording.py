@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.sources.capture import quiet_opencv
 
 
 class RecordingError(GaussianYoloError):
@@ -106,8 +107,10 @@ class VideoRecording:
         """Nothing is written before the first frame.
 
         Raises:
-            RecordingError: there is no such folder.
+            RecordingError: there is no such folder, or the name is not that of an .mp4 file.
         """
+        if path.suffix.lower() != ".mp4":
+            raise RecordingError(f"{path} cannot be written: a video is an .mp4 file")
         if not path.parent.is_dir():
             raise RecordingError(f"{path} cannot be written: there is no folder {path.parent}")
         self._path = path
@@ -125,9 +128,10 @@ class VideoRecording:
             # Encoders want even sides.
             self._size = (image.shape[1] // 2 * 2, image.shape[0] // 2 * 2)
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, self._size)
+            with quiet_opencv:
+                self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, self._size)
             if not self._writer.isOpened():
-                raise RecordingError(f"OpenCV cannot write a video to {self._path}: name a writable .mp4 file")
+                raise RecordingError(f"OpenCV cannot write a video to {self._path}: the folder is not writable, or the encoder is missing")
         self._writer.write(_fit(image, self._size))
 
     def __enter__(self) -> VideoRecording:
