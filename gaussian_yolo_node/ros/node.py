@@ -7,6 +7,7 @@ wrong fails the transition and stands on /diagnostics until it is mended.
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -162,6 +163,7 @@ class PerceptionNode(LifecycleNode):
         values = parameters.read(self)
         values.check()
         self._loading = True
+        self.get_logger().info(f"loading model {values.model}")
         self.report()
         try:
             self._detector = self._wait_for(_in_thread(lambda: _load(values)))
@@ -175,11 +177,17 @@ class PerceptionNode(LifecycleNode):
         )
 
     def _wait_for(self, future: Future[Detector]) -> Detector:
-        """Wait in short steps: while Python's main thread blocks in one, no signal is handled."""
+        """Wait for the model as the executor would: reporting, and ready to stop."""
+        period = self.get_parameter("diagnostics_period").value
+        reported = time.monotonic()
         while not future.done():
             if self._stopping.is_set():
                 raise _Stopped
+            # In short steps: Python handles signals only between them.
             wait([future], timeout=0.05)
+            if time.monotonic() - reported >= period:
+                reported = time.monotonic()
+                self.report()
         return future.result()
 
     def _open_input(self) -> None:

@@ -1,0 +1,179 @@
+"""A ROS domain of the tests' own, with nodes under test in this process or in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+# Before rclpy is first imported: messages that check their fields, the shipped transport profile, and a domain of
+# our own, so that nothing else on this machine is heard. Domains up to 101 are safe everywhere.
+os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+    os.environ[variable] = str(REPOSITORY / "launch" / "fastdds_shm.xml")
+
+# Generous: these bound how long a failing test takes, not how long a passing one may.
+PATIENCE_S = 30.0
+
+
+class Ros:
+    """A ROS context with an observer node in it, and perception nodes under test."""
+
+    def __init__(self) -> None:
+        import rclpy
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.executors import SingleThreadedExecutor
+        from vision_msgs.msg import Detection2DArray
+
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.observer = rclpy.create_node("observer", context=self.context)
+        self.executor.add_node(self.observer)
+        self.detections: list[Any] = []
+        self.statuses: list[Any] = []
+        self.observer.create_subscription(
+            Detection2DArray, "/perception/detections", self.detections.append, 100
+        )
+        self.observer.create_subscription(
+            DiagnosticArray, "/diagnostics", lambda message: self.statuses.extend(message.status), 100
+        )
+        self._nodes: list[Any] = []
+
+    def node(self, **parameters: Any) -> Any:
+        """A PerceptionNode in this process; it does not start by itself unless told to."""
+        from rclpy.parameter import Parameter
+
+        from gaussian_yolo_node.ros.node import PerceptionNode
+
+        values = {"autostart": False, "diagnostics_period": 0.1, **parameters}
+        node = PerceptionNode(
+            context=self.context,
+            parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
+        )
+        self._nodes.append(node)
+        self.executor.add_node(node)
+        return node
+
+    def until(self, condition: Callable[[], Any], what: str) -> Any:
+        """Spin until the condition holds, and return what it gave."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            result = condition()
+            if result:
+                return result
+            self.executor.spin_once(timeout_sec=0.02)
+        last = self.statuses[-1] if self.statuses else "no status"
+        pytest.fail(f"waited {PATIENCE_S:.0f} s in vain: {what}; last status: {last}")
+
+    def until_status(self, level: bytes, words: str) -> dict[str, str]:
+        """Spin until a new status of this level has these words in its message; returns its values."""
+        self.statuses.clear()
+
+        def found() -> Any:
+            return next((s for s in self.statuses if s.level == level and words in s.message), None)
+
+        status = self.until(found, f"a status {level!r} with '{words}'")
+        return {value.key: value.value for value in status.values}
+
+    def until_subscribed(self, publisher: Any) -> None:
+        self.until(publisher.get_subscription_count, f"a subscription to {publisher.topic_name}")
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        for node in (*self._nodes, self.observer):
+            node.destroy_node()
+        self.context.try_shutdown()
+
+
+class NodeProcess:
+    """The installed node's `main` in a process of its own, as a launch file would start it."""
+
+    def __init__(self, log: Path, parameters: dict[str, Any]) -> None:
+        arguments = ["--ros-args"]
+        for name, value in {"diagnostics_period": 0.1, **parameters}.items():
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            arguments += ["-p", f"{name}:={text}"]
+        self._log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gaussian_yolo_node.ros.perception_node", *arguments],
+                cwd=REPOSITORY,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        """All it has written so far."""
+        return self._log.read_text()
+
+    def has_handlers(self) -> bool:
+        """Whether it handles signals by now; before, Python itself is still starting."""
+        status = (Path("/proc") / str(self.process.pid) / "status").read_text()
+        caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+    def shared_memory(self) -> set[str]:
+        """Files under /dev/shm that only this process has open or mapped, not the test."""
+        return _shared_memory(self.process.pid) - _shared_memory(os.getpid())
+
+    def interrupt(self, signum: int = signal.SIGINT) -> int:
+        """Send a signal and return the exit code; a process that outlives it by 3 s is an error."""
+        self.process.send_signal(signum)
+        return self.process.wait(3.0)
+
+    def left_behind(self) -> list[str]:
+        """Command lines of what lives on in its process group."""
+        lines = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                group = int((folder / "stat").read_text().rpartition(")")[2].split()[2])
+                if group == self.process.pid:
+                    lines.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+                continue
+        return lines
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def shared_memory_in_use() -> set[str]:
+    """Files under /dev/shm that any process has open: the ports of Fast DDS are shared, even between domains."""
+    files: set[str] = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            files |= _shared_memory(int(folder.name))
+        except (
+            FileNotFoundError,
+            ProcessLookupError,
+            PermissionError,
+        ):  # ended meanwhile, or not ours to see
+            continue
+    return files
+
+
+def _shared_memory(pid: int) -> set[str]:
+    folder = Path("/proc") / str(pid)
+    paths = {line.split()[-1] for line in (folder / "maps").read_text().splitlines() if "/dev/shm/" in line}
+    for descriptor in (folder / "fd").iterdir():
+        try:
+            paths.add(os.readlink(descriptor))
+        except FileNotFoundError:  # closed meanwhile
+            continue
+    return {path for path in paths if path.startswith("/dev/shm/")}

@@ -1,0 +1,69 @@
+"""Publishes pictures at a fixed rate, in a process of its own.
+
+    python image_publisher.py raw|compressed RATE_HZ COUNT [FOLDER]
+
+Repeats a first picture until a line comes on stdin: then all others have found each other. Then come COUNT pictures,
+and their stamps in ns on stdout, as a JSON list. Ends when stdin does.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import rclpy
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from gaussian_yolo_node.ros.messages import image_to_compressed, image_to_message
+
+
+def main(transport: str, rate_hz: float, count: int, folder: str | None = None) -> None:
+    pictures = load(Path(folder), count) if folder else synthetic(count)
+    rclpy.init()
+    node = rclpy.create_node("camera_driver")
+    kind, topic = (Image, "/image") if transport == "raw" else (CompressedImage, "/image/compressed")
+    publisher = node.create_publisher(kind, topic, qos_profile_sensor_data)
+    make = image_to_message if transport == "raw" else image_to_compressed
+    messages = [make(picture, Header(frame_id="camera_left")) for picture in pictures]
+
+    def publish(message: Image | CompressedImage) -> int:
+        now = node.get_clock().now()
+        message.header.stamp = now.to_msg()
+        publisher.publish(message)
+        return int(now.nanoseconds)
+
+    while not select.select([sys.stdin], [], [], 0.1)[0]:
+        publish(messages[0])
+    sys.stdin.readline()
+
+    stamps = []
+    start = time.monotonic()
+    for index in range(count):
+        time.sleep(max(0.0, start + index / rate_hz - time.monotonic()))
+        stamps.append(publish(messages[index % len(messages)]))
+    print(json.dumps(stamps), flush=True)
+    sys.stdin.read()  # messages still on their way need their sender
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+def load(folder: Path, count: int) -> list[np.ndarray]:
+    return [cv2.imread(str(path)) for path in sorted(folder.iterdir())[:count]]
+
+
+def synthetic(count: int) -> list[np.ndarray]:
+    """Pictures of KITTI's size."""
+    rng = np.random.default_rng(0)
+    blocks = [rng.integers(0, 256, (47, 156, 3), np.uint8) for _ in range(min(count, 10))]
+    return [cv2.resize(block, (1242, 375), interpolation=cv2.INTER_NEAREST) for block in blocks]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

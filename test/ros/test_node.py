@@ -1,0 +1,381 @@
+"""The node in this process: lifecycle, live parameters, bad input, what it publishes."""
+
+from __future__ import annotations
+
+import shutil
+from array import array
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from factories import make_image, make_model
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+# ruff: noqa: E402
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from ros.harness import Ros
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from gaussian_yolo_node.ros import outputs
+from gaussian_yolo_node.ros.messages import image_to_compressed, image_to_message, read_sigmas
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+FRAMES = 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures."""
+    path = tmp_path_factory.mktemp("frames")
+    for index in range(FRAMES):
+        cv2.imwrite(str(path / f"{index:03}.png"), make_image(seed=index))
+    return path
+
+
+def header(second: int) -> Header:
+    return Header(stamp=Time(sec=second), frame_id="front_camera")
+
+
+def picture(second: int = 1, **fields: Any) -> Image:
+    message = image_to_message(make_image(), header(second))
+    for name, value in fields.items():
+        setattr(message, name, value)
+    return message
+
+
+def started(ros: Ros, model: Path, **parameters: Any) -> Any:
+    node = ros.node(model=str(model), **parameters)
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
+    return node
+
+
+def on_topic(ros: Ros, model: Path, **parameters: Any) -> tuple[Any, Any]:
+    """An active node on topic /image, and the publisher of it."""
+    publisher = ros.observer.create_publisher(Image, "/image", 10)
+    node = started(ros, model, image_topic="/image", **parameters)
+    ros.until_subscribed(publisher)
+    return node, publisher
+
+
+def answer(ros: Ros, second: int) -> Any:
+    """The detections of the frame with this stamp."""
+    return ros.until(
+        lambda: next((m for m in ros.detections if m.header.stamp.sec == second), None),
+        f"detections of frame {second}",
+    )
+
+
+class TestLifecycle:
+    def test_through_its_services_as_a_manager_would(self, ros: Ros, tiny_model: Path, folder: Path) -> None:
+        ros.node(model=str(tiny_model), source=str(folder), playback="fastest", loop=True)
+        change = ros.observer.create_client(ChangeState, "/perception/change_state")
+        get = ros.observer.create_client(GetState, "/perception/get_state")
+
+        def call(client: Any, request: Any) -> Any:
+            future = client.call_async(request)
+            ros.until(future.done, f"an answer of {client.srv_name}")
+            return future.result()
+
+        ros.until(lambda: change.service_is_ready() and get.service_is_ready(), "the lifecycle services")
+        states = []
+        for transition in ("configure", "activate", "deactivate", "cleanup", "shutdown"):
+            request = ChangeState.Request()
+            request.transition.label = transition
+            assert call(change, request).success, transition
+            states.append(call(get, GetState.Request()).current_state.label)
+        assert states == ["inactive", "active", "inactive", "unconfigured", "finalized"]
+
+    def test_detects_only_while_active(self, ros: Ros, tiny_model: Path, folder: Path) -> None:
+        node = ros.node(model=str(tiny_model), source=str(folder), playback="fastest", loop=True)
+        ros.until_status(OK, "unconfigured")
+        assert node.trigger_configure() == SUCCESS
+        ros.until_status(OK, "inactive")
+        assert ros.detections == []
+        for _ in range(2):
+            assert node.trigger_activate() == SUCCESS
+            ros.until(lambda: len(ros.detections) > 3, "detections")
+            assert node.trigger_deactivate() == SUCCESS
+            ros.until_status(OK, "inactive")
+            ros.detections.clear()
+            ros.until_status(OK, "inactive")
+            assert ros.detections == []
+
+    def test_starts_by_itself(self, ros: Ros, tiny_model: Path, folder: Path) -> None:
+        ros.node(model=str(tiny_model), source=str(folder), autostart=True)
+        ros.until(lambda: ros.detections, "detections")
+
+    def test_configured_again_with_another_model(self, ros: Ros, tiny_model: Path, tmp_path: Path) -> None:
+        other = make_model(tmp_path / "other.onnx", planted=(), card_overrides={"name": "other"})
+        node, publisher = on_topic(ros, tiny_model)
+        publisher.publish(picture(1))
+        assert len(answer(ros, 1).detections) == 2
+        node.trigger_deactivate()
+        node.trigger_cleanup()
+        node.set_parameters([Parameter("model", value=str(other))])
+        assert node.trigger_configure() == SUCCESS
+        assert node.trigger_activate() == SUCCESS
+        ros.until_subscribed(publisher)
+        publisher.publish(picture(2))
+        assert len(answer(ros, 2).detections) == 0
+        ros.until(lambda: ros.statuses[-1].hardware_id == "other", "a status with the other model's name")
+
+
+class TestCannotStart:
+    @pytest.mark.parametrize(
+        ("parameters", "reason"),
+        [
+            ({"model": "nowhere.onnx"}, "nowhere.onnx"),
+            ({"score_threshold": 2.0}, "parameter 'score_threshold' lies outside 0..0.99"),
+            ({"runtime": "abacus"}, "one of: auto, openvino, onnxruntime"),
+            ({"source": ""}, "no input"),
+            ({"image_topic": "/image"}, "two inputs"),
+        ],
+        ids=lambda value: "" if isinstance(value, str) else str(value),
+    )
+    def test_bad_parameters_fail_configure(
+        self, ros: Ros, tiny_model: Path, folder: Path, parameters: dict[str, Any], reason: str
+    ) -> None:
+        node = ros.node(**{"model": str(tiny_model), "source": str(folder), **parameters})
+        assert node.trigger_configure() == FAILURE
+        values = ros.until_status(ERROR, reason)
+        assert reason in values["last_error"]
+
+    @pytest.mark.parametrize("kind", ["truncated", "without card", "empty"])
+    def test_bad_models_fail_configure(self, ros: Ros, tmp_path: Path, folder: Path, kind: str) -> None:
+        model = make_model(tmp_path / "bad.onnx", with_card=kind != "without card")
+        if kind == "truncated":
+            model.write_bytes(model.read_bytes()[:500])
+        if kind == "empty":
+            model.write_bytes(b"")
+        node = ros.node(model=str(model), source=str(folder))
+        assert node.trigger_configure() == FAILURE
+        ros.until_status(ERROR, "bad.onnx")
+
+    @pytest.mark.parametrize("kind", ["missing", "empty folder", "no video"])
+    def test_bad_files_fail_activate(self, ros: Ros, tiny_model: Path, tmp_path: Path, kind: str) -> None:
+        source = tmp_path / "thing.mp4"
+        if kind == "empty folder":
+            source.mkdir()
+        if kind == "no video":
+            source.write_bytes(b"no video")
+        node = ros.node(model=str(tiny_model), source=str(source))
+        assert node.trigger_configure() == SUCCESS
+        assert node.trigger_activate() == FAILURE
+        ros.until_status(ERROR, "thing.mp4")
+
+    def test_mended_and_tried_again(self, ros: Ros, tiny_model: Path, folder: Path) -> None:
+        node = ros.node(model="nowhere.onnx", source=str(folder), score_threshold=2.0)
+        assert node.trigger_configure() == FAILURE
+        node.set_parameters(
+            [Parameter("model", value=str(tiny_model)), Parameter("score_threshold", value=0.5)]
+        )
+        assert node.trigger_configure() == SUCCESS
+        assert node.trigger_activate() == SUCCESS
+        ros.until(lambda: ros.detections, "detections")
+
+    def test_a_camera_that_is_not_there_is_waited_for(self, ros: Ros, tiny_model: Path) -> None:
+        started(ros, tiny_model, source="97")
+        values = ros.until_status(ERROR, "camera 97")
+        assert values["source_state"] == "lost"
+        ros.until_status(ERROR, "camera 97")
+
+
+class TestLiveParameters:
+    def test_thresholds(self, ros: Ros, tiny_model: Path) -> None:
+        node, publisher = on_topic(ros, tiny_model)
+        for second, threshold, count in ((1, 0.0, 2), (2, 0.7, 1), (3, 0.9, 0), (4, 0.0, 2)):
+            (result,) = node.set_parameters([Parameter("score_threshold", value=threshold)])
+            assert result.successful
+            publisher.publish(picture(second))
+            assert len(answer(ros, second).detections) == count
+
+    def test_an_impossible_threshold_is_refused_with_a_reason(self, ros: Ros, tiny_model: Path) -> None:
+        node, publisher = on_topic(ros, tiny_model, score_threshold=0.7)
+        (result,) = node.set_parameters([Parameter("score_threshold", value=2.0)])
+        assert not result.successful
+        assert "out of range" in result.reason
+        publisher.publish(picture(1))
+        assert len(answer(ros, 1).detections) == 1
+
+    @pytest.mark.parametrize(("name", "value"), [("model", "other"), ("source", "0"), ("threads", 1)])
+    def test_what_is_in_use_is_refused_with_the_way_out(
+        self, ros: Ros, tiny_model: Path, folder: Path, name: str, value: object
+    ) -> None:
+        node = started(ros, tiny_model, source=str(folder))
+        (result,) = node.set_parameters([Parameter(name, value=value)])
+        assert not result.successful
+        assert f"'{name}' is read when the node is" in result.reason
+        assert "first" in result.reason
+
+    def test_variance_vote(self, ros: Ros, tiny_model: Path, folder: Path) -> None:
+        node = started(ros, tiny_model, source=str(folder))
+        for value, successful in ((True, True), (False, True), ("card", True), ("perhaps", False)):
+            (result,) = node.set_parameters([Parameter("variance_vote", value=value)])
+            assert result.successful is successful
+
+
+class TestBadFrames:
+    @pytest.mark.parametrize(
+        ("fields", "reason"),
+        [
+            ({"step": 7}, "step is 7 bytes"),
+            ({"height": 9}, "but 9 rows"),
+            ({"data": array("B", b"123")}, "image data is 3 bytes"),
+            ({"encoding": "16UC1"}, "'16UC1' is not supported"),
+            ({"encoding": "yuyv"}, "'yuyv' is not supported"),
+        ],
+        ids=str,
+    )
+    def test_a_bad_image_is_reported_and_the_next_one_detected(
+        self, ros: Ros, tiny_model: Path, fields: dict[str, Any], reason: str
+    ) -> None:
+        _, publisher = on_topic(ros, tiny_model)
+        publisher.publish(picture(1, **fields))
+        ros.until_status(ERROR, reason)
+        publisher.publish(picture(2))
+        assert len(answer(ros, 2).detections) == 2
+        values = ros.until_status(OK, "topic")
+        assert (values["frames_received"], values["frames_processed"], values["frames_skipped"]) == (
+            "2",
+            "1",
+            "1",
+        )
+        assert reason in values["last_error"]
+
+    def test_a_bad_compressed_image(self, ros: Ros, tiny_model: Path) -> None:
+        publisher = ros.observer.create_publisher(CompressedImage, "/image/compressed", 10)
+        started(ros, tiny_model, image_topic="/image", image_transport="compressed")
+        ros.until_subscribed(publisher)
+        publisher.publish(CompressedImage(header=header(1), format="jpeg", data=array("B", b"nothing")))
+        ros.until_status(ERROR, "cannot be read")
+        publisher.publish(image_to_compressed(make_image(), header(2)))
+        answer(ros, 2)
+        ros.until_status(OK, "topic")
+
+    def test_nan_in_a_head(self, ros: Ros, tmp_path: Path) -> None:
+        model = make_model(tmp_path / "fragile.onnx", nan_when_black=True)
+        _, publisher = on_topic(ros, model)
+        publisher.publish(image_to_message(np.zeros((64, 96, 3), np.uint8), header(1)))
+        ros.until_status(ERROR, "NaN")
+        publisher.publish(picture(2))
+        answer(ros, 2)
+        ros.until_status(OK, "topic")
+
+    def test_a_corrupt_file_is_skipped_and_counted(
+        self, ros: Ros, tiny_model: Path, folder: Path, tmp_path: Path
+    ) -> None:
+        broken = tmp_path / "broken"
+        shutil.copytree(folder, broken)
+        (broken / "005.png").write_bytes(b"no picture")
+        started(ros, tiny_model, source=str(broken), playback="fastest")
+        values = ros.until_status(OK, "finished")
+        assert values["frames_skipped"] == "1"
+        assert values["frames_processed"] == str(FRAMES - 1)
+        assert values["frames_received"] == str(FRAMES)
+        assert "005.png" in values["last_error"]
+
+    def test_a_silent_topic_is_a_warning(self, ros: Ros, tiny_model: Path) -> None:
+        started(ros, tiny_model, image_topic="/nobody")
+        ros.until_status(WARN, "no image on /nobody")
+
+
+class TestPublishes:
+    def test_stamp_and_frame_id_of_the_image(self, ros: Ros, tiny_model: Path) -> None:
+        _, publisher = on_topic(ros, tiny_model)
+        message = picture(7)
+        publisher.publish(message)
+        found = answer(ros, 7)
+        assert found.header == message.header
+        names = [detection.results[0].hypothesis.class_id for detection in found.detections]
+        assert names == ["car", "pedestrian"]
+        assert (read_sigmas(found) > 0).all()
+
+    def test_every_frame_of_a_folder_as_fast_as_it_goes(
+        self, ros: Ros, tiny_model: Path, folder: Path
+    ) -> None:
+        started(ros, tiny_model, source=str(folder), playback="fastest", frame_id="roof")
+        values = ros.until_status(OK, "finished")
+        ros.until(lambda: len(ros.detections) == FRAMES, "detections of every frame")
+        assert {message.header.frame_id for message in ros.detections} == {"roof"}
+        stamps = [(m.header.stamp.sec, m.header.stamp.nanosec) for m in ros.detections]
+        assert stamps == sorted(stamps)
+        assert values["frames_processed"] == str(FRAMES)
+        assert values["frames_dropped"] == "0"
+        assert values["source_state"] == "finished"
+        assert float(values["frame_age_p50_ms"]) > 0
+
+    def test_annotated_pictures_are_drawn_only_for_subscribers(
+        self, ros: Ros, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        drawn: list[None] = []
+
+        def draw_and_count(*arguments: Any) -> Any:
+            drawn.append(None)
+            return draw(*arguments)
+
+        draw = outputs.draw_detections
+        monkeypatch.setattr(outputs, "draw_detections", draw_and_count)
+        _, publisher = on_topic(ros, tiny_model)
+        publisher.publish(picture(1))
+        answer(ros, 1)
+        ros.until_status(OK, "topic")
+        assert not drawn
+
+        raw: list[Image] = []
+        compressed: list[CompressedImage] = []
+        ros.observer.create_subscription(Image, "/perception/image_annotated", raw.append, 10)
+        ros.observer.create_subscription(
+            CompressedImage, "/perception/image_annotated/compressed", compressed.append, 10
+        )
+
+        def published() -> bool:
+            publisher.publish(picture(2))
+            return bool(raw and compressed)
+
+        ros.until(published, "annotated pictures")
+        assert raw[0].header == compressed[0].header == picture(2).header
+        assert (raw[0].height, raw[0].width, raw[0].encoding) == (48, 160, "bgr8")
+        assert cv2.imdecode(np.frombuffer(compressed[0].data, np.uint8), cv2.IMREAD_COLOR).shape == (
+            48,
+            160,
+            3,
+        )
+
+    def test_diagnostics_name_model_runtime_and_source(
+        self, ros: Ros, tiny_model: Path, folder: Path
+    ) -> None:
+        started(ros, tiny_model, source=str(folder), playback="fastest", loop=True)
+        values = ros.until_status(OK, "streaming")
+        assert ros.statuses[-1].name == "/perception: perception"
+        assert ros.statuses[-1].hardware_id == "tiny"
+        assert values["model"] == str(tiny_model)
+        assert len(values["model_hash"]) >= 12
+        assert "CPU" in values["runtime"] or "onnx" in values["runtime"].lower()
+        assert values["source"] == str(folder)
+
+    def test_simulated_time_stamps_frames(self, ros: Ros, tiny_model: Path, folder: Path) -> None:
+        clock = ros.observer.create_publisher(Clock, "/clock", 10)
+        node = ros.node(
+            model=str(tiny_model), source=str(folder), playback="fastest", loop=True, use_sim_time=True
+        )
+
+        def clock_is_heard() -> bool:
+            clock.publish(Clock(clock=Time(sec=5000)))
+            return node.get_clock().now().nanoseconds == 5_000_000_000_000
+
+        ros.until(clock_is_heard, "the node to follow /clock")
+        node.trigger_configure()
+        node.trigger_activate()
+        ros.until(lambda: ros.detections, "detections")
+        assert 4990 < ros.detections[0].header.stamp.sec <= 5000

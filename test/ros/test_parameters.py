@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+# ruff: noqa: E402
+
+import rclpy
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from gaussian_yolo_node.ros import parameters
+from gaussian_yolo_node.ros.parameters import DECLARATIONS, ParameterError, PerceptionParameters
+
+
+@pytest.fixture
+def make_node() -> Iterator[Callable[..., Node]]:
+    """Makes plain nodes with start values for parameters."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    nodes: list[Node] = []
+
+    def make(**values: Any) -> Node:
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        nodes.append(Node("holder", context=context, parameter_overrides=overrides))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+    context.try_shutdown()
+
+
+def test_every_parameter_is_declared_and_described(make_node: Callable[..., Node]) -> None:
+    node = make_node()
+    assert parameters.declare(node) == {}
+    assert set(DECLARATIONS) == {field.name for field in fields(PerceptionParameters)}
+    for name in DECLARATIONS:
+        assert node.describe_parameter(name).description.endswith(".")
+
+
+def test_start_values_are_read(make_node: Callable[..., Node]) -> None:
+    node = make_node(source="drive.mp4", score_threshold=0.4, threads=2, variance_vote=True)
+    assert parameters.declare(node) == {}
+    values = parameters.read(node)
+    assert (values.source, values.score_threshold, values.threads) == ("drive.mp4", 0.4, 2)
+    assert values.variance_vote is True
+    assert values.playback == "realtime"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("score_threshold", 2.0, "'score_threshold' lies outside 0..0.99"),
+        ("score_threshold", -0.1, "'score_threshold' lies outside"),
+        ("score_threshold", float("nan"), "'score_threshold' lies outside"),
+        ("score_threshold", 0, "'score_threshold' must be of type double"),
+        ("iou_threshold", 1.0, "'iou_threshold' lies outside"),
+        ("threads", -1, "'threads' lies outside 0..256"),
+        ("source", 0, "'source' must be of type string"),
+        ("runtime", "tensorflow", "one of: auto, openvino, onnxruntime"),
+        ("image_transport", "theora", "one of: raw, compressed"),
+        ("reliability", "perhaps", "one of: best_effort, reliable"),
+        ("playback", "slow", "one of: realtime, fastest"),
+        ("variance_vote", "maybe", "one of: card, true, false"),
+        ("variance_vote", 1, "one of: card, true, false"),
+        ("diagnostics_period", 0.0, "'diagnostics_period' lies outside"),
+        ("autostart", "yes", "'autostart' must be of type bool"),
+    ],
+)
+def test_bad_start_values_are_refused_and_replaced(
+    make_node: Callable[..., Node], name: str, value: object, reason: str
+) -> None:
+    node = make_node(**{name: value})
+    refused = parameters.declare(node)
+    assert list(refused) == [name]
+    assert reason in refused[name]
+    assert node.get_parameter(name).value == DECLARATIONS[name][0]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({}, "no input: set parameter 'source'"),
+        (
+            {"source": "0", "image_topic": "/image"},
+            "two inputs: parameters 'source' (0) and 'image_topic' (/image)",
+        ),
+    ],
+    ids=["none", "both"],
+)
+def test_one_input_is_needed(make_node: Callable[..., Node], values: dict[str, str], reason: str) -> None:
+    node = make_node(**values)
+    parameters.declare(node)
+    with pytest.raises(ParameterError) as refusal:
+        parameters.read(node).check()
+    assert reason in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("topic", "transport", "subscribed"),
+    [
+        ("/camera/image", "raw", "/camera/image"),
+        ("/camera/image", "compressed", "/camera/image/compressed"),
+        ("/camera/image/compressed", "compressed", "/camera/image/compressed"),
+    ],
+)
+def test_compressed_images_lie_beside_the_raw_ones(
+    make_node: Callable[..., Node], topic: str, transport: str, subscribed: str
+) -> None:
+    node = make_node(image_topic=topic, image_transport=transport)
+    parameters.declare(node)
+    assert parameters.read(node).subscribed_topic == subscribed

@@ -1,0 +1,129 @@
+"""A camera driver and the node in processes of their own, over Fast DDS with the shipped profile."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from factories import make_model
+from onnx import helper, numpy_helper
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+# ruff: noqa: E402
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from ros.harness import PATIENCE_S, REPOSITORY, NodeProcess, Ros
+from sensor_msgs.msg import CompressedImage
+
+DRIVE = REPOSITORY.parent / "shared" / "data" / "kitti" / "drive_0011" / "image"
+OK = DiagnosticStatus.OK
+
+Publish = Callable[[str, float, int], list[int]]
+StartNode = Callable[..., NodeProcess]
+
+
+@pytest.fixture
+def publish(ros: Ros) -> Iterator[Publish]:
+    """Publishes pictures from another process once the first ones are answered; returns their stamps in ns."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def publish(transport: str, rate_hz: float, count: int) -> list[int]:
+        command = [sys.executable, str(Path(__file__).with_name("image_publisher.py"))]
+        command += [transport, str(rate_hz), str(count), *([str(DRIVE)] if DRIVE.is_dir() else [])]
+        process = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        assert process.stdin is not None and process.stdout is not None
+        ros.until(lambda: ros.detections, "an answer to the first pictures")
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        os.set_blocking(process.stdout.fileno(), False)
+        return list(json.loads(ros.until(process.stdout.readline, "the publisher to finish")))
+
+    yield publish
+    for process in processes:
+        process.communicate(timeout=PATIENCE_S)
+
+
+def answered(ros: Ros) -> list[int]:
+    """Stamps of the detections so far, in ns."""
+    stamps = [message.header.stamp for message in ros.detections]
+    return [stamp.sec * 1_000_000_000 + stamp.nanosec for stamp in stamps]
+
+
+@pytest.mark.parametrize("transport", ["raw", "compressed"])
+def test_every_frame_at_30_hz_is_answered(
+    ros: Ros, publish: Publish, start_node: StartNode, tiny_model: Path, transport: str
+) -> None:
+    start_node(model=tiny_model, image_topic="/image", image_transport=transport)
+    stamps = publish(transport, 30, 90)
+    ros.until(lambda: answered(ros)[-1:] == stamps[-1:], "detections of the last frame")
+    assert answered(ros)[-len(stamps) :] == stamps
+    assert {message.header.frame_id for message in ros.detections} == {"camera_left"}
+    values = ros.until_status(OK, "topic")
+    assert values["frames_received"] == values["frames_processed"]
+    assert values["frames_dropped"] == values["frames_skipped"] == "0"
+
+
+def test_at_60_hz_a_slow_model_takes_the_newest_frame_and_counts_the_others(
+    ros: Ros, publish: Publish, start_node: StartNode, tmp_path: Path
+) -> None:
+    model = slow_inference(make_model(tmp_path / "slow.onnx"))
+    start_node(model=model, image_topic="/image", threads=1, precision="fp32")
+    stamps = publish("raw", 60, 120)
+    ros.until(lambda: answered(ros)[-1:] == stamps[-1:], "detections of the newest frame")
+    values = {
+        key: int(value) for key, value in ros.until_status(OK, "topic").items() if key.startswith("frames")
+    }
+    assert values["frames_dropped"] > 0
+    assert values["frames_received"] == values["frames_processed"] + values["frames_dropped"]
+    assert answered(ros) == sorted(answered(ros))
+
+
+def test_annotated_pictures_reach_another_process(
+    ros: Ros, publish: Publish, start_node: StartNode, tiny_model: Path
+) -> None:
+    pictures: list[Any] = []
+    ros.observer.create_subscription(
+        CompressedImage, "/perception/image_annotated/compressed", pictures.append, 100
+    )
+    start_node(model=tiny_model, image_topic="/image")
+    stamps = publish("raw", 10, 10)
+    ros.until(lambda: answered(ros)[-1:] == stamps[-1:], "detections of the last frame")
+    ros.until(lambda: pictures[-1].header == ros.detections[-1].header, "the last annotated picture")
+    headers = [picture.header for picture in pictures[-len(stamps) :]]
+    assert headers == [message.header for message in ros.detections[-len(stamps) :]]
+
+
+def slow_inference(path: Path) -> Path:
+    """Make every inference of a tiny model take a good 50 ms, whatever the machine: 10 GFLOP on one thread."""
+    size, times = 1000, 5
+    model = onnx.load(str(path))
+    weights = np.full((size, size), 1e-6, np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "weights"))
+    nodes = [helper.make_node("Add", ["trace", "weights"], ["product_0"])]
+    for index in range(times):
+        nodes.append(helper.make_node("MatMul", [f"product_{index}", "weights"], [f"product_{index + 1}"]))
+    nodes.append(helper.make_node("ReduceMin", [f"product_{times}"], ["burden"], keepdims=1))
+    for node in model.graph.node:
+        if node.op_type == "Add":
+            node.input[1] = "burden"
+    position = next(i for i, node in enumerate(model.graph.node) if node.output[0] == "trace") + 1
+    for offset, node in enumerate(nodes):
+        model.graph.node.insert(position + offset, node)
+    onnx.save(model, str(path))
+    return path
