@@ -71,10 +71,10 @@ $(VENV)/.package: $(PACKAGED) $(VENV)/.interfaces
 	@ln -sf ../../bin/perception_node ../../bin/gaussian-yolo "$(VENV)/lib/gaussian_yolo/"
 	@touch $@
 
-$(VENV)/.train: .ci/train_env.sh $(VENV)/.package
+# The script writes the stamp, and only if it found a CPU build to install.
+$(VENV)/.train: .ci/train_env.sh setup.py | $(VENV)/.package
 	@echo "== PyTorch and the training extra"
 	@.ci/train_env.sh "$(VENV)" "$(TORCH)" "$(TORCH_INDEX)"
-	@touch $@
 
 $(CLIP): .ci/fetch_clip.sh | $(VENV)/.python
 	@.ci/fetch_clip.sh "$(BIN)/python" "$@"

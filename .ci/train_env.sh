@@ -26,3 +26,4 @@ if [[ -z $version ]]; then
     exit 0
 fi
 "${pip[@]}" install "${options[@]}" --no-build-isolation "torch==$version" 'setuptools<80' '.[train]'
+touch "$venv/.train"
