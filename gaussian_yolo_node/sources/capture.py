@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import threading
+from typing import Any
 
 import cv2
 
@@ -51,29 +52,27 @@ def has_backend(backend: int) -> bool:
 class _QuietOpenCV:
     """Keep OpenCV's own log off stderr inside the block; several threads may be inside at once."""
 
+    _SILENT = 0
+
     def __init__(self) -> None:
-        # OpenCV before 4.5.5 has no Python access to its log level.
-        self._logging = getattr(cv2.utils, "logging", None)
+        # OpenCV 4.5 has these functions at its top level.
+        self._log: Any = getattr(cv2.utils, "logging", cv2)
         self._lock = threading.Lock()
         self._inside = 0
         self._level_outside = 0
 
     def __enter__(self) -> None:
-        if self._logging is None:
-            return
         with self._lock:
             if self._inside == 0:
-                self._level_outside = self._logging.getLogLevel()
-                self._logging.setLogLevel(self._logging.LOG_LEVEL_SILENT)
+                self._level_outside = self._log.getLogLevel()
+                self._log.setLogLevel(self._SILENT)
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
-        if self._logging is None:
-            return
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self._logging.setLogLevel(self._level_outside)
+                self._log.setLogLevel(self._level_outside)
 
 
 quiet_opencv = _QuietOpenCV()

@@ -236,20 +236,28 @@ class ImageFiles:
 
 def _read_image(path: Path) -> Picture:
     try:
-        # Decoded from memory: from a file, OpenCV would fill the missing part of a cut JPEG with grey.
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         return Picture(None, path.name, error.strerror or str(error))
-    if not data.size:
+    if not data:
         return Picture(None, path.name, "the file is empty")
+    if _is_cut_jpeg(data):
+        return Picture(None, path.name, "the JPEG is cut short")
     try:
         with quiet_opencv:
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         return Picture(None, path.name, f"not an image OpenCV can decode ({error.err})")
     if image is None:
-        return Picture(None, path.name, "not an image OpenCV can decode, or cut short")
+        return Picture(None, path.name, "not an image OpenCV can decode")
     return Picture(np.asarray(image, np.uint8), path.name)
+
+
+def _is_cut_jpeg(data: bytes) -> bool:
+    """Whether a JPEG lacks its end: some OpenCV versions show the missing part in grey instead of refusing it."""
+    scan, end = b"\xff\xda", b"\xff\xd9"
+    # Neither marker can occur in compressed data. A thumbnail has both, before the picture's own scan.
+    return data.startswith(b"\xff\xd8") and data.find(scan, max(0, data.rfind(end))) >= 0
 
 
 class VideoFile:

@@ -223,3 +223,9 @@ def test_reading_real_footage(driving_dir: Path) -> None:
 
     assert len(frames) == 221
     assert all(frame.image.shape == (540, 960, 3) for frame in frames)
+
+
+def test_jpeg_with_something_after_its_end_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "padded.jpg").write_bytes(JPEG + bytes(100))  # as some cameras do
+
+    assert len(read_all(open_source(str(tmp_path)))) == 1
