@@ -56,7 +56,7 @@ class Detector:
         self._variance_vote = card.variance_vote
         self._anchors = card.anchor_sizes
         self._canvas = np.full((*card.input_size, 3), PAD_VALUE, np.uint8)
-        self._letterbox = Letterbox.fit(card.input_size, card.input_size)
+        self._letterbox = Letterbox.fit(card.input_size, card.input_size, card.resize)
 
     @classmethod
     def open(
@@ -145,7 +145,8 @@ class Detector:
         started = perf_counter()
         check_frame(frame_bgr)
         if frame_bgr.shape[:2] != self._letterbox.frame_size:
-            self._letterbox = Letterbox.fit((frame_bgr.shape[0], frame_bgr.shape[1]), self.card.input_size)
+            size = (frame_bgr.shape[0], frame_bgr.shape[1])
+            self._letterbox = Letterbox.fit(size, self.card.input_size, self.card.resize)
         self._letterbox.to_canvas(frame_bgr, out=self._canvas)
         prepared = perf_counter()
         heads = self.runtime.infer(self._canvas)

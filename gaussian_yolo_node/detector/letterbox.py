@@ -1,14 +1,16 @@
-"""Geometry of a frame on the network's canvas, and back (Darknet's letterbox, without its resampling).
+"""Geometry of a frame on the network's canvas, and back (Darknet's letterbox).
 
 Darknet truncates the scaled size to integers and pastes at a truncated offset, but maps boxes back with the
 offset not truncated; models were trained and measured with that half pixel, so it is kept. Its align-corners
-resampling is
-not: OpenCV's bilinear resize keeps pixel centres where the boxes' mapping has them.
+resampling is only for models that were trained with it: OpenCV's bilinear resize keeps pixel centres where the
+boxes' mapping has them, and is quicker.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,6 +20,9 @@ from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.errors import GaussianYoloError
 
 PAD_VALUE = 128  # Darknet pads with 0.5
+
+Resize = Literal["bilinear", "align_corners"]
+Lines = NDArray[np.uint8] | NDArray[np.float32]
 
 
 class FrameError(GaussianYoloError):
@@ -32,14 +37,17 @@ class Letterbox:
         frame_size: of the camera's image.
         canvas_size: of the network's input.
         scaled_size: of the frame on the canvas, aspect kept, truncated to integers.
+        resize: how frames are resampled: "bilinear" is OpenCV's, "align_corners" Darknet's, which puts the centres
+            of the frame's corner pixels on those of the scaled size.
     """
 
     frame_size: tuple[int, int]
     canvas_size: tuple[int, int]
     scaled_size: tuple[int, int]
+    resize: Resize = "bilinear"
 
     @classmethod
-    def fit(cls, frame_size: tuple[int, int], canvas_size: tuple[int, int]) -> Letterbox:
+    def fit(cls, frame_size: tuple[int, int], canvas_size: tuple[int, int], resize: Resize = "bilinear") -> Letterbox:
         """The largest placement of a frame on a canvas that keeps its aspect.
 
         Raises:
@@ -55,7 +63,7 @@ class Letterbox:
             scaled = (height * canvas_width // width, canvas_width)
         else:
             scaled = (canvas_height, width * canvas_height // height)
-        return cls(frame_size, canvas_size, (max(1, scaled[0]), max(1, scaled[1])))
+        return cls(frame_size, canvas_size, (max(1, scaled[0]), max(1, scaled[1])), resize)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -93,7 +101,10 @@ class Letterbox:
         canvas[top : top + height, :left] = PAD_VALUE
         canvas[top : top + height, left + width :] = PAD_VALUE
         region = canvas[top : top + height, left : left + width]
-        cv2.resize(frame_bgr, (width, height), dst=region, interpolation=cv2.INTER_LINEAR)
+        if self.resize == "align_corners":
+            region[:] = _resize_align_corners(frame_bgr, height, width)
+        else:
+            cv2.resize(frame_bgr, (width, height), dst=region, interpolation=cv2.INTER_LINEAR)
         return canvas
 
     def boxes_to_canvas(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -126,6 +137,37 @@ def check_frame(frame: NDArray[np.uint8]) -> None:
         raise FrameError(f"the frame is {shown} where uint8 [height, width, 3] BGR is needed; convert it first")
     if frame.size == 0:
         raise FrameError("the frame has no pixels; skip it")
+
+
+def _resize_align_corners(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Resample uint8 [H, W, 3] to [height, width, 3] as Darknet does, rounded to the nearest integer.
+
+    OpenCV has no such resize, and its `warpAffine` and `remap` know only 32 places between two pixels: that would cost
+    more than the rounding does.
+    """
+    low, high, share = _align_corners_lines(image.shape[0], height)
+    rows = _blend(image[low], image[high], share[:, np.newaxis, np.newaxis])
+    low, high, share = _align_corners_lines(image.shape[1], width)
+    resized = _blend(rows.take(low, axis=1), rows.take(high, axis=1), share[:, np.newaxis])
+    return np.rint(resized, out=resized).astype(np.uint8)
+
+
+def _blend(low: Lines, high: Lines, share: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`low + (high - low) * share`, float32."""
+    blended = np.subtract(high, low, dtype=np.float32)
+    blended *= share
+    blended += low
+    return blended
+
+
+@lru_cache(maxsize=64)
+def _align_corners_lines(source: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """For each of `target` lines, the two of `source` it lies between and the share of the second."""
+    at = np.arange(target) * ((source - 1) / max(1, target - 1))
+    if target == 1:
+        at[:] = source - 1  # Darknet reads the last line there
+    low = np.minimum(at.astype(np.intp), source - 1)
+    return low, np.minimum(low + 1, source - 1), (at - low).astype(np.float32)
 
 
 def _size(shape: tuple[int, ...]) -> str:

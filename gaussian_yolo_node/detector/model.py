@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.detector.letterbox import Resize
 from gaussian_yolo_node.errors import ModelError
 
 CARD_KEY = "gaussian_yolo.card"
@@ -36,6 +37,7 @@ class ModelCard:
         score_threshold: the default, 0 <= t < 1.
         iou_threshold: the default of non-maximum suppression, 0 <= t < 1.
         variance_vote: whether suppressed boxes vote on the box that is kept, by default.
+        resize: how frames are resampled to the canvas, see `Letterbox`: as the model was trained.
         training: data, licence, seed, command, metrics; free-form, for people.
         format_version: of the card itself.
     """
@@ -48,6 +50,7 @@ class ModelCard:
     score_threshold: float = 0.3
     iou_threshold: float = 0.45
     variance_vote: bool = False
+    resize: Resize = "bilinear"
     training: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
@@ -207,5 +210,6 @@ _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "score_threshold": (_is_threshold, "at least 0 and below 1"),
     "iou_threshold": (_is_threshold, "at least 0 and below 1"),
     "variance_vote": (lambda value: isinstance(value, bool), "true or false"),
+    "resize": (lambda value: value in get_args(Resize), f"one of {', '.join(get_args(Resize))}"),
     "training": (lambda value: isinstance(value, dict), "an object"),
 }

@@ -119,6 +119,15 @@ def test_nms_keeps_the_official_set(golden: Golden, dtype: type) -> None:
     assert len(np.unique(kept.boxes, axis=0)) == len(golden.suppressed["x"]) == 916
 
 
+def test_the_align_corners_letterbox_gives_the_official_input(golden: Golden) -> None:
+    """Within the rounding to 8 bits: 0.5/255 is 1.96e-3."""
+    letterbox = Letterbox.fit(golden.image.shape[:2], CANVAS, "align_corners")
+
+    ours = letterbox.to_canvas(golden.image)[:, :, ::-1].transpose(2, 0, 1) / 255
+
+    np.testing.assert_allclose(ours, golden.input, rtol=0, atol=2e-3)
+
+
 def test_letterbox_places_the_frame_where_the_official_code_does(golden: Golden) -> None:
     """Resampled as Darknet does, align-corners and in float, the frame fits the golden input where we would put it."""
     letterbox = golden.letterbox

@@ -56,6 +56,62 @@ def test_a_used_canvas_is_filled_in_place_and_completely() -> None:
     np.testing.assert_array_equal(out, letterbox.to_canvas(image))
 
 
+@pytest.mark.parametrize(
+    ("frame", "canvas"),
+    [
+        ((93, 211), (96, 160)),  # smaller
+        ((20, 31), (64, 96)),  # larger
+        ((64, 96), (64, 96)),  # as it is
+        ((375, 1242), (64, 96)),  # much smaller
+        ((1, 1000), (64, 96)),  # one row stays one row
+        ((1000, 1), (64, 96)),
+        ((500, 2), (64, 96)),  # becomes one column
+        ((1, 1), (64, 96)),  # one pixel becomes many
+        ((2, 3), (64, 96)),
+    ],
+)
+def test_align_corners_is_darknets_resampling(frame: tuple[int, int], canvas: tuple[int, int]) -> None:
+    letterbox = Letterbox.fit(frame, canvas, "align_corners")
+    image = make_image(*frame)
+    height, width = letterbox.scaled_size
+    top, left = int(letterbox.offset[1]), int(letterbox.offset[0])
+
+    filled = letterbox.to_canvas(image)[top : top + height, left : left + width]
+
+    # Half a grey level is the rounding to integers.
+    np.testing.assert_allclose(filled, _darknet_resize(image, height, width), rtol=0, atol=0.5 + 1e-3)
+
+
+def _darknet_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """What Darknet computes, pixel by pixel."""
+
+    def interpolated(lines: np.ndarray, count: int) -> list[np.ndarray]:
+        result = []
+        for index in range(count):
+            if len(lines) == 1 or index == count - 1:
+                result.append(lines[-1])
+                continue
+            at = index * (len(lines) - 1) / (count - 1)
+            low = int(at)
+            result.append((1 - at + low) * lines[low] + (at - low) * lines[low + 1])
+        return result
+
+    wide = np.stack(interpolated(image.astype(np.float64).transpose(1, 0, 2), width))
+    return np.stack(interpolated(wide.transpose(1, 0, 2), height))
+
+
+def test_align_corners_keeps_the_frames_corners_and_geometry() -> None:
+    image = make_image(93, 211)
+    plain, aligned = (Letterbox.fit((93, 211), (96, 160), resize) for resize in ("bilinear", "align_corners"))
+
+    canvas = aligned.to_canvas(image)[13:83]
+
+    for row in (0, -1):
+        for column in (0, -1):
+            np.testing.assert_array_equal(canvas[row, column], image[row, column])
+    assert (plain.scaled_size, plain.offset, plain.scale) == (aligned.scaled_size, aligned.offset, aligned.scale)
+
+
 def test_takes_a_frame_that_is_a_view() -> None:
     wide = make_image(48, 200)
     view = wide[:, 20:180]

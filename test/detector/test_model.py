@@ -19,12 +19,13 @@ def test_a_card_survives_its_json() -> None:
 
 def test_thresholds_have_defaults() -> None:
     fields = json.loads(CARD.to_json())
-    for name in ("score_threshold", "iou_threshold", "variance_vote", "training", "format_version"):
+    for name in ("score_threshold", "iou_threshold", "variance_vote", "resize", "training", "format_version"):
         del fields[name]
 
     card = ModelCard.from_json(json.dumps(fields), SOURCE)
 
     assert (card.score_threshold, card.iou_threshold, card.variance_vote) == (0.3, 0.45, False)
+    assert card.resize == "bilinear"
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,8 @@ def test_thresholds_have_defaults() -> None:
         ("iou_threshold", -0.1),
         ("iou_threshold", "0.45"),
         ("variance_vote", 1),
+        ("resize", "nearest"),
+        ("resize", []),
         ("training", []),
         ("format_version", 2),
         ("colour", "red"),  # unknown
