@@ -5,15 +5,13 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.models.efficientnet import EfficientNetLite
-from gaussian_yolo_node.models.gaussian_yolo import STRIDES, GaussianYolo
+from gaussian_yolo_node.models.gaussian_yolo import STRIDES
 
 OPSET = 17
 
@@ -64,18 +62,28 @@ def export_checkpoint(
     return card
 
 
-def export_model(model: GaussianYolo, card: ModelCard, output: Path) -> None:
-    """Write `model` for batch 1 at the card's input size.
+def export_model(model: nn.Module, card: ModelCard, output: Path) -> None:
+    """Write a detector for batch 1 at the card's input size.
 
     The graph takes `image`, uint8 `[1,H,W,3]` BGR, and gives the raw heads `head_32, head_16, head_8`.
+
+    Args:
+        model: takes an RGB image `[B,3,H,W]` with values 0..255, which its first convolution (as modules are
+            registered) reads, and gives a raw head for each of the card's strides, in that order.
+        card: goes into the file.
+        output: the ONNX file to write.
+
+    Raises:
+        ExportError: the onnx package is missing, or the input size is no multiple of the coarsest stride.
     """
     try:
         import onnx
     except ImportError as error:
         raise ExportError("export needs the onnx package: pip install 'gaussian_yolo[train]'") from error
     height, width = card.input_size
-    if height <= 0 or width <= 0 or height % max(STRIDES) or width % max(STRIDES):
-        raise ExportError(f"input size {height}x{width} is not a multiple of {max(STRIDES)} in both directions")
+    coarsest = max(card.strides)
+    if height <= 0 or width <= 0 or height % coarsest or width % coarsest:
+        raise ExportError(f"input size {height}x{width} is not a multiple of {coarsest} in both directions")
     deployed = DeployedModel(model).eval()
     example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
@@ -86,7 +94,7 @@ def export_model(model: GaussianYolo, card: ModelCard, output: Path) -> None:
             (example,),
             str(output),
             input_names=["image"],
-            output_names=[f"head_{stride}" for stride in STRIDES],
+            output_names=[f"head_{stride}" for stride in card.strides],
             opset_version=OPSET,
             dynamo=False,
         )
@@ -97,12 +105,14 @@ def export_model(model: GaussianYolo, card: ModelCard, output: Path) -> None:
 
 
 class DeployedModel(nn.Module):
-    """`GaussianYolo` on raw canvases; the stem's filters are reversed once instead of every frame's channels."""
+    """A detector on raw canvases; the stem's filters are reversed once instead of every frame's channels."""
 
-    def __init__(self, model: GaussianYolo) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
-        stem = cast(EfficientNetLite, self.model.backbone).conv_stem
+        stem = next(module for module in self.model.modules() if isinstance(module, nn.Conv2d))
+        if stem.in_channels != 3:
+            raise ExportError(f"the model's first convolution reads {stem.in_channels} channels where RGB has 3")
         stem.weight.data = stem.weight.data.flip(1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
