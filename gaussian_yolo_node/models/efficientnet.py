@@ -1,225 +1,153 @@
-"""EfficientNet-Lite backbones (Tan & Le, "EfficientNet", ICML 2019; the Lite variant: no squeeze-excite, ReLU6).
+"""EfficientNet-B0..B7 (Tan & Le, ICML 2019), L0..L2 (Xie et al., "Noisy Student", CVPR 2020) and Lite0..4.
 
-An architecture is a table of short strings to hold against the paper: block kind, repeats `r`, kernel `k`, stride
-`s`, expansion `e`, output channels `c`. Module names follow timm, so that its state dicts load as they are.
+Lite drops squeeze-excite, takes ReLU6 for swish and keeps stem, head, first and last stage unscaled.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from gaussian_yolo_node.errors import GaussianYoloError
-
-# One row a stage (EfficientNet paper, Table 1). ds = depthwise separable, ir = inverted residual.
-STAGES = (
-    "ds_r1_k3_s1_e1_c16",
-    "ir_r2_k3_s2_e6_c24",
-    "ir_r2_k5_s2_e6_c40",
-    "ir_r3_k3_s2_e6_c80",
-    "ir_r3_k5_s1_e6_c112",
-    "ir_r4_k5_s2_e6_c192",
-    "ir_r1_k3_s1_e6_c320",
+from gaussian_yolo_node.models.blocks import (
+    PYTORCH,
+    TENSORFLOW,
+    Backbone,
+    BlockSpec,
+    Convention,
+    TableBackbone,
+    parse_table,
+    round_channels,
 )
-STEM_CHANNELS = 32  # Lite keeps stem and head unscaled
+
+__all__ = [
+    "LITE_SCALING",
+    "SCALING",
+    "Backbone",
+    "EfficientNet",
+    "EfficientNetLite",
+    "load_pretrained_lite0",
+    "timm_names",
+]
+
+# One row a stage (EfficientNet paper, Table 1).
+STAGES = (
+    "ds_r1_k3_s1_e1_c16_se0.25",
+    "ir_r2_k3_s2_e6_c24_se0.25",
+    "ir_r2_k5_s2_e6_c40_se0.25",
+    "ir_r3_k3_s2_e6_c80_se0.25",
+    "ir_r3_k5_s1_e6_c112_se0.25",
+    "ir_r4_k5_s2_e6_c192_se0.25",
+    "ir_r1_k3_s1_e6_c320_se0.25",
+)
+LITE_STAGES = tuple(row.removesuffix("_se0.25") for row in STAGES)
+STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
-BN_EPSILON = 1e-3
-BN_MOMENTUM = 0.01
-# Stage index whose output is the feature map at stride 8, 16, 32.
-FEATURE_STAGES = (2, 4, 6)
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Compound scaling of one family member: channel width and block depth multipliers."""
+    """Compound scaling of one family member, the classifier's resolution (px, square) and its dropout."""
 
     width: float
     depth: float
+    resolution: int
+    dropout: float
 
+
+SCALING = {
+    "efficientnet_b0": Scaling(1.0, 1.0, 224, 0.2),
+    "efficientnet_b1": Scaling(1.0, 1.1, 240, 0.2),
+    "efficientnet_b2": Scaling(1.1, 1.2, 260, 0.3),
+    "efficientnet_b3": Scaling(1.2, 1.4, 300, 0.3),
+    "efficientnet_b4": Scaling(1.4, 1.8, 380, 0.4),
+    "efficientnet_b5": Scaling(1.6, 2.2, 456, 0.4),
+    "efficientnet_b6": Scaling(1.8, 2.6, 528, 0.5),
+    "efficientnet_b7": Scaling(2.0, 3.1, 600, 0.5),
+    "efficientnet_l0": Scaling(2.8, 3.7, 600, 0.5),
+    "efficientnet_l1": Scaling(3.9, 3.7, 600, 0.5),
+    "efficientnet_l2": Scaling(4.3, 5.3, 800, 0.5),
+}
 
 LITE_SCALING = {
-    "efficientnet_lite0": Scaling(1.0, 1.0),
-    "efficientnet_lite1": Scaling(1.0, 1.1),
-    "efficientnet_lite2": Scaling(1.1, 1.2),
-    "efficientnet_lite3": Scaling(1.2, 1.4),
-    "efficientnet_lite4": Scaling(1.4, 1.8),
+    "efficientnet_lite0": Scaling(1.0, 1.0, 224, 0.2),
+    "efficientnet_lite1": Scaling(1.0, 1.1, 240, 0.2),
+    "efficientnet_lite2": Scaling(1.1, 1.2, 260, 0.3),
+    "efficientnet_lite3": Scaling(1.2, 1.4, 280, 0.3),
+    "efficientnet_lite4": Scaling(1.4, 1.8, 300, 0.3),
 }
 
 
-class Backbone(nn.Module):
-    """An image classifier whose feature pyramid can be read: `[B,3,H,W]` -> maps at strides 8, 16, 32."""
+class EfficientNet(TableBackbone):
+    """EfficientNet-B0..B7, L0..L2.
 
-    feature_channels: tuple[int, int, int]
+    Args:
+        name: a key of `SCALING`.
+        num_classes: outputs of the classifier; 0 builds neither `conv_head` nor the classifier.
+        convention: `PYTORCH` for timm's own weights `efficientnet_*`, `TENSORFLOW` for the authors', Noisy Student
+            among them (`tf_efficientnet_*`).
+        dropout: on the classifier's input; the paper's if not given.
+        stochastic_depth: rate at which the last block is skipped in training (the papers' 0.2).
+    """
 
-    def features(self, image: Tensor) -> list[Tensor]:
-        """Feature maps at strides 8, 16 and 32 of a normalised RGB image `[B,3,H,W]`."""
-        raise NotImplementedError
+    def __init__(
+        self,
+        name: str = "efficientnet_b0",
+        num_classes: int = 0,
+        *,
+        convention: Convention = PYTORCH,
+        dropout: float | None = None,
+        stochastic_depth: float = 0.0,
+    ) -> None:
+        if name not in SCALING:
+            raise GaussianYoloError(f"unknown backbone {name!r}: choose one of {', '.join(SCALING)}")
+        scaling = SCALING[name]
+        super().__init__(
+            parse_table(STAGES, scaling.width, scaling.depth),
+            stem=round_channels(STEM_CHANNELS * scaling.width),
+            head=round_channels(HEAD_CHANNELS * scaling.width),
+            activation="swish",
+            convention=convention,
+            num_classes=num_classes,
+            dropout=scaling.dropout if dropout is None else dropout,
+            stochastic_depth=stochastic_depth,
+        )
 
 
-class EfficientNetLite(Backbone):
-    """EfficientNet-Lite0..4.
+class EfficientNetLite(TableBackbone):
+    """EfficientNet-Lite0..4; the published weights are the authors', hence the convention.
 
     Args:
         name: a key of `LITE_SCALING`.
         num_classes: outputs of the classifier; 0 builds neither `conv_head` nor the classifier.
+        convention, dropout, stochastic_depth: as for `EfficientNet`.
     """
 
-    def __init__(self, name: str = "efficientnet_lite0", num_classes: int = 0) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        name: str = "efficientnet_lite0",
+        num_classes: int = 0,
+        *,
+        convention: Convention = TENSORFLOW,
+        dropout: float | None = None,
+        stochastic_depth: float = 0.0,
+    ) -> None:
         if name not in LITE_SCALING:
             raise GaussianYoloError(f"unknown backbone {name!r}: choose one of {', '.join(LITE_SCALING)}")
         scaling = LITE_SCALING[name]
-        self.conv_stem = SameConv2d(3, STEM_CHANNELS, 3, stride=2)
-        self.bn1 = _batch_norm(STEM_CHANNELS)
-        channels = STEM_CHANNELS
-        stages: list[nn.Sequential] = []
-        widths: list[int] = []
-        for index, text in enumerate(STAGES):
-            spec = StageSpec.parse(text)
-            out = round_channels(spec.channels * scaling.width)
-            # Lite scales the depth of the inner stages only.
-            fixed = index in (0, len(STAGES) - 1)
-            repeats = spec.repeats if fixed else math.ceil(spec.repeats * scaling.depth)
-            blocks: list[nn.Module] = []
-            for repeat in range(repeats):
-                stride = spec.stride if repeat == 0 else 1
-                if spec.kind == "ds":
-                    blocks.append(DepthwiseSeparable(channels, out, spec.kernel, stride))
-                else:
-                    blocks.append(InvertedResidual(channels, out, spec.kernel, stride, spec.expansion))
-                channels = out
-            stages.append(nn.Sequential(*blocks))
-            widths.append(out)
-        self.blocks = nn.Sequential(*stages)
-        self.feature_channels = (
-            widths[FEATURE_STAGES[0]],
-            widths[FEATURE_STAGES[1]],
-            widths[FEATURE_STAGES[2]],
+        super().__init__(
+            parse_table(LITE_STAGES, scaling.width, scaling.depth, fixed_ends=True),
+            stem=STEM_CHANNELS,
+            head=HEAD_CHANNELS,
+            activation="relu6",
+            convention=convention,
+            num_classes=num_classes,
+            dropout=scaling.dropout if dropout is None else dropout,
+            stochastic_depth=stochastic_depth,
         )
-        self.num_classes = num_classes
-        if num_classes:
-            self.conv_head = nn.Conv2d(channels, HEAD_CHANNELS, 1, bias=False)
-            self.bn2 = _batch_norm(HEAD_CHANNELS)
-            self.classifier = nn.Linear(HEAD_CHANNELS, num_classes)
-
-    def features(self, image: Tensor) -> list[Tensor]:
-        x = F.relu6(self.bn1(self.conv_stem(image)))
-        maps = []
-        for index, stage in enumerate(self.blocks):
-            x = stage(x)
-            if index in FEATURE_STAGES:
-                maps.append(x)
-        return maps
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Class logits `[B, num_classes]` of a normalised RGB image `[B,3,H,W]`."""
-        if not self.num_classes:
-            raise GaussianYoloError("this backbone was built without a classifier: pass num_classes")
-        return cast(Tensor, self.classifier(self.head_features(image).mean((2, 3))))
-
-    def head_features(self, image: Tensor) -> Tensor:
-        """The last feature map `[B, 1280, H/32, W/32]`, which the classifier averages."""
-        return F.relu6(self.bn2(self.conv_head(self.features(image)[-1])))
-
-
-@dataclass(frozen=True)
-class StageSpec:
-    """One stage of the table, parsed."""
-
-    kind: str
-    repeats: int
-    kernel: int
-    stride: int
-    expansion: int
-    channels: int
-
-    @classmethod
-    def parse(cls, text: str) -> StageSpec:
-        """Read `ir_r2_k3_s2_e6_c24`; GaussianYoloError on anything else."""
-        match = re.fullmatch(r"(ds|ir)_r(\d+)_k(\d+)_s(\d+)_e(\d+)_c(\d+)", text)
-        if match is None:
-            raise GaussianYoloError(f"stage {text!r} does not read like 'ir_r2_k3_s2_e6_c24'")
-        return cls(match[1], *(int(value) for value in match.groups()[1:]))
-
-
-class DepthwiseSeparable(nn.Module):
-    """Depthwise k x k, then a linear 1x1; with a skip where shapes allow."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.conv_dw = SameConv2d(in_channels, in_channels, kernel, stride, groups=in_channels)
-        self.bn1 = _batch_norm(in_channels)
-        self.conv_pw = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.bn2 = _batch_norm(out_channels)
-        self.has_skip = stride == 1 and in_channels == out_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self.bn1(self.conv_dw(x)))
-        y = self.bn2(self.conv_pw(y))
-        return x + y if self.has_skip else y
-
-
-class InvertedResidual(nn.Module):
-    """1x1 expansion, depthwise k x k, linear 1x1 projection (MobileNetV2's block)."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        width = in_channels * expansion
-        self.conv_pw = nn.Conv2d(in_channels, width, 1, bias=False)
-        self.bn1 = _batch_norm(width)
-        self.conv_dw = SameConv2d(width, width, kernel, stride, groups=width)
-        self.bn2 = _batch_norm(width)
-        self.conv_pwl = nn.Conv2d(width, out_channels, 1, bias=False)
-        self.bn3 = _batch_norm(out_channels)
-        self.has_skip = stride == 1 and in_channels == out_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self.bn1(self.conv_pw(x)))
-        y = F.relu6(self.bn2(self.conv_dw(y)))
-        y = self.bn3(self.conv_pwl(y))
-        return x + y if self.has_skip else y
-
-
-class SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's "same" padding, which the published weights were trained with.
-
-    At stride 2 on an even size it pads one row less before than after; symmetric padding would shift the
-    features by half a pixel against the pretrained filters.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        symmetric = kernel // 2 if stride == 1 else 0
-        super().__init__(in_channels, out_channels, kernel, stride, symmetric, groups=groups, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.stride[0] > 1:
-            height, width = x.shape[-2:]
-            top, bottom = _same_padding(height, self.kernel_size[0], self.stride[0])
-            left, right = _same_padding(width, self.kernel_size[1], self.stride[1])
-            x = F.pad(x, (left, right, top, bottom))
-        return super().forward(x)
-
-
-def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
-
-
-def _batch_norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=BN_EPSILON, momentum=BN_MOMENTUM)
-
-
-def round_channels(channels: float, divisor: int = 8) -> int:
-    """Nearest multiple of `divisor`, never more than 10 % below `channels` (MobileNet's rule)."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
 def load_pretrained_lite0(backbone: EfficientNetLite) -> None:
@@ -244,7 +172,9 @@ def load_pretrained_lite0(backbone: EfficientNetLite) -> None:
 
 def timm_names(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the published EfficientNet-Lite0 state dict (flat `_blocks.N`) to timm's `blocks.STAGE.N` names."""
-    positions = [(stage, block) for stage, text in enumerate(STAGES) for block in range(StageSpec.parse(text).repeats)]
+    positions = [
+        (stage, block) for stage, text in enumerate(LITE_STAGES) for block in range(BlockSpec.parse(text).repeats)
+    ]
     separable = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     inverted = {
         "_expand_conv": "conv_pw",
