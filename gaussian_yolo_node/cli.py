@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from gaussian_yolo_node import cli_models
 from gaussian_yolo_node.errors import GaussianYoloError
 
 EXIT_ERROR = 2
@@ -222,6 +223,9 @@ def _extra(name: str) -> Iterator[None]:
         raise MissingExtraError(
             f"this command needs {error.name}, which is not installed: pip install 'gaussian_yolo[{name}]'"
         ) from error
+
+
+app.command("import-darknet")(_exit_codes()(_extra("train")(cli_models.import_darknet)))
 
 
 if __name__ == "__main__":
