@@ -43,9 +43,7 @@ class Ros:
         self.executor.add_node(self.observer)
         self.detections: list[Any] = []
         self.statuses: list[Any] = []
-        self.observer.create_subscription(
-            Detection2DArray, "/perception/detections", self.detections.append, 100
-        )
+        self.observer.create_subscription(Detection2DArray, "/perception/detections", self.detections.append, 100)
         self.observer.create_subscription(
             DiagnosticArray, "/diagnostics", lambda message: self.statuses.extend(message.status), 100
         )

@@ -14,7 +14,6 @@ from factories import make_image, make_model
 from onnx import helper, numpy_helper
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-# ruff: noqa: E402
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticStatus
