@@ -181,7 +181,11 @@ class SourceInput:
     def state(self) -> str:
         if self._source is None:
             return (SourceState.LOST if self._open_error else SourceState.OPENING).value
-        return self._source.state.value
+        state = self._source.state
+        if state is SourceState.FINISHED and self._unanswered() > 0:
+            # Whoever waits for the end wants the detections of the last frame, too.
+            return SourceState.STREAMING.value
+        return state.value
 
     @property
     def trouble(self) -> str:
@@ -213,6 +217,10 @@ class SourceInput:
             self._source.close()
         # A thread that is inside OpenCV's open of a dead camera cannot be woken: it ends by itself.
         self._thread.join(1.0)
+
+    def _unanswered(self) -> int:
+        statistics = self._statistics
+        return statistics.received - statistics.processed - statistics.failed - self._mailbox.dropped
 
     def _run(self) -> None:
         if self._source is None:
