@@ -166,7 +166,7 @@ def evaluate(
     result = kitti.evaluate(kitti.read_labels(ground_truth), read_predictions(predictions))
     console = Console()
     console.print(report.report_table(result))
-    for line in (*report.coverage_lines(result), report.METHOD):
+    for line in (report.sigma_line(result.sigma), *report.coverage_lines(result), report.METHOD):
         console.print(line, markup=False, highlight=False)
     if output is not None:
         try:
