@@ -21,11 +21,9 @@ PACKAGED := package.xml setup.py setup.cfg pyproject.toml resource/gaussian_yolo
     $(wildcard launch/* launch/config/* calib/* engines/*.onnx engines/*.md) \
     $(shell find gaussian_yolo_node -type f -not -name '*.pyc')
 
-# What `source .venv/setup.bash` gives a shell. Discovery stays on this machine, so that neither the demo nor a test
-# meets other people's nodes.
-ROS := env PATH="$(BIN):$$PATH" AMENT_PREFIX_PATH="$(VENV)" ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST \
-    FASTRTPS_DEFAULT_PROFILES_FILE="$(VENV)/share/gaussian_yolo/launch/fastdds_shm.xml" \
-    FASTDDS_DEFAULT_PROFILES_FILE="$(VENV)/share/gaussian_yolo/launch/fastdds_shm.xml"
+# Discovery stays on this machine, so that neither the demo nor a test meets other people's nodes.
+SHELL := bash
+ROS := source "$(VENV)/setup.bash" && export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST &&
 
 .PHONY: help env env-train demo test lint clean check-host
 .DELETE_ON_ERROR:
@@ -80,14 +78,14 @@ $(CLIP): .ci/fetch_clip.sh | $(VENV)/.python
 	@.ci/fetch_clip.sh "$(BIN)/python" "$@"
 
 demo: env $(if $(SOURCE),,$(CLIP))
-	$(ROS) "$(BIN)/python" -m gaussian_yolo_node.ros.demo --source "$(or $(SOURCE),$(CLIP))" --rate "$(RATE)" --out out/demo
+	@$(ROS) python -m gaussian_yolo_node.ros.demo --source "$(or $(SOURCE),$(CLIP))" --rate "$(RATE)" --out out/demo
 
 lint: env
 	"$(BIN)/ruff" check .
 	"$(BIN)/mypy"
 
 test: env-train lint
-	$(ROS) "$(BIN)/python" -m pytest
+	$(ROS) python -m pytest
 
 clean:
 	rm -rf .venv .cache out build install log dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
