@@ -88,5 +88,5 @@ test: env-train lint
 	$(ROS) python -m pytest
 
 clean:
-	rm -rf .venv .cache out build install log dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .cache out build/lib build/bdist.* *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
