@@ -132,7 +132,7 @@ class VideoRecording:
                 self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, self._size)
             if not self._writer.isOpened():
                 raise RecordingError(
-                    f"OpenCV cannot write a video to {self._path}: the folder is not writable, or the encoder is missing"
+                    f"OpenCV cannot write a video to {self._path}: the folder is not writable, or it lacks the encoder"
                 )
         self._writer.write(_fit(image, self._size))
 
