@@ -4,13 +4,13 @@
 #   PYTHON       the Python the environment is built with, 3.10 to 3.14 (python3)
 #   SOURCE       what the demo plays: a video, a folder of images, a camera index, a URL (a clip that make fetches)
 #   RATE         frames per second the demo plays it at (0: the source's own)
-#   TORCH        the torch that training and its tests use
-#   TORCH_INDEX  PyTorch's CPU wheel index, where pip's own index has only the CUDA build for this machine
+#   TORCH        the CPU build of torch that training and its tests use
+#   TORCH_INDEX  URL of PyTorch's CPU wheel index, where pip does not find TORCH otherwise
 
 PYTHON ?= python3
 SOURCE ?=
 RATE ?= 0
-TORCH ?= torch==2.13.0
+TORCH ?= torch==2.13.0+cpu
 TORCH_INDEX ?=
 
 VENV := $(CURDIR)/.venv
