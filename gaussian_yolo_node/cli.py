@@ -205,7 +205,7 @@ def export(
 ) -> None:
     """Write a checkpoint as an ONNX model with its card (needs the extra `train`)."""
     with _extra("train"):
-        from gaussian_yolo_node.models.export import export_checkpoint
+        from gaussian_yolo_node.training.checkpoint import export_checkpoint
 
         export_checkpoint(checkpoint, output, size)
     print(f"exported: {output}")
