@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 CLIP := .cache/bikes.mp4
 INTERFACES := gaussian_yolo_node/ros/interfaces/vision_msgs
 PACKAGED := package.xml setup.py setup.cfg pyproject.toml resource/gaussian_yolo \
-    $(wildcard launch/* launch/config/* calib/* engines/*.onnx engines/*.md) \
+    $(wildcard launch/* launch/config/* calib/* engines/*.onnx engines/*.md engines/*.yaml) \
     $(shell find gaussian_yolo_node -type f -not -name '*.pyc')
 
 # Discovery stays on this machine, so that neither the demo nor a test meets other people's nodes.
