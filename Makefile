@@ -4,13 +4,13 @@
 #   PYTHON       the Python the environment is built with, 3.10 to 3.14 (python3)
 #   SOURCE       what the demo plays: a video, a folder of images, a camera index, a URL (a clip that make fetches)
 #   RATE         frames per second the demo plays it at (0: the source's own)
-#   TORCH        the torch that training and its tests use
-#   TORCH_INDEX  PyTorch's CPU wheel index, where pip's own index has only the CUDA build for this machine
+#   TORCH        the CPU build of torch that training and its tests use
+#   TORCH_INDEX  URL of PyTorch's CPU wheel index, where pip does not find TORCH otherwise
 
 PYTHON ?= python3
 SOURCE ?=
 RATE ?= 0
-TORCH ?= torch==2.13.0
+TORCH ?= torch==2.13.0+cpu
 TORCH_INDEX ?=
 
 VENV := $(CURDIR)/.venv
@@ -18,14 +18,12 @@ BIN := $(VENV)/bin
 CLIP := .cache/bikes.mp4
 INTERFACES := gaussian_yolo_node/ros/interfaces/vision_msgs
 PACKAGED := package.xml setup.py setup.cfg pyproject.toml resource/gaussian_yolo \
-    $(wildcard launch/* launch/config/* calib/* engines/*.onnx engines/*.md) \
+    $(wildcard launch/* launch/config/* calib/* engines/*.onnx engines/*.md engines/*.yaml) \
     $(shell find gaussian_yolo_node -type f -not -name '*.pyc')
 
-# What `source .venv/setup.bash` gives a shell. Discovery stays on this machine, so that neither the demo nor a test
-# meets other people's nodes.
-ROS := env PATH="$(BIN):$$PATH" AMENT_PREFIX_PATH="$(VENV)" ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST \
-    FASTRTPS_DEFAULT_PROFILES_FILE="$(VENV)/share/gaussian_yolo/launch/fastdds_shm.xml" \
-    FASTDDS_DEFAULT_PROFILES_FILE="$(VENV)/share/gaussian_yolo/launch/fastdds_shm.xml"
+# Discovery stays on this machine, so that neither the demo nor a test meets other people's nodes.
+SHELL := bash
+ROS := source "$(VENV)/setup.bash" && export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST &&
 
 .PHONY: help env env-train demo test lint clean check-host
 .DELETE_ON_ERROR:
@@ -80,15 +78,15 @@ $(CLIP): .ci/fetch_clip.sh | $(VENV)/.python
 	@.ci/fetch_clip.sh "$(BIN)/python" "$@"
 
 demo: env $(if $(SOURCE),,$(CLIP))
-	$(ROS) "$(BIN)/python" -m gaussian_yolo_node.ros.demo --source "$(or $(SOURCE),$(CLIP))" --rate "$(RATE)" --out out/demo
+	@$(ROS) python -m gaussian_yolo_node.ros.demo --source "$(or $(SOURCE),$(CLIP))" --rate "$(RATE)" --out out/demo
 
 lint: env
 	"$(BIN)/ruff" check .
 	"$(BIN)/mypy"
 
 test: env-train lint
-	$(ROS) "$(BIN)/python" -m pytest
+	$(ROS) python -m pytest
 
 clean:
-	rm -rf .venv .cache out build install log dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .cache out build/lib build/bdist.* *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -24,7 +24,7 @@ setup(
     maintainer_email=manifest.find("maintainer").attrib["email"],
     packages=find_packages(include=["gaussian_yolo_node", "gaussian_yolo_node.*"]),
     package_data={
-        "": ["py.typed", "*.yaml", "configs/*.yaml"],
+        "gaussian_yolo_node": ["py.typed"],
         "gaussian_yolo_node.ros": [
             "interfaces/*/package.xml",
             "interfaces/*/CMakeLists.txt",
@@ -38,7 +38,7 @@ setup(
         (f"{SHARE}/launch", sorted(glob("launch/*.launch.py") + glob("launch/*.xml"))),
         (f"{SHARE}/launch/config", sorted(glob("launch/config/*.yaml"))),
         (f"{SHARE}/calib", sorted(glob("calib/*.yaml"))),
-        (f"{SHARE}/engines", sorted(glob("engines/*.onnx") + glob("engines/*.md"))),
+        (f"{SHARE}/engines", sorted(glob("engines/*.onnx") + glob("engines/*.md") + glob("engines/*.yaml"))),
     ],
     zip_safe=False,
     python_requires=">=3.10",
@@ -47,7 +47,7 @@ setup(
         "opencv-python-headless>=4.5.4",
         "PyYAML>=5.4",
         "rich>=12",
-        "typer>=0.9",
+        "typer>=0.12.5",
     ],
     extras_require={
         "cpu": ["openvino>=2024.4", "onnxruntime>=1.17"],

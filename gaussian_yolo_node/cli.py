@@ -167,7 +167,7 @@ def evaluate(
     result = kitti.evaluate(kitti.read_labels(ground_truth), read_predictions(predictions))
     console = Console()
     console.print(report.report_table(result))
-    for line in (*report.coverage_lines(result), report.METHOD):
+    for line in (report.sigma_line(result.sigma), *report.coverage_lines(result), report.METHOD):
         console.print(line, markup=False, highlight=False)
     if output is not None:
         try:
@@ -206,7 +206,7 @@ def export(
 ) -> None:
     """Write a checkpoint as an ONNX model with its card (needs the extra `train`)."""
     with _extra("train"):
-        from gaussian_yolo_node.models.export import export_checkpoint
+        from gaussian_yolo_node.training.checkpoint import export_checkpoint
 
         export_checkpoint(checkpoint, output, size)
     print(f"exported: {output}")

@@ -131,7 +131,9 @@ class VideoRecording:
             with quiet_opencv:
                 self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, self._size)
             if not self._writer.isOpened():
-                raise RecordingError(f"OpenCV cannot write a video to {self._path}: the folder is not writable, or the encoder is missing")
+                raise RecordingError(
+                    f"OpenCV cannot write a video to {self._path}: the folder is not writable, or it lacks the encoder"
+                )
         self._writer.write(_fit(image, self._size))
 
     def __enter__(self) -> VideoRecording:

@@ -175,7 +175,7 @@ def test_entry_point_is_declared_and_imports(wheel: zipfile.ZipFile, entry: str)
 
 def test_every_import_is_a_declared_dependency(wheel: zipfile.ZipFile) -> None:
     pip = requirements(wheel)
-    ros = imported_modules("gaussian_yolo_node/ros", "*.py") | imported_modules("launch", "*.py")
+    ros = imported_modules("gaussian_yolo_node/ros", "**/*.py") | imported_modules("launch", "*.py")
     everywhere = ros | imported_modules("gaussian_yolo_node", "**/*.py")
     for module in sorted(everywhere):
         if module in PYTHON_DEPENDENCIES:

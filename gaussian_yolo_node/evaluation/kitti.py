@@ -22,6 +22,7 @@ from gaussian_yolo_node.evaluation.average_precision import (
     eleven_point_ap,
     forty_point_ap,
 )
+from gaussian_yolo_node.evaluation.calibration import MatchedBoxes, SigmaCoverage, sigma_coverage
 from gaussian_yolo_node.evaluation.matching import (
     box_areas,
     intersection_areas,
@@ -88,6 +89,7 @@ class KittiResult:
         unlabelled: frames of prediction records without a label file; not counted.
         unpredicted: stems of label files without a prediction record; not counted.
         unknown_classes: classes among the counted predictions that KITTI has not; not counted.
+        sigma: how honest the standard deviations are; None where the predictions have none.
     """
 
     at_kitti_iou: tuple[ClassResult, ...]
@@ -96,6 +98,7 @@ class KittiResult:
     unlabelled: tuple[str, ...]
     unpredicted: tuple[str, ...]
     unknown_classes: tuple[str, ...]
+    sigma: SigmaCoverage | None
 
 
 def evaluate(labels: Mapping[str, FrameLabels], predictions: Sequence[FramePredictions]) -> KittiResult:
@@ -129,7 +132,23 @@ def evaluate(labels: Mapping[str, FrameLabels], predictions: Sequence[FramePredi
         tuple(unlabelled),
         tuple(stem for stem in labels if stem not in pairs),
         tuple(sorted(seen - set(KITTI_IOU))),
+        sigma_coverage(_matched_boxes(record, labels) for labels, record in frames),
     )
+
+
+def _matched_boxes(record: FramePredictions, labels: FrameLabels) -> MatchedBoxes:
+    """Detections of one frame that found an object at the common IoU, beside it."""
+    rows: list[int] = []
+    truths: list[NDArray[np.float64]] = [np.empty((0, 4))]
+    for kitti_type, name in CLASSES.items():
+        of_class = np.flatnonzero(record.classes == name)
+        of_class = of_class[np.argsort(-record.scores[of_class], kind="stable")]
+        truth_boxes = labels.boxes[labels.types == kitti_type]
+        taken = match_greedily(overlaps(record.boxes[of_class], truth_boxes), COMMON_IOU)
+        rows.extend(of_class[taken >= 0])
+        truths.append(truth_boxes[taken[taken >= 0]])
+    sigmas = None if record.sigmas is None else record.sigmas[rows]
+    return MatchedBoxes(record.boxes[rows], np.concatenate(truths), sigmas)
 
 
 def _evaluate_class(
@@ -144,7 +163,7 @@ def _evaluate_class(
         of_class = of_class[np.argsort(-record.scores[of_class], kind="stable")]
         boxes = record.boxes[of_class]
         truth_boxes = labels.boxes[labels.types == kitti_type]
-        found = match_greedily(overlaps(boxes, truth_boxes), iou_threshold)
+        found = match_greedily(overlaps(boxes, truth_boxes), iou_threshold) >= 0
         counts = found | ~_on_ignore_region(boxes, labels, iou_threshold)
         truths += len(truth_boxes)
         ignored += int((~counts).sum())

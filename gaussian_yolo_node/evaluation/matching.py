@@ -29,7 +29,7 @@ def overlaps(a: Floats, b: Floats) -> Floats:
     return shared / np.maximum(union, np.finfo(np.float64).tiny)
 
 
-def match_greedily(iou: Floats, threshold: float) -> NDArray[np.bool_]:
+def match_greedily(iou: Floats, threshold: float) -> NDArray[np.intp]:
     """Let each detection, in order, take the free object that it overlaps most, if by the threshold or more.
 
     Args:
@@ -37,13 +37,14 @@ def match_greedily(iou: Floats, threshold: float) -> NDArray[np.bool_]:
         threshold: least IoU.
 
     Returns:
-        [N], whether a detection took an object.
+        [N], the object that each detection took, -1 for none.
     """
     taken = np.zeros(iou.shape[1], bool)
-    matched = np.zeros(iou.shape[0], bool)
+    matched = np.full(iou.shape[0], -1, np.intp)
     for row in np.flatnonzero((iou >= threshold).any(axis=1)):
         free = np.where(taken, -1.0, iou[row])
         best = int(free.argmax())
         if free[best] >= threshold:
-            taken[best] = matched[row] = True
+            taken[best] = True
+            matched[row] = best
     return matched

@@ -23,12 +23,14 @@ class FramePredictions:
         boxes: float64 [N, 4], x1 y1 x2 y2 in px.
         scores: float64 [N].
         classes: N names.
+        sigmas: float64 [N, 4], standard deviations of centre x, centre y, width, height in px; None if unknown.
     """
 
     frame: str | int
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
     classes: NDArray[np.str_]
+    sigmas: NDArray[np.float64] | None = None
 
 
 def read_predictions(path: Path) -> list[FramePredictions]:
@@ -63,7 +65,7 @@ def _frame(record: Any) -> FramePredictions:
     detections = record.get("detections")
     if not isinstance(detections, list):
         raise ValueError('"detections" is not an array')
-    boxes, scores, classes = [], [], []
+    boxes, scores, classes, sigmas = [], [], [], []
     for number, detection in enumerate(detections):
         where = f"detection {number}"
         if not isinstance(detection, dict):
@@ -77,6 +79,11 @@ def _frame(record: Any) -> FramePredictions:
             raise ValueError(f'{where} has no "box" of four finite numbers')
         if box[0] > box[2] or box[1] > box[3]:
             raise ValueError(f'{where} has a "box" that is not x1 <= x2, y1 <= y2: {box}')
+        sigma = detection.get("sigma")
+        if sigma is not None:
+            if not isinstance(sigma, list) or len(sigma) != 4 or not all(_is_finite(s) and s >= 0 for s in sigma):
+                raise ValueError(f'{where} has a "sigma" that is not four numbers from 0 up: {sigma}')
+            sigmas.append(sigma)
         boxes.append(box)
         scores.append(score)
         classes.append(name)
@@ -85,6 +92,8 @@ def _frame(record: Any) -> FramePredictions:
         np.array(boxes, np.float64).reshape(-1, 4),
         np.array(scores, np.float64),
         np.array(classes, np.str_),
+        # Some with and some without would be a file put together from two.
+        np.array(sigmas, np.float64).reshape(-1, 4) if len(sigmas) == len(boxes) else None,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from gaussian_yolo_node.evaluation.calibration import SigmaCoverage
 from gaussian_yolo_node.evaluation.kitti import ClassResult, KittiResult
 
 METHOD = (
@@ -60,6 +61,18 @@ def coverage_lines(result: KittiResult) -> list[str]:
     return lines
 
 
+def sigma_line(sigma: SigmaCoverage | None) -> str:
+    """How honest the standard deviations are, in one sentence."""
+    if sigma is None:
+        return "sigma: the predictions have none, or no box found its object"
+    shares = " / ".join(f"{100 * share:.1f}" for share in sigma.within)
+    spread = " ".join(f"{value:.2f}" for value in sigma.rms)
+    return (
+        f"sigma: of {sigma.boxes} boxes on their objects (IoU 0.5), {shares} % of the coordinates lie within "
+        f"1 / 2 / 3 sigma (a Gaussian: 68.3 / 95.4 / 99.7); RMS of error / sigma (ideal 1) in cx cy w h: {spread}"
+    )
+
+
 def report_dict(result: KittiResult) -> dict[str, Any]:
     """All of the result, ready for JSON; AP in 0..1, null where there are no truths."""
     return {
@@ -75,6 +88,7 @@ def report_dict(result: KittiResult) -> dict[str, Any]:
             "unpredicted": list(result.unpredicted),
         },
         "unknown_classes": list(result.unknown_classes),
+        "sigma": asdict(result.sigma) if result.sigma else None,
     }
 
 

@@ -11,55 +11,12 @@ from torch import Tensor, nn
 
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.models.gaussian_yolo import STRIDES
 
 OPSET = 17
 
 
 class ExportError(GaussianYoloError):
     """A model cannot be exported as asked."""
-
-
-def export_checkpoint(
-    checkpoint: Path,
-    output: Path,
-    size: tuple[int, int] | None = None,
-    training: dict[str, object] | None = None,
-) -> ModelCard:
-    """Write a training checkpoint's averaged weights as a model file.
-
-    Args:
-        checkpoint: `last.pt` of a training run.
-        output: the ONNX file to write.
-        size: canvas height and width, px; the config's if not given.
-        training: facts for the card beside those of the config (measured accuracy, for instance).
-
-    Raises:
-        CheckpointError, ExportError: one sentence that names the file and the mend.
-    """
-    # Training code imports the models; the one call the other way stays inside the function.
-    from gaussian_yolo_node.training.checkpoint import load_trained
-
-    model, config, epochs = load_trained(checkpoint)
-    card = ModelCard(
-        name=output.stem,
-        classes=config.model.classes,
-        anchors=config.model.anchors,
-        strides=STRIDES,
-        input_size=size or config.model.input_size,
-        score_threshold=config.model.score_threshold,
-        iou_threshold=config.model.iou_threshold,
-        variance_vote=False,
-        training={
-            "config": config.name,
-            "data_licence": config.data.licence,
-            "seed": config.schedule.seed,
-            "epochs": epochs,
-            **(training or {}),
-        },
-    )
-    export_model(model, card, output)
-    return card
 
 
 def export_model(model: nn.Module, card: ModelCard, output: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol, cast
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.subscription import Subscription
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -55,7 +56,7 @@ class Input(Protocol):
         trouble: why no frames come, for an error status; empty if they do.
         notice: what else is worth a warning; empty if nothing is.
         skipped: frames that could not be decoded and never arrived.
-        dropped: frames that the source overwrote before they were read.
+        dropped: frames that were overwritten by newer ones before they came to the node.
         message: the latest trouble, even if it is over.
     """
 
@@ -86,7 +87,6 @@ class TopicInput:
     """Images of a topic. The executor's thread only puts them in the mailbox."""
 
     skipped = 0
-    dropped = 0
     state = "topic"
     trouble = ""
     message = ""
@@ -102,16 +102,23 @@ class TopicInput:
         self._node = node
         self._mailbox = mailbox
         self._statistics = statistics
-        self._decode: Callable[[Any], NDArray[np.uint8]] = (
-            image_from_compressed if compressed else image_from_message
-        )
+        self._missed = 0
+        self._last_number = 0
+        self._decode: Callable[[Any], NDArray[np.uint8]] = image_from_compressed if compressed else image_from_message
+        # ROS 2 Humble hands over the message alone.
+        numbered = hasattr(Subscription, "CallbackType")
+        receive: Callable[..., None] = self._receive_numbered if numbered else self._receive
         self._subscription = node.create_subscription(
             CompressedImage if compressed else Image,
             parameters.subscribed_topic,
-            self._receive,
+            receive,
             # Only the newest image is of use, so none is queued here either.
             QoSProfile(depth=1, reliability=_RELIABILITY[parameters.reliability]),
         )
+
+    @property
+    def dropped(self) -> int:
+        return self._missed
 
     @property
     def notice(self) -> str:
@@ -125,6 +132,16 @@ class TopicInput:
 
     def close(self) -> None:
         self._node.destroy_subscription(self._subscription)
+
+    def _receive_numbered(self, message: Image | CompressedImage, info: Mapping[str, Any]) -> None:
+        # Middleware that does not number messages gives None.
+        number = info["publication_sequence_number"] or 0
+        missed = number - self._last_number - 1 if self._last_number else 0
+        # Each publisher has numbers of its own, so those of several say nothing.
+        if missed > 0 and self._node.count_publishers(self._subscription.topic_name) == 1:
+            self._missed += missed
+        self._last_number = number
+        self._receive(message)
 
     def _receive(self, message: Image | CompressedImage) -> None:
         self._statistics.count_received()
@@ -164,7 +181,11 @@ class SourceInput:
     def state(self) -> str:
         if self._source is None:
             return (SourceState.LOST if self._open_error else SourceState.OPENING).value
-        return self._source.state.value
+        state = self._source.state
+        if state is SourceState.FINISHED and self._unanswered() > 0:
+            # Whoever waits for the end wants the detections of the last frame, too.
+            return SourceState.STREAMING.value
+        return state.value
 
     @property
     def trouble(self) -> str:
@@ -196,6 +217,10 @@ class SourceInput:
             self._source.close()
         # A thread that is inside OpenCV's open of a dead camera cannot be woken: it ends by itself.
         self._thread.join(1.0)
+
+    def _unanswered(self) -> int:
+        statistics = self._statistics
+        return statistics.received - statistics.processed - statistics.failed - self._mailbox.dropped
 
     def _run(self) -> None:
         if self._source is None:

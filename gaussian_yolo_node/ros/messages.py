@@ -50,9 +50,7 @@ def image_from_message(message: Image) -> NDArray[np.uint8]:
     """
     encoding = str(message.encoding)
     if encoding not in _ENCODINGS:
-        raise ImageMessageError(
-            f"image encoding '{encoding}' is not supported: publish one of {', '.join(_ENCODINGS)}"
-        )
+        raise ImageMessageError(f"image encoding '{encoding}' is not supported: publish one of {', '.join(_ENCODINGS)}")
     channels, conversion = _ENCODINGS[encoding]
     height, width, step = int(message.height), int(message.width), int(message.step)
     if height < 1 or width < 1:
@@ -86,9 +84,7 @@ def image_from_compressed(message: CompressedImage) -> NDArray[np.uint8]:
     layout = str(message.format)
     data = np.frombuffer(message.data, np.uint8)
     if "compressedDepth" in layout:
-        raise ImageMessageError(
-            f"compressed image format '{layout}' is a depth image: publish a colour image"
-        )
+        raise ImageMessageError(f"compressed image format '{layout}' is a depth image: publish a colour image")
     if data[:2].tobytes() == b"\xff\xd8" and data.tobytes().rfind(b"\xff\xd9") < 0:
         # OpenCV would fill the missing part with grey and say nothing.
         raise ImageMessageError(

@@ -172,9 +172,7 @@ class PerceptionNode(LifecycleNode):
         self._apply_thresholds({})
         self._outputs = Outputs(self, self._detector.card.classes)
         loaded = self._detector
-        self.get_logger().info(
-            f"model {loaded.card.name} ({loaded.model_hash}) on {loaded.runtime.description}"
-        )
+        self.get_logger().info(f"model {loaded.card.name} ({loaded.model_hash}) on {loaded.runtime.description}")
 
     def _wait_for(self, future: Future[Detector]) -> Detector:
         """Wait for the model as the executor would: reporting, and ready to stop."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -13,6 +15,11 @@ from gaussian_yolo_node.runtime.base import (
     RuntimeOptions,
     RuntimeUnavailableError,
 )
+
+# A node in a vehicle does not phone home. OpenVINO would fork a process for it as soon as it is imported, and that
+# process would outlive a node that is stopped then; without its telemetry package it uses a stub of its own.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 RUNTIMES = ("auto", "openvino", "onnxruntime")
 

@@ -1,17 +1,19 @@
-"""Checkpoints: written whole or not at all, read without pickle."""
+"""Checkpoints: written whole or not at all, read without pickle, exported as model files."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from gaussian_yolo_node.detector.model import ModelCard
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.models.gaussian_yolo import GaussianYolo, build_model
+from gaussian_yolo_node.models.export import export_model
+from gaussian_yolo_node.models.gaussian_yolo import STRIDES, GaussianYolo, build_model
 from gaussian_yolo_node.training.config import TrainConfig
 
 
@@ -40,8 +42,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return document
 
 
-def load_trained(path: Path) -> tuple[GaussianYolo, TrainConfig, int]:
-    """The averaged model of a checkpoint in eval mode, its config, and the number of epochs it has seen."""
+@dataclass(frozen=True)
+class Trained:
+    """What a run has come to: the averaged model in eval mode, its config, the epochs it has seen, and the latest
+    validation (average precisions by name, and the epoch they are of; empty before the first)."""
+
+    model: GaussianYolo
+    config: TrainConfig
+    epochs: int
+    validation: dict[str, float]
+
+
+def load_trained(path: Path) -> Trained:
+    """Read a checkpoint to use its model. Raises CheckpointError where that is not possible."""
     document = read_checkpoint(path)
     config = TrainConfig.from_dict(document["config"], str(path))
     model = build_model(config.model.backbone, len(config.model.classes), width=config.model.width)
@@ -49,7 +62,45 @@ def load_trained(path: Path) -> tuple[GaussianYolo, TrainConfig, int]:
         model.load_state_dict(document["ema"])
     except RuntimeError as error:
         raise CheckpointError(f"the weights in {path} do not fit its config") from error
-    return model.eval(), config, int(document["epoch"])
+    return Trained(model.eval(), config, int(document["epoch"]), document.get("validation", {}))
+
+
+def export_checkpoint(
+    checkpoint: Path,
+    output: Path,
+    size: tuple[int, int] | None = None,
+) -> ModelCard:
+    """Write a training checkpoint's averaged weights as a model file.
+
+    Args:
+        checkpoint: `last.pt` of a training run.
+        output: the ONNX file to write.
+        size: canvas height and width, px; the config's if not given.
+
+    Raises:
+        CheckpointError, ExportError: one sentence that names the file and the mend.
+    """
+    trained = load_trained(checkpoint)
+    config = trained.config
+    card = ModelCard(
+        name=output.stem,
+        classes=config.model.classes,
+        anchors=config.model.anchors,
+        strides=STRIDES,
+        input_size=size or config.model.input_size,
+        score_threshold=config.model.score_threshold,
+        iou_threshold=config.model.iou_threshold,
+        variance_vote=False,
+        training={
+            "recipe": f"{config.name}.yaml",
+            "data_licence": config.data.licence,
+            "seed": config.schedule.seed,
+            "epochs": trained.epochs,
+            "validation": trained.validation,
+        },
+    )
+    export_model(trained.model, card, output)
+    return card
 
 
 class WeightAverage:

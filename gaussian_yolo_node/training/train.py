@@ -80,7 +80,9 @@ def run(
             log.info("epoch %d/%d  %s  %.0f s", trainer.epoch, config.schedule.epochs, text, time.monotonic() - started)
             last = trainer.epoch == config.schedule.epochs
             if config.data.validation and (last or trainer.epoch % config.schedule.validate_every == 0):
-                for name, value in trainer.validate(root).items():
+                trainer.validate(root)
+                trainer.save(checkpoint)
+                for name, value in trainer.validation.items():
                     board.add_scalar(f"validation/{name}", value, trainer.epoch)
                     log.info("epoch %d  validation %s %.4f", trainer.epoch, name, value)
             board.flush()
@@ -88,12 +90,13 @@ def run(
 
 
 class Trainer:
-    """Model, optimiser, weight average and position of one run."""
+    """Model, optimiser, weight average, latest validation and position of one run."""
 
     def __init__(self, config: TrainConfig, steps_per_epoch: int) -> None:
         self.config = config
         self.epoch = 0
         self.step = 0
+        self.validation: dict[str, float] = {}
         schedule = config.schedule
         self.total_steps = steps_per_epoch * schedule.epochs
         model = build_model(
@@ -149,13 +152,13 @@ class Trainer:
                 self.step, self.total_steps, self.config.schedule.warmup_steps, self.config.schedule.final_rate
             )
 
-    def validate(self, root: Path) -> dict[str, float]:
-        """Average precision of the averaged weights on the validation sources."""
+    def validate(self, root: Path) -> None:
+        """Set `validation` to the average precisions of the averaged weights on the validation sources."""
         from gaussian_yolo_node.training.validate import average_precisions
 
         model = build_model(self.config.model.backbone, len(self.config.model.classes), width=self.config.model.width)
         model.load_state_dict(self.average.state)
-        return average_precisions(model.eval(), self.config, root)
+        self.validation = {**average_precisions(model.eval(), self.config, root), "epoch": self.epoch}
 
     def save(self, path: Path) -> None:
         """Write all that `restore` needs."""
@@ -165,6 +168,7 @@ class Trainer:
             "ema_updates": self.average.updates,
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "validation": self.validation,
         }
         save_checkpoint(path, self.config, self.epoch, state)
 
@@ -182,6 +186,7 @@ class Trainer:
             raise CheckpointError(f"{path} does not fit this config: start anew without --resume") from error
         self.average.state = {key: value.clone() for key, value in document["ema"].items()}
         self.average.updates = int(document["ema_updates"])
+        self.validation = document.get("validation", {})
         self.epoch, self.step = int(document["epoch"]), int(document["step"])
 
 

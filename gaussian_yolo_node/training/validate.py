@@ -37,7 +37,8 @@ def average_precisions(model: GaussianYolo, config: TrainConfig, root: Path) -> 
         result = evaluate(read_labels(root / str(source["labels"])), predictions)
         for prefix, rows in (("AP50", result.at_common_iou), ("AP", result.at_kitti_iou)):
             for row in rows:
-                found.setdefault(f"{prefix} {row.name}", []).append(row.all_point)
+                if row.truths:  # without any there is no AP
+                    found.setdefault(f"{prefix} {row.name}", []).append(row.all_point)
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 

@@ -34,18 +34,18 @@ def test_boxes_without_area_do_not_divide_by_zero() -> None:
 @pytest.mark.parametrize(
     ("iou", "expected"),
     [
-        ([[0.8], [0.9]], [True, False]),  # the first detection takes the object, though the second fits better
-        ([[0.8, 0.7], [0.9, 0.1]], [True, False]),
-        ([[0.8, 0.7], [0.9, 0.6]], [True, True]),  # the second takes what the first left
-        ([[0.5]], [True]),  # at the threshold
-        ([[0.49]], [False]),
-        ([[0.6, 0.6]], [True]),
+        ([[0.8], [0.9]], [0, -1]),  # the first detection takes the object, though the second fits better
+        ([[0.8, 0.7], [0.9, 0.1]], [0, -1]),
+        ([[0.8, 0.7], [0.9, 0.6]], [0, 1]),  # the second takes what the first left
+        ([[0.5]], [0]),  # at the threshold
+        ([[0.49]], [-1]),
+        ([[0.6, 0.6]], [0]),
     ],
 )
-def test_match_greedily(iou: list[list[float]], expected: list[bool]) -> None:
+def test_match_greedily(iou: list[list[float]], expected: list[int]) -> None:
     assert match_greedily(np.array(iou), 0.5).tolist() == expected
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0)])
 def test_nothing_to_match(shape: tuple[int, int]) -> None:
-    assert match_greedily(np.zeros(shape), 0.5).tolist() == [False] * shape[0]
+    assert match_greedily(np.zeros(shape), 0.5).tolist() == [-1] * shape[0]

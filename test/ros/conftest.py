@@ -29,4 +29,4 @@ def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
 
     yield start
     for process in started:
-        process.kill()
+        process.stop()

@@ -43,9 +43,7 @@ class Ros:
         self.executor.add_node(self.observer)
         self.detections: list[Any] = []
         self.statuses: list[Any] = []
-        self.observer.create_subscription(
-            Detection2DArray, "/perception/detections", self.detections.append, 100
-        )
+        self.observer.create_subscription(Detection2DArray, "/perception/detections", self.detections.append, 100)
         self.observer.create_subscription(
             DiagnosticArray, "/diagnostics", lambda message: self.statuses.extend(message.status), 100
         )
@@ -106,6 +104,7 @@ class NodeProcess:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             arguments += ["-p", f"{name}:={text}"]
         self._log = log
+        self._files_before = _files_in_shared_memory()
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gaussian_yolo_node.ros.perception_node", *arguments],
@@ -127,8 +126,8 @@ class NodeProcess:
         return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
     def shared_memory(self) -> set[str]:
-        """Files under /dev/shm that only this process has open or mapped, not the test."""
-        return _shared_memory(self.process.pid) - _shared_memory(os.getpid())
+        """Files under /dev/shm that this process has open or mapped and that came with it."""
+        return _shared_memory(self.process.pid) - self._files_before
 
     def interrupt(self, signum: int = signal.SIGINT) -> int:
         """Send a signal and return the exit code; a process that outlives it by 3 s is an error."""
@@ -147,14 +146,29 @@ class NodeProcess:
                 continue
         return lines
 
-    def kill(self) -> None:
-        if self.process.poll() is None:
+    def stop(self) -> None:
+        """End it if it lives: kindly, for what is killed leaves files in shared memory."""
+        if self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
 
 
-def shared_memory_in_use() -> set[str]:
-    """Files under /dev/shm that any process has open: the ports of Fast DDS are shared, even between domains."""
+def left_in_shared_memory(files: set[str]) -> list[str]:
+    """Those of the files that are still there and that nobody uses: domains share some of Fast DDS's ports."""
+    left = files & _files_in_shared_memory()
+    return sorted(left - _shared_memory_in_use()) if left else []
+
+
+def _files_in_shared_memory() -> set[str]:
+    return {str(path) for path in Path("/dev/shm").iterdir()}
+
+
+def _shared_memory_in_use() -> set[str]:
     files: set[str] = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:

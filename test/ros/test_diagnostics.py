@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-# ruff: noqa: E402
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
@@ -112,9 +111,7 @@ def test_silence() -> None:
 
 
 def test_status_message() -> None:
-    status = build_status(
-        "/perception: perception", "tiny", DiagnosticStatus.WARN, "late", {"rate_hz": "3.0"}
-    )
+    status = build_status("/perception: perception", "tiny", DiagnosticStatus.WARN, "late", {"rate_hz": "3.0"})
     assert (status.name, status.hardware_id) == ("/perception: perception", "tiny")
     assert (status.level, status.message) == (DiagnosticStatus.WARN, "late")
     assert [(value.key, value.value) for value in status.values] == [("rate_hz", "3.0")]

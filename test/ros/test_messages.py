@@ -8,7 +8,6 @@ import pytest
 from factories import make_detections, make_image
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-# ruff: noqa: E402
 
 from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message, serialize_message

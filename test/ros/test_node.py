@@ -13,7 +13,6 @@ import pytest
 from factories import make_image, make_model
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-# ruff: noqa: E402
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -177,9 +176,7 @@ class TestCannotStart:
     def test_mended_and_tried_again(self, ros: Ros, tiny_model: Path, folder: Path) -> None:
         node = ros.node(model="nowhere.onnx", source=str(folder), score_threshold=2.0)
         assert node.trigger_configure() == FAILURE
-        node.set_parameters(
-            [Parameter("model", value=str(tiny_model)), Parameter("score_threshold", value=0.5)]
-        )
+        node.set_parameters([Parameter("model", value=str(tiny_model)), Parameter("score_threshold", value=0.5)])
         assert node.trigger_configure() == SUCCESS
         assert node.trigger_activate() == SUCCESS
         ros.until(lambda: ros.detections, "detections")
@@ -301,9 +298,7 @@ class TestPublishes:
         assert names == ["car", "pedestrian"]
         assert (read_sigmas(found) > 0).all()
 
-    def test_every_frame_of_a_folder_as_fast_as_it_goes(
-        self, ros: Ros, tiny_model: Path, folder: Path
-    ) -> None:
+    def test_every_frame_of_a_folder_as_fast_as_it_goes(self, ros: Ros, tiny_model: Path, folder: Path) -> None:
         started(ros, tiny_model, source=str(folder), playback="fastest", frame_id="roof")
         values = ros.until_status(OK, "finished")
         ros.until(lambda: len(ros.detections) == FRAMES, "detections of every frame")
@@ -352,9 +347,7 @@ class TestPublishes:
             3,
         )
 
-    def test_diagnostics_name_model_runtime_and_source(
-        self, ros: Ros, tiny_model: Path, folder: Path
-    ) -> None:
+    def test_diagnostics_name_model_runtime_and_source(self, ros: Ros, tiny_model: Path, folder: Path) -> None:
         started(ros, tiny_model, source=str(folder), playback="fastest", loop=True)
         values = ros.until_status(OK, "streaming")
         assert ros.statuses[-1].name == "/perception: perception"
@@ -366,9 +359,7 @@ class TestPublishes:
 
     def test_simulated_time_stamps_frames(self, ros: Ros, tiny_model: Path, folder: Path) -> None:
         clock = ros.observer.create_publisher(Clock, "/clock", 10)
-        node = ros.node(
-            model=str(tiny_model), source=str(folder), playback="fastest", loop=True, use_sim_time=True
-        )
+        node = ros.node(model=str(tiny_model), source=str(folder), playback="fastest", loop=True, use_sim_time=True)
 
         def clock_is_heard() -> bool:
             clock.publish(Clock(clock=Time(sec=5000)))

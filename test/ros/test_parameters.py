@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-# ruff: noqa: E402
 
 import rclpy
 from rclpy.node import Node

@@ -14,11 +14,10 @@ from factories import make_image, make_model
 from onnx import helper, numpy_helper
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-# ruff: noqa: E402
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticStatus
-from ros.harness import NodeProcess, Ros, shared_memory_in_use
+from ros.harness import NodeProcess, Ros, left_in_shared_memory
 
 OK = DiagnosticStatus.OK
 StartNode = Callable[..., NodeProcess]
@@ -29,7 +28,7 @@ def ends_cleanly(node: NodeProcess, signum: int = signal.SIGINT) -> None:
     assert node.interrupt(signum) == 0, node.output
     assert "Traceback" not in node.output
     assert node.left_behind() == []
-    assert [path for path in files if Path(path).exists() and path not in shared_memory_in_use()] == []
+    assert left_in_shared_memory(files) == []
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.2, 0.3, 0.5, 0.8])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -255,3 +256,16 @@ def test_auto_with_nothing_installed_lists_both(tiny_model: Path, uninstall: Cal
 
     with pytest.raises(RuntimeUnavailableError, match="openvino and onnxruntime"):
         open_runtime(tiny_model, "auto")
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_loading_a_model_starts_no_process(tiny_model: Path, name: str) -> None:
+    """OpenVINO's telemetry would fork one that reports usage, and outlives a node stopped meanwhile."""
+    pytest.importorskip(name, reason=f"{name} not installed")
+    script = (
+        "import os, sys; from pathlib import Path; from gaussian_yolo_node.runtime import open_runtime\n"
+        "os.register_at_fork(before=lambda: os.write(2, b'forked'))\n"
+        f"open_runtime(Path({str(tiny_model)!r}), {name!r}).close()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -13,7 +13,8 @@ import yaml
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
 
-from gaussian_yolo_node.training.checkpoint import CheckpointError, load_trained  # noqa: E402
+from gaussian_yolo_node.detector.detector import Detector  # noqa: E402
+from gaussian_yolo_node.training.checkpoint import CheckpointError, export_checkpoint, load_trained  # noqa: E402
 from gaussian_yolo_node.training.config import ConfigError, TrainConfig  # noqa: E402
 from gaussian_yolo_node.training.datasets import load_sources  # noqa: E402
 from gaussian_yolo_node.training.loader import make_loader  # noqa: E402
@@ -75,12 +76,18 @@ def test_a_resumed_run_ends_on_the_same_weights(tmp_path: Path) -> None:
 def test_the_command_trains_logs_and_resumes(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra 'train')")
     document = make_document(tmp_path, epochs=1)
+    document["data"]["validation"] = document["data"]["train"]
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(document))
     checkpoint = run(recipe, tmp_path / "out")
     assert list((tmp_path / "out" / "tensorboard").iterdir())
-    _, config, epochs = load_trained(checkpoint)
-    assert config == TrainConfig.load(recipe) and epochs == 1
+    trained = load_trained(checkpoint)
+    assert trained.config == TrainConfig.load(recipe) and trained.epochs == 1
+    assert trained.validation["epoch"] == 1 and 0 <= trained.validation["AP50 car"] <= 1
+    card = export_checkpoint(checkpoint, tmp_path / "model.onnx")
+    assert card.training["validation"] == trained.validation
+    with Detector.open(tmp_path / "model.onnx") as detector:
+        assert detector.card.classes == ("car",)
     assert run(recipe, tmp_path / "out", resume=True) == checkpoint  # nothing left to do
 
 

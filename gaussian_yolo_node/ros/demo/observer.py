@@ -70,7 +70,8 @@ class Observer:
         """Full name of one of the node's topics."""
         return f"{self._name}/{name}"
 
-    def _record(self, kind: type, name: str, callback: Callable[[bytes, Mapping[str, int]], None]) -> Any:
+    # rclpy's types know raw callbacks without message info only.
+    def _record(self, kind: type, name: str, callback: Any) -> Any:
         # Raw: the recorder must not compete with the node for the processor.
         return self._node.create_subscription(kind, self.topic(name), callback, QoSProfile(depth=100), raw=True)
 
