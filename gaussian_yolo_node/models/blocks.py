@@ -35,11 +35,28 @@ from gaussian_yolo_node.models.padding import Padding, padded_conv
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "relu6": F.relu6, "swish": F.silu}
 
 
+@dataclass(frozen=True)
+class Normalisation:
+    """The image that a backbone was trained on: (value - mean) * scale, values 0..255 in RGB order."""
+
+    mean: tuple[float, float, float]
+    scale: tuple[float, float, float]
+
+
+# Mean and deviation of ImageNet's pixels: timm's weights, and the authors' of Noisy Student and MixNet.
+IMAGENET = Normalisation(
+    (0.485 * 255, 0.456 * 255, 0.406 * 255), (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255))
+)
+
+
 class Backbone(nn.Module):
     """An image classifier whose feature pyramid can be read: `[B,3,H,W]` -> maps at strides 8, 16, 32.
 
-    Subclasses set `feature_channels` and, if they have a classifier, `num_classes`, `dropout` and `classifier`.
+    Subclasses set `feature_channels` and, if they have a classifier, `num_classes`, `dropout` and `classifier`;
+    `normalisation` where it is not ImageNet's.
     """
+
+    normalisation: Normalisation = IMAGENET
 
     feature_channels: tuple[int, int, int]
     num_classes: int = 0

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.models.blocks import Backbone
+from gaussian_yolo_node.models.blocks import Backbone, Normalisation
 from gaussian_yolo_node.models.darknet_cfg import (
     YOLO_ENTRIES,
     Convolutional,
@@ -275,6 +275,8 @@ class Darknet53(Backbone):
         num_classes: outputs of the classifier; 0 builds none.
         norm_form: see `Darknet`.
     """
+
+    normalisation = Normalisation((0.0,) * 3, (1 / 255,) * 3)
 
     def __init__(self, num_classes: int = 0, norm_form: NormForm = "gpu") -> None:
         super().__init__()

@@ -18,6 +18,7 @@ from gaussian_yolo_node.models.blocks import (
     Backbone,
     BlockSpec,
     Convention,
+    Normalisation,
     TableBackbone,
     parse_table,
     round_channels,
@@ -125,6 +126,8 @@ class EfficientNetLite(TableBackbone):
         num_classes: outputs of the classifier; 0 builds neither `conv_head` nor the classifier.
         convention, dropout, stochastic_depth: as for `EfficientNet`.
     """
+
+    normalisation = Normalisation((127.0,) * 3, (1 / 128,) * 3)
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Gaussian YOLOv3 (Choi et al., ICCV 2019) on a light backbone: backbone, pyramid, Gaussian heads (SPEC section 1)."""
+"""Gaussian YOLOv3 (Choi et al., ICCV 2019) on any backbone: backbone, neck, Gaussian heads (SPEC section 1)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.models.efficientnet import LITE_SCALING, Backbone, EfficientNetLite, load_pretrained_lite0
-from gaussian_yolo_node.models.neck import LightPyramid, SeparableConv
+from gaussian_yolo_node.models.backbones import create_backbone
+from gaussian_yolo_node.models.blocks import Backbone, Normalisation
+from gaussian_yolo_node.models.efficientnet import EfficientNetLite, load_pretrained_lite0
+from gaussian_yolo_node.models.neck import NECKS, Neck
 
 STRIDES = (32, 16, 8)  # the order of the heads, coarsest first, as in the official network
 BOX_ENTRIES = 9  # mu_x s_x mu_y s_y mu_w s_w mu_h s_h objectness
-# EfficientNet-Lite was trained on (x - 127) / 128.
-PIXEL_MEAN = 127.0
-PIXEL_SCALE = 1.0 / 128.0
 # A cell holds an object about once in a hundred; starting there keeps the first steps from drowning in background.
 OBJECTNESS_PRIOR = 0.01
 
@@ -25,29 +24,56 @@ class GaussianYolo(nn.Module):
     """RGB image 0..255 -> raw heads `[B, A*(9+C), H/s, W/s]` for s in `STRIDES`.
 
     Args:
-        backbone: gives feature maps at strides 8, 16, 32.
+        backbone: gives feature maps at strides 8, 16, 32, and says how its image is normalised.
         num_classes: C.
         anchors_per_scale: A.
-        width: channels of the pyramid.
+        width: channels of the neck's finest map.
+        neck: a key of `NECKS`.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int, anchors_per_scale: int = 3, width: int = 128) -> None:
+    def __init__(
+        self, backbone: Backbone, num_classes: int, anchors_per_scale: int = 3, width: int = 128, neck: str = "light"
+    ) -> None:
         super().__init__()
+        if neck not in NECKS:
+            raise GaussianYoloError(f"unknown neck {neck!r}: choose one of {', '.join(NECKS)}")
         self.num_classes = num_classes
         self.anchors_per_scale = anchors_per_scale
+        self.normalise = Normalise(backbone.normalisation)
         self.backbone = backbone
-        self.neck = LightPyramid(backbone.feature_channels, width)
-        self.towers = nn.ModuleList(SeparableConv(width) for _ in STRIDES)
-        channels = anchors_per_scale * (BOX_ENTRIES + num_classes)
-        self.heads = nn.ModuleList(nn.Conv2d(width, channels, 1) for _ in STRIDES)
+        self.neck: Neck = NECKS[neck](backbone.feature_channels, width)
+        widths = self.neck.widths[::-1]
+        self.towers = nn.ModuleList(self.neck.tower(channels) for channels in widths)
+        outputs = anchors_per_scale * (BOX_ENTRIES + num_classes)
+        self.heads = nn.ModuleList(nn.Conv2d(channels * self.neck.expansion, outputs, 1) for channels in widths)
         for head in self.heads:
             _initialise(cast(nn.Conv2d, head), anchors_per_scale, num_classes)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Raw heads, coarsest first, of an RGB image `[B,3,H,W]` with values 0..255; H and W multiples of 32."""
-        normalised = (image - PIXEL_MEAN) * PIXEL_SCALE
-        maps = self.neck(self.backbone.features(normalised))
+        maps = self.neck(self.backbone.features(self.normalise(image)))
         return [head(tower(x)) for head, tower, x in zip(self.heads, self.towers, reversed(maps), strict=True)]
+
+
+class Normalise(nn.Module):
+    """(image - mean) * scale of each channel; part of the network, but not of its learned state."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, normalisation: Normalisation) -> None:
+        super().__init__()
+        for name, values in (("mean", normalisation.mean), ("scale", normalisation.scale)):
+            # One number for all channels stays one number in the exported graph.
+            value = torch.tensor(values[0]) if len(set(values)) == 1 else torch.tensor(values).view(3, 1, 1)
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return (image - self.mean) * self.scale
+
+    def reverse_channels(self) -> None:
+        """Take images whose channels come in the other order."""
+        self.mean, self.scale = (value.flip(0) if value.ndim else value for value in (self.mean, self.scale))
 
 
 def _initialise(head: nn.Conv2d, anchors: int, classes: int) -> None:
@@ -59,20 +85,24 @@ def _initialise(head: nn.Conv2d, anchors: int, classes: int) -> None:
         bias[:, BOX_ENTRIES - 1] = math.log(OBJECTNESS_PRIOR / (1 - OBJECTNESS_PRIOR))
 
 
-def build_model(backbone: str, num_classes: int, *, width: int = 128, pretrained: bool = False) -> GaussianYolo:
-    """The detector on a named backbone.
+def build_model(
+    backbone: str, num_classes: int, *, width: int = 128, neck: str = "light", pretrained: bool = False
+) -> GaussianYolo:
+    """The detector on a named backbone, for any input size whose sides are multiples of 32.
 
     Args:
-        backbone: a key of `LITE_SCALING`.
+        backbone: a key of `backbones.BACKBONES`.
         num_classes: C.
-        width: channels of the pyramid.
+        width: channels of the neck's finest map.
+        neck: a key of `NECKS`: "light", or "yolov3", the official one.
         pretrained: start from ImageNet weights.
+
+    Raises:
+        GaussianYoloError: there is no such backbone or neck, or no ImageNet weights for the backbone.
     """
-    if backbone not in LITE_SCALING:
-        raise GaussianYoloError(f"unknown backbone {backbone!r}: choose one of {', '.join(LITE_SCALING)}")
-    network = EfficientNetLite(backbone)
+    network = create_backbone(backbone)
     if pretrained:
         if backbone != "efficientnet_lite0":
             raise GaussianYoloError(f"no ImageNet weights for {backbone}: only efficientnet_lite0 has a package")
-        load_pretrained_lite0(network)
-    return GaussianYolo(network, num_classes, width=width)
+        load_pretrained_lite0(cast(EfficientNetLite, network))
+    return GaussianYolo(network, num_classes, width=width, neck=neck)

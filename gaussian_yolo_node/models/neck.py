@@ -1,15 +1,34 @@
-"""A light feature pyramid: top-down (FPN, CVPR 2017), then bottom-up (PANet, CVPR 2018), all depthwise separable."""
+"""Necks: what mixes a backbone's feature maps before the heads read them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gaussian_yolo_node.models.darknet import BN_MOMENTUM, GPU_EPSILON, LEAK
 
-class LightPyramid(nn.Module):
-    """Feature maps at strides 8, 16, 32 -> maps of `width` channels at the same strides.
+
+class Neck(nn.Module):
+    """Feature maps at strides 8, 16, 32 -> maps at the same strides, finest first in both.
+
+    Attributes:
+        widths: channels of the outgoing maps, finest first.
+        expansion: a tower's outgoing channels are this many times its incoming ones.
+    """
+
+    widths: tuple[int, ...]
+    expansion: int = 1
+
+    def tower(self, width: int) -> nn.Module:
+        """The layer between an outgoing map of `width` channels and its head."""
+        raise NotImplementedError
+
+
+class LightPyramid(Neck):
+    """Top-down (FPN, CVPR 2017), then bottom-up (PANet, CVPR 2018), all depthwise separable.
 
     Args:
         in_channels: channels of the incoming maps, finest first.
@@ -18,11 +37,15 @@ class LightPyramid(nn.Module):
 
     def __init__(self, in_channels: Sequence[int], width: int = 128) -> None:
         super().__init__()
-        self.lateral = nn.ModuleList(ConvBnRelu(channels, width) for channels in in_channels)
         levels = len(in_channels)
+        self.widths = (width,) * levels
+        self.lateral = nn.ModuleList(ConvBnRelu(channels, width) for channels in in_channels)
         self.top_down = nn.ModuleList(SeparableConv(width) for _ in range(levels - 1))
         self.down = nn.ModuleList(SeparableConv(width, stride=2) for _ in range(levels - 1))
         self.bottom_up = nn.ModuleList(SeparableConv(width) for _ in range(levels - 1))
+
+    def tower(self, width: int) -> nn.Module:
+        return SeparableConv(width)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         levels = [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
@@ -36,12 +59,66 @@ class LightPyramid(nn.Module):
         return levels
 
 
+class YoloV3Neck(Neck):
+    """The official one (Redmon & Farhadi, "YOLOv3", 2018), equal to the cfg's on Darknet-53 at the default width.
+
+    Args:
+        in_channels: channels of the incoming maps, finest first.
+        width: channels of the finest outgoing map; they double with each coarser one.
+    """
+
+    expansion = 2
+
+    def __init__(self, in_channels: Sequence[int], width: int = 128) -> None:
+        super().__init__()
+        levels = len(in_channels)
+        self.widths = tuple(width << level for level in range(levels))
+        self.join = nn.ModuleList(ConvBnLeaky(2 * narrow, narrow, 1) for narrow in self.widths[:-1])
+        # Each level but the coarsest also reads what comes down from the one above.
+        joined = [*self.widths[:-1], 0]
+        self.mix = nn.ModuleList(
+            nn.Sequential(
+                ConvBnLeaky(channels + extra, narrow, 1),
+                ConvBnLeaky(narrow, 2 * narrow, 3),
+                ConvBnLeaky(2 * narrow, narrow, 1),
+                ConvBnLeaky(narrow, 2 * narrow, 3),
+                ConvBnLeaky(2 * narrow, narrow, 1),
+            )
+            for channels, extra, narrow in zip(in_channels, joined, self.widths, strict=True)
+        )
+
+    def tower(self, width: int) -> nn.Module:
+        return ConvBnLeaky(width, 2 * width, 3)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        levels = list(maps)
+        levels[-1] = self.mix[-1](levels[-1])
+        for index in range(len(levels) - 2, -1, -1):
+            above = F.interpolate(self.join[index](levels[index + 1]), scale_factor=2.0, mode="nearest")
+            levels[index] = self.mix[index](torch.cat([above, levels[index]], 1))
+        return levels
+
+
+NECKS: dict[str, type[LightPyramid] | type[YoloV3Neck]] = {"light": LightPyramid, "yolov3": YoloV3Neck}
+
+
 class ConvBnRelu(nn.Sequential):
     """1x1 convolution, batch norm, ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
             nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
+        )
+
+
+class ConvBnLeaky(nn.Sequential):
+    """Convolution, batch norm and leaky ReLU with Darknet's constants."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
+            nn.BatchNorm2d(out_channels, eps=GPU_EPSILON, momentum=BN_MOMENTUM),
+            nn.LeakyReLU(LEAK, inplace=True),
         )
 
 

@@ -26,6 +26,7 @@ class ModelConfig:
     anchors: tuple[tuple[tuple[float, float], ...], ...]
     input_size: tuple[int, int]  # height, width of the deployed canvas, px
     backbone: str = "efficientnet_lite0"
+    neck: str = "light"  # or "yolov3", the official one
     width: int = 128
     pretrained: bool = True
     score_threshold: float = 0.3  # written on the model's card

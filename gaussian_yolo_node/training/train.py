@@ -103,6 +103,7 @@ class Trainer:
             config.model.backbone,
             len(config.model.classes),
             width=config.model.width,
+            neck=config.model.neck,
             pretrained=config.model.pretrained,
         )
         # Module.to's type knows no memory_format.
@@ -156,7 +157,8 @@ class Trainer:
         """Set `validation` to the average precisions of the averaged weights on the validation sources."""
         from gaussian_yolo_node.training.validate import average_precisions
 
-        model = build_model(self.config.model.backbone, len(self.config.model.classes), width=self.config.model.width)
+        config = self.config.model
+        model = build_model(config.backbone, len(config.classes), width=config.width, neck=config.neck)
         model.load_state_dict(self.average.state)
         self.validation = {**average_precisions(model.eval(), self.config, root), "epoch": self.epoch}
 
