@@ -21,7 +21,16 @@ CARD_KEY = "gaussian_yolo.card"
 DEFAULT_MODEL = "efficientnet_lite0_kitti"
 FORMAT_VERSION = 1
 
-__all__ = ["CARD_KEY", "DEFAULT_MODEL", "ModelCard", "ModelError", "file_hash", "read_card", "resolve_model"]
+__all__ = [
+    "CARD_KEY",
+    "DEFAULT_MODEL",
+    "ModelCard",
+    "ModelError",
+    "file_hash",
+    "read_card",
+    "resolve_model",
+    "shipped_models",
+]
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,7 @@ class ModelCard:
         variance_vote: whether suppressed boxes vote on the box that is kept, by default.
         resize: how frames are resampled to the canvas, see `Letterbox`: as the model was trained.
         training: data, licence, seed, command, metrics; free-form, for people.
+        deployment: what export did to the graph and for which runtime; free-form, for people.
         format_version: of the card itself.
     """
 
@@ -52,6 +62,7 @@ class ModelCard:
     variance_vote: bool = False
     resize: Resize = "bilinear"
     training: Mapping[str, Any] = field(default_factory=dict)
+    deployment: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
@@ -143,17 +154,20 @@ def resolve_model(name_or_path: str | Path) -> Path:
     given = Path(name_or_path).expanduser()
     if given.is_file():
         return given
-    folders = _engine_folders()
     if given.name == str(name_or_path):
-        for folder in folders:
+        for folder in _engine_folders():
             for candidate in (folder / given.name, folder / f"{given.name}.onnx"):
                 if candidate.is_file():
                     return candidate
-    shipped = sorted({file.stem for folder in folders for file in folder.glob("*.onnx")})
     raise ModelError(
         f"there is no model {str(name_or_path)!r}; give the path of an ONNX file, or one of the shipped models: "
-        f"{', '.join(shipped) or 'none is installed'}"
+        f"{', '.join(shipped_models()) or 'none is installed'}"
     )
+
+
+def shipped_models() -> list[str]:
+    """Names that `resolve_model` knows, sorted."""
+    return sorted({file.stem for folder in _engine_folders() for file in folder.glob("*.onnx")})
 
 
 def file_hash(path: Path) -> str:
@@ -212,4 +226,5 @@ _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "variance_vote": (lambda value: isinstance(value, bool), "true or false"),
     "resize": (lambda value: value in get_args(Resize), f"one of {', '.join(get_args(Resize))}"),
     "training": (lambda value: isinstance(value, dict), "an object"),
+    "deployment": (lambda value: isinstance(value, dict), "an object"),
 }

@@ -58,8 +58,7 @@ def import_darknet(
         resize="align_corners",
         training=_origin(cfg_path, weights_path, cfg, weights, norm_form),
     )
-    export_model(DarknetDetector(folded(network)), card, output)
-    return card
+    return export_model(DarknetDetector(folded(network)), card, output)
 
 
 def _origin(cfg_path: Path, weights_path: Path, cfg: Cfg, weights: Weights, norm_form: NormForm) -> dict[str, Any]:

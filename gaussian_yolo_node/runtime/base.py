@@ -129,7 +129,8 @@ def read_signature(
     if len(input_shapes) != 1 or input_type != "uint8" or not _is_image(input_shapes[0]):
         shown = ", ".join(f"{input_type} {_show(shape)}" for shape in input_shapes) or "nothing"
         raise ModelError(
-            f"{path} takes {shown} where uint8 [1, height, width, 3] is needed; export it with `gaussian-yolo export`"
+            f"{path} takes {shown} where uint8 [1, height, width, 3] is needed; export it with `gaussian-yolo export` "
+            "and batch 1"
         )
     heads: dict[int, tuple[str, tuple[int, int, int]]] = {}
     for name, shape in outputs.items():
@@ -138,7 +139,7 @@ def read_signature(
         if match is None or len(shape) != 4 or len(fixed) != 4 or fixed[0] != 1:
             raise ModelError(
                 f"{path} has an output {name!r} of shape {_show(shape)} where raw heads named head_STRIDE "
-                "of shape [1, channels, rows, columns] are needed; export it with `gaussian-yolo export`"
+                "of shape [1, channels, rows, columns] are needed; export it with `gaussian-yolo export` and batch 1"
             )
         heads[int(match.group(1))] = (name, (fixed[1], fixed[2], fixed[3]))
     if not heads:

@@ -12,7 +12,7 @@ from torch import nn
 
 from gaussian_yolo_node.detector.model import ModelCard
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.models.export import export_model
+from gaussian_yolo_node.models.export import ExportOptions, export_model
 from gaussian_yolo_node.models.gaussian_yolo import STRIDES, GaussianYolo, build_model
 from gaussian_yolo_node.training.config import TrainConfig
 
@@ -57,7 +57,8 @@ def load_trained(path: Path) -> Trained:
     """Read a checkpoint to use its model. Raises CheckpointError where that is not possible."""
     document = read_checkpoint(path)
     config = TrainConfig.from_dict(document["config"], str(path))
-    model = build_model(config.model.backbone, len(config.model.classes), width=config.model.width)
+    network = config.model
+    model = build_model(network.backbone, len(network.classes), width=network.width, neck=network.neck)
     try:
         model.load_state_dict(document["ema"])
     except RuntimeError as error:
@@ -69,6 +70,7 @@ def export_checkpoint(
     checkpoint: Path,
     output: Path,
     size: tuple[int, int] | None = None,
+    options: ExportOptions | None = None,
 ) -> ModelCard:
     """Write a training checkpoint's averaged weights as a model file.
 
@@ -76,6 +78,7 @@ def export_checkpoint(
         checkpoint: `last.pt` of a training run.
         output: the ONNX file to write.
         size: canvas height and width, px; the config's if not given.
+        options: batch and runtime.
 
     Raises:
         CheckpointError, ExportError: one sentence that names the file and the mend.
@@ -99,8 +102,7 @@ def export_checkpoint(
             "validation": trained.validation,
         },
     )
-    export_model(trained.model, card, output)
-    return card
+    return export_model(trained.model, card, output, options)
 
 
 class WeightAverage:

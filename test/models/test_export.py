@@ -12,7 +12,8 @@ pytest.importorskip("onnx", reason="onnx is not installed (extra 'train')")
 
 from gaussian_yolo_node.detector.detector import Detector  # noqa: E402
 from gaussian_yolo_node.detector.model import ModelCard  # noqa: E402
-from gaussian_yolo_node.models.export import ExportError, export_model  # noqa: E402
+from gaussian_yolo_node.errors import ModelError  # noqa: E402
+from gaussian_yolo_node.models.export import ExportError, ExportOptions, export_model  # noqa: E402
 from gaussian_yolo_node.models.gaussian_yolo import STRIDES, GaussianYolo, build_model  # noqa: E402
 from gaussian_yolo_node.runtime import open_runtime  # noqa: E402
 
@@ -67,3 +68,67 @@ def test_a_size_off_the_grid_is_refused(model: GaussianYolo, tmp_path: Path, siz
     with pytest.raises(ExportError, match="multiple of 32"):
         export_model(model, make_card(size), tmp_path / "tiny.onnx")
     assert not (tmp_path / "tiny.onnx").exists()
+
+
+@pytest.mark.parametrize("batch", [None, 1, 3])
+def test_onnxruntime_runs_the_batch_that_was_asked_for(model: GaussianYolo, tmp_path: Path, batch: int | None) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra 'cpu')")
+    path = tmp_path / "tiny.onnx"
+    export_model(model, make_card((64, 96)), path, ExportOptions(batch))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for images in (1, 2, 5) if batch is None else (batch,):
+        canvases = np.random.default_rng(images).integers(0, 256, (images, 64, 96, 3), dtype=np.uint8)
+        with torch.no_grad():
+            expected = model(torch.from_numpy(canvases[..., ::-1].copy()).permute(0, 3, 1, 2).float())
+        for ours, theirs in zip(session.run(None, {"image": canvases}), expected, strict=True):
+            assert ours.shape == tuple(theirs.shape)
+            assert np.abs(ours - theirs.numpy()).max() < 1e-3
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("batch", [None, 2])
+def test_a_runtime_refuses_a_batch_it_cannot_run(
+    model: GaussianYolo, tmp_path: Path, runtime: str, batch: int | None
+) -> None:
+    pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
+    export_model(model, make_card((32, 32)), tmp_path / "tiny.onnx", ExportOptions(batch))
+    with pytest.raises(ModelError, match=r"uint8 \[.*, 32, 32, 3\] where uint8 \[1, .*batch 1"):
+        open_runtime(tmp_path / "tiny.onnx", runtime)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"batch": 0}, "batch is 0"), ({"batch": -1}, "batch is -1"), ({"runtime": "tpu"}, "'tpu'.*openvino, onnx")],
+)
+def test_bad_options_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        ExportOptions(**options)  # type: ignore[arg-type]
+
+
+class Untraceable(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 8, 1)
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        raise RuntimeError("no trace")
+
+
+def test_a_failed_export_leaves_what_was_there(model: GaussianYolo, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(b"before")
+    with pytest.raises(RuntimeError, match="no trace"):
+        export_model(Untraceable(), make_card((32, 32)), path)
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+    export_model(model, make_card((32, 32)), path)
+    assert path.stat().st_size > 1e5
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_output_that_cannot_be_written_is_named(model: GaussianYolo, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="its folder does not exist"):
+        export_model(model, make_card((32, 32)), tmp_path / "none" / "tiny.onnx")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ExportError, match=r"folder cannot be written: Is a directory"):
+        export_model(model, make_card((32, 32)), tmp_path / "folder")
