@@ -194,24 +194,6 @@ def train(
     print(f"trained: {checkpoint}")
 
 
-@app.command()
-@_exit_codes()
-def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of a training run.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
-    size: Annotated[
-        tuple[int, int] | None,
-        typer.Option(metavar="HEIGHT WIDTH", help="Canvas in px.", show_default="the config's"),
-    ] = None,
-) -> None:
-    """Write a checkpoint as an ONNX model with its card (needs the extra `train`)."""
-    with _extra("train"):
-        from gaussian_yolo_node.training.checkpoint import export_checkpoint
-
-        export_checkpoint(checkpoint, output, size)
-    print(f"exported: {output}")
-
-
 @contextmanager
 def _extra(name: str) -> Iterator[None]:
     """Turn a missing third-party package into an error that names the extra that brings it."""
@@ -225,7 +207,12 @@ def _extra(name: str) -> Iterator[None]:
         ) from error
 
 
-app.command("import-darknet")(_exit_codes()(_extra("train")(cli_models.import_darknet)))
+for _name, _command in (
+    ("export", cli_models.export),
+    ("import-darknet", cli_models.import_darknet),
+    ("models", cli_models.models),
+):
+    app.command(_name)(_exit_codes()(_extra("train")(_command)))
 
 
 if __name__ == "__main__":

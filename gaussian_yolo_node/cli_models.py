@@ -1,8 +1,9 @@
-"""Commands about networks: what they come from."""
+"""Commands about networks: what there is, what they come from, and the model files they become."""
 
 from __future__ import annotations
 
 import re
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,11 @@ class BatchNorm(str, Enum):
     cpu = "cpu"
 
 
+class CpuRuntime(str, Enum):
+    openvino = "openvino"
+    onnxruntime = "onnxruntime"
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Height and width from "HxW", px.
 
@@ -27,6 +33,58 @@ def parse_size(text: str) -> tuple[int, int]:
     if match is None:
         raise SettingError(f"--size is {text!r}; give HEIGHTxWIDTH in px, 256x832 for instance")
     return int(match[1]), int(match[2])
+
+
+def parse_batch(text: str) -> int | None:
+    """Images of one inference, None for "dynamic".
+
+    Raises:
+        SettingError: the text is something else.
+    """
+    if text == "dynamic":
+        return None
+    if re.fullmatch(r"[1-9]\d{0,3}", text) is None:
+        raise SettingError(f"--batch is {text!r}; give a number of images from 1, or dynamic")
+    return int(text)
+
+
+def export(
+    source: Annotated[
+        str, typer.Argument(metavar="NAME_OR_CHECKPOINT", help="Built-in detector, or checkpoint of a training run.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Canvas height and width, px.", show_default="its own")
+    ] = None,
+    batch: Annotated[
+        str, typer.Option(metavar="N|dynamic", help="Images of one inference. The node and `detect` take 1.")
+    ] = "1",
+    runtime: Annotated[
+        CpuRuntime, typer.Option(help="Whose measured choices to take; every runtime runs the file.")
+    ] = CpuRuntime.openvino,
+) -> None:
+    """Write a detector as an ONNX model with its card (needs the extra `train`).
+
+    `gaussian-yolo models` lists the built-in ones; their weights are fresh.
+    """
+    from gaussian_yolo_node.models.export import ExportOptions
+    from gaussian_yolo_node.models.factory import BUILT_INS, export_built_in
+    from gaussian_yolo_node.training.checkpoint import export_checkpoint
+
+    canvas = parse_size(size) if size is not None else None
+    options = ExportOptions(parse_batch(batch), runtime.value)
+    checkpoint = Path(source)
+    if checkpoint.is_file():
+        card = export_checkpoint(checkpoint, output, canvas, options)
+    elif source in BUILT_INS:
+        card = export_built_in(source, output, canvas, options)
+        print("note: its weights are fresh, so it detects nothing; train it first", file=sys.stderr)
+    else:
+        raise SettingError(
+            f"{source} is neither a checkpoint nor a built-in detector; built in are {', '.join(BUILT_INS)}"
+        )
+    height, width = card.input_size
+    print(f"exported: {output}, {height}x{width} px, batch {batch}, classes {', '.join(card.classes)}")
 
 
 def import_darknet(
@@ -50,3 +108,21 @@ def import_darknet(
     card = darknet_import.import_darknet(cfg, weights, output, classes=classes, size=canvas, norm_form=batch_norm.value)
     height, width = card.input_size
     print(f"imported: {output}, {height}x{width} px, classes {', '.join(card.classes)}")
+
+
+def models(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Built-in or shipped models.", show_default="all")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time one image in each runtime that is installed; takes minutes for all.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads to measure with; 0 takes all cores.")] = 0,
+) -> None:
+    """List shipped models and built-in detectors, with size and cost (needs the extra `train`)."""
+    from rich.console import Console
+
+    from gaussian_yolo_node.models.catalogue import catalogue, print_catalogue
+    from gaussian_yolo_node.runtime import RuntimeOptions
+
+    print_catalogue(catalogue(names), Console(), RuntimeOptions(threads) if measure else None)

@@ -14,6 +14,7 @@ import pytest
 from factories import PLANTED, make_image, make_model
 from mjpeg_server import MjpegServer
 
+from gaussian_yolo_node.cli import main
 from gaussian_yolo_node.detector.detector import Detector
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -228,9 +229,55 @@ def test_missing_checkpoint(tmp_path: Path) -> None:
     assert_one_line_error(run("export", tmp_path / "none.pt", "-o", tmp_path / "out.onnx"), "none.pt")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resnet"], "gaussian-yolov3-darknet53, "),
+        (["mobilenet_v2", "--size", "100x100"], "100x100 is not a multiple of 32"),
+        (["mobilenet_v2", "--size", "100"], "HEIGHTxWIDTH"),
+        (["mobilenet_v2", "--batch", "0"], "--batch is '0'"),
+        (["mobilenet_v2", "--batch", "many"], "or dynamic"),
+    ],
+)
+def test_bad_export(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    monkeypatch.setattr(sys, "argv", ["gaussian-yolo", "export", *arguments, "-o", str(tmp_path / "out.onnx")])
+
+    with pytest.raises(SystemExit) as exit_code:
+        main()
+
+    complaint = capsys.readouterr().err
+    assert exit_code.value.code == 2
+    assert complaint.startswith("error: ") and complaint.count("\n") == 1 and message in complaint
+    assert not list(tmp_path.iterdir())
+
+
+def test_export_of_a_built_in_detector_and_its_row_in_the_list(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+
+    result = run("export", "mobilenet_v2", "-o", tmp_path / "out.onnx", "--size", "64x96")
+    assert result.returncode == 0, result.stderr
+    assert "64x96 px, batch 1" in result.stdout
+    assert "fresh" in result.stderr
+    with Detector.open(tmp_path / "out.onnx") as detector:
+        assert detector.card.input_size == (64, 96)
+
+    listed = run("models", "gaussian-yolov3-darknet53")
+    assert listed.returncode == 0, listed.stderr
+    assert "gaussian-yolov3-darknet53" in listed.stdout and "49.5" in listed.stdout
+
+
 def test_help_and_version() -> None:
     help_text = run("--help")
     assert help_text.returncode == 0
-    assert all(command in help_text.stdout for command in ("detect", "evaluate", "train", "export"))
+    assert all(command in help_text.stdout for command in ("detect", "evaluate", "train", "export", "models"))
     assert run("--version").stdout.startswith("gaussian-yolo ")
     assert run("fly").returncode == 2
