@@ -19,9 +19,10 @@ from gaussian_yolo_node.models.gaussian_yolo import Normalise
 from gaussian_yolo_node.models.mdconv import MDConv, merge_mdconvs
 
 OPSET = 17
-# An MDConv whose largest kernel is no larger than this is faster as one zero-padded convolution in the runtime, and a
-# larger one is not: measured with benchmarks/mdconv_merge.py.
-MERGE_UP_TO = {"openvino": 5, "onnxruntime": 5}
+# Up to which kernel an MDConv is faster as one zero-padded convolution, as benchmarks/mdconv_merge.py measured it on
+# MixNet-S, M and L with one thread: OpenVINO is fastest at 7 (0.94 to 0.96 of the time of unmerged ones) and gives some
+# of it back from 9 up; ONNX Runtime gains with every kernel there is (0.85 to 0.89).
+MERGE_UP_TO = {"openvino": 7, "onnxruntime": 11}
 
 
 class ExportError(GaussianYoloError):
