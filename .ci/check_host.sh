@@ -11,7 +11,7 @@ colcon_help="This package builds with colcon against an installed ROS 2 (Humble,
     source /opt/ros/<distro>/setup.bash
     mkdir -p ~/ws/src && ln -s '$PWD' ~/ws/src/gaussian_yolo && cd ~/ws
     rosdep install --from-paths src --ignore-src -y     # vision_msgs, OpenCV, numpy, ...
-    python3 -m pip install openvino onnxruntime         # the CPU runtimes (Ubuntu 24.04: --break-system-packages)
+    python3 -m pip install openvino onnxruntime 'typer>=0.12.5'    # CPU runtimes, command line (Ubuntu 24.04: --break-system-packages)
     colcon build --packages-select gaussian_yolo
     source install/setup.bash
     ros2 launch gaussian_yolo perception.launch.py source:=/path/to/video.mp4"

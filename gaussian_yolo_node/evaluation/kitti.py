@@ -90,6 +90,7 @@ class KittiResult:
         unpredicted: stems of label files without a prediction record; not counted.
         unknown_classes: classes among the counted predictions that KITTI has not; not counted.
         sigma: how honest the standard deviations are; None where the predictions have none.
+        lowest_score: of the counted predictions; 0 without any.
     """
 
     at_kitti_iou: tuple[ClassResult, ...]
@@ -99,6 +100,7 @@ class KittiResult:
     unpredicted: tuple[str, ...]
     unknown_classes: tuple[str, ...]
     sigma: SigmaCoverage | None
+    lowest_score: float
 
 
 def evaluate(labels: Mapping[str, FrameLabels], predictions: Sequence[FramePredictions]) -> KittiResult:
@@ -133,6 +135,7 @@ def evaluate(labels: Mapping[str, FrameLabels], predictions: Sequence[FramePredi
         tuple(stem for stem in labels if stem not in pairs),
         tuple(sorted(seen - set(KITTI_IOU))),
         sigma_coverage(_matched_boxes(record, labels) for labels, record in frames),
+        min((float(record.scores.min()) for _, record in frames if len(record.scores)), default=0.0),
     )
 
 

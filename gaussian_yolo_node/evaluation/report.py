@@ -11,6 +11,9 @@ from rich.table import Table
 from gaussian_yolo_node.evaluation.calibration import SigmaCoverage
 from gaussian_yolo_node.evaluation.kitti import ClassResult, KittiResult
 
+# Predictions that start above this score were cut for use, not for measuring.
+FULL_CURVE_SCORE = 0.05
+
 METHOD = (
     "AP: all-point interpolated, over every labelled object (no difficulty levels). Detections on Van, Truck, "
     "Tram, Misc or Person_sitting (IoU as for the class), or half or more in DontCare, count neither way."
@@ -55,6 +58,11 @@ def coverage_lines(result: KittiResult) -> list[str]:
         lines.append(
             f"{len(result.unpredicted)} labelled frames have no predictions and are not counted"
             f"{_names(result.unpredicted)}"
+        )
+    if result.lowest_score > FULL_CURVE_SCORE:
+        lines.append(
+            f"the lowest score is {result.lowest_score:.3g}: what was cut off below it lowers the AP; "
+            "to measure AP, detect with --score-threshold 0.005"
         )
     if result.unknown_classes:
         lines.append(f"predicted classes without labels, not counted: {', '.join(result.unknown_classes)}")

@@ -1,0 +1,41 @@
+"""The README says what the code does: every parameter with its default, every command that it shows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gaussian_yolo_node.cli import app
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_parameter_table_is_the_nodes() -> None:
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    from gaussian_yolo_node.ros.parameters import DECLARATIONS
+
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \| (?:on activate|on configure|live|-) \|", README, re.MULTILINE))
+    shown = {name: str(default).lower() if isinstance(default, bool) else str(default) or '""'
+             for name, (default, _, _) in DECLARATIONS.items()}  # fmt: skip
+    assert rows == shown
+
+
+def test_the_commands_are_there() -> None:
+    named = set(re.findall(r"^gaussian-yolo ([\w-]+)", README, re.MULTILINE))
+    listed = CliRunner().invoke(app, ["--help"]).output
+    assert named and all(f" {name} " in listed for name in named)
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(((?!https?:)[^)#]+)\)", README))
+def test_links_lead_somewhere(target: str) -> None:
+    assert (REPOSITORY / target).exists()
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_make_targets(target: str) -> None:
+    assert f"make {target}" in README
+    assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
