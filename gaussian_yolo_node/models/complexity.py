@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gaussian_yolo_node.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnx
 
 
 @dataclass(frozen=True)
@@ -66,27 +71,76 @@ def onnx_complexity(path: Path) -> Complexity:
     Batch norms are folded into convolutions there, and a merged MDConv counts with its zeros.
 
     Raises:
-        ModelError: the file is no ONNX model.
+        ModelError: the file is no ONNX model, or a size in it is left open.
     """
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        graph = onnx.shape_inference.infer_shapes(onnx.load(str(path))).graph
+        model = onnx.load(str(path))
+        weights = {
+            item.name: math.prod(item.dims)
+            for item in model.graph.initializer
+            if item.data_type == onnx.TensorProto.FLOAT
+        }
+        filters = {item.name: item.dims[0] for item in model.graph.initializer if item.dims}
+        shapes = _fixed_shapes(model)
     except (OSError, DecodeError, onnx.shape_inference.InferenceError) as error:
         raise ModelError(f"{path} cannot be read as an ONNX model; copy or export it again") from error
-    weights = {
-        item.name: math.prod(item.dims) for item in graph.initializer if item.data_type == onnx.TensorProto.FLOAT
-    }
-    filters = {item.name: item.dims[0] for item in graph.initializer if item.dims}
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*graph.value_info, *graph.output)
-    }
-    macs = sum(
-        # Batch 1: one output of a filter takes as many products as the filter has weights.
-        math.prod(shapes[node.output[0]][1:]) * (weights[node.input[1]] // filters[node.input[1]])
-        for node in graph.node
-        if node.op_type == "Conv"
-    )
+    macs = 0
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            # Of one image: an output of a filter takes as many products as the filter has weights.
+            outputs = math.prod(shapes.get(node.output[0], (0, 0))[1:])
+            if not outputs:
+                raise ModelError(f"{path} leaves the size of {node.output[0]} open; export it for a fixed input size")
+            macs += outputs * (weights[node.input[1]] // filters[node.input[1]])
     return Complexity(sum(weights.values()), macs)
+
+
+def _fixed_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shape of each value, 0 where a size is open. Constants in the model are computed on the way.
+
+    Amounts of padding may be written as arithmetic on shapes, which shape inference does not see through: it learns
+    the next layer's shape only when they are computed.
+    """
+    from onnx import shape_inference
+
+    while True:
+        graph = shape_inference.infer_shapes(model).graph
+        shapes = {
+            value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+            for value in (*graph.value_info, *graph.input, *graph.output)
+        }
+        if not _fold_constants(model, shapes):
+            return shapes
+
+
+def _fold_constants(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Replace nodes that depend on nothing, or on a known shape, by what they give; False if there are none."""
+    from onnx import helper, numpy_helper, reference
+
+    constants = {item.name: item for item in model.graph.initializer}
+    known = set(constants)
+    nodes, values = [], {}
+    for node in model.graph.node:
+        if node.op_type == "Shape" and 0 not in shapes.get(node.input[0], (0,)):
+            values[node.output[0]] = np.array(shapes[node.input[0]], np.int64)
+        elif known.issuperset(filter(None, node.input)):
+            nodes.append(node)
+        else:
+            continue
+        known.update(node.output)
+    if not nodes and not values:
+        return False
+    used = [constants[name] for name in {name for node in nodes for name in node.input} if name in constants]
+    used += [numpy_helper.from_array(value, name) for name, value in values.items()]
+    names = [name for node in nodes for name in node.output]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in names]
+    part = helper.make_graph(nodes, "constants", [], outputs, used)
+    evaluator = reference.ReferenceEvaluator(helper.make_model(part, opset_imports=model.opset_import))
+    values |= dict(zip(names, evaluator.run(None, {}), strict=True))
+    for node in [node for node in model.graph.node if node.output[0] in values]:
+        model.graph.node.remove(node)
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
+    return True

@@ -47,7 +47,8 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride[0] > 1:
-            height, width = x.shape[-2:]
+            # As plain numbers, or an exported graph would compute its padding from its shapes in every layer.
+            height, width = (int(size) for size in x.shape[-2:])
             extent = self.dilation[0] * (self.kernel_size[0] - 1) + 1
             top, bottom = _same_padding(height, extent, self.stride[0])
             left, right = _same_padding(width, extent, self.stride[1])
