@@ -91,6 +91,19 @@ def test_the_command_trains_logs_and_resumes(tmp_path: Path) -> None:
     assert run(recipe, tmp_path / "out", resume=True) == checkpoint  # nothing left to do
 
 
+@pytest.mark.parametrize(("backbone", "neck"), [("mixnet_s", "light"), ("mobilenet_v2", "yolov3")])
+def test_any_backbone_and_neck_train_and_export(tmp_path: Path, backbone: str, neck: str) -> None:
+    document = make_document(tmp_path, epochs=1)
+    document["model"] |= {"backbone": backbone, "neck": neck}
+    trainer, loader, _ = make_trainer(TrainConfig.from_dict(document, "test"))
+    trainer.train_epoch(loader)
+    trainer.save(tmp_path / CHECKPOINT)
+    card = export_checkpoint(tmp_path / CHECKPOINT, tmp_path / "model.onnx")
+    assert ("merged_mdconv" in card.deployment) == (backbone == "mixnet_s")
+    with Detector.open(tmp_path / "model.onnx") as detector:
+        detector(np.zeros((64, 96, 3), np.uint8))
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     document = make_document(tmp_path)
     trainer, loader, _ = make_trainer(TrainConfig.from_dict(document, "test"))
