@@ -126,7 +126,13 @@ def _accuracies(results: dict[str, Any]) -> Accuracies:
     rows: Accuracies = defaultdict(list)
     for run in results["runs"].values():
         rows[run["host"], run["kernels"], run["layer"]].append(100 * run["accuracy"])
-    return dict(rows)
+    return dict(sorted(rows.items(), key=lambda row: _order(*row[0])))
+
+
+def _order(host: str, kernels: str, layer: int | None) -> tuple[str, int, str, bool, list[int]]:
+    """One kernel, MDConvs, then their variants; each with growing kernels."""
+    sizes, _, suffix = kernels.partition("-")
+    return host, -1 if layer is None else layer, suffix, "." in sizes, [int(size) for size in sizes.split(".")]
 
 
 def _spread(values: list[float]) -> str:
