@@ -174,7 +174,7 @@ class SourceInput:
         self._closing = threading.Event()
         self._open_error = ""
         self._source: Source | None = None if self._live else self._open()
-        self._thread = threading.Thread(target=self._run, name=f"source {parameters.source}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"source {parameters.shown_input}", daemon=True)
         self._thread.start()
 
     @property
@@ -196,7 +196,7 @@ class SourceInput:
     @property
     def notice(self) -> str:
         if self.state == SourceState.OPENING.value:
-            return f"waiting for the first frame of {self._parameters.source}"
+            return f"waiting for the first frame of {self._parameters.shown_input}"
         return ""
 
     @property

@@ -204,7 +204,7 @@ class PerceptionNode(LifecycleNode):
             self.get_clock(),
             self.get_logger(),
         )
-        self.get_logger().info(f"detecting in {values.source or values.subscribed_topic}")
+        self.get_logger().info(f"detecting in {values.shown_input}")
 
     def _close_input(self) -> None:
         self._mailbox.close()
@@ -279,7 +279,7 @@ class PerceptionNode(LifecycleNode):
             "runtime": detector.runtime.description if detector else values.runtime,
             "score_threshold": f"{detector.score_threshold:g}" if detector else "",
             "iou_threshold": f"{detector.iou_threshold:g}" if detector else "",
-            "source": values.source or values.subscribed_topic,
+            "source": values.shown_input,
             "source_state": self._input.state if self._input else "closed",
             "last_error": self._trouble or statistics.last_error or source_error,
         }

@@ -12,6 +12,7 @@ from rclpy.node import Node
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.runtime import RUNTIMES
+from gaussian_yolo_node.sources import without_password
 
 
 class ParameterError(GaussianYoloError):
@@ -49,9 +50,15 @@ class PerceptionParameters:
             )
         if self.source and self.image_topic:
             raise ParameterError(
-                f"two inputs: parameters 'source' ({self.source}) and 'image_topic' ({self.image_topic}) are "
+                f"two inputs: parameters 'source' ({without_password(self.source)}) and 'image_topic' "
+                f"({self.image_topic}) are "
                 "both set, clear one of them"
             )
+
+    @property
+    def shown_input(self) -> str:
+        """The input as it may be logged and published: a stream's password is starred out."""
+        return without_password(self.source) or self.subscribed_topic
 
     @property
     def subscribed_topic(self) -> str:
@@ -174,7 +181,7 @@ def declare(node: Node) -> dict[str, str]:
         try:
             value = node.declare_parameter(name, default, descriptor).value
         except InvalidParameterTypeException:
-            refused[name] = f"parameter '{name}' must be of type {_type_name(default)}, like {default!r}"
+            refused[name] = f"parameter '{name}' must be of type {_type_name(default)}, {_hint(name, default)}"
         except InvalidParameterValueException:
             low, high = _range(descriptor)
             refused[name] = f"parameter '{name}' lies outside {low:g}..{high:g}"
@@ -201,6 +208,11 @@ def refusal(name: str, value: Any) -> str:
     if choices is not None and not any(value == choice and type(value) is type(choice) for choice in choices):
         return f"parameter '{name}' is {value!r}, but must be one of: {_listed(choices)}"
     return ""
+
+
+def _hint(name: str, default: Any) -> str:
+    # ROS reads a bare 0 on the command line as a number, and a camera's index is one.
+    return f"quoted twice on a command line: -p {name}:='\"0\"'" if isinstance(default, str) else f"like {default!r}"
 
 
 def _type_name(default: Any) -> str:

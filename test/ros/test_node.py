@@ -181,6 +181,15 @@ class TestCannotStart:
         assert node.trigger_activate() == SUCCESS
         ros.until(lambda: ros.detections, "detections")
 
+    def test_a_streams_password_is_not_published(self, ros: Ros, tiny_model: Path) -> None:
+        started(ros, tiny_model, source="rtsp://driver:secret@127.0.0.1:9/stream")
+        ros.until_status(ERROR, "driver:***@")
+        for status in ros.statuses:
+            assert not any("secret" in text for text in (status.message, *(item.value for item in status.values)))
+        assert ros.statuses[-1].values and "rtsp://driver:***@127.0.0.1:9/stream" in {
+            item.value for item in ros.statuses[-1].values
+        }
+
     def test_a_camera_that_is_not_there_is_waited_for(self, ros: Ros, tiny_model: Path) -> None:
         started(ros, tiny_model, source="97")
         values = ros.until_status(ERROR, "camera 97")

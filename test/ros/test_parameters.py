@@ -51,6 +51,14 @@ def test_start_values_are_read(make_node: Callable[..., Node]) -> None:
     assert values.playback == "realtime"
 
 
+def test_two_inputs_are_named_without_the_password(make_node: Callable[..., Node]) -> None:
+    node = make_node(source="rtsp://driver:secret@camera/stream", image_topic="/image")
+    parameters.declare(node)
+    with pytest.raises(parameters.ParameterError, match=r"driver:\*\*\*@camera") as refused:
+        parameters.read(node).check()
+    assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
@@ -60,7 +68,7 @@ def test_start_values_are_read(make_node: Callable[..., Node]) -> None:
         ("score_threshold", 0, "'score_threshold' must be of type double"),
         ("iou_threshold", 1.0, "'iou_threshold' lies outside"),
         ("threads", -1, "'threads' lies outside 0..256"),
-        ("source", 0, "'source' must be of type string"),
+        ("source", 0, "'source' must be of type string, quoted twice on a command line: -p source:='\"0\"'"),
         ("runtime", "tensorflow", "one of: auto, openvino, onnxruntime"),
         ("image_transport", "theora", "one of: raw, compressed"),
         ("reliability", "perhaps", "one of: best_effort, reliable"),

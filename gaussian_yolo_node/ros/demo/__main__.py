@@ -27,7 +27,7 @@ from gaussian_yolo_node.ros.demo.bag import BagFile, read_bag
 from gaussian_yolo_node.ros.demo.node_process import NodeProcess
 from gaussian_yolo_node.ros.demo.observer import Observer, percentile_ms
 from gaussian_yolo_node.ros.demo.pictures import write_pictures
-from gaussian_yolo_node.sources import open_source
+from gaussian_yolo_node.sources import open_source, without_password
 
 NAMESPACE = "/demo"
 NODE = f"{NAMESPACE}/perception"
@@ -74,7 +74,8 @@ def run(source: str, out: Path, rate: float, parameters: dict[str, Any]) -> None
     with BagFile(bag, topics) as recording:
         seen = observe("in real time", realtime, recording, out / "node.log", LIVE_SECONDS if live else 0, console)
     if not seen.published_at:
-        raise DemoError(f"the node processed no frame of {source}: {seen.status or 'see ' + str(out / 'node.log')}")
+        reason = seen.status or f"see {out / 'node.log'}"
+        raise DemoError(f"the node processed no frame of {without_password(source)}: {reason}")
     summary = summarise(source, seen, playback_fps)
     summary["detections_per_class"] = count_classes(bag)
     console.print("bare network ...")
@@ -140,7 +141,7 @@ def summarise(source: str, seen: Observer, playback_fps: float) -> dict[str, Any
     """Figures of the recorded pass."""
     values = seen.diagnostics
     return {
-        "source": source,
+        "source": without_password(source),
         "playback_fps": playback_fps or None,
         "frames_in": seen.count("frames_received"),
         "frames_processed": seen.count("frames_processed"),
