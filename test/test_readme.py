@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -22,6 +23,22 @@ def test_the_parameter_table_is_the_nodes() -> None:
     shown = {name: str(default).lower() if isinstance(default, bool) else str(default) or '""'
              for name, (default, _, _) in DECLARATIONS.items()}  # fmt: skip
     assert rows == shown
+
+
+def test_the_snippet_reads_a_message() -> None:
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    from factories import make_detections
+    from std_msgs.msg import Header
+
+    from gaussian_yolo_node.ros.messages import detections_to_message
+
+    (snippet,) = re.findall(r"```python\n(from gaussian_yolo_node\.ros.*?)```", README, re.DOTALL)
+    boxes = [[0, 0, 40, 30], [50, 10, 90, 60]]
+    detections = make_detections(boxes, scores=[0.4, 0.8], sigmas=[[1, 2, 3, 4], [5, 6, 7, 8]])
+    names = {"message": detections_to_message(detections, Header(), ("car", "pedestrian", "cyclist"))}
+    exec(snippet, names)
+    order = np.argsort(-detections.scores, kind="stable")
+    np.testing.assert_allclose(names["sigmas"], detections.sigmas[order], rtol=1e-6)
 
 
 def test_the_commands_are_there() -> None:
