@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 from factories import make_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# A shell starts background jobs with SIGINT ignored, and children inherit that: tests that interrupt a program of ours
+# would wait in vain. A signal that is handled here is back to its default there.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
