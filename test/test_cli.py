@@ -156,7 +156,10 @@ def test_interrupt_keeps_the_frames_before_it(tmp_path: Path, tiny_model: Path) 
         while child.poll() is None and (not out.exists() or out.stat().st_size < 1000):
             time.sleep(0.05)
         child.send_signal(signal.SIGINT)
-        stdout, stderr = child.communicate(timeout=30)
+        try:
+            stdout, stderr = child.communicate(timeout=30)
+        finally:
+            child.kill()
 
     assert child.returncode == 130, stderr
     assert "Traceback" not in stderr
