@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.detector.calibration import SigmaCalibration, calibrate_sigmas
 from gaussian_yolo_node.detector.decode import BOX_ENTRIES, decode
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import PAD_VALUE, Letterbox, check_frame
@@ -37,6 +39,8 @@ class Detector:
         model_hash: first digits of its SHA-256.
         runtime: what runs it.
         last_timing: stage times of the last frame.
+        sigma_calibration: correction of the standard deviations of what is returned, None to leave them as the
+            network gave them; the score and the variance vote always take the network's own.
     """
 
     def __init__(self, runtime: Runtime, card: ModelCard, model_path: Path) -> None:
@@ -51,6 +55,7 @@ class Detector:
         self.model_hash = file_hash(model_path)
         self.runtime = runtime
         self.last_timing = StageTimes(0.0, 0.0, 0.0)
+        self.sigma_calibration = card.sigma_calibration
         self._score_threshold = card.score_threshold
         self._iou_threshold = card.iou_threshold
         self._variance_vote = card.variance_vote
@@ -68,6 +73,7 @@ class Detector:
         score_threshold: float | None = None,
         iou_threshold: float | None = None,
         variance_vote: bool | None = None,
+        sigma_calibration: SigmaCalibration | Literal["card"] | None = "card",
     ) -> Detector:
         """Load a model and run it once, so that the first frame is as quick as the others.
 
@@ -78,6 +84,7 @@ class Detector:
             score_threshold: 0 <= t < 1; None takes the card's, as for the other two.
             iou_threshold: 0 <= t < 1.
             variance_vote: see `nms`.
+            sigma_calibration: another one than the card's; None gives the network's own sigmas.
 
         Raises:
             ModelError: the file is missing or unreadable, or its card is missing, wrong, or does not fit the
@@ -95,6 +102,8 @@ class Detector:
                 detector.iou_threshold = iou_threshold
             if variance_vote is not None:
                 detector.variance_vote = variance_vote
+            if sigma_calibration != "card":
+                detector.sigma_calibration = sigma_calibration
             opened.infer(detector._canvas)
         except BaseException:
             opened.close()
@@ -154,6 +163,8 @@ class Detector:
         candidates = decode(heads, self._anchors, self.card.strides, self._score_threshold)
         kept = nms(candidates, self._iou_threshold, variance_vote=self._variance_vote)
         detections = self._letterbox.to_frame(kept)
+        if self.sigma_calibration is not None:
+            detections = calibrate_sigmas(detections, self.sigma_calibration)
         self.last_timing = StageTimes(prepared - started, inferred - prepared, perf_counter() - inferred)
         return detections
 

@@ -14,8 +14,9 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.detector.calibration import SigmaCalibration
 from gaussian_yolo_node.detector.letterbox import Resize
-from gaussian_yolo_node.errors import ModelError
+from gaussian_yolo_node.errors import ModelError, SettingError
 
 CARD_KEY = "gaussian_yolo.card"
 DEFAULT_MODEL = "efficientnet_lite0_kitti"
@@ -47,6 +48,7 @@ class ModelCard:
         iou_threshold: the default of non-maximum suppression, 0 <= t < 1.
         variance_vote: whether suppressed boxes vote on the box that is kept, by default.
         resize: how frames are resampled to the canvas, see `Letterbox`: as the model was trained.
+        sigma_calibration: correction of the standard deviations, None for none.
         training: data, licence, seed, command, metrics; free-form, for people.
         deployment: what export did to the graph and for which runtime; free-form, for people.
         format_version: of the card itself.
@@ -61,6 +63,7 @@ class ModelCard:
     iou_threshold: float = 0.45
     variance_vote: bool = False
     resize: Resize = "bilinear"
+    sigma_calibration: SigmaCalibration | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     deployment: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
@@ -119,6 +122,7 @@ class ModelCard:
                 "strides": tuple(values["strides"]),
                 "input_size": tuple(values["input_size"]),
                 "anchors": tuple(tuple((float(w), float(h)) for w, h in head) for head in values["anchors"]),
+                "sigma_calibration": _calibration(values.get("sigma_calibration")),
             }
         )
 
@@ -204,6 +208,17 @@ def _is_list_of(holds: Callable[[object], bool], length: int | None = None) -> C
     return check
 
 
+def _calibration(value: dict[str, Any] | None) -> SigmaCalibration | None:
+    return None if value is None else SigmaCalibration(**value)
+
+
+def _is_calibration(value: object) -> bool:
+    try:
+        return value is None or (isinstance(value, dict) and _calibration(value) is not None)
+    except (TypeError, SettingError):  # other fields, or other values
+        return False
+
+
 def _is_descending(value: object) -> bool:
     return isinstance(value, list) and _is_list_of(_is_size)(value) and value == sorted(set(value), reverse=True)
 
@@ -225,6 +240,10 @@ _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "iou_threshold": (_is_threshold, "at least 0 and below 1"),
     "variance_vote": (lambda value: isinstance(value, bool), "true or false"),
     "resize": (lambda value: value in get_args(Resize), f"one of {', '.join(get_args(Resize))}"),
+    "sigma_calibration": (
+        _is_calibration,
+        "null, or scale and offset, each a list of four numbers, scales above 0 and offsets from 0",
+    ),
     "training": (lambda value: isinstance(value, dict), "an object"),
     "deployment": (lambda value: isinstance(value, dict), "an object"),
 }

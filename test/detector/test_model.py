@@ -1,31 +1,36 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from factories import make_card
 
+from gaussian_yolo_node.detector.calibration import SigmaCalibration
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard, ModelError, file_hash, read_card, resolve_model
 
 CARD = make_card(training={"seed": 1, "metrics": {"AP": 0.5}})
 SOURCE = "some/model.onnx"
 
 
-def test_a_card_survives_its_json() -> None:
-    assert ModelCard.from_json(CARD.to_json(), SOURCE) == CARD
+@pytest.mark.parametrize("calibration", [None, SigmaCalibration((0.5, 1, 2, 3), (0, 0.1, 0, 0.2))])
+def test_a_card_survives_its_json(calibration: SigmaCalibration | None) -> None:
+    card = replace(CARD, sigma_calibration=calibration)
+    assert ModelCard.from_json(card.to_json(), SOURCE) == card
 
 
 def test_thresholds_have_defaults() -> None:
     fields = json.loads(CARD.to_json())
-    for name in ("score_threshold", "iou_threshold", "variance_vote", "resize", "training", "format_version"):
+    thresholds = ("score_threshold", "iou_threshold", "variance_vote")
+    for name in (*thresholds, "resize", "sigma_calibration", "training", "format_version"):
         del fields[name]
 
     card = ModelCard.from_json(json.dumps(fields), SOURCE)
 
     assert (card.score_threshold, card.iou_threshold, card.variance_vote) == (0.3, 0.45, False)
-    assert card.resize == "bilinear"
+    assert (card.resize, card.sigma_calibration) == ("bilinear", None)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +60,12 @@ def test_thresholds_have_defaults() -> None:
         ("variance_vote", 1),
         ("resize", "nearest"),
         ("resize", []),
+        ("sigma_calibration", []),
+        ("sigma_calibration", {"scale": [1, 1, 1, 1]}),
+        ("sigma_calibration", {"scale": [1, 1, 1, 1], "offset": [0, 0, 0, 0], "power": 2}),
+        ("sigma_calibration", {"scale": [1, 1, 1], "offset": [0, 0, 0, 0]}),
+        ("sigma_calibration", {"scale": [1, 1, 1, 0], "offset": [0, 0, 0, 0]}),
+        ("sigma_calibration", {"scale": [1, 1, 1, 1], "offset": [0, 0, 0, "0"]}),
         ("training", []),
         ("format_version", 2),
         ("colour", "red"),  # unknown

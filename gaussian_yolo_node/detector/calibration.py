@@ -1,0 +1,81 @@
+"""Standard deviations corrected after training, so that they are as large as the errors turn out to be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.detector.detections import Detections
+from gaussian_yolo_node.errors import SettingError
+
+Float = TypeVar("Float", np.float32, np.float64)
+Four = tuple[float, float, float, float]
+
+COORDINATES = ("cx", "cy", "w", "h")
+_LARGEST = 1e9  # no fit comes near it, and what float32 holds is far above
+
+
+@dataclass(frozen=True)
+class SigmaCalibration:
+    """`sigma' = scale * sigma + offset * size` for centre x, centre y, width and height.
+
+    The size is the box's width for centre x and width, its height for centre y and height, so the correction does not
+    change with the resolution: where boxes and sigmas are twice as large, so is what comes out. Boxes are those that
+    the detector gives, clipped to the frame: that is what labels are compared with when it is fitted, and whoever has
+    a published box can follow it.
+
+    Attributes:
+        scale: four factors, above 0.
+        offset: four shares of the size, from 0.
+
+    Raises:
+        SettingError: it is not four numbers, or one is out of range.
+    """
+
+    scale: Four
+    offset: Four
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", _four("scale", self.scale))
+        object.__setattr__(self, "offset", _four("offset", self.offset))
+        if min(self.scale) <= 0:
+            raise SettingError(f"the sigma calibration's scale is {list(self.scale)}; each must be above 0")
+
+    def apply(self, sigmas: NDArray[Float], boxes: NDArray[Float]) -> NDArray[Float]:
+        """Corrected standard deviations.
+
+        Args:
+            sigmas: [N, 4], of centre x, centre y, width, height in px.
+            boxes: [N, 4], x1 y1 x2 y2 in the same px.
+
+        Returns:
+            [N, 4], in px.
+        """
+        scale, offset = np.asarray(self.scale, sigmas.dtype), np.asarray(self.offset, sigmas.dtype)
+        return sigmas * scale + coordinate_sizes(boxes) * offset
+
+
+def coordinate_sizes(boxes: NDArray[Float]) -> NDArray[Float]:
+    """The size that each coordinate is measured by, [N, 4]: width, height, width, height of corner boxes [N, 4]."""
+    return np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+
+
+def calibrate_sigmas(detections: Detections, calibration: SigmaCalibration) -> Detections:
+    """The detections with corrected standard deviations; all else, the scores too, stays."""
+    return replace(detections, sigmas=calibration.apply(detections.sigmas, detections.boxes))
+
+
+def _four(name: str, values: Sequence[float]) -> Four:
+    numbers = values if isinstance(values, list | tuple) else ()
+    if len(numbers) != 4 or not all(map(_is_number, numbers)):
+        raise SettingError(f"the sigma calibration's {name} is {values!r}; it must be four numbers from 0: cx cy w h")
+    cx, cy, w, h = map(float, numbers)
+    return cx, cy, w, h
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST
