@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.training import datasets as ds
 
 CLASSES = ("car", "pedestrian", "cyclist")
@@ -53,7 +52,7 @@ def test_an_empty_label_file_is_an_empty_street(tmp_path: Path) -> None:
 def test_a_malformed_label_names_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "000001.txt"
     path.write_text("\nSpaceship 0 0 0 1 2 3 4 1 1 1 1 1 1 1")
-    with pytest.raises(LabelError, match=r"000001\.txt, line 2"):
+    with pytest.raises(ds.DatasetError, match=r"000001\.txt, line 2"):
         ds.read_kitti_label(path, CLASSES)
 
 
