@@ -14,7 +14,7 @@ class Positives:
     """Assigned (image, anchor, cell) entries of one head; all tensors have length P.
 
     image, anchor, row, column: int64 indices; class_id: int64.
-    box: float32 `[P,4]` targets t_x t_y t_w t_h; weight: float32, `2 - w*h` with the truth's relative size.
+    box: `[P,4]` targets t_x t_y t_w t_h; weight: `2 - w*h` with the truth's relative size. Both in the anchors' dtype.
     """
 
     image: Tensor
@@ -37,38 +37,45 @@ def assign(
     """Give each truth to the anchor, of all scales, with the best shape IoU, and to the cell of its centre.
 
     Args:
-        boxes: per image `[N,4]` x1 y1 x2 y2 in canvas px; class_ids: per image `[N]`, negative ones are skipped.
+        boxes: per image `[N,4]` x1 y1 x2 y2 in canvas px; class_ids: per image `[N]`, negative ones are skipped. So
+            are truths that no cell can answer for: without area, not finite, or with a centre outside the canvas.
         anchors: `[S,A,2]` canvas px, in the order of `strides`.
         size: canvas height and width, px.
         positive_iou: every further anchor whose shape IoU exceeds this answers too; 1 is the official rule.
 
     Returns:
-        one `Positives` a head. Two truths on one entry: the later one wins, as in the official code.
+        one `Positives` a head. Two truths on one entry: the later one wins, as in the official code, except that no
+        further anchor takes the entry of a truth for which it is the best.
     """
-    scales, per_scale = anchors.shape[:2]
-    image = torch.cat([torch.full((len(b),), i, dtype=torch.int64) for i, b in enumerate(boxes)])
-    truth = torch.cat(list(boxes)).float()
-    ids = torch.cat(list(class_ids)).long()
-    keep = ids >= 0
-    image, truth, ids = image[keep], truth[keep], ids[keep]
-    centre, sides = (truth[:, :2] + truth[:, 2:]) / 2, truth[:, 2:] - truth[:, :2]
-    overlap = shape_iou(sides, anchors.reshape(-1, 2))
-    chosen = overlap > positive_iou
-    if len(truth):
-        chosen[torch.arange(len(truth)), overlap.argmax(1)] = True
+    per_scale = anchors.shape[1]
+    device = anchors.device
     height, width = size
-    weight = 2 - sides.prod(1) / (height * width)
+    counts = torch.tensor([len(b) for b in boxes], device=device)
+    image = torch.repeat_interleave(torch.arange(len(boxes), device=device), counts)
+    truth = torch.cat(list(boxes)).to(anchors)
+    ids = torch.cat(list(class_ids)).to(device).long()
+    canvas = torch.tensor([width, height], device=device)
+    centre, sides = (truth[:, :2] + truth[:, 2:]) / 2, truth[:, 2:] - truth[:, :2]
+    answerable = (sides > 0) & torch.isfinite(sides) & (centre >= 0) & (centre <= canvas)
+    keep = (ids >= 0) & answerable.all(1)
+    image, centre, sides, ids = image[keep], centre[keep], sides[keep], ids[keep]
+    overlap = shape_iou(sides, anchors.reshape(-1, 2))
+    best = torch.zeros_like(overlap, dtype=torch.bool)
+    if len(ids):
+        best[torch.arange(len(ids), device=device), overlap.argmax(1)] = True
+    chosen = best | (overlap > positive_iou)
+    weight = 2 - (sides.prod(1) / (height * width)).clamp(max=1)
     heads = []
-    for scale in range(scales):
-        index, anchor = chosen[:, scale * per_scale : (scale + 1) * per_scale].nonzero(as_tuple=True)
-        stride = strides[scale]
+    for scale, stride in enumerate(strides):
+        own = slice(scale * per_scale, (scale + 1) * per_scale)
+        index, anchor = chosen[:, own].nonzero(as_tuple=True)
+        order = best[:, own][index, anchor].to(torch.uint8).argsort(stable=True)
+        index, anchor = index[order], anchor[order]
         position = centre[index] / stride
-        limit = torch.tensor([width // stride - 1, height // stride - 1])
-        cell = position.floor().long().clamp(min=torch.zeros(2, dtype=torch.int64), max=limit)
+        rows, columns = height // stride, width // stride
+        cell = position.floor().long().minimum(torch.tensor([columns - 1, rows - 1], device=device))
         target = torch.cat([position - cell, (sides[index] / anchors[scale, anchor]).log()], 1)
-        last = _last_of_each(
-            ((image[index] * per_scale + anchor) * (height // stride) + cell[:, 1]) * (width // stride) + cell[:, 0]
-        )
+        last = _last_of_each(((image[index] * per_scale + anchor) * rows + cell[:, 1]) * columns + cell[:, 0])
         index, anchor, cell, target = index[last], anchor[last], cell[last], target[last]
         heads.append(Positives(image[index], anchor, cell[:, 1], cell[:, 0], ids[index], target, weight[index]))
     return heads
@@ -83,5 +90,7 @@ def shape_iou(sides: Tensor, anchors: Tensor) -> Tensor:
 def _last_of_each(keys: Tensor) -> Tensor:
     """Indices of the last occurrence of every distinct key, ascending by key."""
     _, inverse = keys.unique(return_inverse=True)
-    last = torch.zeros(int(inverse.max()) + 1 if len(keys) else 0, dtype=torch.int64)
-    return last.scatter_reduce(0, inverse, torch.arange(len(keys)), "amax", include_self=False)
+    count = int(inverse.max()) + 1 if len(keys) else 0
+    last = torch.zeros(count, dtype=torch.int64, device=keys.device)
+    places = torch.arange(len(keys), device=keys.device)
+    return last.scatter_reduce(0, inverse, places, "amax", include_self=False)

@@ -1,34 +1,78 @@
-"""Gaussian YOLOv3's loss (Choi et al., ICCV 2019, eq. 5-6; SPEC section 1)."""
+"""The loss of Gaussian YOLOv3 (Choi et al., ICCV 2019; SPEC section 1), and of YOLOv3 to compare it with."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.training.assign import Positives, assign
+from gaussian_yolo_node.training.box_losses import (
+    MAX_ENTRY,
+    MAX_LOG_SIZE,
+    bounded,
+    complete_iou,
+    focal_cross_entropy,
+    gaussian_box_loss,
+    plain_box_loss,
+)
 from gaussian_yolo_node.training.datasets import IGNORE
 
-SIGMA_OFFSET = 0.3  # in the normaliser only: keeps the likelihood of a confident box bounded
-LIKELIHOOD_FLOOR = 1e-9
-# exp(mu) is taken to the canvas to find ignored cells; beyond this it only overflows.
-MAX_LOG_SIZE = 8.0
+BOX_ENTRIES = 9
+OBJECTNESS = 8
+
+# [P,9+C] raw entries, [P,4] targets, [P] weights -> [P]
+BoxLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+BOX_LOSSES: dict[str, BoxLoss] = {"gaussian": gaussian_box_loss, "yolov3": plain_box_loss}
+
+
+class LossConfigError(GaussianYoloError):
+    """A loss option has a value outside its range; the message names it."""
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """ignore_iou: cells whose box meets a truth better than this are no background; positive_iou: see `assign`."""
+    """Options of the loss; the defaults are the official ones.
 
+    Attributes:
+        kind: "gaussian", or "yolov3": the same heads, whose sigma entries stay unused.
+        ignore_iou: cells whose box meets a truth better than this are no background.
+        ignore_region_share: share of a predicted box inside an ignore region that exempts it.
+        positive_iou: see `assign`.
+        box_weight, objectness_weight, class_weight: factors of the terms.
+        iou_weight: factor of 1 - complete IoU of each matched box, added to the box term; 0 leaves it out.
+        focal_gamma: of the objectness, see `focal_cross_entropy`.
+        label_smoothing: class targets are this / 2 and 1 - this / 2.
+    """
+
+    kind: str = "gaussian"
     ignore_iou: float = 0.5
-    ignore_region_share: float = 0.5  # share of a predicted box inside an ignore region that exempts it
+    ignore_region_share: float = 0.5
     positive_iou: float = 1.0
     box_weight: float = 1.0
     objectness_weight: float = 1.0
     class_weight: float = 1.0
+    iou_weight: float = 0.0
+    focal_gamma: float = 0.0
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises LossConfigError for the first value that is out of range."""
+        if self.kind not in BOX_LOSSES:
+            raise LossConfigError(f"loss.kind must be one of {', '.join(BOX_LOSSES)}, not {self.kind!r}")
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            # A share or IoU ends at 1, a weight nowhere.
+            most = math.inf if field.name.endswith(("weight", "gamma")) else 1.0
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or not 0 <= value <= most:
+                bounds = "at least 0" if most == math.inf else "between 0 and 1"
+                raise LossConfigError(f"loss.{field.name} must be a number {bounds}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -45,18 +89,22 @@ class Losses:
         return self.box + self.objectness + self.classification
 
 
-def gaussian_nll(target: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
-    """`-ln(N(target | mean, sigma) + 1e-9)`, elementwise, without the `1/2 (2 - w*h)` factor.
+def make_loss(
+    anchors: Tensor | Sequence[Sequence[Sequence[float]]],
+    strides: Sequence[int],
+    num_classes: int,
+    config: LossConfig,
+) -> YoloLoss:
+    """The loss that `config` asks for.
 
-    `N = exp(-z^2/2) / (sqrt(2 pi) (sigma + 0.3))`, z = (target - mean) / sigma. The division is by a sigma no less
-    than 1e-3 and z is bounded, so that neither value nor gradient is NaN for any input.
+    Args:
+        anchors: `[S,A,2]` w, h in canvas px, in the order of `strides` (coarsest first).
+        num_classes: C.
     """
-    z = ((target - mean) / sigma.clamp(min=1e-3)).clamp(-1e3, 1e3)
-    likelihood = torch.exp(-0.5 * z * z) / (math.sqrt(2 * math.pi) * (sigma + SIGMA_OFFSET))
-    return -torch.log(likelihood + LIKELIHOOD_FLOOR)
+    return YoloLoss(torch.as_tensor(anchors, dtype=torch.float32), strides, num_classes, config)
 
 
-class GaussianYoloLoss:
+class YoloLoss:
     """Loss of raw heads against truths.
 
     Args:
@@ -72,86 +120,92 @@ class GaussianYoloLoss:
     def __call__(self, heads: Sequence[Tensor], boxes: Sequence[Tensor], class_ids: Sequence[Tensor]) -> Losses:
         """Loss of raw heads `[B, A*(9+C), h, w]` against per-image boxes `[N,4]` (canvas px) and class ids `[N]`.
 
-        Class id `IGNORE` marks a region where objectness is not trained.
+        Class id `IGNORE` marks a region where objectness is not trained. Computed in float32, or in float64 for heads
+        of that; loss and gradients are finite for heads of any numbers, infinities too, but not for NaN.
         """
         config = self.config
         size = (heads[0].shape[2] * self.strides[0], heads[0].shape[3] * self.strides[0])
-        assigned = assign(boxes, class_ids, self.anchors, self.strides, size, config.positive_iou)
-        zero = heads[0].new_zeros((), dtype=torch.float32)
-        box, objectness, classification = zero, zero, zero
-        count = 0
+        # Half precision would lose the likelihood's tail.
+        dtype = torch.promote_types(heads[0].dtype, torch.float32)
+        anchors = self.anchors.to(heads[0].device, dtype)
+        boxes = [truth.to(anchors) for truth in boxes]
+        assigned = assign(boxes, class_ids, anchors, self.strides, size, config.positive_iou)
+        box = objectness = classification = anchors.new_zeros(())
         for scale, (head, positives) in enumerate(zip(heads, assigned, strict=True)):
             batch, _, rows, columns = head.shape
-            # Half precision would lose the likelihood's tail.
-            entries = head.float().view(batch, len(self.anchors[scale]), 9 + self.num_classes, rows, columns)
-            count += len(positives.image)
-            weight = self._objectness_weight(entries, scale, size, boxes, class_ids)
+            entries = bounded(head, MAX_ENTRY, dtype)
+            entries = entries.view(batch, len(anchors[scale]), BOX_ENTRIES + self.num_classes, rows, columns)
+            weight = self._objectness_weight(entries, scale, boxes, class_ids)
             target = torch.zeros_like(weight)
             where = (positives.image, positives.anchor, positives.row, positives.column)
             target[where] = 1.0
             weight[where] = 1.0
-            objectness = objectness + F.binary_cross_entropy_with_logits(
-                entries[:, :, 8], target, weight, reduction="sum"
-            )
+            cost = focal_cross_entropy(entries[:, :, OBJECTNESS], target, config.focal_gamma)
+            objectness = objectness + (cost * weight).sum()
             picked = entries[positives.image, positives.anchor, :, positives.row, positives.column]
-            box = box + self._box_loss(picked, positives)
-            one_hot = F.one_hot(positives.class_id, self.num_classes).float()
+            box = box + self._box_loss(picked, positives, scale)
+            one_hot = F.one_hot(positives.class_id, self.num_classes).to(dtype)
+            smooth = one_hot * (1 - config.label_smoothing) + config.label_smoothing / 2
             classification = classification + F.binary_cross_entropy_with_logits(
-                picked[:, 9:], one_hot, reduction="sum"
+                picked[:, BOX_ENTRIES:], smooth, reduction="sum"
             )
+        count = sum(len(positives.image) for positives in assigned)
         share = 1.0 / max(count, 1)
         return Losses(
-            box * (share * config.box_weight),
+            box * share,
             objectness * (share * config.objectness_weight),
             classification * (share * config.class_weight),
             count,
         )
 
-    def _box_loss(self, picked: Tensor, positives: Positives) -> Tensor:
-        """Picked entries `[P, 9+C]` against their targets."""
-        raw_mean, sigma = picked[:, 0:8:2], picked[:, 1:8:2].sigmoid()
-        mean = torch.cat([raw_mean[:, :2].sigmoid(), raw_mean[:, 2:]], 1)
-        nll = gaussian_nll(positives.box, mean, sigma)
-        return (0.5 * positives.weight[:, None] * nll).sum()
+    def _box_loss(self, picked: Tensor, positives: Positives, scale: int) -> Tensor:
+        """Picked entries `[P, 9+C]` against their targets, summed."""
+        loss = self.config.box_weight * BOX_LOSSES[self.config.kind](picked, positives.box, positives.weight).sum()
+        if self.config.iou_weight:
+            mean = picked[:, 0:8:2]
+            predicted = self._to_canvas(torch.cat([mean[:, :2].sigmoid(), mean[:, 2:]], 1), positives, scale)
+            truth = self._to_canvas(positives.box, positives, scale)
+            loss = loss + self.config.iou_weight * (1 - complete_iou(predicted, truth)).sum()
+        return loss
+
+    def _to_canvas(self, t: Tensor, positives: Positives, scale: int) -> Tensor:
+        """Boxes `[P,4]` (centre x, centre y, w, h; canvas px) of t_x t_y t_w t_h."""
+        cells = torch.stack([positives.column, positives.row], 1)
+        anchors = self.anchors[scale].to(t)[positives.anchor]
+        return torch.cat([(cells + t[:, :2]) * self.strides[scale], bounded(t[:, 2:], MAX_LOG_SIZE).exp() * anchors], 1)
 
     @torch.no_grad()
     def _objectness_weight(
-        self,
-        entries: Tensor,
-        scale: int,
-        size: tuple[int, int],
-        boxes: Sequence[Tensor],
-        class_ids: Sequence[Tensor],
+        self, entries: Tensor, scale: int, boxes: Sequence[Tensor], class_ids: Sequence[Tensor]
     ) -> Tensor:
         """`[B,A,h,w]`: 1 where an empty cell is background, 0 where its box meets a truth or an ignore region."""
-        predicted = self._decode(entries, scale)
-        weight = torch.ones(entries.shape[0], entries.shape[1], *entries.shape[3:])
+        corners = self._decode(entries, scale)
+        weight = entries.new_ones(*entries.shape[:2], *entries.shape[3:])
         for index, (truth, ids) in enumerate(zip(boxes, class_ids, strict=True)):
             if not len(truth):
                 continue
-            flat = predicted[index].reshape(-1, 4)
-            inner = _intersection(flat, truth)
-            area = (flat[:, 2:] - flat[:, :2]).prod(1)[:, None]
-            other = (truth[:, 2:] - truth[:, :2]).prod(1)[None]
-            met = inner / (area + other - inner).clamp(min=1e-6) > self.config.ignore_iou
-            region = (inner / area.clamp(min=1e-6) > self.config.ignore_region_share) & (ids == IGNORE)[None]
-            weight[index] = (~(met | region).any(1)).float().view(weight.shape[1:])
+            # One plane a coordinate and a row a truth: twice as fast as pairs of boxes.
+            x1, y1, x2, y2 = (plane[index].reshape(1, -1) for plane in corners)
+            left, top, right, bottom = truth.t()[:, :, None]
+            across = (torch.minimum(x2, right) - torch.maximum(x1, left)).clamp(min=0)
+            inner = across * (torch.minimum(y2, bottom) - torch.maximum(y1, top)).clamp(min=0)
+            area, other = (x2 - x1) * (y2 - y1), ((right - left) * (bottom - top)).clamp(min=0)
+            met = inner > self.config.ignore_iou * (area + other - inner)
+            region = (inner > self.config.ignore_region_share * area) & (ids == IGNORE)[:, None].to(inner.device)
+            weight[index] = (~(met | region).any(0)).to(weight.dtype).view(weight.shape[1:])
         return weight
 
-    def _decode(self, entries: Tensor, scale: int) -> Tensor:
-        """Mean boxes `[B,A,h,w,4]`, x1 y1 x2 y2 in canvas px."""
+    def _decode(self, entries: Tensor, scale: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x1, y1, x2, y2 `[B,A,h,w]` of the mean boxes, canvas px."""
         stride = self.strides[scale]
         rows, columns = entries.shape[3:]
-        x = (torch.arange(columns) + entries[:, :, 0].sigmoid()) * stride
-        y = (torch.arange(rows)[:, None] + entries[:, :, 2].sigmoid()) * stride
-        anchors = self.anchors[scale]
-        w = entries[:, :, 4].clamp(max=MAX_LOG_SIZE).exp() * anchors[:, 0].view(1, -1, 1, 1)
-        h = entries[:, :, 6].clamp(max=MAX_LOG_SIZE).exp() * anchors[:, 1].view(1, -1, 1, 1)
-        return torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], -1)
+        x = (torch.arange(columns, device=entries.device) + entries[:, :, 0].sigmoid()) * stride
+        y = (torch.arange(rows, device=entries.device)[:, None] + entries[:, :, 2].sigmoid()) * stride
+        half = self.anchors[scale].to(entries).view(-1, 2, 1, 1) / 2
+        w = entries[:, :, 4].clamp(max=MAX_LOG_SIZE).exp() * half[:, 0]
+        h = entries[:, :, 6].clamp(max=MAX_LOG_SIZE).exp() * half[:, 1]
+        return x - w, y - h, x + w, y + h
 
 
-def _intersection(a: Tensor, b: Tensor) -> Tensor:
-    """Areas `[N,M]` of the intersections of boxes `[N,4]` and `[M,4]`."""
-    low = torch.maximum(a[:, None, :2], b[None, :, :2])
-    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
-    return (high - low).clamp(min=0).prod(2)
+# The name by which the official setting is known; `make_loss` is the way to build any.
+GaussianYoloLoss = YoloLoss

@@ -38,7 +38,19 @@ def test_a_truth_goes_to_the_best_anchor_of_all_scales(box: list[float], expecte
     assert entries([box], [1]) == [(*expected, 1)]
 
 
-@pytest.mark.parametrize(("boxes", "ids"), [([], []), ([[0.0, 0, 50, 50]], [-1])])
+@pytest.mark.parametrize(
+    ("boxes", "ids"),
+    [
+        ([], []),
+        ([[0.0, 0, 50, 50]], [-1]),
+        ([[20.0, 20, 20, 40]], [0]),  # no width
+        ([[50.0, 50, 40, 40]], [0]),  # inside out
+        ([[-90.0, 10, -20, 40]], [0]),  # outside
+        ([[100.0, 60, 300, 90]], [0]),  # its centre is outside
+        ([[float("nan"), 0, 50, 50]], [0]),
+        ([[0.0, 0, float("inf"), 50]], [0]),
+    ],
+)
 def test_nothing_to_assign(boxes: list[list[float]], ids: list[int]) -> None:
     assert entries(boxes, ids) == []
 
@@ -52,6 +64,17 @@ def test_further_anchors_answer_above_the_given_iou() -> None:
     overlap = shape_iou(torch.tensor([[60.0, 60]]), ANCHORS.reshape(-1, 2))[0]
     assert len(found) == int((overlap > 0.3).sum())
     assert (0, 0, 0, 1, 2, 0) in found
+
+
+def test_a_further_anchor_does_not_take_the_best_one_of_another_truth() -> None:
+    """Both centres lie in one cell; the later truth's second anchor is the earlier one's best."""
+    found = entries([[50, 18, 110, 78], [35, 28, 125, 68]], [0, 1], positive_iou=0.3)
+    assert (0, 0, 0, 1, 2, 0) in found and (0, 0, 1, 1, 2, 1) in found
+
+
+def test_a_truth_larger_than_the_canvas_still_has_weight() -> None:
+    heads = assign([torch.tensor([[-400.0, -400, 560, 496]])], [torch.tensor([0])], ANCHORS, STRIDES, SIZE)
+    assert heads[0].weight.tolist() == [1.0]
 
 
 def test_targets_decode_back_to_the_truth() -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
 
+from gaussian_yolo_node.detector.decode import decode  # noqa: E402
+from gaussian_yolo_node.detector.nms import nms  # noqa: E402
+from gaussian_yolo_node.training.assign import assign  # noqa: E402
 from gaussian_yolo_node.training.datasets import IGNORE  # noqa: E402
-from gaussian_yolo_node.training.loss import GaussianYoloLoss, LossConfig, gaussian_nll  # noqa: E402
+from gaussian_yolo_node.training.loss import LossConfig, LossConfigError, YoloLoss, make_loss  # noqa: E402
 
 OFFICIAL_ANCHORS = [
     [[66, 45], [90, 70], [120, 88]],
@@ -21,8 +26,8 @@ STRIDES = (32, 16, 8)
 SIZE = (96, 160)
 
 
-def make_loss(classes: int = 3, **config: float) -> GaussianYoloLoss:
-    return GaussianYoloLoss(torch.tensor(OFFICIAL_ANCHORS).float(), STRIDES, classes, LossConfig(**config))
+def loss_of(classes: int = 3, **config: Any) -> YoloLoss:
+    return make_loss(OFFICIAL_ANCHORS, STRIDES, classes, LossConfig(**config))
 
 
 def make_heads(classes: int = 3, batch: int = 1, value: float = 0.0) -> list[torch.Tensor]:
@@ -43,7 +48,7 @@ def test_gradients_are_the_official_ones(golden_dir: Path) -> None:
         raw = torch.logit(head)
         raw[:, [4, 6]] = head[:, [4, 6]]  # log sizes pass through
         logits.append(raw.float().reshape(1, -1, *head.shape[2:]).requires_grad_())
-    losses = make_loss()(logits, [boxes], [torch.tensor(truth[:, 4]).long()])
+    losses = loss_of()(logits, [boxes], [torch.tensor(truth[:, 4]).long()])
     (losses.total * losses.positives).backward()
     assert losses.positives == len(truth)
     for index, (raw, head) in enumerate(zip(logits, activated, strict=True)):
@@ -53,34 +58,165 @@ def test_gradients_are_the_official_ones(golden_dir: Path) -> None:
         for entry in (0, 1, 2, 3, 5, 7):
             descent[:, entry] /= head[:, entry] * (1 - head[:, entry])
         expected = torch.tensor(golden[f"delta{index}"]).double()
-        assert ((descent - expected).abs() <= 1e-4 * expected.abs().clamp(min=1) + 2e-4).all()
+        assert torch.allclose(descent, expected, rtol=1e-4, atol=0)
+        assert float(descent.square().sum()) == pytest.approx(golden["cost"][index], rel=1e-4)
 
 
-@pytest.mark.parametrize("target", [0.0, 0.5, -40.0, 1e4])
-@pytest.mark.parametrize("sigma", [0.0, 1e-12, 1e-3, 0.5, 1.0])
-def test_likelihood_is_finite_everywhere(target: float, sigma: float) -> None:
-    mean = torch.tensor([0.5], requires_grad=True)
-    spread = torch.tensor([sigma], requires_grad=True)
-    loss = gaussian_nll(torch.tensor([target]), mean, spread)
-    loss.sum().backward()
-    assert mean.grad is not None and spread.grad is not None
-    assert torch.isfinite(torch.stack([loss, mean.grad, spread.grad])).all()
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"kind": "yolov3"},
+    {"positive_iou": 0.3, "iou_weight": 2.0},
+    {"kind": "yolov3", "iou_weight": 1.0, "focal_gamma": 0.5},
+    {"focal_gamma": 2.0, "label_smoothing": 0.1},
+]
+TRUTHS: dict[str, tuple[list[list[float]], list[int]]] = {
+    "ordinary": ([[10, 10, 60, 50], [100, 20, 150, 90]], [1, 2]),
+    "none": ([], []),
+    "on the border": ([[-30, -20, 30, 20], [140, 80, 180, 112]], [0, 1]),
+    "outside": ([[-90, -90, -50, -40], [400, 10, 500, 60]], [0, 1]),
+    "larger than the canvas": ([[-1000, -1000, 1160, 1096]], [0]),
+    "degenerate": ([[20, 20, 20, 40], [50, 50, 40, 40], [60, 60, 50, 70], [30, 30, 30, 30]], [0, 1, 2, IGNORE]),
+    "hair-thin": ([[20, 20, 20.00001, 90]], [0]),
+    "not finite": ([[math.nan, 10, 20, 30], [0, 0, math.inf, 50]], [0, 1]),
+}
 
 
-def test_likelihood_matches_the_formula() -> None:
-    target, mean, sigma = torch.tensor([0.4]), torch.tensor([0.6]), torch.tensor([0.25])
-    density = np.exp(-0.5 * 0.8**2) / (np.sqrt(2 * np.pi) * 0.55)
-    assert gaussian_nll(target, mean, sigma).item() == pytest.approx(-np.log(density + 1e-9), rel=1e-5)
+def adversarial_heads(kind: str, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Heads of one image, as a network gone wrong would give them."""
+    heads = [head.detach() for head in make_heads()]
+    if kind == "random":
+        torch.manual_seed(0)
+        heads = [10 * torch.randn_like(head) for head in heads]
+    for head in heads:
+        entries = head.view(3, 12, *head.shape[2:])
+        if kind == "sigma logits -50":
+            entries[:, 1:8:2] = -50
+        elif kind == "huge log sizes":
+            entries[:, 4:8:2] = 3e4
+        elif kind == "alternating":
+            head.view(-1)[::2], head.view(-1)[1::2] = 6e4, -6e4
+        elif kind != "random":
+            head.fill_(float(kind))
+    return [head.to(dtype).requires_grad_() for head in heads]
 
 
-@pytest.mark.parametrize("value", [-1e4, -80.0, 0.0, 80.0, 1e4])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_extreme_heads_give_finite_loss_and_gradient(value: float, dtype: torch.dtype) -> None:
-    heads = [head.detach().to(dtype).requires_grad_() for head in make_heads(value=value)]
-    losses = make_loss()(heads, [torch.tensor([[10.0, 10, 60, 50]])], [torch.tensor([1])])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "kind",
+    ["0", "80", "-80", "1e4", "-1e4", "inf", "-inf", "random", "sigma logits -50", "huge log sizes", "alternating"],
+)
+def test_any_heads_give_finite_loss_and_gradient(kind: str, dtype: torch.dtype, options: dict[str, Any]) -> None:
+    for boxes, ids in TRUTHS.values():
+        heads = adversarial_heads(kind, dtype)
+        losses = loss_of(**options)(heads, [torch.tensor(boxes).reshape(-1, 4)], [torch.tensor(ids).long()])
+        losses.total.backward()
+        assert torch.isfinite(losses.total)
+        assert all(head.grad is not None and torch.isfinite(head.grad).all() for head in heads)
+
+
+def test_a_head_that_is_not_a_number_shows_in_the_loss() -> None:
+    heads = make_heads(value=float("nan"))
+    assert torch.isnan(loss_of()(heads, [torch.zeros(0, 4)], [torch.zeros(0).long()]).total)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_gradients_are_those_of_finite_differences(options: dict[str, Any]) -> None:
+    """Every entry of every matched cell, and random directions for the rest, in float64."""
+    torch.manual_seed(3)
+    heads = [torch.randn(head.shape, dtype=torch.float64, requires_grad=True) for head in make_heads()]
+    boxes = [torch.tensor([[10.0, 10, 61, 52], [100, 20, 133, 81], [40, 40, 48, 51]])]
+    ids = [torch.tensor([1, 2, 0])]
+    loss = loss_of(**options)
+    losses = loss(heads, boxes, ids)
+    assert losses.total.dtype == torch.float64
     losses.total.backward()
-    assert torch.isfinite(losses.total)
-    assert all(head.grad is not None and torch.isfinite(head.grad).all() for head in heads)
+
+    directions = [[torch.randn_like(head) for head in heads] for _ in range(5)]
+    for scale, p in enumerate(assign(boxes, ids, loss.anchors, STRIDES, SIZE, loss.config.positive_iou)):
+        for place in zip(p.anchor, p.row, p.column, strict=True):
+            for entry in range(12):
+                unit = [torch.zeros_like(head) for head in heads]
+                unit[scale].view(3, 12, *heads[scale].shape[2:])[place[0], entry, place[1], place[2]] = 1
+                directions.append(unit)
+    step = 1e-6
+    with torch.no_grad():
+        for direction in directions:
+            ahead, behind = (
+                loss([h + sign * step * d for h, d in zip(heads, direction, strict=True)], boxes, ids).total
+                for sign in (1, -1)
+            )
+            expected = sum(
+                float((h.grad * d).sum()) for h, d in zip(heads, direction, strict=True) if h.grad is not None
+            )
+            assert float(ahead - behind) / (2 * step) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "yolov3"])
+@pytest.mark.parametrize("options", [{}, {"iou_weight": 1.0}], ids=str)
+def test_descent_finds_the_truth(kind: str, options: dict[str, Any]) -> None:
+    heads = make_heads()
+    truth = torch.tensor([[50.0, 18, 110, 70]])
+    loss = loss_of(kind=kind, **options)
+    optimizer = torch.optim.Adam(heads, lr=0.1)
+    for _ in range(80):
+        optimizer.zero_grad()
+        loss(heads, [truth], [torch.tensor([1])]).total.backward()
+        optimizer.step()
+    anchors = [np.array(head, np.float32) for head in OFFICIAL_ANCHORS]
+    found = nms(decode([head.detach().numpy() for head in heads], anchors, STRIDES, 0.3))
+    assert found.boxes == pytest.approx(truth.numpy(), abs=1.0) and found.class_ids.tolist() == [1]
+
+
+def test_the_plain_loss_leaves_the_sigmas_alone() -> None:
+    heads = make_heads()
+    loss_of(kind="yolov3")(heads, [torch.tensor([[10.0, 10, 60, 50]])], [torch.tensor([1])]).total.backward()
+    for head in heads:
+        assert head.grad is not None
+        assert (head.grad.view(3, 12, *head.shape[2:])[:, 1:8:2] == 0).all()
+
+
+@pytest.mark.parametrize("value", [-5.0, 5.0])
+def test_the_iou_term_pulls_a_runaway_box_back(value: float) -> None:
+    """Where the likelihood has no gradient left."""
+    heads = make_heads()
+    truth = torch.tensor([[50.0, 18, 110, 70]])
+    with torch.no_grad():
+        heads[0].view(3, 12, 3, 5)[0, 4, 1, 2] = value
+        heads[0].view(3, 12, 3, 5)[0, 5, 1, 2] = -5.0
+    loss_of(iou_weight=1.0)(heads, [truth], [torch.tensor([0])]).total.backward()
+    assert heads[0].grad is not None
+    assert torch.sign(heads[0].grad.view(3, 12, 3, 5)[0, 4, 1, 2]) == np.sign(value)
+
+
+def test_smoothed_classes_are_best_short_of_certainty() -> None:
+    heads = make_heads()
+    with torch.no_grad():
+        for head in heads:
+            entries = head.view(3, 12, *head.shape[2:])
+            entries[:, 9:] = math.log(0.05 / 0.95)
+            entries[:, 10] = -math.log(0.05 / 0.95)
+    loss_of(label_smoothing=0.1)(
+        heads, [torch.tensor([[10.0, 10, 60, 50]])], [torch.tensor([1])]
+    ).classification.backward()
+    assert all(head.grad is None or head.grad.abs().max() < 1e-6 for head in heads)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "yolov4"}, "loss.kind must be one of gaussian, yolov3, not 'yolov4'"),
+        ({"focal_gamma": -1.0}, "loss.focal_gamma must be a number at least 0, not -1.0"),
+        ({"label_smoothing": 1.5}, "loss.label_smoothing must be a number between 0 and 1"),
+        ({"ignore_iou": "half"}, "loss.ignore_iou must be a number between 0 and 1, not 'half'"),
+        ({"positive_iou": math.nan}, "loss.positive_iou"),
+        ({"iou_weight": math.inf}, "loss.iou_weight"),
+        ({"box_weight": True}, "loss.box_weight"),
+    ],
+)
+def test_a_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(LossConfigError, match=message):
+        LossConfig(**options)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +229,7 @@ def test_extreme_heads_give_finite_loss_and_gradient(value: float, dtype: torch.
 )
 def test_images_without_objects_still_teach_background(boxes: torch.Tensor, ids: torch.Tensor, positives: int) -> None:
     heads = make_heads()
-    losses = make_loss()(heads, [boxes], [ids])
+    losses = loss_of()(heads, [boxes], [ids])
     losses.total.backward()
     assert losses.positives == positives
     assert losses.objectness > 0
@@ -103,7 +239,7 @@ def test_images_without_objects_still_teach_background(boxes: torch.Tensor, ids:
 def test_an_ignore_region_is_no_background() -> None:
     heads = make_heads()
     everywhere = torch.tensor([[-500.0, -500, 700, 700]])
-    losses = make_loss()(heads, [everywhere], [torch.tensor([IGNORE])])
+    losses = loss_of()(heads, [everywhere], [torch.tensor([IGNORE])])
     assert losses.objectness == 0
 
 
@@ -111,7 +247,7 @@ def test_a_box_that_meets_a_truth_is_no_background() -> None:
     """Cells whose box has IoU > 0.5 with a truth they do not own get no objectness gradient."""
     heads = make_heads()
     truth = torch.tensor([[80 - 37.5, 48 - 27.5, 80 + 37.5, 48 + 27.5]])
-    losses = make_loss()(heads, [truth], [torch.tensor([0])])
+    losses = loss_of()(heads, [truth], [torch.tensor([0])])
     losses.objectness.backward()
     assert heads[0].grad is not None
     objectness = heads[0].grad.view(3, 12, 3, 5)[:, 8]
@@ -125,6 +261,6 @@ def test_losses_of_a_batch_are_those_of_its_images() -> None:
     heads = [torch.randn(2, *head.shape[1:]) for head in make_heads()]
     boxes = [torch.tensor([[10.0, 10, 40, 40]]), torch.tensor([[60.0, 20, 150, 90]])]
     ids = [torch.tensor([0]), torch.tensor([2])]
-    both = make_loss()(heads, boxes, ids)
-    single = [make_loss()([h[i : i + 1] for h in heads], boxes[i : i + 1], ids[i : i + 1]) for i in range(2)]
+    both = loss_of()(heads, boxes, ids)
+    single = [loss_of()([h[i : i + 1] for h in heads], boxes[i : i + 1], ids[i : i + 1]) for i in range(2)]
     assert float(both.total * 2) == pytest.approx(float(sum(loss.total for loss in single)), rel=1e-5)

@@ -1,0 +1,118 @@
+"""What a matched box costs, and how: functions of raw head entries that are finite for any input.
+
+Gaussian negative log likelihood (Choi et al., "Gaussian YOLOv3", ICCV 2019, eq. 5-6; SPEC section 1), the squared and
+logistic errors of YOLOv3 (Redmon & Farhadi, 2018), and complete IoU (Zheng et al., "Distance-IoU Loss", AAAI 2020).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SIGMA_OFFSET = 0.3  # in the normaliser only: keeps the likelihood of a confident box bounded
+LIKELIHOOD_FLOOR = 1e-9
+LEAST_SIGMA = 1e-3  # by which errors are divided at most
+# By this z the likelihood has long vanished, in float64 too: neither value nor gradient depends on the limit.
+GREATEST_Z = 100.0
+# Sizes beyond exp(+-8) anchors only overflow.
+MAX_LOG_SIZE = 8.0
+# Greatest magnitude of a raw head entry: its square, summed over a batch, is far from the end of float32.
+MAX_ENTRY = 1e6
+
+MEANS = slice(0, 8, 2)
+SIGMAS = slice(1, 8, 2)
+
+
+class _Bounded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, limit: float, dtype: torch.dtype) -> Tensor:
+        ctx.dtype = value.dtype
+        return value.to(dtype).clamp(-limit, limit)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        # Half precision ends at 65504: a larger gradient points the same way as the largest one.
+        largest = torch.finfo(ctx.dtype).max
+        return gradients[0].clamp(-largest, largest).to(ctx.dtype), None, None
+
+
+def bounded(value: Tensor, limit: float, dtype: torch.dtype | None = None) -> Tensor:
+    """`value` within +-limit, in another dtype if given; the gradient passes as if there were no limit.
+
+    So an entry that ran away is still pulled back, where `clamp` would let go of it.
+    """
+    return cast(Tensor, _Bounded.apply(value, limit, dtype or value.dtype))
+
+
+def gaussian_nll(target: Tensor, mean: Tensor, log_sigma: Tensor) -> Tensor:
+    """`-ln(N(target | mean, sigma) + 1e-9)`, elementwise, without the `1/2 (2 - w*h)` factor.
+
+    `N = exp(-z^2/2) / (sqrt(2 pi) (sigma + 0.3))`, z = (target - mean) / sigma; computed in logarithms, so that no
+    gradient is 0 times infinity. z divides by a sigma of 1e-3 at least; below that, sigma keeps the gradient it has
+    there, and grows where the error asks for it. As in the official code, a box more than about 6 sigma off its
+    target has no gradient: the floor of 1e-9 outweighs its likelihood.
+
+    Args:
+        log_sigma: natural logarithms of the standard deviations, 0 at most.
+    """
+    z = (target - mean) * torch.exp(-bounded(log_sigma, -math.log(LEAST_SIGMA)))
+    z = z.clamp(-GREATEST_Z, GREATEST_Z)
+    log_likelihood = -0.5 * z * z - torch.log(math.sqrt(2 * math.pi) * (log_sigma.exp() + SIGMA_OFFSET))
+    return -torch.logaddexp(log_likelihood, torch.full_like(log_likelihood, math.log(LIKELIHOOD_FLOOR)))
+
+
+def gaussian_box_loss(entries: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Gaussian YOLOv3's loss `[P]` of each matched box.
+
+    Args:
+        entries: raw `[P, 9+C]`.
+        target: t_x t_y t_w t_h `[P,4]`; weight: `2 - w*h` `[P]`.
+    """
+    means = entries[:, MEANS]
+    means = torch.cat([means[:, :2].sigmoid(), means[:, 2:]], 1)
+    return 0.5 * weight * gaussian_nll(target, means, F.logsigmoid(entries[:, SIGMAS])).sum(1)
+
+
+def plain_box_loss(entries: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """YOLOv3's loss `[P]` of each matched box: cross-entropy of the centre, half the squared error of the log size.
+
+    The arguments are those of `gaussian_box_loss`; the sigma entries play no part.
+    """
+    means = entries[:, MEANS]
+    centre = F.binary_cross_entropy_with_logits(means[:, :2], target[:, :2], reduction="none")
+    size = 0.5 * (target[:, 2:] - means[:, 2:]).square()
+    return weight * (centre + size).sum(1)
+
+
+def complete_iou(boxes: Tensor, truths: Tensor) -> Tensor:
+    """Complete IoU `[P]`, -1.5 to 1, of boxes and truths `[P,4]` (centre x, centre y, w, h; px).
+
+    IoU less the squared distance of the centres by the enclosing box's squared diagonal, less a penalty of different
+    shapes. That penalty's weight is a part of the gradient here, where the paper holds it constant: the value is the
+    same, and never does a larger IoU cost more. Boxes without area have IoU 0.
+    """
+    tiny = 1e-7
+    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
+    truth_low, truth_high = truths[:, :2] - truths[:, 2:] / 2, truths[:, :2] + truths[:, 2:] / 2
+    inner = (torch.minimum(high, truth_high) - torch.maximum(low, truth_low)).clamp(min=0).prod(1)
+    iou = inner / (boxes[:, 2:].prod(1) + truths[:, 2:].prod(1) - inner).clamp(min=tiny)
+    enclosing = (torch.maximum(high, truth_high) - torch.minimum(low, truth_low)).square().sum(1)
+    distance = (boxes[:, :2] - truths[:, :2]).square().sum(1) / enclosing.clamp(min=tiny)
+    angles = torch.atan2(boxes[:, 2], boxes[:, 3]) - torch.atan2(truths[:, 2], truths[:, 3])
+    shape = (2 / math.pi * angles).square()
+    return iou - distance - shape.square() / (1 - iou + shape).clamp(min=tiny)
+
+
+def focal_cross_entropy(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
+    """Cross-entropy of logits and targets 0 or 1, times `|target - p|^gamma` (Lin et al., ICCV 2017), elementwise.
+
+    gamma 0 is plain cross-entropy.
+    """
+    wrong = (1 - 2 * targets) * logits  # the logit of the probability of the wrong answer
+    loss = F.softplus(wrong)
+    # A power of the probability itself would have an infinite slope at 0.
+    return loss * torch.exp(gamma * F.logsigmoid(wrong)) if gamma else loss
