@@ -2,13 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.errors import GaussianYoloError
+
+SCALES = 3  # heads an anchor set is shared out to
+# How images come to the canvas: with their proportions kept, or each side by itself as darknet's tool reckons.
+Resize = Literal["letterbox", "stretch"]
+Sizes = NDArray[np.float64]
+
+
+class AnchorError(GaussianYoloError):
+    """No anchors can be found for these boxes."""
+
+
+@dataclass(frozen=True)
+class AnchorFit:
+    """Anchors and how well they fit.
+
+    Attributes:
+        anchors: `[S][A]` w, h in canvas px, the largest at the coarsest stride, in the order of the heads.
+        mean_iou: of the boxes with their nearest anchor, laid on one corner.
+        boxes: how many there were.
+    """
+
+    anchors: tuple[tuple[tuple[float, float], ...], ...]
+    mean_iou: float
+    boxes: int
+
+
+def anchors_for(
+    sizes: NDArray[Any],
+    image_sizes: NDArray[Any],
+    input_size: tuple[int, int],
+    *,
+    resize: Resize = "letterbox",
+    count: int = 9,
+    seed: int = 0,
+    restarts: int = 5,
+) -> AnchorFit:
+    """Anchors for boxes of images as a network of `input_size` sees them.
+
+    Args:
+        sizes: `[N,2]` w, h of the boxes in px of their images.
+        image_sizes: `[N,2]` height, width of each box's image, or one pair for all.
+        input_size: height and width of the canvas, px.
+        count: how many, a multiple of 3.
+        seed: same boxes, same seed, same anchors.
+
+    Raises:
+        AnchorError: too few distinct boxes, one without area, or a count that the heads cannot share.
+    """
+    if count < SCALES or count % SCALES:
+        raise AnchorError(f"the number of anchors must be a multiple of {SCALES}, one share a head, not {count}")
+    on_canvas = sizes_on_canvas(sizes, image_sizes, input_size, resize)
+    anchors, fit = kmeans_anchors(on_canvas, count, seed=seed, restarts=restarts)
+    rows = anchors.reshape(SCALES, -1, 2)[::-1].tolist()
+    return AnchorFit(tuple(tuple((w, h) for w, h in row) for row in rows), fit, len(on_canvas))
+
+
+def sizes_on_canvas(
+    sizes: NDArray[Any], image_sizes: NDArray[Any], input_size: tuple[int, int], resize: Resize = "letterbox"
+) -> Sizes:
+    """Box sizes `[N,2]` in canvas px; the arguments are those of `anchors_for`."""
+    factors = np.asarray(input_size, np.float64)[::-1] / np.asarray(image_sizes, np.float64).reshape(-1, 2)[:, ::-1]
+    if resize == "letterbox":
+        factors = factors.min(axis=1, keepdims=True)
+    on_canvas: Sizes = np.asarray(sizes, np.float64).reshape(-1, 2) * factors
+    return on_canvas
+
 
 def kmeans_anchors(
-    sizes: NDArray[np.float64], count: int = 9, *, seed: int = 0, restarts: int = 5, iterations: int = 300
-) -> tuple[NDArray[np.float64], float]:
+    sizes: Sizes, count: int = 9, *, seed: int = 0, restarts: int = 5, iterations: int = 300
+) -> tuple[Sizes, float]:
     """Cluster box sizes `[N,2]` (w, h; px).
 
     Returns:
@@ -16,37 +86,44 @@ def kmeans_anchors(
         `restarts` seeded starts the best one.
 
     Raises:
-        ValueError: fewer distinct sizes than anchors.
+        AnchorError: fewer distinct sizes than anchors, or a size that is not positive.
     """
-    if len(np.unique(sizes, axis=0)) < count:
-        raise ValueError(f"{count} anchors need at least {count} distinct box sizes, got {len(sizes)} boxes")
+    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+        raise AnchorError("a box without width or height fits no anchor: leave it out")
+    distinct = np.unique(sizes, axis=0)
+    if len(distinct) < count:
+        raise AnchorError(f"{count} anchors need at least {count} distinct box sizes, got {len(distinct)}")
     rng = np.random.default_rng(seed)
     best, best_iou = np.empty((0, 2)), -1.0
     for _ in range(restarts):
-        anchors = _cluster(sizes, count, iterations, rng)
-        iou = float(shape_iou(sizes, anchors).max(1).mean())
+        start = distinct[rng.choice(len(distinct), count, replace=False)]
+        anchors = _cluster(sizes, start, iterations, rng)
+        iou = mean_iou(sizes, anchors)
         if iou > best_iou:
             best, best_iou = anchors, iou
     return best[np.argsort(best.prod(1))], best_iou
 
 
-def _cluster(sizes: NDArray[np.float64], count: int, iterations: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    anchors = np.unique(sizes, axis=0)
-    anchors = anchors[rng.choice(len(anchors), count, replace=False)]
+def _cluster(sizes: Sizes, anchors: Sizes, iterations: int, rng: np.random.Generator) -> Sizes:
     assigned = np.full(len(sizes), -1)
     for _ in range(iterations):
         nearest = shape_iou(sizes, anchors).argmax(1)
         if (nearest == assigned).all():
             break
         assigned = nearest
-        for index in range(count):
+        for index in range(len(anchors)):
             members = sizes[assigned == index]
             # An anchor nobody chose moves to a random box rather than staying dead.
             anchors[index] = np.median(members, axis=0) if len(members) else sizes[rng.integers(len(sizes))]
     return anchors
 
 
-def shape_iou(sizes: NDArray[np.float64], anchors: NDArray[np.float64]) -> NDArray[np.float64]:
+def mean_iou(sizes: NDArray[Any], anchors: NDArray[Any]) -> float:
+    """Mean over the boxes `[N,2]` of the IoU with the nearest of the anchors `[K,2]`, both w, h in the same px."""
+    return float(shape_iou(np.asarray(sizes, np.float64), np.asarray(anchors, np.float64)).max(1).mean())
+
+
+def shape_iou(sizes: Sizes, anchors: Sizes) -> Sizes:
     """IoU `[N,K]` of sizes `[N,2]` and anchors `[K,2]` laid on one corner."""
-    inner = np.minimum(sizes[:, None], anchors[None]).prod(2)
-    return inner / (sizes.prod(1)[:, None] + anchors.prod(1)[None] - inner)
+    inner: Sizes = np.minimum(sizes[:, None, 0], anchors[:, 0]) * np.minimum(sizes[:, None, 1], anchors[:, 1])
+    return inner / (sizes.prod(1)[:, None] + anchors.prod(1) - inner)
