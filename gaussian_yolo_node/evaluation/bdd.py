@@ -29,20 +29,38 @@ def bdd_average_precision(
         predictions: detections, the same with "score".
         iou_threshold: what the IoU of a detection with its object must exceed.
     """
+    correct = bdd_correct(ground_truth, predictions, iou_threshold)
+    scores = np.array([detection["score"] for detection in predictions], np.float64)
+    categories = np.array([detection["category"] for detection in predictions], np.str_)
     truths = _by_category(ground_truth)
-    detections = _by_category(predictions)
     return {
-        category: _category_ap(truths[category], detections.get(category, []), iou_threshold)
+        category: all_point_ap(
+            PrecisionRecall.of(scores[categories == category], correct[categories == category], len(truths[category]))
+        )
         for category in sorted(truths)
     }
 
 
-def _category_ap(truths: list[Record], detections: list[Record], iou_threshold: float) -> float:
+def bdd_correct(
+    ground_truth: Sequence[Record], predictions: Sequence[Record], iou_threshold: float = 0.75
+) -> NDArray[np.bool_]:
+    """`[N]`, which of the predictions are right; the arguments are those of `bdd_average_precision`.
+
+    Of two detections of one object the better one is; of equal ones, the first.
+    """
+    correct = np.zeros(len(predictions), bool)
+    for category, truths in _by_category(ground_truth).items():
+        rows = [row for row, detection in enumerate(predictions) if detection["category"] == category]
+        rows.sort(key=lambda row: -predictions[row]["score"])  # stable
+        correct[rows] = _first_of_each(truths, [predictions[row] for row in rows], iou_threshold)
+    return correct
+
+
+def _first_of_each(truths: list[Record], detections: list[Record], iou_threshold: float) -> NDArray[np.bool_]:
+    """Of detections of one class by falling score, which are the first of the object they overlap most."""
     frames = {name: number for number, name in enumerate(sorted({truth["name"] for truth in truths}))}
     truth_frames = np.array([frames[truth["name"]] for truth in truths])
     truth_boxes = _boxes(truths)
-
-    detections = sorted(detections, key=lambda detection: -detection["score"])  # stable
     boxes = _boxes(detections)
     detection_frames = np.array([frames.get(detection["name"], -1) for detection in detections], int)
     object_of = np.full(len(detections), -1)
@@ -53,12 +71,10 @@ def _category_ap(truths: list[Record], detections: list[Record], iou_threshold: 
         found = iou[np.arange(len(rows)), best] > iou_threshold
         object_of[rows[found]] = candidates[best[found]]
 
-    # The first detection of each object is right, every other one is not.
     objects, first = np.unique(object_of, return_index=True)
     correct = np.zeros(len(detections), bool)
     correct[first[objects >= 0]] = True
-    scores = np.array([detection["score"] for detection in detections], np.float64)
-    return all_point_ap(PrecisionRecall.of(scores, correct, len(truths)))
+    return correct
 
 
 def _by_category(records: Sequence[Record]) -> dict[str, list[Record]]:

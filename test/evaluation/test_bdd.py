@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gaussian_yolo_node.evaluation.bdd import bdd_average_precision
+from gaussian_yolo_node.evaluation.bdd import bdd_average_precision, bdd_correct
 
 
 def record(box: list[float], score: float | None = None, name: str = "a", category: str = "car") -> dict[str, Any]:
@@ -44,3 +44,17 @@ def test_golden_values_of_the_official_evaluation(golden_dir: Path) -> None:
 )
 def test_rules(truths: list[Any], predictions: list[Any], expected: dict[str, float]) -> None:
     assert bdd_average_precision(truths, predictions, 0.5) == expected
+
+
+def test_right_and_wrong_detections_come_in_the_order_given() -> None:
+    truths = [record([0, 0, 9, 9]), record([50, 50, 69, 69], name="b", category="bus")]
+    predictions = [
+        record([0, 0, 9, 8], 0.5),  # the object has a better one below
+        record([0, 0, 9, 9], 0.9),
+        record([30, 0, 39, 9], 0.8),  # nothing there
+        record([50, 50, 69, 69], 0.1, name="b", category="bus"),
+        record([50, 50, 69, 69], 0.7, name="b", category="car"),  # another class
+        record([0, 0, 9, 9], 0.6, category="train"),  # a class that has no objects
+    ]
+    assert bdd_correct(truths, predictions).tolist() == [False, True, False, True, False, False]
+    assert bdd_correct([], predictions).tolist() == [False] * 6
