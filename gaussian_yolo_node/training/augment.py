@@ -20,6 +20,9 @@ class AugmentConfig:
 
     scale: tuple[float, float] = (0.6, 1.6)  # relative to the size the network is run at
     aspect: float = 0.1  # width / height may change by this share
+    # Darknet's: width and height each change by up to this share before the image is fitted to the canvas.
+    jitter: float = 0.0
+    object_crop: float = 0.0  # probability that a crop is placed so that a random object is inside
     flip: float = 0.5  # probability
     hue: float = 0.1  # of a full turn
     saturation: float = 1.5  # factor or its inverse
@@ -36,6 +39,7 @@ class Sample:
     canvas: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     class_ids: NDArray[np.int64]
+    files: tuple[str, ...] = ()  # the images it was made of
 
 
 Labelled = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]
@@ -89,13 +93,14 @@ def _warp(
 ) -> Labelled:
     image, boxes, ids = item
     height, width = size
-    fit = min(reference_size[0] / image.shape[0], reference_size[1] / image.shape[1])
+    wider, taller = 1.0 + rng.uniform(-config.jitter, config.jitter, 2) if config.jitter else (1.0, 1.0)
+    fit = min(reference_size[0] / (taller * image.shape[0]), reference_size[1] / (wider * image.shape[1]))
     scale = fit * np.exp(rng.uniform(*np.log(config.scale)))
     stretch = np.exp(rng.uniform(-config.aspect, config.aspect) / 2)
-    sx, sy = scale * stretch, scale / stretch
-    # Larger than the canvas: a random crop; smaller: a random place.
-    tx = rng.uniform(min(0.0, width - image.shape[1] * sx), max(0.0, width - image.shape[1] * sx))
-    ty = rng.uniform(min(0.0, height - image.shape[0] * sy), max(0.0, height - image.shape[0] * sy))
+    sx, sy = scale * stretch * wider, scale / stretch * taller
+    held = _random_object(boxes, ids, config, rng)
+    tx = _place(image.shape[1] * sx, width, None if held is None else held[[0, 2]] * sx, rng)
+    ty = _place(image.shape[0] * sy, height, None if held is None else held[[1, 3]] * sy, rng)
     flip = rng.random() < config.flip
     if flip:
         sx, tx = -sx, width - tx
@@ -111,6 +116,27 @@ def _warp(
     if flip:
         moved = moved[:, [2, 1, 0, 3]]
     return (canvas.astype(np.uint8, copy=False), *clip_boxes(moved.astype(np.float32), ids, size, config))
+
+
+def _random_object(
+    boxes: NDArray[np.float32], ids: NDArray[np.int64], config: AugmentConfig, rng: np.random.Generator
+) -> NDArray[np.float32] | None:
+    """The box that is to stay in view, if one is."""
+    objects = np.flatnonzero(ids >= 0)
+    if not config.object_crop or rng.random() >= config.object_crop or not len(objects):
+        return None
+    return np.asarray(boxes[rng.choice(objects)], np.float32)
+
+
+def _place(length: float, canvas: int, held: NDArray[np.float32] | None, rng: np.random.Generator) -> float:
+    """Where an image of `length` px begins on a side of `canvas` px: longer, it is cropped; shorter, it lies inside.
+
+    `held` are begin and end, in px of the image, of what is to be on the canvas, whole if it fits.
+    """
+    low, high = min(0.0, canvas - length), max(0.0, canvas - length)
+    if held is not None:
+        low, high = np.clip(sorted((-float(held[0]), canvas - float(held[1]))), low, high)
+    return float(rng.uniform(low, high))
 
 
 def clip_boxes(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,18 @@ class CheckpointError(GaussianYoloError):
 
 def save_checkpoint(path: Path, config: TrainConfig, epoch: int, state: dict[str, Any]) -> None:
     """Write `state` (tensors and plain values) after `epoch` epochs; a crash leaves the previous file intact."""
-    document = {"config": _listed(asdict(config)), "epoch": epoch, **state}
+    write_whole(path, {"config": config.to_dict(), "epoch": epoch, **state})
+
+
+def write_whole(path: Path, document: dict[str, Any]) -> None:
+    """Write tensors and plain values; a crash leaves the previous file intact. CheckpointError if it cannot be."""
     part = path.with_suffix(".part")
-    torch.save(document, part)
-    os.replace(part, path)
+    try:
+        torch.save(document, part)
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
+        part.unlink(missing_ok=True)
+        raise CheckpointError(f"{path} cannot be written: {str(error).splitlines()[0]}") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -123,10 +131,3 @@ class WeightAverage:
                 self.state[key].lerp_(value, 1 - decay)
             else:
                 self.state[key].copy_(value)
-
-
-def _listed(value: Any) -> Any:
-    """Tuples as lists, so that the config reads back like its YAML."""
-    if isinstance(value, dict):
-        return {key: _listed(item) for key, item in value.items()}
-    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value

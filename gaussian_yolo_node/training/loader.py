@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,35 +13,79 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.training.augment import Sample, augment
-from gaussian_yolo_node.training.config import TrainConfig
+from gaussian_yolo_node.training.config import ConfigError, TrainConfig, training_sizes
 from gaussian_yolo_node.training.datasets import LabelledImage, read_image
+from gaussian_yolo_node.training.distributed import Processes
 
-Batch = tuple[Tensor, list[Tensor], list[Tensor]]
+
+class Key(NamedTuple):
+    """What one sample is made from: position is its number in the epoch, image the index of the
+    image that it shows, size the canvas's height and width in px."""
+
+    epoch: int
+    position: int
+    image: int
+    mosaic: bool
+    size: tuple[int, int]
 
 
-class EpochSampler(Sampler[Any]):
-    """Yields (epoch, position, image index, with mosaic) for one epoch; set `epoch` before each pass."""
+class Batch(NamedTuple):
+    """images uint8 `[B,3,H,W]` RGB; per image boxes float32 `[N,4]` (x1 y1 x2 y2, canvas px), class ids int64 `[N]`
+    and the files it was made of."""
 
-    def __init__(self, images: Sequence[LabelledImage], config: TrainConfig) -> None:
+    images: Tensor
+    boxes: list[Tensor]
+    class_ids: list[Tensor]
+    files: list[tuple[str, ...]]
+
+
+class EpochSampler(Sampler[list[Key]]):
+    """Keys of the batches of one epoch, `accumulate` a step; of several processes each draws its share of every batch.
+
+    Attributes:
+        epoch: set it before each pass.
+        start: step to begin the next pass at, in a resumed run.
+    """
+
+    def __init__(self, images: Sequence[LabelledImage], config: TrainConfig, processes: Processes) -> None:
         self.weights = np.array([image.weight for image in images])
         self.config = config
+        self.processes = processes
+        self.sizes = training_sizes(config.schedule)
         self.epoch = 0
+        self.start = 0
+        parts = config.schedule.accumulate * processes.count
+        self.share, rest = divmod(config.schedule.batch_size, parts)
+        if rest:
+            raise ConfigError(f"schedule.batch_size {config.schedule.batch_size} cannot be shared among {parts} parts")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of a whole epoch."""
+        return max(1, int(self.weights.sum()) // self.config.schedule.batch_size)
 
     def __len__(self) -> int:
-        batch = self.config.schedule.batch_size
-        return max(1, int(self.weights.sum()) // batch) * batch
+        return self.steps * self.config.schedule.accumulate
 
-    def __iter__(self) -> Iterator[tuple[int, int, int, bool]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         schedule = self.config.schedule
         rng = np.random.default_rng([schedule.seed, self.epoch])
         # A weight of 1.3 is one showing and a 30 % chance of a second.
         counts = np.floor(self.weights + rng.random(len(self.weights))).astype(int)
         order = rng.permutation(np.repeat(np.arange(len(counts)), counts))
-        order = np.resize(order, len(self))
+        order = np.resize(order, self.steps * schedule.batch_size)
         mosaic = self.epoch < schedule.epochs - schedule.mosaic_off_epochs
-        for position, index in enumerate(order):
-            yield self.epoch, position, int(index), mosaic
+        for step in range(self.start, self.steps):
+            draw = np.random.default_rng([schedule.seed, self.epoch, step, 2]).integers(len(self.sizes))
+            for part in range(schedule.accumulate):
+                offset = (part * self.processes.count + self.processes.rank) * self.share
+                first = step * schedule.batch_size + offset
+                yield [
+                    Key(self.epoch, position, int(order[position]), mosaic, self.sizes[draw])
+                    for position in range(first, first + self.share)
+                ]
 
 
 class AugmentedImages(Dataset[Sample]):
@@ -50,15 +96,20 @@ class AugmentedImages(Dataset[Sample]):
         self.config = config
         self._decoded: dict[int, NDArray[np.uint8]] = {}
 
-    def __getitem__(self, key: tuple[int, int, int, bool]) -> Sample:
-        epoch, position, index, mosaic = key
+    def __getitem__(self, key: Key) -> Sample:
+        """Raises DatasetError where an image cannot be read."""
         config = self.config
-        rng = np.random.default_rng([config.schedule.seed, epoch, position, 1])
-        picked = [index]
-        if mosaic and rng.random() < config.augment.mosaic:
+        rng = np.random.default_rng([config.schedule.seed, key.epoch, key.position, 1])
+        picked = [key.image]
+        if key.mosaic and rng.random() < config.augment.mosaic:
             picked += [int(other) for other in rng.integers(len(self.images), size=3)]
         items = [(self._image(i), self.images[i].boxes, self.images[i].class_ids) for i in picked]
-        return augment(items, config.schedule.crop_size, config.model.input_size, config.augment, rng)
+        # Multi-scale training shows the whole scene larger or smaller, not more or less of it.
+        growth = key.size[0] / config.schedule.crop_size[0], key.size[1] / config.schedule.crop_size[1]
+        height, width = config.model.input_size
+        reference = round(height * growth[0]), round(width * growth[1])
+        sample = augment(items, key.size, reference, config.augment, rng)
+        return replace(sample, files=tuple(str(self.images[i].path) for i in picked))
 
     def _image(self, index: int) -> NDArray[np.uint8]:
         if index not in self._decoded:
@@ -66,26 +117,72 @@ class AugmentedImages(Dataset[Sample]):
         return self._decoded[index]
 
 
-def make_loader(images: Sequence[LabelledImage], config: TrainConfig) -> tuple[DataLoader[Sample], EpochSampler]:
-    """The loader of a run and the sampler that selects its epoch."""
-    sampler = EpochSampler(images, config)
-    workers = config.schedule.workers
-    loader: DataLoader[Sample] = DataLoader(
-        AugmentedImages(images, config),
-        batch_size=config.schedule.batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=collate,
-        drop_last=True,
-        persistent_workers=workers > 0,
-    )
-    return loader, sampler
+class _Reported(Dataset["Sample | GaussianYoloError"]):
+    """Gives the errors of a data set instead of raising them: a worker process would wrap them in its traceback."""
+
+    def __init__(self, samples: AugmentedImages) -> None:
+        self.samples = samples
+
+    def __getitem__(self, key: Key) -> Sample | GaussianYoloError:
+        try:
+            return self.samples[key]
+        except GaussianYoloError as error:
+            return error
+
+
+def make_loader(
+    images: Sequence[LabelledImage], config: TrainConfig, processes: Processes | None = None
+) -> tuple[BatchLoader, EpochSampler]:
+    """The loader of a run and the sampler that selects its epoch.
+
+    Raises:
+        ConfigError: the batch cannot be shared among the processes.
+    """
+    sampler = EpochSampler(images, config, processes or Processes())
+    return BatchLoader(AugmentedImages(images, config), sampler, config.schedule.workers), sampler
+
+
+class BatchLoader:
+    """The batches of a sampler's epoch, made by `workers` processes, or by this one if there are none."""
+
+    def __init__(self, samples: AugmentedImages, sampler: EpochSampler, workers: int) -> None:
+        self._loader: DataLoader[Sample | GaussianYoloError] = DataLoader(
+            _Reported(samples),
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=_collate_reported,
+            persistent_workers=workers > 0,
+            worker_init_fn=_outlive_signals,
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Raises DatasetError where an image cannot be read."""
+        for batch in self._loader:
+            if isinstance(batch, GaussianYoloError):
+                raise batch
+            yield batch
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """RGB images float32 `[B,3,H,W]` 0..255, boxes and class ids per image."""
+    """The samples as one batch."""
     canvases = np.stack([sample.canvas for sample in samples])[..., ::-1]
-    images = torch.from_numpy(np.ascontiguousarray(canvases)).permute(0, 3, 1, 2).float()
-    boxes = [torch.from_numpy(sample.boxes) for sample in samples]
-    ids = [torch.from_numpy(sample.class_ids) for sample in samples]
-    return images.contiguous(memory_format=torch.channels_last), boxes, ids
+    return Batch(
+        torch.from_numpy(np.ascontiguousarray(canvases)).permute(0, 3, 1, 2),
+        [torch.from_numpy(sample.boxes) for sample in samples],
+        [torch.from_numpy(sample.class_ids) for sample in samples],
+        [sample.files for sample in samples],
+    )
+
+
+def _collate_reported(samples: Sequence[Sample | GaussianYoloError]) -> Batch | GaussianYoloError:
+    errors = [sample for sample in samples if isinstance(sample, GaussianYoloError)]
+    return errors[0] if errors else collate([sample for sample in samples if isinstance(sample, Sample)])
+
+
+def _outlive_signals(worker: int) -> None:
+    """The main process ends its workers; a terminal or a service manager signals them as well."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,36 +1,36 @@
-"""The training loop: `gaussian-yolo train CONFIG`."""
+"""A training run from recipe to checkpoint: `gaussian-yolo train CONFIG`."""
 
 from __future__ import annotations
 
 import logging
-import math
+import os
+import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from types import FrameType
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from torch import nn
+from rich.console import Console
 
-from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.models.gaussian_yolo import STRIDES, GaussianYolo, build_model
-from gaussian_yolo_node.training.checkpoint import (
-    CheckpointError,
-    WeightAverage,
-    read_checkpoint,
-    save_checkpoint,
-)
-from gaussian_yolo_node.training.config import TrainConfig
+from gaussian_yolo_node.training.config import ConfigError, TrainConfig
 from gaussian_yolo_node.training.datasets import load_sources
-from gaussian_yolo_node.training.loader import make_loader
-from gaussian_yolo_node.training.loss import GaussianYoloLoss
+from gaussian_yolo_node.training.distributed import Processes, join
+from gaussian_yolo_node.training.loader import BatchLoader, EpochSampler, make_loader
+from gaussian_yolo_node.training.progress import History, RunProgress
+from gaussian_yolo_node.training.trainer import Trainer, TrainingError
+from gaussian_yolo_node.training.validate import check_sources
+
+__all__ = ["BEST", "CHECKPOINT", "Trainer", "TrainingError", "run"]
 
 log = logging.getLogger("gaussian_yolo.train")
 CHECKPOINT = "last.pt"
-
-
-class TrainingError(GaussianYoloError):
-    """Training cannot go on."""
+BEST = "best.pt"
+Device = Literal["auto", "cpu", "cuda"]
 
 
 def run(
@@ -40,176 +40,172 @@ def run(
     resume: bool = False,
     data_root: Path | None = None,
     threads: int = 0,
+    device: Device = "auto",
+    seed: int | None = None,
+    console: Console | None = None,
 ) -> Path:
-    """Train as the config says.
+    """Train as the config says; under `torchrun`, with the other processes.
 
     Args:
         config_path: YAML recipe.
-        output: folder for the checkpoint and the TensorBoard log.
+        output: folder for the checkpoints, the history and the TensorBoard log.
         resume: go on from `output/last.pt`; the curve is the one an uninterrupted run would have had.
         data_root: replaces the config's `data.root`.
         threads: torch's threads; 0 leaves its choice.
+        device: "auto" is CUDA where there is one.
+        seed: replaces the config's.
+        console: where the progress bar goes, if it is a terminal; standard error if not given.
 
     Returns:
-        the checkpoint's path.
-    """
-    from torch.utils.tensorboard import SummaryWriter
+        the path of the latest checkpoint, `output/last.pt`; `output/best.pt` is that of the best validation.
 
+    Raises:
+        GaussianYoloError: one sentence that names what is wrong.
+        KeyboardInterrupt: SIGINT or SIGTERM came; the checkpoint holds the step it came in.
+    """
     config = TrainConfig.load(config_path)
-    root = data_root or Path(config.data.root)
+    if seed is not None:
+        config = replace(config, schedule=replace(config.schedule, seed=seed))
+    check_sources(config)
     if threads:
         torch.set_num_threads(threads)
-    torch.manual_seed(config.schedule.seed)
+    kind = _device_kind(device)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output folder {output} cannot be made: {error.strerror}") from error
+    with join(kind) as processes:
+        place = torch.device(kind, processes.local_rank) if kind == "cuda" else torch.device(kind)
+        if kind == "cuda":
+            torch.cuda.set_device(place)
+        return _run(config, output, data_root, resume, place, processes, console or Console(stderr=True))
+
+
+def _run(
+    config: TrainConfig,
+    output: Path,
+    data_root: Path | None,
+    resume: bool,
+    device: torch.device,
+    processes: Processes,
+    console: Console,
+) -> Path:
+    schedule = config.schedule
+    root = data_root or Path(config.data.root)
+    torch.manual_seed(schedule.seed)
     images = load_sources(root, config.data.train, config.model.classes)
-    loader, sampler = make_loader(images, config)
-    output.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config, steps_per_epoch=len(loader))
+    loader, sampler = make_loader(images, config, processes)
+    trainer = Trainer(config, sampler.steps, device=device, processes=processes, output=output)
     checkpoint = output / CHECKPOINT
     if resume:
         trainer.restore(checkpoint)
-    log.info("%d images, %d steps an epoch, from epoch %d", len(images), len(loader), trainer.epoch)
-    with SummaryWriter(str(output / "tensorboard")) as board:
-        while trainer.epoch < config.schedule.epochs:
-            sampler.epoch = trainer.epoch
-            started = time.monotonic()
-            means = trainer.train_epoch(loader)
-            trainer.save(checkpoint)
-            for name, value in means.items():
-                board.add_scalar(f"train/{name}", value, trainer.epoch)
-            text = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
-            log.info("epoch %d/%d  %s  %.0f s", trainer.epoch, config.schedule.epochs, text, time.monotonic() - started)
-            last = trainer.epoch == config.schedule.epochs
-            if config.data.validation and (last or trainer.epoch % config.schedule.validate_every == 0):
+    if processes.main:
+        log.info(
+            "%d images, %d steps an epoch, from epoch %d step %d, on %s",
+            len(images), sampler.steps, trainer.epoch, trainer.done,
+            f"{processes.count} processes ({device.type})" if processes.count > 1 else device.type,
+        )  # fmt: skip
+    progress = RunProgress(console, schedule.epochs, sampler.steps, shown=processes.main)
+    validated = trainer.validation.get("epoch", 0)
+    history = History(output, {"train": trainer.epoch, "validation": validated}) if processes.main else None
+    with _board(output, processes.main, trainer.epoch) as board, progress:
+
+        def record(kind: str, figures: dict[str, float]) -> None:
+            if history is not None:
+                history.add(kind, trainer.epoch, figures)
+                for name, value in figures.items():
+                    if name == "epoch":
+                        continue
+                    board.add_scalar(f"{kind}/{name}", value, trainer.epoch)
+                board.flush()
+
+        while True:
+            if config.data.validation and _validation_due(trainer):
                 trainer.validate(root)
+                record("validation", trainer.validation)
+                progress.validation(trainer.validation)
+                if trainer.is_best():
+                    trainer.save(output / BEST)
                 trainer.save(checkpoint)
-                for name, value in trainer.validation.items():
-                    board.add_scalar(f"validation/{name}", value, trainer.epoch)
-                    log.info("epoch %d  validation %s %.4f", trainer.epoch, name, value)
-            board.flush()
-    return checkpoint
+            if trainer.epoch >= schedule.epochs:
+                return checkpoint
+            if schedule.patience and trainer.stale >= schedule.patience:
+                log.info("no better %s in %d validations: stopped", config.best_metric, trainer.stale)
+                return checkpoint
+            _train_epoch(trainer, loader, sampler, progress, checkpoint)
+            rate = max(group["lr"] for group in trainer.optimizer.param_groups)
+            means = trainer.finish_epoch()
+            record("train", {**means, "rate": rate})
+            progress.epoch(trainer.epoch, means, rate)
+            trainer.save(checkpoint)
 
 
-class Trainer:
-    """Model, optimiser, weight average, latest validation and position of one run."""
-
-    def __init__(self, config: TrainConfig, steps_per_epoch: int) -> None:
-        self.config = config
-        self.epoch = 0
-        self.step = 0
-        self.validation: dict[str, float] = {}
-        schedule = config.schedule
-        self.total_steps = steps_per_epoch * schedule.epochs
-        model = build_model(
-            config.model.backbone,
-            len(config.model.classes),
-            width=config.model.width,
-            neck=config.model.neck,
-            pretrained=config.model.pretrained,
-        )
-        # Module.to's type knows no memory_format.
-        self.model: GaussianYolo = cast(Any, model).to(memory_format=torch.channels_last)
-        self.average = WeightAverage(self.model, schedule.ema_decay)
-        self.loss = GaussianYoloLoss(
-            torch.tensor(config.model.anchors, dtype=torch.float32), STRIDES, len(config.model.classes), config.loss
-        )
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, schedule.learning_rate, schedule.backbone_rate, schedule.weight_decay)
-        )
-        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
-
-    def train_epoch(self, loader: Any) -> dict[str, float]:
-        """One pass over `loader`; mean losses by name.
-
-        Raises:
-            TrainingError: the loss is not finite.
-        """
-        self.model.train()
-        totals: dict[str, list[float]] = {"box": [], "objectness": [], "class": [], "positives": []}
-        for images, boxes, class_ids in loader:
-            self._set_rate()
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.config.schedule.autocast):
-                heads = self.model(images)
-            losses = self.loss(heads, boxes, class_ids)
-            if not torch.isfinite(losses.total):
-                raise TrainingError(
-                    f"the loss is not finite at epoch {self.epoch}, step {self.step}: lower schedule.learning_rate"
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            losses.total.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.schedule.clip_norm)
-            self.optimizer.step()
-            self.average.update(self.model)
-            self.step += 1
-            totals["box"].append(float(losses.box.detach()))
-            totals["objectness"].append(float(losses.objectness.detach()))
-            totals["class"].append(float(losses.classification.detach()))
-            totals["positives"].append(losses.positives)
-        self.epoch += 1
-        return {name: float(np.mean(values)) for name, values in totals.items()}
-
-    def _set_rate(self) -> None:
-        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-            group["lr"] = peak * rate_factor(
-                self.step, self.total_steps, self.config.schedule.warmup_steps, self.config.schedule.final_rate
-            )
-
-    def validate(self, root: Path) -> None:
-        """Set `validation` to the average precisions of the averaged weights on the validation sources."""
-        from gaussian_yolo_node.training.validate import average_precisions
-
-        config = self.config.model
-        model = build_model(config.backbone, len(config.classes), width=config.width, neck=config.neck)
-        model.load_state_dict(self.average.state)
-        self.validation = {**average_precisions(model.eval(), self.config, root), "epoch": self.epoch}
-
-    def save(self, path: Path) -> None:
-        """Write all that `restore` needs."""
-        state = {
-            "model": self.model.state_dict(),
-            "ema": self.average.state,
-            "ema_updates": self.average.updates,
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "validation": self.validation,
-        }
-        save_checkpoint(path, self.config, self.epoch, state)
-
-    def restore(self, path: Path) -> None:
-        """Go on where the run that wrote `path` stood.
-
-        Raises:
-            CheckpointError: the checkpoint is missing, damaged, or of another architecture.
-        """
-        document = read_checkpoint(path)
-        try:
-            self.model.load_state_dict(document["model"])
-            self.optimizer.load_state_dict(document["optimizer"])
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{path} does not fit this config: start anew without --resume") from error
-        self.average.state = {key: value.clone() for key, value in document["ema"].items()}
-        self.average.updates = int(document["ema_updates"])
-        self.validation = document.get("validation", {})
-        self.epoch, self.step = int(document["epoch"]), int(document["step"])
+def _validation_due(trainer: Trainer) -> bool:
+    schedule = trainer.config.schedule
+    last = trainer.epoch == schedule.epochs
+    regular = trainer.epoch > 0 and trainer.done == 0 and trainer.epoch % schedule.validate_every == 0
+    return (last or regular) and trainer.validation.get("epoch") != trainer.epoch
 
 
-def rate_factor(step: int, total: int, warmup: int, final: float) -> float:
-    """Share of the peak learning rate at `step`: linear warm-up, then a cosine down to `final`."""
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = min(1.0, (step - warmup) / max(1, total - warmup))
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+def _train_epoch(
+    trainer: Trainer, loader: BatchLoader, sampler: EpochSampler, progress: RunProgress, checkpoint: Path
+) -> None:
+    """The rest of the epoch; saves from time to time, and when a signal ends it."""
+    sampler.epoch, sampler.start = trainer.epoch, trainer.done
+    progress.begin(trainer.epoch, trainer.done)
+    interval = 60 * trainer.config.schedule.checkpoint_minutes
+    saved = time.monotonic()
+    with _on_signals(lambda: setattr(trainer, "stop_requested", True)):
+        for _ in trainer.steps(loader):
+            rate = max(group["lr"] for group in trainer.optimizer.param_groups)
+            progress.step(trainer.epoch, trainer.done, trainer.means(), rate)
+            if trainer.stopped or (interval and time.monotonic() - saved > interval):
+                trainer.save(checkpoint)
+                saved = time.monotonic()
+    if trainer.stopped:
+        log.info("stopped at epoch %d, step %d: --resume goes on from %s", trainer.epoch, trainer.done, checkpoint)
+        raise KeyboardInterrupt
 
 
-def parameter_groups(model: nn.Module, rate: float, backbone_rate: float, weight_decay: float) -> list[dict[str, Any]]:
-    """AdamW groups: the pretrained backbone learns slower; biases and batch norms do not decay."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": rate * (backbone_rate if in_backbone else 1.0),
-            "weight_decay": weight_decay if decays else 0.0,
-        }
-        for (in_backbone, decays), parameters in groups.items()
-    ]
+@contextmanager
+def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` at the first SIGINT or SIGTERM; a second one does what it did before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        restore()
+        stop()
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        restore()
+
+
+def _device_kind(device: Device) -> str:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: PyTorch finds no CUDA device; use cpu, or install a CUDA build of torch")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def _board(output: Path, wanted: bool, epoch: int) -> Iterator[Any]:
+    """TensorBoard's log, without what a run that was killed wrote beyond `epoch`."""
+    if not wanted:
+        with nullcontext() as nothing:
+            yield nothing
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(output / "tensorboard"), purge_step=epoch + 1) as board:
+        yield board

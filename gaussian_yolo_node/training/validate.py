@@ -22,16 +22,19 @@ SCORE_THRESHOLD = 0.005
 
 
 def average_precisions(model: GaussianYolo, config: TrainConfig, root: Path) -> dict[str, float]:
-    """All-point AP by name (`AP50 car`, `AP car` at KITTI's IoU, ..), over the validation sources of the config.
+    """All-point AP by name (`AP50 car`, `AP car` at KITTI's IoU, ..), over the validation sources of the config;
+    `mAP50` and `mAP` are the means over the classes that have truths.
 
     Args:
         model: in eval mode.
         root: the data folder.
+
+    Raises:
+        ConfigError: see `check_sources`.
     """
+    check_sources(config)
     found: dict[str, list[float]] = {}
     for source in config.data.validation:
-        if source.get("format") != "kitti":
-            raise ConfigError("validation needs sources of format kitti")
         images = load_sources(root, [source], config.model.classes)
         predictions = [_predict(model, config.model, image) for image in images]
         result = evaluate(read_labels(root / str(source["labels"])), predictions)
@@ -39,7 +42,21 @@ def average_precisions(model: GaussianYolo, config: TrainConfig, root: Path) -> 
             for row in rows:
                 if row.truths:  # without any there is no AP
                     found.setdefault(f"{prefix} {row.name}", []).append(row.all_point)
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    figures = {name: float(np.mean(values)) for name, values in found.items()}
+    for prefix in ("AP50", "AP"):
+        of_classes = [value for name, value in figures.items() if name.startswith(f"{prefix} ")]
+        if of_classes:
+            figures[f"m{prefix}"] = float(np.mean(of_classes))
+    return figures
+
+
+def check_sources(config: TrainConfig) -> None:
+    """Raises ConfigError where a validation source is one that the evaluation cannot read."""
+    for source in config.data.validation:
+        if source.get("format") != "kitti":
+            raise ConfigError(
+                f"data.validation: a source has format {source.get('format')!r}, but validation reads kitti only"
+            )
 
 
 def _predict(model: GaussianYolo, config: ModelConfig, image: LabelledImage) -> FramePredictions:
@@ -57,8 +74,9 @@ def detect(
     size = (frame.shape[0], frame.shape[1])
     letterbox = Letterbox.fit(size, config.input_size)
     canvas = letterbox.to_canvas(frame)[..., ::-1]
+    device = next(model.parameters()).device
     with torch.no_grad():
-        heads = model(torch.from_numpy(canvas.copy()).permute(2, 0, 1)[None].float())
+        heads = model(torch.from_numpy(canvas.copy()).permute(2, 0, 1)[None].to(device).float())
     anchors = [np.asarray(head, np.float32) for head in config.anchors]
-    candidates = decode([head.numpy() for head in heads], anchors, STRIDES, score_threshold)
+    candidates = decode([head.cpu().numpy() for head in heads], anchors, STRIDES, score_threshold)
     return letterbox.to_frame(nms(candidates, config.iou_threshold))

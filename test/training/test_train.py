@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from gaussian_yolo_node.training.checkpoint import CheckpointError, export_check
 from gaussian_yolo_node.training.config import ConfigError, TrainConfig  # noqa: E402
 from gaussian_yolo_node.training.datasets import load_sources  # noqa: E402
 from gaussian_yolo_node.training.loader import make_loader  # noqa: E402
-from gaussian_yolo_node.training.train import CHECKPOINT, Trainer, TrainingError, rate_factor, run  # noqa: E402
+from gaussian_yolo_node.training.train import CHECKPOINT, Trainer, TrainingError, run  # noqa: E402
 
 
 def make_document(root: Path, **schedule: Any) -> dict[str, Any]:
@@ -44,6 +43,7 @@ def make_document(root: Path, **schedule: Any) -> dict[str, Any]:
         "data": {"root": str(root), "train": [source], "validation": []},
         "schedule": {
             "epochs": 2, "batch_size": 2, "crop_size": [64, 96], "workers": 0, "warmup_steps": 2, "autocast": False,
+            "fast_depthwise": False,
             **schedule,
         },
     }  # fmt: skip
@@ -159,11 +159,3 @@ def test_an_unreadable_config_is_named(tmp_path: Path, content: str | None) -> N
         path.write_text(content)
     with pytest.raises(ConfigError, match=r"recipe\.yaml"):
         TrainConfig.load(path)
-
-
-def test_the_rate_warms_up_and_falls() -> None:
-    rates = [rate_factor(step, 100, 10, 0.02) for step in range(101)]
-    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
-    assert rates[10] == 1.0
-    assert all(a >= b for a, b in pairwise(rates[10:]))
-    assert rates[-1] == pytest.approx(0.02)
