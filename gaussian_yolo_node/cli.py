@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node import cli_models
+from gaussian_yolo_node import cli_evaluate, cli_models
 from gaussian_yolo_node.errors import GaussianYoloError
 
 EXIT_ERROR = 2
@@ -27,10 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class OutputError(GaussianYoloError):
-    """A result cannot be written."""
 
 
 class MissingExtraError(GaussianYoloError):
@@ -153,31 +148,6 @@ def detect(
 
 @app.command()
 @_exit_codes()
-def evaluate(
-    ground_truth: Annotated[Path, typer.Option(metavar="LABEL_DIR", help="Folder of KITTI label files (label_2).")],
-    predictions: Annotated[Path, typer.Option(metavar="JSON", help="What `detect --json` wrote.")],
-    output: Annotated[Path | None, typer.Option(metavar="JSON", help="Write all figures, unrounded.")] = None,
-) -> None:
-    """Average precision of predictions against KITTI labels."""
-    from rich.console import Console
-
-    from gaussian_yolo_node.evaluation import kitti, report
-    from gaussian_yolo_node.evaluation.predictions import read_predictions
-
-    result = kitti.evaluate(kitti.read_labels(ground_truth), read_predictions(predictions))
-    console = Console()
-    console.print(report.report_table(result))
-    for line in (report.sigma_line(result.sigma), *report.coverage_lines(result), report.METHOD):
-        console.print(line, markup=False, highlight=False)
-    if output is not None:
-        try:
-            output.write_text(json.dumps(report.report_dict(result), indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{output} cannot be written: {error.strerror}") from error
-
-
-@app.command()
-@_exit_codes()
 def train(
     config: Annotated[Path, typer.Argument(help="YAML recipe.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the checkpoint and the TensorBoard log.")],
@@ -208,6 +178,8 @@ def _extra(name: str) -> Iterator[None]:
 
 
 for _name, _command in (
+    ("evaluate", cli_evaluate.evaluate),
+    ("calibrate", cli_evaluate.calibrate),
     ("export", cli_models.export),
     ("import-darknet", cli_models.import_darknet),
     ("models", cli_models.models),
