@@ -15,27 +15,31 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation import LabelError
+from gaussian_yolo_node.evaluation import LEAST_SCORE, LabelError
 from gaussian_yolo_node.evaluation.average_precision import (
     PrecisionRecall,
     all_point_ap,
     eleven_point_ap,
     forty_point_ap,
 )
-from gaussian_yolo_node.evaluation.calibration import MatchedBoxes, SigmaCoverage, sigma_coverage
 from gaussian_yolo_node.evaluation.matching import (
+    MatchedBoxes,
     box_areas,
     intersection_areas,
     match_greedily,
     overlaps,
 )
 from gaussian_yolo_node.evaluation.predictions import FramePredictions
+from gaussian_yolo_node.evaluation.reliability import ScoreQuality, score_quality
+from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, rank_correlation, sigma_quality
 
 CLASSES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "cyclist"}
 NEIGHBOURS = ("Van", "Truck", "Tram", "Misc", "Person_sitting")
 DONT_CARE = "DontCare"
 KITTI_IOU = {"car": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
 COMMON_IOU = 0.5
+# Boxes that hardly overlap their object, among which a sigma must tell the good from the bad.
+LOOSE_IOU = 0.1
 # Share of a detection's own area that must lie in a DontCare region for it not to count.
 DONT_CARE_SHARE = 0.5
 
@@ -53,6 +57,9 @@ class FrameLabels:
 
     boxes: NDArray[np.float64]
     types: NDArray[np.str_]
+
+
+Frame = tuple[FrameLabels, FramePredictions]
 
 
 @dataclass(frozen=True)
@@ -89,8 +96,10 @@ class KittiResult:
         unlabelled: frames of prediction records without a label file; not counted.
         unpredicted: stems of label files without a prediction record; not counted.
         unknown_classes: classes among the counted predictions that KITTI has not; not counted.
-        sigma: how honest the standard deviations are; None where the predictions have none.
         lowest_score: of the counted predictions; 0 without any.
+        least_score: of the detections that `scores` and `sigma` are about.
+        scores: whether scores are the share of detections that is right at IoU 0.5, by class and "all".
+        sigma: how honest the standard deviations are; None where the predictions have none.
     """
 
     at_kitti_iou: tuple[ClassResult, ...]
@@ -99,21 +108,54 @@ class KittiResult:
     unlabelled: tuple[str, ...]
     unpredicted: tuple[str, ...]
     unknown_classes: tuple[str, ...]
-    sigma: SigmaCoverage | None
     lowest_score: float
+    least_score: float
+    scores: Mapping[str, ScoreQuality]
+    sigma: SigmaQuality | None
 
 
-def evaluate(labels: Mapping[str, FrameLabels], predictions: Sequence[FramePredictions]) -> KittiResult:
+def evaluate(
+    labels: Mapping[str, FrameLabels], predictions: Sequence[FramePredictions], least_score: float = LEAST_SCORE
+) -> KittiResult:
     """Evaluate the frames that have both labels and a prediction record.
 
     Args:
         labels: by stem of the label file.
         predictions: a record a frame; "000012.png" and 12 belong to the labels "000012".
+        least_score: of the detections whose scores and sigmas are judged; AP counts all.
 
     Raises:
         LabelError: no frame has both, or two records belong to one label file.
     """
-    pairs: dict[str, tuple[FrameLabels, FramePredictions]] = {}
+    pairs, unlabelled = pair_frames(labels, predictions)
+    frames = list(pairs.values())
+    seen = {str(name) for _, record in frames for name in record.classes}
+    correlations = tuple(
+        rank_correlation(match_frames(frames, iou, least_score), iou) for iou in (COMMON_IOU, LOOSE_IOU)
+    )
+    return KittiResult(
+        tuple(_evaluate_class(frames, name, iou) for name, iou in KITTI_IOU.items()),
+        tuple(_evaluate_class(frames, name, COMMON_IOU) for name in KITTI_IOU),
+        tuple(pairs),
+        tuple(unlabelled),
+        tuple(stem for stem in labels if stem not in pairs),
+        tuple(sorted(seen - set(KITTI_IOU))),
+        min((float(record.scores.min()) for _, record in frames if len(record.scores)), default=0.0),
+        least_score,
+        _score_qualities(frames, least_score),
+        sigma_quality(match_frames(frames, COMMON_IOU, least_score), correlations),
+    )
+
+
+def pair_frames(
+    labels: Mapping[str, FrameLabels], predictions: Sequence[FramePredictions]
+) -> tuple[dict[str, Frame], list[str]]:
+    """The frames that have both labels and a prediction record, by stem of the label file, and the names of the others.
+
+    Raises:
+        LabelError: no frame has both, or two records belong to one label file.
+    """
+    pairs: dict[str, Frame] = {}
     unlabelled = []
     for record in predictions:
         stem = next((stem for stem in _stems(record.frame) if stem in labels), None)
@@ -125,54 +167,50 @@ def evaluate(labels: Mapping[str, FrameLabels], predictions: Sequence[FramePredi
             pairs[stem] = labels[stem], record
     if not pairs:
         raise LabelError(_nothing_matches(labels, predictions))
-    frames = list(pairs.values())
-    seen = {str(name) for _, record in frames for name in record.classes}
-    return KittiResult(
-        tuple(_evaluate_class(frames, name, iou) for name, iou in KITTI_IOU.items()),
-        tuple(_evaluate_class(frames, name, COMMON_IOU) for name in KITTI_IOU),
-        tuple(pairs),
-        tuple(unlabelled),
-        tuple(stem for stem in labels if stem not in pairs),
-        tuple(sorted(seen - set(KITTI_IOU))),
-        sigma_coverage(_matched_boxes(record, labels) for labels, record in frames),
-        min((float(record.scores.min()) for _, record in frames if len(record.scores)), default=0.0),
+    return pairs, unlabelled
+
+
+def match_frames(frames: Sequence[Frame], iou_threshold: float, least_score: float) -> MatchedBoxes:
+    """Detections that found an object of their class, beside it."""
+    boxes: list[NDArray[np.float64]] = [np.empty((0, 4))]
+    truths: list[NDArray[np.float64]] = [np.empty((0, 4))]
+    sigmas: list[NDArray[np.float64]] = [np.empty((0, 4))]
+    names: list[str] = []
+    numbers: list[int] = []
+    for number, (labels, record) in enumerate(frames):
+        for kitti_type, name in CLASSES.items():
+            rows = _by_falling_score(record, name)
+            rows = rows[record.scores[rows] >= least_score]
+            truth_boxes = labels.boxes[labels.types == kitti_type]
+            taken = match_greedily(overlaps(record.boxes[rows], truth_boxes), iou_threshold)
+            rows, taken = rows[taken >= 0], taken[taken >= 0]
+            boxes.append(record.boxes[rows])
+            truths.append(truth_boxes[taken])
+            sigmas.append(np.empty((0, 4)) if record.sigmas is None else record.sigmas[rows])
+            names += [name] * len(rows)
+            numbers += [number] * len(rows)
+    known = all(record.sigmas is not None for _, record in frames)
+    return MatchedBoxes(
+        np.concatenate(boxes),
+        np.concatenate(truths),
+        np.concatenate(sigmas) if known else None,
+        np.array(names, np.str_),
+        np.array(numbers, np.intp),
     )
 
 
-def _matched_boxes(record: FramePredictions, labels: FrameLabels) -> MatchedBoxes:
-    """Detections of one frame that found an object at the common IoU, beside it."""
-    rows: list[int] = []
-    truths: list[NDArray[np.float64]] = [np.empty((0, 4))]
-    for kitti_type, name in CLASSES.items():
-        of_class = np.flatnonzero(record.classes == name)
-        of_class = of_class[np.argsort(-record.scores[of_class], kind="stable")]
-        truth_boxes = labels.boxes[labels.types == kitti_type]
-        taken = match_greedily(overlaps(record.boxes[of_class], truth_boxes), COMMON_IOU)
-        rows.extend(of_class[taken >= 0])
-        truths.append(truth_boxes[taken[taken >= 0]])
-    sigmas = None if record.sigmas is None else record.sigmas[rows]
-    return MatchedBoxes(record.boxes[rows], np.concatenate(truths), sigmas)
+def _score_qualities(frames: Sequence[Frame], least_score: float) -> dict[str, ScoreQuality]:
+    judged = {name: _judge_class(frames, name, COMMON_IOU) for name in KITTI_IOU}
+    scores = {name: scores[scores >= least_score] for name, (scores, _, _) in judged.items()}
+    correct = {name: correct[scores >= least_score] for name, (scores, correct, _) in judged.items()}
+    together = score_quality(np.concatenate(list(scores.values())), np.concatenate(list(correct.values())))
+    return {name: score_quality(scores[name], correct[name]) for name in judged} | {"all": together}
 
 
-def _evaluate_class(
-    frames: Sequence[tuple[FrameLabels, FramePredictions]], name: str, iou_threshold: float
-) -> ClassResult:
-    kitti_type = next(kind for kind, class_name in CLASSES.items() if class_name == name)
-    scores: list[NDArray[np.float64]] = [np.empty(0)]
-    correct: list[NDArray[np.bool_]] = [np.empty(0, bool)]
-    truths = ignored = 0
-    for labels, record in frames:
-        of_class = np.flatnonzero(record.classes == name)
-        of_class = of_class[np.argsort(-record.scores[of_class], kind="stable")]
-        boxes = record.boxes[of_class]
-        truth_boxes = labels.boxes[labels.types == kitti_type]
-        found = match_greedily(overlaps(boxes, truth_boxes), iou_threshold) >= 0
-        counts = found | ~_on_ignore_region(boxes, labels, iou_threshold)
-        truths += len(truth_boxes)
-        ignored += int((~counts).sum())
-        scores.append(record.scores[of_class][counts])
-        correct.append(found[counts])
-    curve = PrecisionRecall.of(np.concatenate(scores), np.concatenate(correct), truths)
+def _evaluate_class(frames: Sequence[Frame], name: str, iou_threshold: float) -> ClassResult:
+    scores, correct, ignored = _judge_class(frames, name, iou_threshold)
+    truths = sum(int((labels.types == _kitti_type(name)).sum()) for labels, _ in frames)
+    curve = PrecisionRecall.of(scores, correct, truths)
     return ClassResult(
         name,
         iou_threshold,
@@ -183,6 +221,35 @@ def _evaluate_class(
         eleven_point_ap(curve),
         forty_point_ap(curve),
     )
+
+
+def _judge_class(
+    frames: Sequence[Frame], name: str, iou_threshold: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
+    """Scores [N] of the detections that count, whether each is right, and how many do not count."""
+    scores: list[NDArray[np.float64]] = [np.empty(0)]
+    correct: list[NDArray[np.bool_]] = [np.empty(0, bool)]
+    ignored = 0
+    for labels, record in frames:
+        of_class = _by_falling_score(record, name)
+        boxes = record.boxes[of_class]
+        truth_boxes = labels.boxes[labels.types == _kitti_type(name)]
+        found = match_greedily(overlaps(boxes, truth_boxes), iou_threshold) >= 0
+        counts = found | ~_on_ignore_region(boxes, labels, iou_threshold)
+        ignored += int((~counts).sum())
+        scores.append(record.scores[of_class][counts])
+        correct.append(found[counts])
+    return np.concatenate(scores), np.concatenate(correct), ignored
+
+
+def _by_falling_score(record: FramePredictions, name: str) -> NDArray[np.intp]:
+    """Rows of the detections of a class; of equal scores the first is first."""
+    rows = np.flatnonzero(record.classes == name)
+    return rows[np.argsort(-record.scores[rows], kind="stable")]
+
+
+def _kitti_type(name: str) -> str:
+    return next(kind for kind, class_name in CLASSES.items() if class_name == name)
 
 
 def _on_ignore_region(boxes: NDArray[np.float64], labels: FrameLabels, iou_threshold: float) -> NDArray[np.bool_]:

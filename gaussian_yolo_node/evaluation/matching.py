@@ -1,11 +1,58 @@
-"""Which detections of one frame found which objects."""
+"""Which detections found which objects."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.detector.calibration import coordinate_sizes
+
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedBoxes:
+    """Detections of any number of frames, each beside the object it found.
+
+    Attributes:
+        boxes, truths: [N, 4], x1 y1 x2 y2 in px.
+        sigmas: [N, 4], standard deviations of centre x, centre y, width, height in px; None if unknown.
+        classes: N names.
+        frames: [N], number of the frame that a detection is of, in the order of the recording.
+    """
+
+    boxes: Floats
+    truths: Floats
+    sigmas: Floats | None
+    classes: NDArray[np.str_]
+    frames: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> MatchedBoxes:
+        """The rows that a mask or an index array selects."""
+        sigmas = None if self.sigmas is None else self.sigmas[rows]
+        return MatchedBoxes(self.boxes[rows], self.truths[rows], sigmas, self.classes[rows], self.frames[rows])
+
+    @property
+    def errors(self) -> Floats:
+        """[N, 4], centre x, centre y, width, height of the detection less those of the object, px."""
+        low, high = np.split(self.boxes - self.truths, 2, axis=1)
+        return np.concatenate([(low + high) / 2, high - low], axis=1)
+
+    @property
+    def sizes(self) -> Floats:
+        """[N, 4], the detection's width, height, width, height in px: what each coordinate is measured by."""
+        return coordinate_sizes(self.boxes)
+
+    @property
+    def ious(self) -> Floats:
+        """[N], IoU of the detection with its object."""
+        pairs = zip(self.boxes[:, None], self.truths[:, None], strict=True)
+        return np.array([overlaps(box, truth)[0, 0] for box, truth in pairs], np.float64)
 
 
 def box_areas(boxes: Floats) -> Floats:

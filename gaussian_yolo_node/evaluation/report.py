@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
 
-from gaussian_yolo_node.evaluation.calibration import SigmaCoverage
-from gaussian_yolo_node.evaluation.kitti import ClassResult, KittiResult
+from gaussian_yolo_node.evaluation.kitti import COMMON_IOU, ClassResult, KittiResult
+from gaussian_yolo_node.evaluation.uncertainty import SigmaFigures
 
 # Predictions that start above this score were cut for use, not for measuring.
 FULL_CURVE_SCORE = 0.05
@@ -17,6 +18,11 @@ FULL_CURVE_SCORE = 0.05
 METHOD = (
     "AP: all-point interpolated, over every labelled object (no difficulty levels). Detections on Van, Truck, "
     "Tram, Misc or Person_sitting (IoU as for the class), or half or more in DontCare, count neither way."
+)
+
+SIGMA_METHOD = (
+    "z: error / sigma. In 1 / 2 / 3 sigma and ECE: in %, of the boxes. A Gaussian has 68.3 / 95.4 / 99.7, RMS z 1, ECE "
+    "and ENCE 0. NLL: nats, of px."
 )
 
 
@@ -69,16 +75,41 @@ def coverage_lines(result: KittiResult) -> list[str]:
     return lines
 
 
-def sigma_line(sigma: SigmaCoverage | None) -> str:
-    """How honest the standard deviations are, in one sentence."""
-    if sigma is None:
-        return "sigma: the predictions have none, or no box found its object"
-    shares = " / ".join(f"{100 * share:.1f}" for share in sigma.within)
-    spread = " ".join(f"{value:.2f}" for value in sigma.rms)
-    return (
-        f"sigma: of {sigma.boxes} boxes on their objects (IoU 0.5), {shares} % of the coordinates lie within "
-        f"1 / 2 / 3 sigma (a Gaussian: 68.3 / 95.4 / 99.7); RMS of error / sigma (ideal 1) in cx cy w h: {spread}"
+def sigma_table(sections: Mapping[str, Mapping[str, SigmaFigures]]) -> Table:
+    """How honest standard deviations are: named sections with a row for each of their coordinates or classes."""
+    table = Table()
+    table.add_column("sigma")
+    table.add_column("of")
+    for heading in ("in 1 / 2 / 3 sigma", "RMS z", "NLL", "ECE", "ENCE"):
+        table.add_column(heading, justify="right")
+    for name, rows in sections.items():
+        for number, (of, figures) in enumerate(rows.items()):
+            table.add_row("" if number else name, of, *_sigma_cells(figures))
+        table.add_section()
+    return table
+
+
+def uncertainty_lines(result: KittiResult) -> list[str]:
+    """What the table of the sigmas says and of which boxes, and how good the scores are, a sentence each."""
+    together = result.scores["all"]
+    by_class = ", ".join(f"{name} {_percent(of.calibration_error)}" for name, of in result.scores.items())
+    lines = [
+        f"score: expected calibration error in % (mean score against precision at IoU {COMMON_IOU:g}) of "
+        f"{together.detections} detections from score {result.least_score:g}: {by_class}"
+    ]
+    if result.sigma is None:
+        return [*lines, "sigma: the predictions have none, or no box found its object"]
+    correlations = ", ".join(
+        f"{_number(each.rho)} ({each.boxes} boxes from IoU {each.least_iou:g})" for each in result.sigma.correlations
     )
+    classes = ", ".join(f"{figures.boxes} {name}" for name, figures in result.sigma.classes.items())
+    return [
+        *lines,
+        f"sigma: of {result.sigma.boxes} boxes from score {result.least_score:g} on their objects (IoU "
+        f"{COMMON_IOU:g}): {classes}",
+        SIGMA_METHOD,
+        f"Spearman's correlation of sigma (mean of sigma/width and sigma/height) with IoU: {correlations}",
+    ]
 
 
 def report_dict(result: KittiResult) -> dict[str, Any]:
@@ -96,6 +127,8 @@ def report_dict(result: KittiResult) -> dict[str, Any]:
             "unpredicted": list(result.unpredicted),
         },
         "unknown_classes": list(result.unknown_classes),
+        "least_score": result.least_score,
+        "scores": {name: asdict(quality) for name, quality in result.scores.items()},
         "sigma": asdict(result.sigma) if result.sigma else None,
     }
 
@@ -117,8 +150,22 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.2f}"
+def _sigma_cells(figures: SigmaFigures) -> list[str]:
+    return [
+        " / ".join(f"{100 * share:5.1f}" for share in figures.within),
+        _number(figures.rms),
+        _number(figures.nll),
+        f"{100 * figures.calibration_error:.1f}",
+        _number(figures.ence),
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{100 * value:.2f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -1,88 +1,191 @@
-"""Standardised errors: what counts as within a sigma, and what a detector with true sigmas gets."""
+"""Fits of sigmas to errors whose true spread is known, and to those of heavier tails, which have none."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation import LabelError
-from gaussian_yolo_node.evaluation.calibration import MatchedBoxes, sigma_coverage
-from gaussian_yolo_node.evaluation.kitti import FrameLabels, evaluate
-from gaussian_yolo_node.evaluation.predictions import FramePredictions, read_predictions
-
-TRUTH = np.array([[100.0, 100, 200, 180]])
-SHIFTED = TRUTH + np.array([[3.0, 0, 3, 0]])  # centre x is off by 3 px, all else is right
-
-
-@pytest.mark.parametrize(
-    ("sigma_x", "within"),
-    [
-        (3.0, (1.0, 1.0, 1.0)),  # an error of exactly one sigma is within
-        (2.0, (0.75, 1.0, 1.0)),
-        (1.2, (0.75, 0.75, 1.0)),
-        (0.0, (0.75, 0.75, 0.75)),  # claims to be perfect and is not
-    ],
+from gaussian_yolo_node.detector.calibration import SigmaCalibration
+from gaussian_yolo_node.evaluation.calibration import (
+    LEAST_BOXES,
+    MOST_OFFSET,
+    CalibrationError,
+    calibrated,
+    cross_validated,
+    fit_sigma_calibration,
 )
-def test_shares_within_one_two_three_sigma(sigma_x: float, within: tuple[float, float, float]) -> None:
-    coverage = sigma_coverage([MatchedBoxes(SHIFTED, TRUTH, np.array([[sigma_x, 1, 1, 1]]))])
-    assert coverage is not None
-    assert (coverage.boxes, coverage.within) == (1, within)
+from gaussian_yolo_node.evaluation.matching import MatchedBoxes
+from gaussian_yolo_node.evaluation.uncertainty import sigma_quality
+
+TRUE = SigmaCalibration((0.5, 1.5, 0.8, 1.0), (0.02, 0.0, 0.05, 0.01))
 
 
-def test_true_sigmas_are_calibrated() -> None:
-    rng = np.random.default_rng(0)
-    truths = rng.uniform(0, 100, (20000, 4))
-    truths[:, 2:] += truths[:, :2] + 50
-    sigmas = rng.uniform(0.5, 8, (20000, 4))
-    error = rng.standard_normal((20000, 4)) * sigmas
-    centre, half = error[:, :2], error[:, 2:] / 2
-    boxes = truths + np.concatenate([centre - half, centre + half], axis=1)
-    coverage = sigma_coverage([MatchedBoxes(boxes, truths, sigmas)])
-    assert coverage is not None
-    assert coverage.within == pytest.approx((0.683, 0.954, 0.997), abs=0.005)
-    assert coverage.rms == pytest.approx((1, 1, 1, 1), abs=0.02)
+def standard_normal(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    return rng.standard_normal((count, 4))
 
 
-@pytest.mark.parametrize(
-    "frames",
-    [
-        [],
-        [MatchedBoxes(np.empty((0, 4)), np.empty((0, 4)), np.empty((0, 4)))],  # nothing found
-        [MatchedBoxes(SHIFTED, TRUTH, None)],  # another program's boxes
-    ],
-)
-def test_nothing_to_say(frames: list[MatchedBoxes]) -> None:
-    assert sigma_coverage(frames) is None
+def laplace(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    return rng.laplace(size=(count, 4), scale=np.sqrt(0.5))
 
 
-def test_only_boxes_on_objects_of_their_class_count() -> None:
-    labels = {"000000": FrameLabels(np.concatenate([TRUTH, TRUTH + 300]), np.array(["Car", "Van"]))}
-    boxes = np.concatenate([TRUTH + 300, SHIFTED, SHIFTED])
-    record = FramePredictions(
-        "000000", boxes, np.array([0.9, 0.8, 0.7]), np.array(["car", "car", "pedestrian"]), np.full((3, 4), 3.0)
+def cut_student(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Student's t with 4 degrees, cut where a box would no longer lie on its object; unit variance."""
+    t = np.clip(rng.standard_t(4, (count, 4)), -6, 6)
+    return t / np.sqrt((t**2).mean())
+
+
+def simulate(count: int, noise=standard_normal, seed: int = 0, true: SigmaCalibration = TRUE) -> MatchedBoxes:  # type: ignore[no-untyped-def]
+    """Boxes whose sigmas, once corrected by `true`, are the spread of their errors."""
+    rng = np.random.default_rng(seed)
+    width, height = rng.lognormal(4, 0.7, count), rng.lognormal(3.5, 0.7, count)
+    corner = rng.uniform(0, 500, (count, 2))
+    boxes = np.concatenate([corner, corner + np.stack([width, height], axis=1)], axis=1)
+    sizes = np.stack([width, height, width, height], axis=1)
+    sigmas = sizes * rng.lognormal(-2.5, 0.6, (count, 4))
+    errors = noise(rng, count) * true.apply(sigmas, boxes)
+    centre, half = errors[:, :2], errors[:, 2:] / 2
+    truths = boxes - np.concatenate([centre - half, centre + half], axis=1)
+    return MatchedBoxes(boxes, truths, sigmas, np.array(["car"] * count), np.arange(count) // 3)
+
+
+def figures(boxes: MatchedBoxes) -> tuple[list[float], NDArray[np.float64]]:
+    """RMS z, and the shares within one and two sigma, by coordinate."""
+    quality = sigma_quality(boxes)
+    assert quality is not None
+    rms = [value for value in quality.rms if value is not None]
+    return rms, np.array([of.within[:2] for of in quality.coordinates.values()])
+
+
+def test_known_corrections_are_found() -> None:
+    fit = fit_sigma_calibration(simulate(20000))
+
+    assert fit.scale == pytest.approx(TRUE.scale, rel=0.05)
+    assert fit.offset == pytest.approx(TRUE.offset, abs=0.004)
+
+
+@pytest.mark.parametrize("noise", [standard_normal, laplace, cut_student])
+@pytest.mark.parametrize("count", [LEAST_BOXES, 200])
+def test_the_standardised_errors_have_unit_variance(noise, count: int) -> None:  # type: ignore[no-untyped-def]
+    boxes = simulate(count, noise)
+
+    rms, _ = figures(calibrated(boxes, fit_sigma_calibration(boxes)))
+
+    assert rms == pytest.approx([1, 1, 1, 1], abs=1e-9)
+
+
+@pytest.mark.parametrize("noise", [standard_normal, laplace, cut_student])
+def test_coverage_of_unseen_boxes(noise) -> None:  # type: ignore[no-untyped-def]
+    """Also of errors with tails: about 68 % or, with tails, some more within one sigma, about 95 % within two."""
+    fit = fit_sigma_calibration(simulate(1000, noise, seed=1))
+
+    rms, within = figures(calibrated(simulate(20000, noise, seed=2), fit))
+
+    assert rms == pytest.approx([1, 1, 1, 1], abs=0.1)
+    assert ((within[:, 0] > 0.60) & (within[:, 0] < 0.78)).all()
+    assert ((within[:, 1] > 0.90) & (within[:, 1] < 0.98)).all()
+
+
+def test_the_fit_is_the_likeliest() -> None:
+    boxes = simulate(500)
+    fit = fit_sigma_calibration(boxes)
+
+    def nll(scale: float, offset: float) -> float:
+        changed = SigmaCalibration((fit.scale[0] * scale, *fit.scale[1:]), (fit.offset[0] * offset, *fit.offset[1:]))
+        quality = sigma_quality(calibrated(boxes, changed))
+        assert quality is not None and quality.coordinates["cx"].nll is not None
+        return quality.coordinates["cx"].nll
+
+    others = [nll(scale, offset) for scale in (0.9, 1, 1.1) for offset in (0.8, 1, 1.2)]
+    assert nll(1, 1) == min(others)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.floats(0.01, 100), st.integers(0, 100))
+def test_a_larger_picture_gives_the_same_fit(factor: float, seed: int) -> None:
+    boxes = simulate(60, seed=seed)
+    assert boxes.sigmas is not None
+    larger = MatchedBoxes(
+        boxes.boxes * factor, boxes.truths * factor, boxes.sigmas * factor, boxes.classes, boxes.frames
     )
-    sigma = evaluate(labels, [record]).sigma
-    assert sigma is not None
-    assert (sigma.boxes, sigma.within[0]) == (1, 1.0)
-    assert sigma.rms == pytest.approx((1, 0, 0, 0))
+
+    small, large = fit_sigma_calibration(boxes), fit_sigma_calibration(larger)
+
+    assert large.scale == pytest.approx(small.scale, rel=1e-6)
+    assert large.offset == pytest.approx(small.offset, rel=1e-6, abs=1e-12)
 
 
-@pytest.mark.parametrize(("sigma", "kept"), [([1, 2, 3, 4], True), (None, False)])
-def test_sigmas_are_read(tmp_path: Path, sigma: list[float] | None, kept: bool) -> None:
-    path = tmp_path / "found.json"
-    detection = {"class": "car", "score": 0.5, "box": [0, 0, 1, 1], **({"sigma": sigma} if sigma else {})}
-    path.write_text(json.dumps([{"frame": 0, "detections": [detection]}]))
-    (frame,) = read_predictions(path)
-    assert (frame.sigmas is not None) == kept
+@pytest.mark.parametrize("factor", [1.0, 0.25])
+def test_sigmas_that_are_a_fixed_share_of_the_size_need_no_offset(factor: float) -> None:
+    boxes = simulate(100)
+    fixed = MatchedBoxes(boxes.boxes, boxes.truths, boxes.sizes * 0.1 * factor, boxes.classes, boxes.frames)
+
+    fit = fit_sigma_calibration(fixed)
+
+    assert fit.offset == (0, 0, 0, 0)
+    assert figures(calibrated(fixed, fit))[0] == pytest.approx([1, 1, 1, 1])
 
 
-@pytest.mark.parametrize("sigma", [[1, 2, 3], [1, 2, 3, -4], [1, 2, 3, "4"], 3])
-def test_a_wrong_sigma_is_refused(tmp_path: Path, sigma: object) -> None:
-    path = tmp_path / "found.json"
-    detection = {"class": "car", "score": 0.5, "box": [0, 0, 1, 1], "sigma": sigma}
-    path.write_text(json.dumps([{"frame": 0, "detections": [detection]}]))
-    with pytest.raises(LabelError, match="record 0: detection 0"):
-        read_predictions(path)
+def test_what_the_network_says_is_never_lost() -> None:
+    """Sigmas that are pure noise: the size alone would be likelier."""
+    boxes = simulate(2000, true=SigmaCalibration((1e-6,) * 4, (0.1,) * 4))
+    assert boxes.sigmas is not None
+
+    fit = fit_sigma_calibration(boxes)
+
+    rms = np.sqrt((boxes.sigmas**2).mean(axis=0)) * fit.scale
+    rms_offset = np.sqrt((boxes.sizes**2).mean(axis=0)) * fit.offset
+    np.testing.assert_allclose(rms / (rms + rms_offset), 1 - MOST_OFFSET, atol=1e-3)
+
+
+def test_cross_validation_never_fits_to_what_it_measures() -> None:
+    """The second half has errors three times as large: its sigmas come from the first."""
+    first, second = simulate(300, seed=1), simulate(300, seed=2)
+    assert first.sigmas is not None and second.sigmas is not None
+    both = MatchedBoxes(
+        np.concatenate([first.boxes, second.boxes]),
+        np.concatenate([first.truths, second.boxes - 3 * (second.boxes - second.truths)]),
+        np.concatenate([first.sigmas, second.sigmas]),
+        np.concatenate([first.classes, second.classes]),
+        np.concatenate([first.frames, second.frames + 1000]),
+    )
+
+    unseen = cross_validated(both)
+
+    assert unseen.frames.tolist() == both.frames.tolist()
+    rms, _ = figures(unseen[unseen.frames < 1000])
+    assert rms == pytest.approx([1 / 3] * 4, rel=0.2)
+    rms, _ = figures(unseen[unseen.frames >= 1000])
+    assert rms == pytest.approx([3] * 4, rel=0.2)
+
+
+def test_a_frame_is_never_divided() -> None:
+    boxes = simulate(100)
+    crowded = MatchedBoxes(boxes.boxes, boxes.truths, boxes.sigmas, boxes.classes, np.array([0] * 40 + [1] * 60))
+
+    unseen = cross_validated(crowded)
+
+    fit = fit_sigma_calibration(crowded[crowded.frames == 1])
+    np.testing.assert_allclose(unseen.sigmas[:40], calibrated(crowded[crowded.frames == 0], fit).sigmas)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        (simulate(LEAST_BOXES - 1), "29 boxes lie on an object, and a fit of the sigmas needs 30"),
+        (simulate(0), "0 boxes"),
+        (MatchedBoxes(*(lambda b: (b.boxes, b.truths, b.sigmas * 0, b.classes, b.frames))(simulate(50))), "zero"),
+        (MatchedBoxes(*(lambda b: (b.boxes, b.truths, None, b.classes, b.frames))(simulate(50))), "unknown"),
+        (MatchedBoxes(*(lambda b: (b.boxes, b.boxes, b.sigmas, b.classes, b.frames))(simulate(50))), "off in cx"),
+    ],
+)
+def test_what_allows_no_fit_is_said(boxes: MatchedBoxes, message: str) -> None:
+    with pytest.raises(CalibrationError, match=message):
+        fit_sigma_calibration(boxes)
+
+
+def test_too_few_for_a_half() -> None:
+    with pytest.raises(CalibrationError, match="boxes lie on an object"):
+        cross_validated(simulate(LEAST_BOXES + 10))

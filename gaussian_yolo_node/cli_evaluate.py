@@ -1,0 +1,107 @@
+"""Commands that hold detections against labels: how good they are, and how sure they should be."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.evaluation import LEAST_SCORE
+
+
+class OutputError(GaussianYoloError):
+    """A result cannot be written."""
+
+
+def evaluate(
+    ground_truth: Annotated[Path, typer.Option(metavar="LABEL_DIR", help="Folder of KITTI label files (label_2).")],
+    predictions: Annotated[Path, typer.Option(metavar="JSON", help="What `detect --json` wrote.")],
+    output: Annotated[Path | None, typer.Option(metavar="JSON", help="Write all figures, unrounded.")] = None,
+    least_score: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the detections whose scores and sigmas are judged; AP counts all.")
+    ] = LEAST_SCORE,
+) -> None:
+    """Average precision of predictions against KITTI labels, and how honest their scores and sigmas are."""
+    from rich.console import Console
+
+    from gaussian_yolo_node.evaluation import kitti, report
+    from gaussian_yolo_node.evaluation.predictions import read_predictions
+
+    result = kitti.evaluate(kitti.read_labels(ground_truth), read_predictions(predictions), least_score)
+    console = Console()
+    console.print(report.report_table(result))
+    if result.sigma is not None:
+        console.print(report.sigma_table({"predicted": result.sigma.rows, "by class": result.sigma.classes}))
+    for line in (*report.uncertainty_lines(result), *report.coverage_lines(result), report.METHOD):
+        console.print(line, markup=False, highlight=False)
+    if output is not None:
+        try:
+            output.write_text(json.dumps(report.report_dict(result), indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{output} cannot be written: {error.strerror}") from error
+
+
+def calibrate(
+    model: Annotated[str, typer.Argument(help="Name of a shipped model, or path of an ONNX file with a card.")],
+    images: Annotated[Path, typer.Option(metavar="DIR", help="Frames that the model was not trained on, one drive.")],
+    labels: Annotated[Path, typer.Option(metavar="DIR", help="Their KITTI label files.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the model with the fit on its card (extra: train).")
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    threads: Annotated[int, typer.Option(help="Processor threads; 0 takes all cores.")] = 0,
+    least_score: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the boxes that the sigmas are fitted to.")
+    ] = LEAST_SCORE,
+) -> None:
+    """Fit a model's sigmas to the errors on labelled frames: sigma' = a*sigma + b*size, an a and a b a coordinate.
+
+    The table shows the sigmas raw, calibrated, and calibrated by the fit to the other half of the recording: what to
+    expect of unseen frames.
+    """
+    from rich.console import Console
+
+    from gaussian_yolo_node.calibrate_run import calibrate_detector, calibrated_card
+    from gaussian_yolo_node.detector.calibration import COORDINATES
+    from gaussian_yolo_node.detector.detector import Detector
+    from gaussian_yolo_node.evaluation import LabelError, kitti, report
+    from gaussian_yolo_node.runtime import RuntimeOptions
+    from gaussian_yolo_node.sources import open_source
+
+    if output is not None:
+        import onnx  # noqa: F401  # what is missing is told before the work
+
+        from gaussian_yolo_node.models.card_file import check_writable, write_card
+
+        check_writable(output)
+    truths = kitti.read_labels(labels)
+    if not images.is_dir():
+        raise LabelError(f"image folder {images} does not exist")
+    source = open_source(str(images))
+    options = RuntimeOptions(threads)
+    try:
+        with Detector.open(
+            model, runtime, options=options, score_threshold=least_score, sigma_calibration=None
+        ) as detector:
+            run = calibrate_detector(detector, source, truths, least_score, Console(stderr=True))
+            description = detector.runtime.description
+    finally:
+        source.close()
+    if source.message:
+        print(f"note: {source.message}", file=sys.stderr)
+    console = Console()
+    console.print(report.sigma_table({name: quality.rows for name, quality in run.qualities.items()}))
+    print(f"{run.boxes} boxes from score {least_score:g} on their objects in {run.frames} frames; {description}")
+    console.print(report.SIGMA_METHOD, markup=False, highlight=False)
+    if "unseen" not in run.qualities:
+        print("too few boxes to fit to one half of the recording and measure on the other")
+    for name, a, b in zip(COORDINATES, run.calibration.scale, run.calibration.offset, strict=True):
+        print(f"{name}: sigma' = {a:.3f} sigma + {b:.3f} {'width' if name in ('cx', 'w') else 'height'}")
+    if output is not None:
+        card = calibrated_card(detector.card, run, least_score, description)
+        write_card(detector.model_path, card, output)
+        print(f"written: {output}")

@@ -1,0 +1,62 @@
+"""Whether a detection's score is the probability that it is right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCORE_BINS = 10  # of equal width over 0..1
+
+
+@dataclass(frozen=True)
+class ScoreBin:
+    """Detections of about the same score.
+
+    Attributes:
+        detections: how many, at least 1.
+        score: their mean score.
+        precision: share of them that are right.
+    """
+
+    detections: int
+    score: float
+    precision: float
+
+
+@dataclass(frozen=True)
+class ScoreQuality:
+    """How well scores say what share of the detections is right.
+
+    Attributes:
+        detections: how many were judged.
+        calibration_error: expected calibration error, 0..1 (Guo et al., "On Calibration of Modern Neural Networks",
+            ICML 2017; with precision for accuracy, as Kueppers et al., "Multivariate Confidence Calibration for
+            Object Detection", CVPR Workshops 2020): mean of |score - precision| over the bins, weighted by their
+            detections; None without detections.
+        bins: those that hold detections, by rising score.
+    """
+
+    detections: int
+    calibration_error: float | None
+    bins: tuple[ScoreBin, ...]
+
+
+def score_quality(scores: NDArray[np.float64], correct: NDArray[np.bool_]) -> ScoreQuality:
+    """Compare scores with precision.
+
+    Args:
+        scores: [N], 0..1.
+        correct: [N], whether the detection is right.
+    """
+    numbers = np.minimum((scores * SCORE_BINS).astype(int), SCORE_BINS - 1)
+    bins = tuple(
+        ScoreBin(int(inside.sum()), float(scores[inside].mean()), float(correct[inside].mean()))
+        for inside in (numbers == number for number in range(SCORE_BINS))
+        if inside.any()
+    )
+    if not bins:
+        return ScoreQuality(0, None, ())
+    apart = sum(each.detections * abs(each.score - each.precision) for each in bins)
+    return ScoreQuality(len(scores), apart / len(scores), bins)

@@ -1,0 +1,175 @@
+"""How honest predicted standard deviations are, from the errors of boxes that found their object."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.detector.calibration import COORDINATES
+from gaussian_yolo_node.evaluation.matching import MatchedBoxes
+
+Floats = NDArray[np.float64]
+
+# A sigma of 0 claims a perfect box; any error then counts as far outside, without a division by zero.
+LEAST_SIGMA = 1e-6  # px
+
+# Central intervals whose coverage is looked at, and how many sigma they reach to each side.
+_LEVELS = np.arange(1, 100) / 100
+_REACHES = np.array([NormalDist().inv_cdf((1 + level) / 2) for level in _LEVELS])
+_ENCE_BINS = 10
+_ENCE_LEAST = 20  # in a bin, to have a root mean square worth the name
+_LEAST_RANKED = 3  # any two points have a perfect rank correlation
+
+
+@dataclass(frozen=True)
+class SigmaFigures:
+    """What errors and sigmas of some coordinates of some boxes come to; z is error / sigma.
+
+    Attributes:
+        boxes: how many boxes they are of.
+        nll: mean negative log-likelihood of the errors in Gaussians of these sigmas, nats, of coordinates in px; None
+            where a sigma is 0.
+        within: share of the errors that are at most 1, 2, 3 sigma (a Gaussian: 0.683, 0.954, 0.997).
+        rms: root mean square of z; 1 is calibrated, more is overconfident; None where a sigma is 0.
+        calibration_error: expected calibration error of the sigmas, 0..1: mean of |observed - expected coverage| over
+            the central intervals that a Gaussian fills to 1, 2 .. 99 %. The curve is that of Kuleshov et al.,
+            "Accurate Uncertainties for Deep Learning Using Calibrated Regression", ICML 2018, with central intervals
+            for one-sided ones; summed up by its mean distance from the diagonal.
+        ence: expected normalised calibration error (Levi et al., "Evaluating and Calibrating Uncertainty Prediction
+            in Regression Tasks", Sensors 2022): in bins of as many boxes by rising sigma, the mean of
+            |RMS sigma - RMS error| / RMS sigma, so that the sigmas must also be large where errors are; None with
+            fewer than 40 values.
+    """
+
+    boxes: int
+    nll: float | None
+    within: tuple[float, float, float]
+    rms: float | None
+    calibration_error: float
+    ence: float | None
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Whether boxes that are less sure lie worse.
+
+    Attributes:
+        least_iou: of the boxes with their objects.
+        boxes: how many there are.
+        rho: Spearman's correlation of a box's uncertainty with its IoU, -1..1, lower is better; equal values share
+            their mean rank. None with fewer than 3 boxes, or where all have the same uncertainty or IoU.
+    """
+
+    least_iou: float
+    boxes: int
+    rho: float | None
+
+
+@dataclass(frozen=True)
+class SigmaQuality:
+    """How honest the standard deviations are.
+
+    Attributes:
+        boxes: number of matched boxes.
+        coordinates: by cx, cy, w, h.
+        overall: of all four coordinates together.
+        classes: the same by class, for classes that have matched boxes.
+        correlations: at the IoU of the figures above, and with worse boxes too: to leave those out hides what is asked.
+    """
+
+    boxes: int
+    coordinates: Mapping[str, SigmaFigures]
+    overall: SigmaFigures
+    classes: Mapping[str, SigmaFigures]
+    correlations: tuple[RankCorrelation, ...]
+
+    @property
+    def rows(self) -> dict[str, SigmaFigures]:
+        """By cx, cy, w, h and "all"."""
+        return {**self.coordinates, "all": self.overall}
+
+    @property
+    def within(self) -> tuple[float, float, float]:
+        """Share of all coordinates whose error is at most 1, 2, 3 sigma."""
+        return self.overall.within
+
+    @property
+    def rms(self) -> tuple[float | None, ...]:
+        """Root mean square of error / sigma for centre x, centre y, width, height."""
+        return tuple(figures.rms for figures in self.coordinates.values())
+
+
+def sigma_quality(matched: MatchedBoxes, correlations: tuple[RankCorrelation, ...] = ()) -> SigmaQuality | None:
+    """Figures of matched boxes; None if sigmas are unknown or nothing was matched."""
+    if matched.sigmas is None or not len(matched):
+        return None
+    errors, sigmas = matched.errors, matched.sigmas
+    return SigmaQuality(
+        len(matched),
+        {name: sigma_figures(errors[:, axis], sigmas[:, axis]) for axis, name in enumerate(COORDINATES)},
+        sigma_figures(errors, sigmas),
+        {
+            str(name): sigma_figures(errors[matched.classes == name], sigmas[matched.classes == name])
+            for name in dict.fromkeys(matched.classes)
+        },
+        correlations,
+    )
+
+
+def sigma_figures(errors: Floats, sigmas: Floats) -> SigmaFigures:
+    """Figures of errors and their sigmas, px: two arrays [N] or [N, coordinates], of at least one box."""
+    z = np.abs(errors) / np.maximum(sigmas, LEAST_SIGMA)
+    known = bool((sigmas > LEAST_SIGMA).all())
+    one, two, three = (float((z <= limit).mean()) for limit in (1, 2, 3))
+    observed = np.searchsorted(np.sort(z, axis=None), _REACHES, side="right") / z.size
+    return SigmaFigures(
+        len(errors),
+        float((np.log(sigmas) + z**2 / 2).mean() + math.log(2 * math.pi) / 2) if known else None,
+        (one, two, three),
+        float(np.sqrt((z**2).mean())) if known else None,
+        float(np.abs(observed - _LEVELS).mean()),
+        _ence(errors.ravel(), sigmas.ravel()) if known else None,
+    )
+
+
+def rank_correlation(matched: MatchedBoxes, least_iou: float) -> RankCorrelation:
+    """Spearman's correlation of uncertainty with IoU.
+
+    A box's uncertainty is the mean of sigma_cx / width, sigma_cy / height, sigma_w / width and sigma_h / height, with
+    its own width and height: relative, as IoU is.
+
+    Args:
+        matched: boxes with sigmas; without, there is no correlation.
+        least_iou: what they were matched with.
+    """
+    rho = None
+    if matched.sigmas is not None and len(matched) >= _LEAST_RANKED:
+        unsure, good = _ranks((matched.sigmas / matched.sizes).mean(axis=1)), _ranks(matched.ious)
+        spread = float(unsure.std() * good.std())
+        if spread:
+            rho = float(((unsure - unsure.mean()) * (good - good.mean())).mean()) / spread
+    return RankCorrelation(least_iou, len(matched), rho)
+
+
+def _ranks(values: Floats) -> Floats:
+    """From 1, [N]; equal values share their mean rank."""
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[group]
+    return ranks
+
+
+def _ence(errors: Floats, sigmas: Floats) -> float | None:
+    bins = min(_ENCE_BINS, len(errors) // _ENCE_LEAST)
+    if bins < 2:
+        return None
+    order = np.argsort(sigmas, kind="stable")
+    claimed, real = (
+        np.array([np.sqrt((values[rows] ** 2).mean()) for rows in np.array_split(order, bins)])
+        for values in (sigmas, errors)
+    )
+    return float((np.abs(claimed - real) / claimed).mean())
