@@ -1,0 +1,160 @@
+"""`gaussian-yolo calibrate` on a tiny model whose boxes are always the same, and labels that scatter around them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from factories import PLANTED, make_image, make_model
+
+from gaussian_yolo_node.cli import main
+from gaussian_yolo_node.detector.detector import Detector
+
+LABEL = "{} 0.00 0 1.5 {:.3f} {:.3f} {:.3f} {:.3f} 1.5 1.6 3.9 1.0 1.5 20.0 1.5\n"
+FRAMES = 32
+SPREAD = 0.03  # of errors, as a share of the box's size
+
+
+@pytest.fixture(autouse=True)
+def _needs() -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime not installed")
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames of the canvas's size; objects lie where the model's boxes are, give or take 3 % of their size."""
+    folder = tmp_path_factory.mktemp("drive")
+    rng = np.random.default_rng(0)
+    (folder / "image").mkdir()
+    (folder / "label_2").mkdir()
+    for index in range(FRAMES + 1):
+        cv2.imwrite(str(folder / "image" / f"{index:06d}.jpg"), make_image(64, 96, seed=index))
+    for index in range(FRAMES):  # the last frame has no labels
+        lines = []
+        for kind, planted in zip(("Car", "Pedestrian"), PLANTED, strict=True):
+            x1, y1, x2, y2 = planted.box
+            size = np.array([x2 - x1, y2 - y1])
+            centre = np.array([x1 + x2, y1 + y2]) / 2 + rng.normal(0, SPREAD, 2) * size
+            half = size * (1 + rng.normal(0, SPREAD, 2)) / 2
+            lines.append(LABEL.format(kind, *(centre - half), *(centre + half)))
+        (folder / "label_2" / f"{index:06d}.txt").write_text("".join(lines))
+    return folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """Exit code."""
+    monkeypatch.setattr(sys, "argv", ["gaussian-yolo", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+def drive_arguments(drive: Path) -> list[str | Path]:
+    return ["--images", drive / "image", "--labels", drive / "label_2", "--runtime", "onnxruntime"]
+
+
+def test_calibrate_writes_a_model_with_true_sigmas(
+    tmp_path: Path, drive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnx")
+    wrong = {"sigma_calibration": {"scale": [9] * 4, "offset": [9] * 4}}  # the fit is to the network's own
+    model = make_model(tmp_path / "tiny.onnx", card_overrides=wrong)
+    output = tmp_path / "calibrated.onnx"
+
+    assert run(monkeypatch, "calibrate", model, *drive_arguments(drive), "-o", output) == 0
+
+    printed = capsys.readouterr().out
+    assert f"{2 * FRAMES} boxes from score 0.05 on their objects in {FRAMES} frames" in printed
+    assert all(state in printed for state in ("raw", "calibrated", "unseen", f"written: {output}"))
+    assert "cx: sigma' = " in printed and "sigma + " in printed
+    with Detector.open(output, "onnxruntime") as detector:
+        card = detector.card
+        found = detector(make_image(64, 96))
+    assert card.training["sigma_calibration"]["boxes"] == 2 * FRAMES
+    sizes = np.tile(found.boxes[:, 2:] - found.boxes[:, :2], 2)
+    relative = np.sqrt(((found.sigmas / sizes) ** 2).mean(axis=0))
+    np.testing.assert_allclose(relative, SPREAD, rtol=0.25)  # of 32 errors each, of two boxes
+
+
+def test_calibrate_only_shows_without_an_output(
+    tmp_path: Path, drive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_model(tmp_path / "tiny.onnx")
+    before = model.read_bytes()
+
+    assert run(monkeypatch, "calibrate", model, *drive_arguments(drive)) == 0
+
+    assert "written" not in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.onnx"] and model.read_bytes() == before
+
+
+def test_too_few_boxes_for_a_half_are_said(
+    tmp_path: Path, drive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From score 0.7 there are the cars only, and not thirty in a half of the frames."""
+    model = make_model(tmp_path / "tiny.onnx")
+
+    assert run(monkeypatch, "calibrate", model, *drive_arguments(drive), "--least-score", "0.7") == 0
+
+    printed = capsys.readouterr().out
+    assert "too few boxes to fit to one half" in printed and "unseen" not in printed
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--images": "{tmp}/none"}, "none does not exist"),
+        ({"--labels": "{tmp}/none"}, "none does not exist"),
+        ({"--images": "{tmp}/other"}, "not one image has a label file of its name"),
+        ({"--least-score": "0.9"}, "0 boxes lie on an object"),
+        ({"--least-score": "1"}, "score_threshold is 1.0"),
+        ({"--output": "{tmp}/none/out.onnx"}, "out.onnx cannot be written"),
+        ({"--runtime": "abacus"}, "no runtime 'abacus'"),
+    ],
+)
+def test_bad_input_to_calibrate(
+    tmp_path: Path,
+    drive: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, str],
+    message: str,
+) -> None:
+    (tmp_path / "other").mkdir()
+    cv2.imwrite(str(tmp_path / "other" / "elsewhere.jpg"), make_image(64, 96))
+    given = drive_arguments(drive)
+    options = dict(zip(map(str, given[::2]), map(str, given[1::2]), strict=True))
+    options |= {name: value.format(tmp=tmp_path) for name, value in changes.items()}
+
+    assert run(monkeypatch, "calibrate", tiny_model, *(part for pair in options.items() for part in pair)) == 2
+
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0]
+
+
+def test_writing_names_the_extra_it_needs_before_the_work(
+    tmp_path: Path,
+    drive: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+
+    assert run(monkeypatch, "calibrate", tiny_model, *drive_arguments(drive), "-o", tmp_path / "out.onnx") == 2
+
+    assert "pip install 'gaussian_yolo[train]'" in capsys.readouterr().err
+
+
+def test_a_frame_that_fails_is_named(
+    tmp_path: Path, drive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_model(tmp_path / "nan.onnx", nan=True)
+
+    assert run(monkeypatch, "calibrate", model, *drive_arguments(drive)) == 2
+
+    assert "error: frame 000000.jpg: " in capsys.readouterr().err
