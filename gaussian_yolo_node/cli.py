@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node import cli_evaluate, cli_models
+from gaussian_yolo_node import cli_data, cli_evaluate, cli_models, cli_train
 from gaussian_yolo_node.errors import GaussianYoloError
 
 EXIT_ERROR = 2
@@ -146,24 +145,6 @@ def detect(
         raise KeyboardInterrupt
 
 
-@app.command()
-@_exit_codes()
-def train(
-    config: Annotated[Path, typer.Argument(help="YAML recipe.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the checkpoint and the TensorBoard log.")],
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the output folder.")] = False,
-    data: Annotated[Path | None, typer.Option(help="Folder of the data sets.", show_default="the config's")] = None,
-    threads: Annotated[int, typer.Option(help="Processor threads; 0 leaves PyTorch's choice.")] = 0,
-) -> None:
-    """Train a model (needs the extra `train`)."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    with _extra("train"):
-        from gaussian_yolo_node.training.train import run
-
-        checkpoint = run(config, output, resume=resume, data_root=data, threads=threads)
-    print(f"trained: {checkpoint}")
-
-
 @contextmanager
 def _extra(name: str) -> Iterator[None]:
     """Turn a missing third-party package into an error that names the extra that brings it."""
@@ -180,11 +161,17 @@ def _extra(name: str) -> Iterator[None]:
 for _name, _command in (
     ("evaluate", cli_evaluate.evaluate),
     ("calibrate", cli_evaluate.calibrate),
+    ("train", cli_train.train),
     ("export", cli_models.export),
     ("import-darknet", cli_models.import_darknet),
     ("models", cli_models.models),
+    ("anchors", cli_data.anchors),
 ):
     app.command(_name)(_exit_codes()(_extra("train")(_command)))
+
+_data = typer.Typer(help="Data sets for training.", no_args_is_help=True)
+_data.command("check")(_exit_codes()(_extra("train")(cli_data.check)))
+app.add_typer(_data, name="data")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ class LabelledImage:
 class FaultKind(str, Enum):
     """What can be wrong with a data set. The last two are worth a look, no more."""
 
+    UNUSABLE_SOURCE = "unusable source"
     MISSING_IMAGE = "missing image"
     UNREADABLE_IMAGE = "unreadable image"
     WRONG_SIZE = "wrong image size"
@@ -58,6 +59,11 @@ class FaultKind(str, Enum):
     @property
     def is_warning(self) -> bool:
         return self in (FaultKind.NEAR_DUPLICATE, FaultKind.TINY_BOX)
+
+    @property
+    def is_summed_up(self) -> bool:
+        """Whether a count says enough."""
+        return self is FaultKind.TINY_BOX
 
 
 @dataclass(frozen=True)

@@ -97,3 +97,8 @@ def _plain(name: str) -> str:
 def _canonical(name: str) -> str:
     plain = _plain(name)
     return next((group[0] for group in _SYNONYMS if plain in group), plain)
+
+
+def is_region(category: str) -> bool:
+    """Whether a category names a region to ignore rather than objects: KITTI's DontCare and Misc."""
+    return _plain(category) in _ALWAYS_IGNORED

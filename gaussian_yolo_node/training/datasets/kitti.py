@@ -173,9 +173,10 @@ def _object(path: Path, number: int, fields: list[str], report: Report) -> Annot
         report(Fault(FaultKind.MALFORMED_LABEL, path, number, message))
         return None
     try:
-        x1, y1, x2, y2 = map(float, fields[4:8])
+        numbers = [float(field) for field in fields[1:]]
     except ValueError:
-        message = f"its box is not four numbers: {' '.join(fields[4:8])}"
+        message = f"all after the type must be numbers: {' '.join(fields[1:])}"
         report(Fault(FaultKind.MALFORMED_LABEL, path, number, message))
         return None
+    x1, y1, x2, y2 = numbers[3:7]
     return Annotation(fields[0], (x1, y1, x2, y2), number)

@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
+from gaussian_yolo_node.evaluation.kitti import CLASSES as KITTI_CLASSES
 from gaussian_yolo_node.training.datasets.annotations import DatasetError, LabelledImage
 from gaussian_yolo_node.training.datasets.bdd import Bdd
-from gaussian_yolo_node.training.datasets.classes import ClassMap
+from gaussian_yolo_node.training.datasets.classes import BDD_CLASSES, ClassMap
 from gaussian_yolo_node.training.datasets.coco import CocoJson
 from gaussian_yolo_node.training.datasets.convert import Reader, convert
 from gaussian_yolo_node.training.datasets.images import Pick
@@ -180,15 +181,17 @@ def _read_names(path: Path, source: str) -> Any:
 @dataclass(frozen=True)
 class Layout:
     """A format: its own keys, how to open it, whether its categories are fixed, whether its images, not its label
-    records, say what there is."""
+    records, say what there is; the classes that a network for such data usually has."""
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
     make: Callable[[Options], Reader]
     closed: bool = False
     by_image: bool = False
+    usual_classes: tuple[str, ...] | None = None
 
 
+_KITTI = tuple(KITTI_CLASSES.values())
 _COMMON = ("exclude", "weight", "map", "ignore", "missing", "empty")
 
 
@@ -232,10 +235,12 @@ def _detections(options: Options) -> Reader:
 
 
 FORMATS: Mapping[str, Layout] = {
-    "kitti": Layout(("images", "labels"), ("list",), _kitti, closed=True, by_image=True),
-    "kitti_tracking": Layout(("images", "labels"), ("sequences",), _kitti_tracking, closed=True, by_image=True),
-    "bdd": Layout(("images", "labels"), ("list",), _bdd, closed=True),
-    "scalabel": Layout(("images", "labels"), ("list",), _bdd, closed=True),
+    "kitti": Layout(("images", "labels"), ("list",), _kitti, closed=True, by_image=True, usual_classes=_KITTI),
+    "kitti_tracking": Layout(
+        ("images", "labels"), ("sequences",), _kitti_tracking, closed=True, by_image=True, usual_classes=_KITTI
+    ),
+    "bdd": Layout(("images", "labels"), ("list",), _bdd, closed=True, usual_classes=BDD_CLASSES),
+    "scalabel": Layout(("images", "labels"), ("list",), _bdd, closed=True, usual_classes=BDD_CLASSES),
     "coco": Layout(("images", "labels"), ("list",), _coco),
     "yolo": Layout(("names",), ("images", "labels", "list"), _yolo, by_image=True),
     "coco_txt": Layout(("folder",), ("list",), _coco_txt, by_image=True),
