@@ -46,6 +46,19 @@ class CalibrationRun:
     boxes: int
     qualities: Mapping[str, SigmaQuality]
 
+    @property
+    def verdict(self) -> str:
+        """What the fit is worth on frames it has not seen, a sentence."""
+        if "unseen" not in self.qualities:
+            return "too few boxes to fit to one half of the frames and measure on the other"
+        raw, unseen = self.qualities["raw"].overall.nll, self.qualities["unseen"].overall.nll
+        if raw is None or unseen is None or unseen >= raw:
+            return (
+                "on unseen frames the corrected sigmas are no likelier than the raw ones: the halves differ too much, "
+                "so give more drives before you trust the fit"
+            )
+        return "on unseen frames the corrected sigmas are likelier than the raw ones"
+
 
 def calibrate_detector(
     detector: Detector, source: Source, labels: Mapping[str, FrameLabels], least_score: float, console: Console

@@ -97,8 +97,7 @@ def calibrate(
     console.print(report.sigma_table({name: quality.rows for name, quality in run.qualities.items()}))
     print(f"{run.boxes} boxes from score {least_score:g} on their objects in {run.frames} frames; {description}")
     console.print(report.SIGMA_METHOD, markup=False, highlight=False)
-    if "unseen" not in run.qualities:
-        print("too few boxes to fit to one half of the recording and measure on the other")
+    print(run.verdict)
     for name, a, b in zip(COORDINATES, run.calibration.scale, run.calibration.offset, strict=True):
         print(f"{name}: sigma' = {a:.3f} sigma + {b:.3f} {'width' if name in ('cx', 'w') else 'height'}")
     if output is not None:

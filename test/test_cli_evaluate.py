@@ -25,20 +25,24 @@ def _needs() -> None:
 
 @pytest.fixture(scope="module")
 def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Frames of the canvas's size; objects lie where the model's boxes are, give or take 3 % of their size."""
-    folder = tmp_path_factory.mktemp("drive")
+    """Objects lie where the model's boxes are, give or take 3 % of their size."""
+    return make_drive(tmp_path_factory.mktemp("drive"), [SPREAD] * FRAMES)
+
+
+def make_drive(folder: Path, spreads: list[float]) -> Path:
+    """Frames of the canvas's size; how far the objects of each lie from the model's boxes, as shares of their size."""
     rng = np.random.default_rng(0)
     (folder / "image").mkdir()
     (folder / "label_2").mkdir()
-    for index in range(FRAMES + 1):
+    for index in range(len(spreads) + 1):  # the last frame has no labels
         cv2.imwrite(str(folder / "image" / f"{index:06d}.jpg"), make_image(64, 96, seed=index))
-    for index in range(FRAMES):  # the last frame has no labels
+    for index, spread in enumerate(spreads):
         lines = []
         for kind, planted in zip(("Car", "Pedestrian"), PLANTED, strict=True):
             x1, y1, x2, y2 = planted.box
             size = np.array([x2 - x1, y2 - y1])
-            centre = np.array([x1 + x2, y1 + y2]) / 2 + rng.normal(0, SPREAD, 2) * size
-            half = size * (1 + rng.normal(0, SPREAD, 2)) / 2
+            centre = np.array([x1 + x2, y1 + y2]) / 2 + rng.normal(0, spread, 2) * size
+            half = size * (1 + rng.normal(0, spread, 2)) / 2
             lines.append(LABEL.format(kind, *(centre - half), *(centre + half)))
         (folder / "label_2" / f"{index:06d}.txt").write_text("".join(lines))
     return folder
@@ -69,6 +73,7 @@ def test_calibrate_writes_a_model_with_true_sigmas(
     printed = capsys.readouterr().out
     assert f"{2 * FRAMES} boxes from score 0.05 on their objects in {FRAMES} frames" in printed
     assert all(state in printed for state in ("raw", "calibrated", "unseen", f"written: {output}"))
+    assert "on unseen frames the corrected sigmas are likelier" in printed
     assert "cx: sigma' = " in printed and "sigma + " in printed
     with Detector.open(output, "onnxruntime") as detector:
         card = detector.card
@@ -101,6 +106,18 @@ def test_too_few_boxes_for_a_half_are_said(
 
     printed = capsys.readouterr().out
     assert "too few boxes to fit to one half" in printed and "unseen" not in printed
+
+
+def test_a_fit_that_does_not_carry_over_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Errors are six times as large in the second half."""
+    model = make_model(tmp_path / "tiny.onnx")
+    drive = make_drive(tmp_path, [0.01] * 20 + [0.06] * 20)
+
+    assert run(monkeypatch, "calibrate", model, *drive_arguments(drive)) == 0
+
+    assert "no likelier than the raw ones" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
