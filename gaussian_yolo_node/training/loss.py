@@ -205,7 +205,3 @@ class YoloLoss:
         w = entries[:, :, 4].clamp(max=MAX_LOG_SIZE).exp() * half[:, 0]
         h = entries[:, :, 6].clamp(max=MAX_LOG_SIZE).exp() * half[:, 1]
         return x - w, y - h, x + w, y + h
-
-
-# The name by which the official setting is known; `make_loss` is the way to build any.
-GaussianYoloLoss = YoloLoss
