@@ -80,10 +80,10 @@ def check(
 
     from gaussian_yolo_node.training.data_check import CheckOptions, check_sources
     from gaussian_yolo_node.training.data_report import (
-        absent_classes,
         draw_samples,
         fault_lines,
         images_table,
+        notes,
         objects_table,
         result_dict,
         verdict,
@@ -99,8 +99,8 @@ def check(
     console.print(images_table(result.splits))
     for split in result.splits:
         console.print(objects_table(split, selection.classes, tiny))
-        if absent := absent_classes(split, selection.classes):
-            print(f"note: {split.name} has no object of {', '.join(absent)}")
+        for line in notes(split, selection.classes):
+            print(line)
     shown = [fault for fault in result.faults if not fault.kind.is_summed_up]
     for line in fault_lines(shown, limit):
         print(line)
@@ -154,7 +154,7 @@ def anchors(
         raise SettingError("--size is missing: give the canvas's HEIGHTxWIDTH in px, 320x1024 for instance")
     default = _KITTI_SIZE if (data_format or "").startswith("kitti") else None
     if image_size is not None:
-        default = parse_size(image_size)
+        default = _parse_image_size(image_size)
     train = next(iter(selection.splits.values()))
     boxes, image_sizes = box_sizes(train, selection.classes, default)
     fit = anchors_for(boxes, image_sizes, canvas, resize=resize.value, count=count, seed=seed)
@@ -168,6 +168,13 @@ def anchors(
     print("anchors:  # w, h in px, for strides 32, 16, 8")
     for head in fit.anchors:
         print("  - [" + ", ".join(f"[{w:.1f}, {h:.1f}]" for w, h in head) + "]")
+
+
+def _parse_image_size(text: str) -> tuple[int, int]:
+    try:
+        return parse_size(text)
+    except SettingError as error:
+        raise SettingError(str(error).replace("--size", "--image-size")) from error
 
 
 @dataclass(frozen=True)

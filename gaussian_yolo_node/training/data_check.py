@@ -28,6 +28,8 @@ IGNORED = "ignored"
 UNUSED = "not used"
 # px by which a box may reach over the image's edge: labels are rounded.
 _EDGE_TOLERANCE = 1.0
+# Unlabelled images that are named.
+_NAMED = 5
 # px within which two boxes are the same.
 _SAME_BOX = 0.05
 
@@ -56,7 +58,8 @@ class SplitContent:
 
     Attributes:
         images: that there are, labelled or not; of labels without images, their records.
-        unlabelled: images without a label file.
+        unlabelled: how many are without a label file.
+        first_unlabelled: some of those.
         empty: labelled images without an object of any class.
         sizes: widths and heights, px, by the category in the files and what it is used as: a class, "ignored" or
             "not used".
@@ -65,6 +68,7 @@ class SplitContent:
     name: str
     images: int = 0
     unlabelled: int = 0
+    first_unlabelled: list[Path] = field(default_factory=list)
     empty: int = 0
     sizes: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)
 
@@ -201,6 +205,8 @@ class _Check:
             size = facts.size or size
         if annotated.unlabelled:
             content.unlabelled += 1
+            if annotated.image is not None and len(content.first_unlabelled) < _NAMED:
+                content.first_unlabelled.append(annotated.image)
             return []
         drawn: list[DrawnBox] = []
         sound: list[Annotation] = []

@@ -59,10 +59,19 @@ def _size_cells(sizes: Sequence[tuple[float, float]], tiny: float) -> list[str]:
     return [f"{len(array):,}", *cells, f"{int((array.min(1) < tiny).sum()):,}"]
 
 
-def absent_classes(split: SplitContent, classes: Sequence[str] | None) -> list[str]:
-    """The classes that no object of a split is of."""
+def notes(split: SplitContent, classes: Sequence[str] | None) -> list[str]:
+    """Lines about what may or may not be meant: images without labels, classes without objects."""
+    lines = []
+    if split.unlabelled:
+        named = ", ".join(map(str, split.first_unlabelled)) + (
+            ", .." if split.unlabelled > len(split.first_unlabelled) else ""
+        )
+        lines.append(f"note: {split.unlabelled:,} of {split.name} without labels, training leaves them out: {named}")
     used = {used for _, used in split.sizes}
-    return [name for name in classes or () if name not in used]
+    absent = [name for name in classes or () if name not in used]
+    if absent:
+        lines.append(f"note: {split.name} has no object of {', '.join(absent)}")
+    return lines
 
 
 def fault_lines(faults: Sequence[Fault], limit: int) -> list[str]:
