@@ -158,8 +158,8 @@ def test_descent_finds_the_truth(kind: str, options: dict[str, Any]) -> None:
     heads = make_heads()
     truth = torch.tensor([[50.0, 18, 110, 70]])
     loss = loss_of(kind=kind, **options)
-    optimizer = torch.optim.Adam(heads, lr=0.1)
-    for _ in range(80):
+    optimizer = torch.optim.Adam(heads, lr=0.2)
+    for _ in range(40):
         optimizer.zero_grad()
         loss(heads, [truth], [torch.tensor([1])]).total.backward()
         optimizer.step()
