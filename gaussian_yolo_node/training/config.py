@@ -39,12 +39,13 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Paths are relative to root, which is relative to the working directory."""
+    """Paths of the sources are relative to root; root and cache are relative to the working directory."""
 
     root: str
     train: tuple[dict[str, Any], ...]
     validation: tuple[dict[str, Any], ...]
     licence: str = ""
+    cache: str = ""  # folder of decoded frames, for data that memory cannot hold; see `frame_cache`
 
 
 @dataclass(frozen=True)

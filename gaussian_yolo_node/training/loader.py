@@ -5,19 +5,25 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.training.augment import Sample, augment
+from gaussian_yolo_node.training.augment import Labelled, Sample, augment
 from gaussian_yolo_node.training.config import ConfigError, TrainConfig, training_sizes
 from gaussian_yolo_node.training.datasets import LabelledImage, read_image
 from gaussian_yolo_node.training.distributed import Processes
+from gaussian_yolo_node.training.frame_cache import FrameCache
+
+MEMORY_BYTES = 4 << 30  # of decoded images that a process keeps; further ones are decoded each time
+
+GRACE_SECONDS = 8  # a worker goes on after SIGTERM
 
 
 class Key(NamedTuple):
@@ -89,12 +95,20 @@ class EpochSampler(Sampler[list[Key]]):
 
 
 class AugmentedImages(Dataset[Sample]):
-    """Training samples by the keys of `EpochSampler`; decoded images stay in memory."""
+    """Training samples by the keys of `EpochSampler`.
+
+    Decoded images stay in memory, as far as `MEMORY_BYTES` reach, or on disk where the config names a cache.
+    """
 
     def __init__(self, images: Sequence[LabelledImage], config: TrainConfig) -> None:
         self.images = images
         self.config = config
-        self._decoded: dict[int, NDArray[np.uint8]] = {}
+        # No smaller than the largest a frame is shown.
+        growth = max(1.0, config.augment.scale[1]) * config.schedule.multi_scale[1]
+        height, width = (round(side * growth) for side in config.model.input_size)
+        self._cache = FrameCache(Path(config.data.cache), (height, width)) if config.data.cache else None
+        self._decoded: dict[int, Labelled] = {}
+        self._bytes = 0
 
     def __getitem__(self, key: Key) -> Sample:
         """Raises DatasetError where an image cannot be read."""
@@ -103,18 +117,25 @@ class AugmentedImages(Dataset[Sample]):
         picked = [key.image]
         if key.mosaic and rng.random() < config.augment.mosaic:
             picked += [int(other) for other in rng.integers(len(self.images), size=3)]
-        items = [(self._image(i), self.images[i].boxes, self.images[i].class_ids) for i in picked]
         # Multi-scale training shows the whole scene larger or smaller, not more or less of it.
         growth = key.size[0] / config.schedule.crop_size[0], key.size[1] / config.schedule.crop_size[1]
         height, width = config.model.input_size
         reference = round(height * growth[0]), round(width * growth[1])
-        sample = augment(items, key.size, reference, config.augment, rng)
+        sample = augment([self._read(i) for i in picked], key.size, reference, config.augment, rng)
         return replace(sample, files=tuple(str(self.images[i].path) for i in picked))
 
-    def _image(self, index: int) -> NDArray[np.uint8]:
-        if index not in self._decoded:
-            self._decoded[index] = read_image(self.images[index].path)
-        return self._decoded[index]
+    def _read(self, index: int) -> Labelled:
+        image = self.images[index]
+        if self._cache is not None:
+            frame, (across, down) = self._cache.read(image.path)
+            return frame, image.boxes * np.array([across, down] * 2, np.float32), image.class_ids
+        if index in self._decoded:
+            return self._decoded[index]
+        item = read_image(image.path), image.boxes, image.class_ids
+        if self._bytes + item[0].nbytes <= MEMORY_BYTES:
+            self._bytes += item[0].nbytes
+            self._decoded[index] = item
+        return item
 
 
 class _Reported(Dataset["Sample | GaussianYoloError"]):
@@ -154,16 +175,23 @@ class BatchLoader:
             persistent_workers=workers > 0,
             worker_init_fn=_outlive_signals,
         )
+        self._iterator: Iterator[Batch | GaussianYoloError] = iter(())
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Batch]:
         """Raises DatasetError where an image cannot be read."""
-        for batch in self._loader:
+        self._iterator = iter(self._loader)
+        for batch in self._iterator:
             if isinstance(batch, GaussianYoloError):
                 raise batch
             yield batch
+
+    def close(self) -> None:
+        """End the workers; without it they may outlast an error for as long as its traceback is kept."""
+        if isinstance(self._iterator, _MultiProcessingDataLoaderIter):
+            self._iterator._shutdown_workers()
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -183,6 +211,7 @@ def _collate_reported(samples: Sequence[Sample | GaussianYoloError]) -> Batch | 
 
 
 def _outlive_signals(worker: int) -> None:
-    """The main process ends its workers; a terminal or a service manager signals them as well."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Let the main process finish its step: a terminal or a service manager signals its workers as well."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Not ignored: whoever ends an idle worker waits for it.
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_SECONDS))

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -108,7 +108,7 @@ def _run(
     progress = RunProgress(console, schedule.epochs, sampler.steps, shown=processes.main)
     validated = trainer.validation.get("epoch", 0)
     history = History(output, {"train": trainer.epoch, "validation": validated}) if processes.main else None
-    with _board(output, processes.main, trainer.epoch) as board, progress:
+    with closing(loader), _board(output, processes.main, trainer.epoch) as board, progress:
 
         def record(kind: str, figures: dict[str, float]) -> None:
             if history is not None:

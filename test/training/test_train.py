@@ -1,94 +1,161 @@
-"""Configs, checkpoints and a run that resumes to the same weights."""
+"""Whole runs: what they write, how they are stopped, killed and resumed."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import yaml
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
+pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra 'train')")
+
+from training_runs import make_document, make_trainer  # noqa: E402
 
 from gaussian_yolo_node.detector.detector import Detector  # noqa: E402
-from gaussian_yolo_node.training.checkpoint import CheckpointError, export_checkpoint, load_trained  # noqa: E402
+from gaussian_yolo_node.errors import GaussianYoloError  # noqa: E402
+from gaussian_yolo_node.training.checkpoint import (  # noqa: E402
+    CheckpointError,
+    export_checkpoint,
+    load_trained,
+    read_checkpoint,
+)
 from gaussian_yolo_node.training.config import ConfigError, TrainConfig  # noqa: E402
-from gaussian_yolo_node.training.datasets import load_sources  # noqa: E402
-from gaussian_yolo_node.training.loader import make_loader  # noqa: E402
-from gaussian_yolo_node.training.train import CHECKPOINT, Trainer, TrainingError, run  # noqa: E402
+from gaussian_yolo_node.training.progress import HISTORY  # noqa: E402
+from gaussian_yolo_node.training.train import BEST, CHECKPOINT, run  # noqa: E402
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EVERY_STEP = 1e-6  # minutes
 
 
-def make_document(root: Path, **schedule: Any) -> dict[str, Any]:
-    """A recipe for four synthetic images of one bright car each, written below `root`."""
-    for name in ("image", "label"):
-        (root / name).mkdir(exist_ok=True)
-    rng = np.random.default_rng(0)
-    for index in range(4):
-        image = rng.integers(0, 60, (64, 96, 3), dtype=np.uint8)
-        image[20:50, 20:70] = 230
-        cv2.imwrite(str(root / "image" / f"{index:06}.png"), image)
-        (root / "label" / f"{index:06}.txt").write_text("Car 0 0 0 20 20 70 50 1 1 1 1 1 1 1\n")
-    source = {"format": "kitti", "images": "image", "labels": "label", "weight": 2}
-    return {
-        "name": "synthetic",
-        "model": {
-            "classes": ["car"],
-            "anchors": [[[90, 60]] * 3, [[50, 30]] * 3, [[12, 12]] * 3],
-            "input_size": [64, 96],
-            "width": 16,
-            "pretrained": False,
-        },
-        "data": {"root": str(root), "train": [source], "validation": []},
-        "schedule": {
-            "epochs": 2, "batch_size": 2, "crop_size": [64, 96], "workers": 0, "warmup_steps": 2, "autocast": False,
-            "fast_depthwise": False,
-            **schedule,
-        },
-    }  # fmt: skip
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums are the same in every process only with as many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
-def make_trainer(config: TrainConfig) -> tuple[Trainer, Any, Any]:
-    torch.manual_seed(config.schedule.seed)
-    loader, sampler = make_loader(load_sources(Path(config.data.root), config.data.train, ["car"]), config)
-    return Trainer(config, len(loader)), loader, sampler
+def write_recipe(folder: Path, document: dict[str, Any]) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
 
 
-def test_a_resumed_run_ends_on_the_same_weights(tmp_path: Path) -> None:
-    document = make_document(tmp_path)
-    config = TrainConfig.from_dict(document, "test")
-    straight, loader, sampler = make_trainer(config)
-    for epoch in range(2):
-        sampler.epoch = epoch
-        straight.train_epoch(loader)
-        if epoch == 0:
-            straight.save(tmp_path / CHECKPOINT)
-    resumed, loader, sampler = make_trainer(config)
-    resumed.restore(tmp_path / CHECKPOINT)
-    sampler.epoch = resumed.epoch
-    resumed.train_epoch(loader)
-    assert resumed.epoch == straight.epoch == 2
-    for key, value in straight.average.state.items():
-        assert torch.equal(value, resumed.average.state[key]), key
+def with_validation(document: dict[str, Any]) -> dict[str, Any]:
+    document["data"]["validation"] = document["data"]["train"]
+    return document
+
+
+def start(recipe: Path, output: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "gaussian_yolo_node.cli", "train", str(recipe), "-o", str(output), *options]
+    return subprocess.Popen(
+        [*command, "--threads", "1"], env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.005)
+
+
+def read_history(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / HISTORY).read_text().splitlines()]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_that_is_stopped_then_killed_has_the_losses_of_one_that_is_not(tmp_path: Path) -> None:
+    document = make_document(
+        tmp_path, epochs=2, images=8, checkpoint_minutes=EVERY_STEP, multi_scale=[0.5, 1.5], workers=1
+    )
+    recipe = write_recipe(tmp_path, with_validation(document))
+    checkpoint = tmp_path / "out" / CHECKPOINT
+
+    stopped = start(recipe, tmp_path / "out")
+    wait_for(checkpoint.is_file, stopped)
+    stopped.send_signal(signal.SIGTERM)
+    _, log = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130 and "--resume goes on from" in log and "Traceback" not in log
+    position = read_checkpoint(checkpoint)["done"]
+    assert 0 < position < 8
+
+    killed = start(recipe, tmp_path / "out", "--resume")
+    written = checkpoint.stat().st_mtime_ns
+    wait_for(lambda: checkpoint.stat().st_mtime_ns != written, killed)
+    killed.kill()
+    killed.communicate(timeout=60)
+    assert read_checkpoint(checkpoint)["done"] > position
+
+    run(recipe, tmp_path / "out", resume=True)
+    run(recipe, tmp_path / "straight")
+    assert [line["kind"] for line in read_history(tmp_path / "straight")] == ["train", "train", "validation"]
+    assert read_history(tmp_path / "out") == read_history(tmp_path / "straight")
+    weights, expected = (read_checkpoint(tmp_path / name / CHECKPOINT)["ema"] for name in ("out", "straight"))
+    assert all(torch.equal(weights[key], value) for key, value in expected.items())
 
 
 def test_the_command_trains_logs_and_resumes(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra 'train')")
-    document = make_document(tmp_path, epochs=1)
-    document["data"]["validation"] = document["data"]["train"]
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(document))
-    checkpoint = run(recipe, tmp_path / "out")
+    recipe = write_recipe(tmp_path, with_validation(make_document(tmp_path, epochs=1)))
+    checkpoint = run(recipe, tmp_path / "out", seed=5)
     assert list((tmp_path / "out" / "tensorboard").iterdir())
     trained = load_trained(checkpoint)
-    assert trained.config == TrainConfig.load(recipe) and trained.epochs == 1
-    assert trained.validation["epoch"] == 1 and 0 <= trained.validation["AP50 car"] <= 1
+    assert trained.config.schedule.seed == 5 and trained.config.model == TrainConfig.load(recipe).model
+    assert trained.epochs == trained.validation["epoch"] == 1 and 0 <= trained.validation["AP50 car"] <= 1
+    assert load_trained(tmp_path / "out" / BEST).validation == trained.validation
     card = export_checkpoint(checkpoint, tmp_path / "model.onnx")
     assert card.training["validation"] == trained.validation
     with Detector.open(tmp_path / "model.onnx") as detector:
         assert detector.card.classes == ("car",)
+    written = checkpoint.stat().st_mtime_ns
     assert run(recipe, tmp_path / "out", resume=True) == checkpoint  # nothing left to do
+    assert checkpoint.stat().st_mtime_ns == written
+
+
+def test_it_stops_when_validation_gets_no_better(tmp_path: Path) -> None:
+    # At this rate nothing is learned, so no validation is better than the first.
+    document = make_document(tmp_path, epochs=50, validate_every=1, patience=2, learning_rate=0.0, ema_decay=0.0)
+    document["schedule"]["freeze_batch_norm"] = True
+    recipe = write_recipe(tmp_path, with_validation(document))
+    run(recipe, tmp_path / "out")
+    assert read_checkpoint(tmp_path / "out" / CHECKPOINT)["epoch"] == 3
+    assert read_checkpoint(tmp_path / "out" / BEST)["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["data"].update(validation=[{"format": "bdd"}]), "data.validation: a source has format 'bdd'"),
+        (lambda d: d["data"]["train"][0].update(images="gone"), "gone"),
+        (lambda d: d["schedule"].update(workers=1), "000002.png is not a readable image"),
+    ],
+)
+def test_a_run_that_cannot_be_says_why_in_one_line(tmp_path: Path, change: Any, message: str) -> None:
+    document = make_document(tmp_path)
+    (tmp_path / "image" / "000002.png").write_bytes(b"cut short")
+    change(document)
+    with pytest.raises(GaussianYoloError) as error:
+        run(write_recipe(tmp_path, document), tmp_path / "out")
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_cuda_is_asked_for_where_there_is_none(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(ConfigError, match="no CUDA device"):
+        run(write_recipe(tmp_path, make_document(tmp_path)), tmp_path / "out", device="cuda")
 
 
 @pytest.mark.parametrize(("backbone", "neck"), [("mixnet_s", "light"), ("mobilenet_v2", "yolov3")])
@@ -102,15 +169,6 @@ def test_any_backbone_and_neck_train_and_export(tmp_path: Path, backbone: str, n
     assert ("merged_mdconv" in card.deployment) == (backbone == "mixnet_s")
     with Detector.open(tmp_path / "model.onnx") as detector:
         detector(np.zeros((64, 96, 3), np.uint8))
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
-    document = make_document(tmp_path)
-    trainer, loader, _ = make_trainer(TrainConfig.from_dict(document, "test"))
-    with torch.no_grad():
-        trainer.model.heads[0].weight.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="not finite"):
-        trainer.train_epoch(loader)
 
 
 @pytest.mark.parametrize(
@@ -129,33 +187,3 @@ def test_a_foreign_torch_file_is_refused(tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(3)}, tmp_path / "foreign.pt")
     with pytest.raises(CheckpointError, match="not a checkpoint of this program"):
         load_trained(tmp_path / "foreign.pt")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda d: d.pop("model"), "section 'model' is missing"),
-        (lambda d: d.update(models={}), "unknown section 'models'"),
-        (lambda d: d["schedule"].update(epoch=3), "unknown field schedule.epoch"),
-        (lambda d: d["schedule"].update(learning_rate="1e-3"), "schedule.learning_rate must be a number"),
-        (lambda d: d["schedule"].update(crop_size=[100, 64]), "multiples of 32"),
-        (lambda d: d["schedule"].update(epochs=0), "at least 1"),
-        (lambda d: d["schedule"].pop("epochs"), "section schedule"),
-        (lambda d: d["model"].update(anchors=[[[1, 2]]]), "three anchors a stride"),
-        (lambda d: d.update(data=[1]), "data must be a mapping"),
-    ],
-)
-def test_a_wrong_config_is_named(tmp_path: Path, change: Any, message: str) -> None:
-    document = make_document(tmp_path)
-    change(document)
-    with pytest.raises(ConfigError, match=message):
-        TrainConfig.from_dict(document, "recipe.yaml")
-
-
-@pytest.mark.parametrize("content", [None, "a: [1", "- 1"])
-def test_an_unreadable_config_is_named(tmp_path: Path, content: str | None) -> None:
-    path = tmp_path / "recipe.yaml"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(ConfigError, match=r"recipe\.yaml"):
-        TrainConfig.load(path)
