@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -105,6 +106,19 @@ def test_check_finds_kitti_frames_of_the_validation_drive(driving_dir: Path, tmp
     assert code == 1
     assert "190 images: 2 faults (2 image in two splits), " in out
     assert "000067.jpg: near-duplicate in two splits: it is in validation and looks like" in out
+
+
+def test_check_of_a_folder_needs_no_torch(tmp_path: Path) -> None:
+    make_kitti(tmp_path, ["a"])
+    # A Python without torch, whatever this one has.
+    code = "import sys; sys.modules['torch'] = None; from gaussian_yolo_node.cli import main; main()"
+    arguments = ["data", "check", "--format", "kitti", "--images", tmp_path / "images", "--labels", tmp_path / "labels"]
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "1 image: 0 faults, 0 warnings" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -135,12 +135,12 @@ class AnnotatedImage:
 def box_fault(labels: Path, annotation: Annotation) -> Fault | None:
     """What is wrong with a box by itself."""
     x1, y1, x2, y2 = annotation.box
+    if x1 < x2 and y1 < y2 and math.isfinite(x2 - x1) and math.isfinite(y2 - y1):
+        return None
     shown = " ".join(f"{value:g}" for value in annotation.box)
-    if not (math.isfinite(x1) and math.isfinite(y1) and math.isfinite(x2) and math.isfinite(y2)):
+    if not all(map(math.isfinite, annotation.box)):
         return Fault(FaultKind.NOT_FINITE, labels, annotation.place, f"the box {shown} is not of finite numbers")
     if x1 > x2 or y1 > y2:
         message = f"the box {shown} is inverted: x1 <= x2, y1 <= y2 is wanted"
         return Fault(FaultKind.INVERTED_BOX, labels, annotation.place, message)
-    if x1 == x2 or y1 == y2:
-        return Fault(FaultKind.EMPTY_BOX, labels, annotation.place, f"the box {shown} is empty: remove it")
-    return None
+    return Fault(FaultKind.EMPTY_BOX, labels, annotation.place, f"the box {shown} is empty: remove it")

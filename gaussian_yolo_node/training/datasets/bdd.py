@@ -104,7 +104,8 @@ def _frames(path: Path, report: Report) -> list[Any]:
 def _objects(path: Path, place: str, frame: dict[str, Any], report: Report) -> Iterator[Annotation]:
     labels = frame.get("labels")
     if labels is None and isinstance(frame.get("frames"), list):
-        labels = [label for part in frame["frames"] if isinstance(part, dict) for label in part.get("objects") or ()]
+        parts = [part.get("objects") if isinstance(part, dict) else None for part in frame["frames"]]
+        labels = [label for objects in parts if isinstance(objects, list) for label in objects]
     # Scalabel leaves "labels" out, or null, where there are none.
     for number, label in enumerate([] if labels is None else labels if isinstance(labels, list) else [labels]):
         where = f"{place}, label {number}"
@@ -116,13 +117,14 @@ def _objects(path: Path, place: str, frame: dict[str, Any], report: Report) -> I
             continue
         try:
             box = _box(label)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             message = 'its "box2d" is not of numbers x1, y1, x2, y2'
             report(Fault(FaultKind.MALFORMED_LABEL, path, where, message))
             continue
         if box is not None:
-            attributes = label.get("attributes") or {}
-            yield Annotation(category, box, where, any(attributes.get(key) is True for key in _IGNORING))
+            attributes = label.get("attributes")
+            ignored = isinstance(attributes, dict) and any(attributes.get(key) is True for key in _IGNORING)
+            yield Annotation(category, box, where, ignored)
 
 
 def _box(label: dict[str, Any]) -> tuple[float, float, float, float] | None:

@@ -41,7 +41,7 @@ class CocoJson:
             image_id = record.get("image_id") if isinstance(record, dict) else None
             try:
                 annotation = self._annotation(record, place)
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 message = 'it needs "image_id", "category_id" and a "bbox" of four numbers x, y, w, h'
                 report(Fault(FaultKind.MALFORMED_LABEL, self.labels, place, message))
                 continue
@@ -73,7 +73,7 @@ class CocoJson:
         self.pick.report_absent(seen, report)
 
     def _annotation(self, record: dict[str, Any], place: str) -> Annotation | Fault:
-        _ = record["image_id"]
+        hash(record["image_id"])  # a list is no id
         x, y, w, h = map(float, record["bbox"])
         name = self._names.get(record["category_id"])
         if name is None:
