@@ -380,3 +380,7 @@ def test_pseudo_labels(tmp_path: Path) -> None:
     assert load(tmp_path, **source, map={"truck": "background"})[0][1] == [0, IGNORE]
     with pytest.raises(DatasetError, match="exchange them"):
         load(tmp_path, **{**source, "positive": 0.2})
+
+    (tmp_path / "label_2").mkdir()
+    (tmp_path / "label_2" / "a.txt").write_text("")
+    assert [name for name, _, _ in load(tmp_path, **source, unlabelled_in="label_2")] == ["000007.jpg"]

@@ -42,10 +42,10 @@ class KittiObjects:
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every image, and every label file without one; see `sources.Reader`."""
         images = {} if self.images is None else {path.stem: path for path in image_files(self.images)}
-        label_files = {path.stem: path for path in _label_files(self.labels)}
-        stems = sorted(images.keys() | label_files.keys())
+        by_stem = {path.stem: path for path in label_files(self.labels)}
+        stems = sorted(images.keys() | by_stem.keys())
         for stem in filter(self.pick.wants, stems):
-            label, image = label_files.get(stem), images.get(stem)
+            label, image = by_stem.get(stem), images.get(stem)
             if label is None:
                 yield AnnotatedImage(image, self.labels / f"{stem}.txt", [], unlabelled=True)
                 continue
@@ -73,12 +73,12 @@ class KittiTracking:
 
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every frame of every labelled sequence; see `sources.Reader`."""
-        label_files = {path.stem: path for path in _label_files(self.labels)}
-        absent = sorted(set(self.sequences) - label_files.keys())
+        by_stem = {path.stem: path for path in label_files(self.labels)}
+        absent = sorted(set(self.sequences) - by_stem.keys())
         if absent:
             raise DatasetError(f"sequence {absent[0]} has no label file in {self.labels}")
-        for sequence in self.sequences or sorted(label_files):
-            yield from self._read_sequence(sequence, label_files[sequence], report)
+        for sequence in self.sequences or sorted(by_stem):
+            yield from self._read_sequence(sequence, by_stem[sequence], report)
 
     def _read_sequence(self, sequence: str, label: Path, report: Report) -> Iterator[AnnotatedImage]:
         of_frame: dict[int, list[Annotation]] = {}
@@ -136,7 +136,8 @@ def read_kitti_label(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.flo
     return to_arrays(annotated, ClassMap(classes, KITTI_TYPES), [])
 
 
-def _label_files(folder: Path) -> list[Path]:
+def label_files(folder: Path) -> list[Path]:
+    """The label files of a folder, by name. DatasetError where there are none."""
     if not folder.is_dir():
         raise DatasetError(f"label folder {folder} does not exist: set data.root in the config or pass --data")
     paths = sorted(folder.glob("*.txt"))

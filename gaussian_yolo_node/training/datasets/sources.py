@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from gaussian_yolo_node.training.datasets.classes import BDD_CLASSES, ClassMap
 from gaussian_yolo_node.training.datasets.coco import CocoJson
 from gaussian_yolo_node.training.datasets.convert import Reader, convert
 from gaussian_yolo_node.training.datasets.images import Pick
-from gaussian_yolo_node.training.datasets.kitti import KittiObjects, KittiTracking
+from gaussian_yolo_node.training.datasets.kitti import KittiObjects, KittiTracking, label_files
 from gaussian_yolo_node.training.datasets.pseudo import Detections
 from gaussian_yolo_node.training.datasets.yolo import COCO_NAMES, YoloTxt, showing
 
@@ -231,7 +231,11 @@ def _detections(options: Options) -> Reader:
     positive, ignore = options.number("positive", 0.6), options.number("ignore", 0.2)
     if ignore > positive:
         raise DatasetError(f"{options.name}: 'ignore', {ignore:g}, is above 'positive', {positive:g}: exchange them")
-    return Detections(options.path_or_none("images"), options.path("detections"), options.pick(), positive, ignore)
+    pick = options.pick()
+    labelled = options.path_or_none("unlabelled_in")
+    if labelled is not None:  # what people have labelled is in a source of its own
+        pick = replace(pick, exclude=pick.exclude | {path.stem for path in label_files(labelled)})
+    return Detections(options.path_or_none("images"), options.path("detections"), pick, positive, ignore)
 
 
 FORMATS: Mapping[str, Layout] = {
@@ -244,5 +248,5 @@ FORMATS: Mapping[str, Layout] = {
     "coco": Layout(("images", "labels"), ("list",), _coco),
     "yolo": Layout(("names",), ("images", "labels", "list"), _yolo, by_image=True),
     "coco_txt": Layout(("folder",), ("list",), _coco_txt, by_image=True),
-    "detections": Layout(("images", "detections"), ("list", "positive"), _detections),
+    "detections": Layout(("images", "detections"), ("list", "positive", "unlabelled_in"), _detections),
 }
