@@ -165,6 +165,7 @@ for _name, _command in (
     ("export", cli_models.export),
     ("import-darknet", cli_models.import_darknet),
     ("models", cli_models.models),
+    ("quantize", cli_models.quantize),
     ("anchors", cli_data.anchors),
 ):
     app.command(_name)(_exit_codes()(_extra("train")(_command)))

@@ -110,6 +110,33 @@ def import_darknet(
     print(f"imported: {output}, {height}x{width} px, classes {', '.join(card.classes)}")
 
 
+def quantize(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a shipped model, or path of an ONNX file.")],
+    frames: Annotated[
+        list[str],
+        typer.Option(
+            help="Source of frames like those to come, as `detect` takes it; may be given again. None to judge it by.",
+            metavar="SOURCE",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
+    limit: Annotated[
+        int, typer.Option(min=1, help="Most frames to take, spread evenly where the sources have an end.")
+    ] = 128,
+) -> None:
+    """Write the int8 version of a model (needs the extras `cpu` and `train`).
+
+    Its first layer and its heads stay in float. Measure what it costs in accuracy with `detect` and `evaluate`.
+    """
+    from rich.console import Console
+
+    from gaussian_yolo_node.models.quantize import quantize_model
+
+    card, taken = quantize_model(model, frames, output, limit=limit, console=Console(stderr=True))
+    skipped = f", {taken.skipped} unreadable ones skipped" if taken.skipped else ""
+    print(f"quantised: {output}, {card.name}, calibrated on {len(taken.canvases)} frames{skipped}")
+
+
 def models(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Built-in or shipped models.", show_default="all")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.errors import GaussianYoloError, ModelError, SettingError
 
 Precision = Literal["auto", "fp32", "bf16"]
+PRECISION_KEY = "gaussian_yolo.precision"  # in a model's metadata: "int8" where it is quantised, else absent
 
 
 class RuntimeUnavailableError(GaussianYoloError):
@@ -35,7 +36,8 @@ class RuntimeOptions:
 
     Attributes:
         threads: processor threads for one inference; 0 takes all cores.
-        precision: "auto" computes in bf16 where the processor has it and the runtime can, else in fp32.
+        precision: "auto" computes in bf16 where the processor has it and the runtime can, else in fp32. The integer
+            layers of a quantised model stay integer; this is for the layers around them.
 
     Raises:
         SettingError: a value is out of range.
@@ -169,6 +171,12 @@ def unreadable(path: Path, runtime: str, error: Exception) -> ModelError:
         f"{path} cannot be read as an ONNX model by {runtime} ({last_words(error)}); it may be cut short or "
         "not be ONNX: copy or export it again"
     )
+
+
+def show_precision(metadata: Mapping[str, str], precision: str) -> str:
+    """What a model computes in, for people: "int8/bf16" if it is quantised and the rest of it is in bf16."""
+    quantised = metadata.get(PRECISION_KEY)
+    return f"{quantised}/{precision}" if quantised else precision
 
 
 def last_words(error: Exception) -> str:

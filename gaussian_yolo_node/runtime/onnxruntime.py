@@ -18,6 +18,7 @@ from gaussian_yolo_node.runtime.base import (
     check_readable,
     last_words,
     read_signature,
+    show_precision,
     unreadable,
 )
 
@@ -69,8 +70,9 @@ class OnnxRuntime:
         self.strides = signature.strides
         self.head_shapes = signature.head_shapes
         threads = settings.intra_op_num_threads
+        shown = show_precision(self.metadata, "fp32")
         self.description = (
-            f"ONNX Runtime {onnxruntime.__version__} CPU fp32, {threads} thread{'s' if threads != 1 else ''}"
+            f"ONNX Runtime {onnxruntime.__version__} CPU {shown}, {threads} thread{'s' if threads != 1 else ''}"
         )
         self._input_name = inputs[0].name
         self._head_names = list(signature.head_names)

@@ -20,6 +20,7 @@ from gaussian_yolo_node.runtime.base import (
     check_readable,
     last_words,
     read_signature,
+    show_precision,
     unreadable,
 )
 
@@ -61,7 +62,8 @@ class OpenVinoRuntime:
             ) from error
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
         version = openvino.get_version().split("-")[0]
-        self.description = f"OpenVINO {version} CPU {precision}, {threads} thread{'s' if threads != 1 else ''}"
+        shown = show_precision(self.metadata, precision)
+        self.description = f"OpenVINO {version} CPU {shown}, {threads} thread{'s' if threads != 1 else ''}"
         self._tensor_type = openvino.Tensor
         self._request = compiled.create_infer_request()
         self._heads = [self._request.get_tensor(name).data for name in signature.head_names]
