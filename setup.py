@@ -30,6 +30,7 @@ setup(
             "interfaces/*/CMakeLists.txt",
             "interfaces/*/msg/*.msg",
         ],
+        "gaussian_yolo_node.training.recipes": ["*.yaml"],
     },
     # The share folder mirrors the checkout, so that a launch file finds its neighbours in both.
     data_files=[
