@@ -133,7 +133,7 @@ def quantize(
     from gaussian_yolo_node.models.quantize import quantize_model
 
     card, taken = quantize_model(model, frames, output, limit=limit, console=Console(stderr=True))
-    skipped = f", {taken.skipped} unreadable ones skipped" if taken.skipped else ""
+    skipped = f", skipped {taken.skipped} unreadable" if taken.skipped else ""
     print(f"quantised: {output}, {card.name}, calibrated on {len(taken.canvases)} frames{skipped}")
 
 

@@ -91,7 +91,7 @@ def quantize_model(
             part = Path(folder) / "model.onnx"
             prepared = prepare(path, part)
             kept = float_layers(prepared.graph)
-            frames = _read_frames(sources, card, limit)
+            frames = read_frames(sources, card, limit)
             shown = track(frames.canvases, "calibrating", console=console or Console(quiet=True), transient=True)
             quantize_static(
                 prepared,
@@ -123,18 +123,18 @@ def quantize_model(
     return card, frames
 
 
-class _Reader:
-    """What `quantize_static` asks of a CalibrationDataReader."""
+def read_frames(specs: Sequence[str], card: ModelCard, limit: int) -> CalibrationFrames:
+    """Frames letterboxed as the detector does; where all sources have an end, spread evenly over them.
 
-    def __init__(self, input_name: str, canvases: Iterable[NDArray[np.uint8]]) -> None:
-        self._feeds = ({input_name: canvas[np.newaxis]} for canvas in canvases)
+    Args:
+        specs: as `open_source` takes them.
+        card: of the model that is to see the frames.
+        limit: most frames to take, from 1.
 
-    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        return next(self._feeds, None)
-
-
-def _read_frames(specs: Sequence[str], card: ModelCard, limit: int) -> CalibrationFrames:
-    """Frames letterboxed as the detector does; of sources with an end, spread evenly over all of them."""
+    Raises:
+        SourceError: there is no such source.
+        QuantizeError: not one frame can be read.
+    """
     names = [without_password(spec) for spec in specs]
     canvases: list[NDArray[np.uint8]] = []
     with ExitStack() as stack:
@@ -155,3 +155,13 @@ def _read_frames(specs: Sequence[str], card: ModelCard, limit: int) -> Calibrati
             trouble = "; ".join(source.message for source in sources if source.message)
             raise QuantizeError(f"not one frame of {', '.join(names)} could be read: {trouble}")
         return CalibrationFrames(canvases, names, sum(source.skipped for source in sources))
+
+
+class _Reader:
+    """What `quantize_static` asks of a CalibrationDataReader."""
+
+    def __init__(self, input_name: str, canvases: Iterable[NDArray[np.uint8]]) -> None:
+        self._feeds = ({input_name: canvas[np.newaxis]} for canvas in canvases)
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        return next(self._feeds, None)
