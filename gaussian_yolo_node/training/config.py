@@ -77,7 +77,7 @@ class ScheduleConfig:
     mosaic_off_epochs: int = 0  # the last epochs see whole images only
     frozen: tuple[str, ...] = ()  # parameters whose names begin so stay as they are, `backbone.` for instance
     freeze_batch_norm: bool = False  # statistics stay those of the initial weights
-    fast_depthwise: bool = True  # on a CPU: see `depthwise`; the first step compiles
+    fast_depthwise: bool = True  # with autocast on a CPU: see `depthwise`; each canvas size compiles once
     validate_every: int = 5  # epochs
     best_metric: str = ""  # validation figure that picks best.pt; "" is "AP50 <first class>"
     patience: int = 0  # validations without a better best_metric after which training stops; 0 is never

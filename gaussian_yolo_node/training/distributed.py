@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from gaussian_yolo_node.errors import GaussianYoloError
 
@@ -98,14 +97,13 @@ class SharedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(image)
         x = image.float()
-        count = x.new_tensor([x.numel() / x.shape[1]])
-        first = all_reduce(torch.cat([x.sum((0, 2, 3)), count]))
-        total = float(first[-1])
-        mean = first[:-1] / total
+        sums = _SumOverProcesses.apply(torch.cat([x.sum((0, 2, 3)), x.new_tensor([x.numel() / x.shape[1]])]))
+        total = sums[-1].detach()
+        mean = sums[:-1] / total
         # In two passes: a difference of squares would lose what varies little.
         centred = x - mean[:, None, None]
-        variance = all_reduce(centred.square().sum((0, 2, 3))) / total
-        self._remember(mean.detach(), variance.detach() * (total / max(total - 1, 1)))
+        variance = _SumOverProcesses.apply(centred.square().sum((0, 2, 3))) / total
+        self._remember(mean.detach(), variance.detach() * (total / (total - 1).clamp(min=1)))
         scale = self.weight * (variance + self.eps).rsqrt()
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(image.dtype)
 
@@ -118,6 +116,22 @@ class SharedBatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_(variance, self.momentum)
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum over all processes. Each one's loss depends on it, so its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        summed = values.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        summed = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed
+
+
 def share_batch_norms(model: nn.Module) -> None:
     """Replace every batch norm within `model` by a shared one with its parameters, statistics and names."""
     for module in list(model.modules()):
@@ -127,4 +141,4 @@ def share_batch_norms(model: nn.Module) -> None:
                 shared.weight, shared.bias = child.weight, child.bias
                 shared.running_mean, shared.running_var = child.running_mean, child.running_var
                 shared.num_batches_tracked = child.num_batches_tracked
-                setattr(module, name, shared)
+                setattr(module, name, shared.train(child.training))

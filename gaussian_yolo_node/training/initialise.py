@@ -46,14 +46,15 @@ def _load_checkpoint(model: GaussianYolo, path: Path) -> None:
     """Fill what has the same name and shape in both with the checkpoint's averaged weights."""
     given = read_checkpoint(path)["ema"]
     wanted = model.state_dict()
-    learned = {name for name, _ in model.named_parameters()}
+    learned = dict(model.named_parameters())
     fitting = [name for name, value in wanted.items() if name in given and given[name].shape == value.shape]
-    if not learned.intersection(fitting):
+    # Biases of heads fit any model of as many classes.
+    if not any(name in learned and learned[name].ndim > 1 for name in fitting):
         raise CheckpointError(
             f"no weight of {path} fits the model: set model.backbone, neck and width to those of its config"
         )
     for name in fitting:
         wanted[name].copy_(given[name])
-    fresh = sorted(learned.difference(fitting))
+    fresh = sorted(learned.keys() - set(fitting))
     note = f"; fresh are {', '.join(fresh[:3])}{' ..' if len(fresh) > 3 else ''}" if fresh else ""
     log.info("%d of %d weights from %s%s", len(learned) - len(fresh), len(learned), path, note)

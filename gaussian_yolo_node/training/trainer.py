@@ -25,6 +25,7 @@ from gaussian_yolo_node.training.checkpoint import (
     write_whole,
 )
 from gaussian_yolo_node.training.config import TrainConfig
+from gaussian_yolo_node.training.depthwise import use_fast_depthwise
 from gaussian_yolo_node.training.distributed import Processes, share_batch_norms
 from gaussian_yolo_node.training.initialise import initial_model
 from gaussian_yolo_node.training.loader import Batch
@@ -80,13 +81,14 @@ class Trainer:
         # Module.to's type knows no memory_format.
         model: Any = cast(Any, initial_model(config.model)).to(self.device, memory_format=torch.channels_last)
         freeze(model, schedule.frozen)
+        if self.device.type == "cpu" and schedule.autocast and schedule.fast_depthwise:
+            use_fast_depthwise(model)  # float32 has fast kernels of its own
         if self.processes.count > 1:
             share_batch_norms(model)
         self.model: GaussianYolo = model
         self.network: nn.Module = model
         if self.processes.count > 1:
-            # Statistics are shared already, so no process needs to hand out its own.
-            self.network = DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+            self.network = DistributedDataParallel(model, gradient_as_bucket_view=True)
         self.average = WeightAverage(self.model, schedule.ema_decay)
         self.loss = make_loss(config.model.anchors, STRIDES, len(config.model.classes), config.loss)
         self.optimizer = make_optimizer(self.model, schedule)
