@@ -22,7 +22,7 @@ from rich.progress import track
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.letterbox import Letterbox
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard
-from gaussian_yolo_node.models.quantize_graph import QuantizeError, float_layers, free_heads, prepare
+from gaussian_yolo_node.models.quantize_graph import QuantizeError, float_layers, prepare, round_only_for_integers
 from gaussian_yolo_node.runtime.base import PRECISION_KEY
 from gaussian_yolo_node.sources import open_source, without_password
 
@@ -88,15 +88,15 @@ def quantize_model(
     try:
         # Beside the target, so that replacing it is one step whatever happens.
         with tempfile.TemporaryDirectory(prefix=".quantize-", dir=output.absolute().parent) as folder:
-            part = Path(folder) / "model.onnx"
-            prepared = prepare(path, part)
-            kept = float_layers(prepared.graph)
+            prepared, part = Path(folder) / "prepared.onnx", Path(folder) / "model.onnx"
+            graph = prepare(path, prepared).graph
+            kept = float_layers(graph)
             frames = read_frames(sources, card, limit)
             shown = track(frames.canvases, "calibrating", console=console or Console(quiet=True), transient=True)
             quantize_static(
-                prepared,
+                str(prepared),
                 str(part),
-                _Reader(prepared.graph.input[0].name, shown),
+                _Reader(graph.input[0].name, shown),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=QUANTISED_OPS,
                 per_channel=True,
@@ -113,7 +113,7 @@ def quantize_model(
             }
             card = replace(card, name=f"{card.name}_int8", deployment={**card.deployment, "int8": how})
             quantised = onnx.load(str(part))
-            free_heads(quantised.graph)
+            round_only_for_integers(quantised.graph, QUANTISED_OPS, kept)
             onnx.helper.set_model_props(quantised, {**metadata, CARD_KEY: card.to_json(), PRECISION_KEY: "int8"})
             onnx.checker.check_model(quantised)
             onnx.save(quantised, str(part))

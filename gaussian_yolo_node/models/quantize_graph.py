@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,14 +19,17 @@ class QuantizeError(GaussianYoloError):
     """A model cannot be quantised as asked."""
 
 
-def prepare(path: Path, scratch: Path) -> onnx.ModelProto:
-    """A model with its constants folded, padding inside its convolutions, and a name for each node.
+def prepare(path: Path, output: Path) -> onnx.ModelProto:
+    """Write a model with its constants folded, padding inside its convolutions, and a name for each node.
 
     A Pad between integers would be a layer of its own, for which OpenVINO has but a slow reference kernel.
 
     Args:
         path: a model that ONNX Runtime can load.
-        scratch: a file to write and read back.
+        output: the ONNX file to write.
+
+    Returns:
+        What was written.
 
     Raises:
         QuantizeError: the model is quantised already, or there is nothing to quantise.
@@ -45,12 +49,13 @@ def prepare(path: Path, scratch: Path) -> onnx.ModelProto:
         raise QuantizeError(f"{path} has no convolutions but those that stay in float, its first one and its heads")
     settings = onnxruntime.SessionOptions()
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    settings.optimized_model_filepath = str(scratch)
+    settings.optimized_model_filepath = str(output)
     settings.log_severity_level = 3
     onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-    prepared = onnx.load(str(scratch))
+    prepared = onnx.load(str(output))
     # The tool's own sign that a model is prepared; without it it warns.
     onnx.helper.set_model_props(prepared, {"onnx.quant.pre_process": "onnxruntime.quant"})
+    onnx.save(prepared, str(output))
     return prepared
 
 
@@ -63,20 +68,33 @@ def float_layers(graph: onnx.GraphProto) -> list[str]:
     return [node.name for node in (*first, *beside, *heads)]
 
 
-def free_heads(graph: onnx.GraphProto) -> None:
-    """Let the heads read what the layer before them computed, not what int8 made of it; in place."""
+def round_only_for_integers(graph: onnx.GraphProto, integer_ops: Collection[str], kept: Collection[str]) -> None:
+    """Take out, in place, the roundings to int8 that only float layers read: before heads and before gates.
+
+    Args:
+        graph: with a QuantizeLinear and a DequantizeLinear after each tensor that the tool quantised.
+        integer_ops: operators that were quantised.
+        kept: names of nodes that were not, though their operator was.
+    """
     makers = {name: node for node in graph.node for name in node.output}
-    for reader in _heads(graph):
-        maker = makers[reader.input[0]]
-        if maker.op_type in ACTIVATIONS:
-            reader, maker = maker, makers[maker.input[0]]
-        if maker.op_type == "DequantizeLinear":
-            quantizer = makers[maker.input[0]]
-            reader.input[0] = quantizer.input[0]
-            for node in (maker, quantizer):
-                if node.output[0] not in _read(graph):
-                    graph.node.remove(node)
-    read = _read(graph)
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    for dequantizer in [node for node in graph.node if node.op_type == "DequantizeLinear"]:
+        quantizer = makers.get(dequantizer.input[0])
+        reading = readers.get(dequantizer.output[0], [])
+        if quantizer is None or any(node.op_type in integer_ops and node.name not in kept for node in reading):
+            continue
+        for node in reading:
+            for index, name in enumerate(node.input):
+                if name == dequantizer.output[0]:
+                    node.input[index] = quantizer.input[0]
+        graph.node.remove(dequantizer)
+        readers[dequantizer.input[0]].remove(dequantizer)
+        if not readers[dequantizer.input[0]]:
+            graph.node.remove(quantizer)
+    read = {name for node in graph.node for name in node.input}
     for item in [item for item in graph.initializer if item.name not in read]:
         graph.initializer.remove(item)
 
@@ -85,7 +103,3 @@ def _heads(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """The convolutions that give the outputs."""
     outputs = {output.name for output in graph.output}
     return [node for node in graph.node if node.op_type == "Conv" and outputs.intersection(node.output)]
-
-
-def _read(graph: onnx.GraphProto) -> set[str]:
-    return {name for node in graph.node for name in node.input}

@@ -47,30 +47,32 @@ CARD = ModelCard(
 class Stage(nn.Module):
     """An inverted residual as in MobileNetV2, its first half with stride 2."""
 
-    def __init__(self, channels: int, out_channels: int) -> None:
+    def __init__(self, channels: int, out_channels: int, activation: nn.Module) -> None:
         super().__init__()
+        self.activation = activation
         self.down = padded_conv(channels, channels, 3, stride=2, groups=channels)
         self.project = nn.Conv2d(channels, out_channels, 1)
         self.depthwise = padded_conv(out_channels, out_channels, 5, groups=out_channels)
         self.back = nn.Conv2d(out_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.project(nn.functional.relu6(self.down(x)))
-        return x + self.back(nn.functional.relu6(self.depthwise(x)))
+        x = self.project(self.activation(self.down(x)))
+        return x + self.back(self.activation(self.depthwise(x)))
 
 
 class SmallBackbone(Backbone):
-    """Has what EfficientNet-Lite has, in little: uneven padding, depthwise layers, ReLU6, linear ends, residuals."""
+    """Has what EfficientNets have, in little: uneven padding, depthwise layers, linear ends, residuals."""
 
     feature_channels = (16, 24, 32)
 
-    def __init__(self) -> None:
+    def __init__(self, activation: nn.Module) -> None:
         super().__init__()
+        self.activation = activation
         self.stem = padded_conv(3, 8, 3, stride=2)
-        self.stages = nn.ModuleList(Stage(*pair) for pair in ((8, 12), (12, 16), (16, 24), (24, 32)))
+        self.stages = nn.ModuleList(Stage(*pair, activation) for pair in ((8, 12), (12, 16), (16, 24), (24, 32)))
 
     def features(self, image: Tensor) -> list[Tensor]:
-        x = nn.functional.relu6(self.stem(image))
+        x = self.activation(self.stem(image))
         maps = []
         for stage in self.stages:
             x = stage(x)
@@ -78,20 +80,22 @@ class SmallBackbone(Backbone):
         return maps[1:]
 
 
-def small_network(neck: str) -> GaussianYolo:
+def small_network(activation: nn.Module, neck: str) -> GaussianYolo:
     torch.manual_seed(0)
-    model = GaussianYolo(SmallBackbone(), len(CARD.classes), width=16, neck=neck)
+    model = GaussianYolo(SmallBackbone(activation), len(CARD.classes), width=16, neck=neck)
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    for head in model.heads:
+        head.weight.data *= 0.05  # sizes are exponentials
     return model
 
 
-@pytest.fixture(scope="module", params=["light", "yolov3"])
+@pytest.fixture(scope="module", params=[(nn.ReLU6(), "yolov3"), (nn.SiLU(), "light")], ids=["relu6", "swish"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A float model, of either neck: one ends its towers in ReLU, the other in leaky ReLU."""
+    """A float model; one neck ends its towers in ReLU, the other in leaky ReLU."""
     path = tmp_path_factory.mktemp("float") / "tiny.onnx"
-    export_model(small_network(request.param), CARD, path)
+    export_model(small_network(*request.param), CARD, path)
     return path
 
 
@@ -129,7 +133,7 @@ def test_both_runtimes_give_nearly_the_heads_of_float(
     pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
     for ours, exact in zip(heads(quantised, runtime, precision), heads(model, runtime, "fp32"), strict=True):
         error = np.sqrt(np.mean((ours - exact) ** 2)) / exact.std()
-        assert 1e-5 < error < 0.1
+        assert 1e-5 < error < 0.15
 
 
 def test_integers_are_everywhere_but_in_the_first_layer_and_the_heads(quantised: Path) -> None:
@@ -150,6 +154,16 @@ def test_integers_are_everywhere_but_in_the_first_layer_and_the_heads(quantised:
         activation = makers[head.input[0]]
         assert activation.op_type in ("Relu", "LeakyRelu")
         assert makers[activation.input[0]].op_type == "Conv"
+
+
+def test_nothing_is_rounded_for_a_layer_in_float(quantised: Path) -> None:
+    graph = onnx.load(str(quantised)).graph
+    rounded = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    for node in graph.node:
+        if node.op_type in ("Sigmoid", "Mul", "Sub"):
+            assert rounded.isdisjoint(node.input)
+    read = {name for node in graph.node for name in node.input}
+    assert read >= {item.name for item in graph.initializer}
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
