@@ -46,7 +46,7 @@ def kitti_labels(tmp_path_factory: pytest.TempPathFactory, driving_dir: Path) ->
 
 
 def write_config(path: Path, root: Path, train: list[dict[str, object]], validation: list[dict[str, object]]) -> None:
-    shipped = yaml.safe_load((REPOSITORY / "engines" / "efficientnet_lite0_kitti.yaml").read_text())
+    shipped = yaml.safe_load((REPOSITORY / "engines" / "efficientnet_lite0_kitti_1.yaml").read_text())
     shipped["data"] = {"root": str(root), "train": train, "validation": validation}
     path.write_text(yaml.safe_dump(shipped))
 
@@ -173,7 +173,7 @@ def test_anchors_of_kitti_labels(kitti_labels: Path, tmp_path: Path, run: Run) -
     code, out, _ = run("anchors", "--format", "kitti", "--labels", tmp_path, "--size", "320x1024")
     assert code == 0
     assert "4,495 boxes, letterboxed to 320x1024" in out and "mean IoU 0.72" in out
-    shipped = yaml.safe_load((REPOSITORY / "engines" / "efficientnet_lite0_kitti.yaml").read_text())
+    shipped = yaml.safe_load((REPOSITORY / "engines" / "efficientnet_lite0_kitti_1.yaml").read_text())
     np.testing.assert_allclose(yaml.safe_load(out)["anchors"], shipped["model"]["anchors"], rtol=0.25)
 
 
