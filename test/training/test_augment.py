@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.training.augment import AugmentConfig, augment, clip_boxes
+from gaussian_yolo_node.training.augment import AugmentConfig, Labelled, augment, clip_boxes
 from gaussian_yolo_node.training.datasets import IGNORE
 
 STILL = AugmentConfig(scale=(1.0, 1.0), aspect=0, flip=0, hue=0, saturation=1, exposure=1)
@@ -86,3 +86,59 @@ def test_an_image_without_objects() -> None:
     nothing = (image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
     sample = augment([nothing], SIZE, SIZE, AugmentConfig(), np.random.default_rng(0))
     assert sample.boxes.shape == (0, 4) and sample.class_ids.shape == (0,)
+
+
+def make_corner_object() -> Labelled:
+    """A wide frame with one small object in its corner, beside an ignore region in the other."""
+    image = np.zeros((200, 600, 3), np.uint8)
+    boxes = np.array([[560, 160, 596, 190], [0, 0, 100, 100]], np.float32)
+    return image, boxes, np.array([0, IGNORE])
+
+
+@pytest.mark.parametrize("size", [(96, 96), (32, 32), (224, 640)])
+def test_a_crop_around_an_object(size: tuple[int, int]) -> None:
+    config = AugmentConfig(object_crop=1.0, mosaic=0, min_visible=0.0, min_size=0.0)
+    for seed in range(30):
+        sample = augment([make_corner_object()], size, (200, 600), config, np.random.default_rng(seed))
+        held = sample.boxes[sample.class_ids == 0]
+        assert len(held) == 1
+        if size != (32, 32):  # where it fits, all of it is there: it has the size of the canvas at most
+            width, height = held[0, 2:] - held[0, :2]
+            assert min(width, height) > 36 * 0.5
+
+
+def test_without_it_most_crops_miss_the_object() -> None:
+    config = AugmentConfig(mosaic=0)
+    shown = [
+        (
+            augment([make_corner_object()], (96, 96), (200, 600), config, np.random.default_rng(seed)).class_ids == 0
+        ).sum()
+        for seed in range(30)
+    ]
+    assert sum(shown) < 10
+
+
+@pytest.mark.parametrize("item", [0, 1])
+def test_a_crop_around_nothing(item: int) -> None:
+    image, boxes, _ = make_corner_object()
+    labels = [(np.zeros((0, 4), np.float32), np.zeros(0, np.int64)), (boxes, np.full(2, IGNORE))][item]
+    config = AugmentConfig(object_crop=1.0)
+    assert augment([(image, *labels)], (96, 96), (200, 600), config, np.random.default_rng(0)).canvas.shape == (
+        96,
+        96,
+        3,
+    )
+
+
+def test_jitter_fits_the_stretched_image_to_the_canvas() -> None:
+    image, _, _ = make_scene(0)
+    whole = np.array([[0, 0, 200, 120]], np.float32)
+    config = replace(STILL, jitter=0.3)
+    ratios = []
+    for seed in range(200):
+        sample = augment([(image, whole, np.array([0]))], (100, 100), (100, 100), config, np.random.default_rng(seed))
+        (box,) = sample.boxes
+        width, height = box[2] - box[0], box[3] - box[1]
+        assert max(width, height) == pytest.approx(100, abs=1e-2)
+        ratios.append(width / height / (200 / 120))
+    assert min(ratios) == pytest.approx(0.7 / 1.3, abs=0.08) and max(ratios) == pytest.approx(1.3 / 0.7, abs=0.25)

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
 
 from training_runs import make_document  # noqa: E402
 
+from gaussian_yolo_node.models.darknet_files import ConvolutionWeights, Weights, write_weights  # noqa: E402
 from gaussian_yolo_node.models.yolov3 import PRESETS  # noqa: E402
 from gaussian_yolo_node.training.augment import Sample  # noqa: E402
 from gaussian_yolo_node.training.config import ConfigError, ScheduleConfig, TrainConfig, training_sizes  # noqa: E402
@@ -111,13 +113,22 @@ def test_the_published_setting_is_a_recipe(preset: str) -> None:
     assert (augment.jitter, augment.saturation, augment.exposure, augment.hue) == (0.3, 1.5, 1.5, 0.1)
 
 
-def test_a_step_of_the_published_network() -> None:
+def test_a_step_of_the_published_network_from_darknet_weights(tmp_path: Path) -> None:
+    # As darknet53.conv.74, but of the first layer alone.
+    kernels = np.random.default_rng(0).normal(size=(32, 3, 3, 3)).astype(np.float32)
+    layer = ConvolutionWeights(np.zeros(32, np.float32), np.ones((3, 32), np.float32), kernels)
+    write_weights(tmp_path / "darknet53.conv.1", Weights((layer,), (0, 2, 0), 0))
     config = TrainConfig.load(find_recipe("gaussian_yolov3_kitti"))
-    small = replace(config, schedule=replace(config.schedule, batch_size=1, accumulate=1, warmup_steps=0))
+    small = replace(
+        config,
+        model=replace(config.model, init=str(tmp_path / "darknet53.conv.1")),
+        schedule=replace(config.schedule, batch_size=1, accumulate=1, warmup_steps=0),
+    )
     trainer = Trainer(small, 1)
+    np.testing.assert_array_equal(trainer.model.state_dict()["backbone.darknet.layers.0.conv.weight"].numpy(), kernels)
     before = trainer.model.heads[0].weight.detach().clone()
-    image = torch.randint(0, 255, (64, 64, 3), dtype=torch.uint8).numpy()
-    boxes, ids = torch.tensor([[10.0, 12.0, 40.0, 50.0]]).numpy(), torch.tensor([0]).numpy()
+    image = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
+    boxes, ids = np.array([[10, 12, 40, 50]], np.float32), np.array([0])
     losses = trainer.train_epoch([collate([Sample(image, boxes, ids)])])
     assert losses["positives"] == 1 and not torch.equal(before, trainer.model.heads[0].weight)
 
