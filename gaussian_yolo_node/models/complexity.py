@@ -18,6 +18,8 @@ from gaussian_yolo_node.errors import ModelError
 if TYPE_CHECKING:
     import onnx
 
+_ROUNDING = ("QuantizeLinear", "DequantizeLinear")
+
 
 @dataclass(frozen=True)
 class Complexity:
@@ -68,7 +70,8 @@ def complexity(model: nn.Module, input_size: tuple[int, int], channels: int = 3)
 def onnx_complexity(path: Path) -> Complexity:
     """Count a model file of a fixed input size: what its graph holds and computes for one image.
 
-    Batch norms are folded into convolutions there, and a merged MDConv counts with its zeros.
+    Batch norms are folded into convolutions there, and a merged MDConv counts with its zeros. Of a quantised model
+    weights and biases count as they did before, and the scales do not.
 
     Raises:
         ModelError: the file is no ONNX model, or a size in it is left open.
@@ -78,10 +81,13 @@ def onnx_complexity(path: Path) -> Complexity:
 
     try:
         model = onnx.load(str(path))
+        rounded = [node for node in model.graph.node if node.op_type in _ROUNDING]
+        integers = {node.output[0]: node.input[0] for node in rounded}
+        scales = {name for node in rounded for name in node.input[1:]}
         weights = {
             item.name: math.prod(item.dims)
             for item in model.graph.initializer
-            if item.data_type == onnx.TensorProto.FLOAT
+            if (item.data_type == onnx.TensorProto.FLOAT and item.name not in scales) or item.name in integers.values()
         }
         filters = {item.name: item.dims[0] for item in model.graph.initializer if item.dims}
         shapes = _fixed_shapes(model)
@@ -94,7 +100,8 @@ def onnx_complexity(path: Path) -> Complexity:
             outputs = math.prod(shapes.get(node.output[0], (0, 0))[1:])
             if not outputs:
                 raise ModelError(f"{path} leaves the size of {node.output[0]} open; export it for a fixed input size")
-            macs += outputs * (weights[node.input[1]] // filters[node.input[1]])
+            weight = integers.get(node.input[1], node.input[1])
+            macs += outputs * (weights[weight] // filters[weight])
     return Complexity(sum(weights.values()), macs)
 
 
@@ -126,7 +133,7 @@ def _fold_constants(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]
     for node in model.graph.node:
         if node.op_type == "Shape" and 0 not in shapes.get(node.input[0], (0,)):
             values[node.output[0]] = np.array(shapes[node.input[0]], np.int64)
-        elif known.issuperset(filter(None, node.input)):
+        elif node.op_type not in _ROUNDING and known.issuperset(filter(None, node.input)):
             nodes.append(node)
         else:
             continue

@@ -23,6 +23,7 @@ from gaussian_yolo_node.detector.letterbox import Letterbox  # noqa: E402
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard  # noqa: E402
 from gaussian_yolo_node.errors import ModelError  # noqa: E402
 from gaussian_yolo_node.models.blocks import Backbone  # noqa: E402
+from gaussian_yolo_node.models.complexity import onnx_complexity  # noqa: E402
 from gaussian_yolo_node.models.export import export_model  # noqa: E402
 from gaussian_yolo_node.models.gaussian_yolo import STRIDES, GaussianYolo  # noqa: E402
 from gaussian_yolo_node.models.padding import padded_conv  # noqa: E402
@@ -180,6 +181,13 @@ def test_the_card_comes_along_and_tells_how_it_was_quantised(quantised: Path, fr
     assert how["tool"].startswith("ONNX Runtime ")
     assert (how["frames"], how["sources"]) == (5, [str(frames)])
     assert sum("head" in layer for layer in how["float_layers"]) == len(STRIDES)
+
+
+def test_it_counts_as_the_float_model_does(model: Path, quantised: Path) -> None:
+    exact, ours = onnx_complexity(model), onnx_complexity(quantised)
+    assert ours.macs == exact.macs
+    # Biases that are all alike are one in an export, until each is quantised with its own scale.
+    assert ours.parameters == pytest.approx(exact.parameters, rel=0.03)
 
 
 def test_a_float_model_is_not_called_int8(model: Path) -> None:
