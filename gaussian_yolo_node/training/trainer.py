@@ -176,7 +176,7 @@ class Trainer:
         with torch.autocast(self.device.type, self._half, enabled=self.config.schedule.autocast):
             heads = self.network(images)
         boxes, class_ids = ([item.to(self.device) for item in items] for items in (batch.boxes, batch.class_ids))
-        losses = self.loss([head.float() for head in heads], boxes, class_ids)
+        losses = self.loss(heads, boxes, class_ids)
         terms = {f.name: value for f in fields(losses) if isinstance(value := getattr(losses, f.name), Tensor)}
         return list(terms), torch.stack([term.detach() for term in terms.values()]), losses.total, losses.positives
 
