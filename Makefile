@@ -84,9 +84,9 @@ lint: env
 	"$(BIN)/ruff" check .
 	"$(BIN)/mypy"
 
+# Training's tests in a process of their own: after all others in one, a training crashed inside a library.
 test: env-train lint
 	$(ROS) python -m pytest --ignore=test/training
-	# A process of its own: after all other tests in one, a training crashed inside a library.
 	$(ROS) python -m pytest test/training
 
 clean:
