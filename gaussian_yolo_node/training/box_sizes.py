@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.training.datasets import DatasetError, image_size
-from gaussian_yolo_node.training.datasets.annotations import Fault, FaultKind, box_fault
-from gaussian_yolo_node.training.datasets.classes import UNKNOWN, is_region
-from gaussian_yolo_node.training.datasets.convert import class_of, refuse, unknown_class
+from gaussian_yolo_node.training.datasets.annotations import Fault, FaultKind
+from gaussian_yolo_node.training.datasets.classes import is_region
+from gaussian_yolo_node.training.datasets.convert import classified, refuse
 from gaussian_yolo_node.training.datasets.sources import Source
 
 
@@ -32,13 +32,7 @@ def box_sizes(
         class_map = source.class_map(classes or ())
         for annotated in source.reader.read(_without_images):
             sizes = []
-            for annotation in annotated.annotations:
-                fault = box_fault(annotated.labels, annotation)
-                if fault is not None and fault.kind is not FaultKind.EMPTY_BOX:
-                    refuse(fault)
-                class_id = class_of(annotation, class_map)
-                if class_id == UNKNOWN:
-                    refuse(unknown_class(annotated, annotation))
+            for annotation, class_id, fault in classified(annotated, class_map):
                 wanted = class_id >= 0 if classes else not (annotation.ignored or is_region(annotation.name))
                 if wanted and fault is None:
                     x1, y1, x2, y2 = annotation.box

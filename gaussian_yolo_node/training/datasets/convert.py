@@ -94,13 +94,7 @@ def to_arrays(
         DatasetError: a box is inverted or not finite, or a category unknown.
     """
     boxes, ids = [], []
-    for annotation in annotated.annotations:
-        fault = box_fault(annotated.labels, annotation)
-        if fault is not None and fault.kind is not FaultKind.EMPTY_BOX:
-            refuse(fault)
-        class_id = class_of(annotation, classes)
-        if class_id == UNKNOWN:
-            refuse(unknown_class(annotated, annotation))
+    for annotation, class_id, fault in classified(annotated, classes):
         if class_id == BACKGROUND:
             continue
         if fault is not None:
@@ -109,6 +103,22 @@ def to_arrays(
         boxes.append(annotation.box)
         ids.append(class_id)
     return np.array(boxes, np.float32).reshape(-1, 4), np.array(ids, np.int64)
+
+
+def classified(annotated: AnnotatedImage, classes: ClassMap) -> Iterator[tuple[Annotation, int, Fault | None]]:
+    """Each annotation of an image with its class as `class_of` gives it, and the fault of a box that is empty.
+
+    Raises:
+        DatasetError: a box is inverted or not finite, or a category unknown.
+    """
+    for annotation in annotated.annotations:
+        fault = box_fault(annotated.labels, annotation)
+        if fault is not None and fault.kind is not FaultKind.EMPTY_BOX:
+            refuse(fault)
+        class_id = class_of(annotation, classes)
+        if class_id == UNKNOWN:
+            refuse(unknown_class(annotated, annotation))
+        yield annotation, class_id, fault
 
 
 def class_of(annotation: Annotation, classes: ClassMap) -> int:
