@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from gaussian_yolo_node.cli import app
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+ENGINES = REPOSITORY / "engines"
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
@@ -56,3 +57,28 @@ def test_links_lead_somewhere(target: str) -> None:
 def test_make_targets(target: str) -> None:
     assert f"make {target}" in README
     assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_the_models_figures_are_those_of_their_pages() -> None:
+    """test_shipped_model measures what the pages say; here the README must say the same."""
+    header, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in README.splitlines()
+        if re.match(r"^\| (model \| input|`\w+_kitti\w*`)", line)
+    ]
+    assert {re.findall(r"\w+", row[0])[0] for row in rows} == {path.stem for path in ENGINES.glob("*.onnx")}
+    for row in rows:
+        name = re.findall(r"\w+", row[0])[0]
+        kind = "int8" if name.endswith("_int8") else "OpenVINO bf16"
+        page = (ENGINES / f"{name.removesuffix('_int8')}.md").read_text(encoding="utf-8")
+        table = [line.strip("|").split("|") for line in page.splitlines() if re.match(r"^\| (class|car|pedes)", line)]
+        columns = [cell.strip() for cell in table[0]]
+        claims = {line[0].strip(): dict(zip(columns, line, strict=True)) for line in table[1:]}
+        shown = dict(zip(header, row, strict=True))
+        assert shown["input"].replace("x", ",") in page or shown["input"] in page
+        for heading, truth in (
+            ("car AP@0.5", claims["car"][f"AP@0.5 {kind}"]),
+            ("car AP@0.7", claims["car"][f"AP@0.7 {kind}"]),
+            ("pedestrian AP@0.5", claims["pedestrian"][f"AP@0.5 {kind}"]),
+        ):
+            assert float(shown[heading]) == pytest.approx(float(truth), abs=0.051), (name, heading)
