@@ -84,10 +84,8 @@ lint: env
 	"$(BIN)/ruff" check .
 	"$(BIN)/mypy"
 
-# Training's tests in a process of their own: after all others in one, a training crashed inside a library.
 test: env-train lint
-	$(ROS) python -m pytest --ignore=test/training
-	$(ROS) python -m pytest test/training
+	$(ROS) python -m pytest
 
 clean:
 	rm -rf .venv .cache out build/lib build/bdist.* *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class OpenVinoRuntime:
                 f"OpenVINO cannot be imported ({error}); install it with `pip install gaussian_yolo[cpu]` or "
                 "choose another runtime"
             ) from error
-        core = openvino.Core()
+        core = _core()
         precision = _precision(core, options)
         model = _read(path)
         signature = _signature(path, model)
@@ -91,6 +92,19 @@ class OpenVinoRuntime:
         self._heads = []
         self._canvas = None
         self._request = None
+
+
+@cache
+def _core() -> Any:
+    """The process's one core, which lives as long as the process.
+
+    A core's CPU plugin gives the thread that loads it a stack for signal handlers, and takes it down with itself. Cores
+    that end in the order in which they began, or in another thread, leave the thread with a stack that is no more: the
+    next Ctrl-C ends the process with a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _read(path: Path) -> Any:

@@ -210,6 +210,31 @@ def test_openvino_computes_in_bf16_where_the_processor_does(tiny_model: Path) ->
             opened()
 
 
+SIGNAL_AFTER_CLOSING = """
+import os, signal, sys, threading
+from pathlib import Path
+from gaussian_yolo_node.runtime import RuntimeOptions, open_runtime
+
+def opened():
+    return [open_runtime(Path(sys.argv[1]), sys.argv[2], RuntimeOptions(threads=1))]
+
+first, second, third = opened(), opened(), opened()
+first.pop().close()
+second.pop().close()
+thread = threading.Thread(target=lambda: third.pop().close())
+thread.start()
+thread.join()
+signal.signal(signal.SIGINT, lambda number, frame: print("handled"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_signals_are_handled_after_models_were_closed_in_any_order_and_thread(tiny_model: Path, name: str) -> None:
+    command = [sys.executable, "-c", SIGNAL_AFTER_CLOSING, str(tiny_model), name]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
+
+
 @pytest.fixture
 def uninstall(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Make a package impossible to import, as where it is not installed."""
