@@ -65,7 +65,7 @@ class Changes:
 
 def main(
     recipe: Annotated[Path, typer.Option(help="Training recipe, YAML.")] = Path(
-        "engines/efficientnet_lite0_kitti.yaml"
+        "engines/efficientnet_lite0_kitti_1.yaml"
     ),
     output: Annotated[Path, typer.Option(help="Folder of the trainings and their results.")] = Path(f"out/{NAME}"),
     report: Annotated[

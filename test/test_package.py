@@ -147,6 +147,7 @@ def test_wheel_has_the_manifest_s_name_and_version(wheel: zipfile.ZipFile) -> No
         "share/gaussian_yolo/launch/config/perception.yaml",
         "share/gaussian_yolo/calib/kitti_left_color.yaml",
         "share/gaussian_yolo/engines/efficientnet_lite0_kitti.onnx",
+        "share/gaussian_yolo/engines/efficientnet_lite0_kitti_int8.onnx",
         "share/gaussian_yolo/engines/efficientnet_lite0_kitti.md",
     ],
 )

@@ -19,7 +19,7 @@ from gaussian_yolo_node.detector.letterbox import Resize
 from gaussian_yolo_node.errors import ModelError, SettingError
 
 CARD_KEY = "gaussian_yolo.card"
-DEFAULT_MODEL = "efficientnet_lite0_kitti"
+DEFAULT_MODEL = "efficientnet_lite0_kitti_int8"
 FORMAT_VERSION = 1
 
 __all__ = [
