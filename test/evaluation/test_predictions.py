@@ -41,6 +41,7 @@ def test_what_detect_writes_is_read(tmp_path: Path) -> None:
         ('[{"frame": 0, "detections": [3]}]', "record 0: detection 0 is not an object"),
         (json.dumps(document(score=None)), 'record 1: detection 0 has no finite "score"'),
         (json.dumps(document(score=float("nan"))), 'record 1: detection 0 has no finite "score"'),
+        (json.dumps(document(score=10**400)), 'record 1: detection 0 has no finite "score"'),
         (json.dumps(document(box=[1, 2, 3])), 'record 1: detection 0 has no "box"'),
         (json.dumps(document(box=[3, 2, 1, 4])), "x1 <= x2"),
         (json.dumps(document(**{"class": 3})), 'record 1: detection 0 has no "class"'),

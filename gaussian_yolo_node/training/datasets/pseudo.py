@@ -44,8 +44,6 @@ class Detections:
             frames = read_predictions(self.labels)
         except LabelError as error:
             raise DatasetError(str(error)) from error
-        except OverflowError as error:
-            raise DatasetError(f"predictions {self.labels} have a number that is too large: {error}") from error
         tree = None if self.images is None else ImageTree(self.images)
         seen: set[str] = set()
         for number, frame in enumerate(frames):
