@@ -15,8 +15,8 @@ from gaussian_yolo_node.cli_models import parse_size
 from gaussian_yolo_node.errors import GaussianYoloError, SettingError
 
 if TYPE_CHECKING:
+    from gaussian_yolo_node.datasets.sources import Source
     from gaussian_yolo_node.training.config import TrainConfig
-    from gaussian_yolo_node.training.datasets.sources import Source
 
 EXIT_FAULTS = 1
 # Height and width of KITTI's commonest image, px.
@@ -200,7 +200,7 @@ def _select(
         SettingError: both are given, or neither.
         ConfigError, DatasetError: one of them is written wrong.
     """
-    from gaussian_yolo_node.training.datasets.sources import FORMATS, open_source
+    from gaussian_yolo_node.datasets.sources import FORMATS, open_source
 
     if (config is None) == (data_format is None):
         raise SettingError("give either a training config, or --format with --labels and --images")
@@ -220,8 +220,8 @@ def _select(
 
 
 def _of_config(path: Path | None, data: Path | None, classes: list[str] | None) -> _Selection:
+    from gaussian_yolo_node.datasets.sources import open_source
     from gaussian_yolo_node.training.config import TrainConfig
-    from gaussian_yolo_node.training.datasets.sources import open_source
 
     assert path is not None
     config = TrainConfig.load(path)

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import torch
 
+from gaussian_yolo_node.datasets import load_sources
 from gaussian_yolo_node.training.config import TrainConfig
-from gaussian_yolo_node.training.datasets import load_sources
 from gaussian_yolo_node.training.loader import BatchLoader, EpochSampler, make_loader
 from gaussian_yolo_node.training.trainer import Trainer
 

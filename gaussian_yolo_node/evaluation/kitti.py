@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.datasets.classes import KITTI_CLASSES
 from gaussian_yolo_node.evaluation import LEAST_SCORE, LabelError
 from gaussian_yolo_node.evaluation.average_precision import (
     PrecisionRecall,
@@ -33,7 +34,6 @@ from gaussian_yolo_node.evaluation.predictions import FramePredictions
 from gaussian_yolo_node.evaluation.reliability import ScoreQuality, score_quality
 from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, rank_correlation, sigma_quality
 
-CLASSES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "cyclist"}
 NEIGHBOURS = ("Van", "Truck", "Tram", "Misc", "Person_sitting")
 DONT_CARE = "DontCare"
 KITTI_IOU = {"car": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
@@ -178,7 +178,7 @@ def match_frames(frames: Sequence[Frame], iou_threshold: float, least_score: flo
     names: list[str] = []
     numbers: list[int] = []
     for number, (labels, record) in enumerate(frames):
-        for kitti_type, name in CLASSES.items():
+        for kitti_type, name in KITTI_CLASSES.items():
             rows = _by_falling_score(record, name)
             rows = rows[record.scores[rows] >= least_score]
             truth_boxes = labels.boxes[labels.types == kitti_type]
@@ -249,7 +249,7 @@ def _by_falling_score(record: FramePredictions, name: str) -> NDArray[np.intp]:
 
 
 def _kitti_type(name: str) -> str:
-    return next(kind for kind, class_name in CLASSES.items() if class_name == name)
+    return next(kind for kind, class_name in KITTI_CLASSES.items() if class_name == name)
 
 
 def _on_ignore_region(boxes: NDArray[np.float64], labels: FrameLabels, iou_threshold: float) -> NDArray[np.bool_]:
@@ -305,7 +305,7 @@ def _label(fields: list[str]) -> tuple[str, list[float]]:
     if len(fields) not in (_FIELDS, _FIELDS + 1):
         raise ValueError(f"it has {len(fields)} fields, and a KITTI label has {_FIELDS}")
     kind = fields[0]
-    if kind not in (*CLASSES, *NEIGHBOURS, DONT_CARE):
+    if kind not in (*KITTI_CLASSES, *NEIGHBOURS, DONT_CARE):
         raise ValueError(f"'{kind}' is not a KITTI type")
     try:
         x1, y1, x2, y2 = box = [float(field) for field in fields[4:8]]

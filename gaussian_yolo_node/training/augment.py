@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.training.datasets import IGNORE
+from gaussian_yolo_node.datasets import IGNORE
 
 PAD_VALUE = 128  # the letterbox's grey
 

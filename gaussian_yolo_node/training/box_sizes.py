@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.training.datasets import DatasetError, image_size
-from gaussian_yolo_node.training.datasets.annotations import Fault, FaultKind
-from gaussian_yolo_node.training.datasets.classes import is_region
-from gaussian_yolo_node.training.datasets.convert import classified, refuse
-from gaussian_yolo_node.training.datasets.sources import Source
+from gaussian_yolo_node.datasets import DatasetError, image_size
+from gaussian_yolo_node.datasets.annotations import Fault, FaultKind
+from gaussian_yolo_node.datasets.classes import is_region
+from gaussian_yolo_node.datasets.convert import classified, refuse
+from gaussian_yolo_node.datasets.sources import Source
 
 
 def box_sizes(

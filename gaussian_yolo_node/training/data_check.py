@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.training.datasets import DatasetError
-from gaussian_yolo_node.training.datasets.annotations import (
+from gaussian_yolo_node.datasets import DatasetError
+from gaussian_yolo_node.datasets.annotations import (
     IGNORE,
     AnnotatedImage,
     Annotation,
@@ -19,9 +19,9 @@ from gaussian_yolo_node.training.datasets.annotations import (
     FaultKind,
     box_fault,
 )
-from gaussian_yolo_node.training.datasets.classes import BACKGROUND, UNKNOWN, is_region
-from gaussian_yolo_node.training.datasets.convert import class_of, unknown_class
-from gaussian_yolo_node.training.datasets.sources import Source
+from gaussian_yolo_node.datasets.classes import BACKGROUND, UNKNOWN, is_region
+from gaussian_yolo_node.datasets.convert import class_of, unknown_class
+from gaussian_yolo_node.datasets.sources import Source
 from gaussian_yolo_node.training.image_check import NEAR_BITS, ImageFacts, inspect_images, nearest_looks
 
 IGNORED = "ignored"

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from gaussian_yolo_node.datasets import DatasetError, read_image
+from gaussian_yolo_node.datasets.annotations import Fault, FaultKind
 from gaussian_yolo_node.training.data_check import IGNORED, UNUSED, CheckResult, SamplePicture, SplitContent
-from gaussian_yolo_node.training.datasets import DatasetError, read_image
-from gaussian_yolo_node.training.datasets.annotations import Fault, FaultKind
 
 _QUANTILES = (0.1, 0.5, 0.9)
 _GREY = (160, 160, 160)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.training.datasets import DatasetError, read_image
+from gaussian_yolo_node.datasets import DatasetError, read_image
 
 T = TypeVar("T")
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from gaussian_yolo_node.datasets import LabelledImage, read_image
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.training.augment import Labelled, Sample, augment
 from gaussian_yolo_node.training.config import ConfigError, TrainConfig, training_sizes
-from gaussian_yolo_node.training.datasets import LabelledImage, read_image
 from gaussian_yolo_node.training.distributed import Processes
 from gaussian_yolo_node.training.frame_cache import FrameCache
 

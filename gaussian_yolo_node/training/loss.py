@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gaussian_yolo_node.datasets import IGNORE
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.training.assign import Positives, assign
 from gaussian_yolo_node.training.box_losses import (
@@ -21,7 +22,6 @@ from gaussian_yolo_node.training.box_losses import (
     gaussian_box_loss,
     plain_box_loss,
 )
-from gaussian_yolo_node.training.datasets import IGNORE
 
 BOX_ENTRIES = 9
 OBJECTNESS = 8

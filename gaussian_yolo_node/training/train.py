@@ -17,8 +17,8 @@ from typing import Any, Literal
 import torch
 from rich.console import Console
 
+from gaussian_yolo_node.datasets import load_sources
 from gaussian_yolo_node.training.config import ConfigError, TrainConfig
-from gaussian_yolo_node.training.datasets import load_sources
 from gaussian_yolo_node.training.distributed import Processes, join
 from gaussian_yolo_node.training.loader import BatchLoader, EpochSampler, make_loader
 from gaussian_yolo_node.training.progress import History, RunProgress

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from gaussian_yolo_node.datasets import LabelledImage, load_sources, read_image
 from gaussian_yolo_node.detector.decode import decode
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import Letterbox
@@ -15,7 +16,6 @@ from gaussian_yolo_node.evaluation.kitti import evaluate, read_labels
 from gaussian_yolo_node.evaluation.predictions import FramePredictions
 from gaussian_yolo_node.models.gaussian_yolo import STRIDES, GaussianYolo
 from gaussian_yolo_node.training.config import ConfigError, ModelConfig, TrainConfig
-from gaussian_yolo_node.training.datasets import LabelledImage, load_sources, read_image
 
 # The official evaluation threshold (SPEC section 1); the card's own is for driving.
 SCORE_THRESHOLD = 0.005

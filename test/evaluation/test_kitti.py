@@ -8,7 +8,7 @@ import pytest
 
 from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.evaluation.kitti import (
-    CLASSES,
+    KITTI_CLASSES,
     ClassResult,
     FrameLabels,
     evaluate,
@@ -220,7 +220,7 @@ def noisy_predictions(labels_by_frame: dict[str, FrameLabels], seed: int) -> lis
             for _ in range(int(rng.integers(0, 3))):
                 size = np.tile(box[2:] - box[:2], 2)
                 x1, y1, x2, y2 = box + size * rng.normal(0, 0.08, 4)
-                name = CLASSES.get(str(kind), "car")
+                name = KITTI_CLASSES.get(str(kind), "car")
                 found.append((name, float(rng.random()), [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]))
         x, y = rng.uniform(0, 1000), rng.uniform(0, 300)
         found.append(("car", float(rng.random()), [x, y, x + 80, y + 60]))
@@ -261,7 +261,7 @@ def naive_average_precision(
             verdicts.append(True)
         elif not any(
             (t == "DontCare" and shared(box, other) >= 0.5 * area(box))
-            or (t not in CLASSES and t != "DontCare" and iou(box, other) >= threshold)
+            or (t not in KITTI_CLASSES and t != "DontCare" and iou(box, other) >= threshold)
             for t, other in objects[stem]
         ):
             verdicts.append(False)
@@ -277,7 +277,7 @@ def test_agrees_with_a_naive_evaluation_of_real_labels(drive_labels: dict[str, F
 
     for rows in (result.at_kitti_iou, result.at_common_iou):
         for of_class in rows:
-            kind = next(kind for kind, name in CLASSES.items() if name == of_class.name)
+            kind = next(kind for kind, name in KITTI_CLASSES.items() if name == of_class.name)
             naive = naive_average_precision(drive_labels, records, kind, of_class.name, of_class.iou)
             assert 0.05 < naive < 0.95
             assert of_class.all_point == pytest.approx(naive, abs=1e-12)
@@ -286,7 +286,7 @@ def test_agrees_with_a_naive_evaluation_of_real_labels(drive_labels: dict[str, F
 def test_labels_as_predictions_are_perfect(drive_labels: dict[str, FrameLabels]) -> None:
     records = [
         predictions(
-            stem, *[(CLASSES.get(t, "car"), 0.5, box) for t, box in zip(f.types, f.boxes.tolist(), strict=True)]
+            stem, *[(KITTI_CLASSES.get(t, "car"), 0.5, box) for t, box in zip(f.types, f.boxes.tolist(), strict=True)]
         )
         for stem, f in drive_labels.items()
     ]

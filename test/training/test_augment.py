@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.datasets import IGNORE
 from gaussian_yolo_node.training.augment import AugmentConfig, Labelled, augment, clip_boxes
-from gaussian_yolo_node.training.datasets import IGNORE
 
 STILL = AugmentConfig(scale=(1.0, 1.0), aspect=0, flip=0, hue=0, saturation=1, exposure=1)
 SIZE = (96, 160)

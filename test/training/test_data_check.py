@@ -13,10 +13,10 @@ import pytest
 from data_factory import KITTI_LINE, SOUND, TEN_FAULTS, make_kitti, plant_ten_faults
 from factories import make_image
 
+from gaussian_yolo_node.datasets.annotations import FaultKind
+from gaussian_yolo_node.datasets.sources import open_source
 from gaussian_yolo_node.training.data_check import IGNORED, UNUSED, CheckOptions, CheckResult, check_sources
 from gaussian_yolo_node.training.data_report import draw_samples, fault_lines, result_dict, verdict
-from gaussian_yolo_node.training.datasets.annotations import FaultKind
-from gaussian_yolo_node.training.datasets.sources import open_source
 from gaussian_yolo_node.training.image_check import difference_hash, nearest_looks
 
 CLASSES = ("car", "pedestrian", "cyclist")

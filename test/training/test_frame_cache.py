@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from factories import make_image
 
+from gaussian_yolo_node.datasets import DatasetError, read_image
 from gaussian_yolo_node.training import frame_cache
-from gaussian_yolo_node.training.datasets import DatasetError, read_image
 from gaussian_yolo_node.training.frame_cache import FrameCache
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -14,9 +14,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra 'trai
 
 from training_runs import make_config, make_document  # noqa: E402
 
+from gaussian_yolo_node.datasets import LabelledImage, load_sources  # noqa: E402
 from gaussian_yolo_node.training import loader as loader_module  # noqa: E402
 from gaussian_yolo_node.training.config import ConfigError, TrainConfig  # noqa: E402
-from gaussian_yolo_node.training.datasets import LabelledImage, load_sources  # noqa: E402
 from gaussian_yolo_node.training.distributed import Processes  # noqa: E402
 from gaussian_yolo_node.training.loader import Batch, EpochSampler, Key, make_loader  # noqa: E402
 

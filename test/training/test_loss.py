@@ -11,10 +11,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
 
+from gaussian_yolo_node.datasets import IGNORE  # noqa: E402
 from gaussian_yolo_node.detector.decode import decode  # noqa: E402
 from gaussian_yolo_node.detector.nms import nms  # noqa: E402
 from gaussian_yolo_node.training.assign import assign  # noqa: E402
-from gaussian_yolo_node.training.datasets import IGNORE  # noqa: E402
 from gaussian_yolo_node.training.loss import LossConfig, LossConfigError, YoloLoss, make_loss  # noqa: E402
 
 OFFICIAL_ANCHORS = [

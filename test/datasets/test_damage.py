@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gaussian_yolo_node.datasets import DatasetError, load_sources
+from gaussian_yolo_node.datasets.sources import open_source
 from gaussian_yolo_node.training.data_check import check_sources
-from gaussian_yolo_node.training.datasets import DatasetError, load_sources
-from gaussian_yolo_node.training.datasets.sources import open_source
 
 CLASSES = ("car", "pedestrian")
 BOX = {"x1": 1, "y1": 2, "x2": 30, "y2": 20}

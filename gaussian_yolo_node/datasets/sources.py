@@ -10,16 +10,15 @@ from typing import Any
 
 import yaml
 
-from gaussian_yolo_node.evaluation.kitti import CLASSES as KITTI_CLASSES
-from gaussian_yolo_node.training.datasets.annotations import DatasetError, LabelledImage
-from gaussian_yolo_node.training.datasets.bdd import Bdd
-from gaussian_yolo_node.training.datasets.classes import BDD_CLASSES, ClassMap
-from gaussian_yolo_node.training.datasets.coco import CocoJson
-from gaussian_yolo_node.training.datasets.convert import Reader, convert
-from gaussian_yolo_node.training.datasets.images import Pick
-from gaussian_yolo_node.training.datasets.kitti import KittiObjects, KittiTracking, label_files
-from gaussian_yolo_node.training.datasets.pseudo import Detections
-from gaussian_yolo_node.training.datasets.yolo import COCO_NAMES, YoloTxt, showing
+from gaussian_yolo_node.datasets.annotations import DatasetError, LabelledImage
+from gaussian_yolo_node.datasets.bdd import Bdd
+from gaussian_yolo_node.datasets.classes import BDD_CLASSES, KITTI_CLASSES, ClassMap
+from gaussian_yolo_node.datasets.coco import CocoJson
+from gaussian_yolo_node.datasets.convert import Reader, convert
+from gaussian_yolo_node.datasets.images import Pick
+from gaussian_yolo_node.datasets.kitti import KittiObjects, KittiTracking, label_files
+from gaussian_yolo_node.datasets.pseudo import Detections
+from gaussian_yolo_node.datasets.yolo import COCO_NAMES, YoloTxt, showing
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from gaussian_yolo_node.training.datasets.annotations import IGNORE, DatasetError
+from gaussian_yolo_node.datasets.annotations import IGNORE, DatasetError
 
 BACKGROUND = -2  # not labelled, as far as this network is concerned
 UNKNOWN = -3
 
 KITTI_TYPES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc", "DontCare")
+# Those that Gaussian YOLOv3 is trained on, and their names there.
+KITTI_CLASSES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "cyclist"}
 # The ten of BDD100K's paper, under which its detection labels of 2018 go.
 BDD_CLASSES = ("bike", "bus", "car", "motor", "person", "rider", "traffic light", "traffic sign", "train", "truck")
 # What later releases call them, and what those have besides.

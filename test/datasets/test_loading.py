@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.training import datasets as ds
+from gaussian_yolo_node import datasets as ds
 
 CLASSES = ("car", "pedestrian", "cyclist")
 KITTI_LINE = "{kind} 0.00 0 -1.58 {box} 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gaussian_yolo_node.training.datasets.annotations import (
+from gaussian_yolo_node.datasets.annotations import (
     AnnotatedImage,
     Annotation,
     DatasetError,
@@ -15,9 +15,9 @@ from gaussian_yolo_node.training.datasets.annotations import (
     LabelledImage,
     Report,
 )
-from gaussian_yolo_node.training.datasets.classes import ClassMap
-from gaussian_yolo_node.training.datasets.convert import convert
-from gaussian_yolo_node.training.datasets.images import Pick, image_files, image_size, read_list
+from gaussian_yolo_node.datasets.classes import ClassMap
+from gaussian_yolo_node.datasets.convert import convert
+from gaussian_yolo_node.datasets.images import Pick, image_files, image_size, read_list
 
 # The 80 of COCO's detection task, in the order of their YOLO txt files.
 COCO_NAMES = (

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.training.datasets import IGNORE, DatasetError, load_sources
+from gaussian_yolo_node.datasets import IGNORE, DatasetError, load_sources
 
 CLASSES = ("car", "pedestrian", "cyclist")
 OBJECT = "{kind} 0.00 0 -1.58 {box} 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gaussian_yolo_node.training.datasets.annotations import (
+from gaussian_yolo_node.datasets.annotations import (
     AnnotatedImage,
     Annotation,
     DatasetError,
@@ -19,8 +19,8 @@ from gaussian_yolo_node.training.datasets.annotations import (
     FaultKind,
     Report,
 )
-from gaussian_yolo_node.training.datasets.classes import BDD_CATEGORIES
-from gaussian_yolo_node.training.datasets.images import ImageTree, Pick
+from gaussian_yolo_node.datasets.classes import BDD_CATEGORIES
+from gaussian_yolo_node.datasets.images import ImageTree, Pick
 
 # Attributes of a label that say: a group, or not to be counted.
 _IGNORING = ("crowd", "ignored")

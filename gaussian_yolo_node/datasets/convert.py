@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.training.datasets.annotations import (
+from gaussian_yolo_node.datasets.annotations import (
     IGNORE,
     AnnotatedImage,
     Annotation,
@@ -20,7 +20,7 @@ from gaussian_yolo_node.training.datasets.annotations import (
     Report,
     box_fault,
 )
-from gaussian_yolo_node.training.datasets.classes import BACKGROUND, UNKNOWN, ClassMap
+from gaussian_yolo_node.datasets.classes import BACKGROUND, UNKNOWN, ClassMap
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gaussian_yolo_node.training.datasets.annotations import (
+from gaussian_yolo_node.datasets.annotations import (
     AnnotatedImage,
     Annotation,
     DatasetError,
@@ -16,8 +16,8 @@ from gaussian_yolo_node.training.datasets.annotations import (
     FaultKind,
     Report,
 )
-from gaussian_yolo_node.training.datasets.bdd import read_json
-from gaussian_yolo_node.training.datasets.images import ImageTree, Pick
+from gaussian_yolo_node.datasets.bdd import read_json
+from gaussian_yolo_node.datasets.images import ImageTree, Pick
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.datasets.annotations import DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.sources.files import ImageFiles
-from gaussian_yolo_node.training.datasets.annotations import DatasetError, Fault, FaultKind, Report
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.training.datasets.annotations import (
+from gaussian_yolo_node.datasets.annotations import (
     AnnotatedImage,
     Annotation,
     DatasetError,
@@ -18,9 +18,9 @@ from gaussian_yolo_node.training.datasets.annotations import (
     LabelledImage,
     Report,
 )
-from gaussian_yolo_node.training.datasets.classes import KITTI_TYPES, ClassMap
-from gaussian_yolo_node.training.datasets.convert import convert, refuse, to_arrays
-from gaussian_yolo_node.training.datasets.images import Pick, image_files
+from gaussian_yolo_node.datasets.classes import KITTI_TYPES, ClassMap
+from gaussian_yolo_node.datasets.convert import convert, refuse, to_arrays
+from gaussian_yolo_node.datasets.images import Pick, image_files
 
 _FIELDS = 15  # type truncated occluded alpha x1 y1 x2 y2 h w l x y z ry; 16 with a score
 # The tracking labels' word for Person_sitting.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gaussian_yolo_node.training.datasets import IGNORE, DatasetError
-from gaussian_yolo_node.training.datasets.classes import (
+from gaussian_yolo_node.datasets import IGNORE, DatasetError
+from gaussian_yolo_node.datasets.classes import (
     BACKGROUND,
     BDD_CATEGORIES,
     BDD_CLASSES,

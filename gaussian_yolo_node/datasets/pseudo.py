@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gaussian_yolo_node.evaluation import LabelError
-from gaussian_yolo_node.evaluation.predictions import read_predictions
-from gaussian_yolo_node.training.datasets.annotations import (
+from gaussian_yolo_node.datasets.annotations import (
     AnnotatedImage,
     Annotation,
     DatasetError,
@@ -16,7 +14,9 @@ from gaussian_yolo_node.training.datasets.annotations import (
     FaultKind,
     Report,
 )
-from gaussian_yolo_node.training.datasets.images import ImageTree, Pick
+from gaussian_yolo_node.datasets.images import ImageTree, Pick
+from gaussian_yolo_node.evaluation import LabelError
+from gaussian_yolo_node.evaluation.predictions import read_predictions
 
 
 @dataclass(frozen=True)
