@@ -1,0 +1,240 @@
+"""The folder that a replay leaves behind: what was played, what was answered, how old the answers were.
+
+answers.mcap      the node's detections as it published them, with copies of the bag's truth
+detections.json   the same as `detect --json` writes them, a record an answered frame
+run.json          everything else; this module reads and writes it
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TextIO, cast
+
+from gaussian_yolo_node.errors import GaussianYoloError
+
+FORMAT = 1
+ANSWERS_FILE = "answers.mcap"
+DETECTIONS_FILE = "detections.json"
+RUN_FILE = "run.json"
+REPORT_FILES = ("report.html", "report.json")
+
+Mode = Literal["lockstep", "realtime"]
+MODES: tuple[Mode, ...] = ("lockstep", "realtime")
+
+
+class ReplayRunError(GaussianYoloError):
+    """A folder is not what a replay left behind, or cannot be written."""
+
+
+@dataclass(frozen=True)
+class ReplayedFrame:
+    """One image of the bag and what became of it.
+
+    Attributes:
+        name: file name that the bag gives it, else its header stamp in ns; unique in a run.
+        stamp_ns: header stamp, ns.
+        width, height: px; 0 where the message does not tell.
+        published_s: when it was published, s since the run's start.
+        answered_s: when its detections had arrived, s since the run's start; None if they never did.
+        detections: number of boxes in the answer.
+        failure: why the node could not process it, in the node's words; empty for an answered or dropped frame.
+    """
+
+    name: str
+    stamp_ns: int
+    width: int
+    height: int
+    published_s: float
+    answered_s: float | None = None
+    detections: int = 0
+    failure: str = ""
+
+    @property
+    def age_s(self) -> float | None:
+        """From publishing the image to the arrival of its detections, s."""
+        return None if self.answered_s is None else self.answered_s - self.published_s
+
+    @property
+    def dropped(self) -> bool:
+        """Neither answered nor known to have failed."""
+        return self.answered_s is None and not self.failure
+
+
+@dataclass(frozen=True)
+class ReplayCounters:
+    """Frames of a run; `played` is the sum of the others."""
+
+    played: int = 0
+    answered: int = 0
+    dropped: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class ReplayRun:
+    """All that run.json holds.
+
+    Attributes:
+        bag: path of the bag, as it was given.
+        image_topic: topic in the bag.
+        mode: whether the next frame waited for the answer to the last, or came in its time.
+        rate_factor: speed against the bag's own, in real time; 1 in lockstep.
+        rate_hz: fixed rate that frames were published at, if one was asked for, Hz.
+        score_threshold: least criterion of the node's detections; None if the node does not tell.
+        criterion: "gaussian" or "confidence"; empty if the node does not tell.
+        model: the model's card; empty if the file is not on this machine.
+        model_hash, runtime: as the node reports them.
+        machine: processor and cores.
+        command: the command line that repeats the run.
+        started: ISO 8601 with zone.
+        elapsed_s: from the first frame's publication to the end, s.
+        notes: what a reader must know, a sentence each.
+        counters: sums over the frames. In real time the node's diagnostics tell how many frames failed but not which,
+            so `failed` may be more than the frames with a `failure`.
+        diagnostics: last key/values of the node's status.
+        frames: in the order of the bag.
+    """
+
+    bag: str
+    image_topic: str
+    mode: Mode
+    rate_factor: float
+    rate_hz: float | None
+    score_threshold: float | None
+    criterion: str
+    model: Mapping[str, Any]
+    model_hash: str
+    runtime: str
+    machine: str
+    command: Sequence[str]
+    started: str
+    elapsed_s: float
+    notes: Sequence[str]
+    counters: ReplayCounters
+    diagnostics: Mapping[str, str]
+    frames: Sequence[ReplayedFrame] = field(repr=False)
+
+
+def write_run(folder: Path, run: ReplayRun) -> Path:
+    """Write run.json.
+
+    Raises:
+        ReplayRunError: it cannot be written.
+    """
+    path = folder / RUN_FILE
+    document = {"format": FORMAT, **{name: getattr(run, name) for name in _FIELDS}}
+    document["counters"] = asdict(run.counters)
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            _write_document(file, document, run.frames)
+    except OSError as error:
+        raise ReplayRunError(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def read_run(folder: Path) -> ReplayRun:
+    """Read a run's run.json.
+
+    Args:
+        folder: the run's folder, or its run.json.
+
+    Raises:
+        ReplayRunError: there is none, or it is not what `write_run` writes; names the field.
+    """
+    path = folder / RUN_FILE if folder.is_dir() else folder
+    if not path.exists():
+        raise ReplayRunError(f"{folder} is not the folder of a replay: it has no {RUN_FILE}, which `replay -o` writes")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ReplayRunError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ReplayRunError(f"{path} is not JSON: {error}") from error
+    try:
+        return _run(document)
+    except ValueError as error:
+        raise ReplayRunError(f"{path}: {error}") from error
+
+
+def _write_document(file: TextIO, document: Mapping[str, Any], frames: Sequence[ReplayedFrame]) -> None:
+    # A line a frame: a long run is never one string in memory, and a person can read it.
+    file.write(json.dumps(document, indent=1, default=list, allow_nan=False).removesuffix("\n}") + ',\n "frames": [')
+    for number, frame in enumerate(frames):
+        file.write(("," if number else "") + "\n  " + json.dumps(asdict(frame), allow_nan=False))
+    file.write("\n ]\n}\n")
+
+
+# Name -> (types, what it must be) of what stands in run.json beside "format", "counters" and "frames".
+_FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "bag": ((str,), "a path"),
+    "image_topic": ((str,), "a topic"),
+    "mode": ((str,), " or ".join(f'"{mode}"' for mode in MODES)),
+    "rate_factor": ((int, float), "a number"),
+    "rate_hz": ((int, float, type(None)), "a number or null"),
+    "score_threshold": ((int, float, type(None)), "a number or null"),
+    "criterion": ((str,), "a name"),
+    "model": ((dict,), "an object"),
+    "model_hash": ((str,), "text"),
+    "runtime": ((str,), "text"),
+    "machine": ((str,), "text"),
+    "command": ((list,), "an array"),
+    "started": ((str,), "a time"),
+    "elapsed_s": ((int, float), "a number"),
+    "notes": ((list,), "an array"),
+    "diagnostics": ((dict,), "an object"),
+}
+_FRAME_FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "name": ((str,), "a name"),
+    "stamp_ns": ((int,), "a whole number"),
+    "width": ((int,), "a whole number"),
+    "height": ((int,), "a whole number"),
+    "published_s": ((int, float), "a number"),
+    "answered_s": ((int, float, type(None)), "a number or null"),
+    "detections": ((int,), "a whole number"),
+}
+
+
+def _run(document: Any) -> ReplayRun:
+    if not isinstance(document, dict):
+        raise ValueError("it is not an object")
+    if document.get("format") != FORMAT:
+        raise ValueError(f'"format" is {document.get("format")!r}, but this version reads {FORMAT}: replay again')
+    values = {name: _value(document, name, *kind) for name, kind in _FIELDS.items()}
+    if values["mode"] not in MODES:
+        raise ValueError(f'"mode" is {values["mode"]!r}, not {_FIELDS["mode"][1]}')
+    counters = _value(document, "counters", (dict,), "an object")
+    frames = _value(document, "frames", (list,), "an array")
+    return ReplayRun(
+        **cast(Any, values),
+        counters=ReplayCounters(
+            **{name: _value(counters, name, (int,), "a whole number") for name in asdict(ReplayCounters())}
+        ),
+        frames=tuple(_frame(record, number) for number, record in enumerate(frames)),
+    )
+
+
+def _frame(record: Any, number: int) -> ReplayedFrame:
+    if not isinstance(record, dict):
+        raise ValueError(f"frame {number} is not an object")
+    try:
+        values = {name: _value(record, name, *kind) for name, kind in _FRAME_FIELDS.items()}
+        if "failure" in record:
+            values["failure"] = _value(record, "failure", (str,), "text")
+    except ValueError as error:
+        raise ValueError(f"frame {number}: {error}") from None
+    return ReplayedFrame(**values)
+
+
+def _value(record: Mapping[str, Any], name: str, types: tuple[type, ...], what: str) -> Any:
+    if name not in record:
+        raise ValueError(f'"{name}" is missing')
+    value = record[name]
+    if not isinstance(value, types) or isinstance(value, bool):
+        raise ValueError(f'"{name}" is {value!r}, not {what}')
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f'"{name}" is {value!r}, not {what}')
+    return value
