@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Floating = TypeVar("Floating", np.float32, np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +87,8 @@ class Detections:
 _DTYPES = {"boxes": np.float32, "scores": np.float32, "class_ids": np.int32, "sigmas": np.float32}
 
 
-def corners_to_centres(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[N, 4] x1 y1 x2 y2 -> [N, 4] centre x, centre y, width, height."""
+def corners_to_centres(boxes: NDArray[Floating]) -> NDArray[Floating]:
+    """[N, 4] x1 y1 x2 y2 -> [N, 4] centre x, centre y, width, height, of the same type."""
     low, high = boxes[:, :2], boxes[:, 2:]
     return np.concatenate([(low + high) / 2, high - low], axis=1)
 

@@ -16,7 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
-from gaussian_yolo_node.detector.detections import Detections
+from gaussian_yolo_node.detector.detections import Detections, corners_to_centres
 from gaussian_yolo_node.errors import GaussianYoloError
 
 # encoding -> (channels, OpenCV conversion to BGR)
@@ -134,8 +134,10 @@ def detections_to_message(detections: Detections, header: Header, classes: Seque
         header: stamp and frame_id of the image they were found in.
         classes: the model's class names; a class id is an index into them.
     """
+    # In float64 the corners can be had back from centre and size to the last bit, for all that count px.
     # tolist() gives Python numbers, which is what the fields need.
-    geometry = np.concatenate([detections.centres_sizes, detections.sigmas], axis=1).tolist()
+    centres_sizes = corners_to_centres(detections.boxes.astype(np.float64))
+    geometry = np.concatenate([centres_sizes, detections.sigmas], axis=1).tolist()
     scores = detections.scores.tolist()
     class_ids = detections.class_ids.tolist()
     # Rows of one candidate carry the very same numbers, whatever their class.

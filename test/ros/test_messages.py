@@ -221,10 +221,8 @@ def test_detections_to_message_and_back() -> None:
     )
     message = over_the_wire(detections_to_message(detections, HEADER, CLASSES))
     back = detections_from_message(message, CLASSES)
-    np.testing.assert_allclose(back.boxes, detections.boxes, atol=1e-3)
-    np.testing.assert_array_equal(back.scores, detections.scores)
-    np.testing.assert_array_equal(back.class_ids, detections.class_ids)
-    np.testing.assert_allclose(back.sigmas, detections.sigmas, rtol=1e-6)
+    for field in ("boxes", "scores", "class_ids", "sigmas"):  # to the last bit
+        np.testing.assert_array_equal(getattr(back, field), getattr(detections, field))
 
 
 def test_an_unknown_class_name_is_named() -> None:
