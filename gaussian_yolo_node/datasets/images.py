@@ -36,11 +36,16 @@ def image_size(path: Path) -> tuple[int, int]:
             head = file.read(1 << 16)
     except OSError as error:
         raise DatasetError(f"{path} is not a readable image ({error.strerror}): replace or remove it") from error
-    size = _png_size(head) or _jpeg_size(head)
+    size = size_in_header(head)
     if size is None:
         height, width = read_image(path).shape[:2]
         return height, width
     return size
+
+
+def size_in_header(head: bytes) -> tuple[int, int] | None:
+    """Height and width in px that the first bytes of a JPEG or PNG tell; None where they do not, or may be turned."""
+    return _png_size(head) or _jpeg_size(head)
 
 
 def _png_size(head: bytes) -> tuple[int, int] | None:
