@@ -15,8 +15,8 @@ from factories import make_image
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
 
-from gaussian_yolo_node.ros.demo.node_process import EXECUTABLE, find_installed
 from gaussian_yolo_node.ros.demo.pictures import contact_sheet
+from gaussian_yolo_node.ros.driving.node_process import EXECUTABLE, find_installed
 
 FRAMES = 12
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 import time
 from collections import Counter
@@ -22,11 +21,12 @@ from rich.table import Table
 
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.machine import machine
 from gaussian_yolo_node.ros.demo import DemoError
 from gaussian_yolo_node.ros.demo.bag import BagFile, read_bag
-from gaussian_yolo_node.ros.demo.node_process import NodeProcess
 from gaussian_yolo_node.ros.demo.observer import Observer, percentile_ms
 from gaussian_yolo_node.ros.demo.pictures import write_pictures
+from gaussian_yolo_node.ros.driving.node_process import NodeProcess
 from gaussian_yolo_node.sources import open_source, without_password
 
 NAMESPACE = "/demo"
@@ -74,12 +74,12 @@ def run(source: str, out: Path, rate: float, parameters: dict[str, Any]) -> None
     with BagFile(bag, topics) as recording:
         seen = observe("in real time", realtime, recording, out / "node.log", LIVE_SECONDS if live else 0, console)
     if not seen.published_at:
-        reason = seen.status or f"see {out / 'node.log'}"
+        reason = seen.driver.status or f"see {out / 'node.log'}"
         raise DemoError(f"the node processed no frame of {without_password(source)}: {reason}")
     summary = summarise(source, seen, playback_fps)
     summary["detections_per_class"] = count_classes(bag)
     console.print("bare network ...")
-    summary["bare_network_ms"] = bare_network_ms(seen.diagnostics["model"], str(parameters["runtime"]))
+    summary["bare_network_ms"] = bare_network_ms(seen.driver.diagnostics["model"], str(parameters["runtime"]))
     summary["overhead_p50_ms"] = round(summary["frame_age_p50_ms"] - summary["bare_network_ms"], 2)
     if not live:
         fastest = {**given, "playback": "fastest"}
@@ -122,13 +122,12 @@ def observe(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with (
         NodeProcess(NAMESPACE, settings, log) as process,
-        Observer(NODE, bag.write if bag else _drop, annotated=bag is not None) as seen,
+        Observer(process, bag.write if bag else _drop, annotated=bag is not None) as seen,
         Progress(*columns, console=console) as progress,
     ):
         task = progress.add_task(title, total=None)
-        seen.configure(process)
-        seen.activate(process)
-        seen.watch(process, seconds, lambda done: progress.update(task, completed=done))
+        seen.start()
+        seen.watch(seconds, lambda done: progress.update(task, completed=done))
         progress.update(task, completed=len(seen.published_at), total=len(seen.published_at))
     return seen
 
@@ -139,14 +138,14 @@ def _drop(topic: str, timestamp_ns: int, raw: bytes) -> None:
 
 def summarise(source: str, seen: Observer, playback_fps: float) -> dict[str, Any]:
     """Figures of the recorded pass."""
-    values = seen.diagnostics
+    values = seen.driver.diagnostics
     return {
         "source": without_password(source),
         "playback_fps": playback_fps or None,
-        "frames_in": seen.count("frames_received"),
-        "frames_processed": seen.count("frames_processed"),
-        "frames_dropped": seen.count("frames_dropped"),
-        "frames_skipped": seen.count("frames_skipped"),
+        "frames_in": seen.driver.count("frames_received"),
+        "frames_processed": seen.driver.count("frames_processed"),
+        "frames_dropped": seen.driver.count("frames_dropped"),
+        "frames_skipped": seen.driver.count("frames_skipped"),
         "frames_recorded": len(seen.published_at),
         "fps": rate_of(seen.published_at),
         "frame_age_p50_ms": percentile_ms(seen.ages, 50),
@@ -184,16 +183,6 @@ def bare_network_ms(model: str, runtime: str) -> float:
             detector.runtime.infer(canvas)
             times.append(time.perf_counter() - started)
     return round(float(np.median(times)) * 1e3, 2)
-
-
-def machine() -> str:
-    """Processor and number of cores this process may use."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = (line for line in cpuinfo.read_text().splitlines() if line.startswith("model name"))
-        name = next(lines, f": {name}").split(":", 1)[1].strip()
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
 
 
 def as_table(summary: dict[str, Any]) -> Table:

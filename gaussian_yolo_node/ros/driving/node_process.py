@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import yaml
 
-from gaussian_yolo_node.ros.demo import DemoError
+from gaussian_yolo_node.ros.driving import DrivingError
 
 EXECUTABLE = Path("lib/gaussian_yolo/perception_node")
 SHARE = Path("share/gaussian_yolo")
@@ -25,13 +25,25 @@ def find_installed(relative: Path) -> Path:
     """A file of the installed package, below one of the prefixes that ROS would look in.
 
     Raises:
-        DemoError: the package is not installed.
+        DrivingError: the package is not installed.
     """
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
     for prefix in filter(None, prefixes):
         if (Path(prefix) / relative).exists():
             return Path(prefix) / relative
-    raise DemoError(f"{relative} is not installed: run 'make env', or build with colcon and source its setup")
+    raise DrivingError(f"{relative} is not installed: run 'make env', or build with colcon and source its setup")
+
+
+def fastdds_profile() -> dict[str, str]:
+    """Environment that gives Fast DDS 2 and 3 the shipped profile: without it images are lost between processes.
+
+    A process that publishes images needs it before it starts ROS.
+
+    Raises:
+        DrivingError: the package is not installed.
+    """
+    profile = str(find_installed(SHARE / "launch" / "fastdds_shm.xml"))
+    return {"FASTRTPS_DEFAULT_PROFILES_FILE": profile, "FASTDDS_DEFAULT_PROFILES_FILE": profile}
 
 
 class NodeProcess:
@@ -41,15 +53,19 @@ class NodeProcess:
         namespace: of the node, which is called `perception`.
         parameters: over those of the installed parameter file.
         log: file that takes the node's output.
+        remaps: topics and services that go by another name, each as `from:=to`.
+
+    Raises:
+        DrivingError: the package is not installed.
     """
 
-    def __init__(self, namespace: str, parameters: Mapping[str, object], log: Path) -> None:
+    def __init__(self, namespace: str, parameters: Mapping[str, object], log: Path, remaps: Sequence[str] = ()) -> None:
         executable = find_installed(EXECUTABLE)
         defaults = find_installed(SHARE / "launch" / "config" / "perception.yaml")
-        profile = str(find_installed(SHARE / "launch" / "fastdds_shm.xml"))
-        self._folder = tempfile.TemporaryDirectory(prefix="gaussian_yolo_demo_")
+        self.name = f"{namespace}/perception"
+        self._folder = tempfile.TemporaryDirectory(prefix="gaussian_yolo_")
         # A file, not -p arguments: there a camera index would become a number.
-        overrides = Path(self._folder.name) / "demo.yaml"
+        overrides = Path(self._folder.name) / "parameters.yaml"
         overrides.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(parameters)}}))
         self._log = log.open("w")
         self._process = subprocess.Popen(
@@ -57,22 +73,26 @@ class NodeProcess:
                 str(executable),
                 "--ros-args",
                 *("-r", "__node:=perception", "-r", f"__ns:={namespace}"),
+                *(argument for remap in remaps for argument in ("-r", remap)),
                 *("--params-file", str(defaults), "--params-file", str(overrides)),
             ],
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            env={
-                "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
-                "FASTDDS_DEFAULT_PROFILES_FILE": profile,
-                **os.environ,
-            },
+            env={**fastdds_profile(), **os.environ},
+            # Ctrl-C is for whoever runs the node: it saves what there is, then ends the node.
+            start_new_session=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
     def check_alive(self) -> None:
-        """Raise DemoError if the node has ended by itself."""
+        """Raise DrivingError if the node has ended by itself."""
         code = self._process.poll()
         if code is not None:
-            raise DemoError(f"the node ended with exit code {code}: see {self._log.name}")
+            raise DrivingError(f"the node ended with exit code {code}: see {self._log.name}")
 
     def stop(self) -> int:
         """End the node with SIGINT, as Ctrl-C does, and return its exit code."""

@@ -1,0 +1,118 @@
+"""Drives a perception node's lifecycle from outside and hears what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+
+from gaussian_yolo_node.ros.driving import DrivingError
+from gaussian_yolo_node.ros.driving.node_process import NodeProcess
+from gaussian_yolo_node.ros.driving.own_node import OwnNode
+
+# Loading a model takes seconds; a node that has not answered by then never will.
+TRANSITION_TIMEOUT_S = 60.0
+DISCOVERY_TIMEOUT_S = 20.0
+ANSWER_TIMEOUT_S = 5.0
+
+
+class NodeDriver:
+    """Speaks to one perception node.
+
+    Args:
+        own: the node of ours that speaks to it.
+        name: fully qualified name of the perception node.
+        process: the node's process, if it is a child of ours: its end is then known at once.
+
+    Attributes:
+        diagnostics: the latest key/values of the node's status.
+        status: the latest message of its status.
+        reports: how many statuses have come.
+    """
+
+    def __init__(self, own: OwnNode, name: str, process: NodeProcess | None = None) -> None:
+        self.name = name
+        self.diagnostics: dict[str, str] = {}
+        self.status = ""
+        self.reports = 0
+        self._own = own
+        self._process = process
+        self._change_state = own.node.create_client(ChangeState, f"{name}/change_state")
+        self._get_state = own.node.create_client(GetState, f"{name}/get_state")
+        self._set_parameters = own.node.create_client(SetParameters, f"{name}/set_parameters")
+        own.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def topic(self, name: str) -> str:
+        """Full name of one of the node's topics."""
+        return f"{self.name}/{name}"
+
+    def count(self, key: str) -> int:
+        """A counter of the node's diagnostics."""
+        return int(self.diagnostics.get(key) or 0)
+
+    def check_alive(self) -> None:
+        """Raise DrivingError if the node is a child of ours and has ended."""
+        if self._process is not None:
+            self._process.check_alive()
+
+    def configure(self) -> None:
+        """Have the node load its model. DrivingError with the node's own words if it cannot."""
+        self._transition(Transition.TRANSITION_CONFIGURE)
+
+    def activate(self) -> None:
+        """Have the node start. DrivingError with the node's own words if it cannot."""
+        self._transition(Transition.TRANSITION_ACTIVATE)
+
+    def state(self) -> str:
+        """State of the node's lifecycle, as `ros2 lifecycle get` names it.
+
+        Raises:
+            DrivingError: there is no such node.
+        """
+        self.until(self._get_state.service_is_ready, DISCOVERY_TIMEOUT_S, f"there is no node {self.name} to be seen")
+        return str(self._call(self._get_state, GetState.Request(), ANSWER_TIMEOUT_S).current_state.label)
+
+    def set_parameters(self, values: Mapping[str, Any]) -> None:
+        """Set parameters of the node.
+
+        Raises:
+            DrivingError: it refuses one; says why.
+        """
+        messages = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        response = self._call(self._set_parameters, SetParameters.Request(parameters=messages), ANSWER_TIMEOUT_S)
+        for name, result in zip(values, response.results, strict=True):
+            if not result.successful:
+                raise DrivingError(f"node {self.name} refuses parameter '{name}': {result.reason}")
+
+    def until(self, condition: Callable[[], bool], timeout_s: float, complaint: str) -> None:
+        """Handle what comes in until the condition holds.
+
+        Raises:
+            DrivingError: it does not within the time, or the node has ended.
+        """
+        self._own.spin_until(condition, timeout_s, complaint, self.check_alive)
+
+    def _transition(self, transition: int) -> None:
+        self.until(self._change_state.service_is_ready, DISCOVERY_TIMEOUT_S, "the node did not come up")
+        request = ChangeState.Request(transition=Transition(id=transition))
+        if not self._call(self._change_state, request, TRANSITION_TIMEOUT_S).success:
+            self._own.spin(0.5)
+            raise DrivingError(self.diagnostics.get("last_error") or self.status or "the node refused to start")
+
+    def _call(self, client: Any, request: Any, timeout_s: float) -> Any:
+        self.until(client.service_is_ready, DISCOVERY_TIMEOUT_S, f"node {self.name} offers no {client.srv_name}")
+        future = client.call_async(request)
+        self.until(future.done, timeout_s, f"node {self.name} did not answer {client.srv_name}")
+        return future.result()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == f"{self.name}: perception":
+                self.status = status.message
+                self.diagnostics = {item.key: item.value for item in status.values}
+                self.reports += 1

@@ -1,0 +1,74 @@
+"""A ROS node of ours in a context of its own, spun by whoever waits for something."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+
+from gaussian_yolo_node.ros.driving import DrivingError
+
+# How long a wait for a message may keep Ctrl-C and a dead node from being seen.
+STEP_S = 0.05
+
+
+class OwnNode:
+    """A ROS node and its executor; as a context manager it leaves ROS on leaving.
+
+    Args:
+        name: of the node.
+        arguments: of ROS, such as `--ros-args -r /image:=/front/image`; anything else in them is left alone.
+
+    Raises:
+        DrivingError: ROS cannot read the arguments.
+    """
+
+    def __init__(self, name: str, arguments: Sequence[str] = ()) -> None:
+        self._context = Context()
+        try:
+            rclpy.init(args=list(arguments), context=self._context)
+        except Exception as error:  # rclpy has no common type for malformed arguments
+            raise DrivingError(f"ROS cannot read the arguments {' '.join(arguments)}: {error}") from error
+        self.node = rclpy.create_node(name, context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+
+    def spin(self, timeout_s: float = STEP_S) -> None:
+        """Handle what has come in: one callback, or none within the time."""
+        self._executor.spin_once(timeout_sec=timeout_s)
+
+    def spin_until(
+        self, condition: Callable[[], bool], timeout_s: float, complaint: str, check: Callable[[], None]
+    ) -> None:
+        """Handle what comes in until the condition holds.
+
+        Args:
+            check: called between; may raise.
+
+        Raises:
+            DrivingError: it does not hold in time; says the complaint.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise DrivingError(f"{complaint} within {timeout_s:.0f} s")
+            check()
+            self.spin()
+
+    def close(self) -> None:
+        """Leave ROS."""
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+
+    def __enter__(self) -> OwnNode:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
