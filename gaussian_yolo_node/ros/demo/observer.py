@@ -83,10 +83,7 @@ class Observer:
                 return
 
     def _is_over(self) -> bool:
-        if self.driver.diagnostics.get("source_state") != "finished":
-            return False
-        done = sum(self.driver.count(key) for key in ("frames_processed", "frames_dropped", "frames_skipped"))
-        return done >= self.driver.count("frames_received")
+        return self.driver.diagnostics.get("source_state") == "finished" and self.driver.is_idle
 
     def _has_everything(self) -> bool:
         pictures_wanted = len(self._recorded) > 1

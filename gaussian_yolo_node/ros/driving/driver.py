@@ -55,6 +55,12 @@ class NodeDriver:
         """A counter of the node's diagnostics."""
         return int(self.diagnostics.get(key) or 0)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all frames that the node says it received are accounted for."""
+        done = sum(self.count(key) for key in ("frames_processed", "frames_dropped", "frames_skipped"))
+        return done >= self.count("frames_received")
+
     def check_alive(self) -> None:
         """Raise DrivingError if the node is a child of ours and has ended."""
         if self._process is not None:

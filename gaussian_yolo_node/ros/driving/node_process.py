@@ -92,7 +92,8 @@ class NodeProcess:
         """Raise DrivingError if the node has ended by itself."""
         code = self._process.poll()
         if code is not None:
-            raise DrivingError(f"the node ended with exit code {code}: see {self._log.name}")
+            how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            raise DrivingError(f"the node {how}: see {self._log.name}")
 
     def stop(self) -> int:
         """End the node with SIGINT, as Ctrl-C does, and return its exit code."""
