@@ -63,7 +63,8 @@ def measure_latency(run: ReplayRun) -> Latency:
     once = np.ones((1, len(ages)), np.int32)
     span = float(np.ptp(published)) if len(published) else 0.0
     # What counts for who listens: the silence between two answers, whatever the frames did meanwhile.
-    moments = np.sort(np.append(answered, [published.min(), published.max()])) if len(answered) else np.empty(0)
+    ends = [published.min(), max(published.max(), answered.max())] if len(answered) else []
+    moments = np.sort(np.append(answered, ends))
     return Latency(
         {level: float(weighted_quantile(ages, level / 100, once)[0]) for level in PERCENTILES} if len(answered) else {},
         (len(ages) - 1) / span if span else None,

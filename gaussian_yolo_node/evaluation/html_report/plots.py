@@ -31,6 +31,7 @@ _LINE_POINTS = 400
 _SCATTER_POINTS = 5000
 _TIMELINE_POINTS = 1200
 _MARKED_POINTS = 300
+_LEAST_SPAN_MS = 0.1
 _DASHES: tuple[str, ...] = ("-", "--", ":", "-.")
 
 
@@ -183,7 +184,10 @@ def age_histogram(figure: str, ages_ms: Floats, marks: Mapping[str, float]) -> H
         top = float(np.quantile(ages_ms, 0.999)) * 1.02
         shown = np.minimum(ages_ms, top)  # the last bar holds what is older
         bins = int(np.clip(np.sqrt(len(ages_ms)) * 2, 10, 60))
-        axes.hist(shown, bins=bins, color=COLOURS[0], alpha=0.8, linewidth=0)
+        low = float(shown.min())
+        # Ages that are all but equal would ask for bars that are finer than the last bit.
+        span = (low, max(top, low + _LEAST_SPAN_MS))
+        axes.hist(shown, bins=bins, range=span, color=COLOURS[0], alpha=0.8, linewidth=0)
         for number, (name, value) in enumerate(marks.items()):
             axes.axvline(value, color=INK, linewidth=1.2, linestyle=_DASHES[number], label=series_label(name))
         axes.set(xlabel="age of the answer, ms", ylabel="frames")
