@@ -1,0 +1,20 @@
+"""ROS bags without ROS: reading, also damaged ones; writing; labelled images into bags and back."""
+
+from gaussian_yolo_node.errors import GaussianYoloError
+
+IMAGE_TOPIC = "/camera/image_raw"
+CAMERA_INFO_TOPIC = "/camera/camera_info"
+# vision_msgs/Detection2DArray with the stamp of its image; class_id is the data set's category, the score is 1.
+TRUTH_TOPIC = "/ground_truth"
+# std_msgs/String, JSON, of every frame: what a Detection2DArray has no field for; see `records.FrameInfo`.
+INFO_TOPIC = "/ground_truth/info"
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+DETECTIONS = "vision_msgs/msg/Detection2DArray"
+STRING = "std_msgs/msg/String"
+
+
+class BagError(GaussianYoloError):
+    """A bag cannot be read or written; names the file and the mend."""

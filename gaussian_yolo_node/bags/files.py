@@ -1,0 +1,143 @@
+"""Which files a bag is of, and how they are packed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+import zstandard
+
+from gaussian_yolo_node.bags import BagError, mcap_file, sqlite_file
+from gaussian_yolo_node.bags.mcap_file import McapFile
+from gaussian_yolo_node.bags.sqlite_file import SqliteFile
+from gaussian_yolo_node.bags.storage import Storage
+
+METADATA = "metadata.yaml"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+_OPENERS: Mapping[str, tuple[bytes, Callable[[Path], Storage]]] = {
+    "mcap": (mcap_file.MAGIC, McapFile),
+    "sqlite3": (sqlite_file.MAGIC, SqliteFile),
+}
+_SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
+
+
+class BagFiles:
+    """The open files of a bag, in the order of their messages.
+
+    Args:
+        path: file or folder.
+        notes: what is wrong is added to it; those of the files, too.
+
+    Raises:
+        BagError: there is no bag, or nothing of it can be read.
+    """
+
+    def __init__(self, path: Path, notes: list[str]) -> None:
+        self._resources = contextlib.ExitStack()
+        self._notes = notes
+        self.kind = ""
+        self.compression = ""
+        self.storages: list[Storage] = []
+        paths: list[Path] = []
+        try:
+            for file in _files_of(path, notes):
+                self.storages.append(self._open(file))
+                paths.append(file)
+        except OSError as error:
+            self.close()
+            raise BagError(f"{path} cannot be read: {error.strerror}") from error
+        except BaseException:
+            self.close()
+            raise
+        self.paths = tuple(paths)
+
+    @property
+    def ros1(self) -> bool:
+        """Whether the files are of ROS 1."""
+        return self.kind == "ros1"
+
+    def unpacked(self, raw: bytes) -> bytes:
+        """A message as it was serialised, whether or not the recorder compressed it."""
+        # No serialised message begins like this, so nobody needs to tell.
+        if raw[:4] != ZSTD_MAGIC:
+            return raw
+        self.compression = "zstd messages"
+        return zstandard.ZstdDecompressor().decompressobj().decompress(raw)
+
+    def close(self) -> None:
+        self._resources.close()
+
+    def _open(self, path: Path) -> Storage:
+        with path.open("rb") as file:
+            head = file.read(16)
+        if head.startswith(ZSTD_MAGIC):
+            self.compression = "zstd files"
+            path = self._decompressed(path)
+            with path.open("rb") as file:
+                head = file.read(16)
+        if not head:
+            raise BagError(f"{path} is empty: nothing was recorded")
+        for kind, (magic, opener) in _OPENERS.items():
+            if head.startswith(magic):
+                self.kind = kind
+                storage = opener(path)
+                self._resources.callback(storage.close)
+                self._notes += storage.notes
+                storage.notes = self._notes
+                self.compression = self.compression or storage.compression
+                return storage
+        raise BagError(f"{path} is not a bag: it is none of {', '.join(_SUFFIXES[:3])}")
+
+    def _decompressed(self, path: Path) -> Path:
+        folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="bag_")))
+        target = folder / path.name.removesuffix(".zstd")
+        with path.open("rb") as packed, target.open("wb") as file:
+            try:
+                shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(packed), file)
+            except zstandard.ZstdError as error:
+                self._notes.append(f"{path.name} is damaged ({error}): what was unpacked before is read")
+        return target
+
+
+def _files_of(path: Path, notes: list[str]) -> list[Path]:
+    """The files of a bag, in the order of its metadata, else by name."""
+    if not path.exists():
+        raise BagError(f"bag {path} does not exist")
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.name.endswith(_SUFFIXES) and file.is_file())
+    listed = _listed_files(path, notes)
+    if not found:
+        raise BagError(f"folder {path} holds no bag: no file in it ends in {', '.join(_SUFFIXES)}")
+    absent = [file.name for file in listed if not file.exists()]
+    if absent:
+        notes.append(f"{', '.join(absent)} is missing: the bag's {METADATA} names it")
+    there = [file for file in listed if file.exists()]
+    return there or sorted(found, key=_number)
+
+
+def _listed_files(folder: Path, notes: list[str]) -> list[Path]:
+    path = folder / METADATA
+    if not path.exists():
+        notes.append(f"{folder.name} has no {METADATA} (a recorder that was killed): its files are read as they are")
+        return []
+    try:
+        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        names = document["rosbag2_bagfile_information"]["relative_file_paths"]
+        return [folder / os.path.basename(name) for name in names]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        notes.append(f"{path.name} is damaged ({type(error).__name__}): the bag's files are read as they are")
+        return []
+
+
+def _number(path: Path) -> tuple[int, str]:
+    """Splits are numbered at the end of their names, without leading zeros."""
+    digits = path.name.split(".")[0].rpartition("_")[2]
+    return int(digits) if digits.isdecimal() else 0, path.name

@@ -1,0 +1,184 @@
+"""Bags, whoever recorded them and however they ended, as one stream of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE, BagError
+from gaussian_yolo_node.bags.files import BagFiles
+from gaussian_yolo_node.bags.storage import Channel, Storage, shown_time
+from gaussian_yolo_node.bags.typestore import MessageTypes
+
+__all__ = ["BagError", "BagReader", "Message", "Topic"]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag.
+
+    Attributes:
+        type: such as "sensor_msgs/msg/Image".
+        count: of its messages.
+        qos: what the recorder noted of the publishers' offers, YAML; empty if it did not.
+        decodable: whether the type is known, from the bag or from ROS 2.
+    """
+
+    name: str
+    type: str
+    count: int
+    qos: str = ""
+    decodable: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Message:
+    """A message of a bag.
+
+    Attributes:
+        stamp_ns: when it was recorded, ns.
+        raw: as ROS 2 serialises it (CDR), whatever the bag has.
+    """
+
+    topic: str
+    type: str
+    stamp_ns: int
+    raw: bytes
+    types: MessageTypes = field(repr=False)
+
+    def decode(self) -> Any:
+        """The message, an object with the type's fields; numbers of an array are a numpy array.
+
+        Raises:
+            BagError: the type is unknown, or the bytes are not a message of it.
+        """
+        try:
+            return self.types.decode(self.raw, self.type)
+        except BagError as error:
+            raise BagError(f"topic {self.topic}, at {shown_time(self.stamp_ns)}: {error}") from error
+
+
+class BagReader:
+    """An open bag: a folder of ROS 2 with its metadata or without, a single .mcap or .db3 file, a .bag of ROS 1.
+
+    What is damaged is read as far as it goes.
+
+    Args:
+        path: file or folder.
+
+    Attributes:
+        topics: by name; those without messages, too.
+        notes: what is wrong with the bag, a sentence each. Some things show only when messages are read.
+        ros1: whether it is a bag of ROS 1.
+        start_ns: when the first message was recorded, ns; None for a bag without messages.
+        end_ns: when the last one was.
+
+    Raises:
+        BagError: there is no bag, or nothing of it can be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notes: list[str] = []
+        self._files = BagFiles(path, self.notes)
+        try:
+            storages = self._files.storages
+            channels = [channel for storage in storages for channel in storage.channels]
+            self._types = MessageTypes(channels)
+            self.ros1 = self._files.ros1
+            self.topics = self._summed_up(channels)
+            starts = [storage.start_ns for storage in storages if storage.start_ns is not None]
+            ends = [storage.end_ns for storage in storages if storage.end_ns is not None]
+        except BaseException:
+            self.close()
+            raise
+        self.start_ns = min(starts, default=None)
+        self.end_ns = max(ends, default=None)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the messages are in, in their order."""
+        return self._files.paths
+
+    @property
+    def storage(self) -> str:
+        """How the messages are kept: "mcap", "sqlite3" or "ros1"."""
+        return self._files.kind
+
+    @property
+    def compression(self) -> str:
+        """How messages, chunks or files are compressed; empty if they are not, or if that has not shown yet."""
+        return self._files.compression
+
+    def messages(self, topics: Collection[str] | None = None) -> Iterator[Message]:
+        """The messages of some topics, or of all, by the time they were recorded; one file after the other.
+
+        No more is in memory than a chunk of the file. What cannot be read is noted.
+
+        Raises:
+            BagError: a topic is not there.
+        """
+        absent = [] if topics is None else sorted(set(topics) - self.topics.keys())
+        if absent:
+            raise BagError(f"{self.path} has no topic {absent[0]}: it has {_listed(self.topics)}")
+        for storage in self._files.storages:
+            yield from self._messages_of(storage, topics)
+
+    def image_topics(self) -> list[str]:
+        """Names of the topics with images, raw or compressed, that have messages."""
+        kinds = (IMAGE, COMPRESSED_IMAGE)
+        return [topic.name for topic in self.topics.values() if topic.type in kinds and topic.count]
+
+    def the_image_topic(self, wanted: str | None) -> str:
+        """The topic to take images from: the wanted one, else the only one.
+
+        Raises:
+            BagError: it has no images, or there are several to choose from; lists what is there.
+        """
+        images = self.image_topics()
+        there = f"images are on {', '.join(images)}" if images else f"it has {_listed(self.topics)}"
+        if wanted is not None:
+            if wanted not in images:
+                raise BagError(f"{self.path} has no images on {wanted}: {there}")
+            return wanted
+        if not images:
+            raise BagError(f"{self.path} has no images: {there}")
+        if len(images) > 1:
+            raise BagError(f"{self.path} has {len(images)} topics of images: choose one of {', '.join(images)}")
+        return images[0]
+
+    def close(self) -> None:
+        """Close the files."""
+        self._files.close()
+
+    def __enter__(self) -> BagReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _messages_of(self, storage: Storage, topics: Collection[str] | None) -> Iterator[Message]:
+        ids = [channel.id for channel in storage.channels if topics is None or channel.topic in topics]
+        for channel, stamp_ns, raw in storage.messages(ids):
+            yield Message(channel.topic, channel.type, stamp_ns, self._files.unpacked(raw), self._types)
+
+    def _summed_up(self, channels: Collection[Channel]) -> dict[str, Topic]:
+        topics: dict[str, Topic] = {}
+        for channel in channels:
+            before = topics.get(channel.topic)
+            decodable = channel.encoding in ("cdr", "ros1") and self._types.knows(channel.type)
+            count = channel.count + (before.count if before else 0)
+            topics[channel.topic] = Topic(channel.topic, channel.type, count, channel.qos, decodable)
+        for topic in topics.values():
+            if not topic.decodable:
+                self.notes.append(f"type {topic.type} is unknown: topic {topic.name} is left out")
+        return dict(sorted(topics.items()))
+
+
+def _listed(topics: Collection[str]) -> str:
+    return f"topics {', '.join(topics)}" if topics else "no topics"

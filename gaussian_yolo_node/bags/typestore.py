@@ -1,0 +1,102 @@
+"""Message types: those that ROS 2 and this package know, and those that a bag brings with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rosbags.interfaces.typing import Typesdict
+from rosbags.serde import SerdeError
+from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from gaussian_yolo_node.bags import BagError
+from gaussian_yolo_node.bags.storage import Channel
+
+MESSAGE_FOLDER = Path(__file__).parents[1] / "ros" / "interfaces" / "vision_msgs" / "msg"
+
+# Between the parts of a definition in IDL, as rosbag2 writes it.
+_IDL_RULE = "=" * 80 + "\n"
+
+
+@cache
+def make_typestore() -> Typestore:
+    """ROS 2 Jazzy's message types and the vision_msgs 4.1 that this package publishes; one for all, so do not add."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    types: dict[str, Any] = {}
+    for path in sorted(MESSAGE_FOLDER.glob("*.msg")):
+        types.update(get_types_from_msg(path.read_text(encoding="utf-8"), f"vision_msgs/msg/{path.stem}"))
+    store.register(types)
+    return store
+
+
+class MessageTypes:
+    """The types of one bag: as the bag defines them, else as ROS 2 does.
+
+    Args:
+        channels: what the bag says of its topics; definitions that cannot be parsed count as missing.
+    """
+
+    def __init__(self, channels: Iterable[Channel]) -> None:
+        types: dict[str, Any] = {}
+        for channel in channels:
+            try:
+                types.update(_parse(channel))
+            except (TypesysError, ValueError, AttributeError):
+                continue
+        self._of_bag = get_typestore(Stores.EMPTY)
+        try:
+            self._of_bag.register(types)
+        except TypesysError:  # a definition refers to what is not there
+            self._of_bag = get_typestore(Stores.EMPTY)
+
+    def knows(self, kind: str) -> bool:
+        """Whether messages of a type can be decoded."""
+        return self._store(kind) is not None
+
+    def decode(self, raw: bytes, kind: str) -> Any:
+        """The message, an object with the type's fields.
+
+        Raises:
+            BagError: the type is unknown, or the bytes are not a message of it.
+        """
+        store = self._store(kind)
+        if store is None:
+            raise BagError(f"message type {kind} is unknown, and the bag does not define it")
+        try:
+            return store.deserialize_cdr(raw, kind)
+        except (SerdeError, ValueError, IndexError, AssertionError) as error:
+            raise BagError(f"a message is not a {kind}: {error}") from error
+
+    def from_ros1(self, raw: bytes, kind: str) -> bytes:
+        """A serialised ROS 1 message as ROS 2 serialises it.
+
+        Raises:
+            BagError: the type is unknown, or the bytes are not a message of it.
+        """
+        store = self._store(kind)
+        if store is None:
+            raise BagError(f"message type {kind} is unknown, and the bag does not define it")
+        try:
+            return bytes(store.ros1_to_cdr(raw, kind))
+        except (SerdeError, ValueError, IndexError, AssertionError) as error:
+            raise BagError(f"a message is not a {kind}: {error}") from error
+
+    def _store(self, kind: str) -> Typestore | None:
+        for store in (self._of_bag, make_typestore()):
+            if kind in store.fielddefs:
+                return store
+        return None
+
+
+def _parse(channel: Channel) -> Typesdict:
+    if channel.definition_format == "msg":
+        return get_types_from_msg(channel.definition, channel.type)
+    types: Typesdict = {}
+    if channel.definition_format == "idl":
+        parts = channel.definition.split(_IDL_RULE)[1:] if channel.definition.startswith(_IDL_RULE) else []
+        for part in parts or [channel.definition]:
+            types.update(get_types_from_idl(part.partition("\n")[2] if part.startswith("IDL: ") else part))
+    return types
