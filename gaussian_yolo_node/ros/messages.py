@@ -17,89 +17,21 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
 from gaussian_yolo_node.detector.detections import Detections, corners_to_centres
-from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.sources.image_messages import ImageMessageError, image_from_compressed, image_from_message
 
-# encoding -> (channels, OpenCV conversion to BGR)
-_ENCODINGS: dict[str, tuple[int, int | None]] = {
-    "bgr8": (3, None),
-    "rgb8": (3, cv2.COLOR_RGB2BGR),
-    "mono8": (1, cv2.COLOR_GRAY2BGR),
-    "bgra8": (4, cv2.COLOR_BGRA2BGR),
-    "rgba8": (4, cv2.COLOR_RGBA2BGR),
-}
+__all__ = [
+    "ImageMessageError",
+    "detections_from_message",
+    "detections_to_message",
+    "image_from_compressed",
+    "image_from_message",
+    "image_to_compressed",
+    "image_to_message",
+    "read_sigmas",
+]
 
 # Where var(cx), var(cy), var(w), var(h) lie in the row-major 6x6 covariance of a detection's pose.
 VARIANCE_INDICES = (0, 7, 14, 21)
-
-
-class ImageMessageError(GaussianYoloError):
-    """An image message cannot be read as an 8-bit picture."""
-
-
-def image_from_message(message: Image) -> NDArray[np.uint8]:
-    """The picture in a raw image message.
-
-    A bgr8 message is not copied: the array is a view of `message.data`, rows `message.step` bytes apart.
-
-    Returns:
-        uint8 [height, width, 3], BGR.
-
-    Raises:
-        ImageMessageError: the encoding is not one of bgr8, rgb8, mono8, bgra8, rgba8, or width, height, step
-            and the length of the data contradict each other.
-    """
-    encoding = str(message.encoding)
-    if encoding not in _ENCODINGS:
-        raise ImageMessageError(f"image encoding '{encoding}' is not supported: publish one of {', '.join(_ENCODINGS)}")
-    channels, conversion = _ENCODINGS[encoding]
-    height, width, step = int(message.height), int(message.width), int(message.step)
-    if height < 1 or width < 1:
-        raise ImageMessageError(f"image is {width}x{height} px: the publisher must fill width and height")
-    if step < width * channels:
-        raise ImageMessageError(
-            f"image step is {step} bytes, but {width} px of {encoding} take {width * channels}: "
-            "the publisher must set step to the bytes from one row to the next"
-        )
-    if len(message.data) != height * step:
-        raise ImageMessageError(
-            f"image data is {len(message.data)} bytes long, but {height} rows of step {step} take "
-            f"{height * step}: the publisher must fill all rows"
-        )
-    if channels == 1:
-        pixels = np.ndarray((height, width), np.uint8, message.data, strides=(step, 1))
-    else:
-        pixels = np.ndarray((height, width, channels), np.uint8, message.data, strides=(step, channels, 1))
-    return pixels if conversion is None else _to_bgr(pixels, conversion)
-
-
-def image_from_compressed(message: CompressedImage) -> NDArray[np.uint8]:
-    """The picture in a compressed image message (JPEG, PNG or whatever else OpenCV decodes).
-
-    Returns:
-        uint8 [height, width, 3], BGR.
-
-    Raises:
-        ImageMessageError: depth compression, truncated JPEG data, or data that is no picture.
-    """
-    layout = str(message.format)
-    data = np.frombuffer(message.data, np.uint8)
-    if "compressedDepth" in layout:
-        raise ImageMessageError(f"compressed image format '{layout}' is a depth image: publish a colour image")
-    if data[:2].tobytes() == b"\xff\xd8" and data.tobytes().rfind(b"\xff\xd9") < 0:
-        # OpenCV would fill the missing part with grey and say nothing.
-        raise ImageMessageError(
-            f"compressed image of {len(data)} bytes is a JPEG without its end: publish the whole file"
-        )
-    # The header's frame is the sensor's, so an EXIF rotation must not be applied.
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(data) else None
-    except cv2.error:  # a header that announces more pixels than OpenCV allocates
-        image = None
-    if image is None:
-        raise ImageMessageError(
-            f"compressed image of {len(data)} bytes, format '{layout}', cannot be read: publish JPEG or PNG"
-        )
-    return np.asarray(image, np.uint8)
 
 
 def image_to_message(image_bgr: NDArray[np.uint8], header: Header) -> Image:
@@ -215,10 +147,6 @@ def detections_from_message(message: Detection2DArray, classes: Sequence[str]) -
 
 def _variances(result: ObjectHypothesisWithPose) -> list[float]:
     return [float(result.pose.covariance[index]) for index in VARIANCE_INDICES]
-
-
-def _to_bgr(pixels: NDArray[np.uint8], conversion: int) -> NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
 
 
 def _bytes_field(values: NDArray[np.uint8]) -> array[int]:
