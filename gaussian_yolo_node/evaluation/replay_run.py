@@ -30,7 +30,7 @@ class ReplayRunError(GaussianYoloError):
     """A folder is not what a replay left behind, or cannot be written."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a long run has many
 class ReplayedFrame:
     """One image of the bag and what became of it.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import runpy
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -47,6 +47,23 @@ class OpaqueFunction:
         self.function = function
 
 
+@dataclass
+class Shutdown:
+    reason: str
+
+
+@dataclass
+class PythonLaunchDescriptionSource:
+    path: str
+
+
+class IncludeLaunchDescription:
+    def __init__(
+        self, source: PythonLaunchDescriptionSource, *, launch_arguments: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        self.source, self.launch_arguments = source, dict(launch_arguments)
+
+
 class ParameterValue:
     def __init__(self, value: Any, *, value_type: type) -> None:
         assert isinstance(value, value_type)
@@ -60,7 +77,10 @@ class Node:
     def parameter_overrides(self) -> dict[str, Any]:
         """The values after params_file, as launch writes them: bare text is read as YAML, a ParameterValue is not."""
         values: dict[str, Any] = {}
-        for entry in self.parameters[1:]:
+        for entry in self.parameters:
+            if isinstance(entry, str):  # params_file
+                assert entry == self.parameters[0]
+                continue
             for name, value in entry.items():
                 assert not isinstance(value, str), f"launch would read {name} as YAML"
                 values[name] = value.value if isinstance(value, ParameterValue) else value
@@ -71,6 +91,23 @@ class Node:
 class EvaluatedLaunchFile:
     declared: dict[str, DeclareLaunchArgument]
     nodes: list[Node]
+
+
+def _visit(path: Path, context: LaunchContext, evaluated: EvaluatedLaunchFile) -> None:
+    """Evaluate a file in a context, which those that include it share with it."""
+    for item in runpy.run_path(str(path))["generate_launch_description"]().entities:
+        if isinstance(item, DeclareLaunchArgument):
+            evaluated.declared.setdefault(item.name, item)
+            if item.name not in context.launch_configurations:
+                assert item.default_value is not None, f"{item.name} is required"
+                context.launch_configurations[item.name] = item.default_value
+        elif isinstance(item, IncludeLaunchDescription):
+            context.launch_configurations.update(item.launch_arguments)
+            _visit(Path(item.source.path), context, evaluated)
+        elif isinstance(item, OpaqueFunction):
+            evaluated.nodes += item.function(context)
+        else:
+            raise AssertionError(f"the stand-ins know no {item}")
 
 
 def _module(name: str, **contents: Any) -> ModuleType:
@@ -84,7 +121,17 @@ def evaluate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Mapping[str, str
     """A function that evaluates a file of launch/ with the given launch arguments."""
     for module in (
         _module("launch", LaunchContext=LaunchContext, LaunchDescription=LaunchDescription),
-        _module("launch.actions", DeclareLaunchArgument=DeclareLaunchArgument, OpaqueFunction=OpaqueFunction),
+        _module(
+            "launch.actions",
+            DeclareLaunchArgument=DeclareLaunchArgument,
+            IncludeLaunchDescription=IncludeLaunchDescription,
+            OpaqueFunction=OpaqueFunction,
+            Shutdown=Shutdown,
+        ),
+        _module(
+            "launch.launch_description_sources",
+            PythonLaunchDescriptionSource=PythonLaunchDescriptionSource,
+        ),
         _module("launch.substitutions", LaunchConfiguration=LaunchConfiguration),
         _module("launch_ros"),
         _module("launch_ros.actions", Node=Node),
@@ -93,14 +140,11 @@ def evaluate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Mapping[str, str
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
     def evaluate_file(name: str, arguments: Mapping[str, str]) -> EvaluatedLaunchFile:
-        description = runpy.run_path(str(REPOSITORY / "launch" / name))["generate_launch_description"]()
-        declared = {item.name: item for item in description.entities if isinstance(item, DeclareLaunchArgument)}
-        unknown = set(arguments) - set(declared)
+        context = LaunchContext(dict(arguments))
+        evaluated = EvaluatedLaunchFile({}, [])
+        _visit(REPOSITORY / "launch" / name, context, evaluated)
+        unknown = set(arguments) - set(evaluated.declared)
         assert not unknown, f"not declared: {unknown}"
-        context = LaunchContext({**{item.name: item.default_value for item in declared.values()}, **arguments})
-        nodes = [
-            node for item in description.entities if isinstance(item, OpaqueFunction) for node in item.function(context)
-        ]
-        return EvaluatedLaunchFile(declared, nodes)
+        return evaluated
 
     return evaluate_file

@@ -15,6 +15,7 @@ from factories import make_image
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
 
+from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.ros.demo.pictures import contact_sheet
 from gaussian_yolo_node.ros.driving.node_process import EXECUTABLE, find_installed
 
@@ -37,8 +38,6 @@ def frames(tmp_path: Path) -> Path:
 
 
 def test_the_demo_leaves_video_bag_sheet_and_summary(frames: Path, tmp_path: Path, tiny_model: Path) -> None:
-    from gaussian_yolo_node.ros.demo.bag import read_bag
-
     out = tmp_path / "out"
     done = run_demo(str(frames), out, tiny_model)
     assert done.returncode == 0, done.stderr
@@ -49,7 +48,8 @@ def test_the_demo_leaves_video_bag_sheet_and_summary(frames: Path, tmp_path: Pat
     assert summary["fastest_frames"] == FRAMES  # nothing is dropped when the node sets the pace
     assert summary["frame_age_p50_ms"] > 0 and summary["bare_network_ms"] > 0
 
-    messages = list(read_bag(out / "detections.mcap", "/demo/perception/detections"))
+    with BagReader(out / "detections.mcap") as reader:
+        messages = [message.decode() for message in reader.messages({"/demo/perception/detections"})]
     assert len(messages) == summary["frames_recorded"]
     found = sum(len(message.detections) for message in messages)
     assert found == sum(summary["detections_per_class"].values()) > 0

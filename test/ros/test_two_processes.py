@@ -10,11 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from factories import make_model
-from onnx import helper, numpy_helper
+from factories import make_model, slow_inference
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -103,23 +100,3 @@ def test_annotated_pictures_reach_another_process(
     ros.until(lambda: pictures[-1].header == ros.detections[-1].header, "the last annotated picture")
     headers = [picture.header for picture in pictures[-len(stamps) :]]
     assert headers == [message.header for message in ros.detections[-len(stamps) :]]
-
-
-def slow_inference(path: Path) -> Path:
-    """Make every inference of a tiny model take a good 50 ms, whatever the machine: 10 GFLOP on one thread."""
-    size, times = 1000, 5
-    model = onnx.load(str(path))
-    weights = np.full((size, size), 1e-6, np.float32)
-    model.graph.initializer.append(numpy_helper.from_array(weights, "weights"))
-    nodes = [helper.make_node("Add", ["trace", "weights"], ["product_0"])]
-    for index in range(times):
-        nodes.append(helper.make_node("MatMul", [f"product_{index}", "weights"], [f"product_{index + 1}"]))
-    nodes.append(helper.make_node("ReduceMin", [f"product_{times}"], ["burden"], keepdims=1))
-    for node in model.graph.node:
-        if node.op_type == "Add":
-            node.input[1] = "burden"
-    position = next(i for i, node in enumerate(model.graph.node) if node.output[0] == "trace") + 1
-    for offset, node in enumerate(nodes):
-        model.graph.node.insert(position + offset, node)
-    onnx.save(model, str(path))
-    return path

@@ -19,11 +19,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from gaussian_yolo_node.bags import COMPRESSED_IMAGE, DETECTIONS
+from gaussian_yolo_node.bags.reading import BagReader
+from gaussian_yolo_node.bags.writing import BagWriter
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.machine import machine
 from gaussian_yolo_node.ros.demo import DemoError
-from gaussian_yolo_node.ros.demo.bag import BagFile, read_bag
 from gaussian_yolo_node.ros.demo.observer import Observer, percentile_ms
 from gaussian_yolo_node.ros.demo.pictures import write_pictures
 from gaussian_yolo_node.ros.driving.node_process import NodeProcess
@@ -70,8 +72,7 @@ def run(source: str, out: Path, rate: float, parameters: dict[str, Any]) -> None
 
     given = {"source": source if live else str(Path(source).expanduser().resolve()), **parameters}
     realtime = {**given, "playback": "realtime", "playback_fps": playback_fps}
-    topics = {f"{NODE}/detections": "vision_msgs/msg/Detection2DArray", PICTURES: "sensor_msgs/msg/CompressedImage"}
-    with BagFile(bag, topics) as recording:
+    with BagWriter(bag, {f"{NODE}/detections": DETECTIONS, PICTURES: COMPRESSED_IMAGE}) as recording:
         seen = observe("in real time", realtime, recording, out / "node.log", LIVE_SECONDS if live else 0, console)
     if not seen.published_at:
         reason = seen.driver.status or f"see {out / 'node.log'}"
@@ -110,7 +111,7 @@ def probe(source: str, rate: float) -> tuple[float, bool]:
 
 
 def observe(
-    title: str, parameters: dict[str, Any], bag: BagFile | None, log: Path, seconds: float, console: Console
+    title: str, parameters: dict[str, Any], bag: BagWriter | None, log: Path, seconds: float, console: Console
 ) -> Observer:
     """Run the node over its source once.
 
@@ -168,8 +169,9 @@ def rate_of(times_ns: list[int]) -> float | None:
 def count_classes(bag: Path) -> dict[str, int]:
     """Detections by class name; a box that keeps several classes counts for the best."""
     counts: Counter[str] = Counter()
-    for message in read_bag(bag, f"{NODE}/detections"):
-        counts.update(detection.results[0].hypothesis.class_id for detection in message.detections)
+    with BagReader(bag) as reader:
+        for message in reader.messages({f"{NODE}/detections"}):
+            counts.update(detection.results[0].hypothesis.class_id for detection in message.decode().detections)
     return dict(sorted(counts.items()))
 
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.recording import VideoRecording
-from gaussian_yolo_node.ros.demo.bag import read_bag
 
 SHEET_COLUMNS = 3
 SHEET_ROWS = 4
@@ -19,8 +19,9 @@ SHEET_TILE_WIDTH = 640  # px
 
 def annotated_frames(bag: Path, topic: str) -> Iterator[NDArray[np.uint8]]:
     """Frames uint8 `[H,W,3]` BGR of a CompressedImage topic."""
-    for message in read_bag(bag, topic):
-        yield np.asarray(cv2.imdecode(message.data, cv2.IMREAD_COLOR), np.uint8)
+    with BagReader(bag) as reader:
+        for message in reader.messages({topic}):
+            yield np.asarray(cv2.imdecode(message.decode().data, cv2.IMREAD_COLOR), np.uint8)
 
 
 def write_pictures(bag: Path, topic: str, count: int, fps: float, video: Path, sheet: Path) -> None:

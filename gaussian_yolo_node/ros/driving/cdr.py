@@ -8,11 +8,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE
 from gaussian_yolo_node.datasets.images import size_in_header
-
-IMAGE = "sensor_msgs/msg/Image"
-COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
-DETECTIONS = "vision_msgs/msg/Detection2DArray"
 
 # A writer may pad a message to a multiple of 4 bytes.
 _MOST_PADDING = 3
@@ -39,7 +36,7 @@ def stamp_of(raw: bytes) -> int:
 
 
 def image_head(raw: bytes, kind: str) -> ImageHead:
-    """Stamp and size of an `IMAGE` or `COMPRESSED_IMAGE`.
+    """Stamp and size of an image message, raw or compressed.
 
     Raises:
         CdrError: the message is cut short, so that no node could read it.
@@ -66,7 +63,7 @@ def image_head(raw: bytes, kind: str) -> ImageHead:
 
 
 def detection_count(raw: bytes) -> int:
-    """Number of boxes in a `DETECTIONS` message."""
+    """Number of boxes in a vision_msgs/Detection2DArray."""
     cursor = _Cursor(raw)
     cursor.stamp()
     cursor.skip_text()

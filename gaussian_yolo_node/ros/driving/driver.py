@@ -45,7 +45,7 @@ class NodeDriver:
         self._change_state = own.node.create_client(ChangeState, f"{name}/change_state")
         self._get_state = own.node.create_client(GetState, f"{name}/get_state")
         self._set_parameters = own.node.create_client(SetParameters, f"{name}/set_parameters")
-        own.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._reports = own.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def topic(self, name: str) -> str:
         """Full name of one of the node's topics."""
@@ -95,13 +95,24 @@ class NodeDriver:
             if not result.successful:
                 raise DrivingError(f"node {self.name} refuses parameter '{name}': {result.reason}")
 
+    def holds(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Handle what comes in until the condition holds, or for the time. DrivingError if the node has ended."""
+        return self._own.spins_until(condition, timeout_s, self.check_alive)
+
     def until(self, condition: Callable[[], bool], timeout_s: float, complaint: str) -> None:
         """Handle what comes in until the condition holds.
 
         Raises:
             DrivingError: it does not within the time, or the node has ended.
         """
-        self._own.spin_until(condition, timeout_s, complaint, self.check_alive)
+        if not self.holds(condition, timeout_s):
+            raise DrivingError(f"{complaint} within {timeout_s:.0f} s")
+
+    def close(self) -> None:
+        """Take what speaks to the node off ours."""
+        for client in (self._change_state, self._get_state, self._set_parameters):
+            self._own.node.destroy_client(client)
+        self._own.node.destroy_subscription(self._reports)
 
     def _transition(self, transition: int) -> None:
         self.until(self._change_state.service_is_ready, DISCOVERY_TIMEOUT_S, "the node did not come up")

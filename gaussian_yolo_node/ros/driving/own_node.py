@@ -41,23 +41,15 @@ class OwnNode:
         """Handle what has come in: one callback, or none within the time."""
         self._executor.spin_once(timeout_sec=timeout_s)
 
-    def spin_until(
-        self, condition: Callable[[], bool], timeout_s: float, complaint: str, check: Callable[[], None]
-    ) -> None:
-        """Handle what comes in until the condition holds.
-
-        Args:
-            check: called between; may raise.
-
-        Raises:
-            DrivingError: it does not hold in time; says the complaint.
-        """
+    def spins_until(self, condition: Callable[[], bool], timeout_s: float, check: Callable[[], None]) -> bool:
+        """Handle what comes in until the condition holds; False if it does not in time. `check` is called between."""
         deadline = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline:
-                raise DrivingError(f"{complaint} within {timeout_s:.0f} s")
+                return False
             check()
             self.spin()
+        return True
 
     def close(self) -> None:
         """Leave ROS."""

@@ -1,0 +1,96 @@
+"""Plays a bag through perception_node, records and judges its answers, and ends with the bag.
+
+    ros2 launch gaussian_yolo replay.launch.py bag:=drive.mcap output:=out/run
+    ros2 launch gaussian_yolo replay.launch.py bag:=drive.mcap output:=out/run mode:=realtime rate:=2.0 threads:=2
+
+All arguments of perception.launch.py are those of the node here, too, but for its input: that is the bag.
+"""
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, Shutdown
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+HERE = Path(__file__).parent
+# How arguments become parameters is the same in both files; a launch file cannot be imported by name.
+PERCEPTION = runpy.run_path(str(HERE / "perception.launch.py"))
+boolean: Callable[[str], bool] = PERCEPTION["boolean"]
+
+# Argument and parameter name -> (reader of its text, description)
+REQUIRED: dict[str, str] = {
+    "bag": "ROS 2 bag (folder, .mcap, .db3) or ROS 1 .bag.",
+    "output": "Folder for the results.",
+}
+OPTIONAL: dict[str, tuple[Callable[[str], object], str]] = {
+    "mode": (str, "lockstep: the next frame waits for the answer to the last; realtime: it comes in its time."),
+    "rate": (float, "In real time, speed against the bag's own."),
+    "hz": (float, "In real time, frames a second, whatever the bag says."),
+    "image_topic": (str, "Topic in the bag."),
+    "score_threshold": (
+        float,
+        "Detections below this score are dropped; 0: the model's, 0.005 in lockstep with truth.",
+    ),
+    "timeout": (float, "In lockstep, s that a frame may take before it counts as failed."),
+    "overwrite": (boolean, "Replace the run that is in the folder: true or false."),
+    "report": (boolean, "Write report.html and report.json: true or false."),
+    "baseline": (str, "Folder of a run to compare with in the report."),
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription(
+        [
+            *(DeclareLaunchArgument(name, description=text) for name, text in REQUIRED.items()),
+            *(
+                DeclareLaunchArgument(name, default_value="", description=f"{text} Empty: the default.")
+                for name, (_, text) in OPTIONAL.items()
+            ),
+            DeclareLaunchArgument("namespace", default_value="", description="Namespace of both nodes."),
+            DeclareLaunchArgument("name", default_value="perception", description="Name of the perception node."),
+            DeclareLaunchArgument(
+                "log_level", default_value="info", description="Log level: debug, info, warn, error or fatal."
+            ),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(str(HERE / "perception.launch.py")),
+                # The replay configures and activates it, on the bag's images and with the bag's time.
+                launch_arguments=[("autostart", "false"), ("use_sim_time", "true"), ("source", "")],
+            ),
+            OpaqueFunction(function=start_replay),
+        ]
+    )
+
+
+def start_replay(context: LaunchContext) -> list[Node]:
+    """The replay's action, once the arguments are known. Raises RuntimeError naming one that cannot be read."""
+
+    def argument(name: str) -> str:
+        return str(LaunchConfiguration(name).perform(context))
+
+    values: dict[str, object] = {name: PERCEPTION["text_value"](argument(name)) for name in REQUIRED}
+    for name, (read, _) in OPTIONAL.items():
+        text = argument(name)
+        if not text:
+            continue
+        try:
+            values[name] = PERCEPTION["text_value"](text) if read is str else read(text)
+        except ValueError:
+            kind = "a number" if read is float else "true or false"
+            raise RuntimeError(f"{name}:={text} is not {kind}") from None
+    return [
+        Node(
+            package="gaussian_yolo",
+            executable="replay_node",
+            name="replay",
+            namespace=argument("namespace"),
+            output="screen",
+            parameters=[{**values, "node": PERCEPTION["text_value"](argument("name"))}],
+            arguments=["--ros-args", "--log-level", argument("log_level")],
+            additional_env=PERCEPTION["fastdds_profile"](),
+            on_exit=Shutdown(reason="the replay is over"),
+        )
+    ]
