@@ -13,17 +13,19 @@ from typing import Any
 import yaml
 import zstandard
 
-from gaussian_yolo_node.bags import BagError, mcap_file, sqlite_file
+from gaussian_yolo_node.bags import BagError, mcap_file, ros1_file, sqlite_file
 from gaussian_yolo_node.bags.mcap_file import McapFile
+from gaussian_yolo_node.bags.ros1_file import Ros1File
 from gaussian_yolo_node.bags.sqlite_file import SqliteFile
 from gaussian_yolo_node.bags.storage import Storage
 
 METADATA = "metadata.yaml"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
-_OPENERS: Mapping[str, tuple[bytes, Callable[[Path], Storage]]] = {
+_OPENERS: Mapping[str, tuple[bytes, Callable[[Path, list[str]], Storage]]] = {
     "mcap": (mcap_file.MAGIC, McapFile),
     "sqlite3": (sqlite_file.MAGIC, SqliteFile),
+    "ros1": (ros1_file.MAGIC, Ros1File),
 }
 _SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
 
@@ -69,7 +71,10 @@ class BagFiles:
         if raw[:4] != ZSTD_MAGIC:
             return raw
         self.compression = "zstd messages"
-        return zstandard.ZstdDecompressor().decompressobj().decompress(raw)
+        try:
+            return zstandard.ZstdDecompressor().decompressobj().decompress(raw)
+        except zstandard.ZstdError as error:
+            raise BagError(f"a compressed message is damaged ({error})") from error
 
     def close(self) -> None:
         self._resources.close()
@@ -87,10 +92,8 @@ class BagFiles:
         for kind, (magic, opener) in _OPENERS.items():
             if head.startswith(magic):
                 self.kind = kind
-                storage = opener(path)
+                storage = opener(path, self._notes)
                 self._resources.callback(storage.close)
-                self._notes += storage.notes
-                storage.notes = self._notes
                 self.compression = self.compression or storage.compression
                 return storage
         raise BagError(f"{path} is not a bag: it is none of {', '.join(_SUFFIXES[:3])}")

@@ -23,7 +23,7 @@ from mcap.summary import Summary
 
 from gaussian_yolo_node.bags import BagError
 from gaussian_yolo_node.bags.blocks import Block, Entry, merged
-from gaussian_yolo_node.bags.storage import Channel, shown_time
+from gaussian_yolo_node.bags.storage import SORTED, BackwardSteps, Channel, damage_note
 
 MAGIC = b"\x89MCAP0\r\n"
 
@@ -54,18 +54,23 @@ class _ChunkHead(NamedTuple):
 class McapFile:
     """An open MCAP file; see `Storage`.
 
+    Args:
+        notes: what is wrong with the file is added to it.
+
     Raises:
         BagError: it is no MCAP file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, notes: list[str]) -> None:
         self._path = path
         self._size = path.stat().st_size
         self._blocks: list[Block] = []
+        self._noted: set[int] = set()  # chunks whose damage is noted
         self._schemas: dict[int, Schema] = {}
         self._channels: dict[int, ChannelRecord] = {}
         self._counts: Counter[int] = Counter()
-        self.notes: list[str] = []
+        self._notes = notes
+        self._backward = BackwardSteps(path.name, SORTED, notes)
         self.compression = ""
         self.start_ns: int | None = None
         self.end_ns: int | None = None
@@ -112,17 +117,21 @@ class McapFile:
         self._counts.update(statistics.channel_message_counts)
         if statistics.message_count:
             self.start_ns, self.end_ns = statistics.message_start_time, statistics.message_end_time
-        for index in summary.chunk_indexes:
+        previous_ns = 0
+        for index in sorted(summary.chunk_indexes, key=lambda index: index.chunk_start_offset):
+            if index.message_end_time:  # 0 in one of schemas alone
+                self._backward.see(previous_ns, index.message_start_time)
+                previous_ns = index.message_end_time
             self.compression = index.compression or self.compression
             known = frozenset(index.message_index_offsets) or None
-            read = partial(self._read_chunk_at, index.chunk_start_offset)
+            read = partial(self._read_chunk_at, index.chunk_start_offset, index.uncompressed_size)
             self._blocks.append(Block(index.message_start_time, known, read))
 
     def _scan(self, file: IO[bytes]) -> None:
         """Go through the file from its beginning, as far as it goes."""
         file.seek(len(MAGIC))
         loose: list[tuple[int, int]] = []  # offset and length of messages outside chunks
-        first_ns, held = 0, 0
+        first_ns, previous_ns, held = 0, 0, 0
         damage = ""
 
         def close_loose() -> None:
@@ -142,6 +151,8 @@ class McapFile:
                 damage = f"there is no record at byte {start}"
                 break
             if opcode in (Opcode.FOOTER, Opcode.DATA_END):
+                if not _has_end(file, self._size):
+                    self._notes.append(f"the end of {self._path.name} is missing, but all of its messages are there")
                 break
             complete = start + _RECORD.size + length <= self._size
             if opcode == Opcode.CHUNK:
@@ -149,11 +160,14 @@ class McapFile:
                 try:
                     self._scan_chunk(file, start)
                 except _UNREADABLE as error:
+                    self._noted.add(start)
                     damage = damage or f"the chunk at byte {start} is damaged ({error})"
             elif not complete:
                 pass
             elif opcode == Opcode.MESSAGE:
                 channel, _, stamp_ns, _ = _MESSAGE.unpack(file.read(_MESSAGE.size))
+                self._backward.see(previous_ns, stamp_ns)
+                previous_ns = stamp_ns
                 first_ns = min(first_ns, stamp_ns) if loose else stamp_ns
                 loose.append((start + _RECORD.size, length))
                 held += length
@@ -168,15 +182,7 @@ class McapFile:
             file.seek(start + _RECORD.size + length)
         close_loose()
         if damage:
-            self.notes.append(self._damage_note(damage))
-
-    def _damage_note(self, damage: str) -> str:
-        count = sum(self._counts.values())
-        until = f" until {shown_time(self.end_ns)}" if self.end_ns is not None else ""
-        return (
-            f"{self._path.name} is cut short or damaged (a recorder that was killed, or an incomplete copy): {damage}; "
-            f"{count} messages{until} can be read, what came after them is missing"
-        )
+            self._notes.append(damage_note(self._path, damage, sum(self._counts.values()), self.end_ns))
 
     def _scan_chunk(self, file: IO[bytes], start: int) -> None:
         """Enter a chunk and what it defines; of one that is cut, what is there."""
@@ -196,7 +202,8 @@ class McapFile:
                     self._define(opcode, body)
         finally:
             if sum(self._counts.values()) > before:
-                self._blocks.append(Block(first_ns, frozenset(found), partial(self._read_chunk_at, start)))
+                read = partial(self._read_chunk_at, start, head.size)
+                self._blocks.append(Block(first_ns, frozenset(found), read))
 
     def _define(self, opcode: int, body: bytes) -> None:
         stream = ReadDataStream(BytesIO(body))
@@ -212,28 +219,32 @@ class McapFile:
         self.start_ns = stamp_ns if self.start_ns is None else min(self.start_ns, stamp_ns)
         self.end_ns = stamp_ns if self.end_ns is None else max(self.end_ns, stamp_ns)
 
-    def _read_chunk_at(self, start: int, channels: frozenset[int]) -> Iterable[Entry]:
+    def _read_chunk_at(self, start: int, size: int, channels: frozenset[int]) -> Iterable[Entry]:
         """The messages of a chunk by time; of one that is damaged, those before the damage."""
         with self._path.open("rb") as file:
-            head = _chunk_head(file, start)
-            entries = self._entries(file, head, channels)
-            if head.size > _LARGE_CHUNK:
+            entries = self._entries(file, start, channels)
+            if size > _LARGE_CHUNK:
                 yield from entries
             else:
                 yield from sorted(entries, key=lambda entry: entry.stamp_ns)
 
-    def _entries(self, file: IO[bytes], head: _ChunkHead, channels: frozenset[int]) -> Iterator[Entry]:
+    def _entries(self, file: IO[bytes], start: int, channels: frozenset[int]) -> Iterator[Entry]:
         known = channels & self._channels.keys()
+        previous_ns = 0
         try:
-            for opcode, body in _records(file, head):
+            for opcode, body in _records(file, _chunk_head(file, start)):
                 if opcode == Opcode.MESSAGE:
                     channel, _, stamp_ns, _ = _MESSAGE.unpack_from(body)
+                    self._backward.see(previous_ns, stamp_ns)
+                    previous_ns = stamp_ns
                     if channel in known:
                         yield Entry(channel, stamp_ns, body[_MESSAGE.size :])
         except _UNREADABLE as error:
-            note = f"{self._path.name}: the chunk at byte {head.offset} is damaged ({error}): messages are missing"
-            if note not in self.notes:
-                self.notes.append(note)
+            if start not in self._noted:
+                self._noted.add(start)
+                self._notes.append(
+                    f"{self._path.name}: the chunk at byte {start} is damaged ({error}): messages are missing"
+                )
 
     def _read_loose(self, places: list[tuple[int, int]], channels: frozenset[int]) -> Iterable[Entry]:
         with self._path.open("rb") as file:
@@ -285,6 +296,11 @@ def _summary(file: IO[bytes], size: int) -> Summary | None:
     counted = all(channel in summary.channels for channel in statistics.channel_message_counts)
     inside = all(index.chunk_start_offset + index.chunk_length <= size for index in summary.chunk_indexes)
     return summary if indexed and defined and counted and inside else None
+
+
+def _has_end(file: IO[bytes], size: int) -> bool:
+    file.seek(max(0, size - len(MAGIC)))
+    return file.read() == MAGIC
 
 
 def _chunk_head(file: IO[bytes], start: int) -> _ChunkHead:

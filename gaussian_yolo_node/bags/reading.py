@@ -10,7 +10,7 @@ from typing import Any
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE, BagError
 from gaussian_yolo_node.bags.files import BagFiles
-from gaussian_yolo_node.bags.storage import Channel, Storage, shown_time
+from gaussian_yolo_node.bags.storage import IN_FILE_ORDER, BackwardSteps, Channel, Storage, shown_time
 from gaussian_yolo_node.bags.typestore import MessageTypes
 
 __all__ = ["BagError", "BagReader", "Message", "Topic"]
@@ -124,8 +124,14 @@ class BagReader:
         absent = [] if topics is None else sorted(set(topics) - self.topics.keys())
         if absent:
             raise BagError(f"{self.path} has no topic {absent[0]}: it has {_listed(self.topics)}")
+        backward = BackwardSteps(self.path.name, IN_FILE_ORDER, self.notes)
+        previous_ns = 0
         for storage in self._files.storages:
-            yield from self._messages_of(storage, topics)
+            for message in self._messages_of(storage, topics):
+                # Within a file they are sorted.
+                backward.see(previous_ns, message.stamp_ns)
+                previous_ns = message.stamp_ns
+                yield message
 
     def image_topics(self) -> list[str]:
         """Names of the topics with images, raw or compressed, that have messages."""
@@ -164,8 +170,19 @@ class BagReader:
 
     def _messages_of(self, storage: Storage, topics: Collection[str] | None) -> Iterator[Message]:
         ids = [channel.id for channel in storage.channels if topics is None or channel.topic in topics]
-        for channel, stamp_ns, raw in storage.messages(ids):
-            yield Message(channel.topic, channel.type, stamp_ns, self._files.unpacked(raw), self._types)
+        for channel, stamp_ns, stored in storage.messages(ids):
+            try:
+                raw = self._files.unpacked(stored)
+                if channel.encoding == "ros1":
+                    raw = self._types.from_ros1(raw, channel.type)
+            except BagError as error:
+                self._note(f"topic {channel.topic}: messages are left out: {error}")
+                continue
+            yield Message(channel.topic, channel.type, stamp_ns, raw, self._types)
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _summed_up(self, channels: Collection[Channel]) -> dict[str, Topic]:
         topics: dict[str, Topic] = {}

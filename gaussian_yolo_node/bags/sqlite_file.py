@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gaussian_yolo_node.bags import BagError
-from gaussian_yolo_node.bags.storage import Channel, shown_time
+from gaussian_yolo_node.bags.storage import SORTED, BackwardSteps, Channel, damage_note
 
 MAGIC = b"SQLite format 3\0"
 
@@ -19,13 +19,17 @@ MAGIC = b"SQLite format 3\0"
 class SqliteFile:
     """An open .db3 file; see `Storage`.
 
+    Args:
+        notes: what is wrong with the file is added to it.
+
     Raises:
         BagError: it is no bag.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, notes: list[str]) -> None:
         self._path = path
-        self.notes: list[str] = []
+        self._notes = notes
+        self._backward = BackwardSteps(path.name, SORTED, notes)
         self.compression = ""
         self.start_ns: int | None = None
         self.end_ns: int | None = None
@@ -58,7 +62,7 @@ class SqliteFile:
                 yield by_id[channel], stamp_ns, bytes(raw)
         except sqlite3.DatabaseError as error:
             if not self._torn:
-                self.notes.append(f"{self._path.name} is damaged ({error}): messages are missing")
+                self._notes.append(f"{self._path.name} is damaged ({error}): messages are missing")
 
     def close(self) -> None:
         self._resources.close()
@@ -72,7 +76,9 @@ class SqliteFile:
                 # Else SQLite refuses a file that is shorter than it says.
                 database.execute("PRAGMA writable_schema=ON")
             return database
-        self.notes.append(f"{self._path.name} was not closed by its recorder: what is still in {log.name} is read, too")
+        self._notes.append(
+            f"{self._path.name} was not closed by its recorder: what is still in {log.name} is read, too"
+        )
         self._torn = False
         try:
             database = self._open(self._path, "mode=ro")
@@ -125,23 +131,27 @@ class SqliteFile:
         for topic, count, first, last in rows:
             counts[topic] = count
             self._extend(first, last)
+        for before, after in self._database.execute(
+            "SELECT before, after FROM (SELECT LAG(timestamp) OVER (ORDER BY id) AS before, timestamp AS after "
+            "FROM messages) WHERE after < before"
+        ):
+            self._backward.see(before, after)
         return counts
 
     def _count_what_is_left(self) -> dict[int, int]:
         counts: dict[int, int] = {}
         trouble = "its end is missing"
+        previous_ns = 0
         try:
             # With the data: the row may be there, and the pages it goes on in not.
             for topic, stamp_ns, _ in self._database.execute("SELECT topic_id, timestamp, data FROM messages"):
                 counts[topic] = counts.get(topic, 0) + 1
+                self._backward.see(previous_ns, stamp_ns)
+                previous_ns = stamp_ns
                 self._extend(stamp_ns, stamp_ns)
         except sqlite3.DatabaseError as error:
             trouble = str(error)
-        until = f" until {shown_time(self.end_ns)}" if self.end_ns is not None else ""
-        self.notes.append(
-            f"{self._path.name} is cut short (a recorder that was killed, or an incomplete copy): {trouble}; "
-            f"{sum(counts.values())} messages{until} can be read, what came after them is missing"
-        )
+        self._notes.append(damage_note(self._path, trouble, sum(counts.values()), self.end_ns))
         return counts
 
     def _extend(self, first_ns: int, last_ns: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -13,17 +14,24 @@ from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_
 from rosbags.typesys.store import Typestore
 
 from gaussian_yolo_node.bags import BagError
+from gaussian_yolo_node.bags.ros1_types import Ros1Types
 from gaussian_yolo_node.bags.storage import Channel
 
 MESSAGE_FOLDER = Path(__file__).parents[1] / "ros" / "interfaces" / "vision_msgs" / "msg"
 
+# What rosbags raises for bytes that are not a message of the type.
+_MALFORMED = (SerdeError, ValueError, IndexError, AssertionError, KeyError, TypesysError, struct.error)
 # Between the parts of a definition in IDL, as rosbag2 writes it.
 _IDL_RULE = "=" * 80 + "\n"
 
 
 @cache
 def make_typestore() -> Typestore:
-    """ROS 2 Jazzy's message types and the vision_msgs 4.1 that this package publishes; one for all, so do not add."""
+    """ROS 2 Jazzy's message types and the vision_msgs 4.1 that this package publishes; shared, so add none."""
+    return _ros2_types()
+
+
+def _ros2_types() -> Typestore:
     store = get_typestore(Stores.ROS2_JAZZY)
     types: dict[str, Any] = {}
     for path in sorted(MESSAGE_FOLDER.glob("*.msg")):
@@ -41,16 +49,17 @@ class MessageTypes:
 
     def __init__(self, channels: Iterable[Channel]) -> None:
         types: dict[str, Any] = {}
+        ros1 = False
         for channel in channels:
+            ros1 |= channel.encoding == "ros1"
             try:
                 types.update(_parse(channel))
             except (TypesysError, ValueError, AttributeError):
                 continue
-        self._of_bag = get_typestore(Stores.EMPTY)
-        try:
-            self._of_bag.register(types)
-        except TypesysError:  # a definition refers to what is not there
-            self._of_bag = get_typestore(Stores.EMPTY)
+        # Both kinds in one bag do not occur.
+        self._ros1 = Ros1Types(types, _ros2_types()) if ros1 else None
+        self._stores = [self._ros1.target] if self._ros1 else [_of_bag(types), make_typestore()]
+        self._store_of: dict[str, Typestore | None] = {}
 
     def knows(self, kind: str) -> bool:
         """Whether messages of a type can be decoded."""
@@ -67,7 +76,7 @@ class MessageTypes:
             raise BagError(f"message type {kind} is unknown, and the bag does not define it")
         try:
             return store.deserialize_cdr(raw, kind)
-        except (SerdeError, ValueError, IndexError, AssertionError) as error:
+        except _MALFORMED as error:
             raise BagError(f"a message is not a {kind}: {error}") from error
 
     def from_ros1(self, raw: bytes, kind: str) -> bytes:
@@ -76,19 +85,35 @@ class MessageTypes:
         Raises:
             BagError: the type is unknown, or the bytes are not a message of it.
         """
-        store = self._store(kind)
-        if store is None:
+        if self._ros1 is None or not self.knows(kind):
             raise BagError(f"message type {kind} is unknown, and the bag does not define it")
         try:
-            return bytes(store.ros1_to_cdr(raw, kind))
-        except (SerdeError, ValueError, IndexError, AssertionError) as error:
+            return self._ros1.converted(raw, kind)
+        except _MALFORMED as error:
             raise BagError(f"a message is not a {kind}: {error}") from error
 
     def _store(self, kind: str) -> Typestore | None:
-        for store in (self._of_bag, make_typestore()):
-            if kind in store.fielddefs:
-                return store
-        return None
+        if kind not in self._store_of:
+            self._store_of[kind] = next((store for store in self._stores if _is_complete(store, kind)), None)
+        return self._store_of[kind]
+
+
+def _of_bag(types: Typesdict) -> Typestore:
+    store = get_typestore(Stores.EMPTY)
+    try:
+        store.register(types)
+    except TypesysError:  # a definition refers to what is not there
+        return get_typestore(Stores.EMPTY)
+    return store
+
+
+def _is_complete(store: Typestore, kind: str) -> bool:
+    """Whether a store has a type and all that it is of."""
+    try:
+        store.get_msgdef(kind)
+    except (TypesysError, KeyError):
+        return False
+    return True
 
 
 def _parse(channel: Channel) -> Typesdict:
