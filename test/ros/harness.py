@@ -98,8 +98,8 @@ class Ros:
 class NodeProcess:
     """The installed node's `main` in a process of its own, as a launch file would start it."""
 
-    def __init__(self, log: Path, parameters: dict[str, Any]) -> None:
-        arguments = ["--ros-args"]
+    def __init__(self, log: Path, parameters: dict[str, Any], name: str = "perception") -> None:
+        arguments = ["--ros-args", "-r", f"__node:={name}"]
         for name, value in {"diagnostics_period": 0.1, **parameters}.items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             arguments += ["-p", f"{name}:={text}"]

@@ -19,6 +19,7 @@ pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
 
 from ros.harness import NodeProcess
 from ros.replay_bags import PERIOD_NS, START_NS, image, pictures, write_bag
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 
 from gaussian_yolo_node.bags import INFO_TOPIC, TRUTH_TOPIC
@@ -156,13 +157,21 @@ def test_a_bag_that_is_cut_short_is_played_as_far_as_it_goes(through: Replay, tm
 
 
 def test_an_active_node_keeps_its_topic_and_takes_frames_in_real_time(
-    through: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    through: Replay, own: OwnNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bag = write_bag(tmp_path / "bag.mcap", [image(picture) for picture in pictures(6)])
     assert through(bag).run.counters.answered == 6  # it is active from here on
-    outcome = through(bag, mode="realtime", rate_factor=2.0, overwrite=True)
+    clock: list[int] = []
+    subscription = own.node.create_subscription(
+        Clock, "/clock", lambda message: clock.append(message.clock.sec * 1_000_000_000 + message.clock.nanosec), 100
+    )
+    outcome = through(bag, mode="realtime", rate_factor=0.5, overwrite=True)
+    own.node.destroy_subscription(subscription)
     assert outcome.run.counters == ReplayCounters(6, 6, 0, 0)
-    assert outcome.run.elapsed_s > 5 * PERIOD_NS / 1e9 / 2
+    assert outcome.run.elapsed_s > 5 * PERIOD_NS / 1e9 / 0.5
+    assert clock == sorted(set(clock))  # it never stands still nor runs backwards
+    assert START_NS < clock[-1] <= START_NS + 5 * PERIOD_NS
+    assert len(clock) > 6  # also between the frames
     monkeypatch.setattr(link, "LISTEN_TIMEOUT_S", 0.5)
     other = write_bag(tmp_path / "other.mcap", [image(pictures(1)[0])], topic="/other")
     with pytest.raises(GaussianYoloError, match=r"takes its images from /camera/image_raw, not from /other"):
@@ -229,3 +238,15 @@ def test_an_interrupted_run_keeps_what_there_is(through: Replay, tmp_path: Path)
     assert outcome.interrupted and outcome.error is None
     assert outcome.run.counters == ReplayCounters(3, 3, 0, 0)
     assert len(frames_of(tmp_path / "run")) == 3
+
+
+def test_a_running_node_that_leaves_ends_the_run(tmp_path: Path, tiny_model: Path) -> None:
+    bag = write_bag(tmp_path / "bag.mcap", [image(pictures(1)[0])] * 200)
+    process = NodeProcess(tmp_path / "leaving.log", {"model": tiny_model, "autostart": False}, "leaving")
+    try:
+        options = ReplayOptions(bag, tmp_path / "run", "realtime", node="/leaving")
+        outcome = replay(options, lambda log: process.stop() if len(log) == 5 else None)
+    finally:
+        process.stop()
+    assert "node /leaving is gone" in str(outcome.error)
+    assert 4 <= outcome.run.counters.answered < outcome.run.counters.played < 200
