@@ -71,7 +71,7 @@ def replay(
     if sum((lockstep, rate is not None, hz is not None)) > 1:
         raise typer.BadParameter("--lockstep, --rate and --hz exclude each other")
     with _ros():
-        from gaussian_yolo_node.ros.replay.run import ReplayOptions
+        from gaussian_yolo_node.ros.replay.options import ReplayOptions
         from gaussian_yolo_node.ros.replay.run import replay as play
     parameters: dict[str, Any] = {
         "model": model,

@@ -23,7 +23,9 @@ from gaussian_yolo_node.evaluation.replay_run import MODES, Mode
 from gaussian_yolo_node.ros.driving.own_node import OwnNode
 from gaussian_yolo_node.ros.parameters import ParameterError
 from gaussian_yolo_node.ros.replay.frame_log import FrameLog
-from gaussian_yolo_node.ros.replay.run import Outcome, ReplayOptions, prepare_environment, replay
+from gaussian_yolo_node.ros.replay.options import ReplayOptions
+from gaussian_yolo_node.ros.replay.run import Outcome, replay
+from gaussian_yolo_node.ros.replay.session import prepare_environment
 
 EXIT_ERROR = 2
 # How often it says how far it is, s.

@@ -30,8 +30,9 @@ from gaussian_yolo_node.evaluation.replay_run import ReplayCounters, read_run
 from gaussian_yolo_node.ros.driving.own_node import OwnNode
 from gaussian_yolo_node.ros.replay import link
 from gaussian_yolo_node.ros.replay.frame_log import FrameLog
+from gaussian_yolo_node.ros.replay.options import ReplayOptions
 from gaussian_yolo_node.ros.replay.player import OnProgress
-from gaussian_yolo_node.ros.replay.run import Outcome, ReplayOptions, replay
+from gaussian_yolo_node.ros.replay.run import Outcome, replay
 
 Replay = Callable[..., Outcome]
 

@@ -2,11 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gaussian_yolo_node.bags import COMPRESSED_IMAGE, DETECTIONS, INFO_TOPIC, STRING, TRUTH_TOPIC
 from gaussian_yolo_node.bags.reading import BagReader, Message
 from gaussian_yolo_node.ros.driving.cdr import CdrError, ImageHead, image_head
+
+# What is copied into the recording, so that it can be judged without the bag.
+_TRUTH_TYPES = {TRUTH_TOPIC: DETECTIONS, INFO_TOPIC: STRING}
+
+
+class Selection:
+    """What of a bag is replayed.
+
+    Args:
+        reader: the open bag.
+        wanted: topic of the images; empty for the only one.
+
+    Attributes:
+        topic: of the images.
+        kind: their type.
+        copied: types of the topics that go into the recording as they are.
+
+    Raises:
+        BagError: there is no such topic, or several to choose from.
+    """
+
+    def __init__(self, reader: BagReader, wanted: str) -> None:
+        self.reader = reader
+        self.topic = reader.the_image_topic(wanted or None)
+        self.kind = reader.topics[self.topic].type
+        self.copied = {name: kind for name, kind in _TRUTH_TYPES.items() if self._holds(name, kind)}
+
+    @property
+    def count(self) -> int:
+        """Images that the bag announces."""
+        return self.reader.topics[self.topic].count
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the images are."""
+        return self.kind == COMPRESSED_IMAGE
+
+    @property
+    def target(self) -> str:
+        """Where the images are published: compressed ones where the node looks for them."""
+        add = self.compressed and not self.topic.endswith("/compressed")
+        return f"{self.topic}/compressed" if add else self.topic
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether there is something to hold the answers against."""
+        return TRUTH_TOPIC in self.copied
+
+    def _holds(self, topic: str, kind: str) -> bool:
+        found = self.reader.topics.get(topic)
+        return found is not None and found.type == kind and found.count > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +99,10 @@ class BagTime:
         return bag_ns
 
 
-def frames_and_copies(
-    reader: BagReader, image_topic: str, copied: Collection[str], time: BagTime
-) -> Iterator[BagFrame | Message]:
-    """The images of one topic as frames, and the messages of the copied topics as they are, in the bag's order."""
-    for message in reader.messages({image_topic, *copied}):
-        if message.topic != image_topic:
+def frames_and_copies(selection: Selection, time: BagTime) -> Iterator[BagFrame | Message]:
+    """The images as frames, and the messages of the copied topics as they are, in the bag's order."""
+    for message in selection.reader.messages({selection.topic, *selection.copied}):
+        if message.topic != selection.topic:
             yield message
             continue
         bag_ns = time.forward(message.stamp_ns)

@@ -36,6 +36,7 @@ class Played:
         names: what the bag says of frames, by stamp in ns.
         unread_names: what is wrong with those that cannot be read.
         start_ns: publication of the first frame, monotonic.
+        end_ns: when the last frame was done with, monotonic; None if it never was.
         notes: what a reader must know, a sentence each.
     """
 
@@ -43,7 +44,13 @@ class Played:
     names: dict[int, FrameName] = field(default_factory=dict)
     unread_names: list[str] = field(default_factory=list)
     start_ns: int = field(default_factory=time.monotonic_ns)
+    end_ns: int | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def elapsed_s(self) -> float:
+        """From the first frame to the last answer, or until now."""
+        return ((time.monotonic_ns() if self.end_ns is None else self.end_ns) - self.start_ns) / 1e9
 
 
 class Player(ABC):
@@ -90,6 +97,7 @@ class Player(ABC):
             else:
                 self._copy(item)
         self._finish()
+        self.played.end_ns = time.monotonic_ns()
         self._wait_for_report()
 
     @abstractmethod
