@@ -23,8 +23,10 @@ from gaussian_yolo_node.evaluation.calibration import (
     cross_validated,
     fit_sigma_calibration,
 )
-from gaussian_yolo_node.evaluation.kitti import COMMON_IOU, FrameLabels, match_frames, pair_frames
+from gaussian_yolo_node.evaluation.kitti import COMMON_IOU, match_boxes
+from gaussian_yolo_node.evaluation.paired import pair
 from gaussian_yolo_node.evaluation.predictions import FramePredictions
+from gaussian_yolo_node.evaluation.truths import GroundTruth
 from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, sigma_quality
 from gaussian_yolo_node.sources import Source
 
@@ -61,14 +63,14 @@ class CalibrationRun:
 
 
 def calibrate_detector(
-    detector: Detector, source: Source, labels: Mapping[str, FrameLabels], least_score: float, console: Console
+    detector: Detector, source: Source, labels: GroundTruth, least_score: float, console: Console
 ) -> CalibrationRun:
     """Fit a correction of a detector's sigmas to labelled frames that it was not trained on.
 
     Args:
         detector: gives the network's own sigmas, of boxes from `least_score`.
         source: frames of one recording in its order, named like the label files; those without a label are skipped.
-        labels: by stem.
+        labels: by the frames' stems.
         least_score: of the boxes to fit to.
         console: where progress goes.
 
@@ -78,8 +80,7 @@ def calibrate_detector(
         DetectionError: a frame could not be processed; names it.
     """
     predictions = _detect_labelled(detector, source, labels, console)
-    pairs, _ = pair_frames(labels, predictions)
-    matched = match_frames(list(pairs.values()), COMMON_IOU, least_score)
+    matched = match_boxes(pair(labels, predictions), COMMON_IOU, least_score)
     calibration = fit_sigma_calibration(matched)
     states = {"raw": matched, "calibrated": calibrated(matched, calibration)}
     with suppress(CalibrationError):  # too few boxes in a half: the caller sees that it is not there
@@ -102,12 +103,12 @@ def calibrated_card(card: ModelCard, run: CalibrationRun, least_score: float, ru
 
 
 def _detect_labelled(
-    detector: Detector, source: Source, labels: Mapping[str, FrameLabels], console: Console
+    detector: Detector, source: Source, labels: GroundTruth, console: Console
 ) -> list[FramePredictions]:
     names = np.array(detector.card.classes)
     predictions = []
     for frame in track(iter(source.read, None), "calibrate", total=source.length, console=console, transient=True):
-        if frame is None or Path(frame.name).stem not in labels:
+        if frame is None or Path(frame.name).stem not in labels.frames:
             continue
         try:
             found = detector(frame.image)
@@ -117,6 +118,7 @@ def _detect_labelled(
         predictions.append(FramePredictions(frame.name, boxes, scores, names[found.class_ids], sigmas))
     if not predictions:
         raise LabelError(
-            f"not one image has a label file of its name: the labels are for images such as {next(iter(labels))}.png"
+            "not one image has a label file of its name: the labels are for images such as "
+            f"{next(iter(labels.frames))}.png"
         )
     return predictions

@@ -30,8 +30,9 @@ def evaluate(
 
     from gaussian_yolo_node.evaluation import kitti, report
     from gaussian_yolo_node.evaluation.predictions import read_predictions
+    from gaussian_yolo_node.evaluation.truths import read_ground_truth
 
-    result = kitti.evaluate(kitti.read_labels(ground_truth), read_predictions(predictions), least_score)
+    result = kitti.evaluate(read_ground_truth(ground_truth), read_predictions(predictions), least_score)
     console = Console()
     console.print(report.report_table(result))
     if result.sigma is not None:
@@ -68,7 +69,8 @@ def calibrate(
     from gaussian_yolo_node.calibrate_run import calibrate_detector, calibrated_card
     from gaussian_yolo_node.detector.calibration import COORDINATES
     from gaussian_yolo_node.detector.detector import Detector
-    from gaussian_yolo_node.evaluation import LabelError, kitti, report
+    from gaussian_yolo_node.evaluation import LabelError, report
+    from gaussian_yolo_node.evaluation.truths import read_kitti_labels
     from gaussian_yolo_node.runtime import RuntimeOptions
     from gaussian_yolo_node.sources import open_source
 
@@ -78,7 +80,7 @@ def calibrate(
         from gaussian_yolo_node.models.card_file import check_writable, write_card
 
         check_writable(output)
-    truths = kitti.read_labels(labels)
+    truths = read_kitti_labels(labels)
     if not images.is_dir():
         raise LabelError(f"image folder {images} does not exist")
     source = open_source(str(images))

@@ -105,12 +105,16 @@ class Annotation(NamedTuple):
         box: x1 y1 x2 y2, px of the image; not yet checked.
         place: line number in the label file, or name of the record.
         ignored: a region that is neither object nor background, whatever the category.
+        truncation: share of the object that is outside the image, 0..1; 0 where the data set does not tell.
+        occlusion: KITTI's degree, 0 (fully visible) .. 3 (unknown); 0 where the data set does not tell.
     """
 
     name: str
     box: tuple[float, float, float, float]
     place: int | str
     ignored: bool = False
+    truncation: float = 0.0
+    occlusion: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,7 +51,7 @@ class KittiObjects:
                 continue
             if image is None and self.images is not None:
                 report(Fault(FaultKind.MISSING_IMAGE, label, None, f"its image {self.images / stem}.* does not exist"))
-            yield AnnotatedImage(image, label, list(_read_objects(label, report)))
+            yield AnnotatedImage(image, label, list(read_objects(label, report)))
         self.pick.report_absent(set(stems), report)
 
 
@@ -132,7 +132,7 @@ def read_kitti_label(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.flo
     Raises:
         DatasetError: a line is malformed.
     """
-    annotated = AnnotatedImage(None, path, list(_read_objects(path, refuse)))
+    annotated = AnnotatedImage(None, path, list(read_objects(path, refuse)))
     return to_arrays(annotated, ClassMap(classes, KITTI_TYPES), [])
 
 
@@ -146,7 +146,8 @@ def label_files(folder: Path) -> list[Path]:
     return paths
 
 
-def _read_objects(path: Path, report: Report) -> Iterator[Annotation]:
+def read_objects(path: Path, report: Report) -> Iterator[Annotation]:
+    """The objects of one `label_2` file; a file or line that is none goes to `report`."""
     for number, fields in _lines(path, report):
         annotation = _object(path, number, fields, report)
         if annotation is not None:
@@ -180,4 +181,6 @@ def _object(path: Path, number: int, fields: list[str], report: Report) -> Annot
         report(Fault(FaultKind.MALFORMED_LABEL, path, number, message))
         return None
     x1, y1, x2, y2 = numbers[3:7]
-    return Annotation(fields[0], (x1, y1, x2, y2), number)
+    # DontCare has -1 for both.
+    truncation, occlusion = max(0.0, numbers[0]), int(min(3.0, max(0.0, numbers[1])))
+    return Annotation(fields[0], (x1, y1, x2, y2), number, truncation=truncation, occlusion=occlusion)

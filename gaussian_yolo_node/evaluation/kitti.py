@@ -1,41 +1,33 @@
-"""Average precision against KITTI labels (Geiger et al., CVPR 2012), for the classes of Gaussian YOLOv3.
+"""Average precision over every labelled object, for the classes of Gaussian YOLOv3: the figures of the models' pages.
 
-As in KITTI's devkit, neighbouring classes and DontCare regions count neither way; unlike there, all of Van, Truck,
-Tram, Misc and Person_sitting are such neighbours of all classes, and there are no difficulty levels: every
-labelled object counts.
+As in KITTI's devkit (Geiger et al., CVPR 2012), neighbouring classes and DontCare regions count neither way; unlike
+there, all of Van, Truck, Tram, Misc and Person_sitting are such neighbours of all classes, and there are no difficulty
+levels. `kitti_devkit` has those. Of data sets that are not KITTI's all classes count, and ignored regions are as
+DontCare.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.datasets.classes import KITTI_CLASSES
-from gaussian_yolo_node.evaluation import LEAST_SCORE, LabelError
+from gaussian_yolo_node.evaluation import LEAST_SCORE
 from gaussian_yolo_node.evaluation.average_precision import (
     PrecisionRecall,
     all_point_ap,
     eleven_point_ap,
     forty_point_ap,
 )
-from gaussian_yolo_node.evaluation.matching import (
-    MatchedBoxes,
-    box_areas,
-    intersection_areas,
-    match_greedily,
-    overlaps,
-)
+from gaussian_yolo_node.evaluation.matching import MatchedBoxes
+from gaussian_yolo_node.evaluation.paired import Paired, covers_any, pair, take_greedily
 from gaussian_yolo_node.evaluation.predictions import FramePredictions
 from gaussian_yolo_node.evaluation.reliability import ScoreQuality, score_quality
+from gaussian_yolo_node.evaluation.truths import DONT_CARE, GroundTruth
 from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, rank_correlation, sigma_quality
 
-NEIGHBOURS = ("Van", "Truck", "Tram", "Misc", "Person_sitting")
-DONT_CARE = "DontCare"
 KITTI_IOU = {"car": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
 COMMON_IOU = 0.5
 # Boxes that hardly overlap their object, among which a sigma must tell the good from the bad.
@@ -43,23 +35,35 @@ LOOSE_IOU = 0.1
 # Share of a detection's own area that must lie in a DontCare region for it not to count.
 DONT_CARE_SHARE = 0.5
 
-_FIELDS = 15  # type truncated occluded alpha x1 y1 x2 y2 h w l x y z ry; 16 with a score
-
 
 @dataclass(frozen=True, eq=False)
-class FrameLabels:
-    """Labels of one frame.
+class Judged:
+    """The detections of one class that count, by falling score within each frame, and what became of them.
 
     Attributes:
-        boxes: float64 [N, 4], x1 y1 x2 y2 in px.
-        types: N KITTI types ("Car", "DontCare", ...).
+        scores: [N].
+        correct: [N], whether a detection found an object.
+        frames: [N], index of the frame.
+        truths_per_frame: [F], objects of the class in each frame.
+        frame_names: F names.
+        ignored: detections on ignore regions, which do not count.
     """
 
-    boxes: NDArray[np.float64]
-    types: NDArray[np.str_]
+    scores: NDArray[np.float64]
+    correct: NDArray[np.bool_]
+    frames: NDArray[np.intp]
+    truths_per_frame: NDArray[np.intp]
+    frame_names: tuple[str, ...]
+    ignored: int
 
+    @property
+    def truths(self) -> int:
+        """Objects of the class in all frames."""
+        return int(self.truths_per_frame.sum())
 
-Frame = tuple[FrameLabels, FramePredictions]
+    @property
+    def curve(self) -> PrecisionRecall:
+        return PrecisionRecall.of(self.scores, self.correct, self.truths)
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class KittiResult:
         matched: stems of the label files that a prediction record belongs to; these are evaluated.
         unlabelled: frames of prediction records without a label file; not counted.
         unpredicted: stems of label files without a prediction record; not counted.
-        unknown_classes: classes among the counted predictions that KITTI has not; not counted.
+        unknown_classes: classes among the counted predictions that the labels have not; not counted.
         lowest_score: of the counted predictions; 0 without any.
         least_score: of the detections that `scores` and `sigma` are about.
         scores: whether scores are the share of detections that is right at IoU 0.5, by class and "all".
@@ -115,218 +119,116 @@ class KittiResult:
 
 
 def evaluate(
-    labels: Mapping[str, FrameLabels], predictions: Sequence[FramePredictions], least_score: float = LEAST_SCORE
+    truths: GroundTruth, predictions: Sequence[FramePredictions], least_score: float = LEAST_SCORE
 ) -> KittiResult:
     """Evaluate the frames that have both labels and a prediction record.
 
     Args:
-        labels: by stem of the label file.
         predictions: a record a frame; "000012.png" and 12 belong to the labels "000012".
         least_score: of the detections whose scores and sigmas are judged; AP counts all.
 
     Raises:
-        LabelError: no frame has both, or two records belong to one label file.
+        LabelError: no frame has both, or two records belong to one frame.
     """
-    pairs, unlabelled = pair_frames(labels, predictions)
-    frames = list(pairs.values())
-    seen = {str(name) for _, record in frames for name in record.classes}
+    return evaluate_paired(pair(truths, predictions), least_score)
+
+
+def evaluate_paired(paired: Paired, least_score: float = LEAST_SCORE) -> KittiResult:
+    """As `evaluate`, of frames that are already together."""
+    ious = class_ious(paired)
+    common = {name: judge_class(paired, name, COMMON_IOU) for name in ious}
     correlations = tuple(
-        rank_correlation(match_frames(frames, iou, least_score), iou) for iou in (COMMON_IOU, LOOSE_IOU)
+        rank_correlation(match_boxes(paired, iou, least_score), iou) for iou in (COMMON_IOU, LOOSE_IOU)
     )
     return KittiResult(
-        tuple(_evaluate_class(frames, name, iou) for name, iou in KITTI_IOU.items()),
-        tuple(_evaluate_class(frames, name, COMMON_IOU) for name in KITTI_IOU),
-        tuple(pairs),
-        tuple(unlabelled),
-        tuple(stem for stem in labels if stem not in pairs),
-        tuple(sorted(seen - set(KITTI_IOU))),
-        min((float(record.scores.min()) for _, record in frames if len(record.scores)), default=0.0),
+        tuple(_class_result(judge_class(paired, name, iou), name, iou) for name, iou in ious.items()),
+        tuple(_class_result(judged, name, COMMON_IOU) for name, judged in common.items()),
+        paired.names,
+        paired.unlabelled,
+        paired.unpredicted,
+        tuple(sorted(set(paired.found.classes.tolist()) - set(ious))),
+        float(paired.found.scores.min()) if len(paired.found.scores) else 0.0,
         least_score,
-        _score_qualities(frames, least_score),
-        sigma_quality(match_frames(frames, COMMON_IOU, least_score), correlations),
+        _score_qualities(common, least_score),
+        sigma_quality(match_boxes(paired, COMMON_IOU, least_score), correlations),
     )
 
 
-def pair_frames(
-    labels: Mapping[str, FrameLabels], predictions: Sequence[FramePredictions]
-) -> tuple[dict[str, Frame], list[str]]:
-    """The frames that have both labels and a prediction record, by stem of the label file, and the names of the others.
-
-    Raises:
-        LabelError: no frame has both, or two records belong to one label file.
-    """
-    pairs: dict[str, Frame] = {}
-    unlabelled = []
-    for record in predictions:
-        stem = next((stem for stem in _stems(record.frame) if stem in labels), None)
-        if stem is None:
-            unlabelled.append(str(record.frame))
-        elif stem in pairs:
-            raise LabelError(f"the predictions have two records for the labels {stem}: one a frame is wanted")
-        else:
-            pairs[stem] = labels[stem], record
-    if not pairs:
-        raise LabelError(_nothing_matches(labels, predictions))
-    return pairs, unlabelled
+def class_ious(paired: Paired) -> dict[str, float]:
+    """Least IoU of each class: KITTI's for its three, 0.5 for all others."""
+    names = tuple(KITTI_IOU) if paired.kitti else paired.classes
+    return {name: KITTI_IOU.get(name, COMMON_IOU) for name in names}
 
 
-def match_frames(frames: Sequence[Frame], iou_threshold: float, least_score: float) -> MatchedBoxes:
-    """Detections that found an object of their class, beside it."""
-    boxes: list[NDArray[np.float64]] = [np.empty((0, 4))]
-    truths: list[NDArray[np.float64]] = [np.empty((0, 4))]
-    sigmas: list[NDArray[np.float64]] = [np.empty((0, 4))]
-    names: list[str] = []
-    numbers: list[int] = []
-    for number, (labels, record) in enumerate(frames):
-        for kitti_type, name in KITTI_CLASSES.items():
-            rows = _by_falling_score(record, name)
-            rows = rows[record.scores[rows] >= least_score]
-            truth_boxes = labels.boxes[labels.types == kitti_type]
-            taken = match_greedily(overlaps(record.boxes[rows], truth_boxes), iou_threshold)
-            rows, taken = rows[taken >= 0], taken[taken >= 0]
-            boxes.append(record.boxes[rows])
-            truths.append(truth_boxes[taken])
-            sigmas.append(np.empty((0, 4)) if record.sigmas is None else record.sigmas[rows])
-            names += [name] * len(rows)
-            numbers += [number] * len(rows)
-    known = all(record.sigmas is not None for _, record in frames)
+def judge_class(paired: Paired, name: str, iou_threshold: float) -> Judged:
+    """Which detections of a class count, and are right: each, by falling score, takes the free object of its frame that
+    it overlaps most, if by the threshold or more."""
+    found, objects = paired.found, paired.objects
+    rows = np.flatnonzero(found.classes == name)
+    rows = rows[np.lexsort((-found.scores[rows], found.frames[rows]))]
+    boxes, frames, scores = found.boxes[rows], found.frames[rows], found.scores[rows]
+    wanted = (objects.classes == name) & ~objects.ignored
+    correct = take_greedily(boxes, frames, scores, objects.boxes[wanted], objects.frames[wanted], iou_threshold) >= 0
+    regions = objects.ignored | (objects.categories == DONT_CARE)
+    inside = covers_any(boxes, frames, objects.boxes[regions], objects.frames[regions], DONT_CARE_SHARE, by_iou=False)
+    neighbours = (objects.classes == "") & ~regions
+    on_neighbour = covers_any(
+        boxes, frames, objects.boxes[neighbours], objects.frames[neighbours], iou_threshold, by_iou=True
+    )
+    counts = correct | ~(inside | on_neighbour)
+    truths_per_frame = np.bincount(objects.frames[wanted], minlength=len(paired.names))
+    return Judged(scores[counts], correct[counts], frames[counts], truths_per_frame, paired.names, int((~counts).sum()))
+
+
+def match_boxes(paired: Paired, iou_threshold: float, least_score: float) -> MatchedBoxes:
+    """Detections from a least score on that found an object of their class, beside it."""
+    found, objects = paired.found, paired.objects
+    parts = []
+    for name in class_ious(paired):
+        rows = np.flatnonzero((found.classes == name) & (found.scores >= least_score))
+        rows = rows[np.lexsort((-found.scores[rows], found.frames[rows]))]
+        wanted = np.flatnonzero((objects.classes == name) & ~objects.ignored)
+        taken = take_greedily(
+            found.boxes[rows],
+            found.frames[rows],
+            found.scores[rows],
+            objects.boxes[wanted],
+            objects.frames[wanted],
+            iou_threshold,
+        )
+        parts.append((rows[taken >= 0], wanted[taken[taken >= 0]]))
+    rows = np.concatenate([np.empty(0, np.intp), *(part[0] for part in parts)])
+    targets = np.concatenate([np.empty(0, np.intp), *(part[1] for part in parts)])
+    order = np.argsort(found.frames[rows], kind="stable")
+    rows, targets = rows[order], targets[order]
     return MatchedBoxes(
-        np.concatenate(boxes),
-        np.concatenate(truths),
-        np.concatenate(sigmas) if known else None,
-        np.array(names, np.str_),
-        np.array(numbers, np.intp),
+        found.boxes[rows],
+        objects.boxes[targets],
+        None if found.sigmas is None else found.sigmas[rows],
+        found.classes[rows],
+        found.frames[rows],
     )
 
 
-def _score_qualities(frames: Sequence[Frame], least_score: float) -> dict[str, ScoreQuality]:
-    judged = {name: _judge_class(frames, name, COMMON_IOU) for name in KITTI_IOU}
-    scores = {name: scores[scores >= least_score] for name, (scores, _, _) in judged.items()}
-    correct = {name: correct[scores >= least_score] for name, (scores, correct, _) in judged.items()}
-    together = score_quality(np.concatenate(list(scores.values())), np.concatenate(list(correct.values())))
+def _score_qualities(judged: Mapping[str, Judged], least_score: float) -> dict[str, ScoreQuality]:
+    kept = {name: of.scores >= least_score for name, of in judged.items()}
+    scores = {name: of.scores[kept[name]] for name, of in judged.items()}
+    correct = {name: of.correct[kept[name]] for name, of in judged.items()}
+    together = score_quality(
+        np.concatenate([np.empty(0), *scores.values()]), np.concatenate([np.empty(0, bool), *correct.values()])
+    )
     return {name: score_quality(scores[name], correct[name]) for name in judged} | {"all": together}
 
 
-def _evaluate_class(frames: Sequence[Frame], name: str, iou_threshold: float) -> ClassResult:
-    scores, correct, ignored = _judge_class(frames, name, iou_threshold)
-    truths = sum(int((labels.types == _kitti_type(name)).sum()) for labels, _ in frames)
-    curve = PrecisionRecall.of(scores, correct, truths)
+def _class_result(judged: Judged, name: str, iou_threshold: float) -> ClassResult:
+    curve = judged.curve
     return ClassResult(
         name,
         iou_threshold,
-        truths,
+        judged.truths,
         len(curve.scores),
-        ignored,
+        judged.ignored,
         all_point_ap(curve),
         eleven_point_ap(curve),
         forty_point_ap(curve),
-    )
-
-
-def _judge_class(
-    frames: Sequence[Frame], name: str, iou_threshold: float
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
-    """Scores [N] of the detections that count, whether each is right, and how many do not count."""
-    scores: list[NDArray[np.float64]] = [np.empty(0)]
-    correct: list[NDArray[np.bool_]] = [np.empty(0, bool)]
-    ignored = 0
-    for labels, record in frames:
-        of_class = _by_falling_score(record, name)
-        boxes = record.boxes[of_class]
-        truth_boxes = labels.boxes[labels.types == _kitti_type(name)]
-        found = match_greedily(overlaps(boxes, truth_boxes), iou_threshold) >= 0
-        counts = found | ~_on_ignore_region(boxes, labels, iou_threshold)
-        ignored += int((~counts).sum())
-        scores.append(record.scores[of_class][counts])
-        correct.append(found[counts])
-    return np.concatenate(scores), np.concatenate(correct), ignored
-
-
-def _by_falling_score(record: FramePredictions, name: str) -> NDArray[np.intp]:
-    """Rows of the detections of a class; of equal scores the first is first."""
-    rows = np.flatnonzero(record.classes == name)
-    return rows[np.argsort(-record.scores[rows], kind="stable")]
-
-
-def _kitti_type(name: str) -> str:
-    return next(kind for kind, class_name in KITTI_CLASSES.items() if class_name == name)
-
-
-def _on_ignore_region(boxes: NDArray[np.float64], labels: FrameLabels, iou_threshold: float) -> NDArray[np.bool_]:
-    """[N], whether a detection covers an object of a neighbouring class or lies in a DontCare region."""
-    neighbours = labels.boxes[np.isin(labels.types, NEIGHBOURS)]
-    regions = labels.boxes[labels.types == DONT_CARE]
-    shared = intersection_areas(boxes, regions)
-    inside = (shared > 0) & (shared >= DONT_CARE_SHARE * box_areas(boxes)[:, None])
-    on_neighbour = overlaps(boxes, neighbours) >= iou_threshold
-    return np.asarray(np.concatenate([inside, on_neighbour], axis=1).any(axis=1))
-
-
-def read_labels(folder: Path) -> dict[str, FrameLabels]:
-    """Read all label files of a folder, by stem.
-
-    Raises:
-        LabelError: there is no such folder, it has no label files, or one of them is malformed.
-    """
-    if not folder.is_dir():
-        raise LabelError(f"label folder {folder} does not exist")
-    paths = sorted(folder.glob("*.txt"))
-    if not paths:
-        raise LabelError(f"label folder {folder} has no KITTI label files (*.txt)")
-    return {path.stem: read_label_file(path) for path in paths}
-
-
-def read_label_file(path: Path) -> FrameLabels:
-    """Read one label file; an empty one is a frame without objects.
-
-    Raises:
-        LabelError: it cannot be read, or a line is malformed; names file and line.
-    """
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except OSError as error:
-        raise LabelError(f"label file {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise LabelError(f"label file {path} is not text") from error
-    boxes, types = [], []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            kind, box = _label(line.split())
-        except ValueError as error:
-            raise LabelError(f"label file {path}, line {number}: {error}") from error
-        types.append(kind)
-        boxes.append(box)
-    return FrameLabels(np.array(boxes, np.float64).reshape(-1, 4), np.array(types, np.str_))
-
-
-def _label(fields: list[str]) -> tuple[str, list[float]]:
-    if len(fields) not in (_FIELDS, _FIELDS + 1):
-        raise ValueError(f"it has {len(fields)} fields, and a KITTI label has {_FIELDS}")
-    kind = fields[0]
-    if kind not in (*KITTI_CLASSES, *NEIGHBOURS, DONT_CARE):
-        raise ValueError(f"'{kind}' is not a KITTI type")
-    try:
-        x1, y1, x2, y2 = box = [float(field) for field in fields[4:8]]
-    except ValueError:
-        raise ValueError(f"its box is not four numbers: {' '.join(fields[4:8])}") from None
-    if not (all(map(math.isfinite, box)) and x1 <= x2 and y1 <= y2):
-        raise ValueError(f"its box is not x1 <= x2, y1 <= y2: {' '.join(fields[4:8])}")
-    return kind, box
-
-
-def _stems(frame: str | int) -> tuple[str, ...]:
-    """The names that the label file of a frame may have."""
-    if isinstance(frame, int):
-        return f"{frame:06d}", str(frame)
-    return frame, Path(frame).stem
-
-
-def _nothing_matches(labels: Mapping[str, FrameLabels], predictions: Sequence[FramePredictions]) -> str:
-    if not predictions:
-        return "the predictions have no frames"
-    return (
-        f"no frame of the predictions has a label file: they name frames such as {predictions[0].frame}, "
-        f"and the labels are for frames such as {next(iter(labels), 'none')}"
     )

@@ -51,8 +51,7 @@ class MatchedBoxes:
     @property
     def ious(self) -> Floats:
         """[N], IoU of the detection with its object."""
-        pairs = zip(self.boxes[:, None], self.truths[:, None], strict=True)
-        return np.array([overlaps(box, truth)[0, 0] for box, truth in pairs], np.float64)
+        return overlaps_of_pairs(self.boxes, self.truths)
 
 
 def box_areas(boxes: Floats) -> Floats:
@@ -76,22 +75,13 @@ def overlaps(a: Floats, b: Floats) -> Floats:
     return shared / np.maximum(union, np.finfo(np.float64).tiny)
 
 
-def match_greedily(iou: Floats, threshold: float) -> NDArray[np.intp]:
-    """Let each detection, in order, take the free object that it overlaps most, if by the threshold or more.
+def intersection_areas_of_pairs(a: Floats, b: Floats) -> Floats:
+    """Areas [N] that each corner box of [N, 4] shares with the other one of its row, px^2."""
+    sides: Floats = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0.0)
+    return sides[:, 0] * sides[:, 1]
 
-    Args:
-        iou: [N, M], detections by falling score against objects.
-        threshold: least IoU.
 
-    Returns:
-        [N], the object that each detection took, -1 for none.
-    """
-    taken = np.zeros(iou.shape[1], bool)
-    matched = np.full(iou.shape[0], -1, np.intp)
-    for row in np.flatnonzero((iou >= threshold).any(axis=1)):
-        free = np.where(taken, -1.0, iou[row])
-        best = int(free.argmax())
-        if free[best] >= threshold:
-            taken[best] = True
-            matched[row] = best
-    return matched
+def overlaps_of_pairs(a: Floats, b: Floats) -> Floats:
+    """Intersection over union [N] of the two corner boxes of each row, as `overlaps`."""
+    shared = intersection_areas_of_pairs(a, b)
+    return shared / np.maximum(box_areas(a) + box_areas(b) - shared, np.finfo(np.float64).tiny)

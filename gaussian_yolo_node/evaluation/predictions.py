@@ -1,17 +1,18 @@
-"""The JSON that `gaussian-yolo detect --json` writes, read back and checked."""
+"""Detections of many frames, from what `gaussian-yolo detect --json` writes and from the formats of evaluations."""
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.evaluation import LabelError
+from gaussian_yolo_node.evaluation.formats import is_bag, read_document
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,7 @@ class FramePredictions:
         scores: float64 [N].
         classes: N names.
         sigmas: float64 [N, 4], standard deviations of centre x, centre y, width, height in px; None if unknown.
+        stamp_ns: when the frame was taken, ns since the epoch, where that is known.
     """
 
     frame: str | int
@@ -31,22 +33,41 @@ class FramePredictions:
     scores: NDArray[np.float64]
     classes: NDArray[np.str_]
     sigmas: NDArray[np.float64] | None = None
+    stamp_ns: int | None = None
 
 
-def read_predictions(path: Path) -> list[FramePredictions]:
-    """Read a predictions file.
+class CocoIds(Protocol):
+    """What names COCO's ids stand for; a `GroundTruth` knows."""
+
+    @property
+    def image_ids(self) -> Mapping[int, str]: ...
+
+    @property
+    def category_ids(self) -> Mapping[int, str]: ...
+
+
+def read_predictions(path: Path, truths: CocoIds | None = None) -> list[FramePredictions]:
+    """Read detections: the JSON of `detect --json`, the list of BDD's evaluation, COCO's results, or a bag.
+
+    Args:
+        truths: the ground truth, for COCO's results, which name images and classes by its ids.
 
     Raises:
-        LabelError: there is no such file, or it is not what `detect --json` writes; names the record.
+        LabelError: there is no such file, or it is of none of the formats; names the record.
+        BagError: it is a bag that cannot be read, or has no detections.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LabelError(f"predictions {path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise LabelError(f"predictions {path} are not JSON: {error}") from error
+    if path.exists() and is_bag(path):
+        from gaussian_yolo_node.bags.records import read_bag_predictions
+
+        return read_bag_predictions(path)
+    document = read_document(path, "predictions")
     if not isinstance(document, list):
-        raise LabelError(f"predictions {path} are not a JSON array with a record a frame")
+        raise LabelError(
+            f"predictions {path} are not a JSON array: with a record a frame, as `detect --json` writes, or with a "
+            'record a box, as the evaluations of BDD ("name", "category", "bbox", "score") and COCO want'
+        )
+    if document and isinstance(document[0], dict) and "bbox" in document[0]:
+        return _from_boxes(path, document, truths)
     frames = []
     for number, record in enumerate(document):
         try:
@@ -54,6 +75,53 @@ def read_predictions(path: Path) -> list[FramePredictions]:
         except ValueError as error:
             raise LabelError(f"predictions {path}, record {number}: {error}") from error
     return frames
+
+
+def _from_boxes(path: Path, records: list[Any], truths: CocoIds | None) -> list[FramePredictions]:
+    """A record a box; frames come in the order of their first box."""
+    found: dict[str, list[tuple[str, float, list[float]]]] = {}
+    for number, record in enumerate(records):
+        try:
+            name, box = _box_record(record, truths)
+        except ValueError as error:
+            raise LabelError(f"predictions {path}, record {number}: {error}") from error
+        found.setdefault(name, []).append(box)
+    return [_arrays(name, boxes) for name, boxes in found.items()]
+
+
+def _box_record(record: Any, truths: CocoIds | None) -> tuple[str, tuple[str, float, list[float]]]:
+    """Frame, and class, score and corners."""
+    if not isinstance(record, dict):
+        raise ValueError("it is not an object")
+    box: Any = record.get("bbox")
+    score: Any = record.get("score")
+    frame: Any
+    category: Any
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
+        raise ValueError('it has no "bbox" of four finite numbers')
+    if not _is_finite(score):
+        raise ValueError('it has no finite "score"')
+    if "image_id" in record:
+        x, y, width, height = box
+        box = [x, y, x + width, y + height]
+        frame = _of_id(record, "image_id", truths.image_ids if truths else {})
+        category = _of_id(record, "category_id", truths.category_ids if truths else {})
+    else:
+        frame, category = record.get("name"), record.get("category")
+    if not isinstance(frame, str) or not isinstance(category, str):
+        raise ValueError('it has neither "name" and "category" nor COCO\'s "image_id" and "category_id"')
+    if box[0] > box[2] or box[1] > box[3]:
+        raise ValueError(f"its box is not x1 <= x2, y1 <= y2: {box}")
+    return frame, (category, float(score), [float(value) for value in box])
+
+
+def _of_id(record: dict[str, Any], key: str, names: Mapping[int, str]) -> str:
+    number = record.get(key)
+    if not names:
+        raise ValueError(f'it has an "{key}", as COCO\'s results have: the ground truth must be COCO JSON, too')
+    if not isinstance(number, int) or number not in names:
+        raise ValueError(f'its "{key}" {number} is not in the ground truth')
+    return names[number]
 
 
 def _frame(record: Any) -> FramePredictions:
@@ -65,11 +133,14 @@ def _frame(record: Any) -> FramePredictions:
     detections = record.get("detections")
     if not isinstance(detections, list):
         raise ValueError('"detections" is not an array')
-    boxes, scores, classes, sigmas = [], [], [], []
+    found, sigmas = [], []
     for number, detection in enumerate(detections):
         where = f"detection {number}"
         if not isinstance(detection, dict):
             raise ValueError(f"{where} is not an object")
+        name: Any
+        score: Any
+        box: Any
         name, score, box = (detection.get(key) for key in ("class", "score", "box"))
         if not isinstance(name, str):
             raise ValueError(f'{where} has no "class"')
@@ -84,16 +155,21 @@ def _frame(record: Any) -> FramePredictions:
             if not isinstance(sigma, list) or len(sigma) != 4 or not all(_is_finite(s) and s >= 0 for s in sigma):
                 raise ValueError(f'{where} has a "sigma" that is not four numbers from 0 up: {sigma}')
             sigmas.append(sigma)
-        boxes.append(box)
-        scores.append(score)
-        classes.append(name)
+        found.append((name, score, box))
+    # Some with and some without would be a file put together from two.
+    return _arrays(frame, found, sigmas if len(sigmas) == len(found) else None)
+
+
+def _arrays(
+    frame: str | int, found: Iterable[tuple[str, float, list[float]]], sigmas: list[list[float]] | None = None
+) -> FramePredictions:
+    classes, scores, boxes = zip(*found, strict=True) if found else ((), (), ())
     return FramePredictions(
         frame,
         np.array(boxes, np.float64).reshape(-1, 4),
         np.array(scores, np.float64),
         np.array(classes, np.str_),
-        # Some with and some without would be a file put together from two.
-        np.array(sigmas, np.float64).reshape(-1, 4) if len(sigmas) == len(boxes) else None,
+        None if sigmas is None else np.array(sigmas, np.float64).reshape(-1, 4),
     )
 
 

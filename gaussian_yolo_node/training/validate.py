@@ -12,8 +12,9 @@ from gaussian_yolo_node.detector.decode import decode
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import Letterbox
 from gaussian_yolo_node.detector.nms import nms
-from gaussian_yolo_node.evaluation.kitti import evaluate, read_labels
+from gaussian_yolo_node.evaluation.kitti import evaluate
 from gaussian_yolo_node.evaluation.predictions import FramePredictions
+from gaussian_yolo_node.evaluation.truths import read_kitti_labels
 from gaussian_yolo_node.models.gaussian_yolo import STRIDES, GaussianYolo
 from gaussian_yolo_node.training.config import ConfigError, ModelConfig, TrainConfig
 
@@ -37,7 +38,7 @@ def average_precisions(model: GaussianYolo, config: TrainConfig, root: Path) -> 
     for source in config.data.validation:
         images = load_sources(root, [source], config.model.classes)
         predictions = [_predict(model, config.model, image) for image in images]
-        result = evaluate(read_labels(root / str(source["labels"])), predictions)
+        result = evaluate(read_kitti_labels(root / str(source["labels"])), predictions)
         for prefix, rows in (("AP50", result.at_common_iou), ("AP", result.at_kitti_iou)):
             for row in rows:
                 if row.truths:  # without any there is no AP

@@ -1,33 +1,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gaussian_yolo_node.datasets.classes import KITTI_CLASSES
 from gaussian_yolo_node.evaluation import LabelError
-from gaussian_yolo_node.evaluation.kitti import (
-    KITTI_CLASSES,
-    ClassResult,
-    FrameLabels,
-    evaluate,
-    read_label_file,
-    read_labels,
-)
+from gaussian_yolo_node.evaluation.kitti import ClassResult, KittiResult
+from gaussian_yolo_node.evaluation.kitti import evaluate as evaluate_truth
 from gaussian_yolo_node.evaluation.predictions import FramePredictions
 from gaussian_yolo_node.evaluation.report import coverage_lines, report_dict
+from gaussian_yolo_node.evaluation.truths import FrameTruths, GroundTruth, read_kitti_label_file, read_kitti_labels
 
 CAR_BOX = [100.0, 100.0, 200.0, 200.0]
 FAR = [300.0, 100.0, 400.0, 200.0]
 LINE = "Car 0.00 0 1.5 100.0 100.0 200.0 200.0 1.5 1.6 3.9 1.0 1.5 20.0 1.5"
 
 
-def labels(*objects: tuple[str, list[float]]) -> FrameLabels:
-    return FrameLabels(
-        np.array([box for _, box in objects], np.float64).reshape(-1, 4),
-        np.array([kind for kind, _ in objects], np.str_),
-    )
+def labels(*objects: tuple[str, list[float]]) -> FrameTruths:
+    return FrameTruths.of("", [box for _, box in objects], [kind for kind, _ in objects])
+
+
+def evaluate(frames: Mapping[str, FrameTruths], records: list[FramePredictions]) -> KittiResult:
+    return evaluate_truth(GroundTruth.of(replace(truths, frame=name) for name, truths in frames.items()), records)
 
 
 def predictions(frame: str | int, *found: tuple[str, float, list[float]]) -> FramePredictions:
@@ -167,7 +166,7 @@ def test_predictions_that_do_not_fit(records: list[FramePredictions], message: s
     [
         (f"{LINE}\nCar 0 0 1.5\n", "line 2: it has 4 fields, and a KITTI label has 15"),
         (LINE.replace("Car", "Lorry"), "line 1: 'Lorry' is not a KITTI type"),
-        (f"\n{LINE.replace('100.0', 'wide')}", "line 2: its box is not four numbers: wide wide 200.0 200.0"),
+        (f"\n{LINE.replace('100.0', 'wide')}", "line 2: all after the type must be numbers: .* wide wide 200.0 200.0"),
         (LINE.replace("100.0", "300.0"), "line 1: its box is not x1 <= x2, y1 <= y2"),
         (LINE.replace("200.0", "nan"), "line 1: its box is not"),
         ("\xff\xfe", "is not text"),
@@ -178,7 +177,7 @@ def test_malformed_label_names_file_and_line(tmp_path: Path, text: str, message:
     path.write_text(text, encoding="latin-1")
 
     with pytest.raises(LabelError, match=message) as caught:
-        read_labels(tmp_path)
+        read_kitti_labels(tmp_path)
 
     assert str(path) in str(caught.value)
 
@@ -187,36 +186,36 @@ def test_label_file(tmp_path: Path) -> None:
     path = tmp_path / "000000.txt"
     path.write_text(f"{LINE}\n\n{LINE.replace('Car', 'DontCare')} 0.87\n")
 
-    read = read_label_file(path)
+    read = read_kitti_label_file(path)
 
-    assert read.types.tolist() == ["Car", "DontCare"]
+    assert read.classes.tolist() == ["Car", "DontCare"]
     assert read.boxes.tolist() == [CAR_BOX, CAR_BOX]
 
 
 def test_empty_label_file_is_a_frame_without_objects(tmp_path: Path) -> None:
     (tmp_path / "000000.txt").touch()
 
-    assert read_labels(tmp_path)["000000"].boxes.shape == (0, 4)
+    assert read_kitti_labels(tmp_path).frames["000000"].boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize(("name", "message"), [("nothing", "does not exist"), (".", "has no KITTI label files")])
 def test_folders_without_labels(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(LabelError, match=message):
-        read_labels(tmp_path / name)
+        read_kitti_labels(tmp_path / name)
 
 
 @pytest.fixture(scope="module")
-def drive_labels(driving_dir: Path) -> dict[str, FrameLabels]:
-    return read_labels(driving_dir / "kitti" / "drive_0011" / "label_2")
+def drive_labels(driving_dir: Path) -> dict[str, FrameTruths]:
+    return dict(read_kitti_labels(driving_dir / "kitti" / "drive_0011" / "label_2").frames)
 
 
-def noisy_predictions(labels_by_frame: dict[str, FrameLabels], seed: int) -> list[FramePredictions]:
+def noisy_predictions(labels_by_frame: dict[str, FrameTruths], seed: int) -> list[FramePredictions]:
     """Shaken, dropped, doubled and invented boxes, on ignore regions too."""
     rng = np.random.default_rng(seed)
     records = []
     for stem, frame in labels_by_frame.items():
         found = []
-        for box, kind in zip(frame.boxes, frame.types, strict=True):
+        for box, kind in zip(frame.boxes, frame.classes, strict=True):
             for _ in range(int(rng.integers(0, 3))):
                 size = np.tile(box[2:] - box[:2], 2)
                 x1, y1, x2, y2 = box + size * rng.normal(0, 0.08, 4)
@@ -229,7 +228,7 @@ def noisy_predictions(labels_by_frame: dict[str, FrameLabels], seed: int) -> lis
 
 
 def naive_average_precision(
-    labels_by_frame: dict[str, FrameLabels], records: list[FramePredictions], kind: str, name: str, threshold: float
+    labels_by_frame: dict[str, FrameTruths], records: list[FramePredictions], kind: str, name: str, threshold: float
 ) -> float:
     """The protocol once more, a box at a time and without numpy, on one list of detections over all frames."""
 
@@ -250,7 +249,9 @@ def naive_average_precision(
         for i in range(len(record.scores))
         if record.classes[i] == name
     ]
-    objects = {stem: list(zip(f.types.tolist(), f.boxes.tolist(), strict=True)) for stem, f in labels_by_frame.items()}
+    objects = {
+        stem: list(zip(f.classes.tolist(), f.boxes.tolist(), strict=True)) for stem, f in labels_by_frame.items()
+    }
     free = {stem: [box for t, box in rows if t == kind] for stem, rows in objects.items()}
     truths = sum(map(len, free.values()))
     verdicts = []
@@ -270,7 +271,7 @@ def naive_average_precision(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_agrees_with_a_naive_evaluation_of_real_labels(drive_labels: dict[str, FrameLabels], seed: int) -> None:
+def test_agrees_with_a_naive_evaluation_of_real_labels(drive_labels: dict[str, FrameTruths], seed: int) -> None:
     records = noisy_predictions(drive_labels, seed)
 
     result = evaluate(drive_labels, records)
@@ -283,10 +284,10 @@ def test_agrees_with_a_naive_evaluation_of_real_labels(drive_labels: dict[str, F
             assert of_class.all_point == pytest.approx(naive, abs=1e-12)
 
 
-def test_labels_as_predictions_are_perfect(drive_labels: dict[str, FrameLabels]) -> None:
+def test_labels_as_predictions_are_perfect(drive_labels: dict[str, FrameTruths]) -> None:
     records = [
         predictions(
-            stem, *[(KITTI_CLASSES.get(t, "car"), 0.5, box) for t, box in zip(f.types, f.boxes.tolist(), strict=True)]
+            stem, *[(KITTI_CLASSES.get(t, "car"), 0.5, box) for t, box in zip(f.classes, f.boxes.tolist(), strict=True)]
         )
         for stem, f in drive_labels.items()
     ]

@@ -11,8 +11,9 @@ import pytest
 
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
-from gaussian_yolo_node.evaluation.kitti import KittiResult, evaluate, read_labels
+from gaussian_yolo_node.evaluation.kitti import KittiResult, evaluate
 from gaussian_yolo_node.evaluation.predictions import FramePredictions
+from gaussian_yolo_node.evaluation.truths import read_kitti_labels
 
 ENGINES = Path(__file__).resolve().parents[2] / "engines"
 FLOAT = DEFAULT_MODEL.removesuffix("_int8")  # what the default was quantised from
@@ -37,7 +38,7 @@ def measured(drive: Path, model: str, runtime: str = "openvino") -> KittiResult:
             found = detector(cv2.imread(str(path)))
             boxes, scores, sigmas = (a.astype(float) for a in (found.boxes, found.scores, found.sigmas))
             frames.append(FramePredictions(path.stem, boxes, scores, names[found.class_ids], sigmas))
-    return evaluate(read_labels(drive / "label_2"), frames)
+    return evaluate(read_kitti_labels(drive / "label_2"), frames)
 
 
 def car_ap(result: KittiResult, iou: float) -> float:

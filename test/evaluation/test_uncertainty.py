@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.evaluation import LabelError
-from gaussian_yolo_node.evaluation.kitti import FrameLabels, evaluate
+from gaussian_yolo_node.evaluation.kitti import evaluate
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.predictions import FramePredictions, read_predictions
 from gaussian_yolo_node.evaluation.report import report_dict, sigma_table, uncertainty_lines
+from gaussian_yolo_node.evaluation.truths import FrameTruths, GroundTruth
 from gaussian_yolo_node.evaluation.uncertainty import rank_correlation, sigma_figures, sigma_quality
 
 TRUTH = np.array([[100.0, 100, 200, 180]])
@@ -156,7 +157,7 @@ def test_uncertainty_is_relative_to_the_box() -> None:
 
 
 def test_only_boxes_on_objects_of_their_class_and_of_the_least_score_count() -> None:
-    labels = {"000000": FrameLabels(np.concatenate([TRUTH, TRUTH + 300]), np.array(["Car", "Van"]))}
+    labels = GroundTruth.of([FrameTruths.of("000000", np.concatenate([TRUTH, TRUTH + 300]), ["Car", "Van"])])
     boxes = np.concatenate([TRUTH + 300, SHIFTED, SHIFTED, SHIFTED])
     record = FramePredictions(
         "000000",
@@ -180,7 +181,7 @@ def test_only_boxes_on_objects_of_their_class_and_of_the_least_score_count() -> 
 @pytest.mark.parametrize("shift", [45.0, 100.0])
 def test_worse_boxes_count_for_the_correlation_only(shift: float) -> None:
     """IoU 0.38 and 0: the second is on no object at all."""
-    labels = {"000000": FrameLabels(TRUTH, np.array(["Car"]))}
+    labels = GroundTruth.of([FrameTruths.of("000000", TRUTH, ["Car"])])
     boxes = TRUTH + np.array([[shift, 0, shift, 0]])
     record = FramePredictions("000000", boxes, np.array([0.9]), np.array(["car"]), np.full((1, 4), 3.0))
     result = evaluate(labels, [record])
@@ -190,7 +191,7 @@ def test_worse_boxes_count_for_the_correlation_only(shift: float) -> None:
 
 
 def test_the_report_is_plain_json_and_a_dash_is_what_is_unknown() -> None:
-    labels = {"000000": FrameLabels(TRUTH, np.array(["Car"]))}
+    labels = GroundTruth.of([FrameTruths.of("000000", TRUTH, ["Car"])])
     record = FramePredictions("000000", SHIFTED, np.array([0.9]), np.array(["car"]), np.zeros((1, 4)))
     result = evaluate(labels, [record])
     assert result.sigma is not None
@@ -209,7 +210,7 @@ def test_the_report_is_plain_json_and_a_dash_is_what_is_unknown() -> None:
 
 
 def test_predictions_without_sigmas_say_so() -> None:
-    labels = {"000000": FrameLabels(TRUTH, np.array(["Car"]))}
+    labels = GroundTruth.of([FrameTruths.of("000000", TRUTH, ["Car"])])
     result = evaluate(labels, [FramePredictions("000000", SHIFTED, np.array([0.9]), np.array(["car"]))])
     assert result.sigma is None
     assert uncertainty_lines(result)[-1].startswith("sigma: the predictions have none")

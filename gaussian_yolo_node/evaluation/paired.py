@@ -1,0 +1,253 @@
+"""Truths and detections of the frames that have both, as flat arrays over all frames: what the protocols compute on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.evaluation import LabelError
+from gaussian_yolo_node.evaluation.matching import intersection_areas_of_pairs, overlaps_of_pairs
+from gaussian_yolo_node.evaluation.predictions import FramePredictions
+from gaussian_yolo_node.evaluation.truths import DONT_CARE, FrameTruths, GroundTruth
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+Frame = tuple[FrameTruths, FramePredictions]
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """Labelled objects of all frames, frame after frame in the order of the labels.
+
+    Attributes:
+        frames: [M], index of the frame.
+        boxes: [M, 4], x1 y1 x2 y2 in px.
+        categories: M names as the data set has them; `classes`: as detectors have them, "" for none.
+        ignored: [M], regions that count neither way.
+        truncation, occlusion: [M], see `FrameTruths`.
+    """
+
+    frames: Indices
+    boxes: Floats
+    categories: NDArray[np.str_]
+    classes: NDArray[np.str_]
+    ignored: Mask
+    truncation: Floats
+    occlusion: Indices
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Detections of all frames, frame after frame in the order of the predictions.
+
+    Attributes:
+        frames: [N], index of the frame.
+        boxes: [N, 4], x1 y1 x2 y2 in px.
+        scores: [N].
+        classes: N names.
+        sigmas: [N, 4], of centre x, centre y, width, height in px; None if unknown.
+    """
+
+    frames: Indices
+    boxes: Floats
+    scores: Floats
+    classes: NDArray[np.str_]
+    sigmas: Floats | None
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """The frames that have both truth and a prediction record.
+
+    Attributes:
+        names: of the frames, as the ground truth has them.
+        objects, found: in them.
+        unlabelled: frames of prediction records without truth; not counted.
+        unpredicted: frames of the truth without a prediction record.
+        kitti: whether the categories are KITTI's types.
+    """
+
+    names: tuple[str, ...]
+    objects: Objects
+    found: Found
+    unlabelled: tuple[str, ...]
+    unpredicted: tuple[str, ...]
+    kitti: bool
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """That truths which count are of, sorted."""
+        return tuple(sorted(set(self.objects.classes[~self.objects.ignored].tolist()) - {""}))
+
+    @property
+    def unknown_classes(self) -> tuple[str, ...]:
+        """Of detections, that no object of the truth has; sorted."""
+        return tuple(sorted(set(self.found.classes.tolist()) - set(self.objects.classes.tolist())))
+
+
+def pair(truths: GroundTruth, predictions: Sequence[FramePredictions], *, missing_are_empty: bool = False) -> Paired:
+    """Bring truths and predictions together.
+
+    Args:
+        missing_are_empty: count frames of the truth without a prediction record as frames without detections. Formats
+            with a record a box cannot tell one from the other.
+
+    Raises:
+        LabelError: no frame has both, or two records belong to one frame.
+    """
+    pairs, unlabelled = pair_frames(truths.frames, predictions)
+    unpredicted = tuple(name for name in truths.frames if name not in pairs)
+    if missing_are_empty:
+        nothing = FramePredictions("", np.empty((0, 4)), np.empty(0), np.empty(0, np.str_), np.empty((0, 4)))
+        pairs = {name: pairs.get(name, (truth, nothing)) for name, truth in truths.frames.items()}
+    labels, records = [pair[0] for pair in pairs.values()], [pair[1] for pair in pairs.values()]
+    categories = _joined([frame.classes for frame in labels], np.str_)
+    objects = Objects(
+        _frame_numbers(frame.boxes for frame in labels),
+        _joined([frame.boxes for frame in labels], np.float64, 4),
+        categories,
+        _renamed(categories, truths),
+        _joined([frame.ignored for frame in labels], np.bool_),
+        _joined([frame.truncation for frame in labels], np.float64),
+        _joined([frame.occlusion for frame in labels], np.intp),
+    )
+    sigmas = [record.sigmas for record in records if record.sigmas is not None]
+    found = Found(
+        _frame_numbers(record.boxes for record in records),
+        _joined([record.boxes for record in records], np.float64, 4),
+        _joined([record.scores for record in records], np.float64),
+        _joined([record.classes for record in records], np.str_),
+        _joined(sigmas, np.float64, 4) if len(sigmas) == len(records) else None,
+    )
+    return Paired(tuple(pairs), objects, found, tuple(unlabelled), unpredicted, truths.is_kitti)
+
+
+def pair_frames(
+    labels: Mapping[str, FrameTruths], predictions: Sequence[FramePredictions]
+) -> tuple[dict[str, Frame], list[str]]:
+    """The frames that have both labels and a prediction record, by name of the labels, and the names of the others.
+
+    "000012.png" and 12 belong to the labels "000012", and a record without a name to the frame of its stamp.
+
+    Raises:
+        LabelError: no frame has both, or two records belong to one frame.
+    """
+    names = {Path(name).stem: name for name in labels} | {name: name for name in labels}
+    stamps: dict[int | None, str] = {
+        frame.stamp_ns: name for name, frame in labels.items() if frame.stamp_ns is not None
+    }
+    pairs: dict[str, Frame] = {}
+    unlabelled = []
+    for record in predictions:
+        name = next((names[key] for key in _keys(record.frame) if key in names), stamps.get(record.stamp_ns))
+        if name is None:
+            unlabelled.append(str(record.frame))
+        elif name in pairs:
+            raise LabelError(f"the predictions have two records for the labels {name}: one a frame is wanted")
+        else:
+            pairs[name] = labels[name], record
+    if not pairs:
+        raise LabelError(_nothing_matches(labels, predictions))
+    return pairs, unlabelled
+
+
+def candidates(first: Indices, second: Indices) -> tuple[Indices, Indices]:
+    """Rows of two arrays that are of one frame, each with each: [P] and [P], by rising row of the first, then second.
+
+    Args:
+        first, second: frame of each row; `second` does not fall.
+    """
+    starts, ends = np.searchsorted(second, first, "left"), np.searchsorted(second, first, "right")
+    counts = ends - starts
+    rows = np.repeat(np.arange(len(first)), counts)
+    offsets = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rows, np.repeat(starts, counts) + offsets
+
+
+def take_greedily(
+    boxes: Floats, frames: Indices, scores: Floats, truth_boxes: Floats, truth_frames: Indices, threshold: float
+) -> Indices:
+    """Let each detection, by falling score, take the free object of its frame that it overlaps most, if by the
+    threshold or more; of equal scores or overlaps, the first.
+
+    Args:
+        boxes, frames, scores: [N, 4], [N], [N].
+        truth_boxes, truth_frames: [M, 4], [M]; frames do not fall.
+
+    Returns:
+        [N], the object that each detection took, -1 for none.
+    """
+    taken = np.full(len(boxes), -1, np.intp)
+    rows, objects = candidates(frames, truth_frames)
+    iou = overlaps_of_pairs(boxes[rows], truth_boxes[objects])
+    near = iou >= threshold
+    rows, objects, iou = rows[near], objects[near], iou[near]
+    free = np.ones(len(truth_boxes), bool)
+    # Few are near enough, so one after the other is quick.
+    for pair in np.lexsort((objects, -iou, rows, -scores[rows])).tolist():
+        row, target = rows[pair], objects[pair]
+        if taken[row] < 0 and free[target]:
+            taken[row] = target
+            free[target] = False
+    return taken
+
+
+def covers_any(
+    boxes: Floats, frames: Indices, region_boxes: Floats, region_frames: Indices, least: float, *, by_iou: bool
+) -> Mask:
+    """[N], whether a detection covers a region of its frame.
+
+    Args:
+        region_boxes, region_frames: [M, 4], [M]; frames do not fall.
+        least: IoU with the region, or share of the detection's area inside it.
+    """
+    covered = np.zeros(len(boxes), bool)
+    rows, regions = candidates(frames, region_frames)
+    if by_iou:
+        hit = overlaps_of_pairs(boxes[rows], region_boxes[regions]) >= least
+    else:
+        shared = intersection_areas_of_pairs(boxes[rows], region_boxes[regions])
+        sides = boxes[rows, 2:] - boxes[rows, :2]
+        hit = (shared > 0) & (shared >= least * sides[:, 0] * sides[:, 1])
+    covered[rows[hit]] = True
+    return covered
+
+
+def _keys(frame: str | int) -> tuple[str, ...]:
+    """The names that the labels of a frame may have."""
+    if isinstance(frame, int):
+        return f"{frame:06d}", str(frame)
+    return frame, Path(frame).stem
+
+
+def _nothing_matches(labels: Mapping[str, FrameTruths], predictions: Sequence[FramePredictions]) -> str:
+    if not predictions:
+        return "the predictions have no frames"
+    return (
+        f"no frame of the predictions has a label file: they name frames such as {predictions[0].frame}, "
+        f"and the labels are for frames such as {next(iter(labels), 'none')}"
+    )
+
+
+def _renamed(categories: NDArray[np.str_], truths: GroundTruth) -> NDArray[np.str_]:
+    if not len(categories):
+        return categories
+    names, which = np.unique(categories, return_inverse=True)
+    # DontCare is no class, whatever the data set says of it.
+    return np.array(["" if name == DONT_CARE else truths.class_of(str(name)) for name in names], np.str_)[which.ravel()]
+
+
+def _frame_numbers(boxes: Iterable[Floats]) -> Indices:
+    counts = [len(each) for each in boxes]
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+def _joined(arrays: Sequence[NDArray[Any]], kind: type, width: int = 0) -> NDArray[Any]:
+    empty: NDArray[Any] = np.empty((0, width) if width else 0, kind)
+    return np.concatenate([empty, *arrays])

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gaussian_yolo_node.evaluation import LabelError
+from gaussian_yolo_node.evaluation.paired import candidates, covers_any, pair, take_greedily
+from gaussian_yolo_node.evaluation.predictions import FramePredictions
+from gaussian_yolo_node.evaluation.truths import FrameTruths, GroundTruth
+
+A = [0.0, 0.0, 10.0, 10.0]
+FAR = [50.0, 50.0, 60.0, 60.0]
+
+
+def low(share: float) -> list[float]:
+    """A with its height times `share`, so that IoU with it is `share`."""
+    return [0.0, 0.0, 10.0, 10.0 * share]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([], [], []),
+        ([0, 1], [], []),
+        ([], [0], []),
+        ([0, 1, 0], [0, 0, 1], [(0, 0), (0, 1), (1, 2), (2, 0), (2, 1)]),
+        ([5, 2], [2, 2, 7], [(1, 0), (1, 1)]),
+    ],
+)
+def test_candidates(first: list[int], second: list[int], expected: list[tuple[int, int]]) -> None:
+    rows, others = candidates(np.array(first, np.intp), np.array(second, np.intp))
+    assert list(zip(rows.tolist(), others.tolist(), strict=True)) == expected
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "truths", "expected"),
+    [
+        ([low(0.8), low(0.9)], [0.9, 0.8], [A], [0, -1]),  # the first takes it, though the second fits better
+        ([low(0.9), low(0.8)], [0.8, 0.9], [A], [-1, 0]),  # by score, not by place
+        ([A, A], [0.5, 0.5], [A], [0, -1]),  # of equal scores the first
+        ([A, low(0.9)], [0.9, 0.8], [A, low(0.8)], [0, 1]),  # what the first left
+        ([A], [0.9], [A, A], [0]),  # of equal overlaps the first
+        ([low(0.5)], [0.9], [A], [0]),  # at the threshold
+        ([low(0.49)], [0.9], [A], [-1]),
+        ([], [], [A], []),
+        ([A], [0.9], [], [-1]),
+    ],
+)
+def test_take_greedily(
+    boxes: list[list[float]], scores: list[float], truths: list[list[float]], expected: list[int]
+) -> None:
+    taken = take_greedily(
+        np.array(boxes, float).reshape(-1, 4),
+        np.zeros(len(boxes), np.intp),
+        np.array(scores, float),
+        np.array(truths, float).reshape(-1, 4),
+        np.zeros(len(truths), np.intp),
+        0.5,
+    )
+    assert taken.tolist() == expected
+
+
+def test_an_object_of_another_frame_is_not_taken() -> None:
+    box = np.array([A])
+    assert take_greedily(box, np.array([1]), np.array([0.9]), box, np.array([0]), 0.5).tolist() == [-1]
+    assert not covers_any(box, np.array([1]), box, np.array([0]), 0.5, by_iou=True).any()
+
+
+@pytest.mark.parametrize(
+    ("box", "by_iou", "covered"),
+    [(A, True, True), (low(0.5), False, True), (low(0.4), True, False), (FAR, False, False), ([1.0] * 4, False, False)],
+)
+def test_covers_any(box: list[float], by_iou: bool, covered: bool) -> None:
+    frames = np.zeros(1, np.intp)
+    region = np.array([low(0.5) if not by_iou else A])
+    assert covers_any(np.array([box]), frames, region, frames, 0.5, by_iou=by_iou).tolist() == [covered]
+
+
+def record(frame: str | int, stamp_ns: int | None = None) -> FramePredictions:
+    return FramePredictions(frame, np.array([A]), np.array([0.9]), np.array(["car"]), np.ones((1, 4)), stamp_ns)
+
+
+def truth(frame: str, stamp_ns: int | None = None) -> FrameTruths:
+    plain = FrameTruths.of(frame, [A, FAR], ["Car", "Van"])
+    return FrameTruths(**{**vars(plain), "stamp_ns": stamp_ns})
+
+
+@pytest.mark.parametrize(
+    ("labels", "records"),
+    [
+        (truth("000012"), record("000012.png")),
+        (truth("000012.png"), record("000012.png")),
+        (truth("000012.png"), record("000012")),
+        (truth("000012"), record(12)),
+        (truth("000012.png", 7), record("7", 7)),
+    ],
+)
+def test_frames_find_each_other(labels: FrameTruths, records: FramePredictions) -> None:
+    paired = pair(GroundTruth.of([labels]), [records])
+    assert paired.names == (labels.frame,)
+    assert paired.objects.classes.tolist() == ["car", ""] and paired.classes == ("car",)
+
+
+def test_frames_of_one_side_only() -> None:
+    truths = GroundTruth.of([truth("a"), truth("b")], "list")
+    paired = pair(truths, [record("b"), record("c")])
+    assert (paired.names, paired.unlabelled, paired.unpredicted) == (("b",), ("c",), ("a",))
+    assert paired.objects.classes.tolist() == ["Car", "Van"] and paired.unknown_classes == ("car",)
+
+    whole = pair(truths, [record("b"), record("c")], missing_are_empty=True)
+    assert whole.names == ("a", "b") and whole.found.frames.tolist() == [1]
+    assert whole.found.sigmas is not None
+
+
+def test_sigmas_of_some_frames_only_are_none() -> None:
+    without = FramePredictions("b", np.array([A]), np.array([0.9]), np.array(["car"]))
+    assert pair(GroundTruth.of([truth("a"), truth("b")]), [record("a"), without]).found.sigmas is None
+
+
+def test_two_truths_of_one_frame_are_refused() -> None:
+    with pytest.raises(LabelError, match="labels has two frames of the name a"):
+        GroundTruth.of([truth("a"), truth("a")])
