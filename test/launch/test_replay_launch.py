@@ -91,12 +91,12 @@ def test_both_nodes_share_namespace_and_log_level(replay: Callable[..., Any]) ->
 
 
 def test_arguments_match_the_replay_node(replay: Callable[..., Any]) -> None:
-    replay_node = pytest.importorskip("gaussian_yolo_node.ros.replay_node", reason="ROS 2 not present")
+    launched = pytest.importorskip("gaussian_yolo_node.ros.replay.launched", reason="ROS 2 or rosbags not present")
     _, node = replay(
         **dict.fromkeys(("rate", "hz", "timeout", "score_threshold"), "1"),
         **dict.fromkeys(("overwrite", "report"), "true"),
         **dict.fromkeys(("mode", "image_topic", "baseline"), "text"),
     ).nodes
-    assert set(node.parameter_overrides()) == set(replay_node.DECLARATIONS)
+    assert set(node.parameter_overrides()) == set(launched.DECLARATIONS)
     for name, value in node.parameter_overrides().items():
-        assert type(value) is type(replay_node.DECLARATIONS[name][0]), name
+        assert type(value) is type(launched.DECLARATIONS[name][0]), name

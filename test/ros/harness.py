@@ -120,10 +120,8 @@ class NodeProcess:
         return self._log.read_text()
 
     def has_handlers(self) -> bool:
-        """Whether it handles signals by now; before, Python itself is still starting."""
-        status = (Path("/proc") / str(self.process.pid) / "status").read_text()
-        caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
-        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+        """Whether it handles signals by now."""
+        return handles_signals(self.process.pid)
 
     def shared_memory(self) -> set[str]:
         """Files under /dev/shm that this process has open or mapped and that came with it."""
@@ -156,6 +154,13 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def handles_signals(pid: int) -> bool:
+    """Whether a process has a handler for SIGTERM by now; before, Python itself is still starting."""
+    status = (Path("/proc") / str(pid) / "status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def left_in_shared_memory(files: set[str]) -> list[str]:

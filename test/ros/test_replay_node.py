@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
 
-from ros.harness import REPOSITORY, NodeProcess
+from ros.harness import REPOSITORY, NodeProcess, handles_signals
 from ros.replay_bags import image, pictures, write_bag
 
 StartNode = Callable[..., NodeProcess]
@@ -64,6 +65,21 @@ def test_a_signal_ends_it_with_what_there_is(start_node: StartNode, tmp_path: Pa
     document = json.loads((tmp_path / "run" / "run.json").read_text())
     assert document["counters"]["played"] < 200
     assert "the replay was interrupted" in document["notes"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
+@pytest.mark.parametrize("delay", [0.0, 0.3])
+def test_a_signal_while_it_starts(tmp_path: Path, signum: int, delay: float) -> None:
+    bag = write_bag(tmp_path / "bag.mcap", [image(pictures(1)[0])])
+    process = start(f"bag:={bag}", f"output:={tmp_path / 'run'}")  # it looks for a node that is not there
+    deadline = time.monotonic() + 30
+    while not handles_signals(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(delay)
+    process.send_signal(signum)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(
