@@ -2,7 +2,7 @@
 
 A pixel is an area: a box from 3 to 5 is 3 px wide. Each detection is judged against the one object of its class
 that it overlaps most, and is wrong if a better detection already took that object. IoU must be above the
-threshold.
+threshold. Ignored regions are not known: a detection there is wrong.
 """
 
 from __future__ import annotations
@@ -14,9 +14,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.evaluation.average_precision import PrecisionRecall, all_point_ap
-from gaussian_yolo_node.evaluation.matching import overlaps
+from gaussian_yolo_node.evaluation.kitti import Judged
+from gaussian_yolo_node.evaluation.matching import overlaps_of_pairs
+from gaussian_yolo_node.evaluation.paired import Paired, candidates
 
 Record = Mapping[str, Any]
+
+BDD_IOUS = (0.5, 0.7, 0.75)
+
+
+def judge_class(paired: Paired, name: str, iou_threshold: float) -> Judged:
+    """Which detections of a class are right; all count."""
+    found, objects = paired.found, paired.objects
+    rows = found.of_class(name)
+    wanted = (objects.classes == name) & ~objects.ignored
+    correct = _first_of_each(
+        found.boxes[rows],
+        found.frames[rows],
+        found.scores[rows],
+        objects.boxes[wanted],
+        objects.frames[wanted],
+        iou_threshold,
+    )
+    truths_per_frame = np.bincount(objects.frames[wanted], minlength=len(paired.names))
+    return Judged(found.scores[rows], correct, found.frames[rows], truths_per_frame, paired.names, 0)
 
 
 def bdd_average_precision(
@@ -31,13 +52,11 @@ def bdd_average_precision(
     """
     correct = bdd_correct(ground_truth, predictions, iou_threshold)
     scores = np.array([detection["score"] for detection in predictions], np.float64)
-    categories = np.array([detection["category"] for detection in predictions], np.str_)
-    truths = _by_category(ground_truth)
+    of_class = np.array([detection["category"] for detection in predictions], np.str_)
+    categories = [truth["category"] for truth in ground_truth]
     return {
-        category: all_point_ap(
-            PrecisionRecall.of(scores[categories == category], correct[categories == category], len(truths[category]))
-        )
-        for category in sorted(truths)
+        name: all_point_ap(PrecisionRecall.of(scores[of_class == name], correct[of_class == name], count))
+        for name, count in sorted((name, categories.count(name)) for name in set(categories))
     }
 
 
@@ -48,43 +67,44 @@ def bdd_correct(
 
     Of two detections of one object the better one is; of equal ones, the first.
     """
-    correct = np.zeros(len(predictions), bool)
-    for category, truths in _by_category(ground_truth).items():
-        rows = [row for row, detection in enumerate(predictions) if detection["category"] == category]
-        rows.sort(key=lambda row: -predictions[row]["score"])  # stable
-        correct[rows] = _first_of_each(truths, [predictions[row] for row in rows], iou_threshold)
+    # A class in a frame is to the matching as a frame is.
+    places = sorted({(truth["category"], truth["name"]) for truth in ground_truth})
+    number = {place: index for index, place in enumerate(places)}
+    truth_places = np.array([number[truth["category"], truth["name"]] for truth in ground_truth], np.intp)
+    order = np.argsort(truth_places, kind="stable")
+    return _first_of_each(
+        _boxes(predictions),
+        np.array([number.get((each["category"], each["name"]), -1) for each in predictions], np.intp),
+        np.array([each["score"] for each in predictions], np.float64),
+        _boxes(ground_truth)[order],
+        truth_places[order],
+        iou_threshold,
+    )
+
+
+def _first_of_each(
+    boxes: NDArray[np.float64],
+    frames: NDArray[np.intp],
+    scores: NDArray[np.float64],
+    truth_boxes: NDArray[np.float64],
+    truth_frames: NDArray[np.intp],
+    iou_threshold: float,
+) -> NDArray[np.bool_]:
+    """[N], which detections are the best of the object that they overlap most; frames of the truth do not fall."""
+    last_pixel = np.array([0.0, 0.0, 1.0, 1.0])  # belongs to the box
+    rows, objects = candidates(frames, truth_frames)
+    iou = overlaps_of_pairs(boxes[rows] + last_pixel, truth_boxes[objects] + last_pixel)
+    order = np.lexsort((objects, -iou, rows))
+    rows, objects, iou = rows[order], objects[order], iou[order]
+    best = np.diff(rows, prepend=-1) > 0
+    hit = best & (iou > iou_threshold)
+    rows, objects = rows[hit], objects[hit]
+    order = np.lexsort((rows, -scores[rows], objects))
+    first = np.diff(objects[order], prepend=-1) > 0
+    correct = np.zeros(len(boxes), bool)
+    correct[rows[order][first]] = True
     return correct
-
-
-def _first_of_each(truths: list[Record], detections: list[Record], iou_threshold: float) -> NDArray[np.bool_]:
-    """Of detections of one class by falling score, which are the first of the object they overlap most."""
-    frames = {name: number for number, name in enumerate(sorted({truth["name"] for truth in truths}))}
-    truth_frames = np.array([frames[truth["name"]] for truth in truths])
-    truth_boxes = _boxes(truths)
-    boxes = _boxes(detections)
-    detection_frames = np.array([frames.get(detection["name"], -1) for detection in detections], int)
-    object_of = np.full(len(detections), -1)
-    for frame in range(len(frames)):
-        rows, candidates = np.flatnonzero(detection_frames == frame), np.flatnonzero(truth_frames == frame)
-        iou = overlaps(boxes[rows], truth_boxes[candidates])
-        best = iou.argmax(axis=1)
-        found = iou[np.arange(len(rows)), best] > iou_threshold
-        object_of[rows[found]] = candidates[best[found]]
-
-    objects, first = np.unique(object_of, return_index=True)
-    correct = np.zeros(len(detections), bool)
-    correct[first[objects >= 0]] = True
-    return correct
-
-
-def _by_category(records: Sequence[Record]) -> dict[str, list[Record]]:
-    categories: dict[str, list[Record]] = {}
-    for record in records:
-        categories.setdefault(record["category"], []).append(record)
-    return categories
 
 
 def _boxes(records: Sequence[Record]) -> NDArray[np.float64]:
-    boxes = np.array([record["bbox"] for record in records], np.float64).reshape(-1, 4)
-    boxes[:, 2:] += 1  # the last pixel belongs to the box
-    return boxes
+    return np.array([record["bbox"] for record in records], np.float64).reshape(-1, 4)

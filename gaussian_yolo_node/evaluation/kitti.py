@@ -38,7 +38,7 @@ DONT_CARE_SHARE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """The detections of one class that count, by falling score within each frame, and what became of them.
+    """The detections of one class that count, by falling score, and what became of them.
 
     Attributes:
         scores: [N].
@@ -164,8 +164,7 @@ def judge_class(paired: Paired, name: str, iou_threshold: float) -> Judged:
     """Which detections of a class count, and are right: each, by falling score, takes the free object of its frame that
     it overlaps most, if by the threshold or more."""
     found, objects = paired.found, paired.objects
-    rows = np.flatnonzero(found.classes == name)
-    rows = rows[np.lexsort((-found.scores[rows], found.frames[rows]))]
+    rows = found.of_class(name)
     boxes, frames, scores = found.boxes[rows], found.frames[rows], found.scores[rows]
     wanted = (objects.classes == name) & ~objects.ignored
     correct = take_greedily(boxes, frames, scores, objects.boxes[wanted], objects.frames[wanted], iou_threshold) >= 0
@@ -185,8 +184,7 @@ def match_boxes(paired: Paired, iou_threshold: float, least_score: float) -> Mat
     found, objects = paired.found, paired.objects
     parts = []
     for name in class_ious(paired):
-        rows = np.flatnonzero((found.classes == name) & (found.scores >= least_score))
-        rows = rows[np.lexsort((-found.scores[rows], found.frames[rows]))]
+        rows = found.of_class(name, least_score)
         wanted = np.flatnonzero((objects.classes == name) & ~objects.ignored)
         taken = take_greedily(
             found.boxes[rows],

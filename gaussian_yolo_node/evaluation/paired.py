@@ -52,6 +52,7 @@ class Found:
         scores: [N].
         classes: N names.
         sigmas: [N, 4], of centre x, centre y, width, height in px; None if unknown.
+        places: [N], of equal scores that of the lesser place counts first.
     """
 
     frames: Indices
@@ -59,6 +60,12 @@ class Found:
     scores: Floats
     classes: NDArray[np.str_]
     sigmas: Floats | None
+    places: Indices
+
+    def of_class(self, name: str, least_score: float = -np.inf) -> Indices:
+        """Rows of a class, by falling score."""
+        rows = np.flatnonzero((self.classes == name) & (self.scores >= least_score))
+        return rows[np.lexsort((self.places[rows], -self.scores[rows]))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,21 +98,20 @@ class Paired:
         return tuple(sorted(set(self.found.classes.tolist()) - set(self.objects.classes.tolist())))
 
 
-def pair(truths: GroundTruth, predictions: Sequence[FramePredictions], *, missing_are_empty: bool = False) -> Paired:
+def pair(truths: GroundTruth, predictions: Sequence[FramePredictions]) -> Paired:
     """Bring truths and predictions together.
 
-    Args:
-        missing_are_empty: count frames of the truth without a prediction record as frames without detections. Formats
-            with a record a box cannot tell one from the other.
+    A list of objects does not tell of frames without any, so predicted frames that it does not name are such.
 
     Raises:
         LabelError: no frame has both, or two records belong to one frame.
     """
     pairs, unlabelled = pair_frames(truths.frames, predictions)
     unpredicted = tuple(name for name in truths.frames if name not in pairs)
-    if missing_are_empty:
-        nothing = FramePredictions("", np.empty((0, 4)), np.empty(0), np.empty(0, np.str_), np.empty((0, 4)))
-        pairs = {name: pairs.get(name, (truth, nothing)) for name, truth in truths.frames.items()}
+    if truths.kind == "list":
+        records = {str(record.frame): record for record in predictions}
+        pairs |= {name: (FrameTruths.of(name, [], []), records[name]) for name in unlabelled}
+        unlabelled = []
     labels, records = [pair[0] for pair in pairs.values()], [pair[1] for pair in pairs.values()]
     categories = _joined([frame.classes for frame in labels], np.str_)
     objects = Objects(
@@ -124,6 +130,7 @@ def pair(truths: GroundTruth, predictions: Sequence[FramePredictions], *, missin
         _joined([record.scores for record in records], np.float64),
         _joined([record.classes for record in records], np.str_),
         _joined(sigmas, np.float64, 4) if len(sigmas) == len(records) else None,
+        _places(records),
     )
     return Paired(tuple(pairs), objects, found, tuple(unlabelled), unpredicted, truths.is_kitti)
 
@@ -241,6 +248,13 @@ def _renamed(categories: NDArray[np.str_], truths: GroundTruth) -> NDArray[np.st
     names, which = np.unique(categories, return_inverse=True)
     # DontCare is no class, whatever the data set says of it.
     return np.array(["" if name == DONT_CARE else truths.class_of(str(name)) for name in names], np.str_)[which.ravel()]
+
+
+def _places(records: Sequence[FramePredictions]) -> Indices:
+    known = [record.places for record in records if record.places is not None]
+    if len(known) == len(records):
+        return _joined(known, np.intp)
+    return np.arange(sum(len(record.boxes) for record in records))
 
 
 def _frame_numbers(boxes: Iterable[Floats]) -> Indices:

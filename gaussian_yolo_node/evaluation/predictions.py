@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ class FramePredictions:
         classes: N names.
         sigmas: float64 [N, 4], standard deviations of centre x, centre y, width, height in px; None if unknown.
         stamp_ns: when the frame was taken, ns since the epoch, where that is known.
+        places: [N], place of each in the file, where that is not frame after frame: of equal scores the first counts.
     """
 
     frame: str | int
@@ -34,10 +35,14 @@ class FramePredictions:
     classes: NDArray[np.str_]
     sigmas: NDArray[np.float64] | None = None
     stamp_ns: int | None = None
+    places: NDArray[np.intp] | None = None
 
 
-class CocoIds(Protocol):
-    """What names COCO's ids stand for; a `GroundTruth` knows."""
+class Truths(Protocol):
+    """What predictions are read for: a `GroundTruth`."""
+
+    @property
+    def frames(self) -> Mapping[str, object]: ...
 
     @property
     def image_ids(self) -> Mapping[int, str]: ...
@@ -46,11 +51,12 @@ class CocoIds(Protocol):
     def category_ids(self) -> Mapping[int, str]: ...
 
 
-def read_predictions(path: Path, truths: CocoIds | None = None) -> list[FramePredictions]:
+def read_predictions(path: Path, truths: Truths | None = None) -> list[FramePredictions]:
     """Read detections: the JSON of `detect --json`, the list of BDD's evaluation, COCO's results, or a bag.
 
     Args:
-        truths: the ground truth, for COCO's results, which name images and classes by its ids.
+        truths: the ground truth. COCO's results name images and classes by its ids; and files with a record a box do
+            not tell of frames without any, so its frames that they do not name are taken as such.
 
     Raises:
         LabelError: there is no such file, or it is of none of the formats; names the record.
@@ -77,19 +83,24 @@ def read_predictions(path: Path, truths: CocoIds | None = None) -> list[FramePre
     return frames
 
 
-def _from_boxes(path: Path, records: list[Any], truths: CocoIds | None) -> list[FramePredictions]:
+def _from_boxes(path: Path, records: list[Any], truths: Truths | None) -> list[FramePredictions]:
     """A record a box; frames come in the order of their first box."""
     found: dict[str, list[tuple[str, float, list[float]]]] = {}
+    places: dict[str, list[int]] = {}
     for number, record in enumerate(records):
         try:
             name, box = _box_record(record, truths)
         except ValueError as error:
             raise LabelError(f"predictions {path}, record {number}: {error}") from error
         found.setdefault(name, []).append(box)
-    return [_arrays(name, boxes) for name, boxes in found.items()]
+        places.setdefault(name, []).append(number)
+    named = found.keys() | {Path(name).stem for name in found}
+    empty = [name for name in (truths.frames if truths else ()) if name not in named and Path(name).stem not in named]
+    frames = [replace(_arrays(name, boxes), places=np.array(places[name])) for name, boxes in found.items()]
+    return frames + [replace(_arrays(name, []), places=np.empty(0, np.intp)) for name in empty]
 
 
-def _box_record(record: Any, truths: CocoIds | None) -> tuple[str, tuple[str, float, list[float]]]:
+def _box_record(record: Any, truths: Truths | None) -> tuple[str, tuple[str, float, list[float]]]:
     """Frame, and class, score and corners."""
     if not isinstance(record, dict):
         raise ValueError("it is not an object")

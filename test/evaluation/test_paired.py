@@ -102,14 +102,14 @@ def test_frames_find_each_other(labels: FrameTruths, records: FramePredictions) 
 
 
 def test_frames_of_one_side_only() -> None:
-    truths = GroundTruth.of([truth("a"), truth("b")], "list")
-    paired = pair(truths, [record("b"), record("c")])
+    truths = [truth("a"), truth("b")]
+    paired = pair(GroundTruth.of(truths, "bdd"), [record("b"), record("c")])
     assert (paired.names, paired.unlabelled, paired.unpredicted) == (("b",), ("c",), ("a",))
     assert paired.objects.classes.tolist() == ["Car", "Van"] and paired.unknown_classes == ("car",)
 
-    whole = pair(truths, [record("b"), record("c")], missing_are_empty=True)
-    assert whole.names == ("a", "b") and whole.found.frames.tolist() == [1]
-    assert whole.found.sigmas is not None
+    # a list of objects says nothing of the frames without any
+    paired = pair(GroundTruth.of(truths, "list"), [record("b"), record("c")])
+    assert (paired.names, paired.unlabelled) == (("b", "c"), ()) and paired.found.frames.tolist() == [0, 1]
 
 
 def test_sigmas_of_some_frames_only_are_none() -> None:

@@ -1,0 +1,126 @@
+"""COCO's average precision (Lin et al., ECCV 2014), computed by pycocotools.
+
+Ignored regions, among them KITTI's DontCare and the neighbours of its classes, are crowds of every class.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.evaluation.paired import Paired
+
+MOST_DETECTIONS = 100  # of a class in a frame; the best count
+_WHOLE = slice(None)
+
+
+def coco_evaluation(paired: Paired, names: tuple[str, ...]) -> Any:
+    """pycocotools' `COCOeval` of the classes, accumulated.
+
+    Args:
+        names: of the classes; a class's id is its place from 1.
+
+    Raises:
+        ModuleNotFoundError: pycocotools is not installed.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = COCO()
+    truth.dataset = {
+        "info": {},
+        "images": [{"id": index} for index in range(len(paired.names))],
+        "categories": [{"id": index, "name": name} for index, name in enumerate(names, start=1)],
+        "annotations": list(_annotations(paired, names)),
+    }
+    results = _results(paired, names)
+    with contextlib.redirect_stdout(io.StringIO()):  # it reports every step
+        truth.createIndex()
+        # Of no results it makes an error of its own.
+        detections = truth.loadRes(results) if results else _nothing(COCO, truth)
+        evaluation = COCOeval(truth, detections, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation
+
+
+def average_precision(evaluation: Any, place: int, iou: float | None = None) -> float:
+    """AP of one class over all areas, 0..1; NaN without truths.
+
+    Args:
+        place: of the class among the names, from 0.
+        iou: 0.5, 0.55 .. 0.95; None for the mean over all ten.
+    """
+    precision = evaluation.eval["precision"][_at(evaluation, iou), :, place, 0, -1]
+    known = precision[precision > -1]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def precisions(evaluation: Any, place: int, iou: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Recalls 0, 0.01 .. 1 and the precision at each, [101] both."""
+    at = evaluation.eval["precision"][_at(evaluation, iou), :, place, 0, -1]
+    return np.asarray(evaluation.params.recThrs, np.float64), np.asarray(at[0], np.float64)
+
+
+def counts_at(evaluation: Any, place: int, iou: float, score: float) -> tuple[int, int]:
+    """True and false positives of one class from a score on; a detection of a crowd is neither."""
+    (at,) = _at(evaluation, iou)
+    frames = len(evaluation.params.imgIds)
+    # Of the first of the areas, which is all of them; evaluations are by class, then area, then frame.
+    start = place * len(evaluation.params.areaRng) * frames
+    tp = fp = 0
+    for found in filter(None, evaluation.evalImgs[start : start + frames]):
+        counts = (np.asarray(found["dtScores"]) >= score) & (found["dtIgnore"][at] == 0)
+        right = found["dtMatches"][at] > 0
+        tp += int((counts & right).sum())
+        fp += int((counts & ~right).sum())
+    return tp, fp
+
+
+def _at(evaluation: Any, iou: float | None) -> Any:
+    return _WHOLE if iou is None else np.flatnonzero(np.isclose(evaluation.params.iouThrs, iou))
+
+
+def _nothing(kind: Any, truth: Any) -> Any:
+    nothing = kind()
+    nothing.dataset = {**truth.dataset, "annotations": []}
+    nothing.createIndex()
+    return nothing
+
+
+def _annotations(paired: Paired, names: tuple[str, ...]) -> Any:
+    objects = paired.objects
+    number = 0
+    for row, (frame, box) in enumerate(zip(objects.frames.tolist(), objects.boxes.tolist(), strict=True)):
+        crowd = bool(objects.ignored[row]) or objects.classes[row] == ""
+        for category, name in enumerate(names, start=1):
+            if crowd or objects.classes[row] == name:
+                number += 1
+                yield {
+                    "id": number,
+                    "image_id": frame,
+                    "category_id": category,
+                    "bbox": _sides(box),
+                    "area": (box[2] - box[0]) * (box[3] - box[1]),
+                    "iscrowd": int(crowd),
+                }
+
+
+def _results(paired: Paired, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    ids = {name: index for index, name in enumerate(names, start=1)}
+    found = paired.found
+    columns = (found.frames.tolist(), found.boxes.tolist(), found.scores.tolist(), found.classes.tolist())
+    return [
+        {"image_id": frame, "category_id": ids[name], "bbox": _sides(box), "score": score}
+        for frame, box, score, name in zip(*columns, strict=True)
+        if name in ids
+    ]
+
+
+def _sides(box: list[float]) -> list[float]:
+    x1, y1, x2, y2 = box
+    return [x1, y1, x2 - x1, y2 - y1]

@@ -1,0 +1,333 @@
+"""The protocols by which detections are judged, each with the same kind of result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from gaussian_yolo_node.evaluation import LabelError, bdd, coco, kitti, kitti_devkit
+from gaussian_yolo_node.evaluation.average_precision import (
+    PrecisionRecall,
+    all_point_ap,
+    eleven_point_ap,
+    forty_point_ap,
+)
+from gaussian_yolo_node.evaluation.kitti import COMMON_IOU, KITTI_IOU, Judged
+from gaussian_yolo_node.evaluation.paired import Paired, pair
+from gaussian_yolo_node.evaluation.predictions import FramePredictions
+from gaussian_yolo_node.evaluation.truths import GroundTruth
+
+PROTOCOLS = ("all", "kitti", "bdd", "coco")
+COUNT_SCORE = 0.5
+ALL = "all"  # the one difficulty of protocols that have none
+HEADLINE_DIFFICULTY = "moderate"
+# Predictions that start above this score were cut for use, not for measuring.
+FULL_CURVE_SCORE = 0.05
+
+DESCRIPTIONS = {
+    "all": (
+        "All-point interpolated AP over every labelled object, without difficulty levels, at KITTI's IoU (car 0.7, all "
+        "others 0.5) and at 0.5. Detections on Van, Truck, Tram, Misc or Person_sitting (IoU as for the class), or with "
+        "half or more in an ignored region such as DontCare, count neither way."
+    ),
+    "kitti": (
+        "KITTI's development kit for 2-D boxes: easy, moderate and hard by height, occlusion and truncation; IoU above "
+        "0.7 (car) and 0.5 (pedestrian, cyclist). The headline is moderate, at 40 recall points."
+    ),
+    "bdd": (
+        "BDD100K's evaluation of 2018, which Gaussian YOLOv3 reports: all-point interpolated AP, boxes with their last "
+        "pixel, IoU above 0.5, 0.7 and 0.75; the mean is over the classes of the ground truth at 0.75. Ignored regions "
+        "are not known to it."
+    ),
+    "coco": (
+        "COCO's AP by pycocotools: 101 recall points, the best 100 detections of a class in a frame, IoU 0.5, 0.75 and "
+        "the mean over 0.5 .. 0.95. Ignored regions are crowds of every class."
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ClassCurve:
+    """One class at one IoU, and at one difficulty where the protocol has such.
+
+    Attributes:
+        name: the class.
+        iou: what a detection must overlap its object by.
+        difficulty: "easy", "moderate", "hard", or "all".
+        truths: objects that count.
+        detections: detections of the class that count.
+        ignored: detections that do not, as far as the protocol tells them.
+        ap: the protocol's own, 0..1; NaN without truths.
+        interpolations: other ways of summing up the same curve, by name.
+        curve: precision and recall.
+    """
+
+    name: str
+    iou: float
+    difficulty: str
+    truths: int
+    detections: int
+    ignored: int
+    ap: float
+    interpolations: Mapping[str, float]
+    curve: PrecisionRecall | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Right, wrong and missing boxes of a class from a score on.
+
+    Attributes:
+        iou, difficulty: as in `ClassCurve`.
+        score: least score.
+        tp, fp, fn: true and false positives, and objects that were not found.
+        precision, recall: 0..1; None where there is nothing to divide by.
+    """
+
+    name: str
+    iou: float
+    difficulty: str
+    score: float
+    tp: int
+    fp: int
+    fn: int
+    precision: float | None
+    recall: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class ProtocolResult:
+    """What a protocol says of detections.
+
+    Attributes:
+        protocol: its name.
+        description: its rules, for people.
+        curves: by class, IoU and difficulty.
+        ap: class -> IoU ("0.5") -> the protocol's AP, 0..1; NaN without truths.
+        map: mean over classes with truths, at the protocol's IoU; NaN without any.
+        counts: at one score.
+        frames: that were counted.
+        unlabelled, unpredicted: frames that only the predictions, or only the truth, have.
+        notes: what to know of the figures, a sentence each.
+    """
+
+    protocol: str
+    description: str
+    curves: tuple[ClassCurve, ...]
+    ap: Mapping[str, Mapping[str, float]]
+    map: float
+    counts: tuple[Counts, ...]
+    frames: tuple[str, ...]
+    unlabelled: tuple[str, ...]
+    unpredicted: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the points of the curves, for JSON; null where there is no number."""
+        return {
+            "protocol": self.protocol,
+            "description": self.description,
+            "ap": {name: {iou: finite(value) for iou, value in of.items()} for name, of in self.ap.items()},
+            "map": finite(self.map),
+            "curves": [_curve_dict(curve) for curve in self.curves],
+            "counts": [asdict(row) for row in self.counts],
+            "frames": {
+                "matched": list(self.frames),
+                "unlabelled": list(self.unlabelled),
+                "unpredicted": list(self.unpredicted),
+            },
+            "notes": list(self.notes),
+        }
+
+
+def evaluate_protocol(
+    protocol: str,
+    truths: GroundTruth,
+    predictions: Sequence[FramePredictions],
+    *,
+    count_score: float = COUNT_SCORE,
+) -> ProtocolResult:
+    """Judge detections by a protocol, one of `PROTOCOLS`.
+
+    Args:
+        count_score: least score of the detections that `counts` is about.
+
+    Raises:
+        LabelError: no frame has both truth and predictions, the truth has no objects, or the protocol does not suit it.
+        ModuleNotFoundError: the protocol is "coco", and pycocotools is not installed.
+    """
+    return evaluate_pairs(protocol, pair(truths, predictions), count_score)
+
+
+def evaluate_pairs(protocol: str, paired: Paired, count_score: float = COUNT_SCORE) -> ProtocolResult:
+    """As `evaluate_protocol`, of frames that are already together."""
+    if not paired.classes:
+        raise LabelError(
+            "the ground truth has no objects that count in the frames that were predicted: there is nothing to measure"
+        )
+    curves, counts, ap, mean = _EVALUATORS[protocol](paired, count_score)
+    return ProtocolResult(
+        protocol,
+        DESCRIPTIONS[protocol],
+        curves,
+        ap,
+        mean,
+        counts,
+        paired.names,
+        paired.unlabelled,
+        paired.unpredicted,
+        tuple(_notes(paired)),
+    )
+
+
+def judge(
+    protocol: str, truths: GroundTruth, predictions: Sequence[FramePredictions], class_name: str, iou: float
+) -> Judged:
+    """What became of each detection of one class by the rules of "bdd", or else of "all"."""
+    judge_class = bdd.judge_class if protocol == "bdd" else kitti.judge_class
+    return judge_class(pair(truths, predictions), class_name, iou)
+
+
+def finite(value: float) -> float | None:
+    """For JSON, which has no NaN."""
+    return None if math.isnan(value) else value
+
+
+_Evaluation = tuple[tuple[ClassCurve, ...], tuple[Counts, ...], dict[str, dict[str, float]], float]
+
+
+def _all(paired: Paired, count_score: float) -> _Evaluation:
+    ious = kitti.class_ious(paired)
+    at = {name: sorted({iou, COMMON_IOU}, reverse=True) for name, iou in ious.items()}
+    return _judged(paired, kitti.judge_class, at, ious, count_score)
+
+
+def _bdd(paired: Paired, count_score: float) -> _Evaluation:
+    at = {name: list(bdd.BDD_IOUS) for name in paired.classes}
+    return _judged(paired, bdd.judge_class, at, dict.fromkeys(paired.classes, bdd.BDD_IOUS[-1]), count_score)
+
+
+def _judged(
+    paired: Paired,
+    judge_class: Callable[[Paired, str, float], Judged],
+    ious: Mapping[str, Sequence[float]],
+    headline: Mapping[str, float],
+    count_score: float,
+) -> _Evaluation:
+    """Protocols without difficulties, from the verdict on every detection."""
+    curves, counts = [], []
+    ap: dict[str, dict[str, float]] = {}
+    for name, thresholds in ious.items():
+        for iou in thresholds:
+            judged = judge_class(paired, name, iou)
+            curve = judged.curve
+            ways = {
+                "all_point": all_point_ap(curve),
+                "eleven_point": eleven_point_ap(curve),
+                "forty_point": forty_point_ap(curve),
+            }
+            area = ways["all_point"]
+            number = len(judged.scores)
+            curves.append(ClassCurve(name, iou, ALL, judged.truths, number, judged.ignored, area, ways, curve))
+            ap.setdefault(name, {})[f"{iou:g}"] = area
+            taken = judged.scores >= count_score
+            tp = int(judged.correct[taken].sum())
+            fp, fn = int(taken.sum()) - tp, judged.truths - tp
+            counts.append(_counts(name, iou, ALL, count_score, tp, fp, fn))
+    return tuple(curves), tuple(counts), ap, _mean(ap[name][f"{iou:g}"] for name, iou in headline.items())
+
+
+def _kitti(paired: Paired, count_score: float) -> _Evaluation:
+    if not paired.kitti:
+        raise LabelError("the kitti protocol needs KITTI labels (types, truncation, occlusion): use all, bdd or coco")
+    curves, counts = [], []
+    ap: dict[str, dict[str, float]] = {}
+    for name, iou in KITTI_IOU.items():
+        detections = int((paired.found.classes == name).sum())
+        for difficulty in kitti_devkit.DIFFICULTIES:
+            devkit = kitti_devkit.devkit_curve(paired, name, difficulty, iou)
+            ways = {"eleven_point": devkit.eleven_point, "forty_point": devkit.forty_point}
+            sampled = PrecisionRecall(
+                devkit.thresholds, devkit.precision[: len(devkit.thresholds)], devkit.recall, devkit.truths
+            )
+            area = devkit.forty_point
+            curves.append(ClassCurve(name, iou, difficulty, devkit.truths, detections, 0, area, ways, sampled))
+            if difficulty == HEADLINE_DIFFICULTY:
+                ap[name] = {f"{iou:g}": area}
+            found = kitti_devkit.counts_at(paired, name, difficulty, iou, count_score)
+            counts.append(_counts(name, iou, difficulty, count_score, *found))
+    return tuple(curves), tuple(counts), ap, _mean(value for of in ap.values() for value in of.values())
+
+
+def _coco(paired: Paired, count_score: float) -> _Evaluation:
+    names = paired.classes
+    evaluation = coco.coco_evaluation(paired, names)
+    curves, counts = [], []
+    ap: dict[str, dict[str, float]] = {}
+    for place, name in enumerate(names):
+        detections = int((paired.found.classes == name).sum())
+        truths = int(((paired.objects.classes == name) & ~paired.objects.ignored).sum())
+        ap[name] = {"0.5:0.95": coco.average_precision(evaluation, place)}
+        for iou in (0.5, 0.75):
+            area = ap[name][f"{iou:g}"] = coco.average_precision(evaluation, place, iou)
+            recall, precision = coco.precisions(evaluation, place, iou)
+            curve = PrecisionRecall(np.full(len(recall), np.nan), precision, recall, truths)
+            ways = {"101_point": area}
+            curves.append(ClassCurve(name, iou, ALL, truths, detections, 0, area, ways, curve))
+            tp, fp = coco.counts_at(evaluation, place, iou, count_score)
+            counts.append(_counts(name, iou, ALL, count_score, tp, fp, truths - tp))
+    return tuple(curves), tuple(counts), ap, _mean(of["0.5:0.95"] for of in ap.values())
+
+
+_EVALUATORS = {"all": _all, "kitti": _kitti, "bdd": _bdd, "coco": _coco}
+
+
+def _counts(name: str, iou: float, difficulty: str, score: float, tp: int, fp: int, fn: int) -> Counts:
+    precision = tp / (tp + fp) if tp + fp else None
+    return Counts(name, iou, difficulty, score, tp, fp, fn, precision, tp / (tp + fn) if tp + fn else None)
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _notes(paired: Paired) -> Iterable[str]:
+    if paired.unlabelled:
+        yield f"{len(paired.unlabelled)} predicted frames have no truth and are not counted: {_some(paired.unlabelled)}"
+    if paired.unpredicted:
+        yield f"{len(paired.unpredicted)} labelled frames have no predictions and are not counted: " + _some(
+            paired.unpredicted
+        )
+    if paired.unknown_classes:
+        yield (
+            f"predicted classes that no object of the ground truth has, not counted: "
+            f"{', '.join(paired.unknown_classes)}; it has {', '.join(paired.classes)}"
+        )
+    lowest = float(paired.found.scores.min()) if len(paired.found.scores) else 0.0
+    if lowest > FULL_CURVE_SCORE:
+        yield (
+            f"the lowest score is {lowest:.3g}: what was cut off below it lowers the AP; to measure AP, detect with "
+            "--score-threshold 0.005"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+def _curve_dict(curve: ClassCurve) -> dict[str, Any]:
+    return {
+        "class": curve.name,
+        "iou": curve.iou,
+        "difficulty": curve.difficulty,
+        "truths": curve.truths,
+        "detections": curve.detections,
+        "ignored": curve.ignored,
+        "ap": finite(curve.ap),
+        "interpolations": {way: finite(value) for way, value in curve.interpolations.items()},
+    }
