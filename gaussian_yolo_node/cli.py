@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node import cli_data, cli_evaluate, cli_models, cli_replay, cli_train
+from gaussian_yolo_node import cli_bag, cli_data, cli_evaluate, cli_models, cli_replay, cli_train
 from gaussian_yolo_node.errors import GaussianYoloError
 
 EXIT_ERROR = 2
@@ -175,6 +175,11 @@ app.command("replay")(_exit_codes()(_extra("evaluate")(cli_replay.replay)))
 _data = typer.Typer(help="Data sets for training.", no_args_is_help=True)
 _data.command("check")(_exit_codes()(_extra("train")(cli_data.check)))
 app.add_typer(_data, name="data")
+
+_bag = typer.Typer(help="ROS bags, without ROS.", no_args_is_help=True)
+_bag.command("make")(_exit_codes()(_extra("bags")(cli_bag.make)))
+_bag.command("info")(_exit_codes()(_extra("bags")(cli_bag.info)))
+app.add_typer(_bag, name="bag")
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ class BagReader:
     Attributes:
         topics: by name; those without messages, too.
         notes: what is wrong with the bag, a sentence each. Some things show only when messages are read.
+        types: of the messages.
         ros1: whether it is a bag of ROS 1.
         start_ns: when the first message was recorded, ns; None for a bag without messages.
         end_ns: when the last one was.
@@ -87,7 +88,7 @@ class BagReader:
         try:
             storages = self._files.storages
             channels = [channel for storage in storages for channel in storage.channels]
-            self._types = MessageTypes(channels)
+            self.types = MessageTypes(channels)
             self.ros1 = self._files.ros1
             self.topics = self._summed_up(channels)
             starts = [storage.start_ns for storage in storages if storage.start_ns is not None]
@@ -174,11 +175,11 @@ class BagReader:
             try:
                 raw = self._files.unpacked(stored)
                 if channel.encoding == "ros1":
-                    raw = self._types.from_ros1(raw, channel.type)
+                    raw = self.types.from_ros1(raw, channel.type)
             except BagError as error:
                 self._note(f"topic {channel.topic}: messages are left out: {error}")
                 continue
-            yield Message(channel.topic, channel.type, stamp_ns, raw, self._types)
+            yield Message(channel.topic, channel.type, stamp_ns, raw, self.types)
 
     def _note(self, note: str) -> None:
         if note not in self.notes:
@@ -188,7 +189,7 @@ class BagReader:
         topics: dict[str, Topic] = {}
         for channel in channels:
             before = topics.get(channel.topic)
-            decodable = channel.encoding in ("cdr", "ros1") and self._types.knows(channel.type)
+            decodable = channel.encoding in ("cdr", "ros1") and self.types.knows(channel.type)
             count = channel.count + (before.count if before else 0)
             topics[channel.topic] = Topic(channel.topic, channel.type, count, channel.qos, decodable)
         for topic in topics.values():

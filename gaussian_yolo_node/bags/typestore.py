@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rosbags.interfaces import Nodetype
 from rosbags.interfaces.typing import Typesdict
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
@@ -64,6 +65,12 @@ class MessageTypes:
     def knows(self, kind: str) -> bool:
         """Whether messages of a type can be decoded."""
         return self._store(kind) is not None
+
+    def has_header(self, kind: str) -> bool:
+        """Whether messages of a type begin with a std_msgs/Header."""
+        store = self._store(kind)
+        fields = store.fielddefs[kind][1] if store else []
+        return bool(fields) and fields[0][1] == (Nodetype.NAME, "std_msgs/msg/Header")
 
     def decode(self, raw: bytes, kind: str) -> Any:
         """The message, an object with the type's fields.

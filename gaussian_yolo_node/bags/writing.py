@@ -92,6 +92,11 @@ class BagWriter:
             self.abort()
             raise
 
+    @property
+    def topics(self) -> frozenset[str]:
+        """Those that are announced."""
+        return frozenset(self._connections)
+
     def add_topic(self, name: str, kind: str) -> None:
         """Announce a topic; messages may have been written before.
 

@@ -31,7 +31,7 @@ from mcap.writer import Writer as PlainMcapWriter
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, DETECTIONS, IMAGE, IMAGE_TOPIC
 from gaussian_yolo_node.bags.reading import BagError, BagReader
-from gaussian_yolo_node.sources.image_messages import image_from_compressed, image_from_message
+from gaussian_yolo_node.sources.image_messages import image_from_message
 
 SUFFIX = {"mcap": ".mcap", "sqlite3": ".db3"}
 
@@ -249,9 +249,8 @@ def ros1_messages() -> list[tuple[str, int, object]]:
         messages.append(("/found", stamp_ns, types[DETECTIONS](ros1_header(stamp_ns), [detection])))
     info = types["sensor_msgs/msg/CameraInfo"]
     region = types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
-    intrinsics = info(
-        ros1_header(START_NS), 8, 16, "plumb_bob", np.zeros(5), np.arange(9.0), np.eye(3).ravel(), np.zeros(12), 0, 0, region
-    )  # fmt: skip
+    matrices = np.zeros(5), np.arange(9.0), np.eye(3).ravel(), np.zeros(12)
+    intrinsics = info(ros1_header(START_NS), 8, 16, "plumb_bob", *matrices, 0, 0, region)
     return [*messages, ("/info", START_NS + 3 * PERIOD_NS, intrinsics)]
 
 

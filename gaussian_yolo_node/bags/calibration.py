@@ -1,0 +1,96 @@
+"""What a camera does to a point: KITTI's calibration files, and the YAML of ROS's camera_calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.bags import BagError
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """A pinhole camera, as sensor_msgs/CameraInfo has it.
+
+    Attributes:
+        camera_matrix: float64 [3, 3], K of the raw image, px.
+        distortion: float64 [D], coefficients of the model.
+        rectification: float64 [3, 3], R.
+        projection: float64 [3, 4], P of the rectified image, px.
+        size: height and width in px that it is for; None if the file does not tell.
+    """
+
+    camera_matrix: NDArray[np.float64]
+    distortion: NDArray[np.float64]
+    rectification: NDArray[np.float64]
+    projection: NDArray[np.float64]
+    distortion_model: str = "plumb_bob"
+    size: tuple[int, int] | None = None
+
+
+def read_kitti_calibration(path: Path, key: str) -> Calibration:
+    """The camera of KITTI's rectified images.
+
+    Args:
+        path: `calib_cam_to_cam.txt` of the raw data, or a file of the benchmarks' `calib` folders.
+        key: of its projection matrix, such as "P_rect_02" or "P2".
+
+    Raises:
+        BagError: the file cannot be read, or has no such matrix.
+    """
+    for line in _text(path).splitlines():
+        name, _, values = line.partition(" ")
+        if name.rstrip(":") != key:
+            continue
+        try:
+            projection = np.array(values.split(), np.float64).reshape(3, 4)
+        except ValueError as error:
+            raise BagError(f"calibration {path}: {key} is not of 12 numbers") from error
+        # The images are rectified already: there is nothing left to undo.
+        return Calibration(projection[:, :3].copy(), np.zeros(5), np.eye(3), projection)
+    raise BagError(f"calibration {path} has no matrix {key}: is it one of KITTI's?")
+
+
+def read_calibration_yaml(path: Path) -> Calibration:
+    """The camera in a YAML file of ROS's camera_calibration.
+
+    Raises:
+        BagError: the file cannot be read, or a field of it is missing.
+    """
+    try:
+        document: Any = yaml.safe_load(_text(path))
+        return Calibration(
+            _matrix(document, "camera_matrix", (3, 3)),
+            _matrix(document, "distortion_coefficients", (-1,)),
+            _matrix(document, "rectification_matrix", (3, 3)),
+            _matrix(document, "projection_matrix", (3, 4)),
+            str(document.get("distortion_model", "plumb_bob")),
+            (int(document["image_height"]), int(document["image_width"])),
+        )
+    except yaml.YAMLError as error:
+        raise BagError(f"calibration {path} is not YAML: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BagError(
+            f"calibration {path} is not of ROS's camera_calibration: {error} is missing or of the wrong size"
+        ) from error
+
+
+def _matrix(document: Any, key: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    values = np.array(document[key]["data"], np.float64)
+    if shape != (-1,) and values.size != np.prod(shape):
+        raise ValueError(key)
+    return values.reshape(shape)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BagError(f"calibration {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BagError(f"calibration {path} is not text") from error

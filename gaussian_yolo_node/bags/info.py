@@ -1,0 +1,201 @@
+"""What is in a bag: topics, types, rates, gaps, stamps."""
+
+from __future__ import annotations
+
+import statistics
+import struct
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE, BagError
+from gaussian_yolo_node.bags.reading import BagReader, Message, Topic
+from gaussian_yolo_node.bags.storage import shown_time
+from gaussian_yolo_node.datasets.images import size_in_header
+
+# The header of a JPEG or PNG lies within its first bytes.
+_PICTURE_HEAD = 1 << 16
+
+
+@dataclass(frozen=True)
+class TopicInfo:
+    """What is on a topic.
+
+    Attributes:
+        count: messages that can be read.
+        rate_hz: 1 / median of the times between messages; None for fewer than two.
+        largest_gap_s: between two messages, and `largest_gap_at_ns` when it begins; None for fewer than two.
+        delay_s: median of time in the bag minus stamp in the message's header; None for types without one.
+        backward: how many header stamps are before the one in front of them.
+        sizes: how many images of what kind, such as "1242x375 bgr8"; empty for other types.
+        decodable: whether the type is known.
+        qos: what the recorder noted of the publishers' offers, YAML.
+    """
+
+    name: str
+    type: str
+    count: int
+    rate_hz: float | None
+    largest_gap_s: float | None
+    largest_gap_at_ns: int | None
+    delay_s: float | None
+    backward: int
+    sizes: dict[str, int]
+    decodable: bool
+    qos: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class BagInfo:
+    """What is in a bag.
+
+    Attributes:
+        storage: "mcap", "sqlite3" or "ros1".
+        compression: empty for none.
+        files: names, in the order of their messages.
+        size: of the files, bytes.
+        messages: that can be read.
+        start_ns, end_ns: when the first and the last was recorded; None for a bag without messages.
+        notes: what is wrong with it, a sentence each.
+    """
+
+    path: str
+    storage: str
+    compression: str
+    files: tuple[str, ...]
+    size: int
+    messages: int
+    start_ns: int | None
+    end_ns: int | None
+    topics: tuple[TopicInfo, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def duration_s(self) -> float:
+        """From the first message to the last."""
+        return 0.0 if self.start_ns is None or self.end_ns is None else (self.end_ns - self.start_ns) / 1e9
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        topics = [topic.to_dict() for topic in self.topics]
+        return {**vars(self), "duration_s": self.duration_s, "topics": topics, "files": list(self.files),
+                "notes": list(self.notes)}  # fmt: skip
+
+
+def read_info(path: Path, on_message: Callable[[int, int], None] = lambda done, total: None) -> BagInfo:
+    """Go through a bag, whatever state it is in.
+
+    Args:
+        on_message: called after each message, with how many were read and how many there are.
+
+    Raises:
+        BagError: there is no bag, or nothing of it can be read.
+    """
+    with BagReader(path) as reader:
+        tallies = {name: _Tally() for name in reader.topics}
+        total = sum(topic.count for topic in reader.topics.values())
+        done = 0
+        for message in reader.messages():
+            tallies[message.topic].add(message, headed=reader.types.has_header(message.type))
+            done += 1
+            on_message(done, total)
+        topics = tuple(tally.info(reader.topics[name]) for name, tally in tallies.items())
+        backward = [
+            f"topic {topic.name}: {topic.backward} of {topic.count} header stamps are before the one in front of them"
+            for topic in topics
+            if topic.backward
+        ]
+        odd = [
+            f"topic {topic.name}: images of {len(topic.sizes)} kinds: {', '.join(topic.sizes)}"
+            for topic in topics
+            if len(topic.sizes) > 1
+        ]
+        return BagInfo(
+            str(path),
+            reader.storage,
+            reader.compression,
+            tuple(file.name for file in reader.files),
+            sum(file.stat().st_size for file in reader.files),
+            done,
+            reader.start_ns,
+            reader.end_ns,
+            topics,
+            (*reader.notes, *backward, *odd),
+        )
+
+
+@dataclass
+class _Tally:
+    """What the messages of one topic add up to."""
+
+    times: array[int] = field(default_factory=lambda: array("q"))
+    delays: array[int] = field(default_factory=lambda: array("q"))
+    sizes: Counter[str] = field(default_factory=Counter)
+    backward: int = 0
+    latest_stamp: int | None = None
+
+    def add(self, message: Message, *, headed: bool) -> None:
+        self.times.append(message.stamp_ns)
+        if headed and len(message.raw) >= 12:
+            stamp_ns = header_stamp(message.raw)
+            self.delays.append(message.stamp_ns - stamp_ns)
+            self.backward += self.latest_stamp is not None and stamp_ns < self.latest_stamp
+            self.latest_stamp = stamp_ns
+        if message.type in (IMAGE, COMPRESSED_IMAGE):
+            self.sizes[_kind_of_image(message)] += 1
+
+    def info(self, topic: Topic) -> TopicInfo:
+        gaps = [after - before for before, after in pairwise(self.times)]
+        middle = statistics.median(gaps) if gaps else 0
+        largest = max(range(len(gaps)), key=gaps.__getitem__, default=None)
+        return TopicInfo(
+            topic.name,
+            topic.type,
+            len(self.times),
+            1e9 / middle if middle > 0 else None,
+            None if largest is None else gaps[largest] / 1e9,
+            None if largest is None else self.times[largest],
+            statistics.median(self.delays) / 1e9 if self.delays else None,
+            self.backward,
+            dict(self.sizes.most_common()),
+            topic.decodable,
+            topic.qos,
+        )
+
+
+def header_stamp(raw: bytes) -> int:
+    """The stamp, ns, of a serialised message that begins with a std_msgs/Header."""
+    # The second byte tells the byte order of the rest (OMG, DDS-XTypes, 7.6.2.1.2).
+    seconds, nanoseconds = struct.unpack_from("<iI" if raw[1] & 1 else ">iI", raw, 4)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+def _kind_of_image(message: Message) -> str:
+    try:
+        image = message.decode()
+    except BagError:
+        return "unreadable"
+    if message.type == IMAGE:
+        return f"{image.width}x{image.height} {image.encoding}"
+    size = size_in_header(bytes(image.data[:_PICTURE_HEAD]))
+    return f"{size[1]}x{size[0]} {image.format}" if size else str(image.format)
+
+
+def shown(info: BagInfo) -> list[str]:
+    """What to print above the table of topics."""
+    span = ""
+    if info.start_ns is not None and info.end_ns is not None:
+        span = f", {info.duration_s:.3f} s from {shown_time(info.start_ns)} to {shown_time(info.end_ns)}"
+    files = f"{len(info.files)} files of " if len(info.files) > 1 else ""
+    packed = f", compressed ({info.compression})" if info.compression else ""
+    return [
+        f"{info.path}: {files}{info.storage}{packed}, {info.size / 1e6:.1f} MB",
+        f"{info.messages} messages{span}",
+    ]
