@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,31 +18,69 @@ class OutputError(GaussianYoloError):
     """A result cannot be written."""
 
 
+class Protocol(str, Enum):
+    all = "all"
+    kitti = "kitti"
+    bdd = "bdd"
+    coco = "coco"
+
+
 def evaluate(
-    ground_truth: Annotated[Path, typer.Option(metavar="LABEL_DIR", help="Folder of KITTI label files (label_2).")],
-    predictions: Annotated[Path, typer.Option(metavar="JSON", help="What `detect --json` wrote.")],
-    output: Annotated[Path | None, typer.Option(metavar="JSON", help="Write all figures, unrounded.")] = None,
+    ground_truth: Annotated[
+        Path,
+        typer.Option(
+            metavar="PATH",
+            help="Folder of KITTI label files, BDD100K or Scalabel JSON (file or folder), COCO JSON, the list of BDD's "
+            "evaluation, or a bag.",
+        ),
+    ],
+    predictions: Annotated[
+        Path,
+        typer.Option(
+            metavar="PATH", help="What `detect --json` wrote, the lists of BDD's or COCO's evaluation, or a bag."
+        ),
+    ],
+    protocol: Annotated[
+        Protocol, typer.Option(help="all: every labelled object, as the models' pages; or the official ones.")
+    ] = Protocol.all,
+    output: Annotated[
+        Path | None, typer.Option("--json", "--output", metavar="OUT", help="Write all figures, unrounded.")
+    ] = None,
+    score: Annotated[
+        float, typer.Option(min=0, max=1, help="From which right, wrong and missing boxes are counted.")
+    ] = 0.5,
     least_score: Annotated[
         float, typer.Option(min=0, max=1, help="Of the detections whose scores and sigmas are judged; AP counts all.")
     ] = LEAST_SCORE,
 ) -> None:
-    """Average precision of predictions against KITTI labels, and how honest their scores and sigmas are."""
+    """Average precision of predictions against labels, and how honest their scores and sigmas are.
+
+    Example: gaussian-yolo evaluate --protocol kitti --ground-truth label_2/ --predictions found.json
+    """
     from rich.console import Console
 
     from gaussian_yolo_node.evaluation import kitti, report
+    from gaussian_yolo_node.evaluation.paired import pair
     from gaussian_yolo_node.evaluation.predictions import read_predictions
+    from gaussian_yolo_node.evaluation.protocols import evaluate_pairs
     from gaussian_yolo_node.evaluation.truths import read_ground_truth
 
-    result = kitti.evaluate(read_ground_truth(ground_truth), read_predictions(predictions), least_score)
+    truths = read_ground_truth(ground_truth)
+    paired = pair(truths, read_predictions(predictions, truths))
+    result = evaluate_pairs(protocol.value, paired, score)
+    quality = kitti.evaluate_paired(paired, least_score)
     console = Console()
-    console.print(report.report_table(result))
-    if result.sigma is not None:
-        console.print(report.sigma_table({"predicted": result.sigma.rows, "by class": result.sigma.classes}))
-    for line in (*report.uncertainty_lines(result), *report.coverage_lines(result), report.METHOD):
+    console.print(report.curve_table(result))
+    console.print(report.counts_table(result))
+    if quality.sigma is not None:
+        console.print(report.sigma_table({"predicted": quality.sigma.rows, "by class": quality.sigma.classes}))
+    lines = (*report.uncertainty_lines(quality), *report.coverage_lines(quality), *result.notes, result.description)
+    for line in lines:
         console.print(line, markup=False, highlight=False)
     if output is not None:
+        document = {**report.report_dict(quality), **result.to_dict()}
         try:
-            output.write_text(json.dumps(report.report_dict(result), indent=1) + "\n", encoding="utf-8")
+            output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{output} cannot be written: {error.strerror}") from error
 

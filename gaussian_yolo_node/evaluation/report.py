@@ -10,15 +10,8 @@ from typing import Any
 from rich.table import Table
 
 from gaussian_yolo_node.evaluation.kitti import COMMON_IOU, ClassResult, KittiResult
+from gaussian_yolo_node.evaluation.protocols import ALL, ProtocolResult
 from gaussian_yolo_node.evaluation.uncertainty import SigmaFigures
-
-# Predictions that start above this score were cut for use, not for measuring.
-FULL_CURVE_SCORE = 0.05
-
-METHOD = (
-    "AP: all-point interpolated, over every labelled object (no difficulty levels). Detections on Van, Truck, "
-    "Tram, Misc or Person_sitting (IoU as for the class), or half or more in DontCare, count neither way."
-)
 
 SIGMA_METHOD = (
     "z: error / sigma. In 1 / 2 / 3 sigma and ECE: in %, of the boxes. A Gaussian has 68.3 / 95.4 / 99.7, RMS z 1, ECE "
@@ -26,53 +19,43 @@ SIGMA_METHOD = (
 )
 
 
-def report_table(result: KittiResult) -> Table:
-    """AP in percent, a row a class and one for their mean."""
-    table = Table()
-    table.add_column("class")
-    for heading in ("truths", "KITTI IoU", "AP@KITTI IoU", "AP@0.5"):
+def curve_table(result: ProtocolResult) -> Table:
+    """AP in percent, a row a class, IoU and difficulty, and one for their mean."""
+    ways = list(dict.fromkeys(way for curve in result.curves for way in curve.interpolations))
+    table = Table(title=f"protocol {result.protocol}")
+    for heading in ("class", "difficulty"):
+        table.add_column(heading)
+    for heading in ("truths", "IoU", "AP", *(way.replace("_", " ") for way in ways)):
         table.add_column(heading, justify="right")
-    for kitti, common in zip(result.at_kitti_iou, result.at_common_iou, strict=True):
-        table.add_row(
-            kitti.name,
-            str(kitti.truths),
-            f"{kitti.iou:.1f}",
-            _percent(kitti.all_point),
-            _percent(common.all_point),
-        )
-    table.add_section()
-    table.add_row(
-        "mean",
-        str(sum(row.truths for row in result.at_kitti_iou)),
-        "",
-        _percent(_mean(result.at_kitti_iou)),
-        _percent(_mean(result.at_common_iou)),
-    )
+    for name, areas in result.ap.items():
+        curves = [curve for curve in result.curves if curve.name == name]
+        for curve in curves:
+            cells = [_percent(curve.interpolations[way]) for way in ways]
+            table.add_row(name, curve.difficulty, str(curve.truths), f"{curve.iou:g}", _percent(curve.ap), *cells)
+        for iou in areas.keys() - {f"{curve.iou:g}" for curve in curves}:  # a mean over several
+            table.add_row(name, ALL, str(curves[0].truths), iou, _percent(areas[iou]))
+        table.add_section()
+    table.add_row("mean", "", "", "", _percent(result.map))
+    return table
+
+
+def counts_table(result: ProtocolResult) -> Table:
+    """Right, wrong and missing boxes from a score on."""
+    table = Table(title=f"boxes from score {result.counts[0].score:g}")
+    for heading in ("class", "difficulty"):
+        table.add_column(heading)
+    for heading in ("IoU", "TP", "FP", "FN", "precision", "recall"):
+        table.add_column(heading, justify="right")
+    for row in result.counts:
+        shares = (_percent(row.precision), _percent(row.recall))
+        table.add_row(row.name, row.difficulty, f"{row.iou:g}", str(row.tp), str(row.fp), str(row.fn), *shares)
     return table
 
 
 def coverage_lines(result: KittiResult) -> list[str]:
-    """Which frames and classes were counted, a sentence each."""
+    """Which frames were counted, a sentence."""
     frames = len(result.matched) + len(result.unlabelled)
-    lines = [f"{len(result.matched)} of {frames} predicted frames have labels{_names(result.matched)}"]
-    if result.unlabelled:
-        lines.append(
-            f"{len(result.unlabelled)} predicted frames have no label file and are not counted"
-            f"{_names(result.unlabelled)}"
-        )
-    if result.unpredicted:
-        lines.append(
-            f"{len(result.unpredicted)} labelled frames have no predictions and are not counted"
-            f"{_names(result.unpredicted)}"
-        )
-    if result.lowest_score > FULL_CURVE_SCORE:
-        lines.append(
-            f"the lowest score is {result.lowest_score:.3g}: what was cut off below it lowers the AP; "
-            "to measure AP, detect with --score-threshold 0.005"
-        )
-    if result.unknown_classes:
-        lines.append(f"predicted classes without labels, not counted: {', '.join(result.unknown_classes)}")
-    return lines
+    return [f"{len(result.matched)} of {frames} predicted frames have labels{_names(result.matched)}"]
 
 
 def sigma_table(sections: Mapping[str, Mapping[str, SigmaFigures]]) -> Table:
@@ -115,7 +98,6 @@ def uncertainty_lines(result: KittiResult) -> list[str]:
 def report_dict(result: KittiResult) -> dict[str, Any]:
     """All of the result, ready for JSON; AP in 0..1, null where there are no truths."""
     return {
-        "protocol": METHOD,
         "classes": [_class_dict(row) for row in (*result.at_kitti_iou, *result.at_common_iou)],
         "mean_ap": {
             "kitti_iou": _or_none(_mean(result.at_kitti_iou)),

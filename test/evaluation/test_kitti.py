@@ -131,14 +131,7 @@ def test_only_frames_with_both_count_and_the_others_are_told() -> None:
     assert (result.matched, result.unlabelled) == (("000000",), ("000002.jpg",))
     assert (result.unpredicted, result.unknown_classes) == (("000001", "000003"), ("bus",))
     assert row(result.at_kitti_iou, "car") == ClassResult("car", 0.7, 1, 1, 0, 1.0, 1.0, 1.0)
-    assert coverage_lines(result) == [
-        "1 of 2 predicted frames have labels: 000000",
-        "1 predicted frames have no label file and are not counted: 000002.jpg",
-        "2 labelled frames have no predictions and are not counted: 000001 to 000003",
-        "the lowest score is 0.9: what was cut off below it lowers the AP; "
-        "to measure AP, detect with --score-threshold 0.005",
-        "predicted classes without labels, not counted: bus",
-    ]
+    assert coverage_lines(result) == ["1 of 2 predicted frames have labels: 000000"]
 
 
 def test_report_has_null_where_there_is_nothing_to_find() -> None:
@@ -297,15 +290,3 @@ def test_labels_as_predictions_are_perfect(drive_labels: dict[str, FrameTruths])
     assert [of_class.all_point for of_class in result.at_kitti_iou] == [1.0, 1.0, 1.0]
     assert [of_class.truths for of_class in result.at_kitti_iou] == [237, 38, 19]
     assert row(result.at_kitti_iou, "car").ignored > 0
-
-
-@pytest.mark.parametrize(("lowest", "warned"), [(0.3, True), (0.004, False)])
-def test_a_curve_that_was_cut_off_is_said(lowest: float, warned: bool) -> None:
-    result = evaluate({"0": labels(("Car", CAR_BOX))}, [predictions("0", ("car", 0.9, CAR_BOX), ("car", lowest, FAR))])
-    assert any("--score-threshold 0.005" in line for line in coverage_lines(result)) == warned
-
-
-def test_no_predictions_at_all_are_no_cut_off_curve() -> None:
-    result = evaluate({"0": labels(("Car", CAR_BOX))}, [predictions("0")])
-    assert result.lowest_score == 0
-    assert not any("score" in line for line in coverage_lines(result))
