@@ -37,6 +37,11 @@ class Precision(str, Enum):
     bf16 = "bf16"
 
 
+class Criterion(str, Enum):
+    gaussian = "gaussian"
+    confidence = "confidence"
+
+
 def main() -> None:
     """Entry point of the console script."""
     app(prog_name="gaussian-yolo")
@@ -108,6 +113,9 @@ def detect(
             show_default="the model's",
         ),
     ] = None,
+    criterion: Annotated[
+        Criterion, typer.Option(help="What a score is: with the uncertainty term (gaussian), or without (confidence).")
+    ] = Criterion.gaussian,
     json_path: Annotated[
         Path | None, typer.Option("--json", metavar="OUT", help="Write detections, a record a frame.")
     ] = None,
@@ -133,6 +141,7 @@ def detect(
             score_threshold=score_threshold,
             iou_threshold=iou_threshold,
             variance_vote=variance_vote,
+            criterion=criterion.value,
         ) as detector:
             console = Console(stderr=True)
             summary = detect_source(frames, detector, console, json_path=json_path, video_path=video_path)

@@ -52,6 +52,7 @@ PARAMETERS: dict[str, tuple[Callable[[str], object], str]] = {
         "Overlap above which a weaker box of its class is dropped; 0: the model card's.",
     ),
     "variance_vote": (boolean, "Merge suppressed boxes into the kept one, by variance: true or false."),
+    "criterion": (str, "What a score is: gaussian (with the uncertainty term) or confidence (without)."),
     "autostart": (boolean, "Configure and activate on start: true; wait for a lifecycle manager: false."),
     "use_sim_time": (boolean, "Take the time from /clock: true or false."),
 }

@@ -71,6 +71,16 @@ def test_detect_writes_json_and_video(tmp_path: Path, folder: Path, tiny_model: 
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 6
 
 
+def test_detect_by_confidence(tmp_path: Path, folder: Path, tiny_model: Path) -> None:
+    image, out = folder / "000000.jpg", tmp_path / "out.json"
+
+    result = run("detect", image, "--model", tiny_model, "--criterion", "confidence", "--json", out)
+
+    assert result.returncode == 0, result.stderr
+    scores = [found["score"] for found in json.loads(out.read_text())[0]["detections"]]
+    assert scores == pytest.approx([planted.score / (1 - planted.sigma) for planted in PLANTED], abs=1e-3)
+
+
 def test_frames_of_a_video_are_named_by_index(tmp_path: Path, tiny_model: Path) -> None:
     writer = cv2.VideoWriter(str(tmp_path / "in.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (64, 48))
     for index in range(3):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ OBJECTNESS = 8
 CLASSES = slice(9, None)
 BOX_ENTRIES = 9
 
+Criterion = Literal["gaussian", "confidence"]
+CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+
 Floats = NDArray[np.floating[Any]]
 
 
@@ -39,11 +42,12 @@ def decode(
     strides: Sequence[int],
     score_threshold: float,
     max_candidates: int = 1000,
+    criterion: Criterion = "gaussian",
 ) -> Detections:
     """Find every (cell, class) pair above the threshold.
 
-    A cell is a candidate if its objectness is above the threshold, and counts for each class whose detection
-    criterion `objectness * class * (1 - mean of the four s)` is.
+    A cell is a candidate if its objectness is above the threshold, and counts for each class whose score is. The score
+    is the detection criterion.
 
     Args:
         heads: raw heads [1, A*(9+C), h, w], float32, or float64 to compute in that.
@@ -51,6 +55,8 @@ def decode(
         strides: canvas px per cell of each head.
         score_threshold: 0 <= t < 1.
         max_candidates: if more pairs pass, those with the best scores are kept; of equal ones, the first.
+        criterion: "gaussian" is the paper's `objectness * class * (1 - mean of the four s)`; "confidence" is YOLOv3's
+            `objectness * class`, to see what the uncertainty term is worth.
 
     Returns:
         Candidates in canvas px, not clipped, in the order of head, anchor, row, column, class.
@@ -69,10 +75,12 @@ def decode(
         return Detections.empty()
     with np.errstate(over="ignore"):  # exp(-raw) may overflow to infinity, which rightly gives 0
         activated = 1 / (1 + np.exp(-raw))
-    certainty = 1 - activated[:, SIGMAS].mean(axis=1)
-    criterion = activated[:, CLASSES] * (activated[:, OBJECTNESS] * certainty)[:, np.newaxis]
-    rows, class_ids = np.nonzero(criterion > score_threshold)
-    scores = criterion[rows, class_ids]
+    certainty = activated[:, OBJECTNESS]
+    if criterion == "gaussian":
+        certainty = certainty * (1 - activated[:, SIGMAS].mean(axis=1))
+    by_class = activated[:, CLASSES] * certainty[:, np.newaxis]
+    rows, class_ids = np.nonzero(by_class > score_threshold)
+    scores = by_class[rows, class_ids]
     if len(scores) > max_candidates:
         best = _best(scores, max_candidates)
         rows, class_ids, scores = rows[best], class_ids[best], scores[best]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.calibration import SigmaCalibration, calibrate_sigmas
-from gaussian_yolo_node.detector.decode import BOX_ENTRIES, decode
+from gaussian_yolo_node.detector.decode import BOX_ENTRIES, CRITERIA, Criterion, decode
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import PAD_VALUE, Letterbox, check_frame
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, file_hash, read_card, resolve_model
@@ -59,6 +59,7 @@ class Detector:
         self._score_threshold = card.score_threshold
         self._iou_threshold = card.iou_threshold
         self._variance_vote = card.variance_vote
+        self._criterion: Criterion = CRITERIA[0]
         self._anchors = card.anchor_sizes
         self._canvas = np.full((*card.input_size, 3), PAD_VALUE, np.uint8)
         self._letterbox = Letterbox.fit(card.input_size, card.input_size, card.resize)
@@ -74,6 +75,7 @@ class Detector:
         iou_threshold: float | None = None,
         variance_vote: bool | None = None,
         sigma_calibration: SigmaCalibration | Literal["card"] | None = "card",
+        criterion: Criterion = "gaussian",
     ) -> Detector:
         """Load a model and run it once, so that the first frame is as quick as the others.
 
@@ -85,12 +87,13 @@ class Detector:
             iou_threshold: 0 <= t < 1.
             variance_vote: see `nms`.
             sigma_calibration: another one than the card's; None gives the network's own sigmas.
+            criterion: what the score is, see `decode`.
 
         Raises:
             ModelError: the file is missing or unreadable, or its card is missing, wrong, or does not fit the
                 network.
             RuntimeUnavailableError: the runtime is not installed, or cannot do what the options ask.
-            SettingError: a threshold or the runtime's name is not allowed.
+            SettingError: a threshold, the criterion or the runtime's name is not allowed.
         """
         path = resolve_model(model)
         opened = open_runtime(path, runtime, options)
@@ -104,6 +107,7 @@ class Detector:
                 detector.variance_vote = variance_vote
             if sigma_calibration != "card":
                 detector.sigma_calibration = sigma_calibration
+            detector.criterion = criterion
             opened.infer(detector._canvas)
         except BaseException:
             opened.close()
@@ -137,6 +141,17 @@ class Detector:
     def variance_vote(self, value: bool) -> None:
         self._variance_vote = bool(value)
 
+    @property
+    def criterion(self) -> Criterion:
+        """What the score is, by which detections pass and suppress each other; may change between frames."""
+        return self._criterion
+
+    @criterion.setter
+    def criterion(self, value: Criterion) -> None:
+        if value not in CRITERIA:
+            raise SettingError(f"criterion is {value!r}; it must be {' or '.join(CRITERIA)}")
+        self._criterion = value
+
     def __call__(self, frame_bgr: NDArray[np.uint8]) -> Detections:
         """Detect objects in one frame.
 
@@ -160,7 +175,7 @@ class Detector:
         prepared = perf_counter()
         heads = self.runtime.infer(self._canvas)
         inferred = perf_counter()
-        candidates = decode(heads, self._anchors, self.card.strides, self._score_threshold)
+        candidates = decode(heads, self._anchors, self.card.strides, self._score_threshold, criterion=self._criterion)
         kept = nms(candidates, self._iou_threshold, variance_vote=self._variance_vote)
         detections = self._letterbox.to_frame(kept)
         if self.sigma_calibration is not None:

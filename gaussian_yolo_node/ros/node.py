@@ -234,13 +234,14 @@ class PerceptionNode(LifecycleNode):
         detector = self._detector
         if detector is None:
             return
-        score, iou, vote = (
+        score, iou, vote, criterion = (
             changes.get(name, self.get_parameter(name).value)
-            for name in ("score_threshold", "iou_threshold", "variance_vote")
+            for name in ("score_threshold", "iou_threshold", "variance_vote", "criterion")
         )
         detector.score_threshold = score or detector.card.score_threshold
         detector.iou_threshold = iou or detector.card.iou_threshold
         detector.variance_vote = detector.card.variance_vote if vote == "card" else vote
+        detector.criterion = criterion
 
     def _health(self) -> tuple[bytes, str]:
         failures = self._statistics.take_unreported_failures()
@@ -279,6 +280,7 @@ class PerceptionNode(LifecycleNode):
             "runtime": detector.runtime.description if detector else values.runtime,
             "score_threshold": f"{detector.score_threshold:g}" if detector else "",
             "iou_threshold": f"{detector.iou_threshold:g}" if detector else "",
+            "criterion": detector.criterion if detector else values.criterion,
             "source": values.shown_input,
             "source_state": self._input.state if self._input else "closed",
             "last_error": self._trouble or statistics.last_error or source_error,

@@ -9,6 +9,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 
+from gaussian_yolo_node.detector.decode import CRITERIA, Criterion
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.runtime import RUNTIMES
@@ -38,6 +39,7 @@ class PerceptionParameters:
     score_threshold: float
     iou_threshold: float
     variance_vote: str | bool
+    criterion: Criterion
     autostart: bool
     diagnostics_period: float
 
@@ -75,9 +77,10 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "runtime": RUNTIMES,
     "precision": ("auto", "fp32", "bf16"),
     "variance_vote": ("card", True, False),
+    "criterion": CRITERIA,
 }
 
-# When a change takes effect. The thresholds and variance_vote are in neither: they change live.
+# When a change takes effect. The thresholds, variance_vote and criterion are in neither: they change live.
 READ_AT_CONFIGURE = frozenset({"model", "runtime", "threads", "precision"})
 READ_AT_ACTIVATE = frozenset(
     {
@@ -159,6 +162,12 @@ DECLARATIONS: dict[str, tuple[Any, str, dict[str, Any]]] = {
         "card",
         "Merge suppressed boxes into the kept one, weighted by their inverse variance; changes live.",
         {"dynamic_typing": True},
+    ),
+    "criterion": (
+        CRITERIA[0],
+        "What a score is: objectness * class * (1 - mean uncertainty), or confidence for objectness * class alone; "
+        "changes live.",
+        {},
     ),
     "autostart": (True, "Configure and activate on start, without a lifecycle manager.", {"read_only": True}),
     "diagnostics_period": (

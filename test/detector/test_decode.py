@@ -8,7 +8,7 @@ import pytest
 from factories import ANCHORS, BACKGROUND_LOGIT, STRIDES, Planted, make_card, make_heads
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.detector.decode import NonFiniteOutputError, decode
+from gaussian_yolo_node.detector.decode import CRITERIA, NonFiniteOutputError, decode
 from gaussian_yolo_node.detector.detections import Detections
 
 CARD = make_card()
@@ -137,6 +137,71 @@ def test_of_equal_scores_keeps_the_first(count: int) -> None:
     assert len(kept) == count
     np.testing.assert_array_equal(kept.class_ids, [0, 1, 2, 0, 1][:count])
     np.testing.assert_allclose(kept.centres_sizes[:, 0], [16, 16, 16, 48, 48][:count])
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+@pytest.mark.parametrize(
+    ("objectness", "class_score", "s", "gaussian", "confidence"),
+    [
+        (0.5, 0.8, (0.1, 0.2, 0.3, 0.4), 0.3, 0.4),  # 0.5 * 0.8 * (1 - 0.25)
+        (0.8, 0.5, (0.5, 0.5, 0.5, 0.5), 0.2, 0.4),
+        (0.9, 0.9, (0.2, 0.6, 0.0001, 0.3999), 0.567, 0.81),
+        (0.5, 0.8, (0.9, 0.9, 0.9, 0.9), None, 0.4),  # too unsure to be told
+        (0.5, 0.1, (0.1, 0.1, 0.1, 0.1), None, None),
+    ],
+)
+def test_the_score_with_and_without_the_uncertainty_term(
+    objectness: float, class_score: float, s: tuple[float, ...], gaussian: float | None, confidence: float | None
+) -> None:
+    heads = _one_anchor(objectness=_logit(objectness), classes=BACKGROUND_LOGIT)
+    entries = heads[0].reshape(3, 12, 2, 3)[0, :, 0, 0]
+    entries[1:8:2] = [_logit(value) for value in s]
+    entries[10] = _logit(class_score)
+
+    for criterion, score in (("gaussian", gaussian), ("confidence", confidence)):
+        found = decode(heads, SIZES, STRIDES, 0.15, criterion=criterion)
+        np.testing.assert_allclose(found.scores, [] if score is None else [score], rtol=1e-5)
+
+
+def test_nothing_but_the_score_depends_on_the_criterion() -> None:
+    heads = _noise(3, np.float64)
+    plain = decode(heads, SIZES, STRIDES, 0.0, 10_000, "confidence")
+    gaussian = decode(heads, SIZES, STRIDES, 0.0, 10_000, "gaussian")
+
+    np.testing.assert_array_equal(gaussian.boxes, plain.boxes)
+    np.testing.assert_array_equal(gaussian.sigmas, plain.sigmas)
+    np.testing.assert_array_equal(gaussian.class_ids, plain.class_ids)
+    # s again, from px: by the stride for centres, by the size for sizes.
+    strides = np.repeat(STRIDES, [head.shape[2] * head.shape[3] * 3 * 3 for head in heads])[:, np.newaxis]
+    s = plain.sigmas / np.concatenate([strides, strides, plain.centres_sizes[:, 2:]], axis=1)
+    np.testing.assert_allclose(gaussian.scores, plain.scores * (1 - s.mean(axis=1)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("criterion", ["gaussian", "confidence"])
+def test_what_is_kept_of_too_many_goes_by_the_criterion(criterion: Any) -> None:
+    every = decode(_noise(4), SIZES, STRIDES, 0.05, 10_000, criterion)
+
+    kept = decode(_noise(4), SIZES, STRIDES, 0.05, 30, criterion)
+
+    np.testing.assert_array_equal(np.sort(kept.scores), np.sort(every.scores)[-30:])
+
+
+def test_equal_confidences_that_the_uncertainty_tells_apart() -> None:
+    """Of two cells with the same objectness and classes, the surer one is kept, or by confidence the first."""
+    heads = _one_anchor(objectness=3.0, classes=BACKGROUND_LOGIT)
+    cells = heads[0].reshape(3, 12, 2, 3)[0]
+    cells[:, 0, 1] = cells[:, 0, 0]
+    cells[9, 0, :2] = 3.0
+    cells[1:8:2, 0, 0] = 0.0
+
+    columns = {
+        criterion: decode(heads, SIZES, STRIDES, 0.3, 1, criterion).centres_sizes[:, 0] // 32 for criterion in CRITERIA
+    }
+
+    assert {name: column.tolist() for name, column in columns.items()} == {"gaussian": [1], "confidence": [0]}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

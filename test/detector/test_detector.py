@@ -75,6 +75,30 @@ def test_thresholds_change_between_frames(tiny_model: Path, runtime: str) -> Non
     assert counts == [0, 1, 2]
 
 
+def test_the_criterion_decides_what_passes_and_what_suppresses(tmp_path: Path, runtime: str) -> None:
+    # On different heads, so both come out. By confidence, the second is better: 0.72 against 0.667.
+    pair = [Planted((10, 12, 34, 27), score=0.6, sigma=0.1), Planted((11, 12, 51, 36), score=0.36, sigma=0.5)]
+    model = make_model(tmp_path / "tiny.onnx", planted=pair)
+    with Detector.open(model, runtime, options=FP32, iou_threshold=0.3) as detector:
+        assert detector.criterion == "gaussian"
+        found = [detector(make_image(64, 96))]
+        detector.criterion = "confidence"
+        found.append(detector(make_image(64, 96)))
+    with Detector.open(model, runtime, options=FP32, criterion="confidence", score_threshold=0.65) as detector:
+        detector.iou_threshold = 0.9
+        both = detector(make_image(64, 96))
+
+    np.testing.assert_allclose(found[0].scores, [0.6], rtol=1e-3)
+    np.testing.assert_allclose(found[1].scores, [0.72], rtol=1e-3)
+    np.testing.assert_allclose(found[1].boxes, [pair[1].box], atol=0.05)
+    np.testing.assert_allclose(both.scores, [0.72, 0.6667], rtol=1e-3)
+
+
+def test_refuses_a_criterion_that_there_is_not(tiny_model: Path, runtime: str) -> None:
+    with pytest.raises(SettingError, match="criterion is 'luck'; it must be gaussian or confidence"):
+        Detector.open(tiny_model, runtime, criterion="luck")  # type: ignore[arg-type]
+
+
 def test_suppressed_boxes_vote(tmp_path: Path, runtime: str) -> None:
     # The second lies on another head, so both come out.
     pair = [Planted((10, 12, 34, 27), score=0.8), Planted((12, 12, 52, 36), score=0.5)]

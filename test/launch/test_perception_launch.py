@@ -48,6 +48,7 @@ def test_without_arguments_the_parameter_file_decides(perception: Callable[..., 
         pytest.param({"score_threshold": ""}, {}, id="empty does not override"),
         pytest.param({"threads": "2", "loop": "True"}, {"threads": 2, "loop": True}, id="int and bool"),
         pytest.param({"variance_vote": "false"}, {"variance_vote": False}, id="false is a value"),
+        pytest.param({"criterion": "confidence"}, {"criterion": "confidence"}, id="criterion"),
         pytest.param({"use_sim_time": "true"}, {"use_sim_time": True}, id="sim time"),
     ],
 )

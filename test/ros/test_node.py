@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from factories import make_image, make_model
+from factories import PLANTED, make_image, make_model
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -229,6 +229,21 @@ class TestLiveParameters:
         for value, successful in ((True, True), (False, True), ("card", True), ("perhaps", False)):
             (result,) = node.set_parameters([Parameter("variance_vote", value=value)])
             assert result.successful is successful
+
+    def test_criterion(self, ros: Ros, tiny_model: Path) -> None:
+        node, publisher = on_topic(ros, tiny_model, criterion="confidence")
+        assert ros.until_status(OK, "topic")["criterion"] == "confidence"
+        for second, criterion in ((1, ""), (2, "gaussian"), (3, "confidence")):
+            if criterion:
+                (result,) = node.set_parameters([Parameter("criterion", value=criterion)])
+                assert result.successful
+            publisher.publish(picture(second))
+            scores = [each.results[0].hypothesis.score for each in answer(ros, second).detections]
+            certainty = [1 if criterion == "gaussian" else 1 - planted.sigma for planted in PLANTED]
+            expected = [planted.score / part for planted, part in zip(PLANTED, certainty, strict=True)]
+            assert scores == pytest.approx(expected, abs=5e-3)
+        (result,) = node.set_parameters([Parameter("criterion", value="luck")])
+        assert not result.successful
 
 
 class TestBadFrames:

@@ -75,6 +75,8 @@ def test_two_inputs_are_named_without_the_password(make_node: Callable[..., Node
         ("playback", "slow", "one of: realtime, fastest"),
         ("variance_vote", "maybe", "one of: card, true, false"),
         ("variance_vote", 1, "one of: card, true, false"),
+        ("criterion", "luck", "one of: gaussian, confidence"),
+        ("criterion", "", "one of: gaussian, confidence"),
         ("diagnostics_period", 0.0, "'diagnostics_period' lies outside"),
         ("autostart", "yes", "'autostart' must be of type bool"),
     ],
