@@ -1,5 +1,7 @@
 """ROS bags without ROS: reading, also damaged ones; writing; labelled images into bags and back."""
 
+from pathlib import Path
+
 from gaussian_yolo_node.errors import GaussianYoloError
 
 IMAGE_TOPIC = "/camera/image_raw"
@@ -18,3 +20,17 @@ STRING = "std_msgs/msg/String"
 
 class BagError(GaussianYoloError):
     """A bag cannot be read or written; names the file and the mend."""
+
+
+# What bag files end in.
+SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a path names a bag: a file, or the folder that `ros2 bag record` makes."""
+    if path.is_dir():
+        try:
+            return any(child.name.endswith(SUFFIXES) for child in path.iterdir())
+        except OSError:
+            return False
+    return path.name.endswith(SUFFIXES)

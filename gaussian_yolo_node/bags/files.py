@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 import zstandard
 
-from gaussian_yolo_node.bags import BagError, mcap_file, ros1_file, sqlite_file
+from gaussian_yolo_node.bags import SUFFIXES, BagError, mcap_file, ros1_file, sqlite_file
 from gaussian_yolo_node.bags.mcap_file import McapFile
 from gaussian_yolo_node.bags.ros1_file import Ros1File
 from gaussian_yolo_node.bags.sqlite_file import SqliteFile
@@ -27,7 +27,6 @@ _OPENERS: Mapping[str, tuple[bytes, Callable[[Path, list[str]], Storage]]] = {
     "sqlite3": (sqlite_file.MAGIC, SqliteFile),
     "ros1": (ros1_file.MAGIC, Ros1File),
 }
-_SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
 
 
 class BagFiles:
@@ -96,7 +95,7 @@ class BagFiles:
                 self._resources.callback(storage.close)
                 self.compression = self.compression or storage.compression
                 return storage
-        raise BagError(f"{path} is not a bag: it is none of {', '.join(_SUFFIXES[:3])}")
+        raise BagError(f"{path} is not a bag: it is none of {', '.join(SUFFIXES[:3])}")
 
     def _decompressed(self, path: Path) -> Path:
         folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="bag_")))
@@ -115,10 +114,10 @@ def _files_of(path: Path, notes: list[str]) -> list[Path]:
         raise BagError(f"bag {path} does not exist")
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.iterdir() if file.name.endswith(_SUFFIXES) and file.is_file())
+    found = sorted(file for file in path.iterdir() if file.name.endswith(SUFFIXES) and file.is_file())
     listed = _listed_files(path, notes)
     if not found:
-        raise BagError(f"folder {path} holds no bag: no file in it ends in {', '.join(_SUFFIXES)}")
+        raise BagError(f"folder {path} holds no bag: no file in it ends in {', '.join(SUFFIXES)}")
     absent = [file.name for file in listed if not file.exists()]
     if absent:
         notes.append(f"{', '.join(absent)} is missing: the bag's {METADATA} names it")

@@ -119,7 +119,7 @@ def _of_tracking(path: Path, images: Sequence[Path]) -> tuple[dict[Path, Objects
         absent += 1
 
     reader = KittiTracking(folder.parent, path.parent, _EVERYTHING)
-    frames = reader._read_sequence(folder.name, path, report)
+    frames = reader.read_sequence(folder.name, path, report)
     return {each.image: _checked(path, each.annotations) for each in frames if each.image is not None}, absent
 
 

@@ -78,9 +78,10 @@ class KittiTracking:
         if absent:
             raise DatasetError(f"sequence {absent[0]} has no label file in {self.labels}")
         for sequence in self.sequences or sorted(by_stem):
-            yield from self._read_sequence(sequence, by_stem[sequence], report)
+            yield from self.read_sequence(sequence, by_stem[sequence], report)
 
-    def _read_sequence(self, sequence: str, label: Path, report: Report) -> Iterator[AnnotatedImage]:
+    def read_sequence(self, sequence: str, label: Path, report: Report) -> Iterator[AnnotatedImage]:
+        """Every frame of one sequence, a folder of images, from its label file."""
         of_frame: dict[int, list[Annotation]] = {}
         for number, fields in _lines(label, report):
             try:

@@ -1,4 +1,4 @@
-"""Sources of frames: cameras and streams, video files, images."""
+"""Sources of frames: cameras and streams, video files, images, bags."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from gaussian_yolo_node.bags import is_bag
 from gaussian_yolo_node.sources.camera import CameraSource
 from gaussian_yolo_node.sources.capture import without_password
-from gaussian_yolo_node.sources.files import FileSource, ImageFiles, VideoFile, list_images
+from gaussian_yolo_node.sources.files import FileSource, ImageFiles, Media, VideoFile, list_images
 from gaussian_yolo_node.sources.frame import Frame
 from gaussian_yolo_node.sources.source import Source, SourceError, SourceState
 
@@ -25,9 +26,9 @@ def open_source(
     """Open what a user calls a source.
 
     Args:
-        spec: a camera index ("0"); an image folder, image file, video file or camera device ("/dev/video0");
-            a URL ("rtsp://..."); or a GStreamer pipeline (text with " ! ", ending in `appsink`). What looks
-            like an index is one: write "./0" for a folder of that name.
+        spec: a camera index ("0"); an image folder, image file, video file, ROS bag with one topic of
+            images, or camera device ("/dev/video0"); a URL ("rtsp://..."); or a GStreamer pipeline (text with
+            " ! ", ending in `appsink`). What looks like an index is one: write "./0" for a folder of that name.
         playback: files only. "fastest": a frame whenever it is asked for. "realtime": as a camera delivers.
         fps: files only. Rate of realtime playback in Hz; 0 is the video's own, or 10 for images.
         loop: files only. Start again at the end.
@@ -45,13 +46,33 @@ def open_source(
     if spec.isascii() and spec.isdigit():
         return CameraSource.open(spec)
     path = Path(os.path.expanduser(spec))
-    if os.path.isdir(path):
-        return FileSource(ImageFiles(list_images(path)), realtime=playback == "realtime", fps=fps, loop=loop)
     if os.path.exists(path):
         if path.is_char_device():
             return CameraSource.open(str(path))
-        media = ImageFiles.single(path) if ImageFiles.accepts(path) else VideoFile(path)
-        return FileSource(media, realtime=playback == "realtime", fps=fps, loop=loop)
+        return FileSource(_media(path), realtime=playback == "realtime", fps=fps, loop=loop)
     if "://" in spec or " ! " in spec:
         return CameraSource.open(spec)
     raise SourceError(f"source {spec} does not exist: there is no such file, folder or device")
+
+
+def _media(path: Path) -> Media:
+    """What a file or folder holds."""
+    if path.is_dir():
+        try:
+            return ImageFiles(list_images(path))
+        except SourceError:
+            if not is_bag(path):
+                raise
+    if is_bag(path):
+        return _bag(path)
+    return ImageFiles.single(path) if ImageFiles.accepts(path) else VideoFile(path)
+
+
+def _bag(path: Path) -> Media:
+    try:
+        from gaussian_yolo_node.sources.bag import BagImages
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            f"bag {path} needs {error.name}, which is not installed: pip install 'gaussian_yolo[bags]'"
+        ) from error
+    return BagImages(path)
