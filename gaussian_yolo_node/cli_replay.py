@@ -100,7 +100,7 @@ def replay(
         print(line)
     for note in outcome.run.notes:
         print(f"note: {note}", file=sys.stderr)
-    if report and outcome.run.counters.answered:
+    if report and outcome.run.counters.answered and not outcome.interrupted:
         from gaussian_yolo_node.evaluation.html_report.write import write_report
 
         print(f"report: {write_report(output, baseline=baseline)}")

@@ -95,7 +95,7 @@ class ReplayRun:
         notes: what a reader must know, a sentence each.
         counters: sums over the frames. In real time the node's diagnostics tell how many frames failed but not which,
             so `failed` may be more than the frames with a `failure`.
-        diagnostics: last key/values of the node's status.
+        diagnostics: last key/values of the node's status. Its ages are by the replay's /clock: see the frames' instead.
         frames: in the order of the bag.
     """
 
