@@ -109,8 +109,8 @@ def pair(truths: GroundTruth, predictions: Sequence[FramePredictions]) -> Paired
     pairs, unlabelled = pair_frames(truths.frames, predictions)
     unpredicted = tuple(name for name in truths.frames if name not in pairs)
     if truths.kind == "list":
-        records = {str(record.frame): record for record in predictions}
-        pairs |= {name: (FrameTruths.of(name, [], []), records[name]) for name in unlabelled}
+        named = {str(record.frame): record for record in predictions}
+        pairs |= {name: (FrameTruths.of(name, [], []), named[name]) for name in unlabelled}
         unlabelled = []
     labels, records = [pair[0] for pair in pairs.values()], [pair[1] for pair in pairs.values()]
     categories = _joined([frame.classes for frame in labels], np.str_)

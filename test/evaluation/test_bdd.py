@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gaussian_yolo_node.evaluation.bdd import bdd_average_precision, bdd_correct
+from gaussian_yolo_node.evaluation.bdd import BDD_IOUS, bdd_average_precision, bdd_correct
+from gaussian_yolo_node.evaluation.predictions import read_predictions
+from gaussian_yolo_node.evaluation.protocols import evaluate_protocol
+from gaussian_yolo_node.evaluation.truths import read_ground_truth
 
 
 def record(box: list[float], score: float | None = None, name: str = "a", category: str = "car") -> dict[str, Any]:
@@ -58,3 +64,65 @@ def test_right_and_wrong_detections_come_in_the_order_given() -> None:
     ]
     assert bdd_correct(truths, predictions).tolist() == [False, True, False, True, False, False]
     assert bdd_correct([], predictions).tolist() == [False] * 6
+
+
+def slow_average_precision(
+    truths: list[dict[str, Any]], predictions: list[dict[str, Any]], category: str, least: float
+) -> float:
+    """The protocol as it is told, a detection at a time."""
+
+    def iou(a: list[float], b: list[float]) -> float:
+        width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]) + 1)
+        height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]) + 1)
+        areas = [(box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (a, b)]
+        return width * height / (sum(areas) - width * height)
+
+    objects = [truth for truth in truths if truth["category"] == category]
+    taken: set[int] = set()
+    verdicts = []
+    for detection in sorted((p for p in predictions if p["category"] == category), key=lambda p: -p["score"]):
+        near = [n for n, truth in enumerate(objects) if truth["name"] == detection["name"]]
+        best = max(near, key=lambda n: iou(objects[n]["bbox"], detection["bbox"]), default=None)
+        right = best is not None and iou(objects[best]["bbox"], detection["bbox"]) > least and best not in taken
+        if right and best is not None:
+            taken.add(best)
+        verdicts.append(right)
+    precisions = [sum(verdicts[: n + 1]) / (n + 1) for n in range(len(verdicts))]
+    return sum(max(precisions[n:]) for n, right in enumerate(verdicts) if right) / len(objects)
+
+
+corners = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(1, 9), st.integers(1, 9)).map(
+    lambda v: [float(v[0]), float(v[1]), float(v[0] + v[2]), float(v[1] + v[3])]
+)
+names, categories = st.sampled_from("abc"), st.sampled_from(["car", "bus"])
+drawn_truths = st.lists(st.builds(record, corners, st.none(), names, categories), min_size=1, max_size=12)
+drawn_predictions = st.lists(
+    st.builds(record, corners, st.sampled_from([0.1, 0.5, 0.5, 0.9]), names, categories), max_size=16
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(drawn_truths, drawn_predictions, st.sampled_from([0.3, 0.5, 0.75]))
+def test_agrees_with_the_protocol_told_box_by_box(truths: list[Any], predictions: list[Any], least: float) -> None:
+    expected = {
+        name: slow_average_precision(truths, predictions, name, least)
+        for name in sorted({truth["category"] for truth in truths})
+    }
+    assert bdd_average_precision(truths, predictions, least) == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(drawn_truths, drawn_predictions)
+def test_the_command_s_way_gives_the_same(truths: list[Any], predictions: list[Any]) -> None:
+    """Read from files of the official formats."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = Path(folder, "truth.json"), Path(folder, "predictions.json")
+        for path, records in zip(paths, (truths, predictions), strict=True):
+            path.write_text(json.dumps(records))
+        ground_truth = read_ground_truth(paths[0])
+        read = read_predictions(paths[1], ground_truth)
+    if read:
+        result = evaluate_protocol("bdd", ground_truth, read)
+        for iou in BDD_IOUS:
+            expected = bdd_average_precision(truths, predictions, iou)
+            assert {name: of[f"{iou:g}"] for name, of in result.ap.items()} == pytest.approx(expected, abs=1e-12)
