@@ -1,7 +1,8 @@
-"""`gaussian-yolo calibrate` on a tiny model whose boxes are always the same, and labels that scatter around them."""
+"""`evaluate`, and `calibrate` on a tiny model whose boxes are always the same and labels that scatter around them."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -175,3 +176,45 @@ def test_a_frame_that_fails_is_named(
     assert run(monkeypatch, "calibrate", model, *drive_arguments(drive)) == 2
 
     assert "error: frame 000000.jpg: " in capsys.readouterr().err
+
+
+def test_evaluate_writes_ap_by_class_and_iou(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = [{"name": "a", "category": "car", "bbox": [0, 0, 9, 9]}]
+    found = [{**truth[0], "score": 0.9}, {"name": "b", "category": "car", "bbox": [0, 0, 9, 9], "score": 0.95}]
+    for name, document in (("truth", truth), ("found", found)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+    paths = ["--ground-truth", tmp_path / "truth.json", "--predictions", tmp_path / "found.json"]
+
+    assert run(monkeypatch, "evaluate", "--protocol", "bdd", *paths, "--json", tmp_path / "out.json") == 0
+
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert result["ap"] == {"car": {"0.5": 0.5, "0.7": 0.5, "0.75": 0.5}} and result["map"] == 0.5
+    printed = capsys.readouterr().out
+    assert "protocol bdd" in printed and "50.00" in printed
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--ground-truth", "nothing"], "ground truth nothing does not exist"),
+        (["--predictions", "nothing"], "predictions nothing cannot be read"),
+        (["--protocol", "kitti"], "needs KITTI labels"),
+        (["--json", "."], "cannot be written"),
+    ],
+)
+def test_bad_input_to_evaluate(
+    tmp_path: Path,
+    changed: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "both.json"
+    path.write_text(json.dumps([{"name": "a", "category": "car", "bbox": [0, 0, 9, 9], "score": 0.5}]))
+
+    assert run(monkeypatch, "evaluate", "--ground-truth", path, "--predictions", path, *changed) == 2
+
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1

@@ -160,7 +160,7 @@ def _read(path: Path) -> GroundTruth:
     document = read_document(path, "ground truth")
     if isinstance(document, dict) and "annotations" in document and "images" in document:
         return _read_coco(path, document)
-    if isinstance(document, list) and all(isinstance(record, dict) and "bbox" in record for record in document):
+    if isinstance(document, list) and document and all(isinstance(each, dict) and "bbox" in each for each in document):
         return _read_list(path, document)
     if isinstance(document, dict) or (isinstance(document, list) and all(isinstance(f, dict) for f in document)):
         return _read_bdd(path)
