@@ -31,8 +31,8 @@ FULL_CURVE_SCORE = 0.05
 DESCRIPTIONS = {
     "all": (
         "All-point interpolated AP over every labelled object, without difficulty levels, at KITTI's IoU (car 0.7, all "
-        "others 0.5) and at 0.5. Detections on Van, Truck, Tram, Misc or Person_sitting (IoU as for the class), or with "
-        "half or more in an ignored region such as DontCare, count neither way."
+        "others 0.5) and at 0.5. Detections on Van, Truck, Tram, Misc or Person_sitting (IoU as for the class), or "
+        "with half or more in an ignored region such as DontCare, count neither way."
     ),
     "kitti": (
         "KITTI's development kit for 2-D boxes: easy, moderate and hard by height, occlusion and truncation; IoU above "
