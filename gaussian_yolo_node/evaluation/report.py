@@ -21,7 +21,11 @@ SIGMA_METHOD = (
 
 def curve_table(result: ProtocolResult) -> Table:
     """AP in percent, a row a class, IoU and difficulty, and one for their mean."""
-    ways = list(dict.fromkeys(way for curve in result.curves for way in curve.interpolations))
+    all_ways = dict.fromkeys(way for curve in result.curves for way in curve.interpolations if curve.truths)
+    # One of them is the protocol's own.
+    ways = [
+        way for way in all_ways if any(curve.interpolations[way] != curve.ap for curve in result.curves if curve.truths)
+    ]
     table = Table(title=f"protocol {result.protocol}")
     for heading in ("class", "difficulty"):
         table.add_column(heading)
