@@ -10,17 +10,19 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.detector.calibration import COORDINATES
+from gaussian_yolo_node.detector.calibration import COORDINATES, coordinate_sizes
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 
 Floats = NDArray[np.float64]
 
 # A sigma of 0 claims a perfect box; any error then counts as far outside, without a division by zero.
 LEAST_SIGMA = 1e-6  # px
+# So that a box clipped to nothing is very unsure, and not infinitely.
+_LEAST_SIZE = 1e-6  # px
 
 # Central intervals whose coverage is looked at, and how many sigma they reach to each side.
-_LEVELS = np.arange(1, 100) / 100
-_REACHES = np.array([NormalDist().inv_cdf((1 + level) / 2) for level in _LEVELS])
+LEVELS = np.arange(1, 100) / 100
+_REACHES = np.array([NormalDist().inv_cdf((1 + level) / 2) for level in LEVELS])
 _ENCE_BINS = 10
 _ENCE_LEAST = 20  # in a bin, to have a root mean square worth the name
 _LEAST_RANKED = 3  # any two points have a perfect rank correlation
@@ -123,25 +125,49 @@ def sigma_quality(matched: MatchedBoxes, correlations: tuple[RankCorrelation, ..
 
 def sigma_figures(errors: Floats, sigmas: Floats) -> SigmaFigures:
     """Figures of errors and their sigmas, px: two arrays [N] or [N, coordinates], of at least one box."""
-    z = np.abs(errors) / np.maximum(sigmas, LEAST_SIGMA)
+    z = absolute_z(errors, sigmas)
     known = bool((sigmas > LEAST_SIGMA).all())
     one, two, three = (float((z <= limit).mean()) for limit in (1, 2, 3))
-    observed = np.searchsorted(np.sort(z, axis=None), _REACHES, side="right") / z.size
     return SigmaFigures(
         len(errors),
         float((np.log(sigmas) + z**2 / 2).mean() + math.log(2 * math.pi) / 2) if known else None,
         (one, two, three),
         float(np.sqrt((z**2).mean())) if known else None,
-        float(np.abs(observed - _LEVELS).mean()),
+        float(np.abs(observed_coverage(errors, sigmas) - LEVELS).mean()),
         _ence(errors.ravel(), sigmas.ravel()) if known else None,
     )
 
 
-def rank_correlation(matched: MatchedBoxes, least_iou: float) -> RankCorrelation:
-    """Spearman's correlation of uncertainty with IoU.
+def absolute_z(errors: Floats, sigmas: Floats) -> Floats:
+    """How many sigma off, of errors and sigmas in px of the same shape; finite for a sigma of 0, too."""
+    z: Floats = np.abs(errors) / np.maximum(sigmas, LEAST_SIGMA)
+    return z
 
-    A box's uncertainty is the mean of sigma_cx / width, sigma_cy / height, sigma_w / width and sigma_h / height, with
-    its own width and height: relative, as IoU is.
+
+def observed_coverage(errors: Floats, sigmas: Floats) -> Floats:
+    """Share of at least one error that lies in the central interval that a Gaussian of its sigma fills to each of
+    `LEVELS`, [99]."""
+    z = np.sort(absolute_z(errors, sigmas), axis=None)
+    observed: Floats = np.searchsorted(z, _REACHES, side="right") / z.size
+    return observed
+
+
+def box_uncertainty(boxes: Floats, sigmas: Floats) -> Floats:
+    """How unsure boxes are, relative to their size as IoU is.
+
+    Args:
+        boxes: [N, 4], x1 y1 x2 y2 in px.
+        sigmas: [N, 4], of centre x, centre y, width, height in px.
+
+    Returns:
+        [N], mean of sigma_cx / width, sigma_cy / height, sigma_w / width and sigma_h / height.
+    """
+    relative: Floats = (sigmas / np.maximum(coordinate_sizes(boxes), _LEAST_SIZE)).mean(axis=1)
+    return relative
+
+
+def rank_correlation(matched: MatchedBoxes, least_iou: float) -> RankCorrelation:
+    """Spearman's correlation of `box_uncertainty` with IoU.
 
     Args:
         matched: boxes with sigmas; without, there is no correlation.
@@ -149,7 +175,7 @@ def rank_correlation(matched: MatchedBoxes, least_iou: float) -> RankCorrelation
     """
     rho = None
     if matched.sigmas is not None and len(matched) >= _LEAST_RANKED:
-        unsure, good = _ranks((matched.sigmas / matched.sizes).mean(axis=1)), _ranks(matched.ious)
+        unsure, good = _ranks(box_uncertainty(matched.boxes, matched.sigmas)), _ranks(matched.ious)
         spread = float(unsure.std() * good.std())
         if spread:
             rho = float(((unsure - unsure.mean()) * (good - good.mean())).mean()) / spread

@@ -1,0 +1,213 @@
+"""What predicted standard deviations tell of the boxes: of their IoU, of their errors, and how sharp they are.
+
+All of it is of boxes that found their object. Sigmas that are unknown make None, and so do no boxes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.detector.calibration import COORDINATES
+from gaussian_yolo_node.evaluation.matching import MatchedBoxes
+from gaussian_yolo_node.evaluation.uncertainty import (
+    LEAST_SIGMA,
+    LEVELS,
+    Floats,
+    box_uncertainty,
+    observed_coverage,
+)
+
+SIGMA_BINS = 10
+_IOU_STEPS = 20  # bins of the unit interval
+_PERCENTILES = (10, 50, 90)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How one quantity is distributed among the boxes of a bin of another.
+
+    Attributes:
+        boxes: how many, at least 1.
+        low, high: least and greatest value of what the bin is of.
+        centre: its mean.
+        mean, std: of the other quantity.
+        p10, p50, p90: percentiles of it.
+    """
+
+    boxes: int
+    low: float
+    high: float
+    centre: float
+    mean: float
+    std: float
+    p10: float
+    p50: float
+    p90: float
+
+
+@dataclass(frozen=True, eq=False)
+class IouAgainstSigma:
+    """Whether boxes that are less sure lie worse (Choi et al., "Gaussian YOLOv3", ICCV 2019, figure 3).
+
+    Attributes:
+        sigmas: [N], `box_uncertainty` of each box.
+        ious: [N], of each box with its object.
+        by_sigma: IoU in bins of about as many boxes, by rising sigma; equal sigmas share a bin.
+        by_iou: sigma in bins of IoU of width 0.05, by rising IoU; those that hold boxes.
+    """
+
+    sigmas: Floats
+    ious: Floats
+    by_sigma: tuple[Spread, ...]
+    by_iou: tuple[Spread, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class CoverageCurve:
+    """Reliability diagram of the sigmas.
+
+    Attributes:
+        expected: [99], share of errors that the central interval of a Gaussian holds: 0.01, 0.02 .. 0.99.
+        observed: by cx, cy, w, h and "all", the share that it does hold, [99]; above `expected` the sigmas are too
+            large, below it too small.
+    """
+
+    expected: Floats
+    observed: Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """How small the sigmas of a coordinate are: of two detectors with honest ones, the sharper tells more.
+
+    Attributes:
+        mean_px, median_px, rms_px: of sigma.
+        mean_relative, median_relative: of sigma over the box's width (cx, w) or height (cy, h).
+    """
+
+    mean_px: float
+    median_px: float
+    rms_px: float
+    mean_relative: float
+    median_relative: float
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """What sigmas of their own are worth to the likelihood of the errors of a coordinate; nats, of px, less is better.
+
+    Attributes:
+        nll: mean negative log-likelihood under the predicted sigmas; None where one is 0.
+        constant: the same under the best single sigma in px for all boxes, which takes hindsight; None if all errors
+            are 0.
+        proportional: under the best sigma that is a fixed share of the box's width or height; None likewise.
+    """
+
+    nll: float | None
+    constant: float | None
+    proportional: float | None
+
+
+def iou_against_sigma(matched: MatchedBoxes, bins: int = SIGMA_BINS) -> IouAgainstSigma | None:
+    """IoU by sigma and sigma by IoU; boxes that hardly overlap their object belong here, too."""
+    if matched.sigmas is None or not len(matched):
+        return None
+    sigmas, ious = box_uncertainty(matched.boxes, matched.sigmas), matched.ious
+    steps = np.minimum((ious * _IOU_STEPS).astype(np.intp), _IOU_STEPS - 1)
+    return IouAgainstSigma(
+        sigmas, ious, _spreads(_equal_bins(sigmas, bins), sigmas, ious), _spreads(steps, ious, sigmas)
+    )
+
+
+def coverage_curve(matched: MatchedBoxes) -> CoverageCurve | None:
+    """Expected and observed coverage by coordinate."""
+    if matched.sigmas is None or not len(matched):
+        return None
+    errors, sigmas = matched.errors, matched.sigmas
+    observed = {name: observed_coverage(errors[:, axis], sigmas[:, axis]) for axis, name in enumerate(COORDINATES)}
+    return CoverageCurve(LEVELS.copy(), {**observed, "all": observed_coverage(errors, sigmas)})
+
+
+def sharpness(matched: MatchedBoxes) -> Mapping[str, Sharpness] | None:
+    """By cx, cy, w, h."""
+    if matched.sigmas is None or not len(matched):
+        return None
+    sigmas, relative = matched.sigmas, matched.sigmas / matched.sizes
+    return {
+        name: Sharpness(
+            float(sigmas[:, axis].mean()),
+            float(np.median(sigmas[:, axis])),
+            _rms(sigmas[:, axis]),
+            float(relative[:, axis].mean()),
+            float(np.median(relative[:, axis])),
+        )
+        for axis, name in enumerate(COORDINATES)
+    }
+
+
+def likelihoods(matched: MatchedBoxes) -> Mapping[str, Likelihood] | None:
+    """By cx, cy, w, h and "all"."""
+    if matched.sigmas is None or not len(matched):
+        return None
+    errors, sigmas, sizes = matched.errors, matched.sigmas, matched.sizes
+    constant = np.sqrt((errors**2).mean(axis=0))
+    proportional = np.sqrt(((errors / sizes) ** 2).mean(axis=0)) * sizes
+    columns = {name: slice(axis, axis + 1) for axis, name in enumerate(COORDINATES)} | {"all": slice(None)}
+    return {
+        name: Likelihood(
+            *(
+                gaussian_nll(errors[:, axes], each[:, axes])
+                for each in (sigmas, np.broadcast_to(constant, errors.shape), proportional)
+            )
+        )
+        for name, axes in columns.items()
+    }
+
+
+def gaussian_nll(errors: Floats, sigmas: Floats) -> float | None:
+    """Mean negative log-likelihood of at least one error in Gaussians of these sigmas, px, of the same shape; nats.
+
+    None where a sigma is 0.
+    """
+    if (sigmas <= LEAST_SIGMA).any():
+        return None
+    return float((np.log(sigmas) + (errors / sigmas) ** 2 / 2).mean() + math.log(2 * math.pi) / 2)
+
+
+def _spreads(numbers: NDArray[np.intp], of: Floats, values: Floats) -> tuple[Spread, ...]:
+    """Of `values` in the bins of `of` whose number each box has, by rising number."""
+    spreads = []
+    for number in np.unique(numbers):
+        inside = numbers == number
+        base, other = of[inside], values[inside]
+        p10, p50, p90 = (float(value) for value in np.percentile(other, _PERCENTILES))
+        spreads.append(
+            Spread(
+                len(base),
+                float(base.min()),
+                float(base.max()),
+                float(base.mean()),
+                float(other.mean()),
+                float(other.std()),
+                p10,
+                p50,
+                p90,
+            )
+        )
+    return tuple(spreads)
+
+
+def _equal_bins(values: Floats, bins: int) -> NDArray[np.intp]:
+    """Numbers [N] of bins that hold about as many values each, and equal values together."""
+    ranked = np.sort(values)
+    starts = np.unique(ranked[np.arange(1, bins) * len(ranked) // bins])
+    return np.searchsorted(starts, values, side="right")
+
+
+def _rms(values: Floats) -> float:
+    return float(np.sqrt((values**2).mean()))

@@ -1,0 +1,125 @@
+"""True and false positives against the score threshold, and what the uncertainty term of the score does to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.evaluation.kitti import Judged
+from gaussian_yolo_node.evaluation.matching import Floats
+
+# In a table; a curve has all.
+THRESHOLDS = tuple(step / 20 for step in range(1, 20))
+
+
+@dataclass(frozen=True)
+class AtThreshold:
+    """What passes a threshold.
+
+    Attributes:
+        threshold: least score.
+        true_positives, false_positives: detections of at least that score.
+        missed: objects that none of these found.
+    """
+
+    threshold: float
+    true_positives: int
+    false_positives: int
+    missed: int
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdCurve:
+    """True and false positives as the threshold falls past one score after the other.
+
+    Attributes:
+        thresholds: [K], the scores that occur, falling.
+        true_positives, false_positives: [K], detections of at least that score.
+        truths: objects there are.
+    """
+
+    thresholds: Floats
+    true_positives: NDArray[np.intp]
+    false_positives: NDArray[np.intp]
+    truths: int
+
+    def at(self, threshold: float) -> AtThreshold:
+        """Counts at a threshold."""
+        passed = int(np.searchsorted(-self.thresholds, -threshold, side="right"))
+        right, wrong = (int(of[passed - 1]) if passed else 0 for of in (self.true_positives, self.false_positives))
+        return AtThreshold(threshold, right, wrong, self.truths - right)
+
+    def finding(self, true_positives: int) -> AtThreshold | None:
+        """Counts at the highest threshold that lets so many true positives through; None if there are fewer.
+
+        For none of them, that is above all scores: infinity.
+        """
+        if true_positives <= 0:
+            return AtThreshold(float("inf"), 0, 0, self.truths)
+        place = int(np.searchsorted(self.true_positives, true_positives))
+        return None if place == len(self.thresholds) else self.at(float(self.thresholds[place]))
+
+
+@dataclass(frozen=True)
+class TermEffect:
+    """What the uncertainty term does at a threshold.
+
+    Attributes:
+        with_term, without_term: at the same threshold. The term lowers every score, so less passes, right or wrong.
+        equal: without the term, at the threshold that finds as many objects as `with_term` does: only this shows
+            whether the term tells right from wrong. None if that many are found at no threshold.
+    """
+
+    with_term: AtThreshold
+    without_term: AtThreshold
+    equal: AtThreshold | None
+
+
+def threshold_curve(scores: Floats, correct: NDArray[np.bool_], truths: int) -> ThresholdCurve:
+    """Count what passes.
+
+    Args:
+        scores: [N], in any order.
+        correct: [N], whether a detection found an object.
+        truths: objects there are.
+    """
+    rising, group = np.unique(scores, return_inverse=True)
+    count = len(rising)
+    right, wrong = (
+        np.cumsum(np.bincount(group[of], minlength=count)[::-1], dtype=np.intp) for of in (correct, ~correct)
+    )
+    return ThresholdCurve(rising[::-1].astype(np.float64), right, wrong, truths)
+
+
+def false_positives_by_threshold(judged: Judged | Iterable[Judged]) -> ThresholdCurve:
+    """Of one class, or of several together."""
+    parts = [judged] if isinstance(judged, Judged) else list(judged)
+    scores = np.concatenate([np.empty(0), *(part.scores for part in parts)])
+    correct = np.concatenate([np.empty(0, bool), *(part.correct for part in parts)])
+    return threshold_curve(scores, correct, sum(part.truths for part in parts))
+
+
+def term_effects(
+    with_term: ThresholdCurve, without_term: ThresholdCurve, thresholds: Sequence[float] = THRESHOLDS
+) -> tuple[TermEffect, ...]:
+    """Compare two runs of one model over the same frames, by criterion "gaussian" and "confidence"."""
+    effects = []
+    for threshold in thresholds:
+        here = with_term.at(threshold)
+        effects.append(TermEffect(here, without_term.at(threshold), without_term.finding(here.true_positives)))
+    return tuple(effects)
+
+
+def curve_dict(curve: ThresholdCurve) -> dict[str, Any]:
+    """For JSON, at the thresholds of the table."""
+    rows = [curve.at(threshold) for threshold in THRESHOLDS]
+    return {
+        "truths": curve.truths,
+        "thresholds": [row.threshold for row in rows],
+        "true_positives": [row.true_positives for row in rows],
+        "false_positives": [row.false_positives for row in rows],
+    }

@@ -1,0 +1,153 @@
+"""All that an evaluation says of scores and sigmas, in one place, for pages and for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from gaussian_yolo_node.evaluation import LEAST_SCORE
+from gaussian_yolo_node.evaluation.kitti import COMMON_IOU, LOOSE_IOU, class_ious, judge_class, match_boxes
+from gaussian_yolo_node.evaluation.paired import Paired
+from gaussian_yolo_node.evaluation.reliability import ScoreQuality, score_quality
+from gaussian_yolo_node.evaluation.risk_coverage import RiskCoverage, box_risks, detection_curves, detection_risks
+from gaussian_yolo_node.evaluation.sigma_curves import (
+    CoverageCurve,
+    IouAgainstSigma,
+    Likelihood,
+    Sharpness,
+    coverage_curve,
+    iou_against_sigma,
+    likelihoods,
+    sharpness,
+)
+from gaussian_yolo_node.evaluation.threshold_curves import (
+    TermEffect,
+    ThresholdCurve,
+    curve_dict,
+    false_positives_by_threshold,
+    term_effects,
+)
+from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, rank_correlation, sigma_quality
+
+
+@dataclass(frozen=True, eq=False)
+class UncertaintyReport:
+    """How far scores and sigmas can be trusted.
+
+    Attributes:
+        iou: of a detection with its object, to be right; a box with IoU 0.1 or more enters `iou_against_sigma`.
+        least_score: of the detections that all but `thresholds` is about.
+        boxes: detections that found their object.
+        score: whether the score is the share of detections that is right, all classes together.
+        sigma: coverage, likelihood and calibration errors; None without sigmas or boxes, as are the next four.
+        coverage: the sigmas' reliability diagram.
+        sharpness: by coordinate.
+        likelihoods: by coordinate, beside what sigmas that know nothing of the box reach.
+        iou_against_sigma: the paper's figure, both ways.
+        box_risks: see `risk_coverage.box_risks`.
+        detection_risks: with false positives, whose risk is 1, by what is dropped by: "score", "sigma".
+        thresholds: true and false positives, by class and "all".
+        term_effects: with and without the uncertainty term, all classes together; None without a run to compare with.
+    """
+
+    iou: float
+    least_score: float
+    boxes: int
+    score: ScoreQuality
+    sigma: SigmaQuality | None
+    coverage: CoverageCurve | None
+    sharpness: Mapping[str, Sharpness] | None
+    likelihoods: Mapping[str, Likelihood] | None
+    iou_against_sigma: IouAgainstSigma | None
+    box_risks: Mapping[str, Mapping[str, RiskCoverage]]
+    detection_risks: Mapping[str, RiskCoverage]
+    thresholds: Mapping[str, ThresholdCurve]
+    term_effects: tuple[TermEffect, ...] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: null where there is no number; px and nats where a name does not say otherwise."""
+        against = self.iou_against_sigma
+        effects = self.term_effects
+        return {
+            "iou": self.iou,
+            "least_score": self.least_score,
+            "boxes": self.boxes,
+            "score": asdict(self.score),
+            "sigma": None if self.sigma is None else asdict(self.sigma),
+            "coverage": None if self.coverage is None else _coverage_dict(self.coverage),
+            "sharpness": _each_as_dict(self.sharpness),
+            "likelihoods": _each_as_dict(self.likelihoods),
+            "iou_by_sigma": None if against is None else [asdict(each) for each in against.by_sigma],
+            "sigma_by_iou": None if against is None else [asdict(each) for each in against.by_iou],
+            "box_risks": {
+                risk: {by: curve.to_dict() for by, curve in curves.items()} for risk, curves in self.box_risks.items()
+            },
+            "detection_risks": {by: curve.to_dict() for by, curve in self.detection_risks.items()},
+            "thresholds": {name: curve_dict(curve) for name, curve in self.thresholds.items()},
+            "term_effects": None if effects is None else [_effect_dict(effect) for effect in effects],
+        }
+
+
+def uncertainty_report(
+    paired: Paired,
+    *,
+    least_score: float = LEAST_SCORE,
+    iou_threshold: float = COMMON_IOU,
+    without_term: Paired | None = None,
+) -> UncertaintyReport:
+    """Judge scores and sigmas by the rules for every labelled object (`kitti.judge_class`).
+
+    Args:
+        paired: truth and detections.
+        least_score: of the detections whose scores and sigmas are judged.
+        iou_threshold: of a detection with its object, to be right.
+        without_term: the same frames by criterion "confidence", to show what the uncertainty term is worth.
+    """
+    judged = {name: judge_class(paired, name, iou_threshold) for name in class_ious(paired)}
+    together = false_positives_by_threshold(judged.values())
+    scores = np.concatenate([np.empty(0), *(of.scores for of in judged.values())])
+    correct = np.concatenate([np.empty(0, bool), *(of.correct for of in judged.values())])
+    looked_at = scores >= least_score
+    matched = match_boxes(paired, iou_threshold, least_score)
+    loose = match_boxes(paired, LOOSE_IOU, least_score)
+    correlations = (rank_correlation(matched, iou_threshold), rank_correlation(loose, LOOSE_IOU))
+    return UncertaintyReport(
+        iou_threshold,
+        least_score,
+        len(matched),
+        score_quality(scores[looked_at], correct[looked_at]),
+        sigma_quality(matched, correlations),
+        coverage_curve(matched),
+        sharpness(matched),
+        likelihoods(matched),
+        iou_against_sigma(loose),
+        box_risks(matched),
+        detection_curves(detection_risks(paired, iou_threshold, least_score)),
+        {**{name: false_positives_by_threshold(of) for name, of in judged.items()}, "all": together},
+        None if without_term is None else _effects(together, without_term, iou_threshold),
+    )
+
+
+def _effects(with_term: ThresholdCurve, without_term: Paired, iou_threshold: float) -> tuple[TermEffect, ...]:
+    judged = (judge_class(without_term, name, iou_threshold) for name in class_ious(without_term))
+    return term_effects(with_term, false_positives_by_threshold(judged))
+
+
+def _coverage_dict(curve: CoverageCurve) -> dict[str, Any]:
+    observed = {name: values.tolist() for name, values in curve.observed.items()}
+    return {"expected": curve.expected.tolist(), "observed": observed}
+
+
+def _each_as_dict(figures: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if figures is None else {name: asdict(of) for name, of in figures.items()}
+
+
+def _effect_dict(effect: TermEffect) -> dict[str, Any]:
+    fields = asdict(effect)
+    if effect.equal is not None and math.isinf(effect.equal.threshold):
+        fields["equal"]["threshold"] = None  # above all scores
+    return fields
