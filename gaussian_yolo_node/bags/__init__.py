@@ -8,7 +8,7 @@ IMAGE_TOPIC = "/camera/image_raw"
 CAMERA_INFO_TOPIC = "/camera/camera_info"
 # vision_msgs/Detection2DArray with the stamp of its image; class_id is the data set's category, the score is 1.
 TRUTH_TOPIC = "/ground_truth"
-# std_msgs/String, JSON, of every frame: what a Detection2DArray has no field for; see `records.FrameInfo`.
+# std_msgs/String, JSON, of every frame: what a Detection2DArray has no field for; see `frame_info.FrameInfo`.
 INFO_TOPIC = "/ground_truth/info"
 
 IMAGE = "sensor_msgs/msg/Image"

@@ -28,8 +28,8 @@ from gaussian_yolo_node.bags import (
     messages,
 )
 from gaussian_yolo_node.bags.calibration import Calibration
+from gaussian_yolo_node.bags.frame_info import FrameInfo
 from gaussian_yolo_node.bags.labels import is_ignored
-from gaussian_yolo_node.bags.records import FrameInfo
 from gaussian_yolo_node.bags.sequences import FrameSequence, SequenceFrame
 from gaussian_yolo_node.bags.writing import BagWriter, Compression, StorageName
 

@@ -117,11 +117,12 @@ class McapFile:
         self._counts.update(statistics.channel_message_counts)
         if statistics.message_count:
             self.start_ns, self.end_ns = statistics.message_start_time, statistics.message_end_time
-        previous_ns = 0
+        previous = None
         for index in sorted(summary.chunk_indexes, key=lambda index: index.chunk_start_offset):
+            if previous is not None and 0 < index.message_end_time < previous.message_start_time:
+                self._backward.see(previous.message_end_time, index.message_start_time)
             if index.message_end_time:  # 0 in one of schemas alone
-                self._backward.see(previous_ns, index.message_start_time)
-                previous_ns = index.message_end_time
+                previous = index
             self.compression = index.compression or self.compression
             known = frozenset(index.message_index_offsets) or None
             read = partial(self._read_chunk_at, index.chunk_start_offset, index.uncompressed_size)
@@ -131,7 +132,8 @@ class McapFile:
         """Go through the file from its beginning, as far as it goes."""
         file.seek(len(MAGIC))
         loose: list[tuple[int, int]] = []  # offset and length of messages outside chunks
-        first_ns, previous_ns, held = 0, 0, 0
+        first_ns, held = 0, 0
+        previous: dict[int, int] = {}
         damage = ""
 
         def close_loose() -> None:
@@ -166,8 +168,8 @@ class McapFile:
                 pass
             elif opcode == Opcode.MESSAGE:
                 channel, _, stamp_ns, _ = _MESSAGE.unpack(file.read(_MESSAGE.size))
-                self._backward.see(previous_ns, stamp_ns)
-                previous_ns = stamp_ns
+                self._backward.see(previous.get(channel, 0), stamp_ns)
+                previous[channel] = stamp_ns
                 first_ns = min(first_ns, stamp_ns) if loose else stamp_ns
                 loose.append((start + _RECORD.size, length))
                 held += length
@@ -230,13 +232,13 @@ class McapFile:
 
     def _entries(self, file: IO[bytes], start: int, channels: frozenset[int]) -> Iterator[Entry]:
         known = channels & self._channels.keys()
-        previous_ns = 0
+        previous: dict[int, int] = {}
         try:
             for opcode, body in _records(file, _chunk_head(file, start)):
                 if opcode == Opcode.MESSAGE:
                     channel, _, stamp_ns, _ = _MESSAGE.unpack_from(body)
-                    self._backward.see(previous_ns, stamp_ns)
-                    previous_ns = stamp_ns
+                    self._backward.see(previous.get(channel, 0), stamp_ns)
+                    previous[channel] = stamp_ns
                     if channel in known:
                         yield Entry(channel, stamp_ns, body[_MESSAGE.size :])
         except _UNREADABLE as error:

@@ -126,12 +126,12 @@ class BagReader:
         if absent:
             raise BagError(f"{self.path} has no topic {absent[0]}: it has {_listed(self.topics)}")
         backward = BackwardSteps(self.path.name, IN_FILE_ORDER, self.notes)
-        previous_ns = 0
+        previous: dict[str, int] = {}
         for storage in self._files.storages:
             for message in self._messages_of(storage, topics):
                 # Within a file they are sorted.
-                backward.see(previous_ns, message.stamp_ns)
-                previous_ns = message.stamp_ns
+                backward.see(previous.get(message.topic, 0), message.stamp_ns)
+                previous[message.topic] = message.stamp_ns
                 yield message
 
     def image_topics(self) -> list[str]:

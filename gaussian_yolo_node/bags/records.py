@@ -2,87 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, TRUTH_TOPIC, BagError
+from gaussian_yolo_node.bags.frame_info import FrameInfo, read_frame_infos, stamp_ns
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.evaluation.predictions import FramePredictions
 from gaussian_yolo_node.evaluation.truths import FrameTruths
 
+_log = logging.getLogger(__name__)
+
 # Where var(cx), var(cy), var(w), var(h) lie in the row-major 6x6 covariance of a detection's pose.
 _VARIANCES = [0, 7, 14, 21]
-
-
-@dataclass(frozen=True)
-class FrameInfo:
-    """What a bag says of one image beside its picture; a message of `INFO_TOPIC`, as JSON.
-
-    Attributes:
-        stamp_ns: of the image, ns.
-        frame: its name, as that of the file it was.
-        width, height: px.
-        labelled: whether somebody looked for objects in it; only then there is a truth message, maybe an empty one.
-        ignored, truncation, occlusion: of each object of the truth, in its order; see `FrameTruths`.
-    """
-
-    stamp_ns: int
-    frame: str
-    width: int
-    height: int
-    labelled: bool
-    ignored: tuple[bool, ...] = ()
-    truncation: tuple[float, ...] = ()
-    occlusion: tuple[int, ...] = ()
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> FrameInfo:
-        """Raises ValueError for what `to_json` has not written."""
-        try:
-            values = json.loads(text)
-            return cls(
-                int(values["stamp_ns"]),
-                str(values["frame"]),
-                int(values["width"]),
-                int(values["height"]),
-                bool(values["labelled"]),
-                tuple(map(bool, values["ignored"])),
-                tuple(map(float, values["truncation"])),
-                tuple(map(int, values["occlusion"])),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"it is not the information of a frame: {error!r}") from error
-
-
-def stamp_ns(header: Any) -> int:
-    """The stamp of a message's header, ns."""
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
-
-
-def read_frame_infos(reader: BagReader, topic: str = INFO_TOPIC) -> dict[int, FrameInfo]:
-    """What a bag says of its frames, by stamp in ns; empty if it has no such topic.
-
-    Raises:
-        BagError: a message is not of that kind.
-    """
-    infos: dict[int, FrameInfo] = {}
-    if topic not in reader.topics:
-        return infos
-    for message in reader.messages({topic}):
-        try:
-            info = FrameInfo.from_json(message.decode().data)
-        except (ValueError, AttributeError) as error:
-            raise BagError(f"{reader.path}, topic {topic}: {error}") from error
-        infos[info.stamp_ns] = info
-    return infos
 
 
 def read_bag_truths(path: Path, topic: str = TRUTH_TOPIC, info: str = INFO_TOPIC) -> list[FrameTruths]:
@@ -94,7 +30,9 @@ def read_bag_truths(path: Path, topic: str = TRUTH_TOPIC, info: str = INFO_TOPIC
     with BagReader(path) as reader:
         _check_detections(reader, topic)
         infos = read_frame_infos(reader, info)
-        return [_truths(message.decode(), infos) for message in reader.messages({topic})]
+        truths = [_truths(message.decode(), infos) for message in reader.messages({topic})]
+        _warn(reader)
+    return truths
 
 
 def read_bag_predictions(path: Path, topic: str | None = None) -> list[FramePredictions]:
@@ -111,7 +49,14 @@ def read_bag_predictions(path: Path, topic: str | None = None) -> list[FramePred
             topic = _the_detections_topic(reader)
         _check_detections(reader, topic)
         names = {stamp: info.frame for stamp, info in read_frame_infos(reader).items()}
-        return [_predictions(message.decode(), names) for message in reader.messages({topic})]
+        predictions = [_predictions(message.decode(), names) for message in reader.messages({topic})]
+        _warn(reader)
+    return predictions
+
+
+def _warn(reader: BagReader) -> None:
+    for note in reader.notes:
+        _log.warning("%s", note)
 
 
 def _the_detections_topic(reader: BagReader) -> str:

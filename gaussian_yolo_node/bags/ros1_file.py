@@ -63,7 +63,7 @@ class Ros1File:
         self._noted: set[int] = set()  # chunks whose damage is noted
         self._connections: dict[int, Channel] = {}
         self._counts: Counter[int] = Counter()
-        self._previous_ns = 0
+        self._previous = 0, 0  # times of the chunk before
         self._notes = notes
         self._backward = BackwardSteps(path.name, SORTED, notes)
         self.compression = ""
@@ -147,8 +147,9 @@ class Ros1File:
                 chunk.add(_number(header[b"conn"]), _nanoseconds(header[b"time"]))
 
     def _add(self, chunk: _Chunk, first_ns: int, last_ns: int) -> None:
-        self._backward.see(self._previous_ns, first_ns)
-        self._previous_ns = last_ns
+        if last_ns < self._previous[0]:
+            self._backward.see(self._previous[1], first_ns)
+        self._previous = first_ns, last_ns
         self._counts.update(chunk.counts)
         self.start_ns = first_ns if self.start_ns is None else min(self.start_ns, first_ns)
         self.end_ns = last_ns if self.end_ns is None else max(self.end_ns, last_ns)
@@ -171,17 +172,17 @@ class Ros1File:
 
     def _read_chunk(self, offset: int, connections: frozenset[int]) -> list[Entry]:
         entries = []
-        previous_ns = 0
+        previous: dict[int, int] = {}
         try:
             with self._path.open("rb") as file:
                 for header, data in _inside(file, offset):
                     if header[b"op"][0] != _MESSAGE:
                         continue
-                    stamp_ns = _nanoseconds(header[b"time"])
-                    self._backward.see(previous_ns, stamp_ns)
-                    previous_ns = stamp_ns
-                    if _number(header[b"conn"]) in connections:
-                        entries.append(Entry(_number(header[b"conn"]), stamp_ns, data))
+                    connection, stamp_ns = _number(header[b"conn"]), _nanoseconds(header[b"time"])
+                    self._backward.see(previous.get(connection, 0), stamp_ns)
+                    previous[connection] = stamp_ns
+                    if connection in connections:
+                        entries.append(Entry(connection, stamp_ns, data))
         except _UNREADABLE as error:
             if offset not in self._noted:
                 self._noted.add(offset)

@@ -132,8 +132,8 @@ class SqliteFile:
             counts[topic] = count
             self._extend(first, last)
         for before, after in self._database.execute(
-            "SELECT before, after FROM (SELECT LAG(timestamp) OVER (ORDER BY id) AS before, timestamp AS after "
-            "FROM messages) WHERE after < before"
+            "SELECT before, after FROM (SELECT LAG(timestamp) OVER (PARTITION BY topic_id ORDER BY id) AS before, "
+            "timestamp AS after FROM messages) WHERE after < before"
         ):
             self._backward.see(before, after)
         return counts
@@ -141,13 +141,13 @@ class SqliteFile:
     def _count_what_is_left(self) -> dict[int, int]:
         counts: dict[int, int] = {}
         trouble = "its end is missing"
-        previous_ns = 0
+        previous: dict[int, int] = {}
         try:
             # With the data: the row may be there, and the pages it goes on in not.
             for topic, stamp_ns, _ in self._database.execute("SELECT topic_id, timestamp, data FROM messages"):
                 counts[topic] = counts.get(topic, 0) + 1
-                self._backward.see(previous_ns, stamp_ns)
-                previous_ns = stamp_ns
+                self._backward.see(previous.get(topic, 0), stamp_ns)
+                previous[topic] = stamp_ns
                 self._extend(stamp_ns, stamp_ns)
         except sqlite3.DatabaseError as error:
             trouble = str(error)

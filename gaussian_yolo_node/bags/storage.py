@@ -75,7 +75,9 @@ IN_FILE_ORDER = "its files are read one after the other"
 
 
 class BackwardSteps:
-    """Places where the time of one message is before that of the message in front of it.
+    """Places where the time of one message is before that of the message in front of it, on its topic.
+
+    Topics may have been written one after the other.
 
     Args:
         name: of the file or bag.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, INFO_TOPIC
+from gaussian_yolo_node.bags.frame_info import FrameInfo, stamp_ns
 from gaussian_yolo_node.bags.reading import BagError, BagReader
-from gaussian_yolo_node.bags.records import FrameInfo, stamp_ns
 from gaussian_yolo_node.sources.files import IMAGE_FPS, Picture
 from gaussian_yolo_node.sources.image_messages import ImageMessageError, image_from_compressed, image_from_message
 from gaussian_yolo_node.sources.source import SourceError
