@@ -20,6 +20,7 @@ from gaussian_yolo_node.evaluation.uncertainty import (
     Floats,
     box_uncertainty,
     observed_coverage,
+    relative_sigmas,
 )
 
 SIGMA_BINS = 10
@@ -137,7 +138,7 @@ def sharpness(matched: MatchedBoxes) -> Mapping[str, Sharpness] | None:
     """By cx, cy, w, h."""
     if matched.sigmas is None or not len(matched):
         return None
-    sigmas, relative = matched.sigmas, matched.sigmas / matched.sizes
+    sigmas, relative = matched.sigmas, relative_sigmas(matched.boxes, matched.sigmas)
     return {
         name: Sharpness(
             float(sigmas[:, axis].mean()),
@@ -156,7 +157,7 @@ def likelihoods(matched: MatchedBoxes) -> Mapping[str, Likelihood] | None:
         return None
     errors, sigmas, sizes = matched.errors, matched.sigmas, matched.sizes
     constant = np.sqrt((errors**2).mean(axis=0))
-    proportional = np.sqrt(((errors / sizes) ** 2).mean(axis=0)) * sizes
+    proportional = np.sqrt((relative_sigmas(matched.boxes, errors) ** 2).mean(axis=0)) * sizes
     columns = {name: slice(axis, axis + 1) for axis, name in enumerate(COORDINATES)} | {"all": slice(None)}
     return {
         name: Likelihood(

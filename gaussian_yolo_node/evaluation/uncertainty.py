@@ -152,18 +152,24 @@ def observed_coverage(errors: Floats, sigmas: Floats) -> Floats:
     return observed
 
 
-def box_uncertainty(boxes: Floats, sigmas: Floats) -> Floats:
-    """How unsure boxes are, relative to their size as IoU is.
+def relative_sigmas(boxes: Floats, sigmas: Floats) -> Floats:
+    """Sigmas of centre x and width over the width of the box, of centre y and height over its height.
 
     Args:
         boxes: [N, 4], x1 y1 x2 y2 in px.
         sigmas: [N, 4], of centre x, centre y, width, height in px.
 
     Returns:
-        [N], mean of sigma_cx / width, sigma_cy / height, sigma_w / width and sigma_h / height.
+        [N, 4], finite for boxes without area, too.
     """
-    relative: Floats = (sigmas / np.maximum(coordinate_sizes(boxes), _LEAST_SIZE)).mean(axis=1)
+    relative: Floats = sigmas / np.maximum(coordinate_sizes(boxes), _LEAST_SIZE)
     return relative
+
+
+def box_uncertainty(boxes: Floats, sigmas: Floats) -> Floats:
+    """How unsure boxes are, relative to their size as IoU is: the mean of a box's `relative_sigmas`, [N]."""
+    means: Floats = relative_sigmas(boxes, sigmas).mean(axis=1)
+    return means
 
 
 def rank_correlation(matched: MatchedBoxes, least_iou: float) -> RankCorrelation:

@@ -1,0 +1,134 @@
+"""Everything about scores and sigmas, together: complete, plain JSON, and whatever is missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gaussian_yolo_node.evaluation import LEAST_SCORE
+from gaussian_yolo_node.evaluation.kitti import evaluate
+from gaussian_yolo_node.evaluation.paired import Paired, pair
+from gaussian_yolo_node.evaluation.predictions import FramePredictions
+from gaussian_yolo_node.evaluation.truths import FrameTruths, GroundTruth
+from gaussian_yolo_node.evaluation.uncertainty_report import uncertainty_report
+
+FRAMES = 40
+
+
+def drive(seed: int = 0) -> tuple[GroundTruth, list[FramePredictions]]:
+    """Cars and pedestrians with errors of their sigmas, and as many false positives of lower scores."""
+    rng = np.random.default_rng(seed)
+    labels, records = [], []
+    for number in range(FRAMES):
+        corners = np.array([[0.0, 50], [300, 50], [600, 50]]) + rng.uniform(0, 50, (3, 2))
+        boxes = np.concatenate([corners, corners + rng.uniform(60, 150, (3, 2))], axis=1)
+        labels.append(FrameTruths.of(str(number), boxes, ["Car", "Car", "Pedestrian"]))
+        sigmas = rng.uniform(1, 10, (6, 4))
+        errors = rng.standard_normal((3, 4)) * sigmas[:3]
+        moved = boxes + np.concatenate([errors[:, :2] - errors[:, 2:] / 2, errors[:, :2] + errors[:, 2:] / 2], axis=1)
+        below = np.array([0.0, 300, 0, 300])
+        scores = np.concatenate([rng.uniform(0.5, 1, 3), rng.uniform(0.01, 0.6, 3)])
+        classes = np.array(["car", "car", "pedestrian"] * 2)
+        records.append(FramePredictions(str(number), np.concatenate([moved, moved + below]), scores, classes, sigmas))
+    return GroundTruth.of(labels), records
+
+
+def paired(**changes: Any) -> Paired:
+    truths, records = drive()
+    return pair(truths, [replace(record, **changes) for record in records])
+
+
+def plain(paired: Paired, **options: Any) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(json.dumps(uncertainty_report(paired, **options).to_dict(), allow_nan=False))
+    return report
+
+
+def test_says_what_the_evaluation_says() -> None:
+    truths, records = drive()
+    result = evaluate(truths, records)
+
+    report = uncertainty_report(pair(truths, records))
+
+    assert report.sigma is not None and result.sigma is not None
+    assert report.sigma.rows == result.sigma.rows
+    assert report.sigma.correlations == result.sigma.correlations
+    assert report.score.detections == result.scores["all"].detections
+    assert report.score.calibration_error == pytest.approx(result.scores["all"].calibration_error)
+    assert report.boxes == result.sigma.boxes
+
+
+def test_is_complete() -> None:
+    report = plain(paired(), without_term=paired())
+
+    assert all(value not in (None, {}, []) for value in report.values())
+    assert report["least_score"] == LEAST_SCORE
+    assert list(report["thresholds"]) == ["car", "pedestrian", "cyclist", "all"]
+    assert report["thresholds"]["all"]["truths"] == 3 * FRAMES
+    assert len(report["coverage"]["expected"]) == len(report["coverage"]["observed"]["w"]) == 99
+    assert sum(each["boxes"] for each in report["sigma_by_iou"]) >= report["boxes"]
+    # the sigmas are true
+    assert report["box_risks"]["centre error"]["sigma"]["gain"] > 0.2
+    nll = report["likelihoods"]["all"]
+    assert nll["nll"] < min(nll["constant"], nll["proportional"])
+    # false positives have low scores
+    curves = report["detection_risks"]
+    assert curves["score"]["area"] < curves["sigma"]["area"] <= curves["score"]["random_area"] * 1.1
+    assert curves["score"]["boxes"] == report["score"]["detections"]
+    # nothing changes, so neither does the term
+    for effect in report["term_effects"]:
+        assert effect["with_term"] == effect["without_term"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sigma"),
+    [({"sigmas": None}, False), ({"sigmas": np.zeros((6, 4))}, True), ({"sigmas": np.full((6, 4), 3.0)}, True)],
+    ids=["no sigmas", "zero sigmas", "equal sigmas"],
+)
+def test_sigmas_that_tell_nothing(changes: dict[str, Any], sigma: bool) -> None:
+    report = plain(paired(**changes))
+
+    for name in ("sigma", "coverage", "sharpness", "likelihoods", "iou_by_sigma", "sigma_by_iou"):
+        assert (report[name] is not None) == sigma
+    assert bool(report["box_risks"]) == sigma
+    assert ("sigma" in report["detection_risks"]) == sigma
+    if sigma:
+        assert report["box_risks"]["centre error"]["sigma"]["gain"] == pytest.approx(0)
+        assert (report["likelihoods"]["cx"]["nll"] is None) == (not changes["sigmas"].any())
+    assert report["thresholds"]["all"]["true_positives"][0] == report["boxes"]
+
+
+@pytest.mark.parametrize("least_score", [LEAST_SCORE, 2.0])
+def test_nothing_found(least_score: float) -> None:
+    truths, records = drive()
+    none = FramePredictions("0", np.empty((0, 4)), np.empty(0), np.empty(0, np.str_), np.empty((0, 4)))
+    # a score above all, or no detections
+    report = plain(pair(truths, records if least_score > 1 else [none]), least_score=least_score)
+
+    assert report["boxes"] == 0
+    assert report["score"]["calibration_error"] is None
+    assert report["sigma"] is report["coverage"] is report["iou_by_sigma"] is None
+    assert report["box_risks"] == report["detection_risks"] == {}
+    assert report["term_effects"] is None
+
+
+def test_one_box() -> None:
+    truths = GroundTruth.of([FrameTruths.of("0", [[0.0, 0, 100, 100]], ["Car"])])
+    record = FramePredictions("0", np.array([[3.0, 0, 103, 100]]), np.array([0.9]), np.array(["car"]), np.ones((1, 4)))
+
+    report = plain(pair(truths, [record]))
+
+    assert report["boxes"] == 1
+    assert len(report["iou_by_sigma"]) == len(report["sigma_by_iou"]) == 1
+    assert report["box_risks"]["centre error"]["sigma"]["area"] == 3
+    assert report["box_risks"]["centre error"]["sigma"]["gain"] is None
+
+
+def test_a_threshold_above_all_scores_is_null() -> None:
+    low = paired(scores=np.full(6, 0.2))
+    report = plain(low, without_term=low)
+    assert report["term_effects"][-1]["equal"]["threshold"] is None
+    assert report["term_effects"][-1]["equal"]["true_positives"] == 0
