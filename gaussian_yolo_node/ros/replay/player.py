@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from gaussian_yolo_node.bags import INFO_TOPIC
+from gaussian_yolo_node.bags.frame_info import FrameInfo
 from gaussian_yolo_node.bags.reading import BagError, Message
-from gaussian_yolo_node.bags.records import FrameInfo
 from gaussian_yolo_node.ros.driving import DrivingError
 from gaussian_yolo_node.ros.driving.cdr import detection_count, stamp_of
 from gaussian_yolo_node.ros.driving.driver import NodeDriver
