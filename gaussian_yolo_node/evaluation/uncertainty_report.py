@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gaussian_yolo_node.evaluation import LEAST_SCORE
-from gaussian_yolo_node.evaluation.kitti import COMMON_IOU, LOOSE_IOU, class_ious, judge_class, match_boxes
+from gaussian_yolo_node.evaluation.kitti import COMMON_IOU, LOOSE_IOU, Judged, class_ious, judge_class, match_boxes
 from gaussian_yolo_node.evaluation.paired import Paired
 from gaussian_yolo_node.evaluation.reliability import ScoreQuality, score_quality
 from gaussian_yolo_node.evaluation.risk_coverage import RiskCoverage, box_risks, detection_curves, detection_risks
@@ -51,7 +51,9 @@ class UncertaintyReport:
         box_risks: see `risk_coverage.box_risks`.
         detection_risks: with false positives, whose risk is 1, by what is dropped by: "score", "sigma".
         thresholds: true and false positives, by class and "all".
-        term_effects: with and without the uncertainty term, all classes together; None without a run to compare with.
+        term_effects: with and without the uncertainty term, all classes together: "common" at `iou`, "class" at the
+            least IoU of each class (`kitti.class_ious`), where boxes must lie better. None without a run to compare
+            with.
     """
 
     iou: float
@@ -66,7 +68,7 @@ class UncertaintyReport:
     box_risks: Mapping[str, Mapping[str, RiskCoverage]]
     detection_risks: Mapping[str, RiskCoverage]
     thresholds: Mapping[str, ThresholdCurve]
-    term_effects: tuple[TermEffect, ...] | None
+    term_effects: Mapping[str, tuple[TermEffect, ...]] | None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: null where there is no number; px and nats where a name does not say otherwise."""
@@ -88,7 +90,9 @@ class UncertaintyReport:
             },
             "detection_risks": {by: curve.to_dict() for by, curve in self.detection_risks.items()},
             "thresholds": {name: curve_dict(curve) for name, curve in self.thresholds.items()},
-            "term_effects": None if effects is None else [_effect_dict(effect) for effect in effects],
+            "term_effects": None
+            if effects is None
+            else {iou: [_effect_dict(effect) for effect in of] for iou, of in effects.items()},
         }
 
 
@@ -107,8 +111,8 @@ def uncertainty_report(
         iou_threshold: of a detection with its object, to be right.
         without_term: the same frames by criterion "confidence", to show what the uncertainty term is worth.
     """
-    judged = {name: judge_class(paired, name, iou_threshold) for name in class_ious(paired)}
-    together = false_positives_by_threshold(judged.values())
+    common = dict.fromkeys(class_ious(paired), iou_threshold)
+    judged = _judged(paired, common)
     scores = np.concatenate([np.empty(0), *(of.scores for of in judged.values())])
     correct = np.concatenate([np.empty(0, bool), *(of.correct for of in judged.values())])
     looked_at = scores >= least_score
@@ -127,14 +131,26 @@ def uncertainty_report(
         iou_against_sigma(loose),
         box_risks(matched),
         detection_curves(detection_risks(paired, iou_threshold, least_score)),
-        {**{name: false_positives_by_threshold(of) for name, of in judged.items()}, "all": together},
-        None if without_term is None else _effects(together, without_term, iou_threshold),
+        {name: false_positives_by_threshold(of) for name, of in judged.items()}
+        | {"all": false_positives_by_threshold(judged.values())},
+        None
+        if without_term is None
+        else {
+            "common": _effects(paired, without_term, common),
+            "class": _effects(paired, without_term, class_ious(paired)),
+        },
     )
 
 
-def _effects(with_term: ThresholdCurve, without_term: Paired, iou_threshold: float) -> tuple[TermEffect, ...]:
-    judged = (judge_class(without_term, name, iou_threshold) for name in class_ious(without_term))
-    return term_effects(with_term, false_positives_by_threshold(judged))
+def _judged(paired: Paired, ious: Mapping[str, float]) -> dict[str, Judged]:
+    return {name: judge_class(paired, name, iou) for name, iou in ious.items()}
+
+
+def _effects(with_term: Paired, without_term: Paired, ious: Mapping[str, float]) -> tuple[TermEffect, ...]:
+    with_curve, without_curve = (
+        false_positives_by_threshold(_judged(paired, ious).values()) for paired in (with_term, without_term)
+    )
+    return term_effects(with_curve, without_curve)
 
 
 def _coverage_dict(curve: CoverageCurve) -> dict[str, Any]:

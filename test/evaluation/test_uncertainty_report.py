@@ -79,8 +79,8 @@ def test_is_complete() -> None:
     assert curves["score"]["area"] < curves["sigma"]["area"] <= curves["score"]["random_area"] * 1.1
     assert curves["score"]["boxes"] == report["score"]["detections"]
     # nothing changes, so neither does the term
-    for effect in report["term_effects"]:
-        assert effect["with_term"] == effect["without_term"]
+    for effects in report["term_effects"].values():
+        assert all(effect["with_term"] == effect["without_term"] for effect in effects)
 
 
 @pytest.mark.parametrize(
@@ -130,5 +130,24 @@ def test_one_box() -> None:
 def test_a_threshold_above_all_scores_is_null() -> None:
     low = paired(scores=np.full(6, 0.2))
     report = plain(low, without_term=low)
-    assert report["term_effects"][-1]["equal"]["threshold"] is None
-    assert report["term_effects"][-1]["equal"]["true_positives"] == 0
+    last = report["term_effects"]["common"][-1]
+    assert last["equal"]["threshold"] is None
+    assert last["equal"]["true_positives"] == 0
+
+
+def test_what_the_term_is_worth_depends_on_how_well_a_box_must_lie() -> None:
+    """A box of IoU 0.6 is right at 0.5, and wrong at the 0.7 of a car: lowering its score helps there alone."""
+    truths = GroundTruth.of([FrameTruths.of("0", [[0.0, 0, 100, 100], [300, 0, 400, 100]], ["Car", "Car"])])
+    boxes, names = np.array([[0.0, 0, 100, 100], [325, 0, 425, 100]]), np.array(["car", "car"])
+    with_term = FramePredictions("0", boxes, np.array([0.7, 0.4]), names)
+    without_term = FramePredictions("0", boxes, np.array([0.8, 0.9]), names)
+
+    effects = uncertainty_report(pair(truths, [with_term]), without_term=pair(truths, [without_term])).term_effects
+
+    assert effects is not None
+    at_half = {iou: next(each for each in of if each.with_term.threshold == 0.5) for iou, of in effects.items()}
+    found = {
+        iou: [(each.true_positives, each.false_positives) for each in (of.with_term, of.without_term, of.equal) if each]
+        for iou, of in at_half.items()
+    }
+    assert found == {"common": [(1, 0), (2, 0), (1, 0)], "class": [(1, 0), (1, 1), (1, 1)]}
