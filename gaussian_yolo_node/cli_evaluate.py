@@ -64,6 +64,7 @@ def evaluate(
     from gaussian_yolo_node.evaluation.predictions import read_predictions
     from gaussian_yolo_node.evaluation.protocols import evaluate_pairs
     from gaussian_yolo_node.evaluation.truths import read_ground_truth
+    from gaussian_yolo_node.evaluation.uncertainty_report import uncertainty_report
 
     truths = read_ground_truth(ground_truth)
     paired = pair(truths, read_predictions(predictions, truths))
@@ -78,7 +79,8 @@ def evaluate(
     for line in lines:
         console.print(line, markup=False, highlight=False)
     if output is not None:
-        document = {**report.report_dict(quality), **result.to_dict()}
+        uncertainty = uncertainty_report(paired, least_score=least_score).to_dict()
+        document = {**report.report_dict(quality), **result.to_dict(), "uncertainty": uncertainty}
         try:
             output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         except OSError as error:

@@ -194,11 +194,11 @@ def test_evaluate_what_detect_wrote(tmp_path: Path, folder: Path, tiny_model: Pa
     car, pedestrian = (
         next(line for line in result.stdout.splitlines() if name in line) for name in ("car", "pedestrian")
     )
-    assert [cell.strip() for cell in car.split("│")[1:-1]] == ["car", "5", "0.7", "100.00", "100.00"]
-    assert [cell.strip() for cell in pedestrian.split("│")[1:-1]] == ["pedestrian", "0", "0.5", "-", "-"]
+    assert [cell.strip() for cell in car.split("│")[1:6]] == ["car", "all", "5", "0.7", "100.00"]
+    assert [cell.strip() for cell in pedestrian.split("│")[1:6]] == ["pedestrian", "all", "0", "0.5", "-"]
     assert "5 of 6 predicted frames have labels: 000000 to 000004" in result.stdout
-    assert "1 predicted frames have no label file and are not counted: 000005.jpg" in result.stdout
-    assert "all-point interpolated" in result.stdout
+    assert "1 predicted frames have no truth and are not counted: 000005.jpg" in result.stdout
+    assert "All-point interpolated" in result.stdout
     assert json.loads((tmp_path / "result.json").read_text())["mean_ap"]["kitti_iou"] == 1.0
 
 
@@ -208,7 +208,7 @@ def test_evaluate_what_detect_wrote(tmp_path: Path, folder: Path, tiny_model: Pa
         (LABEL.format(1, 1, 9, 9), None, "cannot be read"),
         (LABEL.format(1, 1, 9, 9), "[", "are not JSON"),
         ("Car 1 2 3", "[]", "000000.txt, line 1"),
-        (None, "[]", "has no KITTI label files"),
+        (None, "[]", "has no frames with names"),  # no *.txt, so it is taken for JSON
         (LABEL.format(1, 1, 9, 9), '[{"frame": "b.jpg", "detections": []}]', "no frame of the predictions"),
     ],
 )
