@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node import cli_bag, cli_data, cli_evaluate, cli_models, cli_replay, cli_train
+from gaussian_yolo_node import cli_bag, cli_data, cli_evaluate, cli_models, cli_replay, cli_report, cli_train
 from gaussian_yolo_node.errors import GaussianYoloError
 
 EXIT_ERROR = 2
@@ -180,6 +180,7 @@ for _name, _command in (
     app.command(_name)(_exit_codes()(_extra("train")(_command)))
 
 app.command("replay")(_exit_codes()(_extra("evaluate")(cli_replay.replay)))
+app.command("report")(_exit_codes()(_extra("evaluate")(cli_report.report)))
 
 _data = typer.Typer(help="Data sets for training.", no_args_is_help=True)
 _data.command("check")(_exit_codes()(_extra("train")(cli_data.check)))

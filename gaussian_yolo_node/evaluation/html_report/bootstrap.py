@@ -73,11 +73,11 @@ class Resampling:
         frames = len(stamps)
         block = block_length(stamps)
         generator = np.random.default_rng(seed)
-        starts = generator.integers(0, frames, (resamples, -(-frames // block)))
+        starts = generator.integers(0, max(1, frames), (resamples, -(-frames // block)))
         reach = np.arange(block)
         weights = np.empty((resamples, frames), np.int32)
         for row, firsts in zip(weights, starts, strict=True):
-            drawn = ((firsts[:, None] + reach) % frames).ravel()[:frames]
+            drawn = ((firsts[:, None] + reach) % max(1, frames)).ravel()[:frames]
             row[:] = np.bincount(drawn, minlength=frames)
         return cls(weights, block)
 
@@ -88,6 +88,8 @@ class Resampling:
             figures: weights [r, F] -> [r] by name; NaN where there is nothing to measure.
         """
         frames = self.weights.shape[1]
+        if not frames:
+            return {}
         values = {name: float(row[0]) for name, row in figures(np.ones((1, frames), np.int32)).items()}
         if frames < _LEAST_BLOCKS:
             return {name: Estimate(None if np.isnan(value) else value) for name, value in values.items()}
