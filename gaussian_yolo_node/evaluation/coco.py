@@ -1,6 +1,6 @@
 """COCO's average precision (Lin et al., ECCV 2014), computed by pycocotools.
 
-Ignored regions, among them KITTI's DontCare and the neighbours of its classes, are crowds of every class.
+Ignored regions are crowds of their class, and of every class where they have none, as KITTI's DontCare and neighbours.
 """
 
 from __future__ import annotations
@@ -96,9 +96,10 @@ def _annotations(paired: Paired, names: tuple[str, ...]) -> Any:
     objects = paired.objects
     number = 0
     for row, (frame, box) in enumerate(zip(objects.frames.tolist(), objects.boxes.tolist(), strict=True)):
-        crowd = bool(objects.ignored[row]) or objects.classes[row] == ""
+        kind = objects.classes[row]
+        crowd = bool(objects.ignored[row]) or kind == ""
         for category, name in enumerate(names, start=1):
-            if crowd or objects.classes[row] == name:
+            if kind in ("", name):
                 number += 1
                 yield {
                     "id": number,

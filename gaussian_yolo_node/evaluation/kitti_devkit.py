@@ -13,12 +13,18 @@ Peculiar to the devkit, and kept:
   overlap, of those that are not ignored if there are any.
 - A detection that is too small is ignored whatever its class is, so it can take an object of another class, which is
   then not missed.
-- The precision at a recall that was never sampled is 0.
+- The precision at a recall that was never sampled is 0, and so it is where nothing that counts is left (0 / 0 there).
+
+An object of exactly the least height counts, as in the C++ program; rewritings in Python mostly ignore it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,23 +76,6 @@ class DevkitCurve:
         return float(self.precision[1:].mean()) if self.truths else float("nan")
 
 
-def devkit_curve(paired: Paired, name: str, difficulty: str, least_iou: float) -> DevkitCurve:
-    """Evaluate one class ("car", "pedestrian", "cyclist") at one difficulty."""
-    matching = _Matching(paired, name, difficulty, least_iou)
-    thresholds = sample_scores(matching.first_pass(), matching.truths)
-    tp, fp, fn = matching.second_pass(thresholds)
-    precision = np.zeros(SAMPLES)
-    precision[: len(thresholds)] = tp / np.maximum(tp + fp, 1)
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    return DevkitCurve(matching.truths, thresholds, tp, fp, fn, precision, tp / np.maximum(tp + fn, 1))
-
-
-def counts_at(paired: Paired, name: str, difficulty: str, least_iou: float, score: float) -> tuple[int, int, int]:
-    """True positives, false positives and misses at one score."""
-    tp, fp, fn = _Matching(paired, name, difficulty, least_iou).second_pass(np.array([score]))
-    return int(tp[0]), int(fp[0]), int(fn[0])
-
-
 def sample_scores(scores: Floats, truths: int) -> Floats:
     """The scores, falling, at which recall comes nearest to 0, 1/40 .. 1.
 
@@ -107,8 +96,14 @@ def sample_scores(scores: Floats, truths: int) -> Floats:
     return np.array(sampled, np.float64)
 
 
-class _Matching:
-    """The objects and detections that one class at one difficulty is about, and which of them overlap enough."""
+class Matching:
+    """The objects and detections that one class at one difficulty is about, and which of them overlap enough.
+
+    Args:
+        name: "car", "pedestrian" or "cyclist".
+        difficulty: one of `DIFFICULTIES`.
+        least_iou: what the IoU of a detection with its object must exceed.
+    """
 
     def __init__(self, paired: Paired, name: str, difficulty: str, least_iou: float) -> None:
         objects, found = paired.objects, paired.found
@@ -129,89 +124,137 @@ class _Matching:
         self._row_counts: Mask = ~low[rows]
         self.truths = int(self._object_counts.sum())
 
-        targets, places = candidates(objects.frames[wanted], found.frames[rows])
-        iou = overlaps_of_pairs(objects.boxes[wanted][targets], found.boxes[rows][places])
-        near = iou > least_iou
-        self._targets, self._places, self._iou = targets[near], places[near], iou[near]
-        self._frame_of_pair = objects.frames[wanted][self._targets]
-
         regions = np.flatnonzero(objects.categories == DONT_CARE)
         inside, region = candidates(found.frames[rows], objects.frames[regions])
         boxes = found.boxes[rows][inside]
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         share = intersection_areas_of_pairs(boxes, objects.boxes[regions][region]) / np.where(area > 0, area, np.inf)
-        self._in_dont_care = np.zeros(len(rows), bool)
-        self._in_dont_care[inside[share > least_iou]] = True
-        # An object with one detection that has no other object: nothing to choose.
-        alone = (np.bincount(self._targets, minlength=len(wanted))[self._targets] == 1) & (
-            np.bincount(self._places, minlength=len(rows))[self._places] == 1
-        )
-        self._alone = np.flatnonzero(alone)
-        self._contested = _split(np.flatnonzero(~alone), self._frame_of_pair)
+        in_dont_care = np.zeros(len(rows), bool)
+        in_dont_care[inside[share > least_iou]] = True
+        self._wrong_if_free: Mask = self._row_counts & ~in_dont_care
 
-    def first_pass(self) -> Floats:
+        targets, places = candidates(objects.frames[wanted], found.frames[rows])
+        iou = overlaps_of_pairs(objects.boxes[wanted][targets], found.boxes[rows][places])
+        near = iou > least_iou
+        targets, places, iou = targets[near], places[near], iou[near]
+        # An object with one detection that has no other object: nothing to choose.
+        alone = (np.bincount(targets)[targets] == 1) & (np.bincount(places)[places] == 1)
+        self._targets, self._places = targets[alone], places[alone]
+        self._contests = list(self._groups(targets[~alone], places[~alone], iou[~alone]))
+
+    def curve(self) -> DevkitCurve:
+        """Precision at each of the samples."""
+        thresholds = sample_scores(self._first_pass(), self.truths)
+        tp, fp, fn = self._second_pass(thresholds)
+        precision = np.zeros(SAMPLES)
+        precision[: len(thresholds)] = tp / np.maximum(tp + fp, 1)
+        precision = np.maximum.accumulate(precision[::-1])[::-1]
+        return DevkitCurve(self.truths, thresholds, tp, fp, fn, precision, tp / np.maximum(tp + fn, 1))
+
+    def counts_at(self, score: float) -> tuple[int, int, int]:
+        """True positives, false positives and misses from a score on."""
+        tp, fp, fn = self._second_pass(np.array([score]))
+        return int(tp[0]), int(fp[0]), int(fn[0])
+
+    def _groups(self, targets: Indices, places: Indices, iou: Floats) -> Iterator[_Contest]:
+        """Objects and detections that are connected, each group by itself, in the order of the labels."""
+        group = _connected(targets, places)
+        order = np.argsort(group, kind="stable")
+        columns = (values[order].tolist() for values in (group, targets, places, iou))
+        pairs = zip(*columns, strict=True)
+        for _, of_group in groupby(pairs, key=itemgetter(0)):
+            yield [
+                (
+                    bool(self._object_counts[target]),
+                    [
+                        _Option(place, float(self._scores[place]), value, bool(self._row_counts[place]))
+                        for _, _, place, value in of_object
+                    ],
+                )
+                for target, of_object in groupby(of_group, key=itemgetter(1))
+            ]
+
+    def _first_pass(self) -> Floats:
         """Scores of the right detections, if each object takes the free detection of the best score."""
-        targets, places = self._targets[self._alone], self._places[self._alone]
-        right = self._object_counts[targets] & self._row_counts[places]
-        scores = self._scores[places[right]].tolist()
-        for pairs in self._contested:
+        right = self._object_counts[self._targets] & self._row_counts[self._places]
+        scores = self._scores[self._places[right]].tolist()
+        for contest in self._contests:
             taken: set[int] = set()
-            for of_object in _split(pairs, self._targets):
-                free = [pair for pair in of_object.tolist() if self._places[pair] not in taken]
+            for object_counts, options in contest:
+                free = [option for option in options if option.place not in taken]
                 if not free:
                     continue
-                pair = max(free, key=lambda each: self._scores[self._places[each]])  # of equal ones the first
-                place = int(self._places[pair])
-                taken.add(place)
-                if self._object_counts[self._targets[pair]] and self._row_counts[place]:
-                    scores.append(float(self._scores[place]))
+                best = max(free, key=lambda option: option.score)  # of equal ones the first
+                taken.add(best.place)
+                if object_counts and best.counts:
+                    scores.append(best.score)
         return np.array(scores, np.float64)
 
-    def second_pass(self, thresholds: Floats) -> tuple[Indices, Indices, Indices]:
+    def _second_pass(self, thresholds: Floats) -> tuple[Indices, Indices, Indices]:
         """True positives, false positives and misses, [S] each, at falling scores [S]."""
-        targets, places = self._targets[self._alone], self._places[self._alone]
-        counts, real = self._object_counts[targets], self._row_counts[places]
-        tp = _at_least(self._scores[places[counts & real]], thresholds)
-        matched = _at_least(self._scores[places[counts]], thresholds)
+        wrong, places = self._wrong_if_free, self._places
+        object_counts = self._object_counts[self._targets]
+        tp = _at_least(self._scores[places[object_counts & self._row_counts[places]]], thresholds)
+        matched = _at_least(self._scores[places[object_counts]], thresholds)
         # What is free and counts is wrong, unless it lies in DontCare.
-        wrong = self._row_counts & ~self._in_dont_care
         fp = _at_least(self._scores[wrong], thresholds) - _at_least(self._scores[places[wrong[places]]], thresholds)
-        for pairs in self._contested:
-            scores = np.unique(self._scores[self._places[pairs]])[::-1]
-            state = np.searchsorted(-scores, -thresholds, side="right")  # detections that are there, by falling score
-            changes = np.array([(0, 0, 0), *(self._take(pairs, score, wrong) for score in scores)])[state]
-            tp, matched, fp = tp + changes[:, 0], matched + changes[:, 1], fp - changes[:, 2]
-        return tp, fp, self.truths - matched
+        # The first sample at which each detection is there. Between two of a contest's, nothing changes.
+        since = np.searchsorted(-thresholds, -self._scores, side="left").tolist()
+        steps = [[0, 0, 0] for _ in range(len(thresholds) + 1)]
+        for contest in self._contests:
+            before = [0, 0, 0]
+            for sample in sorted({since[option.place] for _, options in contest for option in options}):
+                after = self._take(contest, since, sample)
+                steps[sample] = [step + new - old for step, new, old in zip(steps[sample], after, before, strict=True)]
+                before = after
+        right, found, spared = np.cumsum(np.array(steps, np.intp), axis=0)[:-1].T
+        return tp + right, fp - spared, self.truths - matched - found
 
-    def _take(self, pairs: Indices, threshold: float, wrong: Mask) -> tuple[int, int, int]:
-        """Among contested pairs of a frame: right ones, objects that count and are matched, and detections that would
-        be wrong and are taken."""
+    def _take(self, contest: _Contest, since: list[int], sample: int) -> list[int]:
+        """Right detections, objects that count and are matched, and detections that would be wrong and are taken, among
+        those that are there at a sample."""
         taken: set[int] = set()
         right = matched = spared = 0
-        for of_object in _split(pairs, self._targets):
-            free = [
-                (bool(self._row_counts[self._places[pair]]), float(self._iou[pair]), int(self._places[pair]))
-                for pair in of_object.tolist()
-                if self._places[pair] not in taken and self._scores[self._places[pair]] >= threshold
-            ]
+        for object_counts, options in contest:
+            free = [option for option in options if since[option.place] <= sample and option.place not in taken]
             if not free:
                 continue
-            real = [each for each in free if each[0]]
+            real = [option for option in free if option.counts]
             # Of ignored ones the first that comes, of the others the one of the best overlap.
-            _, _, place = max(real, key=lambda each: each[1]) if real else free[0]
-            taken.add(place)
-            counts = bool(self._object_counts[self._targets[of_object[0]]])
-            matched += counts
-            right += counts and bool(real)
-            spared += bool(wrong[place])
-        return right, matched, spared
+            best = max(real, key=lambda option: option.iou) if real else free[0]
+            taken.add(best.place)
+            matched += object_counts
+            right += object_counts and best.counts
+            spared += bool(self._wrong_if_free[best.place])
+        return [right, matched, spared]
 
 
-def _split(pairs: Indices, key: Indices) -> list[Indices]:
-    """Pairs in runs of equal keys; the keys of the pairs do not fall."""
-    if not len(pairs):
-        return []
-    return np.split(pairs, np.flatnonzero(np.diff(key[pairs])) + 1)
+class _Option(NamedTuple):
+    """A detection that an object may take; `counts` unless it is too low."""
+
+    place: int
+    score: float
+    iou: float
+    counts: bool
+
+
+# Objects in the order of the labels: whether each counts, and what it may take in the order of the predictions.
+_Contest = list[tuple[bool, list[_Option]]]
+
+
+def _connected(targets: Indices, places: Indices) -> Indices:
+    """[P], the least object that each pair is connected with, over shared objects and detections."""
+    group = targets
+    while len(group):
+        least = group
+        for side in (targets, places):
+            of_side = np.full(side.max() + 1, np.iinfo(np.intp).max)
+            np.minimum.at(of_side, side, least)
+            least = of_side[side]
+        if np.array_equal(least, group):
+            break
+        group = least
+    return group
 
 
 def _at_least(scores: Floats, thresholds: Floats) -> Indices:

@@ -45,7 +45,7 @@ DESCRIPTIONS = {
     ),
     "coco": (
         "COCO's AP by pycocotools: 101 recall points, the best 100 detections of a class in a frame, IoU 0.5, 0.75 and "
-        "the mean over 0.5 .. 0.95. Ignored regions are crowds of every class."
+        "the mean over 0.5 .. 0.95. Ignored regions are crowds."
     ),
 }
 
@@ -249,7 +249,8 @@ def _kitti(paired: Paired, count_score: float) -> _Evaluation:
     for name, iou in KITTI_IOU.items():
         detections = int((paired.found.classes == name).sum())
         for difficulty in kitti_devkit.DIFFICULTIES:
-            devkit = kitti_devkit.devkit_curve(paired, name, difficulty, iou)
+            matching = kitti_devkit.Matching(paired, name, difficulty, iou)
+            devkit = matching.curve()
             ways = {"eleven_point": devkit.eleven_point, "forty_point": devkit.forty_point}
             sampled = PrecisionRecall(
                 devkit.thresholds, devkit.precision[: len(devkit.thresholds)], devkit.recall, devkit.truths
@@ -258,8 +259,7 @@ def _kitti(paired: Paired, count_score: float) -> _Evaluation:
             curves.append(ClassCurve(name, iou, difficulty, devkit.truths, detections, 0, area, ways, sampled))
             if difficulty == HEADLINE_DIFFICULTY:
                 ap[name] = {f"{iou:g}": area}
-            found = kitti_devkit.counts_at(paired, name, difficulty, iou, count_score)
-            counts.append(_counts(name, iou, difficulty, count_score, *found))
+            counts.append(_counts(name, iou, difficulty, count_score, *matching.counts_at(count_score)))
     return tuple(curves), tuple(counts), ap, _mean(value for of in ap.values() for value in of.values())
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaussian_yolo_node.evaluation.kitti_devkit import DIFFICULTIES, counts_at, devkit_curve, sample_scores
+from gaussian_yolo_node.evaluation.kitti_devkit import DIFFICULTIES, Matching, sample_scores
 from gaussian_yolo_node.evaluation.paired import Paired, pair
 from gaussian_yolo_node.evaluation.predictions import FramePredictions
 from gaussian_yolo_node.evaluation.truths import FrameTruths, GroundTruth
@@ -118,13 +118,13 @@ def test_rules(
     truths: FrameTruths, predictions: list[tuple[str, float, list[float]]], expected: list[tuple[int, int, int]]
 ) -> None:
     paired = together(truths, found(*predictions))
-    assert [counts_at(paired, "car", difficulty, 0.7, 0.5) for difficulty in DIFFICULTIES] == expected
+    assert [Matching(paired, "car", difficulty, 0.7).counts_at(0.5) for difficulty in DIFFICULTIES] == expected
 
 
 @pytest.mark.parametrize(("kind", "wrong"), [("Person_sitting", 0), ("Cyclist", 1)])
 def test_neighbours_of_a_pedestrian(kind: str, wrong: int) -> None:
     paired = together(frame((kind, BOX)), found(("pedestrian", 0.9, BOX)))
-    assert counts_at(paired, "pedestrian", "easy", 0.5, 0.5) == (0, wrong, 0)
+    assert Matching(paired, "pedestrian", "easy", 0.5).counts_at(0.5) == (0, wrong, 0)
 
 
 @pytest.mark.parametrize(
@@ -134,16 +134,14 @@ def test_neighbours_of_a_pedestrian(kind: str, wrong: int) -> None:
         ([0.5], 1, [0.5]),
         ([0.5], 10, [0.5]),
         ([0.3, 0.9, 0.6], 3, [0.9, 0.6, 0.3]),
-        # 80 right ones of 80: every second is nearest to a fortieth, and the first
-        (list(np.arange(80) / 100), 80, [0.79, *(np.arange(77, -1, -2) / 100), 0.0]),
+        # 80 right ones of 80: the first, nearest to recall 0, and every second from there, nearest to the fortieths
+        (list(np.arange(80) / 100), 80, [0.79, *(np.arange(78, -1, -2) / 100)]),
+        # recall 2/120 is further from 1/40 than 3/120 is
+        ([0.9, 0.8, 0.7], 120, [0.9, 0.7]),
     ],
 )
 def test_sample_scores(scores: list[float], truths: int, expected: list[float]) -> None:
-    sampled = sample_scores(np.array(scores, np.float64), truths)
-    if truths < 80:
-        assert sampled.tolist() == expected
-    else:
-        assert len(sampled) <= 41 and (np.diff(sampled) < 0).all() and sampled[0] >= 0.78
+    assert sample_scores(np.array(scores, np.float64), truths).tolist() == expected
 
 
 def test_average_precision_by_hand() -> None:
@@ -151,7 +149,7 @@ def test_average_precision_by_hand() -> None:
     paired = together(
         frame(("Car", BOX), ("Car", FAR)), found(CAR, ("car", 0.8, [500.0, 0.0, 600.0, 100.0]), ("car", 0.7, FAR))
     )
-    curve = devkit_curve(paired, "car", "easy", 0.7)
+    curve = Matching(paired, "car", "easy", 0.7).curve()
 
     # There are but two samples, so 39 of the 41 precisions are 0.
     assert curve.thresholds.tolist() == [0.9, 0.7]
@@ -161,7 +159,7 @@ def test_average_precision_by_hand() -> None:
 
 
 def test_nothing_to_find_has_no_average_precision() -> None:
-    curve = devkit_curve(together(frame(("Van", BOX)), found(CAR)), "car", "easy", 0.7)
+    curve = Matching(together(frame(("Van", BOX)), found(CAR)), "car", "easy", 0.7).curve()
     assert math.isnan(curve.forty_point) and math.isnan(curve.eleven_point) and curve.truths == 0
 
 
@@ -178,8 +176,8 @@ def overlap(a: list[float], b: list[float], *, of_first: bool = False) -> float:
 
 def reference(
     frames: list[tuple[FrameTruths, FramePredictions]], name: str, difficulty: str, least: float
-) -> list[float]:
-    """Precisions at 41 samples."""
+) -> tuple[list[float], list[tuple[int, int, int]]]:
+    """Precisions at 41 samples, and the right, wrong and missing boxes at those there are."""
     level = DIFFICULTIES.index(difficulty)
     height, occluded, truncated = (40, 25, 25)[level], level, (0.15, 0.3, 0.5)[level]
     kind, neighbour = {"car": ("Car", "Van"), "pedestrian": ("Pedestrian", "Person_sitting")}[name]
@@ -236,11 +234,13 @@ def reference(
 
     count = sum(prepare(*pair)[0].count(0) for pair in frames)
     precisions = [0.0] * 41
+    counts = []
     if count:
         for index, threshold in enumerate(sample_scores(np.array(run(None)[3]), count).tolist()):
-            tp, fp, _, _ = run(threshold)
+            tp, fp, fn, _ = run(threshold)
+            counts.append((tp, fp, fn))
             precisions[index] = tp / (tp + fp) if tp + fp else 0.0
-    return [max(precisions[index:]) for index in range(41)]
+    return [max(precisions[index:]) for index in range(41)], counts
 
 
 coordinates = st.integers(0, 6).map(lambda step: 20.0 * step)
@@ -277,5 +277,7 @@ def test_agrees_with_the_rules_told_box_by_box(drawn: list[tuple[list, list]], n
     paired = pair(GroundTruth.of([truths for truths, _ in frames]), [predictions for _, predictions in frames])
     for difficulty in DIFFICULTIES:
         for least in (0.3, 0.7):
-            curve = devkit_curve(paired, name, difficulty, least)
-            assert curve.precision.tolist() == pytest.approx(reference(frames, name, difficulty, least), abs=1e-12)
+            curve = Matching(paired, name, difficulty, least).curve()
+            precision, counts = reference(frames, name, difficulty, least)
+            assert curve.precision.tolist() == pytest.approx(precision, abs=1e-12)
+            assert list(zip(curve.tp, curve.fp, curve.fn, strict=True)) == counts
