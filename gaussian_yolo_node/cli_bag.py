@@ -170,7 +170,7 @@ def _told(summary: MakeSummary) -> str:
 
 def _table(result: BagInfo) -> Iterator[str]:
     """The topics in columns, however wide that is: names are there to be copied."""
-    rows = [("topic", "type", "messages", "rate", "largest gap", "delay", "images")]
+    rows: list[tuple[str, ...]] = [("topic", "type", "messages", "rate", "largest gap", "delay", "images")]
     rows += [_row(topic, result.start_ns or 0) for topic in result.topics]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

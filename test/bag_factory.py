@@ -15,6 +15,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, DETECTIONS, IMAGE, IMAGE_TOPIC, INFO_TOPIC, STRING, TRUTH_TOPIC
+from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.bags.typestore import make_typestore
 
 START_NS = 1_700_000_000_000_000_000
@@ -208,10 +209,19 @@ float64 theta
 """
 
 
+ROS1_CUSTOM = """Header header
+int32[2] pair
+string[] names
+geometry_msgs/Point[] points
+duration wait
+"""
+
+
 def ros1_store() -> Any:
-    """ROS 1's types, with the vision_msgs of its last release."""
+    """ROS 1's types, with the vision_msgs of its last release, and one that nobody else has."""
     store = get_typestore(Stores.ROS1_NOETIC)
     types = get_types_from_msg(ROS1_DETECTIONS, DETECTIONS)
+    types |= get_types_from_msg(ROS1_CUSTOM, "acme_msgs/msg/Custom")
     store.register({name: fields for name, fields in types.items() if name not in store.fielddefs})
     return store
 
@@ -236,3 +246,43 @@ def ros1_header(stamp_ns: int) -> Any:
     seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
     stamp = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds)
     return types["std_msgs/msg/Header"](seq=7, stamp=stamp, frame_id="camera")
+
+
+def ros1_messages() -> list[tuple[str, int, Any]]:
+    """Images, raw and compressed, detections and calibration, as ROS 1 has them."""
+    types = ros1_store().types
+    messages: list[tuple[str, int, Any]] = []
+    for index, picture in enumerate(pictures(3)):
+        stamp_ns = START_NS + index * PERIOD_NS
+        raw = types[IMAGE](
+            ros1_header(stamp_ns), 8, 16, encoding="bgr8", is_bigendian=0, step=48, data=picture.reshape(-1)
+        )
+        messages.append(("/raw", stamp_ns, raw))
+        packed = types[COMPRESSED_IMAGE](
+            ros1_header(stamp_ns), "png", np.frombuffer(compressed(picture, 0)[-4:], np.uint8)
+        )
+        messages.append(("/packed", stamp_ns, packed))
+        pose = types["geometry_msgs/msg/PoseWithCovariance"](
+            types["geometry_msgs/msg/Pose"](
+                types["geometry_msgs/msg/Point"](1.0, 2.0, 0.0),
+                types["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0),
+            ),
+            np.arange(36.0),
+        )
+        box = types["vision_msgs/msg/BoundingBox2D"](types["geometry_msgs/msg/Pose2D"](5.0, 6.0, 0.5), 2.0, 4.0)
+        result = types["vision_msgs/msg/ObjectHypothesisWithPose"](3, 0.75, pose)
+        detection = types["vision_msgs/msg/Detection2D"](ros1_header(stamp_ns), [result], box)
+        messages.append(("/found", stamp_ns, types[DETECTIONS](ros1_header(stamp_ns), [detection])))
+    info = types["sensor_msgs/msg/CameraInfo"]
+    region = types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+    matrices = np.zeros(5), np.arange(9.0), np.eye(3).ravel(), np.zeros(12)
+    intrinsics = info(ros1_header(START_NS), 8, 16, "plumb_bob", *matrices, 0, 0, region)
+    return [*messages, ("/info", START_NS + 3 * PERIOD_NS, intrinsics)]
+
+
+def read_texts(path: Path) -> tuple[list[str], list[str]]:
+    """The texts in a bag, and what the reader notes."""
+    with BagReader(path) as reader:
+        found = [message.decode().data for message in reader.messages({"/text"})]
+        assert reader.topics["/text"].count == len(found)
+        return found, reader.notes

@@ -23,7 +23,7 @@ class BagError(GaussianYoloError):
 
 
 # What bag files end in.
-SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
+SUFFIXES = (".mcap", ".db3", ".bag", ".bag.active", ".mcap.zstd", ".db3.zstd")
 
 
 def is_bag(path: Path) -> bool:

@@ -48,9 +48,19 @@ class BagFiles:
         self.storages: list[Storage] = []
         paths: list[Path] = []
         try:
-            for file in _files_of(path, notes):
-                self.storages.append(self._open(file))
-                paths.append(file)
+            files = _files_of(path, notes)
+            for file in files:
+                try:
+                    self.storages.append(self._open(file))
+                except BagError as error:
+                    # A recorder that is killed when it starts a new file leaves that empty.
+                    if len(files) == 1:
+                        raise
+                    notes.append(f"{error}; the bag's other files are read")
+                else:
+                    paths.append(file)
+            if not paths:
+                raise BagError(f"{path} cannot be read: {notes[-1]}")
         except OSError as error:
             self.close()
             raise BagError(f"{path} cannot be read: {error.strerror}") from error

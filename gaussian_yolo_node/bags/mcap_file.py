@@ -177,7 +177,10 @@ class McapFile:
                 if held > _LOOSE_BLOCK:
                     close_loose()
             elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
-                self._define(opcode, file.read(length))
+                try:
+                    self._define(opcode, file.read(length))
+                except _UNREADABLE as error:
+                    damage = damage or f"the record at byte {start} is damaged ({error})"
             if not complete:
                 damage = f"it ends in the middle of a record that begins at byte {start}"
                 break
@@ -286,6 +289,7 @@ class _Window(RawIOBase):
 def _summary(file: IO[bytes], size: int) -> Summary | None:
     """The index at the end of a file, if it is there and tells all that is needed."""
     try:
+        file.seek(0)
         summary = make_reader(file).get_summary()
     except (*_UNREADABLE, OSError, StopIteration):
         return None

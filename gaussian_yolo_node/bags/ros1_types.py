@@ -21,17 +21,15 @@ class Ros1Types:
 
     Args:
         types: definitions in the bag, as rosbags parses them.
-        target: ROS 2's types; those of the bag that it has not are added.
+        target: ROS 2's types, and those of the bag that ROS 2 has not.
     """
 
     def __init__(self, types: Mapping[str, Any], target: Typestore) -> None:
         self.target = target
-        known = get_typestore(Stores.ROS1_NOETIC)
+        # A bag of ROS 1 defines all that its messages are of.
         self._source = get_typestore(Stores.EMPTY)
-        self._source.register({**known.fielddefs, **types})
-        # Without them, those that ROS 2 has can be read still.
         with contextlib.suppress(TypesysError):
-            target.register({name: fields for name, fields in types.items() if name not in target.fielddefs})
+            self._source.register(dict(types))
 
     def converted(self, raw: bytes, kind: str) -> bytes:
         """A serialised ROS 1 message, as ROS 2 serialises it. Raises what rosbags does."""

@@ -15,6 +15,9 @@ from gaussian_yolo_node.bags.storage import SORTED, BackwardSteps, Channel, dama
 
 MAGIC = b"SQLite format 3\0"
 
+# A column of SQLite holds anything, and that of a damaged file does.
+_SOUND = "typeof(topic_id) = 'integer' AND typeof(timestamp) = 'integer' AND typeof(data) = 'blob'"
+
 
 class SqliteFile:
     """An open .db3 file; see `Storage`.
@@ -55,7 +58,7 @@ class SqliteFile:
         order = "id" if self._torn else "timestamp, id"
         query = (
             f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({','.join('?' * len(wanted))}) "
-            f"ORDER BY {order}"
+            f"AND {_SOUND} ORDER BY {order}"
         )
         try:
             for channel, stamp_ns, raw in self._database.execute(query, wanted):
@@ -126,14 +129,14 @@ class SqliteFile:
             return self._count_what_is_left()
         counts = {}
         rows = self._database.execute(
-            "SELECT topic_id, COUNT(*), MIN(timestamp), MAX(timestamp) FROM messages GROUP BY topic_id"
+            f"SELECT topic_id, COUNT(*), MIN(timestamp), MAX(timestamp) FROM messages WHERE {_SOUND} GROUP BY topic_id"
         )
         for topic, count, first, last in rows:
             counts[topic] = count
             self._extend(first, last)
         for before, after in self._database.execute(
             "SELECT before, after FROM (SELECT LAG(timestamp) OVER (PARTITION BY topic_id ORDER BY id) AS before, "
-            "timestamp AS after FROM messages) WHERE after < before"
+            f"timestamp AS after FROM messages WHERE {_SOUND}) WHERE after < before"
         ):
             self._backward.see(before, after)
         return counts
@@ -144,7 +147,9 @@ class SqliteFile:
         previous: dict[int, int] = {}
         try:
             # With the data: the row may be there, and the pages it goes on in not.
-            for topic, stamp_ns, _ in self._database.execute("SELECT topic_id, timestamp, data FROM messages"):
+            for topic, stamp_ns, _ in self._database.execute(
+                f"SELECT topic_id, timestamp, data FROM messages WHERE {_SOUND}"
+            ):
                 counts[topic] = counts.get(topic, 0) + 1
                 self._backward.see(previous.get(topic, 0), stamp_ns)
                 previous[topic] = stamp_ns

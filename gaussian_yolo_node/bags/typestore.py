@@ -58,8 +58,8 @@ class MessageTypes:
             except (TypesysError, ValueError, AttributeError):
                 continue
         # Both kinds in one bag do not occur.
-        self._ros1 = Ros1Types(types, _ros2_types()) if ros1 else None
-        self._stores = [self._ros1.target] if self._ros1 else [_of_bag(types), make_typestore()]
+        self._ros1 = Ros1Types(types, _ros2_with(types)) if ros1 else None
+        self._stores = [self._ros1.target] if self._ros1 else [*_of_bag(types), make_typestore()]
         self._store_of: dict[str, Typestore | None] = {}
 
     def knows(self, kind: str) -> bool:
@@ -105,13 +105,31 @@ class MessageTypes:
         return self._store_of[kind]
 
 
-def _of_bag(types: Typesdict) -> Typestore:
+def _ros2_with(types: Typesdict) -> Typestore:
+    """ROS 2's types, and those of a bag that are not among them."""
+    store = make_typestore()
+    own = {name: fields for name, fields in types.items() if name not in store.fielddefs}
+    if not own:
+        return store
+    extended = _ros2_types()
+    try:
+        extended.register(own)
+    except TypesysError:  # a definition refers to what is not there
+        return store
+    return extended
+
+
+def _of_bag(types: Typesdict) -> list[Typestore]:
+    """A store of a bag's definitions; none if they say what ROS 2 says, whose code is generated already."""
+    known = make_typestore().fielddefs
+    if all(name in known and known[name][1] == fields for name, (_, fields) in types.items()):
+        return []
     store = get_typestore(Stores.EMPTY)
     try:
         store.register(types)
     except TypesysError:  # a definition refers to what is not there
-        return get_typestore(Stores.EMPTY)
-    return store
+        return []
+    return [store]
 
 
 def _is_complete(store: Typestore, kind: str) -> bool:
