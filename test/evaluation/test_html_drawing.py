@@ -40,7 +40,7 @@ def every_plot(values: np.ndarray, name: str = "car") -> dict[str, Html]:
         "iou_against_sigma": plots.iou_against_sigma("a", values, values, bins, bins, bins, bins),
         "reliability": plots.reliability("a", bins, bins, counts[: len(bins)]),
         "sigma_coverage": plots.sigma_coverage("a", values, {name: values}),
-        "risk_coverage": plots.risk_coverage("a", lines, "1 - IoU"),
+        "risk_coverage": plots.risk_coverage("a", lines, lines, "1 - IoU"),
         "age_timeline": plots.age_timeline("a", values, values, values),
         "differences": plots.differences("a", estimates, "difference"),
     }

@@ -51,7 +51,9 @@ def accuracy_section(
         figures: of the run, and of the baseline if there is one, by what they are called.
         threshold: least score that is used when driving.
     """
-    parts: list[Html] = [tag("p", result.description), _average_precision(result, answered, estimates, block)]
+    timed = any(bool(np.diff(each.stamps).any()) for each in figures.values() if np.isfinite(each.stamps).all())
+    words = bootstrap_words(block, timed=timed)
+    parts: list[Html] = [tag("p", result.description), _average_precision(result, answered, estimates, words)]
     if any(curve.difficulty in _DIFFICULTIES for curve in result.curves):
         parts.append(_difficulties(result))
     drawings = [drawing for drawing in (_precision_recall(result), *_thresholds(figures, threshold)) if drawing]
@@ -75,35 +77,39 @@ def headline_curves(result: ProtocolResult) -> list[ClassCurve]:
     return list(wanted.values())
 
 
+def threshold_curve_of(figures: FrameFigures) -> ThresholdCurve:
+    """Right and wrong detections of all classes together, by falling score."""
+    scores = np.concatenate([judged.scores for judged in figures.classes.values()])
+    correct = np.concatenate([judged.correct for judged in figures.classes.values()])
+    return threshold_curve(scores, correct, int(sum(judged.truths.sum() for judged in figures.classes.values())))
+
+
 def _average_precision(
-    result: ProtocolResult, answered: ProtocolResult | None, estimates: Mapping[str, Estimate], block: int
+    result: ProtocolResult, answered: ProtocolResult | None, estimates: Mapping[str, Estimate], words: str
 ) -> Html:
     ious = list(dict.fromkeys(iou for by_iou in result.ap.values() for iou in by_iou))
     first = {curve.name: curve for curve in headline_curves(result)}
-    headings = ["class", "objects", *(f"AP at IoU {iou}" for iou in ious)]
-    if answered is not None:
-        headings += [f"answered only, {iou}" for iou in ious]
     # KITTI's difficulties and COCO's limits are not in what is resampled.
     bootstrapped = result.protocol in _RESAMPLED and any(f"ap/{name}" in estimates for name in result.ap)
-    if bootstrapped:
-        headings.append(f"95 % interval, IoU {', '.join(sorted({f'{curve.iou:g}' for curve in first.values()}))}")
+    headings = ["class", "objects", *(f"AP@{iou}" for iou in ious)]
+    headings += ["95 % interval"] if bootstrapped else []
+    headings += [f"answered, AP@{iou}" for iou in ious] if answered is not None else []
     rows: list[list[str]] = []
     for name, by_iou in result.ap.items():
-        truths = first[name].truths if name in first else None
-        row = [name, number(truths, 0), *(percent(by_iou.get(iou), 2) for iou in ious)]
-        if answered is not None:
-            row += [percent(answered.ap.get(name, {}).get(iou), 2) for iou in ious]
-        if bootstrapped:
-            row.append(interval(estimates.get(f"ap/{name}", Estimate(None)), measure_of("map")))
+        row = [name, number(first[name].truths if name in first else None, 0)]
+        row += [percent(by_iou.get(iou), 2) for iou in ious]
+        row += [interval(estimates.get(f"ap/{name}", Estimate(None)), measure_of("map"))] if bootstrapped else []
+        row += [percent(answered.ap.get(name, {}).get(iou), 2) for iou in ious] if answered is not None else []
         rows.append(row)
-    caption = "Average precision in %."
+    caption = "Average precision in %, at an IoU with the object."
     if answered is not None:
         caption += (
-            " Frames without an answer count as frames without detections; beside that, the frames with an answer "
-            "alone: the difference is what the drops cost."
+            " Frames without an answer count as frames without detections; answered: over the frames with an answer "
+            "alone. The difference is what the drops cost."
         )
     if bootstrapped:
-        caption += f" {bootstrap_words(block)}"
+        at = ", ".join(f"{name} {curve.iou:g}" for name, curve in first.items())
+        caption += f" The interval is of the AP at IoU {at}. {words}"
     return table(headings, rows, caption=caption)
 
 
@@ -151,7 +157,7 @@ def _precision_recall(result: ProtocolResult) -> Html | None:
 
 
 def _thresholds(figures: Mapping[str, FrameFigures], threshold: float) -> list[Html]:
-    curves = {name: _threshold_curve(each) for name, each in figures.items() if each.classes}
+    curves = {name: threshold_curve_of(each) for name, each in figures.items() if each.classes}
     if not curves:
         return []
     told = ", ".join(
@@ -180,13 +186,6 @@ def _thresholds(figures: Mapping[str, FrameFigures], threshold: float) -> list[H
             "different things.",
         ),
     ]
-
-
-def _threshold_curve(figures: FrameFigures) -> ThresholdCurve:
-    """Of all classes together."""
-    scores = np.concatenate([judged.scores for judged in figures.classes.values()])
-    correct = np.concatenate([judged.correct for judged in figures.classes.values()])
-    return threshold_curve(scores, correct, int(sum(judged.truths.sum() for judged in figures.classes.values())))
 
 
 def _counts(result: ProtocolResult) -> Html:

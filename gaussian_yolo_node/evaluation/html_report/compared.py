@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from gaussian_yolo_node.evaluation.html_report import plots
@@ -53,15 +54,15 @@ def comparison_section(compared: ComparedRuns, baseline: str, notes: list[str]) 
     rows = [_row(row) for row in compared.rows.values()]
     parts: list[Html] = [
         intro,
-        *([bullets(notes)] if notes else []),
+        *([tag("p", "What differs between the runs:"), bullets(notes)] if notes else []),
         table(
             ("figure", "this run", "baseline", "difference", f"{percent(LEVEL, 0)} % interval", "verdict"),
             rows,
-            caption=f"Difference: this run less the baseline. {bootstrap_words(compared.block)}",
+            caption=f"Difference: this run less the baseline. {bootstrap_words(compared.block, timed=True)}",
         ),
     ]
     figures = [
-        _forest(compared, key, title, "%", 100)
+        _forest(compared, key, title, "points", 100)
         for key, title in (("ap", "Differences of AP"), ("shares", "Differences of shares"))
     ]
     figures.append(_forest(compared, "ages", "Differences of age", "ms", 1e3))
@@ -92,13 +93,22 @@ def comparison_dict(compared: ComparedRuns) -> dict[str, Any]:
     }
 
 
-def bootstrap_words(block: int) -> str:
-    """How intervals came about, for a caption."""
+def bootstrap_words(block: int, *, timed: bool) -> str:
+    """How intervals came about, for a caption.
+
+    Args:
+        block: frames in a stretch.
+        timed: whether the times of the frames are known.
+    """
+    length = (
+        f"about {number(BLOCK_SECONDS, 0)} s, at most a quarter of the recording"
+        if timed
+        else ("the cube root of their number, as their times are not known: too short for video")
+    )
     return (
-        f"Intervals: {count(RESAMPLES)} resamples of whole stretches of {block} consecutive frames (about "
-        f"{number(BLOCK_SECONDS, 0)} s, at most a quarter of the recording), because consecutive frames show the same "
-        "objects and are not independent. They tell how far the figure moves with other stretches of the same "
-        "drive, not with other drives."
+        f"Intervals: {count(RESAMPLES)} resamples of whole stretches of {count(block)} consecutive frames ({length}), "
+        "because consecutive frames show the same objects and are not independent. They tell how far the figure moves "
+        "with other stretches of the same drive, not with other drives."
     )
 
 
@@ -121,10 +131,16 @@ def _row(row: Comparison) -> list[str]:
         row.measure.name,
         shown(row.run, row.measure),
         shown(row.baseline, row.measure),
-        shown(row.difference.value, row.measure, sign=True),
+        _difference(row),
         interval(row.difference, row.measure, sign=True),
         _VERDICTS[row.verdict] if row.difference.low is not None else MISSING,
     ]
+
+
+def _difference(row: Comparison) -> str:
+    # Between two percentages lie points.
+    unit = "points" if row.measure.unit == "%" else row.measure.unit
+    return shown(row.difference.value, replace(row.measure, unit=unit), sign=True)
 
 
 def _forest(compared: ComparedRuns, group: str, title: str, unit: str, scale: float) -> Html | None:

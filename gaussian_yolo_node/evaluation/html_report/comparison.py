@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -148,8 +148,20 @@ class ComparedRuns:
     block: int
 
 
-def compare(run: FrameFigures, baseline: FrameFigures, resamples: int = RESAMPLES, seed: int = 0) -> ComparedRuns:
+def compare(
+    run: FrameFigures,
+    baseline: FrameFigures,
+    *,
+    no_verdict: Collection[str] = (),
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> ComparedRuns:
     """Compare two runs over the frames that both have, resampling the same frames in both.
+
+    Args:
+        run, baseline: of the same truth and score threshold.
+        no_verdict: keys of figures of which, between these two, neither more nor less is better.
+        resamples, seed: of the bootstrap.
 
     Raises:
         ComparisonError: there are no common frames, or just one.
@@ -175,8 +187,10 @@ def compare(run: FrameFigures, baseline: FrameFigures, resamples: int = RESAMPLE
 
     once = np.ones((1, len(common)), np.int32)
     values, other_values = figures_of(ours, once), figures_of(others, once)
+    shown = {key: measure_of(key) for key in values}
+    shown |= {key: replace(shown[key], higher_is_better=None) for key in no_verdict if key in shown}
     rows = {
-        key: Comparison(measure_of(key), _or_none(values[key][0]), _or_none(other_values[key][0]), difference)
+        key: Comparison(shown[key], _or_none(values[key][0]), _or_none(other_values[key][0]), difference)
         for key, difference in resampling.estimates(differences).items()
     }
     return ComparedRuns(

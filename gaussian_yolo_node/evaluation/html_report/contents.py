@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from gaussian_yolo_node.evaluation.html_report.accuracy import accuracy_section
+from gaussian_yolo_node.evaluation.html_report.accuracy import accuracy_section, threshold_curve_of
 from gaussian_yolo_node.evaluation.html_report.assess import Assessment, Intervals
 from gaussian_yolo_node.evaluation.html_report.compared import comparison_section
 from gaussian_yolo_node.evaluation.html_report.comparison import ComparedRuns, FrameFigures
@@ -107,6 +107,13 @@ class Contents:
         return self.baseline.assessment.paired if criteria == ("gaussian", "confidence") else None
 
 
+def scores_are_alike(run: ReplayRun | None, other: ReplayRun | None) -> bool:
+    """Whether a score means the same in both: of one model, by one criterion."""
+    if run is None or other is None:
+        return False
+    return (run.model_hash, run.criterion) == (other.model_hash, other.criterion)
+
+
 def sections_of(contents: Contents) -> list[Section]:
     """The parts of the report, in their order."""
     return list(_sections(contents))
@@ -117,7 +124,9 @@ def _sections(contents: Contents) -> Iterator[Section]:
     yield summary_section(_cards(contents), _statements(contents), _warnings(contents))
     if contents.baseline is not None:
         other = contents.baseline.evidence
-        yield comparison_section(contents.baseline.compared, other.name, _differing(run, other.run))
+        yield comparison_section(
+            contents.baseline.compared, other.name, [*_differing(run, other.run), *_at_as_many_found(contents)]
+        )
     if assessment.result is not None:
         yield accuracy_section(
             assessment.result,
@@ -210,6 +219,9 @@ def _warnings(contents: Contents) -> list[Content]:
             told.append(f"Few objects, so that AP moves by more than a point with each: {named}.")
         if assessment.result.unlabelled:
             told.append(f"{count(len(assessment.result.unlabelled))} frames have no truth and are not judged.")
+    if run is not None and run.counters.dropped:
+        share = percent(run.counters.dropped / max(1, run.counters.played))
+        told.append(f"{count(run.counters.dropped)} frames ({share} %) were dropped: the node did not keep up.")
     if run is not None and run.counters.failed:
         told.append(f"{count(run.counters.failed)} frames failed: the notes tell why.")
     if run is not None and not run.counters.answered:
@@ -245,7 +257,30 @@ def _differing(run: ReplayRun | None, other: ReplayRun | None) -> list[str]:
         "machine": (run.machine, other.machine),
         "bag": (run.bag, other.bag),
     }
-    return [f"{name}: {here}; baseline: {there}" for name, (here, there) in shown.items() if here != there]
+    told = [f"{name}: {here}; baseline: {there}" for name, (here, there) in shown.items() if here != there]
+    if not scores_are_alike(run, other):
+        told.append(
+            "Scores of another model or criterion mean something else, so what is found and what is wrong at the same "
+            "threshold is no verdict."
+        )
+    return told
+
+
+def _at_as_many_found(contents: Contents) -> list[str]:
+    """What the baseline pays for what the run finds."""
+    assert contents.baseline is not None
+    run, baseline = (each.figures for each in (contents.assessment, contents.baseline.assessment))
+    if not run.classes or not baseline.classes:
+        return []
+    here = threshold_curve_of(run).at(contents.assessment.threshold)
+    there = threshold_curve_of(baseline).finding(here.true_positives)
+    told = (
+        f"At the threshold {here.threshold:g} this run finds {count(here.true_positives)} objects with "
+        f"{count(here.false_positives)} false positives"
+    )
+    if there is None:
+        return [f"{told}; the baseline finds as many at no threshold."]
+    return [f"{told}; the baseline, where it finds as many, has {count(there.false_positives)}."]
 
 
 def _model(run: ReplayRun) -> str:
@@ -278,6 +313,8 @@ def _limits(contents: Contents) -> Iterator[Content]:
             "stale boxes instead."
         )
         yield "Ages and drops are of this machine under its load at the time; another machine needs its own run."
+    if contents.baseline is not None:
+        yield "Ages of two runs also differ by what else the machine did at the time."
     yield (
         f"What is counted at the score threshold {contents.assessment.threshold:g} holds for that threshold alone; the "
         "curves show how it moves."

@@ -20,6 +20,7 @@ from gaussian_yolo_node.evaluation.html_report.page import (
     paragraphs,
     percent,
     table,
+    tag,
 )
 from gaussian_yolo_node.evaluation.replay_run import ReplayedFrame, ReplayRun
 
@@ -92,7 +93,7 @@ def latency_section(run: ReplayRun, latency: Latency) -> Section:
             "long tail to the right is what a controller must be built for. The last bar also holds the 0.1 % that "
             "are older.",
         )
-        parts.append(side_by_side(histogram, _ages(latency), *_stages(run)))
+        parts.append(side_by_side(histogram, tag("div", _ages(latency), *_stages(run))))
         parts.append(
             captioned(
                 plots.age_timeline("age-timeline", published[known], 1e3 * ages[known], published[~known]),

@@ -99,8 +99,10 @@ def table(
     kinds = ["words" if index < text_columns else None for index in range(len(headings))]
     head = tag("tr", *(tag("th", text, scope="col", class_=kind) for text, kind in zip(headings, kinds, strict=True)))
     body = [tag("tr", *(tag("td", cell, class_=kind) for cell, kind in zip(row, kinds, strict=True))) for row in rows]
-    legend = [tag("caption", caption)] if caption else []
-    return tag("div", tag("table", *legend, tag("thead", head), tag("tbody", *body)), class_="wide")
+    # Not the table's own caption: on a phone, only the table is to be scrolled.
+    legend = [tag("p", caption, class_="caption")] if caption else []
+    scrolled = tag("div", tag("table", tag("thead", head), tag("tbody", *body)), class_="wide")
+    return tag("div", *legend, scrolled, class_="tabular")
 
 
 def pairs(rows: Iterable[tuple[Content, Content]]) -> Html:

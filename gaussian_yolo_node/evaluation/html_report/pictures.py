@@ -21,6 +21,8 @@ from gaussian_yolo_node.evaluation.truths import GroundTruth
 
 Floats = NDArray[np.float64]
 
+_PANORAMA = 2.2  # width over height
+
 
 @dataclass(frozen=True)
 class ToldFrame:
@@ -45,11 +47,13 @@ class Pictures:
     Attributes:
         told: the frames, worst first.
         uris: data URIs by name, of those that have a picture.
+        panoramas: whether they are so wide that two beside each other would be too small.
         notes: which have none and why.
     """
 
     told: tuple[ToldFrame, ...]
     uris: dict[str, str]
+    panoramas: bool
     notes: tuple[str, ...]
 
 
@@ -71,7 +75,8 @@ def pictures_of(evidence: Evidence, assessment: Assessment, most: int, folder: P
         if name in images and evidence.truths is not None
     }
     told = tuple(ToldFrame(name, each.false_positives, each.missed, each.answered) for name, each in chosen.items())
-    return Pictures(told, data_uris(drawn), tuple(notes))
+    widest = max((picture.shape[1] / picture.shape[0] for picture in drawn.values()), default=0.0)
+    return Pictures(told, data_uris(drawn), widest > _PANORAMA, tuple(notes))
 
 
 def pictures_section(pictures: Pictures, threshold: float) -> Section:
@@ -86,9 +91,8 @@ def pictures_section(pictures: Pictures, threshold: float) -> Section:
     parts: list[Html] = [tag("p", intro)]
     if pictures.notes:
         parts.append(bullets(pictures.notes))
-    parts.append(
-        tag("div", *(_figure(each, pictures.uris.get(each.name)) for each in pictures.told), class_="thumbnails")
-    )
+    looks = "thumbnails panoramas" if pictures.panoramas else "thumbnails"
+    parts.append(tag("div", *(_figure(each, pictures.uris.get(each.name)) for each in pictures.told), class_=looks))
     return Section("worst", "Worst frames", join(*parts))
 
 

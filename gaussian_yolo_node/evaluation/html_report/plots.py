@@ -32,6 +32,8 @@ _SCATTER_POINTS = 5000
 _TIMELINE_POINTS = 1200
 _MARKED_POINTS = 300
 _LEAST_SPAN_MS = 0.1
+_CROWD = 1000  # dots, that must be smaller not to hide each other
+_BOUND: dict[str, Any] = {"color": SOFT, "linewidth": 1.1}
 _DASHES: tuple[str, ...] = ("-", "--", ":", "-.")
 
 
@@ -108,7 +110,8 @@ def iou_against_sigma(
 
     def paint(axes: Axes) -> None:
         shown = _sample(len(sigmas), _SCATTER_POINTS)
-        axes.scatter(sigmas[shown], ious[shown], s=5, color=RASTER, alpha=0.35, linewidths=0, rasterized=True)
+        size, opacity = (9, 0.7) if len(shown) < _CROWD else (5, 0.35)
+        axes.scatter(sigmas[shown], ious[shown], s=size, color=RASTER, alpha=opacity, linewidths=0, rasterized=True)
         axes.fill_between(centres, low, high, color=COLOURS[1], alpha=0.25, linewidth=0)
         axes.plot(centres, means, color=COLOURS[1], marker="o", markersize=3.5)
         axes.set(xlabel="relative sigma of the box", ylabel="IoU with the object", ylim=(0, 1.02))
@@ -156,14 +159,24 @@ def sigma_coverage(figure: str, expected: Floats, observed: Mapping[str, Floats]
     return draw(figure, "Observed against expected coverage of the predicted intervals", paint)
 
 
-def risk_coverage(figure: str, lines: Sequence[Line], ylabel: str) -> Html:
-    """Error of the boxes that are kept, against the share that is kept."""
+def risk_coverage(figure: str, lines: Sequence[Line], bounds: Sequence[Line], ylabel: str) -> Html:
+    """Error of the boxes that are kept, against the share that is kept.
+
+    Args:
+        figure: its name.
+        lines: by what is dropped by.
+        bounds: between which they should lie.
+        ylabel: what the error is.
+    """
 
     def paint(axes: Axes) -> None:
         for number, line in enumerate(lines):
             rows = _thinned(len(line.x))
             axes.plot(line.x[rows], line.y[rows], label=series_label(line.name), **_looks(number))
-        axes.set(xlabel="share of the boxes kept, surest first", ylabel=ylabel, xlim=(0, 1))
+        for number, line in enumerate(bounds):
+            rows = _thinned(len(line.x))
+            axes.plot(line.x[rows], line.y[rows], label=line.name, **_BOUND, linestyle=_DASHES[1 + number])
+        axes.set(xlabel="share kept, surest first", ylabel=ylabel, xlim=(0, 1))
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
         axes.legend(loc="best")
@@ -192,7 +205,7 @@ def age_histogram(figure: str, ages_ms: Floats, marks: Mapping[str, float]) -> H
             axes.axvline(value, color=INK, linewidth=1.2, linestyle=_DASHES[number], label=series_label(name))
         axes.set(xlabel="age of the answer, ms", ylabel="frames")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        axes.legend(loc="upper right")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncol=len(marks), borderaxespad=0)
 
     return draw(figure, "Histogram of the ages of the answers", paint)
 

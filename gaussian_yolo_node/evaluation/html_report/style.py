@@ -33,22 +33,23 @@ h2 { font-size: 1.3rem; margin: 2.75rem 0 .75rem; padding-top: .5rem; border-top
 h3 { font-size: 1.05rem; margin: 1.75rem 0 .5rem; }
 p, ul, dl { margin: .6rem 0; max-width: 48rem; }
 a { color: var(--link); }
-.subtitle, figcaption, caption, .note, dt { color: var(--soft); }
+.subtitle, figcaption, .caption, dt { color: var(--soft); }
 .subtitle { margin: 0; }
 nav h2 { font-size: 1rem; margin: 1.5rem 0 .25rem; border: 0; padding: 0; }
 nav ol { margin: 0; padding-left: 1.4rem; columns: 15rem auto; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(11.5rem, 1fr)); gap: .75rem; margin: 1rem 0; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: .75rem; margin: 1rem 0; }
 .card { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem; padding: .75rem 1rem; }
 .card .name { font-size: .85rem; color: var(--soft); }
 .card .value { font-size: 1.6rem; line-height: 1.3; font-weight: 600; font-variant-numeric: tabular-nums; }
 .card .detail { font-size: .85rem; color: var(--soft); }
-.wide { overflow-x: auto; margin: 1rem 0; }
+.tabular { margin: 1.25rem 0; min-width: 0; }
+.wide { overflow-x: auto; }
+.caption { font-size: .9rem; margin: 0 0 .4rem; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding-bottom: .4rem; font-size: .92rem; }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { font-weight: 600; border-bottom: 2px solid var(--line); vertical-align: bottom; }
 th.words, td.words { text-align: left; }
-td.words { white-space: normal; overflow-wrap: anywhere; min-width: 5rem; }
+td.words { white-space: normal; overflow-wrap: break-word; min-width: 6.5rem; max-width: 24rem; }
 th:first-child, td:first-child { padding-left: 0; }
 tr.total td { font-weight: 600; }
 figure { margin: 1.5rem 0; }
@@ -62,6 +63,7 @@ figure.long svg { min-width: 38rem; }
 figcaption { font-size: .9rem; max-width: 48rem; margin-top: .4rem; }
 figcaption strong { color: var(--ink); }
 .thumbnails { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
+.thumbnails.panoramas { grid-template-columns: 1fr; }
 .thumbnails figure { margin: 0; min-width: 0; }
 .thumbnails img { border-radius: .25rem; border: 1px solid var(--line); }
 dl { display: grid; grid-template-columns: minmax(8rem, max-content) minmax(0, 1fr); gap: .2rem 1.25rem; }
@@ -90,7 +92,10 @@ summary { cursor: pointer; color: var(--link); }
   @page { margin: 16mm 14mm; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   h2, h3 { break-after: avoid; }
-  figure, tr, .card, .signature { break-inside: avoid; }
+  figure, tr, .card, .signature, .tabular { break-inside: avoid; }
+  .caption, thead, summary { break-after: avoid; }
+  /* On paper nothing can be unfolded. */
+  details::details-content { content-visibility: visible; block-size: auto; }
   .wide { overflow: visible; }
   a { color: inherit; text-decoration: none; }
   .card, pre, .warning { print-color-adjust: exact; -webkit-print-color-adjust: exact; }

@@ -39,10 +39,16 @@ def annotate(
         wrong: [N, 4], detections that are wrong: crossed out in red.
     """
     classes = list(dict.fromkeys(predictions.classes.tolist()))
-    picture = draw_detections(image, _detections(predictions, classes), [_printable(name) for name in classes])
-    for boxes, colour, beneath in ((ignored, _GREY, _BLACK), (objects, _WHITE, _BLACK), (missed, _WHITE, _RED)):
-        for box in boxes:
-            _dashed(picture, box, colour, beneath)
+    with_objects: Picture = image.copy()
+    for box in ignored:
+        _dashed(with_objects, box, _GREY, _BLACK)
+    for box in objects:
+        _dashed(with_objects, box, _WHITE, _BLACK)
+    found = _detections(predictions, classes)
+    picture = draw_detections(with_objects, found, [_printable(name) for name in classes])
+    # Mistakes come on top: they are what the picture is looked at for.
+    for box in missed:
+        _dashed(picture, box, _WHITE, _RED)
     for x1, y1, x2, y2 in _pixels(wrong):
         cv2.line(picture, (x1, y1), (x2, y2), _RED, 2, cv2.LINE_AA)
         cv2.line(picture, (x1, y2), (x2, y1), _RED, 2, cv2.LINE_AA)

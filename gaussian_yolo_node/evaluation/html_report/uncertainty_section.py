@@ -118,7 +118,7 @@ def _risks(report: UncertaintyReport) -> list[Html]:
     if boxes:
         figures.append(
             captioned(
-                plots.risk_coverage("risk-boxes", _lines(boxes), "mean 1 − IoU of the boxes kept"),
+                plots.risk_coverage("risk-boxes", *_lines(boxes), "mean 1 − IoU of the boxes kept"),
                 "Dropping the most uncertain boxes",
                 f"Mean 1 − IoU of what is left of {count(report.boxes)} boxes on their objects, when the most "
                 "uncertain are dropped. The lower the better: the oracle drops the worst first, at random nothing is "
@@ -129,7 +129,7 @@ def _risks(report: UncertaintyReport) -> list[Html]:
         first = next(iter(report.detection_risks.values()))
         figures.append(
             captioned(
-                plots.risk_coverage("risk-detections", _lines(report.detection_risks), "mean risk of what is kept"),
+                plots.risk_coverage("risk-detections", *_lines(report.detection_risks), "mean risk of what is kept"),
                 "Dropping the most uncertain detections",
                 f"The same for all {count(len(first.risk))} detections: 1 − IoU with the object, and 1 for a false "
                 f"positive. {_gains(report.detection_risks)}",
@@ -138,14 +138,14 @@ def _risks(report: UncertaintyReport) -> list[Html]:
     return figures
 
 
-def _lines(curves: Mapping[str, RiskCoverage]) -> list[Line]:
+def _lines(curves: Mapping[str, RiskCoverage]) -> tuple[list[Line], list[Line]]:
+    """What is dropped by, and what it lies between."""
     first = next(iter(curves.values()))
     ends = np.array([0.0, 1.0])
-    return [
-        *(Line(f"by {name}", curve.coverage, curve.risk) for name, curve in curves.items()),
-        Line("at random", ends, np.full(2, first.random_area)),
-        Line("oracle", first.coverage, first.oracle),
-    ]
+    return (
+        [Line(f"by {name}", curve.coverage, curve.risk) for name, curve in curves.items()],
+        [Line("at random", ends, np.full(2, first.random_area)), Line("oracle", first.coverage, first.oracle)],
+    )
 
 
 def _gains(curves: Mapping[str, RiskCoverage]) -> str:

@@ -16,7 +16,7 @@ from gaussian_yolo_node.evaluation.html_report.assess import Assessment, Interva
 from gaussian_yolo_node.evaluation.html_report.bootstrap import LEVEL, RESAMPLES
 from gaussian_yolo_node.evaluation.html_report.compared import comparison_dict
 from gaussian_yolo_node.evaluation.html_report.comparison import compare
-from gaussian_yolo_node.evaluation.html_report.contents import Baseline, Contents, sections_of
+from gaussian_yolo_node.evaluation.html_report.contents import Baseline, Contents, scores_are_alike, sections_of
 from gaussian_yolo_node.evaluation.html_report.evidence import Evidence, read_file_evidence, read_run_evidence
 from gaussian_yolo_node.evaluation.html_report.latency import measure_latency
 from gaussian_yolo_node.evaluation.html_report.page import page
@@ -106,7 +106,10 @@ def _compared(evidence: Evidence, assessment: Assessment, folder: Path) -> Basel
     theirs = replace(read_run_evidence(folder), truths=evidence.truths)
     protocol = None if assessment.result is None else assessment.result.protocol
     other = assess(theirs, protocol, assessment.threshold)
-    return Baseline(theirs, other, compare(assessment.figures, other.figures))
+    no_verdict = [] if scores_are_alike(evidence.run, theirs.run) else ["found", "false_positives"]
+    if len(evidence.lost) != len(theirs.lost):  # who does not answer makes no mistakes
+        no_verdict.append("false_positives")
+    return Baseline(theirs, other, compare(assessment.figures, other.figures, no_verdict=no_verdict))
 
 
 def _write(
