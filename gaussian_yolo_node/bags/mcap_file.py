@@ -7,7 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from functools import partial
-from io import BytesIO, RawIOBase
+from io import SEEK_END, BytesIO, RawIOBase
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -16,7 +16,7 @@ import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
-from mcap.reader import make_reader
+from mcap.reader import SeekingReader
 from mcap.records import Channel as ChannelRecord
 from mcap.records import Schema
 from mcap.summary import Summary
@@ -36,8 +36,10 @@ _LARGE_CHUNK = 64 << 20
 # Messages outside chunks are gathered to blocks of this size.
 _LOOSE_BLOCK = 1 << 20
 
-# What reading damaged bytes may raise; LZ4's errors are RuntimeErrors.
-_UNREADABLE = (McapError, ValueError, EOFError, struct.error, zstandard.ZstdError, RuntimeError)
+# What reading damaged bytes may raise; LZ4's errors are RuntimeErrors, and damaged lengths ask for any memory.
+_UNREADABLE = (
+    McapError, ValueError, EOFError, struct.error, zstandard.ZstdError, RuntimeError, MemoryError, OverflowError
+)  # fmt: skip
 
 
 class _ChunkHead(NamedTuple):
@@ -290,7 +292,7 @@ def _summary(file: IO[bytes], size: int) -> Summary | None:
     """The index at the end of a file, if it is there and tells all that is needed."""
     try:
         file.seek(0)
-        summary = make_reader(file).get_summary()
+        summary = SeekingReader(file, record_size_limit=size).get_summary()
     except (*_UNREADABLE, OSError, StopIteration):
         return None
     if summary is None or summary.statistics is None:
@@ -322,7 +324,9 @@ def _chunk_head(file: IO[bytes], start: int) -> _ChunkHead:
     (stored,) = _LENGTH.unpack(file.read(_LENGTH.size))
     if stored > rest - characters:
         raise ValueError("its lengths contradict each other")
-    return _ChunkHead(first_ns, size, checksum, compression, file.tell(), stored)
+    offset = file.tell()
+    there = file.seek(0, SEEK_END) - offset
+    return _ChunkHead(first_ns, size, checksum, compression, offset, min(stored, there))
 
 
 def _records(file: IO[bytes], head: _ChunkHead) -> Iterator[tuple[int, bytes]]:

@@ -15,6 +15,8 @@ from gaussian_yolo_node.bags.storage import SORTED, BackwardSteps, Channel, dama
 
 MAGIC = b"SQLite format 3\0"
 
+# What reading damaged bytes may raise; the module decodes SQLite's messages, which quote them.
+_UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 # A column of SQLite holds anything, and that of a damaged file does.
 _SOUND = "typeof(topic_id) = 'integer' AND typeof(timestamp) = 'integer' AND typeof(data) = 'blob'"
 
@@ -47,7 +49,7 @@ class SqliteFile:
         try:
             self._database = self._connect()
             self.channels = self._read_channels()
-        except sqlite3.DatabaseError as error:
+        except _UNREADABLE as error:
             self._resources.close()
             raise BagError(f"{path} cannot be read as a bag: {error}") from error
 
@@ -63,7 +65,7 @@ class SqliteFile:
         try:
             for channel, stamp_ns, raw in self._database.execute(query, wanted):
                 yield by_id[channel], stamp_ns, bytes(raw)
-        except sqlite3.DatabaseError as error:
+        except _UNREADABLE as error:
             if not self._torn:
                 self._notes.append(f"{self._path.name} is damaged ({error}): messages are missing")
 
@@ -98,6 +100,7 @@ class SqliteFile:
         # Whoever reads ahead does so in a thread of its own.
         uri = f"file:{quote(str(path.resolve()))}?{options}"
         database = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        database.text_factory = lambda text: text.decode("utf-8", "replace")
         self._resources.callback(database.close)
         return database
 
@@ -154,7 +157,7 @@ class SqliteFile:
                 self._backward.see(previous.get(topic, 0), stamp_ns)
                 previous[topic] = stamp_ns
                 self._extend(stamp_ns, stamp_ns)
-        except sqlite3.DatabaseError as error:
+        except _UNREADABLE as error:
             trouble = str(error)
         self._notes.append(damage_note(self._path, trouble, sum(counts.values()), self.end_ns))
         return counts
