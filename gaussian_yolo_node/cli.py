@@ -168,7 +168,6 @@ def _extra(name: str) -> Iterator[None]:
 
 
 for _name, _command in (
-    ("evaluate", cli_evaluate.evaluate),
     ("calibrate", cli_evaluate.calibrate),
     ("train", cli_train.train),
     ("export", cli_models.export),
@@ -179,6 +178,7 @@ for _name, _command in (
 ):
     app.command(_name)(_exit_codes()(_extra("train")(_command)))
 
+app.command("evaluate")(_exit_codes()(_extra("evaluate")(cli_evaluate.evaluate)))
 app.command("replay")(_exit_codes()(_extra("evaluate")(cli_replay.replay)))
 app.command("report")(_exit_codes()(_extra("evaluate")(cli_report.report)))
 

@@ -46,6 +46,10 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--json", "--output", metavar="OUT", help="Write all figures, unrounded.")
     ] = None,
+    iou: Annotated[
+        list[float] | None,
+        typer.Option(min=0, max=1, help="Also at this IoU (protocols all and bdd); may be given several times."),
+    ] = None,
     score: Annotated[
         float, typer.Option(min=0, max=1, help="From which right, wrong and missing boxes are counted.")
     ] = 0.5,
@@ -62,13 +66,14 @@ def evaluate(
     from gaussian_yolo_node.evaluation import kitti, report
     from gaussian_yolo_node.evaluation.paired import pair
     from gaussian_yolo_node.evaluation.predictions import read_predictions
-    from gaussian_yolo_node.evaluation.protocols import evaluate_pairs
+    from gaussian_yolo_node.evaluation.protocols import check_classes, evaluate_pairs
     from gaussian_yolo_node.evaluation.truths import read_ground_truth
     from gaussian_yolo_node.evaluation.uncertainty_report import uncertainty_report
 
     truths = read_ground_truth(ground_truth)
     paired = pair(truths, read_predictions(predictions, truths))
-    result = evaluate_pairs(protocol.value, paired, score)
+    check_classes(paired)
+    result = evaluate_pairs(protocol.value, paired, score, iou or ())
     quality = kitti.evaluate_paired(paired, least_score)
     console = Console()
     console.print(report.curve_table(result))

@@ -201,6 +201,7 @@ def test_evaluate_writes_ap_by_class_and_iou(
         (["--ground-truth", "nothing"], "ground truth nothing does not exist"),
         (["--predictions", "nothing"], "predictions nothing cannot be read"),
         (["--protocol", "kitti"], "needs KITTI labels"),
+        (["--protocol", "coco", "--iou", "0.6"], "has IoUs of its own"),
         (["--json", "."], "cannot be written"),
     ],
 )
@@ -218,3 +219,53 @@ def test_bad_input_to_evaluate(
 
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+def test_names_on_either_side_are_told_where_none_is_of_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = {"name": "a", "category": "shoe", "bbox": [0, 0, 9, 9]}
+    (tmp_path / "truth.json").write_text(json.dumps([truth]))
+    (tmp_path / "found.json").write_text(json.dumps([{**truth, "category": "Shoe", "score": 0.5}]))
+    paths = ["--ground-truth", tmp_path / "truth.json", "--predictions", tmp_path / "found.json"]
+
+    assert run(monkeypatch, "evaluate", "--protocol", "bdd", *paths) == 2
+
+    assert "predicted are Shoe, and the ground truth has shoe" in capsys.readouterr().err
+
+
+def test_the_coco_protocol_names_the_extra_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+    path = tmp_path / "both.json"
+    path.write_text(json.dumps([{"name": "a", "category": "car", "bbox": [0, 0, 9, 9], "score": 0.5}]))
+
+    assert run(monkeypatch, "evaluate", "--protocol", "coco", "--ground-truth", path, "--predictions", path) == 2
+
+    assert "pip install 'gaussian_yolo[evaluate]'" in capsys.readouterr().err
+
+
+def test_a_bag_is_both_truth_and_predictions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rosbags", reason="rosbags not installed")
+    from bag_factory import DETECTIONS, INFO_TOPIC, START_NS, TRUTH_TOPIC, TYPES, detections, info, write_recording
+
+    box = (100.0, 100.0, 200.0, 200.0)
+    car, hidden, region = ("Car", 1.0, box), ("Car", 1.0, (300.0, 0.0, 400.0, 99.0)), ("DontCare", 1.0, (0.0,) * 4)
+    records = [
+        (INFO_TOPIC, START_NS, info(START_NS, "a.png", 3, truncation=[0.0, 0.9, 0.0])),
+        (TRUTH_TOPIC, START_NS, detections([car, hidden, region], START_NS)),
+        ("/found", START_NS, detections([("car", 0.9, box)], START_NS)),
+    ]
+    bag = write_recording(tmp_path / "bag", records, types={**TYPES, "/found": DETECTIONS})
+    paths = ["--ground-truth", bag, "--predictions", bag]
+
+    assert run(monkeypatch, "evaluate", "--protocol", "kitti", *paths, "--json", tmp_path / "out.json") == 0
+
+    result = json.loads((tmp_path / "out.json").read_text())
+    easy = next(row for row in result["counts"] if row["name"] == "car" and row["difficulty"] == "easy")
+    assert (easy["tp"], easy["fp"], easy["fn"]) == (1, 0, 0)  # the truncated one does not count
+    assert result["frames"]["matched"] == ["a.png"] and result["sigma"]["boxes"] == 1
+    assert "protocol kitti" in capsys.readouterr().out

@@ -127,6 +127,7 @@ class AnnotatedImage:
         annotations: the objects.
         size: height and width in px, where the label file tells.
         unlabelled: nobody has labelled the image, which is not to say that it is empty.
+        name: of the image, as the label file has it; "" where files of labels and images only have the same stem.
     """
 
     image: Path | None
@@ -134,6 +135,7 @@ class AnnotatedImage:
     annotations: list[Annotation]
     size: tuple[int, int] | None = None
     unlabelled: bool = False
+    name: str = ""
 
 
 def box_fault(labels: Path, annotation: Annotation) -> Fault | None:

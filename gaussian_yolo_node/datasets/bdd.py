@@ -60,7 +60,8 @@ class Bdd:
                 if tree is not None and image is None:
                     message = f"there is no image {name} in {tree.folder}"
                     report(Fault(FaultKind.MISSING_IMAGE, path, place, message))
-                yield AnnotatedImage(image, path, list(_objects(path, place, frame, report)), _size(frame))
+                objects = list(_objects(path, place, frame, report))
+                yield AnnotatedImage(image, path, objects, _size(frame), name=name)
         self.pick.report_absent(seen, report)
 
     def _files(self) -> list[Path]:

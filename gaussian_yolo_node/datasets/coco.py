@@ -66,7 +66,7 @@ class CocoJson:
                 report(Fault(FaultKind.MISSING_IMAGE, self.labels, f"image {number}", message))
             height, width = record.get("height"), record.get("width")
             size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
-            yield AnnotatedImage(image, self.labels, annotations, size)
+            yield AnnotatedImage(image, self.labels, annotations, size, name=name)
         for image_id, annotations in of_image.items():
             message = f"its image_id {image_id} is of no image in the file"
             report(Fault(FaultKind.MALFORMED_LABEL, self.labels, annotations[0].place, message))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.datasets.classes import BDD_CATEGORIES, KITTI_CLASSES
 from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.evaluation.matching import intersection_areas_of_pairs, overlaps_of_pairs
 from gaussian_yolo_node.evaluation.predictions import FramePredictions
@@ -78,6 +79,7 @@ class Paired:
         unlabelled: frames of prediction records without truth; not counted.
         unpredicted: frames of the truth without a prediction record.
         kitti: whether the categories are KITTI's types.
+        vocabulary: classes that the data set knows, whether or not there are objects of them in these frames; sorted.
     """
 
     names: tuple[str, ...]
@@ -86,6 +88,7 @@ class Paired:
     unlabelled: tuple[str, ...]
     unpredicted: tuple[str, ...]
     kitti: bool
+    vocabulary: tuple[str, ...]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -132,7 +135,9 @@ def pair(truths: GroundTruth, predictions: Sequence[FramePredictions]) -> Paired
         _joined(sigmas, np.float64, 4) if len(sigmas) == len(records) else None,
         _places(records),
     )
-    return Paired(tuple(pairs), objects, found, tuple(unlabelled), unpredicted, truths.is_kitti)
+    return Paired(
+        tuple(pairs), objects, found, tuple(unlabelled), unpredicted, truths.is_kitti, _vocabulary(truths, objects)
+    )
 
 
 def pair_frames(
@@ -248,6 +253,14 @@ def _renamed(categories: NDArray[np.str_], truths: GroundTruth) -> NDArray[np.st
     names, which = np.unique(categories, return_inverse=True)
     # DontCare is no class, whatever the data set says of it.
     return np.array(["" if name == DONT_CARE else truths.class_of(str(name)) for name in names], np.str_)[which.ravel()]
+
+
+def _vocabulary(truths: GroundTruth, objects: Objects) -> tuple[str, ...]:
+    if truths.is_kitti:
+        return tuple(sorted(KITTI_CLASSES.values()))
+    known = {*objects.classes.tolist(), *truths.category_ids.values()} - {""}
+    # A few frames of BDD need not have all of its classes.
+    return tuple(sorted(known | (set() if known.isdisjoint(BDD_CATEGORIES) else set(BDD_CATEGORIES))))
 
 
 def _places(records: Sequence[FramePredictions]) -> Indices:

@@ -25,6 +25,7 @@ PROTOCOLS = ("all", "kitti", "bdd", "coco")
 COUNT_SCORE = 0.5
 ALL = "all"  # the one difficulty of protocols that have none
 HEADLINE_DIFFICULTY = "moderate"
+_ANY_IOU = ("all", "bdd")
 # Predictions that start above this score were cut for use, not for measuring.
 FULL_CURVE_SCORE = 0.05
 
@@ -134,6 +135,7 @@ class ProtocolResult:
             "ap": {name: {iou: finite(value) for iou, value in of.items()} for name, of in self.ap.items()},
             "map": finite(self.map),
             "curves": [_curve_dict(curve) for curve in self.curves],
+            "difficulties": self._difficulties(),
             "counts": [asdict(row) for row in self.counts],
             "frames": {
                 "matched": list(self.frames),
@@ -143,6 +145,19 @@ class ProtocolResult:
             "notes": list(self.notes),
         }
 
+    def _difficulties(self) -> dict[str, dict[str, dict[str, float | None]]]:
+        """Class, and "mean" -> difficulty -> way of summing up -> AP; empty where the protocol has one difficulty."""
+        curves = [curve for curve in self.curves if curve.difficulty != ALL]
+        table: dict[str, dict[str, dict[str, float | None]]] = {}
+        for curve in curves:
+            ways = {way: finite(value) for way, value in curve.interpolations.items()}
+            table.setdefault(curve.name, {})[curve.difficulty] = ways
+        for difficulty in dict.fromkeys(curve.difficulty for curve in curves):
+            level = [curve.interpolations for curve in curves if curve.difficulty == difficulty]
+            means = {way: finite(_mean(of[way] for of in level)) for way in level[0]}
+            table.setdefault("mean", {})[difficulty] = means
+        return table
+
 
 def evaluate_protocol(
     protocol: str,
@@ -150,26 +165,35 @@ def evaluate_protocol(
     predictions: Sequence[FramePredictions],
     *,
     count_score: float = COUNT_SCORE,
+    ious: Sequence[float] = (),
 ) -> ProtocolResult:
     """Judge detections by a protocol, one of `PROTOCOLS`.
 
     Args:
         count_score: least score of the detections that `counts` is about.
+        ious: to judge by besides the protocol's own, which the mean stays at; of "all" and "bdd" only.
 
     Raises:
-        LabelError: no frame has both truth and predictions, the truth has no objects, or the protocol does not suit it.
+        LabelError: no frame has both truth and predictions, the truth has no objects, no predicted class is known to
+            it, or the protocol does not suit it.
         ModuleNotFoundError: the protocol is "coco", and pycocotools is not installed.
     """
-    return evaluate_pairs(protocol, pair(truths, predictions), count_score)
+    paired = pair(truths, predictions)
+    check_classes(paired)
+    return evaluate_pairs(protocol, paired, count_score, ious)
 
 
-def evaluate_pairs(protocol: str, paired: Paired, count_score: float = COUNT_SCORE) -> ProtocolResult:
-    """As `evaluate_protocol`, of frames that are already together."""
+def evaluate_pairs(
+    protocol: str, paired: Paired, count_score: float = COUNT_SCORE, ious: Sequence[float] = ()
+) -> ProtocolResult:
+    """As `evaluate_protocol`, of frames that are already together and whatever their classes are called."""
     if not paired.classes:
         raise LabelError(
             "the ground truth has no objects that count in the frames that were predicted: there is nothing to measure"
         )
-    curves, counts, ap, mean = _EVALUATORS[protocol](paired, count_score)
+    if ious and protocol not in _ANY_IOU:
+        raise LabelError(f"the {protocol} protocol has IoUs of its own: only {' and '.join(_ANY_IOU)} take others")
+    curves, counts, ap, mean = _EVALUATORS[protocol](paired, count_score, ious)
     return ProtocolResult(
         protocol,
         DESCRIPTIONS[protocol],
@@ -182,6 +206,16 @@ def evaluate_pairs(protocol: str, paired: Paired, count_score: float = COUNT_SCO
         paired.unpredicted,
         tuple(_notes(paired)),
     )
+
+
+def check_classes(paired: Paired) -> None:
+    """Raise LabelError where no detection is of a class that the data set knows: all figures would be 0, for a name."""
+    predicted = set(paired.found.classes.tolist())
+    if predicted and predicted.isdisjoint(paired.vocabulary):
+        raise LabelError(
+            f"no predicted class is one of the ground truth: predicted are {', '.join(sorted(predicted))}, and the "
+            f"ground truth has {', '.join(paired.vocabulary)}: give them the same names"
+        )
 
 
 def judge(
@@ -200,14 +234,14 @@ def finite(value: float) -> float | None:
 _Evaluation = tuple[tuple[ClassCurve, ...], tuple[Counts, ...], dict[str, dict[str, float]], float]
 
 
-def _all(paired: Paired, count_score: float) -> _Evaluation:
-    ious = kitti.class_ious(paired)
-    at = {name: sorted({iou, COMMON_IOU}, reverse=True) for name, iou in ious.items()}
-    return _judged(paired, kitti.judge_class, at, ious, count_score)
+def _all(paired: Paired, count_score: float, ious: Sequence[float]) -> _Evaluation:
+    own = kitti.class_ious(paired)
+    at = {name: list(dict.fromkeys((iou, COMMON_IOU, *ious))) for name, iou in own.items()}
+    return _judged(paired, kitti.judge_class, at, own, count_score)
 
 
-def _bdd(paired: Paired, count_score: float) -> _Evaluation:
-    at = {name: list(bdd.BDD_IOUS) for name in paired.classes}
+def _bdd(paired: Paired, count_score: float, ious: Sequence[float]) -> _Evaluation:
+    at = {name: list(dict.fromkeys((*ious, *bdd.BDD_IOUS))) for name in paired.classes}
     return _judged(paired, bdd.judge_class, at, dict.fromkeys(paired.classes, bdd.BDD_IOUS[-1]), count_score)
 
 
@@ -241,7 +275,7 @@ def _judged(
     return tuple(curves), tuple(counts), ap, _mean(ap[name][f"{iou:g}"] for name, iou in headline.items())
 
 
-def _kitti(paired: Paired, count_score: float) -> _Evaluation:
+def _kitti(paired: Paired, count_score: float, _: Sequence[float]) -> _Evaluation:
     if not paired.kitti:
         raise LabelError("the kitti protocol needs KITTI labels (types, truncation, occlusion): use all, bdd or coco")
     curves, counts = [], []
@@ -263,7 +297,7 @@ def _kitti(paired: Paired, count_score: float) -> _Evaluation:
     return tuple(curves), tuple(counts), ap, _mean(value for of in ap.values() for value in of.values())
 
 
-def _coco(paired: Paired, count_score: float) -> _Evaluation:
+def _coco(paired: Paired, count_score: float, _: Sequence[float]) -> _Evaluation:
     names = paired.classes
     evaluation = coco.coco_evaluation(paired, names)
     curves, counts = [], []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.evaluation.formats import is_bag, read_document
 
 DONT_CARE = "DontCare"
+_ALL = Pick.of([], None)
 Kind = Literal["kitti", "bdd", "coco", "list", "bag"]
 
 FORMATS = (
@@ -169,38 +170,27 @@ def _read(path: Path) -> GroundTruth:
 
 def _read_kitti(folder: Path) -> GroundTruth:
     try:
-        images = list(_images(KittiObjects(None, folder, Pick.of([], None))))
+        images = list(_images(KittiObjects(None, folder, _ALL)))
         return GroundTruth.of((_frame(each, each.labels.stem, kitti=True) for each in images), "kitti", str(folder))
     except DatasetError as error:
         raise LabelError(f"label file {error}") from error
 
 
 def _read_bdd(path: Path) -> GroundTruth:
-    names = (_scalabel_names(file) for file in (sorted(path.glob("*.json")) if path.is_dir() else [path]))
-    flat = [name for of_file in names for name in of_file]
-    images = list(_images(Bdd(None, path, Pick.of([], None))))
-    if len(images) != len(flat) or not images:
+    truth = GroundTruth.of((_frame(each, each.name) for each in _images(Bdd(None, path, _ALL))), "bdd", str(path))
+    if not truth.frames:
         raise LabelError(f"ground truth {path} has no frames with names: BDD100K or Scalabel JSON is a list of them")
-    return GroundTruth.of((_frame(each, name) for each, name in zip(images, flat, strict=True)), "bdd", str(path))
-
-
-def _scalabel_names(path: Path) -> list[str]:
-    document = read_document(path, "ground truth")
-    if isinstance(document, dict):
-        document = [document] if "name" in document else document.get("frames") or []
-    return [str(frame["name"]) for frame in document if isinstance(frame, dict) and frame.get("name")]
+    return truth
 
 
 def _read_coco(path: Path, document: dict[str, Any]) -> GroundTruth:
-    images = list(_images(CocoJson(None, path, Pick.of([], None))))
-    try:
-        names = {int(record["id"]): str(record["file_name"]) for record in document["images"]}
-        categories = {int(record["id"]): str(record["name"]) for record in document["categories"]}
-    except (KeyError, TypeError, ValueError) as error:
-        raise LabelError(f'ground truth {path}: its images need "id" and "file_name", its categories names') from error
-    frames = [_frame(each, name) for each, name in zip(images, names.values(), strict=True)]
+    frames = [_frame(each, each.name) for each in _images(CocoJson(None, path, _ALL))]
     truth = GroundTruth.of(frames, "coco", str(path))
-    return GroundTruth(truth.frames, "coco", str(path), names, categories)
+    # That these are there, the reader has seen to.
+    names = {record["id"]: record["file_name"] for record in document["images"]}
+    return replace(
+        truth, image_ids=names, category_ids={each["id"]: str(each["name"]) for each in document["categories"]}
+    )
 
 
 def _read_list(path: Path, records: list[dict[str, Any]]) -> GroundTruth:

@@ -90,6 +90,28 @@ def test_counts_leave_crowds_out() -> None:
     assert [(row.iou, row.tp, row.fp, row.fn) for row in result.counts] == [(0.5, 1, 1, 1), (0.75, 1, 1, 1)]
 
 
+def test_a_crowd_is_of_its_own_class() -> None:
+    crowd, box = [0.0, 0.0, 200.0, 200.0], [300.0, 0.0, 350.0, 50.0]
+    truths = FrameTruths.of("a", [crowd, box, box], ["person", "person", "car"], [True, False, False])
+    inside = [10.0, 10.0, 60.0, 60.0]
+    predictions = FramePredictions("a", np.array([inside, inside]), np.array([0.9, 0.8]), np.array(["person", "car"]))
+
+    result = evaluate_protocol("coco", GroundTruth.of([truths], "coco"), [predictions])
+
+    assert {row.name: row.fp for row in result.counts} == {"person": 0, "car": 1}
+
+
+def test_what_kitti_ignores_is_a_crowd_of_every_class() -> None:
+    boxes = [[0.0, 0.0, 200.0, 200.0], [300.0, 0.0, 350.0, 50.0], [300.0, 100.0, 350.0, 150.0]]
+    truths = FrameTruths.of("a", boxes, ["DontCare", "Car", "Cyclist"])
+    inside = [10.0, 10.0, 60.0, 60.0]
+    predictions = FramePredictions("a", np.array([inside, inside]), np.array([0.9, 0.8]), np.array(["cyclist", "car"]))
+
+    result = evaluate_protocol("coco", GroundTruth.of([truths]), [predictions])
+
+    assert {row.name: row.fp for row in result.counts} == {"cyclist": 0, "car": 0}
+
+
 def test_without_a_detection_all_is_zero() -> None:
     truths = FrameTruths.of("a", [[0.0, 0.0, 50.0, 50.0]], ["car"])
     nothing = FramePredictions("a", np.empty((0, 4)), np.empty(0), np.empty(0, np.str_))

@@ -9,7 +9,7 @@ import pytest
 from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.evaluation.predictions import FramePredictions
 from gaussian_yolo_node.evaluation.protocols import PROTOCOLS, ProtocolResult, evaluate_protocol, judge
-from gaussian_yolo_node.evaluation.truths import FrameTruths, GroundTruth
+from gaussian_yolo_node.evaluation.truths import FrameTruths, GroundTruth, Kind
 
 CAR = [100.0, 100.0, 200.0, 200.0]
 FAR = [300.0, 100.0, 400.0, 200.0]
@@ -67,6 +67,51 @@ def test_a_class_without_truths_has_no_ap() -> None:
     result = evaluated("all")
     assert math.isnan(result.ap["cyclist"]["0.5"]) and result.to_dict()["ap"]["cyclist"]["0.5"] is None
     assert result.map == pytest.approx(0.25)  # of car and pedestrian
+
+
+def test_difficulties_by_class_with_their_mean() -> None:
+    table = evaluated("kitti").to_dict()["difficulties"]
+    assert list(table) == ["car", "pedestrian", "cyclist", "mean"]
+    # One of two cars, at one sample: precision 1 at recall 0.
+    assert table["car"]["easy"] == {"eleven_point": pytest.approx(1 / 11), "forty_point": 0}
+    assert table["cyclist"]["hard"] == {"eleven_point": None, "forty_point": None}
+    assert table["mean"]["moderate"]["eleven_point"] == pytest.approx(1 / 22)  # of car and pedestrian
+    assert evaluated("all").to_dict()["difficulties"] == {}
+
+
+@pytest.mark.parametrize(("protocol", "own"), [("all", ["0.7", "0.5"]), ("bdd", ["0.5", "0.7", "0.75"])])
+def test_other_ious_leave_the_mean_alone(protocol: str, own: list[str]) -> None:
+    truths = GroundTruth.of([FrameTruths.of("a", [CAR], ["Car"])])
+    low = [found("a", ("car", 0.9, [100.0, 100.0, 200.0, 192.0]))]  # IoU 0.92
+    result = evaluate_protocol(protocol, truths, low, ious=[0.95, 0.5])
+    assert sorted(result.ap["car"]) == sorted([*own, "0.95"])
+    assert (result.ap["car"]["0.95"], result.map) == (0, 1)
+
+
+@pytest.mark.parametrize("protocol", ["kitti", "coco"])
+def test_protocols_with_ious_of_their_own(protocol: str) -> None:
+    truths = GroundTruth.of([FrameTruths.of("a", [CAR], ["Car"])])
+    with pytest.raises(LabelError, match="has IoUs of its own: only all and bdd"):
+        evaluate_protocol(protocol, truths, [found("a", ("car", 0.9, CAR))], ious=[0.6])
+
+
+@pytest.mark.parametrize(
+    ("truths", "names"),
+    [
+        (GroundTruth.of([FrameTruths.of("a", [CAR], ["Car"])]), "predicted are Car, van5, .* has car, cyclist, pedes"),
+        (GroundTruth.of([FrameTruths.of("a", [CAR], ["car"])], "bdd"), "predicted are Car, van5, .* has bicycle, "),
+        (GroundTruth.of([FrameTruths.of("a", [CAR], ["shoe"])], "coco"), "predicted are Car, van5, .* has shoe: give"),
+    ],
+)
+def test_names_of_which_none_is_known_are_refused(truths: GroundTruth, names: str) -> None:
+    with pytest.raises(LabelError, match=names):
+        evaluate_protocol("bdd", truths, [found("a", ("van5", 0.9, CAR), ("Car", 0.9, CAR))])
+
+
+@pytest.mark.parametrize(("kind", "name", "other"), [("kitti", "Car", "cyclist"), ("bdd", "car", "traffic light")])
+def test_a_known_class_that_the_frames_happen_to_lack_is_no_wrong_name(kind: Kind, name: str, other: str) -> None:
+    truths = GroundTruth.of([FrameTruths.of("a", [CAR], [name])], kind)
+    assert evaluate_protocol("all", truths, [found("a", (other, 0.9, CAR))]).map == 0
 
 
 @pytest.mark.parametrize("lowest", [0.3, 0.004])
