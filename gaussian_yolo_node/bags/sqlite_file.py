@@ -85,6 +85,10 @@ class SqliteFile:
             f"{self._path.name} was not closed by its recorder: what is still in {log.name} is read, too"
         )
         self._torn = False
+        index = self._path.with_name(self._path.name + "-shm")
+        if not index.exists():
+            # SQLite makes one to read the log, and leaves it.
+            self._resources.callback(index.unlink, missing_ok=True)
         try:
             database = self._open(self._path, "mode=ro")
             database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()

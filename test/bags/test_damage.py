@@ -127,10 +127,12 @@ def test_what_a_killed_recorder_left_in_the_log_is_read(tmp_path):
         row = (1, stamp_ns, text(str(index)))
         database.execute("INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)", row)
     database.commit()
-    copied = shutil.copytree(bag, tmp_path / "killed")
+    copied = shutil.copytree(bag, tmp_path / "killed", ignore=shutil.ignore_patterns("*-shm"))
     database.close()
     assert (copied / "bag.db3-wal").stat().st_size
+    before = {path.name: path.read_bytes() for path in copied.iterdir()}
     found, notes = read_texts(copied)
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
     assert found == list("0123")
     assert len(notes) == 1 and "bag.db3-wal" in notes[0]
 
