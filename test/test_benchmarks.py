@@ -1,4 +1,4 @@
-"""The ablation script at its smallest; its figures are worth nothing then."""
+"""Benchmark scripts at their smallest; their figures are worth nothing then."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,34 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def run(output: Path) -> subprocess.CompletedProcess[str]:
+def script(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "benchmarks/mdconv_ablation.py", "--quick", "--jobs", "1", "--output", output],
+        [sys.executable, f"benchmarks/{name}.py", *arguments],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, cwd=REPOSITORY, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
+
+
+def run(output: Path) -> subprocess.CompletedProcess[str]:
+    return script("mdconv_ablation", "--quick", "--jobs", "1", "--output", output)
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_the_evaluator_is_timed_on_label_files(tmp_path: Path, archive: bool) -> None:
+    folder = tmp_path / "label_2"
+    folder.mkdir()
+    for index in range(6):
+        line = f"Car 0.00 0 1.5 {100 + index}.0 100.0 200.0 200.0 1.5 1.6 3.9 1.0 1.5 20.0 1.5\n"
+        (folder / f"{index:06d}.txt").write_text(line)
+    labels = folder
+    if archive:
+        labels = tmp_path / "labels.tar.xz"
+        with tarfile.open(labels, "w:xz") as tar:
+            tar.add(folder, "training/label_2")
+
+    timed = script("evaluation_speed", labels, "--limit-s", "1000")
+
+    assert timed.returncode == 0, timed.stderr
+    assert "6 label files, 6 objects" in timed.stdout and "together" in timed.stdout
 
 
 def test_the_ablation_runs_resumes_and_refuses_other_settings(tmp_path: Path) -> None:
