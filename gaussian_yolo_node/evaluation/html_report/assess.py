@@ -12,12 +12,12 @@ from gaussian_yolo_node.evaluation import LEAST_SCORE, bdd, kitti
 from gaussian_yolo_node.evaluation.html_report.accuracy import headline_curves
 from gaussian_yolo_node.evaluation.html_report.bootstrap import Estimate, Resampling
 from gaussian_yolo_node.evaluation.html_report.comparison import FrameFigures, JudgedClass, figures_of
-from gaussian_yolo_node.evaluation.html_report.evidence import Evidence
+from gaussian_yolo_node.evaluation.html_report.evidence import Evidence, has_objects
 from gaussian_yolo_node.evaluation.html_report.latency import ages_of
 from gaussian_yolo_node.evaluation.kitti import Judged
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.paired import Paired, pair, pair_frames
-from gaussian_yolo_node.evaluation.protocols import ProtocolResult, evaluate_pairs
+from gaussian_yolo_node.evaluation.protocols import ProtocolResult, check_classes, evaluate_pairs
 from gaussian_yolo_node.evaluation.truths import GroundTruth
 
 Floats = NDArray[np.float64]
@@ -75,21 +75,20 @@ def assess(evidence: Evidence, protocol: str | None, threshold: float | None = N
         threshold: least score that is used when driving; None for the model's.
 
     Raises:
-        LabelError: no frame has both truth and predictions, two records belong to one frame, or the protocol does not
-            suit the truth.
+        LabelError: no frame has both truth and predictions, two records belong to one frame, no predicted class is
+            known to the truth, or the protocol does not suit it.
     """
     used = driving_threshold(evidence) if threshold is None else threshold
-    keys, stamps, ages = _frames(evidence)
+    keys, stamps, ages = frames_of(evidence)
     if evidence.truths is None:
         return Assessment(None, None, None, FrameFigures(keys, stamps, {}, None, None, None, None, ages), used)
     chosen = protocol or default_protocol(evidence.truths)
     paired = pair(evidence.truths, evidence.all_frames)
+    check_classes(paired)
     result = evaluate_pairs(chosen, paired, used)
     answered = None
-    if evidence.lost and evidence.has_truth_for(evidence.answers):
-        of_answers = pair(evidence.truths, evidence.answers)
-        if of_answers.classes:
-            answered = evaluate_pairs(chosen, of_answers, used)
+    if evidence.lost and has_objects(evidence.truths, evidence.answers):
+        answered = evaluate_pairs(chosen, pair(evidence.truths, evidence.answers), used)
     matched = kitti.match_boxes(paired, MATCH_IOU, LEAST_SCORE)
     rows = _rows(evidence, paired)
     classes = {
@@ -128,7 +127,7 @@ def default_protocol(truths: GroundTruth) -> str:
     return "coco" if truths.kind == "coco" else "bdd"
 
 
-def _frames(evidence: Evidence) -> tuple[tuple[str, ...], Floats, Floats | None]:
+def frames_of(evidence: Evidence) -> tuple[tuple[str, ...], Floats, Floats | None]:
     """Keys, stamps in s and ages in s of all frames, in the order of `all_frames`."""
     if evidence.run is None:
         names = tuple(str(record.frame) for record in evidence.all_frames)

@@ -166,18 +166,7 @@ def compare(
     Raises:
         ComparisonError: there are no common frames, or just one.
     """
-    theirs = set(baseline.keys)
-    common = tuple(key for key in run.keys if key in theirs)
-    if not common:
-        raise ComparisonError(
-            f"the run and its baseline have no frame in common: the run has frames such as {_first(run)}, the baseline "
-            f"such as {_first(baseline)}; replay the same bag for both"
-        )
-    if len(common) == 1:
-        raise ComparisonError(
-            f"the run and its baseline have one frame in common, {common[0]}: one frame says nothing about "
-            "chance; replay a longer bag"
-        )
+    common = common_frames(run.keys, baseline.keys)
     ours, others = run.of(common), baseline.of(common)
     resampling = Resampling.of(ours.stamps, resamples, seed)
 
@@ -196,6 +185,27 @@ def compare(
     return ComparedRuns(
         rows, len(common), len(run.keys) - len(common), len(baseline.keys) - len(common), resampling.block
     )
+
+
+def common_frames(run: tuple[str, ...], baseline: tuple[str, ...]) -> tuple[str, ...]:
+    """Keys of the frames that both have, in the order of the run.
+
+    Raises:
+        ComparisonError: there are none, or just one.
+    """
+    theirs = set(baseline)
+    common = tuple(key for key in run if key in theirs)
+    if not common:
+        raise ComparisonError(
+            f"the run and its baseline have no frame in common: the run has frames such as {_first(run)}, the baseline "
+            f"such as {_first(baseline)}; replay the same bag for both"
+        )
+    if len(common) == 1:
+        raise ComparisonError(
+            f"the run and its baseline have one frame in common, {common[0]}: one frame says nothing about "
+            "chance; replay a longer bag"
+        )
+    return common
 
 
 def figures_of(run: FrameFigures, weights: Counts) -> dict[str, Floats]:
@@ -257,5 +267,5 @@ def _or_none(value: np.floating) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _first(figures: FrameFigures) -> str:
-    return figures.keys[0] if figures.keys else "none"
+def _first(keys: tuple[str, ...]) -> str:
+    return keys[0] if keys else "none"

@@ -56,6 +56,7 @@ _STYLE: dict[Any, Any] = {
     "ytick.labelcolor": SOFT,
 }
 _RASTER_DPI = 160
+_LONGEST_LABEL = 32
 _TAG = re.compile(r"<[^<>]*>")
 _ID = re.compile(r'(?:\bid="|\bhref="#|url\(#)')
 _HEX = re.compile(r"#0[1-6][0-9a-f]{4}\b")
@@ -97,8 +98,10 @@ def side_by_side(*figures: Html) -> Html:
 
 
 def series_label(name: str) -> str:
-    """A name for a legend; matplotlib leaves out the empty and those that begin with an underscore."""
-    return f" {name}" if name[:1] in ("", "_") else name
+    """A name for a legend or an axis: short, because it takes its room from the drawing."""
+    short = name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
+    # matplotlib leaves out the empty and those that begin with an underscore.
+    return f" {short}" if short[:1] in ("", "_") else short
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from gaussian_yolo_node.bags import TRUTH_TOPIC
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.evaluation.html_report.provenance import file_hashes
-from gaussian_yolo_node.evaluation.paired import pair_frames
+from gaussian_yolo_node.evaluation.paired import pair
 from gaussian_yolo_node.evaluation.predictions import FramePredictions, read_predictions
 from gaussian_yolo_node.evaluation.replay_run import (
     ANSWERS_FILE,
@@ -55,13 +55,6 @@ class Evidence:
         place = {frame.name: number for number, frame in enumerate(self.run.frames)}
         return sorted([*self.answers, *self.lost], key=lambda record: place[str(record.frame)])
 
-    def has_truth_for(self, records: Sequence[FramePredictions]) -> bool:
-        """Whether any of the records is of a labelled frame."""
-        try:
-            return self.truths is not None and bool(pair_frames(self.truths.frames, records))
-        except LabelError:
-            return False
-
 
 def read_run_evidence(folder: Path) -> Evidence:
     """Everything in the folder of a run.
@@ -81,11 +74,15 @@ def read_run_evidence(folder: Path) -> Evidence:
                 "the files are not of one run; replay again"
             )
         answered.add(str(record.frame))
+    lost = tuple(_nothing(frame.name, frame.stamp_ns) for frame in run.frames if frame.name not in answered)
     truths, notes = _truths_of(folder / ANSWERS_FILE)
+    if truths is not None and not has_objects(truths, (*answers, *lost)):
+        notes.append("The bag has truth, but no object in it is of one of the frames that were played.")
+        truths = None
     return Evidence(
         folder.resolve().name,
         answers,
-        tuple(_nothing(frame.name, frame.stamp_ns) for frame in run.frames if frame.name not in answered),
+        lost,
         truths,
         run,
         file_hashes(folder / name for name in (RUN_FILE, DETECTIONS_FILE, ANSWERS_FILE)),
@@ -103,6 +100,14 @@ def read_file_evidence(ground_truth: Path, predictions: Path) -> Evidence:
     answers = tuple(read_predictions(predictions, truths))
     files = file_hashes(path for path in (predictions, ground_truth) if path.is_file())
     return Evidence(predictions.name, answers, truths=truths, files=files)
+
+
+def has_objects(truths: GroundTruth, records: Sequence[FramePredictions]) -> bool:
+    """Whether there is an object that counts in any of the records' frames."""
+    try:
+        return bool(pair(truths, records).classes)
+    except LabelError:  # no frame is labelled
+        return False
 
 
 def _truths_of(answers: Path) -> tuple[GroundTruth | None, list[str]]:

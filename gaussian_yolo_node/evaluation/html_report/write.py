@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.evaluation.html_report.assess import Assessment, Intervals, assess
+from gaussian_yolo_node.evaluation import LabelError
+from gaussian_yolo_node.evaluation.html_report.assess import Assessment, Intervals, assess, frames_of
 from gaussian_yolo_node.evaluation.html_report.bootstrap import LEVEL, RESAMPLES
 from gaussian_yolo_node.evaluation.html_report.compared import comparison_dict
-from gaussian_yolo_node.evaluation.html_report.comparison import compare
+from gaussian_yolo_node.evaluation.html_report.comparison import common_frames, compare
 from gaussian_yolo_node.evaluation.html_report.contents import Baseline, Contents, scores_are_alike, sections_of
 from gaussian_yolo_node.evaluation.html_report.evidence import Evidence, read_file_evidence, read_run_evidence
 from gaussian_yolo_node.evaluation.html_report.latency import measure_latency
@@ -59,7 +60,10 @@ def write_report(
         ReportError: it cannot be written.
     """
     evidence = read_run_evidence(run_dir)
-    assessment = assess(evidence, protocol)
+    if protocol is None:
+        evidence, assessment = _assessed(evidence)
+    else:  # who asks for one protocol is told why it cannot be followed
+        assessment = assess(evidence, protocol)
     other = None if baseline is None else _compared(evidence, assessment, baseline)
     target = run_dir / HTML_FILE if output is None else output
     options = ["--baseline", str(baseline)] if baseline is not None else []
@@ -101,11 +105,25 @@ def write_file_report(
     return _write(evidence, assess(evidence, protocol), None, output, thumbnails, images, [command])
 
 
+def _assessed(
+    evidence: Evidence, protocol: str | None = None, threshold: float | None = None
+) -> tuple[Evidence, Assessment]:
+    """As `assess`; what cannot be held against the truth is still a run with a latency."""
+    try:
+        return evidence, assess(evidence, protocol, threshold)
+    except LabelError as error:
+        note = f"The detections cannot be held against the bag's truth: {error}."
+        evidence = replace(evidence, truths=None, notes=(*evidence.notes, note))
+        return evidence, assess(evidence, protocol, threshold)
+
+
 def _compared(evidence: Evidence, assessment: Assessment, folder: Path) -> Baseline:
+    theirs = read_run_evidence(folder)
+    common_frames(assessment.figures.keys, frames_of(theirs)[0])  # before a truth of other frames is held against it
     # One truth and one threshold for both: what differs is the runs.
-    theirs = replace(read_run_evidence(folder), truths=evidence.truths)
+    theirs = replace(theirs, truths=evidence.truths)
     protocol = None if assessment.result is None else assessment.result.protocol
-    other = assess(theirs, protocol, assessment.threshold)
+    theirs, other = _assessed(theirs, protocol, assessment.threshold)
     no_verdict = [] if scores_are_alike(evidence.run, theirs.run) else ["found", "false_positives"]
     if len(evidence.lost) != len(theirs.lost):  # who does not answer makes no mistakes
         no_verdict.append("false_positives")

@@ -1,0 +1,150 @@
+"""Run folders as a replay leaves them, and the bags that were played."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from factories import make_image
+
+from gaussian_yolo_node.bags import DETECTIONS, IMAGE, IMAGE_TOPIC, INFO_TOPIC, STRING, TRUTH_TOPIC, messages
+from gaussian_yolo_node.bags.frame_info import FrameInfo
+from gaussian_yolo_node.bags.writing import BagWriter
+from gaussian_yolo_node.evaluation.replay_run import (
+    ANSWERS_FILE,
+    DETECTIONS_FILE,
+    ReplayCounters,
+    ReplayedFrame,
+    ReplayRun,
+    write_run,
+)
+
+START_NS = 1_700_000_000_000_000_000
+PERIOD_NS = 100_000_000
+WIDTH, HEIGHT = 160, 96
+CARD = {
+    "name": "tiny",
+    "classes": ["car", "pedestrian", "cyclist"],
+    "input_size": [64, 96],
+    "score_threshold": 0.3,
+    "iou_threshold": 0.45,
+    "variance_vote": False,
+    "sigma_calibration": {"scale": [1.0, 1.1, 1.2, 1.3], "offset": [0.0, 0.01, 0.0, 0.02]},
+    "training": {"data": "none", "seed": 1},
+}
+
+Box = tuple[float, float, float, float]
+
+
+def make_run(
+    folder: Path,
+    frames: int = 24,
+    *,
+    drive: Path | None = None,
+    truth: bool = True,
+    lost: Collection[int] = (),
+    wrong: int = 1,
+    age_s: float = 0.02,
+    names: str = "{:06d}.png",
+    class_name: str = "car",
+    category: str = "Car",
+    first: int = 0,
+    **fields: Any,
+) -> Path:
+    """A run over frames with two objects each, of which the detector finds one and a half, and more that is not there.
+
+    Args:
+        drive: bag with the images of these frames, which is written; None for a bag that is not there any more.
+        truth: whether the bag had one.
+        lost: numbers of the frames without an answer.
+        wrong: detections a frame that are not there.
+        age_s: of the youngest answer.
+        names: of the frames, a format of their numbers.
+        class_name, category: what detector and labels call the objects.
+        first: number of the first frame.
+        fields: of the run, in place of those here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(first)
+    numbers = range(first, first + frames)
+    stamps = [START_NS + number * PERIOD_NS for number in numbers]
+    objects = [_objects(number) for number in numbers]
+    played, records = [], []
+    for number, stamp, boxes in zip(numbers, stamps, objects, strict=True):
+        published = (number - first) * 0.1
+        name = names.format(number)
+        detections = _detections(boxes, number, wrong, class_name, generator)
+        if number in lost:
+            played.append(ReplayedFrame(name, stamp, WIDTH, HEIGHT, published))
+            continue
+        age = age_s + 0.002 * float(generator.random())
+        played.append(ReplayedFrame(name, stamp, WIDTH, HEIGHT, published, published + age, len(detections)))
+        records.append({"frame": name, "width": WIDTH, "height": HEIGHT, "detections": detections})
+    (folder / DETECTIONS_FILE).write_text(json.dumps(records))
+    topics = {TRUTH_TOPIC: DETECTIONS, INFO_TOPIC: STRING} if truth else {"/perception/detections": DETECTIONS}
+    with BagWriter(folder / ANSWERS_FILE, topics, overwrite=True) as writer:
+        for frame, boxes in zip(played, objects, strict=True) if truth else ():
+            _write_truth(writer, frame, [(category, box) for box in boxes])
+    if drive is not None:
+        with BagWriter(drive, {IMAGE_TOPIC: IMAGE}, overwrite=True) as writer:
+            for number, stamp in zip(numbers, stamps, strict=True):
+                picture = make_image(HEIGHT, WIDTH, seed=number)
+                writer.write(IMAGE_TOPIC, stamp, messages.raw_image(picture, messages.header(stamp, "camera")))
+    answered = len(records)
+    values: dict[str, Any] = {
+        "bag": str(drive or "drive.mcap"),
+        "image_topic": IMAGE_TOPIC,
+        "mode": "realtime",
+        "rate_factor": 1.0,
+        "rate_hz": None,
+        "score_threshold": 0.005,
+        "criterion": "gaussian",
+        "model": CARD,
+        "model_hash": "0123456789ab",
+        "runtime": "OpenVINO 2026.4 CPU bf16, 2 threads",
+        "machine": "a processor, 2 cores, Linux",
+        "command": ["gaussian-yolo", "replay", "drive.mcap", "-o", str(folder)],
+        "started": "2026-01-01T00:00:00+00:00",
+        "elapsed_s": frames * 0.1,
+        "notes": [],
+        "counters": ReplayCounters(frames, answered, frames - answered),
+        "diagnostics": {"inference_ms": "12.5", "frames_received": str(frames)},
+    }
+    write_run(folder, ReplayRun(**{**values, **fields}, frames=tuple(played)))
+    return folder
+
+
+def _objects(number: int) -> list[Box]:
+    shift = float(number % 7)
+    return [(10 + shift, 20.0, 50 + shift, 60.0), (90 - shift, 30.0, 120 - shift, 50.0)]
+
+
+def _detections(
+    boxes: list[Box], number: int, wrong: int, class_name: str, generator: np.random.Generator
+) -> list[dict[str, Any]]:
+    found = boxes if number % 2 else boxes[:1]
+    sizes = [(box[2] - box[0], box[3] - box[1]) for box in found]
+    records = []
+    for box, (width, height) in zip(found, sizes, strict=True):
+        sigma = [0.03 * width, 0.03 * height, 0.04 * width, 0.04 * height]
+        moved = (np.array(box) + generator.normal(0, 1.0, 4)).tolist()
+        score = 0.5 + 0.45 * float(generator.random())
+        records.append({"class": class_name, "score": score, "box": moved, "sigma": sigma})
+    for _ in range(wrong):
+        score = 0.6 * float(generator.random())
+        records.append(
+            {"class": class_name, "score": score, "box": [130.0, 70.0, 150.0, 90.0], "sigma": [2.0, 2.0, 3.0, 3.0]}
+        )
+    return records
+
+
+def _write_truth(writer: BagWriter, frame: ReplayedFrame, objects: list[tuple[str, Box]]) -> None:
+    nothing = len(objects)
+    info = FrameInfo(
+        frame.stamp_ns, frame.name, WIDTH, HEIGHT, True, (False,) * nothing, (0.0,) * nothing, (0,) * nothing
+    )
+    writer.write(TRUTH_TOPIC, frame.stamp_ns, messages.truth(objects, messages.header(frame.stamp_ns, "camera")))
+    writer.write(INFO_TOPIC, frame.stamp_ns, messages.text(info.to_json()))
