@@ -66,7 +66,9 @@ def make(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="KITTI label folder, tracking label file, or BDD/Scalabel JSON.", show_default="the data set's own"
+            metavar="PATH|none",
+            help="KITTI label folder, tracking label file, or BDD/Scalabel JSON.",
+            show_default="the data set's own",
         ),
     ] = None,
     layout: Annotated[Layout, typer.Option("--format", help="Layout of the source.")] = Layout.auto,
@@ -127,7 +129,8 @@ def make(
     # Before labels are read and images looked for.
     options.check()
     check_target(output, overwrite=overwrite)
-    sequence = open_sequence(source, layout.value, labels)
+    labelled = labels != Path("none")
+    sequence = open_sequence(source, layout.value, labels if labelled else None, labelled=labelled)
     with _progress("writing") as on_frame:
         summary = make_bag(sequence, output, options, on_frame)
     print(f"{output}: {_told(summary)}, from {sequence.description}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from gaussian_yolo_node.bags import BagError
 from gaussian_yolo_node.bags.calibration import Calibration, read_kitti_calibration
@@ -62,7 +62,9 @@ class FrameSequence:
     notes: list[str] = field(default_factory=list)
 
 
-def open_sequence(source: Path, layout: Format = "auto", labels: Path | None = None) -> FrameSequence:
+def open_sequence(
+    source: Path, layout: Format = "auto", labels: Path | None = None, *, labelled: bool = True
+) -> FrameSequence:
     """Frames of a data set, a folder of images, or a video.
 
     Args:
@@ -71,6 +73,7 @@ def open_sequence(source: Path, layout: Format = "auto", labels: Path | None = N
             images, or a video.
         layout: which of these it is; "auto" looks.
         labels: where the objects are; see `labels.read_labels`. None: in their place in the data set, if it has one.
+        labelled: False leaves out the labels that the data set has.
 
     Raises:
         BagError: there is nothing of that layout.
@@ -81,11 +84,16 @@ def open_sequence(source: Path, layout: Format = "auto", labels: Path | None = N
         raise BagError(f"{source} does not exist: give a data set, a folder of images, or a video")
     if layout == "auto":
         layout = _layout_of(source, labels)
-    opener = _OPENERS[layout]
     if source.is_file() != (layout == "video") and not (layout == "bdd" and source.is_file()):
         wanted = "file" if layout == "video" else "folder"
         raise BagError(f"{source} is not what {layout} data are in: that is a {wanted}")
-    return opener(source, labels)
+    if source.is_file():
+        return _of_video(source, labels if labelled else None)
+    found = _OPENERS[layout](source)
+    chosen = (labels or found.labels) if labelled else None
+    if layout == "bdd" and labelled and chosen is None:
+        raise BagError(f"{source} has not one JSON file of labels in it: name it with --labels")
+    return _of_images(found, chosen)
 
 
 def _layout_of(source: Path, labels: Path | None) -> Format:
@@ -102,48 +110,55 @@ def _layout_of(source: Path, labels: Path | None) -> Format:
     return "folder"
 
 
-def _open_raw(source: Path, labels: Path | None) -> FrameSequence:
-    folder = source if (source / "data").is_dir() else next(
-        (source / camera for camera in _RAW_CAMERAS if (source / camera / "data").is_dir()), None
-    )  # fmt: skip
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """Images of a layout; `labels` is where it keeps them, if it has them."""
+
+    description: str
+    paths: Sequence[Path]
+    labels: Path | None = None
+    calibration: Callable[[SequenceFrame], Calibration | None] = lambda frame: None
+    stamps: Mapping[Path, int] | None = None
+    notes: Sequence[str] = ()
+
+
+def _raw(source: Path) -> _Images:
+    cameras = [source] if (source / "data").is_dir() else [source / name for name in _RAW_CAMERAS]
+    folder = next((camera for camera in cameras if (camera / "data").is_dir()), None)
     if folder is None:
         raise BagError(f"{source} is not a drive of KITTI's raw data: it has no image_02/data")
     drive = folder.parent
-    notes: list[str] = []
     images = list_images(folder / "data")
-    stamps = _read_timestamps(folder / "timestamps.txt", images, notes)
-    found = next(
-        (path for path in (each / "calib_cam_to_cam.txt" for each in (drive, drive.parent)) if path.is_file()), None
-    )
-    key = f"P_rect_{folder.name[-2:]}"
-    calibration = None if found is None else read_kitti_calibration(found, key)
-    return _of_images(
+    times = folder / "timestamps.txt"
+    known = times.is_file()
+    # One file for all drives of a day.
+    files = (drive / "calib_cam_to_cam.txt", drive.parent / "calib_cam_to_cam.txt")
+    found = next((path for path in files if path.is_file()), None)
+    calibration = None if found is None else read_kitti_calibration(found, f"P_rect_{folder.name[-2:]}")
+    return _Images(
         f"KITTI raw data, {drive.name}, {folder.name}",
         images,
-        labels,
-        notes,
-        KITTI_HZ,
-        lambda frame: calibration,
-        stamps,
+        calibration=lambda frame: calibration,
+        stamps=_read_timestamps(times, images) if known else None,
+        notes=() if known else (f"there is no {times.name} in {folder.name}: stamps are of even steps",),
     )
 
 
-def _open_object(source: Path, labels: Path | None) -> FrameSequence:
+def _object(source: Path) -> _Images:
     folder = source if source.name == "image_2" else source / "image_2"
     if not folder.is_dir():
         raise BagError(f"{source} is not KITTI's object data: it has no folder image_2")
-    images = list_images(folder)
     read = cache(read_kitti_calibration)
 
     def calibration(frame: SequenceFrame) -> Calibration | None:
         # Every image has a file of its own: they are of many drives.
-        path = folder.parent / "calib" / f"{Path(frame.name).stem}.txt"
+        path = folder.parent / "calib" / f"{frame.file.stem if frame.file else ''}.txt"
         return read(path, "P2") if path.is_file() else None
 
-    return _of_images("KITTI object data", images, labels or _labels_beside(folder), [], KITTI_HZ, calibration)
+    return _Images("KITTI object data", list_images(folder), _labels_beside(folder), calibration)
 
 
-def _open_tracking(source: Path, labels: Path | None) -> FrameSequence:
+def _tracking(source: Path) -> _Images:
     if (source / "image_02").is_dir():
         sequences = sorted(path.name for path in (source / "image_02").iterdir() if path.is_dir())
         if not sequences:
@@ -151,38 +166,38 @@ def _open_tracking(source: Path, labels: Path | None) -> FrameSequence:
         example = source / "image_02" / sequences[0]
         raise BagError(f"{source} has the sequences {', '.join(sequences)}: choose one, such as {example}")
     root, camera = source.parent.parent, source.parent.name
-    label_file = root / camera.replace("image", "label") / f"{source.name}.txt"
+    labels = root / camera.replace("image", "label") / f"{source.name}.txt"
     path = root / "calib" / f"{source.name}.txt"
     known = read_kitti_calibration(path, f"P{camera[-1]}") if path.is_file() and camera[-1:].isdigit() else None
-    return _of_images(
+    return _Images(
         f"KITTI tracking data, sequence {source.name}",
         list_images(source),
-        labels or (label_file if label_file.is_file() else None),
-        [],
-        KITTI_HZ,
+        labels if labels.is_file() else None,
         lambda frame: known,
     )
 
 
-def _open_bdd(source: Path, labels: Path | None) -> FrameSequence:
-    if labels is None:
-        found = sorted(source.glob("*.json")) if source.is_dir() else []
-        if len(found) != 1:
-            raise BagError(f"{source} has {len(found) or 'no'} JSON files of labels in it: name one with --labels")
-        labels = found[0]
-    if source.is_file():
-        return _open_video(source, labels)
-    return _of_images("BDD100K frames", list_images(source), labels, [], KITTI_HZ, _no_calibration)
+def _bdd(source: Path) -> _Images:
+    files = list(source.glob("*.json"))
+    return _Images("BDD100K frames", list_images(source), files[0] if len(files) == 1 else None)
 
 
-def _open_folder(source: Path, labels: Path | None) -> FrameSequence:
+def _folder(source: Path) -> _Images:
     inside = [source / name for name in _LABELS_BESIDE if (source / name).is_dir()]
     folder = inside[0] if inside and not any(map(ImageFiles.accepts, source.iterdir())) else source
-    labels = labels or _labels_beside(folder)
-    return _of_images(f"images of {folder}", list_images(folder), labels, [], KITTI_HZ, _no_calibration)
+    return _Images(f"images of {folder}", list_images(folder), _labels_beside(folder))
 
 
-def _open_video(source: Path, labels: Path | None) -> FrameSequence:
+_OPENERS: Mapping[str, Callable[[Path], _Images]] = {
+    "kitti-object": _object,
+    "kitti-tracking": _tracking,
+    "kitti-raw": _raw,
+    "bdd": _bdd,
+    "folder": _folder,
+}
+
+
+def _of_video(source: Path, labels: Path | None) -> FrameSequence:
     video = VideoFile(source)
     by_index = {} if labels is None else read_video_labels(labels, source.stem, video.fps)
 
@@ -190,37 +205,19 @@ def _open_video(source: Path, labels: Path | None) -> FrameSequence:
         for index, picture in enumerate(video.play()):
             yield SequenceFrame(str(index), None, partial(_same, picture), objects=by_index.get(index))
 
-    return FrameSequence(f"video {source.name}", frames, video.length, video.fps, _no_calibration)
+    return FrameSequence(f"video {source.name}", frames, video.length, video.fps, lambda frame: None)
 
 
-_OPENERS: Mapping[str, Callable[[Path, Path | None], FrameSequence]] = {
-    "kitti-object": _open_object,
-    "kitti-tracking": _open_tracking,
-    "kitti-raw": _open_raw,
-    "bdd": _open_bdd,
-    "folder": _open_folder,
-    "video": _open_video,
-}
-FORMATS: tuple[str, ...] = get_args(Format)
-
-
-def _of_images(
-    description: str,
-    images: Sequence[Path],
-    labels: Path | None,
-    notes: list[str],
-    rate_hz: float,
-    calibration: Callable[[SequenceFrame], Calibration | None],
-    stamps: Mapping[Path, int] | None = None,
-) -> FrameSequence:
-    objects: dict[Path, Objects] = {} if labels is None else read_labels(labels, images, notes)
+def _of_images(found: _Images, labels: Path | None) -> FrameSequence:
+    notes = list(found.notes)
+    objects: dict[Path, Objects] = {} if labels is None else read_labels(labels, found.paths, notes)
 
     def frames() -> Iterator[SequenceFrame]:
-        for path in images:
-            stamp_ns = None if stamps is None else stamps[path]
+        for path in found.paths:
+            stamp_ns = None if found.stamps is None else found.stamps[path]
             yield SequenceFrame(path.name, path, partial(_read, path), stamp_ns, objects.get(path))
 
-    return FrameSequence(description, frames, len(images), rate_hz, calibration, notes)
+    return FrameSequence(found.description, frames, len(found.paths), KITTI_HZ, found.calibration, notes)
 
 
 def _read(path: Path) -> Picture:
@@ -232,20 +229,13 @@ def _same(picture: Picture) -> Picture:
     return picture
 
 
-def _no_calibration(frame: SequenceFrame) -> Calibration | None:
-    return None
-
-
 def _labels_beside(folder: Path) -> Path | None:
     beside = folder.parent / _LABELS_BESIDE.get(folder.name, "")
     return beside if beside != folder.parent and beside.is_dir() and any(beside.glob("*.txt")) else None
 
 
-def _read_timestamps(path: Path, images: Sequence[Path], notes: list[str]) -> dict[Path, int] | None:
+def _read_timestamps(path: Path, images: Sequence[Path]) -> dict[Path, int]:
     """When KITTI's images were taken, ns; a line a frame, by the number of its file. The clock is taken for UTC."""
-    if not path.is_file():
-        notes.append(f"there is no {path.name} beside {images[0].parent.name}: stamps are of even steps")
-        return None
     try:
         lines = path.read_text(encoding="ascii").split("\n")
     except (OSError, UnicodeDecodeError) as error:

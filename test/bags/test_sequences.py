@@ -145,6 +145,7 @@ def test_a_folder_with_images_and_labels_in_it(tmp_path):
     make_kitti(tmp_path, ["b", "a"])
     for source in (tmp_path, tmp_path / "images"):
         assert summary(open_sequence(source)) == [("a.jpg", None, ["Car"]), ("b.jpg", None, ["Car"])]
+        assert summary(open_sequence(source, labelled=False)) == [("a.jpg", None, None), ("b.jpg", None, None)]
 
 
 def test_a_plain_folder_has_no_truth(tmp_path):
@@ -230,7 +231,7 @@ def test_what_is_no_sequence_is_one_error(tmp_path, video):
         (folder, "kitti-object", None, BagError, "no folder image_2"),
         (folder, "video", None, BagError, "not what video data are in: that is a file"),
         (video, "folder", None, BagError, "that is a folder"),
-        (folder, "bdd", None, BagError, "no JSON files .*--labels"),
+        (folder, "bdd", None, BagError, "not one JSON file .*--labels"),
         (folder, "auto", tmp_path / "nowhere", BagError, "do not exist"),
         (folder, "auto", tmp_path / "odd.xml", BagError, "neither a folder"),
         (folder, "auto", tmp_path / "label", BagError, "for none of the images, such as a.png"),
