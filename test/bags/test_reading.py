@@ -29,8 +29,6 @@ from gaussian_yolo_node.bags import COMPRESSED_IMAGE, DETECTIONS, IMAGE, IMAGE_T
 from gaussian_yolo_node.bags.reading import BagError, BagReader
 from gaussian_yolo_node.sources.image_messages import image_from_message
 
-SUFFIX = {"mcap": ".mcap", "sqlite3": ".db3"}
-
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 @pytest.mark.parametrize("compression", ["none", "message", "file", "storage"])
