@@ -15,7 +15,7 @@ def manifest_text(tag: str) -> str:
 PACKAGE = manifest_text("name")
 SHARE = f"share/{PACKAGE}"
 # mcap reads what a killed recorder left; the other two unpack it.
-BAGS = ["rosbags>=0.10.9", "mcap>=1.1", "zstandard>=0.20", "lz4>=4"]
+BAGS = ["rosbags>=0.11.6", "mcap>=1.2.1", "zstandard>=0.20", "lz4>=4"]
 EVALUATE = ["pycocotools>=2.0.8", "matplotlib>=3.6"]
 
 setup(

@@ -83,7 +83,7 @@ def detect(
     source: Annotated[
         str,
         typer.Argument(
-            help="Camera index, video file, image or image folder, URL (rtsp://...), or GStreamer pipeline."
+            help="Camera index, video, image or image folder, ROS bag, URL (rtsp://...), or GStreamer pipeline."
         ),
     ],
     model: Annotated[

@@ -1,4 +1,4 @@
-"""Which format a file of labels or predictions is of."""
+"""JSON files of labels and predictions."""
 
 from __future__ import annotations
 
@@ -7,18 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from gaussian_yolo_node.evaluation import LabelError
-
-BAG_SUFFIXES = (".mcap", ".db3", ".bag")
-
-
-def is_bag(path: Path) -> bool:
-    """Whether a path names a bag: a file, or the folder that `ros2 bag record` makes."""
-    if path.is_dir():
-        return (path / "metadata.yaml").exists() or any(
-            child.name.endswith(BAG_SUFFIXES) or child.name.endswith((".mcap.zstd", ".db3.zstd"))
-            for child in path.iterdir()
-        )
-    return path.suffix in BAG_SUFFIXES
 
 
 def read_document(path: Path, what: str) -> Any:

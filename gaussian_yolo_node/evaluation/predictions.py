@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.bags import is_bag
 from gaussian_yolo_node.evaluation import LabelError
-from gaussian_yolo_node.evaluation.formats import is_bag, read_document
+from gaussian_yolo_node.evaluation.formats import read_document
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.bags import is_bag
 from gaussian_yolo_node.datasets.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind
 from gaussian_yolo_node.datasets.bdd import Bdd
 from gaussian_yolo_node.datasets.classes import KITTI_CLASSES, KITTI_TYPES
@@ -18,7 +19,7 @@ from gaussian_yolo_node.datasets.convert import Reader
 from gaussian_yolo_node.datasets.images import Pick
 from gaussian_yolo_node.datasets.kitti import KittiObjects, read_objects
 from gaussian_yolo_node.evaluation import LabelError
-from gaussian_yolo_node.evaluation.formats import is_bag, read_document
+from gaussian_yolo_node.evaluation.formats import read_document
 
 DONT_CARE = "DontCare"
 _ALL = Pick.of([], None)
