@@ -235,7 +235,7 @@ def test_a_baseline(tmp_path: Path) -> None:
     assert figures["age_p50_s"]["verdict"] == "better"
     assert figures["age_p50_s"]["difference"] == pytest.approx(-0.02, abs=0.003)
     assert figures["found"]["difference"] == 0
-    assert "at every threshold" not in page.text
+    assert "baseline: run.json" in page.text
     assert "the baseline, where it finds as many" in page.text
 
 

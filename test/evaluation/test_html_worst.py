@@ -53,11 +53,13 @@ def test_unknown_times_are_near_nothing() -> None:
 
 
 def test_what_is_told_of_a_frame() -> None:
-    worst = worst_frames(figures([2, 0], [1, 4], ages=[0.02, NAN]), 2)
-    assert [(each.mistakes, each.false_positives, each.missed, each.answered) for each in worst] == [
-        (4, 0, 4, False),
-        (3, 2, 1, True),
-    ]
+    worst = worst_frames(figures([2, 0], [1, 4], ages=[0.02, 0.03]), 2)
+    assert [(each.mistakes, each.false_positives, each.missed) for each in worst] == [(4, 0, 4), (3, 2, 1)]
+
+
+def test_a_frame_without_an_answer_is_no_mistake_of_the_detector() -> None:
+    assert [each.row for each in worst_frames(figures([1, 0], [0, 9], ages=[0.02, NAN]), 2)] == [0]
+    assert worst_frames(figures([0], [9], ages=[NAN]), 2) == []
 
 
 def test_without_truth_there_are_no_mistakes() -> None:

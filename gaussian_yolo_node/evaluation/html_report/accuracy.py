@@ -30,7 +30,8 @@ from gaussian_yolo_node.evaluation.threshold_curves import ThresholdCurve, thres
 # More lines than this are not told apart; those with most objects are drawn.
 _MOST_LINES = 7
 _DIFFICULTIES = ("easy", "moderate", "hard")
-_RESAMPLED = ("all", "bdd")
+# Protocols whose AP the bootstrap is of: KITTI's difficulties and COCO's limits are not in what is resampled.
+RESAMPLED = ("all", "bdd")
 
 
 def accuracy_section(
@@ -89,8 +90,7 @@ def _average_precision(
 ) -> Html:
     ious = list(dict.fromkeys(iou for by_iou in result.ap.values() for iou in by_iou))
     first = {curve.name: curve for curve in headline_curves(result)}
-    # KITTI's difficulties and COCO's limits are not in what is resampled.
-    bootstrapped = result.protocol in _RESAMPLED and any(f"ap/{name}" in estimates for name in result.ap)
+    bootstrapped = result.protocol in RESAMPLED and any(f"ap/{name}" in estimates for name in result.ap)
     headings = ["class", "objects", *(f"AP@{iou}" for iou in ious)]
     headings += ["95 % interval"] if bootstrapped else []
     headings += [f"answered, AP@{iou}" for iou in ious] if answered is not None else []

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from gaussian_yolo_node.evaluation.html_report.accuracy import accuracy_section, threshold_curve_of
+from gaussian_yolo_node.evaluation.html_report.accuracy import RESAMPLED, accuracy_section, threshold_curve_of
 from gaussian_yolo_node.evaluation.html_report.assess import Assessment, Intervals
 from gaussian_yolo_node.evaluation.html_report.compared import comparison_section
 from gaussian_yolo_node.evaluation.html_report.comparison import ComparedRuns, FrameFigures
@@ -100,6 +100,14 @@ class Contents:
         return self.evidence.notes
 
     @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 by name, of what the figures follow from."""
+        files = dict(self.evidence.files)
+        if self.baseline is not None:
+            files |= {f"baseline: {name}": digest for name, digest in self.baseline.evidence.files.items()}
+        return files
+
+    @property
     def _without_term(self) -> Paired | None:
         if self.baseline is None or self.evidence.run is None or self.baseline.evidence.run is None:
             return None
@@ -125,7 +133,7 @@ def _sections(contents: Contents) -> Iterator[Section]:
     if contents.baseline is not None:
         other = contents.baseline.evidence
         yield comparison_section(
-            contents.baseline.compared, other.name, [*_differing(run, other.run), *_at_as_many_found(contents)]
+            contents.baseline.compared, other.name, [*_differing(run, other.run), *_remarks(contents)]
         )
     if assessment.result is not None:
         yield accuracy_section(
@@ -148,7 +156,7 @@ def _sections(contents: Contents) -> Iterator[Section]:
         yield model_section(run.model, run.model_hash)
     yield method_section(run, contents.notes, contents.commands)
     yield limits_section(_limits(contents))
-    yield signature_section(evidence.files)
+    yield signature_section(contents.files)
 
 
 def _figures(contents: Contents) -> dict[str, FrameFigures]:
@@ -262,6 +270,18 @@ def _differing(run: ReplayRun | None, other: ReplayRun | None) -> list[str]:
         told.append(
             "Scores of another model or criterion mean something else, so what is found and what is wrong at the same "
             "threshold is no verdict."
+        )
+    return told
+
+
+def _remarks(contents: Contents) -> list[str]:
+    """How the comparison is to be read."""
+    result = contents.assessment.result
+    told = _at_as_many_found(contents)
+    if result is not None and result.protocol not in RESAMPLED:
+        told.append(
+            f"AP is compared over every labelled object, all points of the curve at the protocol's IoU: the rules of "
+            f"{result.protocol} for what counts are not in what is resampled."
         )
     return told
 

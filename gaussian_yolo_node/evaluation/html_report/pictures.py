@@ -31,13 +31,11 @@ class ToldFrame:
     Attributes:
         name: of the frame.
         false_positives, missed: mistakes at the threshold.
-        answered: whether it has an answer.
     """
 
     name: str
     false_positives: int
     missed: int
-    answered: bool
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def pictures_of(evidence: Evidence, assessment: Assessment, most: int, folder: P
         for name, each in chosen.items()
         if name in images and evidence.truths is not None
     }
-    told = tuple(ToldFrame(name, each.false_positives, each.missed, each.answered) for name, each in chosen.items())
+    told = tuple(ToldFrame(name, each.false_positives, each.missed) for name, each in chosen.items())
     widest = max((picture.shape[1] / picture.shape[0] for picture in drawn.values()), default=0.0)
     return Pictures(told, data_uris(drawn), widest > _PANORAMA, tuple(notes))
 
@@ -82,8 +80,8 @@ def pictures_of(evidence: Evidence, assessment: Assessment, most: int, folder: P
 def pictures_section(pictures: Pictures, threshold: float) -> Section:
     """The frames with their mistakes."""
     intro = (
-        f"The {count(len(pictures.told))} frames with most mistakes, wrong detections and missed objects together, at "
-        f"the score threshold {threshold:g}; of frames within {APART_SECONDS:g} s of each other the worst alone. "
+        f"The {count(len(pictures.told))} answered frames with most mistakes, wrong detections and missed objects "
+        f"together, at the score threshold {threshold:g}; of frames within {APART_SECONDS:g} s of each other the worst alone. "
         "Dashed white: objects that were found; dashed white on red: missed; dashed grey: regions that do not count. "
         "Solid in colour with a band of one sigma: detections; crossed out in red: wrong ones. Look for what they have "
         "in common - size, distance, light, occlusion - and for labels that are wrong themselves."
@@ -98,8 +96,6 @@ def pictures_section(pictures: Pictures, threshold: float) -> Section:
 
 def _figure(frame: ToldFrame, uri: str | None) -> Html:
     text = f"{count(frame.false_positives)} wrong, {count(frame.missed)} missed"
-    if not frame.answered:
-        text += "; no answer to this frame"
     shown = tag("img", src=uri, alt=f"Frame {frame.name} with detections and objects") if uri else join()
     return tag("figure", shown, tag("figcaption", tag("strong", frame.name), f": {text}"))
 

@@ -49,7 +49,8 @@ table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabu
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { font-weight: 600; border-bottom: 2px solid var(--line); vertical-align: bottom; }
 th.words, td.words { text-align: left; }
-td.words { white-space: normal; overflow-wrap: break-word; min-width: 6.5rem; max-width: 24rem; }
+td.words { white-space: normal; overflow-wrap: break-word; min-width: 6.5rem; max-width: 40rem; }
+td code { white-space: nowrap; }
 th:first-child, td:first-child { padding-left: 0; }
 tr.total td { font-weight: 600; }
 figure { margin: 1.5rem 0; }

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from gaussian_yolo_node.evaluation.html_report.accuracy import RESAMPLED
 from gaussian_yolo_node.evaluation.html_report.bootstrap import Estimate
 from gaussian_yolo_node.evaluation.html_report.compared import interval
 from gaussian_yolo_node.evaluation.html_report.comparison import measure_of
@@ -52,7 +53,8 @@ def accuracy_cards(
     result: ProtocolResult, answered: ProtocolResult | None, estimates: Mapping[str, Estimate]
 ) -> list[Card]:
     """Mean AP, and what the drops cost."""
-    between = interval(estimates.get("map", Estimate(None)), measure_of("map"))
+    estimate = estimates.get("map", Estimate(None)) if result.protocol in RESAMPLED else Estimate(None)
+    between = interval(estimate, measure_of("map"))
     cards = [
         Card(
             f"mean AP, protocol {result.protocol}",

@@ -20,13 +20,11 @@ class WorstFrame:
         row: in the `FrameFigures`.
         false_positives: wrong detections at the threshold.
         missed: objects that no detection at the threshold found.
-        answered: whether the frame has an answer; without one, all of its objects are missed.
     """
 
     row: int
     false_positives: int
     missed: int
-    answered: bool
 
     @property
     def mistakes(self) -> int:
@@ -35,7 +33,9 @@ class WorstFrame:
 
 
 def worst_frames(figures: FrameFigures, most: int) -> list[WorstFrame]:
-    """Frames with mistakes, those with most first; of equal ones the first in time.
+    """Answered frames with mistakes, those with most first; of equal ones the first in time.
+
+    A frame without an answer misses all of its objects, and says nothing of the detector.
 
     Args:
         figures: with truth.
@@ -47,14 +47,13 @@ def worst_frames(figures: FrameFigures, most: int) -> list[WorstFrame]:
     missed = np.broadcast_to(truths, figures.found.shape) - figures.found
     mistakes = figures.false_positives + missed
     chosen: list[WorstFrame] = []
-    free = mistakes > 0
+    free = mistakes > 0 if figures.ages is None else (mistakes > 0) & ~np.isnan(figures.ages)
     for row in np.argsort(-mistakes, kind="stable"):
         if len(chosen) == most:
             break
         if not free[row]:
             continue
-        answered = figures.ages is None or not np.isnan(figures.ages[row])
-        chosen.append(WorstFrame(int(row), int(figures.false_positives[row]), int(missed[row]), bool(answered)))
+        chosen.append(WorstFrame(int(row), int(figures.false_positives[row]), int(missed[row])))
         free[row] = False
         # A stamp that is not known (NaN) is near nothing.
         free[np.abs(figures.stamps - figures.stamps[row]) < APART_SECONDS] = False

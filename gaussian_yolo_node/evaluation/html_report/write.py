@@ -187,7 +187,7 @@ def _document(contents: Contents) -> dict[str, Any]:
         "comparison": None,
         "notes": list(contents.notes),
         "commands": list(contents.commands),
-        "files": dict(evidence.files),
+        "files": contents.files,
     }
     if run is not None:
         fields = ("bag", "image_topic", "mode", "rate_factor", "rate_hz", "criterion", "model", "model_hash")
