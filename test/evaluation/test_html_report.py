@@ -260,6 +260,13 @@ def test_criteria_and_lost_frames_forbid_some_verdicts(tmp_path: Path) -> None:
     assert figures["ap/car"]["verdict"] == figures["lost"]["verdict"] == "worse"
 
 
+def test_ages_in_lockstep_are_no_verdict(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", mode="lockstep", age_s=0.01)
+    path = write_report(run, baseline=make_run(tmp_path / "baseline", mode="lockstep", age_s=0.03))
+    assert report(path)["comparison"]["figures"]["age_p50_s"]["verdict"] == "changed"
+    assert "repeat both runs" in Page(path).text
+
+
 def test_what_is_no_run(tmp_path: Path, plain_run: Path) -> None:
     with pytest.raises(ReplayRunError, match="is not the folder of a replay"):
         write_report(tmp_path)

@@ -277,7 +277,11 @@ def _differing(run: ReplayRun | None, other: ReplayRun | None) -> list[str]:
 def _remarks(contents: Contents) -> list[str]:
     """How the comparison is to be read."""
     result = contents.assessment.result
-    told = _at_as_many_found(contents)
+    told = [
+        *_at_as_many_found(contents),
+        "Ages also differ by what else the machine did during a run, which no interval here covers: repeat both runs "
+        "before a difference of age counts.",
+    ]
     if result is not None and result.protocol not in RESAMPLED:
         told.append(
             f"AP is compared over every labelled object, all points of the curve at the protocol's IoU: the rules of "
@@ -333,8 +337,6 @@ def _limits(contents: Contents) -> Iterator[Content]:
             "stale boxes instead."
         )
         yield "Ages and drops are of this machine under its load at the time; another machine needs its own run."
-    if contents.baseline is not None:
-        yield "Ages of two runs also differ by what else the machine did at the time."
     yield (
         f"What is counted at the score threshold {contents.assessment.threshold:g} holds for that threshold alone; the "
         "curves show how it moves."

@@ -127,6 +127,8 @@ def _compared(evidence: Evidence, assessment: Assessment, folder: Path) -> Basel
     no_verdict = [] if scores_are_alike(evidence.run, theirs.run) else ["found", "false_positives"]
     if len(evidence.lost) != len(theirs.lost):  # who does not answer makes no mistakes
         no_verdict.append("false_positives")
+    if any(each.run is not None and each.run.mode == "lockstep" for each in (evidence, theirs)):
+        no_verdict += ["age_p50_s", "age_p99_s"]  # of a node at rest, and of the load of the moment
     return Baseline(theirs, other, compare(assessment.figures, other.figures, no_verdict=no_verdict))
 
 
