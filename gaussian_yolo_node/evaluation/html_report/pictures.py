@@ -82,9 +82,9 @@ def pictures_section(pictures: Pictures, threshold: float) -> Section:
     intro = (
         f"The {count(len(pictures.told))} answered frames with most mistakes, wrong detections and missed objects "
         f"together, at the score threshold {threshold:g}; of frames within {APART_SECONDS:g} s of each other the worst "
-        "alone. Dashed white: objects that were found; dashed white on red: missed; dashed grey: regions that do not count. "
-        "Solid in colour with a band of one sigma: detections; crossed out in red: wrong ones. Look for what they have "
-        "in common - size, distance, light, occlusion - and for labels that are wrong themselves."
+        "alone. Dashed white: objects that were found; dashed white on red: missed; dashed grey: regions that do not "
+        "count. Solid in colour with a band of one sigma: detections; crossed out in red: wrong ones. Look for what "
+        "they have in common - size, distance, light, occlusion - and for labels that are wrong themselves."
     )
     parts: list[Html] = [tag("p", intro)]
     if pictures.notes:
