@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from gaussian_yolo_node.bags.typestore import make_typestore
 from gaussian_yolo_node.bags.writing import BagWriter
 from gaussian_yolo_node.ros.replay import ReplayError
 
@@ -18,13 +19,16 @@ class Recorder:
     Args:
         path: the .mcap file.
         topics: message type by topic.
+        repeatable: topics whose equal messages are written as equal bytes. The middleware leaves gaps between fields as
+            they happen to be in memory; clearing them takes time that a replay in real time has better use for.
 
     Raises:
         ReplayError: it cannot be written; also from `check` and on leaving.
     """
 
-    def __init__(self, path: Path, topics: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, topics: Mapping[str, str], *, repeatable: Collection[str] = ()) -> None:
         self._path = path
+        self._kinds = {topic: topics[topic] for topic in repeatable}
         self._queue: queue.SimpleQueue[tuple[str, int, bytes] | None] = queue.SimpleQueue()
         self._trouble: Exception | None = None
         self._writer = BagWriter(path, topics, overwrite=True)
@@ -44,7 +48,10 @@ class Recorder:
         while (entry := self._queue.get()) is not None:
             if self._trouble is None:
                 try:
-                    self._writer.write(*entry)
+                    topic, stamp_ns, raw = entry
+                    if topic in self._kinds:
+                        raw = without_gaps(raw, self._kinds[topic])
+                    self._writer.write(topic, stamp_ns, raw)
                 except Exception as error:  # raised to the player by `check`
                     self._trouble = error
 
@@ -64,3 +71,9 @@ class Recorder:
         if self._trouble is not None:
             self._writer.abort()
         self.check()
+
+
+def without_gaps(raw: bytes, kind: str) -> bytes:
+    """A serialised message of one of ROS 2's or this package's types, with zeros for what lies between its fields."""
+    store = make_typestore()
+    return bytes(store.serialize_cdr(store.deserialize_cdr(raw, kind), kind))

@@ -107,7 +107,9 @@ def _play(
     error: GaussianYoloError | None = None
     interrupted = False
     started = datetime.now().astimezone().isoformat(timespec="seconds")
-    with Recorder(options.output / ANSWERS_FILE, {link.answer_topic: DETECTIONS, **selection.copied}) as recorder:
+    topics = {link.answer_topic: DETECTIONS, **selection.copied}
+    repeatable = (link.answer_topic,) if options.mode == "lockstep" else ()
+    with Recorder(options.output / ANSWERS_FILE, topics, repeatable=repeatable) as recorder:
         player = _player(options, session, recorder, on_progress)
         link.hand_answers_to(player.on_answer)
         try:
