@@ -39,7 +39,7 @@ NETWORK_S = 2.0
 def main(
     source: Annotated[str, typer.Argument(help="Video file or image folder; played in a loop.")],
     model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
-    runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
     fps: Annotated[float, typer.Option(min=1, help="The camera's rate.")] = 30.0,
     seconds: Annotated[float, typer.Option(min=5, help="How long to play at each speed.")] = 10.0,
     limit_ms: Annotated[float, typer.Option(help="Exit 1 if the overhead is above this; 0: no limit.")] = 0.0,

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node import cli_data, cli_evaluate, cli_models, cli_train
+from gaussian_yolo_node import cli_data, cli_evaluate, cli_machine, cli_models, cli_train
 from gaussian_yolo_node.errors import GaussianYoloError
 
 EXIT_ERROR = 2
@@ -84,11 +84,14 @@ def detect(
     model: Annotated[
         str | None, typer.Option(help="Name of a shipped model, or path of an ONNX file with a card.")
     ] = None,
-    runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
     precision: Annotated[
         Precision, typer.Option(help="auto computes in bf16 where the processor has it.")
     ] = Precision.auto,
     threads: Annotated[int, typer.Option(help="Processor threads; 0 takes all cores.")] = 0,
+    rebuild_engine: Annotated[
+        bool, typer.Option("--rebuild-engine", help="Build the TensorRT engine again where it is missing or stale.")
+    ] = False,
     score_threshold: Annotated[
         float | None,
         typer.Option(help="Least detection criterion, 0 up to but not 1.", show_default="the model's"),
@@ -129,7 +132,7 @@ def detect(
         with Detector.open(
             model or DEFAULT_MODEL,
             runtime,
-            options=RuntimeOptions(threads, precision.value),
+            options=RuntimeOptions(threads, precision.value, rebuild_engine),
             score_threshold=score_threshold,
             iou_threshold=iou_threshold,
             variance_vote=variance_vote,
@@ -169,6 +172,9 @@ for _name, _command in (
     ("anchors", cli_data.anchors),
 ):
     app.command(_name)(_exit_codes()(_extra("train")(_command)))
+
+app.command("doctor")(_exit_codes()(cli_machine.doctor))
+app.command("benchmark")(_exit_codes()(cli_machine.benchmark))
 
 _data = typer.Typer(help="Data sets for training.", no_args_is_help=True)
 _data.command("check")(_exit_codes()(_extra("train")(cli_data.check)))

@@ -43,7 +43,7 @@ class Board:
         """The shell line that installs something here.
 
         Args:
-            missing: "pycuda", "tensorrt", "cuda" or "driver".
+            missing: "pycuda", "tensorrt", "tensorrt_rtx", "cuda" or "driver".
         """
         return _LINES[self.kind][missing]
 
@@ -53,12 +53,14 @@ _LINES: dict[Kind, dict[str, str]] = {
         "driver": "flash the board with JetPack: its driver is part of the system",
         "cuda": "sudo apt install nvidia-jetpack",
         "tensorrt": "sudo apt install nvidia-jetpack python3-libnvinfer",
+        "tensorrt_rtx": "TensorRT for RTX is for desktops: build the engine with TensorRT on this board",
         "pycuda": _PYCUDA,
     },
     "nvidia": {
         "driver": "sudo ubuntu-drivers install",
         "cuda": "sudo apt install cuda-toolkit  # https://developer.nvidia.com/cuda-downloads",
         "tensorrt": "python3 -m pip install tensorrt",
+        "tensorrt_rtx": "python3 -m pip install tensorrt_rtx",
         "pycuda": _PYCUDA,
     },
 }

@@ -91,7 +91,7 @@ class Gpu:
             yield
         except self.cuda.MemoryError as error:
             raise DeviceMemoryError(
-                f"the GPU {self.name} has no memory left for {doing}{self._memory()}; close other programs or cameras "
+                f"the GPU {self.name} has no memory left for {doing}{self._room()}; close other programs or cameras "
                 "on it, or take a smaller model"
             ) from error
         except (self.cuda.Error, CudaCallError) as error:
@@ -118,6 +118,11 @@ class Gpu:
         base: Any = memory.base
         base.free()
 
+    def memory(self) -> tuple[int, int]:
+        """Bytes that are free, and all there are; of all programs on the GPU, which must be current."""
+        free, total = self.cuda.mem_get_info()
+        return int(free), int(total)
+
     def release(self, free: Callable[..., Any], *arguments: Any) -> None:
         """Call a function that frees something. It fails on a lost GPU, and then the system frees with the process."""
         try:
@@ -132,9 +137,9 @@ class Gpu:
             return lost
         return InferenceError(f"the GPU {self.name} failed while {doing} ({last_words(error)})")
 
-    def _memory(self) -> str:
+    def _room(self) -> str:
         try:
-            free, total = self.cuda.mem_get_info()
+            free, total = self.memory()
         except self.cuda.Error:
             return ""
         return f" ({free / 2**20:.0f} of {total / 2**20:.0f} MiB are free)"

@@ -51,6 +51,17 @@ def read_engine(path: Path) -> EngineSidecar:
     return read_sidecar(engine)
 
 
+def describe_engine(path: Path) -> str:
+    """An engine and what it was built for, or what is wrong with it; nothing of CUDA is loaded for that."""
+    try:
+        sidecar = read_engine(path)
+    except ModelError as error:
+        return f"{path}: {error}"
+    built = f"{sidecar.flavor} {sidecar.tensorrt} for SM {sidecar.compute_capability}, {sidecar.precision}"
+    other = model_hash(path) not in (None, sidecar.model_hash)
+    return f"{path}: {built}" + (", stale: the model beside it is another" if other else "")
+
+
 def usable(path: Path) -> bool:
     """Whether a model has an engine that runs here. Where it has one that does not, the log says why."""
     engine = engine_of(path)

@@ -43,7 +43,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out/demo"),
     rate: Annotated[float, typer.Option(help="Frames per second of a file; 0: its own, 30 for images.", min=0)] = 0,
     model: Annotated[str, typer.Option(help="Name or path of a model; empty: the default.")] = "",
-    runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
 ) -> None:
     """Show the perception node at work."""
     # A domain of our own keeps other people's nodes out of the figures.
