@@ -17,12 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.engine.sidecar import EngineSidecar
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.runtime import loaded_engine
 from gaussian_yolo_node.runtime.base import (
@@ -39,6 +38,9 @@ from gaussian_yolo_node.runtime.cuda import Gpu, open_gpu
 from gaussian_yolo_node.runtime.engine_file import engine_of, model_hash, read_engine
 from gaussian_yolo_node.runtime.plugin_library import RESIZES, PluginLibrary, find_plugin
 from gaussian_yolo_node.runtime.slot import Slot
+
+if TYPE_CHECKING:
+    from gaussian_yolo_node.engine.sidecar import EngineSidecar
 
 CARD_KEY = "gaussian_yolo.card"  # as in a model's metadata
 SLOTS = 2  # one frame is copied while the other is computed
