@@ -50,6 +50,42 @@ class LoadedEngine:
                 f"{path} cannot be loaded by TensorRT {trt.__version__}{messages}; build it again on this machine with "
                 "`gaussian-yolo build-engine`"
             )
+        try:
+            self._read_tensors(trt)
+        except BaseException:
+            self.close()  # while the GPU is current, and not when the exception is let go of
+            raise
+
+    def make_context(self) -> Any:
+        """A new execution context for one image. It must be let go of before the engine is.
+
+        Raises:
+            DeviceMemoryError: there is no memory for the network's intermediate results.
+            InferenceError: TensorRT fails otherwise.
+        """
+        context = self._engine.create_execution_context()
+        if context is None:
+            messages = self._log.take()
+            kind = DeviceMemoryError if _NO_MEMORY in messages.lower() else InferenceError
+            raise kind(f"{self.path} cannot be made ready to run{messages}; {_MAKE_ROOM}")
+        if not self._fixed_batch:
+            shape = (1, *tuple(self._engine.get_tensor_shape(self.input_name))[1:])
+            if not context.set_input_shape(self.input_name, shape):
+                del context  # while the GPU is current, and not when the exception is let go of
+                raise self.failure("one image at a time is not in the range that it was built for")
+        return context
+
+    def failure(self, what: str) -> InferenceError:
+        """The error for a call that TensorRT refused, with what it logged."""
+        return InferenceError(f"{self.path}: {what}{self._log.take()}; build the engine again on this machine")
+
+    def close(self) -> None:
+        """Take the engine off the GPU, in TensorRT's order."""
+        self._engine = None
+        self._runtime = None
+
+    def _read_tensors(self, trt: Any) -> None:
+        path = self.path
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         if len(inputs) != 1 or set(names) - set(inputs) != set(OUTPUTS):
@@ -78,33 +114,6 @@ class LoadedEngine:
         self._fixed_batch = shape[0] == 1
         self.input_bytes = 3 * self.input_size[0] * self.input_size[1] * width
         self.max_detections = int(self._engine.get_tensor_shape("boxes")[1])
-
-    def make_context(self) -> Any:
-        """A new execution context for one image. It must be let go of before the engine is.
-
-        Raises:
-            DeviceMemoryError: there is no memory for the network's intermediate results.
-            InferenceError: TensorRT fails otherwise.
-        """
-        context = self._engine.create_execution_context()
-        if context is None:
-            messages = self._log.take()
-            kind = DeviceMemoryError if _NO_MEMORY in messages.lower() else InferenceError
-            raise kind(f"{self.path} cannot be made ready to run{messages}; {_MAKE_ROOM}")
-        if not self._fixed_batch:
-            shape = (1, *tuple(self._engine.get_tensor_shape(self.input_name))[1:])
-            if not context.set_input_shape(self.input_name, shape):
-                raise self.failure("one image at a time is not in the range that it was built for")
-        return context
-
-    def failure(self, what: str) -> InferenceError:
-        """The error for a call that TensorRT refused, with what it logged."""
-        return InferenceError(f"{self.path}: {what}{self._log.take()}; build the engine again on this machine")
-
-    def close(self) -> None:
-        """Take the engine off the GPU, in TensorRT's order."""
-        self._engine = None
-        self._runtime = None
 
 
 _LOCK = threading.Lock()

@@ -235,29 +235,6 @@ def test_signals_are_handled_after_models_were_closed_in_any_order_and_thread(ti
     assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
 
 
-@pytest.fixture
-def uninstall(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Make a package impossible to import, as where it is not installed."""
-
-    def hide(package: str) -> None:
-        for module in [module for module in sys.modules if module.split(".")[0] == package]:
-            monkeypatch.delitem(sys.modules, module)
-        monkeypatch.setattr(sys, "meta_path", [_Absent(package), *sys.meta_path])
-
-    return hide
-
-
-class _Absent:
-    """A finder that says of one package that it is not there."""
-
-    def __init__(self, package: str) -> None:
-        self.package = package
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name.split(".")[0] == self.package:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
 def test_a_runtime_that_is_not_installed_names_what_to_install(
     tiny_model: Path, name: str, uninstall: Callable[[str], None]
 ) -> None:
