@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_cuda import BrokenRule, FakeLibcuda, Gpu, make_pycuda
+from fake_cuda import BrokenRule, Gpu, make_pycuda
+from fake_libcuda import FakeLibcuda
 
 from gaussian_yolo_node.runtime.cuda_driver import CudaCallError, CudaDriver
 

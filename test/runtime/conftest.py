@@ -9,7 +9,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from fake_cuda import FakeLibcuda, Gpu, make_pycuda
+from fake_cuda import Gpu, make_pycuda
+from fake_libcuda import FakeLibcuda
 from fake_tensorrt import FakePlugin, make_tensorrt
 
 from gaussian_yolo_node.runtime import cuda, loaded_engine, plugin_library
