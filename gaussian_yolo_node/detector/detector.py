@@ -235,8 +235,9 @@ class Detector:
     def _warm_up(self) -> None:
         if self._cpu is not None:
             self._cpu.infer(self._canvas)
-        else:
-            self(self._canvas)
+        elif self._device is not None:
+            for _ in range(self._device.slots):
+                self(self._canvas)
 
     def _fit(self, frame: NDArray[np.uint8]) -> None:
         if frame.shape[:2] != self._letterbox.frame_size:
