@@ -220,3 +220,37 @@ def build(output: Path, *flags: str, program: bool = False) -> Path:
         pytest.skip(f"this g++ lacks a sanitizer's library: {ran.stderr.strip().splitlines()[-1]}")
     assert ran.returncode == 0, ran.stderr
     return output
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """How the replay program ended: 0, 3 where repetitions differ, 66 where a sanitizer objects, None where it hung."""
+
+    status: int | None
+    errors: str
+    outputs: bytes
+
+
+def replay(
+    program: Path,
+    calls: Sequence[Call],
+    *,
+    mode: str = "fibers",
+    seed: int = 1,
+    repetitions: int = 1,
+    dropped_sync: int = 0,
+    limit: float = 120,
+) -> Replayed:
+    """Run calls in a program that was built with a sanitizer; for at most `limit` seconds."""
+    record, outputs = program.with_suffix(".calls"), program.with_suffix(".outputs")
+    record.write_bytes(b"".join(call.record() for call in calls))
+    numbers = (MODES.index(mode), seed, repetitions, dropped_sync)
+    command = [str(program), str(record), str(outputs), *map(str, numbers)]
+    environment = {"ASAN_OPTIONS": "exitcode=66", "UBSAN_OPTIONS": "exitcode=66", "TSAN_OPTIONS": "halt_on_error=1"}
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return Replayed(None, "", b"")
+    if "unexpected memory mapping" in ran.stderr:
+        pytest.skip("this g++'s ThreadSanitizer does not know the memory layout of this kernel")
+    return Replayed(ran.returncode, ran.stderr, outputs.read_bytes())

@@ -1,8 +1,10 @@
 #include "schedule.h"
 
+#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <thread>
 #include <vector>
@@ -183,43 +185,110 @@ FiberBlock& fibers() {
 
 void FiberBlock::enter() { fibers().work(); }
 
-thread_local pthread_barrier_t* barrier = nullptr;
+/// The blocks `first`, `first + kConcurrentBlocks` ... of a launch, and what their threads share.
+struct Team {
+  const dim3* grid;
+  const dim3* size;
+  const std::vector<unsigned>* blocks;
+  unsigned first;
+  const std::function<void()>* kernel;
+  pthread_barrier_t barrier;
+  SharedMemory shared;
+};
 
-/// The threads of the blocks `first`, `first + step` ... on as many threads of the system.
-class ThreadTeam {
- public:
-  ThreadTeam(const dim3& grid, const dim3& size, const std::vector<unsigned>& blocks, unsigned first, unsigned step,
-             const std::function<void()>& kernel) {
-    pthread_barrier_init(&barrier_, nullptr, volume(size));
-    for (unsigned thread = 0; thread < volume(size); ++thread) {
-      threads_.emplace_back([=, &grid, &size, &blocks, &kernel] {
-        barrier = &barrier_;
-        for (std::size_t index = first; index < blocks.size(); index += step) {
-          if (thread == 0) {
-            fillWithNoise(shared_);
-          }
-          pthread_barrier_wait(&barrier_);
-          place = {indexAt(thread, size), indexAt(blocks[index], grid), {size.x, size.y, size.z}, &shared_};
-          kernel();
-          pthread_barrier_wait(&barrier_);
-        }
-      });
+thread_local Team* team = nullptr;
+
+void runTeamThread(Team& joined, unsigned thread) {
+  team = &joined;
+  for (std::size_t index = joined.first; index < joined.blocks->size(); index += kConcurrentBlocks) {
+    if (thread == 0) {
+      fillWithNoise(joined.shared);
     }
+    pthread_barrier_wait(&joined.barrier);
+    const dim3& size = *joined.size;
+    place = {indexAt(thread, size), indexAt((*joined.blocks)[index], *joined.grid), {size.x, size.y, size.z},
+             &joined.shared};
+    (*joined.kernel)();
+    pthread_barrier_wait(&joined.barrier);
   }
-  ThreadTeam(const ThreadTeam&) = delete;
-  ThreadTeam& operator=(const ThreadTeam&) = delete;
-  ~ThreadTeam() {
+}
+
+/// Threads of the system that are kept from launch to launch; they cost more to make than most kernels to run.
+class ThreadPool {
+ public:
+  /// Runs `work(0)` to `work(count - 1)`, each on a thread of its own, and waits for them.
+  void run(unsigned count, const std::function<void(unsigned)>& work) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    work_ = &work;
+    wanted_ = count;
+    running_ = count;
+    ++launch_;
+    while (threads_.size() < count) {
+      threads_.emplace_back([this, number = static_cast<unsigned>(threads_.size())] { serve(number); });
+    }
+    started_.notify_all();
+    ended_.wait(lock, [this] { return running_ == 0; });
+  }
+
+  ThreadPool() = default;
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  ~ThreadPool() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      closed_ = true;
+    }
+    started_.notify_all();
     for (std::thread& thread : threads_) {
       thread.join();
     }
-    pthread_barrier_destroy(&barrier_);
   }
 
  private:
-  pthread_barrier_t barrier_ = {};
-  SharedMemory shared_ = {};
+  void serve(unsigned number) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (std::uint64_t seen = 0;;) {
+      started_.wait(lock, [&] { return closed_ || (launch_ != seen && number < wanted_); });
+      if (closed_) {
+        return;
+      }
+      seen = launch_;
+      const std::function<void(unsigned)>& work = *work_;
+      lock.unlock();
+      work(number);
+      lock.lock();
+      if (--running_ == 0) {
+        ended_.notify_one();
+      }
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable started_;
+  std::condition_variable ended_;
   std::vector<std::thread> threads_;
+  const std::function<void(unsigned)>* work_ = nullptr;
+  unsigned wanted_ = 0;
+  unsigned running_ = 0;
+  std::uint64_t launch_ = 0;
+  bool closed_ = false;
 };
+
+void runOnThreads(const dim3& grid, const dim3& block, const std::vector<unsigned>& blocks,
+                  const std::function<void()>& kernel) {
+  static ThreadPool pool;
+  const unsigned perBlock = volume(block);
+  std::vector<std::unique_ptr<Team>> teams;
+  for (unsigned first = 0; first < kConcurrentBlocks && first < blocks.size(); ++first) {
+    teams.emplace_back(new Team{&grid, &block, &blocks, first, &kernel, {}, {}});
+    pthread_barrier_init(&teams.back()->barrier, nullptr, perBlock);
+  }
+  pool.run(static_cast<unsigned>(teams.size()) * perBlock,
+           [&](unsigned number) { runTeamThread(*teams[number / perBlock], number % perBlock); });
+  for (const std::unique_ptr<Team>& ended : teams) {
+    pthread_barrier_destroy(&ended->barrier);
+  }
+}
 
 }  // namespace
 
@@ -234,10 +303,7 @@ void launch(dim3 grid, dim3 block, const std::function<void()>& thread) {
     }
     return;
   }
-  std::vector<std::unique_ptr<ThreadTeam>> teams;
-  for (unsigned team = 0; team < kConcurrentBlocks && team < blocks.size(); ++team) {
-    teams.push_back(std::make_unique<ThreadTeam>(grid, block, blocks, team, kConcurrentBlocks, thread));
-  }
+  runOnThreads(grid, block, blocks, thread);
 }
 
 void sync(int number) {
@@ -247,7 +313,7 @@ void sync(int number) {
   if (schedule.mode == static_cast<int>(Mode::kFibers)) {
     fibers().wait(number);
   } else {
-    pthread_barrier_wait(barrier);
+    pthread_barrier_wait(&team->barrier);
   }
 }
 
