@@ -13,6 +13,7 @@ from gaussian_yolo_node.runtime.base import InferenceError, RuntimeUnavailableEr
 
 LIBRARY = "libgaussian_yolo_plugin.so"
 VARIABLE = "GAUSSIAN_YOLO_PLUGIN"
+PLUGIN_VERSION = "1"  # of GaussianYoloDetect, as engines have it
 
 # Numbers of `Resize` and `Layout` in engines/plugin/kernels.h.
 RESIZES = {"bilinear": 0, "align_corners": 1}

@@ -36,7 +36,7 @@ from gaussian_yolo_node.runtime.base import (
 from gaussian_yolo_node.runtime.board import read_board
 from gaussian_yolo_node.runtime.cuda import Gpu, open_gpu
 from gaussian_yolo_node.runtime.engine_file import engine_of, model_hash, read_engine
-from gaussian_yolo_node.runtime.plugin_library import RESIZES, PluginLibrary, find_plugin
+from gaussian_yolo_node.runtime.plugin_library import PLUGIN_VERSION, RESIZES, PluginLibrary, find_plugin
 from gaussian_yolo_node.runtime.slot import Slot
 
 if TYPE_CHECKING:
@@ -178,7 +178,10 @@ def check_engine(path: Path) -> Ready:
     trt = import_tensorrt(sidecar.flavor)
     engine = engine_of(path)
     reasons = sidecar.stale_reasons(
-        tensorrt=trt.__version__, compute_capability=gpu.compute_capability, model_hash=model_hash(path)
+        tensorrt=trt.__version__,
+        compute_capability=gpu.compute_capability,
+        model_hash=model_hash(path),
+        plugin_version=PLUGIN_VERSION,
     )
     if reasons:
         raise ModelError(f"{engine} is stale: {'; '.join(reasons)}; build it again with `{sidecar.command}`")
