@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node import cli_data, cli_evaluate, cli_machine, cli_models, cli_train
+from gaussian_yolo_node import cli_data, cli_engine, cli_evaluate, cli_machine, cli_models, cli_train
 from gaussian_yolo_node.errors import GaussianYoloError
 
 EXIT_ERROR = 2
@@ -173,6 +173,7 @@ for _name, _command in (
 ):
     app.command(_name)(_exit_codes()(_extra("train")(_command)))
 
+app.command("build-engine")(_exit_codes()(cli_engine.build_engine))
 app.command("doctor")(_exit_codes()(cli_machine.doctor))
 app.command("benchmark")(_exit_codes()(cli_machine.benchmark))
 

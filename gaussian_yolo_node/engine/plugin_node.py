@@ -80,8 +80,8 @@ def attributes_of(card: ModelCard, path: Path, *, max_detections: int = 300) -> 
     counts = {len(head) for head in card.anchors}
     if len(card.strides) != HEADS or len(counts) != 1 or max(counts) > MAX_ANCHORS:
         raise ModelError(
-            f"{path} has heads with {', '.join(str(len(head)) for head in card.anchors)} anchors where the plugin takes "
-            f"{HEADS} heads of the same number, at most {MAX_ANCHORS}; run it with another runtime"
+            f"{path} has heads with {', '.join(str(len(head)) for head in card.anchors)} anchors where the plugin "
+            f"takes {HEADS} heads of the same number, at most {MAX_ANCHORS}; run it with another runtime"
         )
     attributes = DetectAttributes(
         anchors=tuple(side for head in card.anchors for anchor in head for side in anchor),
@@ -124,13 +124,16 @@ def append_plugin_node(model: Any, attributes: DetectAttributes, path: Path, bat
     _fix_batch(graph, attributes, path, batch)
     heads = _check_heads(graph, attributes, path, batch)
     del graph.output[:]
+    fields: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(attributes).items()
+    }
     node = helper.make_node(
         PLUGIN_NAME,
         heads,
         list(OUTPUTS),
         name="detect",
         domain=OPSET_DOMAIN,
-        **{name: list(value) if isinstance(value, tuple) else value for name, value in asdict(attributes).items()},
+        **fields,
         plugin_version="1",
         plugin_namespace="",
     )
@@ -167,8 +170,8 @@ def _fix_batch(graph: Any, attributes: DetectAttributes, path: Path, batch: int 
     has = _shape(inputs[0])[0]
     if has is not None and has != batch:
         raise ModelError(
-            f"{path} is exported for batch {has}, so no engine for batch {'dynamic' if batch is None else batch} can be "
-            "built from it; export it with `gaussian-yolo export --batch dynamic`"
+            f"{path} is exported for batch {has}, so no engine for batch {'dynamic' if batch is None else batch} can "
+            "be built from it; export it with `gaussian-yolo export --batch dynamic`"
         )
     if has is None and batch is not None:
         images.dim_value = batch
