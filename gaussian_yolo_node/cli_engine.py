@@ -120,7 +120,8 @@ def build_engine(
         keep_onnx=keep_onnx,
     )
     path = resolve_model(model)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("preparing", total=None)
 
         def report(phase: str, done: int, steps: int) -> None:

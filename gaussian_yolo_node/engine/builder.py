@@ -129,6 +129,7 @@ def build_engine(model: str | Path, output: Path, options: BuildOptions, report:
     if not output.absolute().parent.is_dir() or output.is_dir():
         raise BuildError(f"{output} cannot be written: give the path of a file in a folder that exists")
     api = load_api(options.flavor)
+    api.check_options(dla=options.dla, timing_cache=options.timing_cache)
     targets = options.compute_capabilities or _this_gpu(api)
     register_plugin(api, options, output)
     try:
@@ -240,7 +241,9 @@ def compile_network(
     engine = builder.build_serialized_network(network, config)
     monitor.raise_again()
     if engine is None:
-        raise BuildError(f"{api.title} cannot build the engine{log.take()}; see the options of `build-engine`")
+        raise BuildError(
+            f"{api.title} cannot build the engine{log.take()}; where memory is short, give a smaller --workspace"
+        )
     if cache is not None and options.timing_cache is not None:
         options.timing_cache.write_bytes(bytes(config.get_timing_cache().serialize()))
     return bytes(engine)

@@ -49,7 +49,9 @@ def to_half(path: Path, output: Path, canvases: NDArray[np.uint8]) -> None:
     observed = output.with_suffix(".npz")
     observations: dict[str, Any] = {model.graph.input[0].name: canvases}
     np.savez(observed, **observations)
-    logging.getLogger("modelopt.onnx").setLevel(logging.ERROR)
+    for name in list(logging.root.manager.loggerDict):  # each has a level and a handler of its own, to stdout
+        if name.startswith("modelopt"):
+            logging.getLogger(name).setLevel(logging.ERROR)
     try:
         half = convert_to_mixed_precision(
             str(path), low_precision_type="fp16", keep_io_types=True, calibration_data=str(observed)

@@ -51,6 +51,15 @@ class TensorRtApi:
         """Name and version, for people."""
         return f"TensorRT{' for RTX' if self.flavor == 'tensorrt_rtx' else ''} {self.version}"
 
+    def check_options(self, *, dla: int | None, timing_cache: Path | None) -> None:
+        """Raise SettingError for what this package does not have."""
+        if self.flavor == "tensorrt_rtx" and dla is not None:
+            raise SettingError(
+                "TensorRT for RTX has no DLA; build the engine with TensorRT on the Jetson, or without --dla"
+            )
+        if self.flavor == "tensorrt_rtx" and timing_cache is not None:
+            raise SettingError("TensorRT for RTX measures nothing while it builds; leave --timing-cache out")
+
     def make_network(self, builder: Any, *, strongly_typed: bool) -> Any:
         """An empty network. From TensorRT 11 on every network is strongly typed, and the flag may be gone."""
         flag = getattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
@@ -61,15 +70,7 @@ class TensorRtApi:
         return dla is not None and hasattr(self.trt.BuilderFlag, "FP16")
 
     def use_dla(self, config: Any, core: int, precision: str) -> None:
-        """Put on a DLA what it can take, and the rest on the GPU.
-
-        Raises:
-            SettingError: this TensorRT knows no DLA.
-        """
-        if self.flavor == "tensorrt_rtx":
-            raise SettingError(
-                "TensorRT for RTX has no DLA; build the engine with TensorRT on the Jetson, or without --dla"
-            )
+        """Put on a DLA what it can take, and the rest on the GPU."""
         flags = self.trt.BuilderFlag
         config.default_device_type = self.trt.DeviceType.DLA
         config.DLA_core = core
