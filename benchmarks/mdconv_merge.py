@@ -21,7 +21,7 @@ from gaussian_yolo_node.cli import Precision
 from gaussian_yolo_node.cli_models import parse_size
 from gaussian_yolo_node.models.export import ExportOptions
 from gaussian_yolo_node.models.factory import export_built_in
-from gaussian_yolo_node.runtime import RUNTIMES, RuntimeOptions, RuntimeUnavailableError, open_runtime
+from gaussian_yolo_node.runtime import CPU_RUNTIMES, RuntimeOptions, RuntimeUnavailableError, open_runtime
 
 MERGE_UP_TO = (0, 5, 7, 9, 11)
 
@@ -40,7 +40,7 @@ def main(
         paths = {largest: Path(folder) / f"{largest}.onnx" for largest in MERGE_UP_TO}
         for largest, path in paths.items():
             export_built_in(name, path, canvas_size, ExportOptions(merge_up_to=largest))
-        for runtime in RUNTIMES[1:]:
+        for runtime in CPU_RUNTIMES:
             try:
                 opened = {
                     largest: open_runtime(path, runtime, RuntimeOptions(threads, precision.value))

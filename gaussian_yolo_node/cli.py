@@ -12,7 +12,17 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node import cli_bag, cli_data, cli_evaluate, cli_models, cli_replay, cli_report, cli_train
+from gaussian_yolo_node import (
+    cli_bag,
+    cli_data,
+    cli_engine,
+    cli_evaluate,
+    cli_machine,
+    cli_models,
+    cli_replay,
+    cli_report,
+    cli_train,
+)
 from gaussian_yolo_node.errors import GaussianYoloError
 
 EXIT_ERROR = 2
@@ -89,11 +99,14 @@ def detect(
     model: Annotated[
         str | None, typer.Option(help="Name of a shipped model, or path of an ONNX file with a card.")
     ] = None,
-    runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
     precision: Annotated[
         Precision, typer.Option(help="auto computes in bf16 where the processor has it.")
     ] = Precision.auto,
     threads: Annotated[int, typer.Option(help="Processor threads; 0 takes all cores.")] = 0,
+    rebuild_engine: Annotated[
+        bool, typer.Option("--rebuild-engine", help="Build the TensorRT engine again where it is missing or stale.")
+    ] = False,
     score_threshold: Annotated[
         float | None,
         typer.Option(help="Least detection criterion, 0 up to but not 1.", show_default="the model's"),
@@ -137,7 +150,7 @@ def detect(
         with Detector.open(
             model or DEFAULT_MODEL,
             runtime,
-            options=RuntimeOptions(threads, precision.value),
+            options=RuntimeOptions(threads, precision.value, rebuild_engine),
             score_threshold=score_threshold,
             iou_threshold=iou_threshold,
             variance_vote=variance_vote,
@@ -181,6 +194,9 @@ for _name, _command in (
 app.command("evaluate")(_exit_codes()(_extra("evaluate")(cli_evaluate.evaluate)))
 app.command("replay")(_exit_codes()(_extra("evaluate")(cli_replay.replay)))
 app.command("report")(_exit_codes()(_extra("evaluate")(cli_report.report)))
+app.command("build-engine")(_exit_codes()(cli_engine.build_engine))
+app.command("doctor")(_exit_codes()(cli_machine.doctor))
+app.command("benchmark")(_exit_codes()(cli_machine.benchmark))
 
 _data = typer.Typer(help="Data sets for training.", no_args_is_help=True)
 _data.command("check")(_exit_codes()(_extra("train")(cli_data.check)))

@@ -99,7 +99,7 @@ def calibrate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the model with the fit on its card (extra: train).")
     ] = None,
-    runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
     threads: Annotated[int, typer.Option(help="Processor threads; 0 takes all cores.")] = 0,
     least_score: Annotated[
         float, typer.Option(min=0, max=1, help="Of the boxes that the sigmas are fitted to.")

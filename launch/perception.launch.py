@@ -43,7 +43,7 @@ PARAMETERS: dict[str, tuple[Callable[[str], object], str]] = {
     "playback_fps": (float, "Frames per second of realtime playback; 0: the video's own, 10 for a folder."),
     "loop": (boolean, "Start a video or folder again when it ends: true or false."),
     "model": (str, "Name of a shipped model, or path of an ONNX file with a model card."),
-    "runtime": (str, "What runs the model: auto, openvino or onnxruntime."),
+    "runtime": (str, "What runs the model: auto, openvino, onnxruntime or tensorrt."),
     "threads": (int, "CPU threads of the runtime; 0: all cores."),
     "precision": (str, "Arithmetic of the runtime: auto, fp32 or bf16."),
     "score_threshold": (float, "Detections below this score are dropped, in [0, 1); 0: the model card's."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -12,18 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.calibration import SigmaCalibration, calibrate_sigmas
-from gaussian_yolo_node.detector.decode import BOX_ENTRIES, CRITERIA, Criterion, decode
+from gaussian_yolo_node.detector.decode import BOX_ENTRIES, CRITERIA, Criterion, NonFiniteOutputError, decode
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import PAD_VALUE, Letterbox, check_frame
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, file_hash, read_card, resolve_model
 from gaussian_yolo_node.detector.nms import nms
 from gaussian_yolo_node.errors import ModelError, SettingError
-from gaussian_yolo_node.runtime import Runtime, RuntimeOptions, open_runtime
+from gaussian_yolo_node.runtime import (
+    DetectingRuntime,
+    Runtime,
+    RuntimeOptions,
+    open_device_runtime,
+    open_runtime,
+)
+from gaussian_yolo_node.runtime.base import MODEL_HASH_KEY, DeviceDetections
 
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Wall-clock seconds that the stages of one frame took."""
+    """Wall-clock seconds that the stages of one frame took.
+
+    Where the GPU does the whole way, decoding and suppression are part of `inference_s`, and `postprocess_s` is what is
+    left: waiting, copying back, and mapping to the frame.
+    """
 
     preprocess_s: float
     inference_s: float
@@ -36,14 +49,14 @@ class Detector:
     Attributes:
         card: what the network's heads mean.
         model_path: the file.
-        model_hash: first digits of its SHA-256.
+        model_hash: first digits of its SHA-256; of the model that an engine was built from.
         runtime: what runs it.
         last_timing: stage times of the last frame.
         sigma_calibration: correction of the standard deviations of what is returned, None to leave them as the
             network gave them; the score and the variance vote always take the network's own.
     """
 
-    def __init__(self, runtime: Runtime, card: ModelCard, model_path: Path) -> None:
+    def __init__(self, runtime: Runtime | DetectingRuntime, card: ModelCard, model_path: Path) -> None:
         """Take over an open runtime; `Detector.open` is the usual way in.
 
         Raises:
@@ -52,10 +65,16 @@ class Detector:
         _check_fit(runtime, card, model_path)
         self.card = card
         self.model_path = model_path
-        self.model_hash = file_hash(model_path)
+        self.model_hash = runtime.metadata.get(MODEL_HASH_KEY) or file_hash(model_path)
         self.runtime = runtime
         self.last_timing = StageTimes(0.0, 0.0, 0.0)
         self.sigma_calibration = card.sigma_calibration
+        self._device: DetectingRuntime | None = None
+        self._cpu: Runtime | None = None
+        if isinstance(runtime, DetectingRuntime):
+            self._device = runtime
+        else:
+            self._cpu = runtime
         self._score_threshold = card.score_threshold
         self._iou_threshold = card.iou_threshold
         self._variance_vote = card.variance_vote
@@ -96,7 +115,7 @@ class Detector:
             SettingError: a threshold, the criterion or the runtime's name is not allowed.
         """
         path = resolve_model(model)
-        opened = open_runtime(path, runtime, options)
+        opened = open_device_runtime(path, runtime, options) or open_runtime(path, runtime, options)
         try:
             detector = cls(opened, read_card(opened.metadata, path), path)
             if score_threshold is not None:
@@ -108,7 +127,7 @@ class Detector:
             if sigma_calibration != "card":
                 detector.sigma_calibration = sigma_calibration
             detector.criterion = criterion
-            opened.infer(detector._canvas)
+            detector._warm_up()
         except BaseException:
             opened.close()
             raise
@@ -116,40 +135,55 @@ class Detector:
 
     @property
     def score_threshold(self) -> float:
-        """Lowest detection criterion, 0 <= t < 1; may change between frames."""
+        """Lowest detection criterion, 0 <= t < 1; may change between frames, on a GPU down to what the engine has.
+
+        A variance vote on a GPU counts the boxes above the engine's own threshold.
+        """
         return self._score_threshold
 
     @score_threshold.setter
     def score_threshold(self, value: float) -> None:
-        self._score_threshold = _threshold("score_threshold", value)
+        threshold = _threshold("score_threshold", value)
+        built = self._device.built if self._device is not None else None
+        if built is not None and threshold < built.score_threshold:
+            raise SettingError(
+                f"score_threshold is {value}, and nothing below {built.score_threshold} comes out of this engine: give "
+                f"a higher one, or {built.remedy}"
+            )
+        self._score_threshold = threshold
 
     @property
     def iou_threshold(self) -> float:
-        """IoU above which a box is suppressed, 0 <= t < 1; may change between frames."""
+        """IoU above which a box is suppressed, 0 <= t < 1; may change between frames, on a GPU not at all."""
         return self._iou_threshold
 
     @iou_threshold.setter
     def iou_threshold(self, value: float) -> None:
-        self._iou_threshold = _threshold("iou_threshold", value)
+        threshold = _threshold("iou_threshold", value)
+        self._refuse_unless_built("iou_threshold", threshold)
+        self._iou_threshold = threshold
 
     @property
     def variance_vote(self) -> bool:
-        """Whether suppressed boxes vote on the one that is kept; may change between frames."""
+        """Whether suppressed boxes vote on the one that is kept; may change between frames, on a GPU not at all."""
         return self._variance_vote
 
     @variance_vote.setter
     def variance_vote(self, value: bool) -> None:
+        self._refuse_unless_built("variance_vote", bool(value))
         self._variance_vote = bool(value)
 
     @property
     def criterion(self) -> Criterion:
-        """What the score is, by which detections pass and suppress each other; may change between frames."""
+        """What the score is, by which detections pass and suppress each other; may change between frames, on a GPU not
+        at all."""
         return self._criterion
 
     @criterion.setter
     def criterion(self, value: Criterion) -> None:
         if value not in CRITERIA:
             raise SettingError(f"criterion is {value!r}; it must be {' or '.join(CRITERIA)}")
+        self._refuse_unless_built("criterion", value)
         self._criterion = value
 
     def __call__(self, frame_bgr: NDArray[np.uint8]) -> Detections:
@@ -168,24 +202,95 @@ class Detector:
         """
         started = perf_counter()
         check_frame(frame_bgr)
-        if frame_bgr.shape[:2] != self._letterbox.frame_size:
-            size = (frame_bgr.shape[0], frame_bgr.shape[1])
-            self._letterbox = Letterbox.fit(size, self.card.input_size, self.card.resize)
+        self._fit(frame_bgr)
+        if self._cpu is None:
+            return self._detect_on_device(frame_bgr, started)
         self._letterbox.to_canvas(frame_bgr, out=self._canvas)
         prepared = perf_counter()
-        heads = self.runtime.infer(self._canvas)
+        heads = self._cpu.infer(self._canvas)
         inferred = perf_counter()
         candidates = decode(heads, self._anchors, self.card.strides, self._score_threshold, criterion=self._criterion)
         kept = nms(candidates, self._iou_threshold, variance_vote=self._variance_vote)
-        detections = self._letterbox.to_frame(kept)
-        if self.sigma_calibration is not None:
-            detections = calibrate_sigmas(detections, self.sigma_calibration)
+        detections = self._to_frame(kept, self._letterbox)
         self.last_timing = StageTimes(prepared - started, inferred - prepared, perf_counter() - inferred)
         return detections
+
+    def detect_each(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[Detections]:
+        """Detect in one frame after another, on a GPU in the next ones already while one is waited for.
+
+        Args:
+            frames: as for a call; one is read ahead for each that the runtime can have in work.
+
+        Yields:
+            Detections of each frame, in order.
+
+        Raises:
+            GaussianYoloError: as a call does, for the frame that is next.
+        """
+        if self._device is None:
+            yield from map(self, frames)
+            return
+        waiting: deque[Letterbox] = deque()
+        try:
+            for frame in frames:
+                check_frame(frame)
+                if len(waiting) == self._device.slots:
+                    yield self._finish(self._device.collect(), waiting.popleft(), perf_counter())
+                self._fit(frame)
+                self._device.submit(frame)
+                waiting.append(self._letterbox)
+            while waiting:
+                yield self._finish(self._device.collect(), waiting.popleft(), perf_counter())
+        finally:
+            for _ in waiting:  # whoever stops early leaves none behind
+                self._device.collect()
 
     def close(self) -> None:
         """Release the model; the detector cannot be used afterwards."""
         self.runtime.close()
+
+    def _warm_up(self) -> None:
+        if self._cpu is not None:
+            self._cpu.infer(self._canvas)
+        elif self._device is not None:
+            for _ in range(self._device.slots):
+                self(self._canvas)
+
+    def _fit(self, frame: NDArray[np.uint8]) -> None:
+        if frame.shape[:2] != self._letterbox.frame_size:
+            size = (frame.shape[0], frame.shape[1])
+            self._letterbox = Letterbox.fit(size, self.card.input_size, self.card.resize)
+
+    def _detect_on_device(self, frame: NDArray[np.uint8], started: float) -> Detections:
+        assert self._device is not None
+        found = self._device.detect(frame)
+        # What a frame took beyond the two stages that the device measured.
+        return self._finish(found, self._letterbox, started + found.preprocess_s + found.inference_s)
+
+    def _finish(self, found: DeviceDetections, letterbox: Letterbox, started: float) -> Detections:
+        if not found.finite:
+            raise NonFiniteOutputError(
+                "the network gave NaN, infinity, or a box of infinite size; build the engine in precision fp32, or "
+                "export the model again from a sound checkpoint"
+            )
+        kept = Detections(found.boxes, found.scores, found.class_ids, found.sigmas)
+        assert self._device is not None
+        if self._score_threshold > self._device.built.score_threshold:
+            kept = kept[kept.scores > self._score_threshold]
+        detections = self._to_frame(kept, letterbox)
+        self.last_timing = StageTimes(found.preprocess_s, found.inference_s, max(0.0, perf_counter() - started))
+        return detections
+
+    def _to_frame(self, kept: Detections, letterbox: Letterbox) -> Detections:
+        detections = letterbox.to_frame(kept)
+        return detections if self.sigma_calibration is None else calibrate_sigmas(detections, self.sigma_calibration)
+
+    def _refuse_unless_built(self, name: str, value: float | bool | str) -> None:
+        if self._device is not None and value != getattr(self._device.built, name):
+            built = self._device.built
+            raise SettingError(
+                f"{name} is {value}, but this engine has {getattr(built, name)} built in: {built.remedy}"
+            )
 
     def __enter__(self) -> Detector:
         return self
@@ -196,12 +301,14 @@ class Detector:
         self.close()
 
 
-def _check_fit(runtime: Runtime, card: ModelCard, path: Path) -> None:
+def _check_fit(runtime: Runtime | DetectingRuntime, card: ModelCard, path: Path) -> None:
     if runtime.input_size != card.input_size:
         raise ModelError(
             f"{path} takes a canvas of {runtime.input_size} px (height, width) but its card has input_size "
             f"{card.input_size}; export the model again"
         )
+    if isinstance(runtime, DetectingRuntime):  # its heads were checked when they were built in
+        return
     if runtime.strides != card.strides:
         raise ModelError(
             f"{path} has heads of strides {list(runtime.strides)} but its card has strides "

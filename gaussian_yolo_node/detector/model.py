@@ -159,7 +159,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
     if given.is_file():
         return given
     if given.name == str(name_or_path):
-        for folder in _engine_folders():
+        for folder in engine_folders():
             for candidate in (folder / given.name, folder / f"{given.name}.onnx"):
                 if candidate.is_file():
                     return candidate
@@ -171,7 +171,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
 
 def shipped_models() -> list[str]:
     """Names that `resolve_model` knows, sorted."""
-    return sorted({file.stem for folder in _engine_folders() for file in folder.glob("*.onnx")})
+    return sorted({file.stem for folder in engine_folders() for file in folder.glob("*.onnx")})
 
 
 def file_hash(path: Path) -> str:
@@ -179,7 +179,8 @@ def file_hash(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()[:12]
 
 
-def _engine_folders() -> list[Path]:
+def engine_folders() -> list[Path]:
+    """Where shipped models may lie, the first place first; not all of them need exist."""
     prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
     installed = [prefix / "share" / "gaussian_yolo" / "engines" for prefix in [*prefixes, Path(sys.prefix)]]
     return [*installed, Path(__file__).resolve().parents[2] / "engines"]

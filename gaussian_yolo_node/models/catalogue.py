@@ -19,9 +19,8 @@ from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.models.complexity import Complexity, complexity, onnx_complexity
 from gaussian_yolo_node.models.export import ExportOptions
 from gaussian_yolo_node.models.factory import BUILT_INS, export_built_in
-from gaussian_yolo_node.runtime import RUNTIMES, Runtime, RuntimeOptions, RuntimeUnavailableError, open_runtime
+from gaussian_yolo_node.runtime import CPU_RUNTIMES, Runtime, RuntimeOptions, RuntimeUnavailableError, open_runtime
 
-MEASURED_RUNTIMES = RUNTIMES[1:]  # "auto" is one of them
 WARM_UP, LEAST_RUNS, LEAST_SECONDS = 3, 10, 1.0
 
 
@@ -64,7 +63,7 @@ def print_catalogue(entries: Iterable[Entry], console: Console, options: Runtime
     table = Table()
     for heading in ("model", "neck", "input, px"):
         table.add_column(heading, overflow="fold")
-    headings = ["params, M", "GMACs", *(f"{name}, ms" for name in MEASURED_RUNTIMES if options is not None)]
+    headings = ["params, M", "GMACs", *(f"{name}, ms" for name in CPU_RUNTIMES if options is not None)]
     for heading in headings:
         table.add_column(heading, justify="right")
     described: dict[str, str] = {}
@@ -73,7 +72,7 @@ def print_catalogue(entries: Iterable[Entry], console: Console, options: Runtime
             times = []
             if options is not None:
                 status.update(f"measuring {entry.name}")
-                times = [_milliseconds(entry, runtime, options, described) for runtime in MEASURED_RUNTIMES]
+                times = [_milliseconds(entry, runtime, options, described) for runtime in CPU_RUNTIMES]
             table.add_row(
                 entry.name,
                 entry.neck,

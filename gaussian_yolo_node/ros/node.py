@@ -20,7 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 
 from gaussian_yolo_node.detector.detector import Detector
-from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.errors import GaussianYoloError, SettingError
 from gaussian_yolo_node.ros import parameters
 from gaussian_yolo_node.ros.diagnostics import FrameStatistics, build_status
 from gaussian_yolo_node.ros.inputs import Arrival, Input, SourceInput, TopicInput
@@ -169,7 +169,11 @@ class PerceptionNode(LifecycleNode):
             self._detector = self._wait_for(_in_thread(lambda: _load(values)))
         finally:
             self._loading = False
-        self._apply_thresholds({})
+        try:
+            self._apply_thresholds({})
+        except SettingError:
+            self.release()
+            raise
         self._outputs = Outputs(self, self._detector.card.classes)
         loaded = self._detector
         self.get_logger().info(f"model {loaded.card.name} ({loaded.model_hash}) on {loaded.runtime.description}")
@@ -224,9 +228,12 @@ class PerceptionNode(LifecycleNode):
                 reason = f"'{change.name}' is read when the node is activated: deactivate it first"
             if reason:
                 return SetParametersResult(successful=False, reason=reason)
+        try:
+            self._apply_thresholds({change.name: change.value for change in changes})
+        except SettingError as error:  # an engine of the GPU has them built in
+            return SetParametersResult(successful=False, reason=str(error))
         for change in changes:
             self._refused.pop(change.name, None)
-        self._apply_thresholds({change.name: change.value for change in changes})
         return SetParametersResult(successful=True)
 
     def _apply_thresholds(self, changes: dict[str, Any]) -> None:

@@ -140,7 +140,12 @@ DECLARATIONS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     ),
     "loop": (False, "Start a video file or folder again when it ends.", {}),
     "model": (DEFAULT_MODEL, "Name of a shipped model, or path of an ONNX file with a card.", {}),
-    "runtime": ("auto", "What runs the model; auto takes the first that is installed.", {}),
+    "runtime": (
+        "auto",
+        "What runs the model; auto takes the GPU where the model has an engine for it, else the first that is "
+        "installed.",
+        {},
+    ),
     "threads": (
         0,
         "CPU threads of the runtime. 0: all cores.",

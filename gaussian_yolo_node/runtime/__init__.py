@@ -1,4 +1,4 @@
-"""Inference runtimes: a canvas goes in, the network's raw heads come out."""
+"""Inference runtimes: a canvas goes in, the network's raw heads come out; or, on a GPU, a frame and its detections."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.runtime.base import (
+    DetectingRuntime,
     InferenceError,
     Precision,
     Runtime,
@@ -21,25 +22,29 @@ from gaussian_yolo_node.runtime.base import (
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-RUNTIMES = ("auto", "openvino", "onnxruntime")
+CPU_RUNTIMES = ("openvino", "onnxruntime")
+RUNTIMES = ("auto", *CPU_RUNTIMES, "tensorrt")
 
 __all__ = [
+    "CPU_RUNTIMES",
     "RUNTIMES",
+    "DetectingRuntime",
     "InferenceError",
     "Precision",
     "Runtime",
     "RuntimeOptions",
     "RuntimeUnavailableError",
+    "open_device_runtime",
     "open_runtime",
 ]
 
 
 def open_runtime(path: Path, runtime: str = "auto", options: RuntimeOptions = RuntimeOptions()) -> Runtime:  # noqa: B008
-    """Load a model.
+    """Load a model on the CPU.
 
     Args:
         path: an ONNX file as `gaussian-yolo export` writes it.
-        runtime: one of RUNTIMES; "auto" takes the first of the others that is installed.
+        runtime: one of CPU_RUNTIMES, or "auto", which takes the first of them that is installed.
         options: threads and precision.
 
     Raises:
@@ -59,10 +64,42 @@ def open_runtime(path: Path, runtime: str = "auto", options: RuntimeOptions = Ru
     raise SettingError(f"there is no runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}")
 
 
+def open_device_runtime(
+    path: Path,
+    runtime: str = "auto",
+    options: RuntimeOptions = RuntimeOptions(),  # noqa: B008
+) -> DetectingRuntime | None:
+    """Load a model on the GPU, if that is what is asked for.
+
+    Args:
+        path: a TensorRT engine, or an ONNX file with an engine beside it.
+        runtime: one of RUNTIMES; "auto" takes the GPU if there are one, an engine that was built for it from this
+            model, and the packages that run it. A path to an engine can mean nothing else.
+        options: whether to build a stale engine again.
+
+    Returns:
+        The runtime; None if this is work for `open_runtime`.
+
+    Raises:
+        RuntimeUnavailableError: the GPU was asked for and there is none, or something that it needs is missing.
+        ModelError: the engine is missing, unreadable, or stale.
+        InferenceError: the GPU failed.
+    """
+    from gaussian_yolo_node.runtime import engine_file
+
+    if runtime not in ("auto", "tensorrt") and path.suffix != engine_file.SUFFIX:
+        return None
+    if runtime == "auto" and path.suffix != engine_file.SUFFIX and not engine_file.usable(path):
+        return None
+    from gaussian_yolo_node.runtime.tensorrt import TensorRtRuntime
+
+    return TensorRtRuntime(path, options)
+
+
 def _first_installed() -> str:
     """Found by importing it, because a package may be there and yet not load on this machine."""
     reasons = []
-    for name in RUNTIMES[1:]:
+    for name in CPU_RUNTIMES:
         try:
             import_module(name)
         except ImportError as error:
@@ -70,6 +107,6 @@ def _first_installed() -> str:
         else:
             return name
     raise RuntimeUnavailableError(
-        f"none of the runtimes {' and '.join(RUNTIMES[1:])} can be imported ({'; '.join(reasons)}); install them with "
+        f"none of the runtimes {' and '.join(CPU_RUNTIMES)} can be imported ({'; '.join(reasons)}); install them with "
         "`pip install gaussian_yolo[cpu]`"
     )

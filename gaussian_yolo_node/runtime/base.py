@@ -2,7 +2,8 @@
 
 A runtime returns the raw heads of the network and knows nothing of anchors, classes or boxes. Decoding them
 is threshold-first and costs a fraction of a millisecond in numpy, so one implementation in `detector.decode`
-serves every runtime, and a runtime stays a page of code.
+serves every runtime of the CPU, and a runtime stays a page of code. On a GPU the heads would have to be copied back for
+that, so a runtime there does the whole way from frame to detections: that is the second interface.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from gaussian_yolo_node.errors import GaussianYoloError, ModelError, SettingErro
 
 Precision = Literal["auto", "fp32", "bf16"]
 PRECISION_KEY = "gaussian_yolo.precision"  # in a model's metadata: "int8" where it is quantised, else absent
+MODEL_HASH_KEY = "gaussian_yolo.model_hash"  # in the metadata of what was built from a model: that model's hash
 
 
 class RuntimeUnavailableError(GaussianYoloError):
@@ -30,6 +32,14 @@ class InferenceError(GaussianYoloError):
     """A runtime failed while it ran a model."""
 
 
+class DeviceMemoryError(InferenceError):
+    """The device has not enough memory left; what was loaded before still runs."""
+
+
+class DeviceLostError(InferenceError):
+    """The device failed in a way that only a new process gets over."""
+
+
 @dataclass(frozen=True)
 class RuntimeOptions:
     """How to run a model.
@@ -37,7 +47,9 @@ class RuntimeOptions:
     Attributes:
         threads: processor threads for one inference; 0 takes all cores.
         precision: "auto" computes in bf16 where the processor has it and the runtime can, else in fp32. The integer
-            layers of a quantised model stay integer; this is for the layers around them.
+            layers of a quantised model stay integer; this is for the layers around them. A TensorRT engine has the
+            precision it was built in.
+        rebuild_engine: build a TensorRT engine again, which takes minutes, where it does not fit model or machine.
 
     Raises:
         SettingError: a value is out of range.
@@ -45,6 +57,7 @@ class RuntimeOptions:
 
     threads: int = 0
     precision: Precision = "auto"
+    rebuild_engine: bool = False
 
     def __post_init__(self) -> None:
         if self.threads < 0:
@@ -89,6 +102,99 @@ class Runtime(Protocol):
 
     def close(self) -> None:
         """Release the model; the runtime cannot be used afterwards."""
+        ...
+
+
+@dataclass(frozen=True)
+class BuiltThresholds:
+    """What a runtime that gives finished detections was built with, and cannot change.
+
+    Attributes:
+        score_threshold: no detection below it comes out.
+        iou_threshold: of its non-maximum suppression.
+        variance_vote: whether suppressed boxes vote there.
+        remedy: what to do for others, to end a sentence: "build it again with ...".
+        criterion: what detections are thresholded and ranked by.
+    """
+
+    score_threshold: float
+    iou_threshold: float
+    variance_vote: bool
+    remedy: str
+    criterion: str = "gaussian"
+
+
+@dataclass(frozen=True)
+class DeviceDetections:
+    """What a device found in one frame, by falling score.
+
+    Attributes:
+        boxes: float32 [N, 4], x1 y1 x2 y2 in canvas px, not clipped.
+        scores: float32 [N].
+        class_ids: int32 [N].
+        sigmas: float32 [N, 4], of centre x, centre y, width, height in canvas px.
+        finite: False where the network gave NaN or infinity; then there are no detections.
+        preprocess_s: from the frame to the canvas, with the copy to the device, s.
+        inference_s: network, decoding and suppression, s.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int32]
+    sigmas: NDArray[np.float32]
+    finite: bool
+    preprocess_s: float
+    inference_s: float
+
+
+@runtime_checkable
+class DetectingRuntime(Protocol):
+    """A loaded model whose device does the whole way from frame to detections. One thread at a time, whichever.
+
+    Attributes:
+        name: the runtime's name as `Detector.open` takes it.
+        description: runtime, version, device and precision, for people; may change when frames do.
+        metadata: the card of the model it was built from, and that model's hash.
+        input_size: (height, width) of the canvas in px.
+        built: thresholds that cannot be changed any more.
+        slots: frames that may be in work at a time.
+    """
+
+    name: str
+    metadata: Mapping[str, str]
+    input_size: tuple[int, int]
+    built: BuiltThresholds
+    slots: int
+
+    @property
+    def description(self) -> str: ...
+
+    def detect(self, frame_bgr: NDArray[np.uint8]) -> DeviceDetections:
+        """Detections of one frame, uint8 [H, W, 3] of any size.
+
+        Raises:
+            InferenceError: the device failed, see its subclasses; or frames that were submitted are not collected.
+        """
+        ...
+
+    def submit(self, frame_bgr: NDArray[np.uint8]) -> None:
+        """Start on a frame and return at once; the frame may be changed afterwards.
+
+        Raises:
+            InferenceError: as `detect`; or all slots are taken.
+        """
+        ...
+
+    def collect(self) -> DeviceDetections:
+        """Wait for the frame that was submitted first.
+
+        Raises:
+            InferenceError: as `detect`; or none was submitted.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release model and device memory; the runtime cannot be used afterwards. A second call does nothing."""
         ...
 
 

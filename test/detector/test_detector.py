@@ -11,9 +11,8 @@ from gaussian_yolo_node.detector import Detections, Detector
 from gaussian_yolo_node.detector.decode import NonFiniteOutputError
 from gaussian_yolo_node.detector.letterbox import FrameError, Letterbox
 from gaussian_yolo_node.errors import GaussianYoloError, ModelError, SettingError
-from gaussian_yolo_node.runtime import RUNTIMES, RuntimeOptions
+from gaussian_yolo_node.runtime import CPU_RUNTIMES, RuntimeOptions
 
-CPU_RUNTIMES = RUNTIMES[1:]
 FP32 = RuntimeOptions(threads=1, precision="fp32")
 
 

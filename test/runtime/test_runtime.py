@@ -13,7 +13,7 @@ from factories import make_card, make_heads, make_image, make_model
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard
 from gaussian_yolo_node.errors import ModelError, SettingError
 from gaussian_yolo_node.runtime import (
-    RUNTIMES,
+    CPU_RUNTIMES,
     InferenceError,
     Runtime,
     RuntimeOptions,
@@ -25,7 +25,7 @@ FP32 = RuntimeOptions(threads=1, precision="fp32")
 CANVAS = make_image(64, 96)
 
 
-@pytest.fixture(params=RUNTIMES[1:])
+@pytest.fixture(params=CPU_RUNTIMES)
 def name(request: pytest.FixtureRequest) -> str:
     pytest.importorskip(request.param, reason=f"{request.param} not installed")
     return str(request.param)
@@ -169,9 +169,9 @@ def test_a_model_of_another_kind_is_told(
 
 
 def test_both_runtimes_agree(tiny_model: Path) -> None:
-    for needed in RUNTIMES[1:]:
+    for needed in CPU_RUNTIMES:
         pytest.importorskip(needed, reason=f"{needed} not installed")
-    first, second = (open_runtime(tiny_model, name, FP32).infer(CANVAS) for name in RUNTIMES[1:])
+    first, second = (open_runtime(tiny_model, name, FP32).infer(CANVAS) for name in CPU_RUNTIMES)
 
     for a, b in zip(first, second, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -235,29 +235,6 @@ def test_signals_are_handled_after_models_were_closed_in_any_order_and_thread(ti
     assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
 
 
-@pytest.fixture
-def uninstall(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Make a package impossible to import, as where it is not installed."""
-
-    def hide(package: str) -> None:
-        for module in [module for module in sys.modules if module.split(".")[0] == package]:
-            monkeypatch.delitem(sys.modules, module)
-        monkeypatch.setattr(sys, "meta_path", [_Absent(package), *sys.meta_path])
-
-    return hide
-
-
-class _Absent:
-    """A finder that says of one package that it is not there."""
-
-    def __init__(self, package: str) -> None:
-        self.package = package
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name.split(".")[0] == self.package:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
 def test_a_runtime_that_is_not_installed_names_what_to_install(
     tiny_model: Path, name: str, uninstall: Callable[[str], None]
 ) -> None:
@@ -268,7 +245,7 @@ def test_a_runtime_that_is_not_installed_names_what_to_install(
 
 
 def test_auto_takes_what_is_installed(tiny_model: Path, name: str, uninstall: Callable[[str], None]) -> None:
-    for other in RUNTIMES[1:]:
+    for other in CPU_RUNTIMES:
         if other != name:
             uninstall(other)
 
@@ -276,7 +253,7 @@ def test_auto_takes_what_is_installed(tiny_model: Path, name: str, uninstall: Ca
 
 
 def test_auto_with_nothing_installed_lists_both(tiny_model: Path, uninstall: Callable[[str], None]) -> None:
-    for package in RUNTIMES[1:]:
+    for package in CPU_RUNTIMES:
         uninstall(package)
 
     with pytest.raises(RuntimeUnavailableError, match="openvino and onnxruntime"):

@@ -1,0 +1,256 @@
+"""The plugin's CUDA kernels, compiled by the C++ compiler and run on the CPU (engines/plugin/cpu_shim)."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import struct
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from postprocessing_cases import Options
+
+from gaussian_yolo_node.detector.detections import Detections
+from gaussian_yolo_node.detector.letterbox import Letterbox
+
+PLUGIN = Path(__file__).resolve().parents[1] / "engines" / "plugin"
+HEADS, MAX_ANCHORS = 3, 8
+CRITERIA = ("gaussian", "confidence")
+RESIZES = ("bilinear", "align_corners")
+MODES = ("fibers", "threads")
+
+_FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-pthread", "-DGAUSSIAN_YOLO_CPU_SHIM"]
+_SOURCES = ["kernels.cu", "cpu_shim/library.cpp", "cpu_shim/schedule.cpp"]
+
+
+class DetectParams(ctypes.Structure):
+    """As in kernels.h."""
+
+    _fields_ = (
+        ("anchors", ctypes.c_float * 2 * MAX_ANCHORS * HEADS),
+        ("strides", ctypes.c_int * HEADS),
+        ("anchors_per_head", ctypes.c_int),
+        ("num_classes", ctypes.c_int),
+        ("input_height", ctypes.c_int),
+        ("input_width", ctypes.c_int),
+        ("score_threshold", ctypes.c_float),
+        ("iou_threshold", ctypes.c_float),
+        ("max_candidates", ctypes.c_int),
+        ("max_detections", ctypes.c_int),
+        ("variance_vote", ctypes.c_int),
+        ("criterion", ctypes.c_int),
+    )
+
+
+class PreprocessParams(ctypes.Structure):
+    """As in kernels.h."""
+
+    _fields_ = (
+        ("frame_height", ctypes.c_int),
+        ("frame_width", ctypes.c_int),
+        ("canvas_height", ctypes.c_int),
+        ("canvas_width", ctypes.c_int),
+        ("resize", ctypes.c_int),
+        ("layout", ctypes.c_int),
+        ("rgb", ctypes.c_int),
+        ("scale", ctypes.c_float),
+    )
+
+
+class Schedule(ctypes.Structure):
+    """As in cpu_shim/schedule.h."""
+
+    _fields_ = (("mode", ctypes.c_int), ("dropped_sync", ctypes.c_int), ("seed", ctypes.c_uint64))
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What `launchDetect` writes for a batch of N, see DetectOutputs."""
+
+    counts: NDArray[np.int32]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int32]
+    sigmas: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, batch: int, rows: int) -> Outputs:
+        """Filled with what the kernels have to overwrite."""
+        return cls(
+            np.full(batch, 12345, np.int32),
+            np.full((batch, rows, 4), np.nan, np.float32),
+            np.full((batch, rows), np.nan, np.float32),
+            np.full((batch, rows), 12345, np.int32),
+            np.full((batch, rows, 4), np.nan, np.float32),
+        )
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        return self.counts, self.boxes, self.scores, self.class_ids, self.sigmas
+
+    def image(self, index: int) -> Detections:
+        """Detections of one image that did not fail; asserts zeros past the count."""
+        count = int(self.counts[index])
+        assert 0 <= count <= self.scores.shape[1]
+        for rows in self.arrays[1:]:
+            assert not rows[index, count:].any(), "not filled with zeros"
+        return Detections(*(rows[index, :count] for rows in self.arrays[1:]))
+
+    def bytes(self) -> bytes:
+        return b"".join(array.tobytes() for array in self.arrays)
+
+
+@dataclass(frozen=True)
+class Call:
+    """Arguments of one detection: heads float32 or float16 [N, A*(9+C), h, w], in the order of the strides."""
+
+    heads: Sequence[NDArray[Any]]
+    anchors: Sequence[NDArray[np.float32]]
+    strides: Sequence[int]
+    options: Options = field(default_factory=Options)
+
+    @property
+    def batch(self) -> int:
+        return int(self.heads[0].shape[0])
+
+    @property
+    def half(self) -> bool:
+        return self.heads[0].dtype == np.float16
+
+    @property
+    def params(self) -> DetectParams:
+        _, channels, height, width = self.heads[0].shape
+        params = DetectParams(
+            anchors_per_head=len(self.anchors[0]),
+            num_classes=channels // len(self.anchors[0]) - 9,
+            input_height=height * self.strides[0],
+            input_width=width * self.strides[0],
+            score_threshold=self.options.score_threshold,
+            iou_threshold=self.options.iou_threshold,
+            max_candidates=self.options.max_candidates,
+            max_detections=self.options.max_detections,
+            variance_vote=self.options.variance_vote,
+            criterion=CRITERIA.index(self.options.criterion),
+        )
+        params.strides[:] = self.strides
+        for head, anchors in enumerate(self.anchors):
+            for anchor, (width_px, height_px) in enumerate(anchors):
+                params.anchors[head][anchor][:] = float(width_px), float(height_px)
+        return params
+
+    def record(self) -> bytes:
+        """As cpu_shim/replay.cpp reads it."""
+        heads = b"".join(np.ascontiguousarray(head).tobytes() for head in self.heads)
+        return bytes(self.params) + struct.pack("ii", self.batch, self.half) + heads
+
+
+class CpuKernels:
+    """The library of the kernels on the CPU."""
+
+    def __init__(self, path: Path) -> None:
+        self.library = ctypes.CDLL(str(path))
+        self.library.gy_cpu_params_error.restype = ctypes.c_char_p
+        self.library.gy_cpu_workspace_bytes.restype = ctypes.c_size_t
+
+    def detect(self, call: Call, *, mode: str = "fibers", seed: int = 0, dropped_sync: int = 0) -> Outputs:
+        """Run the kernels; `seed` orders blocks and threads."""
+        outputs = Outputs.of(call.batch, call.options.max_detections)
+        heads = [np.ascontiguousarray(head) for head in call.heads]
+        error = self.library.gy_cpu_detect(
+            ctypes.byref(Schedule(MODES.index(mode), dropped_sync, seed)),
+            ctypes.byref(call.params),
+            call.batch,
+            (ctypes.c_void_p * HEADS)(*(head.ctypes.data for head in heads)),
+            int(call.half),
+            (ctypes.c_void_p * 5)(*(array.ctypes.data for array in outputs.arrays)),
+        )
+        assert error == 0, f"cudaError {error}"
+        return outputs
+
+    def params_error(self, params: DetectParams) -> str | None:
+        text = self.library.gy_cpu_params_error(ctypes.byref(params))
+        return text.decode() if text else None
+
+    def preprocess(
+        self,
+        frame: NDArray[np.uint8],
+        letterbox: Letterbox,
+        output: NDArray[Any],
+        *,
+        rgb: bool = True,
+        scale: float = 1,
+    ) -> int:
+        """Fill a canvas uint8 [H, W, 3], or planes [3, H, W] float32 or float16; the cudaError_t."""
+        params = PreprocessParams(
+            *letterbox.frame_size,
+            *letterbox.canvas_size,
+            RESIZES.index(letterbox.resize),
+            output.dtype != np.uint8,
+            rgb,
+            scale,
+        )
+        return int(
+            self.library.gy_preprocess(
+                ctypes.byref(params),
+                ctypes.c_void_p(frame.ctypes.data),
+                ctypes.c_size_t(frame.strides[0]),
+                ctypes.c_void_p(output.ctypes.data),
+                int(output.dtype == np.float16),
+                None,
+            )
+        )
+
+
+def build(output: Path, *flags: str, program: bool = False) -> Path:
+    """Compile the kernels for the CPU, as a library or as the replay program; skips where there is no compiler."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++ to compile the kernels with")
+    kind = ["cpu_shim/replay.cpp"] if program else ["-fPIC", "-shared"]
+    # nvcc takes kernels.cu for what it is; g++ has to be told that it is C++.
+    command = [compiler, *_FLAGS, *flags, "-x", "c++", *_SOURCES, *kind, "-o", str(output)]
+    ran = subprocess.run(command, cwd=PLUGIN, capture_output=True, text=True)
+    if "cannot find -l" in ran.stderr:
+        pytest.skip(f"this g++ lacks a sanitizer's library: {ran.stderr.strip().splitlines()[-1]}")
+    assert ran.returncode == 0, ran.stderr
+    return output
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """How the replay program ended: 0, 3 where repetitions differ, 66 where a sanitizer objects, None where it hung."""
+
+    status: int | None
+    errors: str
+    outputs: bytes
+
+
+def replay(
+    program: Path,
+    calls: Sequence[Call],
+    *,
+    mode: str = "fibers",
+    seed: int = 1,
+    repetitions: int = 1,
+    dropped_sync: int = 0,
+    limit: float = 120,
+) -> Replayed:
+    """Run calls in a program that was built with a sanitizer; for at most `limit` seconds."""
+    record, outputs = program.with_suffix(".calls"), program.with_suffix(".outputs")
+    record.write_bytes(b"".join(call.record() for call in calls))
+    numbers = (MODES.index(mode), seed, repetitions, dropped_sync)
+    command = [str(program), str(record), str(outputs), *map(str, numbers)]
+    environment = {"ASAN_OPTIONS": "exitcode=66", "UBSAN_OPTIONS": "exitcode=66", "TSAN_OPTIONS": "halt_on_error=1"}
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return Replayed(None, "", b"")
+    if "unexpected memory mapping" in ran.stderr:
+        pytest.skip("this g++'s ThreadSanitizer does not know the memory layout of this kernel")
+    return Replayed(ran.returncode, ran.stderr, outputs.read_bytes())

@@ -1,0 +1,81 @@
+"""The node with a TensorRT engine, on a pretend GPU: threads, live parameters, and what is freed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+from factories import make_image
+from fake_cuda import Gpu
+from pretend_gpu import pretended_gpu
+from runtime_engines import make_engine
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from ros.harness import Ros
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Gpu]:
+    with pretended_gpu(monkeypatch, tmp_path) as gpu:
+        yield gpu
+
+
+def test_detects_and_frees_all_when_it_is_cleaned_up(gpu: Gpu, ros: Ros, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index in range(6):
+        cv2.imwrite(str(folder / f"{index}.png"), make_image(64, 96, seed=index))
+    node = ros.node(model=str(make_engine(tmp_path)), runtime="tensorrt", source=str(folder), playback="fastest")
+
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
+    ros.until(lambda: len(ros.detections) >= 6, "six messages")
+    values = ros.until_status(DiagnosticStatus.OK, "")
+    assert values["runtime"] == "TensorRT 10.3.0 Pretend Orin fp16, CUDA graph"
+    assert all(len(message.detections) == 2 for message in ros.detections)
+    assert node.trigger_deactivate() == SUCCESS
+    assert node.trigger_cleanup() == SUCCESS
+    gpu.assert_clean()
+
+
+def test_a_live_change_of_what_the_engine_has_built_in_is_refused(gpu: Gpu, ros: Ros, tmp_path: Path) -> None:
+    node = ros.node(model=str(make_engine(tmp_path)), runtime="tensorrt", source="unused")
+    assert node.trigger_configure() == SUCCESS
+
+    for name, value in (("score_threshold", 0.1), ("iou_threshold", 0.7), ("variance_vote", True)):
+        before = node.get_parameter(name).value
+        (result,) = node.set_parameters([Parameter(name, value=value)])
+        assert not result.successful and "gaussian-yolo build-engine" in result.reason
+        assert node.get_parameter(name).value == before
+    (result,) = node.set_parameters([Parameter("score_threshold", value=0.6)])
+    assert result.successful
+
+
+def test_starting_with_what_the_engine_does_not_have_fails_and_frees_all(gpu: Gpu, ros: Ros, tmp_path: Path) -> None:
+    node = ros.node(model=str(make_engine(tmp_path)), runtime="tensorrt", source="unused", iou_threshold=0.7)
+    assert node.trigger_configure() == FAILURE
+    ros.until_status(DiagnosticStatus.ERROR, "iou_threshold is 0.7")
+    gpu.assert_clean()
+
+
+def test_a_lost_gpu_is_on_the_diagnostics(gpu: Gpu, ros: Ros, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "0.png"), make_image(64, 96))
+    node = ros.node(model=str(make_engine(tmp_path)), runtime="tensorrt", source=str(folder), loop=True)
+    assert node.trigger_configure() == SUCCESS
+    gpu.fail("network", "unspecified launch failure", code=719, sticky=True)
+    assert node.trigger_activate() == SUCCESS
+    ros.until_status(DiagnosticStatus.ERROR, "was lost")
+    assert node.trigger_deactivate() == SUCCESS
+    assert node.trigger_cleanup() == SUCCESS
+    for left in (gpu.memory, gpu.graphs, gpu.events):
+        left.clear()  # what the system frees with the process

@@ -1,0 +1,47 @@
+"""Engines for a pretend GPU, with the models and sidecars that belong to them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+from factories import make_model
+from fake_tensorrt import VERSION, write_engine
+from gaussian_yolo_node.engine.sidecar import EngineSidecar, write_sidecar
+
+from gaussian_yolo_node.runtime.engine_file import model_hash
+
+
+def make_engine(folder: Path, *, sidecar: dict[str, Any] | None = None, engine: Any = None, **model: Any) -> Path:
+    """A model with an engine beside it.
+
+    Args:
+        folder: to write into.
+        sidecar: fields of it to write otherwise.
+        engine: fields of the pretend engine to write otherwise.
+        model: as `factories.make_model` takes it.
+
+    Returns:
+        The model; its engine has the suffix .engine.
+    """
+    path = make_model(folder / "tiny.onnx", **model)
+    write_engine(path.with_suffix(".engine"), path, **(engine or {}))
+    write_sidecar(path.with_suffix(".engine"), replace(make_sidecar(path), **(sidecar or {})))
+    return path
+
+
+def make_sidecar(model: Path) -> EngineSidecar:
+    """What the builder would write for a model."""
+    metadata = {entry.key: entry.value for entry in onnx.load(str(model)).metadata_props}
+    digest = model_hash(model)
+    assert digest is not None
+    return EngineSidecar(
+        tensorrt=VERSION,
+        compute_capability="87",
+        model_hash=digest,
+        card=json.loads(metadata["gaussian_yolo.card"]),
+        command=f"gaussian-yolo build-engine {model} -o {model.with_suffix('.engine')}",
+    )
