@@ -55,7 +55,7 @@ setup(
     ],
     extras_require={
         "cpu": ["openvino>=2024.4", "onnxruntime>=1.17"],
-        "gpu": ["pycuda>=2022.2"],  # TensorRT itself comes with JetPack or the driver's packages
+        "gpu": ["pycuda>=2022.2", "onnx>=1.16"],  # TensorRT itself comes with JetPack or the driver's packages
         "bags": BAGS,
         "evaluate": [*BAGS, *EVALUATE],
         "train": [

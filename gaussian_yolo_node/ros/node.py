@@ -231,6 +231,7 @@ class PerceptionNode(LifecycleNode):
         try:
             self._apply_thresholds({change.name: change.value for change in changes})
         except SettingError as error:  # an engine of the GPU has them built in
+            self._apply_thresholds({})  # what came before the one that was refused
             return SetParametersResult(successful=False, reason=str(error))
         for change in changes:
             self._refused.pop(change.name, None)

@@ -50,7 +50,8 @@ def test_a_live_change_of_what_the_engine_has_built_in_is_refused(gpu: Gpu, ros:
     node = ros.node(model=str(make_engine(tmp_path)), runtime="tensorrt", source="unused")
     assert node.trigger_configure() == SUCCESS
 
-    for name, value in (("score_threshold", 0.1), ("iou_threshold", 0.7), ("variance_vote", True)):
+    changes = {"score_threshold": 0.1, "iou_threshold": 0.7, "variance_vote": True, "criterion": "confidence"}
+    for name, value in changes.items():
         before = node.get_parameter(name).value
         (result,) = node.set_parameters([Parameter(name, value=value)])
         assert not result.successful and "gaussian-yolo build-engine" in result.reason

@@ -287,7 +287,13 @@ def test_a_higher_score_threshold_is_applied_afterwards(model: Path, threshold: 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("score_threshold", 0.29), ("iou_threshold", 0.46), ("iou_threshold", 0.2), ("variance_vote", True)],
+    [
+        ("score_threshold", 0.29),
+        ("iou_threshold", 0.46),
+        ("iou_threshold", 0.2),
+        ("variance_vote", True),
+        ("criterion", "confidence"),
+    ],
 )
 def test_what_is_built_in_cannot_be_changed(model: Path, name: str, value: float | bool) -> None:
     with pytest.raises(SettingError, match=f"{name} is {value}.*gaussian-yolo build-engine"):
