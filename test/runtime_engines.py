@@ -10,8 +10,8 @@ from typing import Any
 import onnx
 from factories import make_model
 from fake_tensorrt import VERSION, write_engine
-from gaussian_yolo_node.engine.sidecar import EngineSidecar, write_sidecar
 
+from gaussian_yolo_node.engine.sidecar import EngineSidecar, write_sidecar
 from gaussian_yolo_node.runtime.engine_file import model_hash
 
 

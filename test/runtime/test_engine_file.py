@@ -12,10 +12,10 @@ import pytest
 from factories import PLANTED, make_image, make_model
 from fake_cuda import Gpu
 from fake_tensorrt import write_engine
-from gaussian_yolo_node.engine.sidecar import write_sidecar
 from runtime_engines import make_engine, make_sidecar
 
 from gaussian_yolo_node.detector import Detector
+from gaussian_yolo_node.engine.sidecar import write_sidecar
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.runtime import InferenceError, RuntimeOptions, RuntimeUnavailableError
 from gaussian_yolo_node.runtime.cuda import open_gpu
