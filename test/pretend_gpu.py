@@ -53,5 +53,5 @@ def _install(monkeypatch: pytest.MonkeyPatch, gpu: Gpu, plugin: Path) -> None:
 def _forget() -> None:
     """What the runtime keeps for the length of a process."""
     cuda.open_gpu.cache_clear()
-    loaded_engine._register.cache_clear()
-    loaded_engine._log_class.cache_clear()
+    loaded_engine.register_plugins.cache_clear()
+    loaded_engine.log_class.cache_clear()

@@ -33,7 +33,7 @@ class Attributes {
 
  private:
   DetectParams params_;
-  std::array<float, kHeads * kMaxAnchors * 2> anchors_{};  // flat
+  std::array<float, std::size_t{kHeads} * kMaxAnchors * 2> anchors_{};  // flat
   std::array<nvinfer1::PluginField, kAttributes> fields_{};
   nvinfer1::PluginFieldCollection collection_{};
 };

@@ -16,16 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.model import ModelCard, file_hash, read_card, resolve_model
-from gaussian_yolo_node.engine import trt_callbacks
 from gaussian_yolo_node.engine.contract_plugin import register_contract_plugin
 from gaussian_yolo_node.engine.plane_input import take_planes
 from gaussian_yolo_node.engine.plugin_node import DetectAttributes, append_plugin_node, attributes_of
 from gaussian_yolo_node.engine.precision import check_precision, to_half, to_symmetric
+from gaussian_yolo_node.engine.progress import make_monitor
 from gaussian_yolo_node.engine.sidecar import EngineSidecar, sidecar_path, write_sidecar
 from gaussian_yolo_node.engine.tensorrt_api import TensorRtApi, load_api
 from gaussian_yolo_node.errors import GaussianYoloError, ModelError, SettingError
 from gaussian_yolo_node.runtime.base import PRECISION_KEY, RuntimeUnavailableError
 from gaussian_yolo_node.runtime.cuda import open_gpu
+from gaussian_yolo_node.runtime.loaded_engine import log_class, register_plugins
 from gaussian_yolo_node.runtime.plugin_library import PLUGIN_VERSION, find_plugin
 
 LARGEST_BATCH = 8  # of a dynamic one
@@ -126,8 +127,11 @@ def build_engine(model: str | Path, output: Path, options: BuildOptions, report:
     precision = _precision(proto, path, options)
     attributes = attributes_of(card, path, max_detections=options.max_detections)
     append_plugin_node(proto, attributes, path, options.batch)  # says what does not fit before the long work
-    if not output.absolute().parent.is_dir() or output.is_dir():
-        raise BuildError(f"{output} cannot be written: give the path of a file in a folder that exists")
+    for file in filter(None, (output, options.keep_onnx, options.timing_cache)):
+        if not file.absolute().parent.is_dir() or file.is_dir() or file.resolve() == path.resolve():
+            raise BuildError(f"{file} cannot be written: give the path of another file, in a folder that exists")
+    if options.plugin is not None and not options.plugin.is_file():
+        raise BuildError(f"there is no plugin library {options.plugin}; build it from engines/plugin")
     api = load_api(options.flavor)
     api.check_options(dla=options.dla, timing_cache=options.timing_cache)
     targets = options.compute_capabilities or _this_gpu(api)
@@ -159,7 +163,7 @@ def build_engine(model: str | Path, output: Path, options: BuildOptions, report:
             os.replace(part, output)
             write_sidecar(output, sidecar)
     except OSError as error:
-        raise BuildError(f"{output} cannot be written: {error.strerror or error}") from error
+        raise BuildError(f"{error.filename or output} cannot be written: {error.strerror or error}") from error
     return sidecar
 
 
@@ -203,7 +207,7 @@ def register_plugin(api: TensorRtApi, options: BuildOptions, output: Path) -> No
     if api.flavor == "tensorrt_rtx" and options.plugin is None:
         register_contract_plugin(api.trt)
     else:
-        trt_callbacks.register_library(api.trt, options.plugin or find_plugin(output))
+        register_plugins(api.trt, options.plugin or find_plugin(output))
 
 
 def compile_network(
@@ -215,8 +219,8 @@ def compile_network(
         BuildError: TensorRT refuses the graph or cannot build it.
         SettingError: as `build_engine`.
     """
-    log = trt_callbacks.make_log(api.trt)
-    monitor = trt_callbacks.make_monitor(api.trt, report)
+    log = log_class(api.trt)()
+    monitor = make_monitor(api.trt, report)
     builder = api.trt.Builder(log)
     network = api.make_network(builder, strongly_typed=not api.typed_by_flags(options.dla))
     parser = api.trt.OnnxParser(network, log)

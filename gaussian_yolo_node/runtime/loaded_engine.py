@@ -38,8 +38,8 @@ class LoadedEngine:
 
     def __init__(self, path: Path, trt: Any, plugin: PluginLibrary) -> None:
         self.path = path
-        self._log = _log_class(trt)()
-        _register(trt, plugin.path)
+        self._log = log_class(trt)()
+        register_plugins(trt, plugin.path)
         self._runtime = trt.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
@@ -151,8 +151,12 @@ def release(engine: LoadedEngine) -> None:
 
 
 @cache
-def _register(trt: Any, library: Path) -> None:
-    # Once a process: a second registration of the same plugin would be refused.
+def register_plugins(trt: Any, library: Path) -> None:
+    """Make TensorRT know a library's plugins, once a process: a second registration would be refused.
+
+    Raises:
+        ModelError: TensorRT does not take them.
+    """
     if trt.get_plugin_registry().load_library(str(library)) is None:
         raise ModelError(
             f"TensorRT {trt.__version__} does not take the plugins of {library}; build the library again for this "
@@ -161,7 +165,7 @@ def _register(trt: Any, library: Path) -> None:
 
 
 @cache
-def _log_class(trt: Any) -> type[Any]:
+def log_class(trt: Any) -> type[Any]:
     """TensorRT's logger as a class of ours, made late because the package is imported late."""
 
     class Log(trt.ILogger):  # type: ignore[misc]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,26 @@ def test_outputs_have_the_plugins_shapes(
         "sigmas": ((images, 300, 4), "FLOAT"),
     }
     assert tuple(network.get_input(0).shape) == (images, 3, 64, 96)
+
+
+def test_fp16_is_in_the_whole_network_from_its_input(rtx: TensorRtApi, tmp_path: Path) -> None:
+    pytest.importorskip("modelopt", reason="nvidia-modelopt is not installed")
+    path, kept = make_exported(tmp_path / "tiny.onnx", dynamic=True), tmp_path / "kept.onnx"
+    options = BuildOptions("fp16", batch=None, compute_capabilities=TARGETS, keep_onnx=kept)
+    assert build_engine(path, tmp_path / "tiny.engine", options, quiet).precision == "fp16"
+    graph = onnx.load(str(kept)).graph
+    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
+    assert {tensor.data_type for tensor in graph.initializer} == {onnx.TensorProto.FLOAT16}
+
+
+def test_fp16_without_modelopt_says_how_to_install_it(
+    rtx: TensorRtApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "modelopt.onnx.autocast", None)
+    path = make_exported(tmp_path / "tiny.onnx")
+    options = BuildOptions("fp16", compute_capabilities=TARGETS)
+    with pytest.raises(RuntimeUnavailableError, match=r"needs nvidia-modelopt.*pip install 'nvidia-modelopt\[onnx\]'"):
+        build_engine(path, tmp_path / "tiny.engine", options, quiet)
 
 
 @pytest.fixture
@@ -241,9 +262,16 @@ def test_a_model_without_a_card_is_told(no_tensorrt: None, tmp_path: Path) -> No
 
 
 def test_a_folder_that_is_not_there_is_told(no_tensorrt: None, tiny_model: Path, tmp_path: Path) -> None:
-    for output in (tmp_path / "none" / "a.engine", tmp_path):
-        with pytest.raises(BuildError, match="cannot be written"):
+    for output in (tmp_path / "none" / "a.engine", tmp_path, tiny_model):
+        with pytest.raises(BuildError, match=f"{output} cannot be written"):
             build_engine(tiny_model, output, BuildOptions(), quiet)
+        with pytest.raises(BuildError, match=f"{output} cannot be written"):
+            build_engine(tiny_model, tmp_path / "a.engine", BuildOptions(keep_onnx=output), quiet)
+
+
+def test_a_plugin_that_is_not_there_is_told(no_tensorrt: None, tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"no plugin library .*none\.so"):
+        build_engine(tiny_model, tmp_path / "a.engine", BuildOptions(plugin=tmp_path / "none.so"), quiet)
 
 
 def test_without_tensorrt_it_says_how_to_install_it(no_tensorrt: None, tiny_model: Path, tmp_path: Path) -> None:

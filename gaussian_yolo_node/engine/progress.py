@@ -1,28 +1,11 @@
-"""What TensorRT calls while it builds: a log whose errors end up in ours, and progress that can be broken off."""
+"""The progress of a build, as TensorRT tells it, and how it is broken off."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from gaussian_yolo_node.runtime import loaded_engine
 
 if TYPE_CHECKING:
     from gaussian_yolo_node.engine.builder import Report
-
-
-def make_log(trt: Any) -> Any:
-    """A TensorRT logger that keeps the last errors; `take()` gives them in brackets."""
-    return loaded_engine._log_class(trt)()
-
-
-def register_library(trt: Any, library: Path) -> None:
-    """Load the plugin's library into TensorRT, once a process.
-
-    Raises:
-        ModelError: TensorRT does not take it.
-    """
-    loaded_engine._register(trt, library)
 
 
 def make_monitor(trt: Any, report: Report) -> Any:
