@@ -147,7 +147,38 @@ class Call:
     def record(self) -> bytes:
         """As cpu_shim/replay.cpp reads it."""
         heads = b"".join(np.ascontiguousarray(head).tobytes() for head in self.heads)
-        return bytes(self.params) + struct.pack("ii", self.batch, self.half) + heads
+        return struct.pack("i", 0) + bytes(self.params) + struct.pack("ii", self.batch, self.half) + heads
+
+
+@dataclass(frozen=True)
+class FrameCall:
+    """Arguments of one preprocessing: frame uint8 [H, W, 3], whose rows may lie apart."""
+
+    frame: NDArray[np.uint8]
+    letterbox: Letterbox
+    dtype: Any = np.uint8  # of a canvas [H, W, 3]; float32 and float16 are of planes [3, H, W]
+    rgb: bool = True
+    scale: float = 1.0
+
+    @property
+    def params(self) -> PreprocessParams:
+        return PreprocessParams(
+            *self.letterbox.frame_size,
+            *self.letterbox.canvas_size,
+            RESIZES.index(self.letterbox.resize),
+            self.dtype != np.uint8,
+            self.rgb,
+            self.scale,
+        )
+
+    @property
+    def half(self) -> bool:
+        return bool(self.dtype == np.float16)
+
+    def record(self) -> bytes:
+        """As cpu_shim/replay.cpp reads it; with rows that lie together."""
+        pitch = self.frame.shape[1] * 3
+        return struct.pack("i", 1) + bytes(self.params) + struct.pack("ii", self.half, pitch) + self.frame.tobytes()
 
 
 class CpuKernels:
@@ -177,34 +208,22 @@ class CpuKernels:
         text = self.library.gy_cpu_params_error(ctypes.byref(params))
         return text.decode() if text else None
 
-    def preprocess(
-        self,
-        frame: NDArray[np.uint8],
-        letterbox: Letterbox,
-        output: NDArray[Any],
-        *,
-        rgb: bool = True,
-        scale: float = 1,
-    ) -> int:
-        """Fill a canvas uint8 [H, W, 3], or planes [3, H, W] float32 or float16; the cudaError_t."""
-        params = PreprocessParams(
-            *letterbox.frame_size,
-            *letterbox.canvas_size,
-            RESIZES.index(letterbox.resize),
-            output.dtype != np.uint8,
-            rgb,
-            scale,
+    def preprocess(self, call: FrameCall) -> NDArray[Any]:
+        """The canvas, or the planes."""
+        height, width = call.letterbox.canvas_size
+        shape = (height, width, 3) if call.dtype == np.uint8 else (3, height, width)
+        output = np.full(shape, 77, call.dtype)
+        error = self.library.gy_preprocess(
+            ctypes.byref(call.params),
+            ctypes.c_void_p(call.frame.ctypes.data),
+            ctypes.c_size_t(call.frame.strides[0]),
+            ctypes.c_void_p(output.ctypes.data),
+            int(call.half),
+            None,
         )
-        return int(
-            self.library.gy_preprocess(
-                ctypes.byref(params),
-                ctypes.c_void_p(frame.ctypes.data),
-                ctypes.c_size_t(frame.strides[0]),
-                ctypes.c_void_p(output.ctypes.data),
-                int(output.dtype == np.float16),
-                None,
-            )
-        )
+        if error:
+            raise ValueError(f"cudaError {error}")
+        return output
 
 
 def build(output: Path, *flags: str, program: bool = False) -> Path:
@@ -233,7 +252,7 @@ class Replayed:
 
 def replay(
     program: Path,
-    calls: Sequence[Call],
+    calls: Sequence[Call | FrameCall],
     *,
     mode: str = "fibers",
     seed: int = 1,

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from factories import make_image
 from plugin_calls import KINDS, random_call, random_shape
-from plugin_kernels import PLUGIN, Call, CpuKernels, Replayed, build, replay
+from plugin_kernels import PLUGIN, Call, CpuKernels, FrameCall, Replayed, build, replay
 from postprocessing_cases import ANCHOR_SIZES, CASES, STRIDES, Options, heads_of
+
+from gaussian_yolo_node.detector.letterbox import Letterbox
 
 SYNCS = (PLUGIN / "kernels.cuh").read_text().count("GY_SYNC(")
 REPETITIONS = 20  # of runs under ThreadSanitizer, each in an order of its own
@@ -53,6 +58,20 @@ def test_no_wrong_access_and_no_undefined_behaviour(checked: Path, kernels: CpuK
 
     _assert_clean(replayed)
     assert replayed.outputs == b"".join(kernels.detect(call).bytes() for call in calls)
+
+
+@pytest.mark.parametrize("resize", ["bilinear", "align_corners"])
+def test_no_wrong_access_to_a_frame(resize: Any, checked: Path, kernels: CpuKernels) -> None:
+    calls = [
+        FrameCall(make_image(*size), Letterbox.fit(size, (64, 96), resize), dtype)
+        for size in [(93, 211), (1, 1), (1, 300), (300, 1), (2, 3), (64, 96), (720, 1280)]
+        for dtype in (np.uint8, np.float16, np.float32)
+    ]
+
+    replayed = replay(checked, calls, seed=7)
+
+    _assert_clean(replayed)
+    assert replayed.outputs == b"".join(kernels.preprocess(call).tobytes() for call in calls)
 
 
 def test_no_race(raced: Path, crowded: list[Call], kernels: CpuKernels) -> None:

@@ -1,8 +1,9 @@
-// Runs recorded calls of `gy_cpu_detect`, as a program of its own for sanitizers that must be in from the start.
+// Runs recorded calls, as a program of its own for sanitizers that must be in from the start.
 //
-// replay CASES OUTPUTS MODE SEED REPETITIONS DROPPED_SYNC: CASES is a row of records {DetectParams, int32 batch, int32
-// half, heads}; OUTPUTS gets, for each record, the five outputs in the order of DetectOutputs. All repetitions must
-// agree, under seeds that count up from SEED; exit status 3 says that they do not.
+// replay CALLS OUTPUTS MODE SEED REPETITIONS DROPPED_SYNC: CALLS is a row of records, each behind an int32 that says
+// what it is. 0: {DetectParams, int32 batch, int32 half, heads}; OUTPUTS gets the five outputs in the order of
+// DetectOutputs. 1: {PreprocessParams, int32 half, int32 pitch, frame}; OUTPUTS gets the canvas or the planes. All
+// repetitions must agree, under seeds that count up from SEED; exit status 3 says that they do not.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -14,89 +15,138 @@
 using gaussian_yolo::DetectOutputs;
 using gaussian_yolo::DetectParams;
 using gaussian_yolo::kHeads;
+using gaussian_yolo::PreprocessParams;
 
 extern "C" int gy_cpu_detect(const cpu_shim::Schedule* schedule, const DetectParams* params, int batch,
                              const void* const* heads, int half, const DetectOutputs* outputs);
 
 namespace {
 
-struct Result {
-  std::vector<std::int32_t> counts;
-  std::vector<float> boxes;
-  std::vector<float> scores;
-  std::vector<std::int32_t> classIds;
-  std::vector<float> sigmas;
+using Bytes = std::vector<char>;
 
-  bool operator==(const Result& other) const {
-    return counts == other.counts && boxes == other.boxes && scores == other.scores && classIds == other.classIds &&
-           sigmas == other.sigmas;
-  }
-};
-
-Result detect(const DetectParams& params, int batch, const std::vector<std::vector<char>>& heads, int half,
-              const cpu_shim::Schedule& schedule) {
-  const std::size_t images = batch;
-  const std::size_t rows = images * params.maxDetections;
-  Result result = {std::vector<std::int32_t>(images), std::vector<float>(rows * 4), std::vector<float>(rows),
-                   std::vector<std::int32_t>(rows), std::vector<float>(rows * 4)};
-  const DetectOutputs outputs = {result.counts.data(), result.boxes.data(), result.scores.data(),
-                                 result.classIds.data(), result.sigmas.data()};
-  const void* pointers[kHeads] = {heads[0].data(), heads[1].data(), heads[2].data()};
-  if (gy_cpu_detect(&schedule, &params, batch, pointers, half, &outputs) != 0) {
-    std::fprintf(stderr, "replay: the kernels refuse the parameters\n");
-    std::exit(2);
-  }
-  return result;
+[[noreturn]] void fail(const char* what) {
+  std::fprintf(stderr, "replay: %s\n", what);
+  std::exit(2);
 }
 
 template <typename T>
-void write(const std::vector<T>& values, std::FILE* file) {
-  std::fwrite(values.data(), sizeof(T), values.size(), file);
+T readOne(std::FILE* file) {
+  T value = {};
+  if (std::fread(&value, sizeof value, 1, file) != 1) {
+    fail("a record ends early");
+  }
+  return value;
+}
+
+// A block of its own of exactly this size, so that a step over its end is seen.
+Bytes readBytes(std::FILE* file, std::size_t count) {
+  Bytes bytes(count);
+  if (std::fread(bytes.data(), 1, count, file) != count) {
+    fail("a record ends early");
+  }
+  return bytes;
+}
+
+struct Detection {
+  DetectParams params;
+  int batch;
+  int half;
+  std::vector<Bytes> heads;
+
+  explicit Detection(std::FILE* file)
+      : params(readOne<DetectParams>(file)), batch(readOne<std::int32_t>(file)), half(readOne<std::int32_t>(file)) {
+    const int entries = params.anchorsPerHead * (gaussian_yolo::kBoxEntries + params.numClasses);
+    for (const int stride : params.strides) {
+      const std::size_t cells = params.inputHeight / stride * (params.inputWidth / stride);
+      heads.push_back(readBytes(file, cells * entries * batch * (half != 0 ? 2 : 4)));
+    }
+  }
+
+  Bytes run(const cpu_shim::Schedule& schedule) const {
+    const std::size_t images = batch;
+    const std::size_t rows = images * params.maxDetections;
+    std::vector<std::int32_t> counts(images);
+    std::vector<float> boxes(rows * 4);
+    std::vector<float> scores(rows);
+    std::vector<std::int32_t> classIds(rows);
+    std::vector<float> sigmas(rows * 4);
+    const DetectOutputs outputs = {counts.data(), boxes.data(), scores.data(), classIds.data(), sigmas.data()};
+    const void* pointers[kHeads] = {heads[0].data(), heads[1].data(), heads[2].data()};
+    if (gy_cpu_detect(&schedule, &params, batch, pointers, half, &outputs) != 0) {
+      fail("the kernels refuse the parameters");
+    }
+    Bytes all;
+    const auto append = [&all](const auto& values) {
+      const char* first = reinterpret_cast<const char*>(values.data());
+      all.insert(all.end(), first, first + values.size() * sizeof(values[0]));
+    };
+    append(counts);
+    append(boxes);
+    append(scores);
+    append(classIds);
+    append(sigmas);
+    return all;
+  }
+};
+
+struct Preprocessing {
+  PreprocessParams params;
+  int half;
+  int pitch;
+  Bytes frame;
+
+  explicit Preprocessing(std::FILE* file)
+      : params(readOne<PreprocessParams>(file)),
+        half(readOne<std::int32_t>(file)),
+        pitch(readOne<std::int32_t>(file)),
+        frame(readBytes(file, static_cast<std::size_t>(params.frameHeight - 1) * pitch + params.frameWidth * 3)) {}
+
+  Bytes run(const cpu_shim::Schedule& schedule) const {
+    cpu_shim::setSchedule(schedule);
+    const bool canvas = params.layout == static_cast<int>(gaussian_yolo::Layout::kCanvas);
+    Bytes output(static_cast<std::size_t>(params.canvasHeight) * params.canvasWidth * 3 *
+                 (canvas ? 1 : (half != 0 ? 2 : 4)));
+    if (gy_preprocess(&params, reinterpret_cast<const std::uint8_t*>(frame.data()), pitch, output.data(), half,
+                      nullptr) != 0) {
+      fail("the kernel refuses the parameters");
+    }
+    return output;
+  }
+};
+
+template <typename Call>
+bool replay(const Call& call, cpu_shim::Schedule schedule, int repetitions, std::FILE* outputs) {
+  const Bytes first = call.run(schedule);
+  bool agreed = true;
+  for (int repetition = 1; repetition < repetitions; ++repetition) {
+    ++schedule.seed;
+    agreed = call.run(schedule) == first && agreed;
+  }
+  std::fwrite(first.data(), 1, first.size(), outputs);
+  return agreed;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 7) {
-    std::fprintf(stderr, "usage: replay CASES OUTPUTS MODE SEED REPETITIONS DROPPED_SYNC\n");
-    return 2;
+    fail("usage: replay CALLS OUTPUTS MODE SEED REPETITIONS DROPPED_SYNC");
   }
-  std::FILE* cases = std::fopen(argv[1], "rb");
-  std::FILE* written = std::fopen(argv[2], "wb");
-  if (cases == nullptr || written == nullptr) {
-    std::perror("replay");
-    return 2;
+  std::FILE* calls = std::fopen(argv[1], "rb");
+  std::FILE* outputs = std::fopen(argv[2], "wb");
+  if (calls == nullptr || outputs == nullptr) {
+    fail("a file does not open");
   }
-  cpu_shim::Schedule schedule = {std::atoi(argv[3]), std::atoi(argv[6]), std::strtoull(argv[4], nullptr, 10)};
+  const cpu_shim::Schedule schedule = {std::atoi(argv[3]), std::atoi(argv[6]), std::strtoull(argv[4], nullptr, 10)};
   const int repetitions = std::atoi(argv[5]);
   bool agreed = true;
-  DetectParams params = {};
-  while (std::fread(&params, sizeof params, 1, cases) == 1) {
-    std::int32_t batchAndHalf[2] = {};
-    if (std::fread(batchAndHalf, sizeof batchAndHalf, 1, cases) != 1) {
-      return 2;
-    }
-    std::vector<std::vector<char>> heads;
-    for (const int stride : params.strides) {
-      const std::size_t cells = params.inputHeight / stride * (params.inputWidth / stride);
-      const std::size_t entries = params.anchorsPerHead * (gaussian_yolo::kBoxEntries + params.numClasses);
-      heads.emplace_back(cells * entries * batchAndHalf[0] * (batchAndHalf[1] != 0 ? 2 : 4));
-      if (std::fread(heads.back().data(), 1, heads.back().size(), cases) != heads.back().size()) {
-        return 2;
-      }
-    }
-    const Result first = detect(params, batchAndHalf[0], heads, batchAndHalf[1], schedule);
-    for (int repetition = 1; repetition < repetitions; ++repetition) {
-      ++schedule.seed;
-      agreed = detect(params, batchAndHalf[0], heads, batchAndHalf[1], schedule) == first && agreed;
-    }
-    write(first.counts, written);
-    write(first.boxes, written);
-    write(first.scores, written);
-    write(first.classIds, written);
-    write(first.sigmas, written);
+  std::int32_t kind = 0;
+  while (std::fread(&kind, sizeof kind, 1, calls) == 1) {
+    const bool same = kind == 0 ? replay(Detection(calls), schedule, repetitions, outputs)
+                                : replay(Preprocessing(calls), schedule, repetitions, outputs);
+    agreed = same && agreed;
   }
-  std::fclose(cases);
-  std::fclose(written);
+  std::fclose(calls);
+  std::fclose(outputs);
   return agreed ? 0 : 3;
 }
