@@ -1,6 +1,7 @@
 // The launches declared in kernels.h.
-#include "kernels.cuh"
+#include "candidates.cuh"
 #include "preprocess.cuh"
+#include "suppression.cuh"
 
 namespace gaussian_yolo {
 namespace {
@@ -107,8 +108,9 @@ const char* detectParamsError(const DetectParams& params) {
     if (stride < 1 || params.inputHeight % stride != 0 || params.inputWidth % stride != 0) {
       return "strides must be positive and divide input_height and input_width";
     }
-    pairs += static_cast<double>(params.inputHeight / stride) * (params.inputWidth / stride) * params.anchorsPerHead *
-             params.numClasses;
+    const int rows = params.inputHeight / stride;
+    const int columns = params.inputWidth / stride;
+    pairs += static_cast<double>(rows) * columns * params.anchorsPerHead * params.numClasses;
   }
   if (pairs > INT32_MAX) {
     return "cells times num_classes must stay below 2^31";

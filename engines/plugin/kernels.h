@@ -16,10 +16,10 @@
 namespace gaussian_yolo {
 
 constexpr int kHeads = 3;
-constexpr int kMaxAnchors = 8;         // of one head
-constexpr int kMaxCandidates = 8192;   // bounds the matrix of overlaps: 8 MiB an image
-constexpr int kBoxEntries = 9;         // mu and s of x, y, w, h, then objectness
-constexpr int kMaxFrameSide = 16384;   // px; beyond, positions do not fit an int
+constexpr int kMaxAnchors = 8;        // of one head
+constexpr int kMaxCandidates = 8192;  // bounds the matrix of overlaps: 8 MiB an image
+constexpr int kBoxEntries = 9;        // mu and s of x, y, w, h, then objectness
+constexpr int kMaxFrameSide = 16384;  // px; beyond, positions do not fit an int
 
 enum class Criterion : int { kGaussian = 0, kConfidence = 1 };
 enum class Resize : int { kBilinear = 0, kAlignCorners = 1 };

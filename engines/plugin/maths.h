@@ -40,7 +40,7 @@ __host__ __device__ inline float certainty(float sx, float sy, float sw, float s
 
 /// Sorts by falling score, then by rising index of the (cell, class) pair; no two pairs share a key.
 __device__ inline Key makeKey(float score, std::uint32_t pair) {
-  return (static_cast<Key>(__float_as_uint(score)) << 32U) | static_cast<std::uint32_t>(~pair);
+  return (static_cast<Key>(__float_as_uint(score)) << 32U) | ~pair;
 }
 __device__ inline float keyScore(Key key) { return __uint_as_float(static_cast<std::uint32_t>(key >> 32U)); }
 __device__ inline std::uint32_t keyPair(Key key) { return ~static_cast<std::uint32_t>(key); }

@@ -6,10 +6,10 @@
 
 namespace gaussian_yolo {
 
-constexpr int kPadValue = 128;       // grey level; Darknet pads with 0.5
-constexpr int kWeightBits = 11;      // OpenCV's fixed-point weights
+constexpr int kPadValue = 128;   // grey level; Darknet pads with 0.5
+constexpr int kWeightBits = 11;  // OpenCV's fixed-point weights
 constexpr int kWeightOne = 1 << kWeightBits;
-constexpr int kTileWidth = 32;       // px of the canvas that a block fills
+constexpr int kTileWidth = 32;  // px of the canvas that a block fills
 constexpr int kTileHeight = 8;
 
 /// Where the scaled frame lies on the canvas, px.
@@ -69,7 +69,8 @@ __host__ __device__ inline Lines alignedLines(int index, int source, int target)
 }
 
 /// OpenCV's bilinear blend of uint8: weights of 11 bits, rounded in two steps.
-__device__ inline int blendFixed(int topLeft, int topRight, int bottomLeft, int bottomRight, float shareX, float shareY) {
+__device__ inline int blendFixed(int topLeft, int topRight, int bottomLeft, int bottomRight, float shareX,
+                                 float shareY) {
   const int right = static_cast<int>(rintf(shareX * kWeightOne));
   const int left = static_cast<int>(rintf((1.0F - shareX) * kWeightOne));
   const int bottom = static_cast<int>(rintf(shareY * kWeightOne));
@@ -80,7 +81,8 @@ __device__ inline int blendFixed(int topLeft, int topRight, int bottomLeft, int 
 }
 
 /// Rows first, then columns, rounded to the nearest.
-__device__ inline int blendFloat(int topLeft, int topRight, int bottomLeft, int bottomRight, float shareX, float shareY) {
+__device__ inline int blendFloat(int topLeft, int topRight, int bottomLeft, int bottomRight, float shareX,
+                                 float shareY) {
   const float left = static_cast<float>(bottomLeft - topLeft) * shareY + static_cast<float>(topLeft);
   const float right = static_cast<float>(bottomRight - topRight) * shareY + static_cast<float>(topRight);
   return static_cast<int>(rintf((right - left) * shareX + left));

@@ -17,7 +17,6 @@ from postprocessing_cases import Options
 from gaussian_yolo_node.detector.detections import Detections
 
 CALLS = 200
-SYNCS = range(1, 8)  # the numbers of GY_SYNC in kernels.cuh
 
 
 def _assert_same(ours: Detections, theirs: Detections) -> None:

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <functional>
 
+// Names are CUDA's own.
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
 #define __host__
 #define __device__
 #define __global__
@@ -125,3 +127,4 @@ inline __half __float2half_rn(float value) {
   }
   return {static_cast<std::uint16_t>(sign | half)};
 }
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)

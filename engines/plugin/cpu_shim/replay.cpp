@@ -55,10 +55,15 @@ struct Detection {
 
   explicit Detection(std::FILE* file)
       : params(readOne<DetectParams>(file)), batch(readOne<std::int32_t>(file)), half(readOne<std::int32_t>(file)) {
-    const int entries = params.anchorsPerHead * (gaussian_yolo::kBoxEntries + params.numClasses);
+    if (const char* wrong = gaussian_yolo::detectParamsError(params)) {
+      fail(wrong);
+    }
+    const std::size_t entries = std::size_t{gaussian_yolo::kBoxEntries} + params.numClasses;
     for (const int stride : params.strides) {
-      const std::size_t cells = params.inputHeight / stride * (params.inputWidth / stride);
-      heads.push_back(readBytes(file, cells * entries * batch * (half != 0 ? 2 : 4)));
+      // NOLINTNEXTLINE(clang-analyzer-core.DivideZero): detectParamsError refuses it
+      const std::size_t rows = params.inputHeight / stride;
+      const std::size_t columns = params.inputWidth / stride;
+      heads.push_back(readBytes(file, rows * columns * params.anchorsPerHead * entries * batch * (half != 0 ? 2 : 4)));
     }
   }
 
@@ -99,7 +104,7 @@ struct Preprocessing {
       : params(readOne<PreprocessParams>(file)),
         half(readOne<std::int32_t>(file)),
         pitch(readOne<std::int32_t>(file)),
-        frame(readBytes(file, static_cast<std::size_t>(params.frameHeight - 1) * pitch + params.frameWidth * 3)) {}
+        frame(readBytes(file, std::size_t{3} * params.frameWidth + (params.frameHeight - std::size_t{1}) * pitch)) {}
 
   Bytes run(const cpu_shim::Schedule& schedule) const {
     cpu_shim::setSchedule(schedule);
@@ -113,6 +118,15 @@ struct Preprocessing {
     return output;
   }
 };
+
+std::uint64_t number(const char* text) {
+  char* end = nullptr;
+  const std::uint64_t value = std::strtoull(text, &end, 10);
+  if (end == text || *end != '\0') {
+    fail("MODE, SEED, REPETITIONS and DROPPED_SYNC are numbers");
+  }
+  return value;
+}
 
 template <typename Call>
 bool replay(const Call& call, cpu_shim::Schedule schedule, int repetitions, std::FILE* outputs) {
@@ -128,6 +142,7 @@ bool replay(const Call& call, cpu_shim::Schedule schedule, int repetitions, std:
 
 }  // namespace
 
+// NOLINTNEXTLINE(misc-const-correctness): the signature of main
 int main(int argc, char** argv) {
   if (argc != 7) {
     fail("usage: replay CALLS OUTPUTS MODE SEED REPETITIONS DROPPED_SYNC");
@@ -137,8 +152,9 @@ int main(int argc, char** argv) {
   if (calls == nullptr || outputs == nullptr) {
     fail("a file does not open");
   }
-  const cpu_shim::Schedule schedule = {std::atoi(argv[3]), std::atoi(argv[6]), std::strtoull(argv[4], nullptr, 10)};
-  const int repetitions = std::atoi(argv[5]);
+  const cpu_shim::Schedule schedule = {static_cast<int>(number(argv[3])), static_cast<int>(number(argv[6])),
+                                       number(argv[4])};
+  const auto repetitions = static_cast<int>(number(argv[5]));
   bool agreed = true;
   std::int32_t kind = 0;
   while (std::fread(&kind, sizeof kind, 1, calls) == 1) {

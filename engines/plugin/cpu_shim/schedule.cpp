@@ -21,7 +21,7 @@
 namespace cpu_shim {
 namespace {
 
-constexpr std::size_t kStackBytes = 128 * 1024;
+constexpr std::size_t kStackBytes = std::size_t{128} * 1024;
 constexpr unsigned kConcurrentBlocks = 2;  // enough for a race between blocks to show
 
 Schedule schedule = {};
@@ -95,7 +95,7 @@ class FiberBlock {
   }
 
   void wait(int number) {
-    Fiber& fiber = *current_;
+    Fiber& fiber = current();
     fiber.waitsAt = number;
     fiber.place = cpu_shim::place;
     leave(fiber);
@@ -129,7 +129,7 @@ class FiberBlock {
     __sanitizer_finish_switch_fiber(nullptr, &mainStack_, &mainStackBytes_);
 #endif
     for (;;) {
-      Fiber& fiber = *current_;
+      Fiber& fiber = current();
       while (next_ < order_.size()) {
         cpu_shim::place = {indexAt(order_[next_++], *size_), block_, {size_->x, size_->y, size_->z}, &shared_};
         (*kernel_)();
@@ -137,6 +137,13 @@ class FiberBlock {
       fiber.waitsAt = 0;
       leave(fiber);
     }
+  }
+
+  Fiber& current() const {
+    if (current_ == nullptr) {
+      fail("a thread waits outside of a launch");
+    }
+    return *current_;
   }
 
   void resume(Fiber& fiber) {
@@ -206,7 +213,9 @@ void runTeamThread(Team& joined, unsigned thread) {
     }
     pthread_barrier_wait(&joined.barrier);
     const dim3& size = *joined.size;
-    place = {indexAt(thread, size), indexAt((*joined.blocks)[index], *joined.grid), {size.x, size.y, size.z},
+    place = {indexAt(thread, size),
+             indexAt((*joined.blocks)[index], *joined.grid),
+             {size.x, size.y, size.z},
              &joined.shared};
     (*joined.kernel)();
     pthread_barrier_wait(&joined.barrier);

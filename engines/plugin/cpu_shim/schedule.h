@@ -11,9 +11,9 @@ enum class Mode : int {
 };
 
 struct Schedule {
-  int mode;              // a Mode
-  int droppedSync;       // number of the GY_SYNC to leave out, 0 for none
-  std::uint64_t seed;    // of the order of blocks, and of threads between two waits; 0 is by index
+  int mode;            // a Mode
+  int droppedSync;     // number of the GY_SYNC to leave out, 0 for none
+  std::uint64_t seed;  // of the order of blocks, and of threads between two waits; 0 is by index
 };
 
 void setSchedule(const Schedule& schedule);
