@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from plugin_kernels import Call
-from postprocessing_cases import STRIDES, Options, reference
+from postprocessing_cases import HAS_CRITERIA, STRIDES, Options, candidates_of, reference
 
-from gaussian_yolo_node.detector.decode import decode
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.nms import iou_matrix, nms
 
@@ -66,6 +65,7 @@ def random_shape(number: int) -> Shape:
             max_candidates=int(rng.choice([1000, 1000, 37, 300, 2500])),
             max_detections=int(rng.choice([300, 300, 1, 20, 1200])),
             variance_vote=bool(rng.integers(2)),
+            criterion="confidence" if HAS_CRITERIA and rng.random() < 0.25 else "gaussian",
         ),
     )
 
@@ -145,16 +145,16 @@ def _is_decided(call: Call, image: int, ties: bool) -> bool:
     if not all(np.isfinite(head).all() for head in heads):
         return True
     options = call.options
-    everything = decode(heads, call.anchors, call.strides, options.score_threshold, 10**9)
+    everything = candidates_of(heads, call.anchors, call.strides, replace(options, max_candidates=10**9))
     for shift in (-SCORE_MARGIN, SCORE_MARGIN):
-        shifted = decode(heads, call.anchors, call.strides, options.score_threshold + shift, 10**9)
-        if len(shifted) != len(everything):
+        shifted = replace(options, max_candidates=10**9, score_threshold=options.score_threshold + shift)
+        if len(candidates_of(heads, call.anchors, call.strides, shifted)) != len(everything):
             return False
     is_near: Callable[[Any], Any] = lambda gap: (np.abs(gap) < SCORE_MARGIN) & ~(ties & (gap == 0))  # noqa: E731
     falling = np.sort(everything.scores)[::-1]
     if is_near(np.diff(falling[options.max_candidates - 1 : options.max_candidates + 1])).any():
         return False
-    candidates = decode(heads, call.anchors, call.strides, options.score_threshold, options.max_candidates)
+    candidates = candidates_of(heads, call.anchors, call.strides, options)
     if not len(candidates):
         return True
     plain = nms(candidates, options.iou_threshold, len(candidates))

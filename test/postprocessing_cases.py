@@ -7,6 +7,7 @@ anchors' own.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ CANVAS = (64, 96)
 CLASSES = 3
 _ANCHORS = ((8.0, 8.0), (24.0, 8.0), (160.0, 160.0))
 ANCHOR_SIZES = [np.array(_ANCHORS, np.float32)] * len(STRIDES)
+HAS_CRITERIA = "criterion" in inspect.signature(decode).parameters
 CERTAIN = -200.0
 SURE = 40.0
 
@@ -242,13 +244,20 @@ def _log_ratio(side: float, anchor: float) -> float:
     return math.log(side / anchor) if side else -500.0
 
 
+def candidates_of(
+    heads: Sequence[NDArray[Any]], anchors: Sequence[NDArray[np.float32]], strides: Sequence[int], options: Options
+) -> Detections:
+    """What numpy decodes of the heads of one image."""
+    # The default is not spelled out, so that this also runs where decode has but the one criterion.
+    criterion = {} if options.criterion == "gaussian" else {"criterion": options.criterion}
+    return decode(heads, anchors, strides, options.score_threshold, options.max_candidates, **criterion)
+
+
 def reference(
     heads: Sequence[NDArray[Any]], anchors: Sequence[NDArray[np.float32]], strides: Sequence[int], options: Options
 ) -> Detections:
     """What numpy makes of the heads of one image."""
-    # The default is not spelled out, so that this also runs where decode has but the one criterion.
-    criterion = {} if options.criterion == "gaussian" else {"criterion": options.criterion}
-    candidates = decode(heads, anchors, strides, options.score_threshold, options.max_candidates, **criterion)
+    candidates = candidates_of(heads, anchors, strides, options)
     return nms(candidates, options.iou_threshold, options.max_detections, options.variance_vote)
 
 
