@@ -185,6 +185,7 @@ class CpuKernels:
     """The library of the kernels on the CPU."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.library = ctypes.CDLL(str(path))
         self.library.gy_cpu_params_error.restype = ctypes.c_char_p
         self.library.gy_cpu_workspace_bytes.restype = ctypes.c_size_t

@@ -194,6 +194,7 @@ CASES = (
         (Cell(2, 2, (0.0, 8.0), s=(0.0,) * 4), Cell(2, 2, (0.0, 0.0), s=(0.0,) * 4, anchor=1)),
         ((0, 0), (1, 0)),
         Options(variance_vote=True),
+        voted=(((20.0, 16.0, 20.0, 24.0), 4.0), ((20.0, 20.0, 20.0, 20.0), 4.0)),
     ),
     Case("boxes that reach over the canvas are not clipped", (Cell(0, 0, (160.0, 160.0), anchor=2),), ((0, 0),)),
     Case("boxes of infinite size", (Cell(2, 2, (math.inf, 8.0)),), None),

@@ -89,6 +89,7 @@ cudaError_t launchPreprocess(const PreprocessParams& params, const std::uint8_t*
 
 extern "C" {
 /// `launchPreprocess` for callers from other languages; the result is a cudaError_t.
-int gy_preprocess(const gaussian_yolo::PreprocessParams* params, const std::uint8_t* frame, std::size_t pitch,
-                  void* output, int half, void* stream);
+__attribute__((visibility("default"))) int gy_preprocess(const gaussian_yolo::PreprocessParams* params,
+                                                         const std::uint8_t* frame, std::size_t pitch, void* output,
+                                                         int half, void* stream);
 }

@@ -67,3 +67,13 @@ def test_nvcc_compiles_the_kernels_within_the_gate(which: str) -> None:
     assert [use.fault for use in uses if use.fault] == []
     sources = "".join(path.read_text() for path in PLUGIN.glob("*.cuh"))
     assert {use.kernel.partition("<")[0] for use in uses} == set(re.findall(r"__global__ void (\w+)", sources))
+
+
+def test_the_documentation_has_a_row_a_kernel_and_a_row_a_wait() -> None:
+    text = (PLUGIN.parents[1] / "docs" / "kernels.md").read_text()
+    sources = "".join(path.read_text() for path in PLUGIN.glob("*.cuh"))
+
+    for kernel in re.findall(r"__global__ void (\w+)", sources):
+        assert re.search(rf"^\| `{kernel}", text, re.MULTILINE), kernel
+    for number in re.findall(r"GY_SYNC\((\d+)\)", sources):
+        assert re.search(rf"^\| {number} \|", text, re.MULTILINE), number

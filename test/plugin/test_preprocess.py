@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from plugin_kernels import CpuKernels, FrameCall
 
 from gaussian_yolo_node.detector.letterbox import Letterbox
+from gaussian_yolo_node.runtime import plugin_library
 
 FRAMES = [
     (93, 211),
@@ -78,6 +79,21 @@ def test_rows_of_a_frame_may_lie_apart(kernels: CpuKernels) -> None:
     padded = kernels.preprocess(FrameCall(wide[:, :211], letterbox))
 
     np.testing.assert_array_equal(padded, kernels.preprocess(FrameCall(wide[:, :211].copy(), letterbox)))
+
+
+def test_the_runtime_calls_the_kernel_as_it_is(kernels: CpuKernels) -> None:
+    """Its struct, its numbers and the order of its arguments; the CPU's addresses stand in for the GPU's."""
+    frame = _noise(93, 211)
+    letterbox = Letterbox.fit((93, 211), (96, 160), "align_corners")
+    planes = np.zeros((3, 96, 160), np.float16)
+    params = plugin_library.PreprocessParams(
+        93, 211, 96, 160, plugin_library.RESIZES["align_corners"], plugin_library.PLANES, 1, 0.5
+    )
+
+    library = plugin_library.PluginLibrary(kernels.path)
+    library.preprocess(params, frame.ctypes.data, 3 * 211, planes.ctypes.data, half=True, stream=0)
+
+    np.testing.assert_array_equal(planes, kernels.preprocess(FrameCall(frame, letterbox, np.float16, scale=0.5)))
 
 
 @pytest.mark.parametrize(
