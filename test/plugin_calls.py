@@ -51,8 +51,8 @@ def random_shape(number: int) -> Shape:
     """Kinds alternate; sizes are mostly small, and one in 20 is of the largest canvas."""
     rng = np.random.default_rng(number)
     large = number % 20 == 4
-    # Each side the least of three: most canvases are small.
-    height, width = (608, 608) if large else (32 * rng.integers(3, 20, (3, 2)).min(axis=0)).tolist()
+    # Each side the least of five: most canvases are small.
+    height, width = (608, 608) if large else (32 * rng.integers(3, 20, (5, 2)).min(axis=0)).tolist()
     return Shape(
         kind=KINDS[number % len(KINDS)],
         size=(height, width),
