@@ -22,7 +22,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--fix", action="store_true", help="format the sources instead of asking whether they are")
     fix = parser.parse_args().fix
-    sources = sorted(path for path in FOLDER.rglob("*") if path.suffix in SUFFIXES)
+    # Not in all folders: a build folder holds sources that CMake makes.
+    sources = sorted(path for folder in (FOLDER, FOLDER / "cpu_shim") for path in folder.iterdir())
+    sources = [path for path in sources if path.suffix in SUFFIXES]
     checks = [("clang-format", [*(["-i"] if fix else ["--dry-run", "--Werror"]), *map(str, sources)])]
     shim = [FOLDER / "kernels.cu", *sorted((FOLDER / "cpu_shim").glob("*.cpp"))]
     checks.append(("clang-tidy", _tidy(shim, ["-DGAUSSIAN_YOLO_CPU_SHIM"])))
