@@ -7,6 +7,7 @@ takes: it knows symmetric int8 only, where the processor's runtimes compute in u
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -36,8 +37,8 @@ def to_half(path: Path, output: Path, canvases: NDArray[np.uint8]) -> None:
         ModelError: it cannot convert the model.
     """
     try:
-        from modelopt.onnx.autocast import convert_to_mixed_precision  # type: ignore[import-untyped, unused-ignore]
-        from polygraphy.exception import PolygraphyException  # type: ignore[import-untyped, unused-ignore]
+        autocast = import_module("modelopt.onnx.autocast")
+        trouble: type[Exception] = import_module("polygraphy.exception").PolygraphyException
     except ImportError as error:
         raise RuntimeUnavailableError(
             f"precision fp16 needs nvidia-modelopt, which cannot be imported ({last_words(error)}); install it with "
@@ -53,11 +54,11 @@ def to_half(path: Path, output: Path, canvases: NDArray[np.uint8]) -> None:
         if name.startswith("modelopt"):
             logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        half = convert_to_mixed_precision(
+        half = autocast.convert_to_mixed_precision(
             str(path), low_precision_type="fp16", keep_io_types=True, calibration_data=str(observed)
         )
         onnx.save(half, str(output))
-    except (RuntimeError, ValueError, AssertionError, KeyError, PolygraphyException) as error:
+    except (RuntimeError, ValueError, AssertionError, KeyError, trouble) as error:
         raise ModelError(
             f"{path} cannot be turned into fp16 by nvidia-modelopt ({last_words(error)}); take --precision fp32"
         ) from error
