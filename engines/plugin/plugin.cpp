@@ -1,12 +1,9 @@
 // The TensorRT plugin of plugin.h; what it launches is in kernels.cu.
 #include "plugin.h"
 
-#include <atomic>
-#include <cmath>
-#include <cstdarg>
-#include <cstdio>
-#include <cstring>
 #include <new>
+
+#include "plugin_log.h"
 
 namespace gaussian_yolo {
 namespace {
@@ -15,206 +12,16 @@ using nvinfer1::DataType;
 using nvinfer1::Dims;
 using nvinfer1::DimsExprs;
 using nvinfer1::DynamicPluginTensorDesc;
-using nvinfer1::PluginField;
 using nvinfer1::PluginFieldCollection;
-using nvinfer1::PluginFieldType;
 using nvinfer1::PluginTensorDesc;
 
 constexpr const char* kName = "GaussianYoloDetect";
 constexpr const char* kVersion = "1";
 constexpr const char* kNamespace = "";
 
-constexpr const char* kAnchors = "anchors";
-constexpr const char* kStrides = "strides";
-
-/// An attribute that is one number, and the member it becomes.
-template <typename T>
-struct Scalar {
-  const char* name;
-  T DetectParams::* member;
-  bool required;  // others keep the defaults of `defaultParams`
-};
-
-constexpr std::array<Scalar<int>, 7> kIntegers = {{
-    {"num_classes", &DetectParams::numClasses, true},
-    {"input_height", &DetectParams::inputHeight, true},
-    {"input_width", &DetectParams::inputWidth, true},
-    {"max_candidates", &DetectParams::maxCandidates, false},
-    {"max_detections", &DetectParams::maxDetections, false},
-    {"variance_vote", &DetectParams::varianceVote, false},
-    {"criterion", &DetectParams::criterion, false},
-}};
-constexpr std::array<Scalar<float>, 2> kFloats = {{
-    {"score_threshold", &DetectParams::scoreThreshold, true},
-    {"iou_threshold", &DetectParams::iouThreshold, true},
-}};
-static_assert(2 + kIntegers.size() + kFloats.size() == kAttributes, "anchors and strides are the two lists");
-
 // In the order of the outputs.
 constexpr std::array<DataType, kOutputs> kOutputTypes = {DataType::kINT32, DataType::kFLOAT, DataType::kFLOAT,
                                                          DataType::kINT32, DataType::kFLOAT};
-
-DetectParams defaultParams() {
-  DetectParams params = {};
-  params.maxCandidates = 1000;
-  params.maxDetections = 300;
-  return params;
-}
-
-std::atomic<nvinfer1::ILoggerFinder*>& loggerFinder() {
-  static std::atomic<nvinfer1::ILoggerFinder*> finder{nullptr};
-  return finder;
-}
-
-/// To TensorRT's logger, or to stderr where the library was loaded without one.
-__attribute__((format(printf, 1, 2))) void logError(const char* format, ...) noexcept {
-  std::array<char, 512> text{};
-  const int start = std::snprintf(text.data(), text.size(), "%s: ", kName);
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(text.data() + start, text.size() - static_cast<std::size_t>(start), format, arguments);
-  va_end(arguments);
-  nvinfer1::ILoggerFinder* const finder = loggerFinder().load();
-  nvinfer1::ILogger* const logger = finder == nullptr ? nullptr : finder->findLogger();
-  if (logger != nullptr) {
-    logger->log(nvinfer1::ILogger::Severity::kERROR, text.data());
-  } else {
-    std::fprintf(stderr, "%s\n", text.data());
-  }
-}
-
-template <typename T>
-constexpr PluginFieldType fieldType();
-template <>
-constexpr PluginFieldType fieldType<int>() {
-  return PluginFieldType::kINT32;
-}
-template <>
-constexpr PluginFieldType fieldType<float>() {
-  return PluginFieldType::kFLOAT32;
-}
-
-/// The values of a field, or nullptr with the reason logged. A `length` of 0 means any but none.
-template <typename T>
-const T* valuesOf(const PluginField& field, int length) {
-  if (field.type != fieldType<T>()) {
-    logError("attribute %s must be %s", field.name, fieldType<T>() == PluginFieldType::kINT32 ? "int32" : "float32");
-    return nullptr;
-  }
-  if (field.data == nullptr || field.length < 1 || (length != 0 && field.length != length)) {
-    logError("attribute %s has %d values where %d must be given", field.name, field.data == nullptr ? 0 : field.length,
-             length == 0 ? 1 : length);
-    return nullptr;
-  }
-  return static_cast<const T*>(field.data);
-}
-
-template <typename T, std::size_t Count>
-const Scalar<T>* findScalar(const std::array<Scalar<T>, Count>& scalars, const char* name) {
-  for (const Scalar<T>& scalar : scalars) {
-    if (std::strcmp(scalar.name, name) == 0) {
-      return &scalar;
-    }
-  }
-  return nullptr;
-}
-
-bool readAnchors(const PluginField& field, DetectParams& params) {
-  const auto* const values = valuesOf<float>(field, 0);
-  if (values == nullptr) {
-    return false;
-  }
-  const int perHead = field.length / (kHeads * 2);
-  if (perHead * kHeads * 2 != field.length || perHead > kMaxAnchors) {
-    logError("attribute anchors has %d values; give the width and height of 1 to %d anchors for each of %d heads",
-             field.length, kMaxAnchors, kHeads);
-    return false;
-  }
-  params.anchorsPerHead = perHead;
-  for (int index = 0; index < field.length; ++index) {
-    if (!std::isfinite(values[index]) || values[index] <= 0.0F) {
-      logError("attribute anchors has %g at %d; widths and heights are positive px", static_cast<double>(values[index]),
-               index);
-      return false;
-    }
-    params.anchors[index / (perHead * 2)][index / 2 % perHead][index % 2] = values[index];
-  }
-  return true;
-}
-
-bool readStrides(const PluginField& field, DetectParams& params) {
-  const auto* const values = valuesOf<int>(field, kHeads);
-  if (values == nullptr) {
-    return false;
-  }
-  for (int head = 0; head < kHeads; ++head) {
-    params.strides[head] = values[head];
-  }
-  return true;
-}
-
-template <typename T>
-bool readScalar(const Scalar<T>& scalar, const PluginField& field, DetectParams& params) {
-  const auto* const values = valuesOf<T>(field, 1);
-  if (values != nullptr) {
-    params.*scalar.member = *values;
-  }
-  return values != nullptr;
-}
-
-bool readField(const PluginField& field, DetectParams& params) {
-  if (std::strcmp(field.name, kAnchors) == 0) {
-    return readAnchors(field, params);
-  }
-  if (std::strcmp(field.name, kStrides) == 0) {
-    return readStrides(field, params);
-  }
-  if (const Scalar<int>* const scalar = findScalar(kIntegers, field.name)) {
-    return readScalar(*scalar, field, params);
-  }
-  if (const Scalar<float>* const scalar = findScalar(kFloats, field.name)) {
-    return readScalar(*scalar, field, params);
-  }
-  logError("there is no attribute %s", field.name);
-  return false;
-}
-
-bool isGiven(const PluginFieldCollection& fields, const char* name) {
-  for (int index = 0; index < fields.nbFields; ++index) {
-    if (std::strcmp(fields.fields[index].name, name) == 0) {
-      return true;
-    }
-  }
-  logError("attribute %s is missing", name);
-  return false;
-}
-
-template <typename T, std::size_t Count>
-bool areGiven(const PluginFieldCollection& fields, const std::array<Scalar<T>, Count>& scalars) {
-  for (const Scalar<T>& scalar : scalars) {
-    if (scalar.required && !isGiven(fields, scalar.name)) {
-      return false;
-    }
-  }
-  return true;
-}
-
-bool readFields(const PluginFieldCollection& fields, DetectParams& params) {
-  if (!isGiven(fields, kAnchors) || !isGiven(fields, kStrides) || !areGiven(fields, kIntegers) ||
-      !areGiven(fields, kFloats)) {
-    return false;
-  }
-  for (int index = 0; index < fields.nbFields; ++index) {
-    if (!readField(fields.fields[index], params)) {
-      return false;
-    }
-  }
-  if (const char* const fault = detectParamsError(params)) {
-    logError("%s", fault);
-    return false;
-  }
-  return true;
-}
 
 /// Channels, rows and columns of a head.
 std::array<std::int64_t, 3> headShape(const DetectParams& params, int head) {
@@ -252,24 +59,6 @@ bool countsFit(std::int32_t nbInputs, std::int32_t nbOutputs) {
 }
 
 }  // namespace
-
-Attributes::Attributes(const DetectParams& params) : params_(params) {
-  const int perHead = params_.anchorsPerHead;
-  const int length = kHeads * perHead * 2;
-  for (int index = 0; index < length; ++index) {
-    anchors_[static_cast<std::size_t>(index)] = params_.anchors[index / (perHead * 2)][index / 2 % perHead][index % 2];
-  }
-  std::size_t next = 0;
-  fields_[next++] = {kAnchors, anchors_.data(), fieldType<float>(), length};
-  fields_[next++] = {kStrides, params_.strides, fieldType<int>(), kHeads};
-  for (const auto& scalar : kIntegers) {
-    fields_[next++] = {scalar.name, &(params_.*scalar.member), fieldType<int>(), 1};
-  }
-  for (const auto& scalar : kFloats) {
-    fields_[next++] = {scalar.name, &(params_.*scalar.member), fieldType<float>(), 1};
-  }
-  collection_ = {kAttributes, fields_.data()};
-}
 
 GaussianYoloDetect::GaussianYoloDetect(const DetectParams& params) : attributes_(params) {}
 
@@ -432,16 +221,7 @@ bool GaussianYoloDetect::shapesFit(const Dims* const shapes[kHeads]) const noexc
   return true;
 }
 
-GaussianYoloDetectCreator::GaussianYoloDetectCreator() {
-  std::size_t next = 0;
-  fields_[next++] = {kAnchors, nullptr, fieldType<float>(), 0};
-  fields_[next++] = {kStrides, nullptr, fieldType<int>(), kHeads};
-  for (const auto& scalar : kIntegers) {
-    fields_[next++] = {scalar.name, nullptr, fieldType<int>(), 1};
-  }
-  for (const auto& scalar : kFloats) {
-    fields_[next++] = {scalar.name, nullptr, fieldType<float>(), 1};
-  }
+GaussianYoloDetectCreator::GaussianYoloDetectCreator() : fields_(declareAttributes()) {
   collection_ = {kAttributes, fields_.data()};
 }
 
@@ -452,8 +232,8 @@ const PluginFieldCollection* GaussianYoloDetectCreator::getFieldNames() noexcept
 
 nvinfer1::IPluginV3* GaussianYoloDetectCreator::createPlugin(const char* /*name*/, const PluginFieldCollection* fields,
                                                              nvinfer1::TensorRTPhase /*phase*/) noexcept {
-  DetectParams params = defaultParams();
-  if (fields == nullptr || !readFields(*fields, params)) {
+  DetectParams params = {};
+  if (fields == nullptr || !readAttributes(*fields, params)) {
     return nullptr;
   }
   auto* const plugin = new (std::nothrow) GaussianYoloDetect(params);
@@ -472,4 +252,4 @@ nvinfer1::IPluginCreatorInterface* const* getCreators(std::int32_t& nbCreators) 
   return creators;
 }
 
-void setLoggerFinder(nvinfer1::ILoggerFinder* finder) { gaussian_yolo::loggerFinder().store(finder); }
+void setLoggerFinder(nvinfer1::ILoggerFinder* finder) { gaussian_yolo::setFinder(finder); }

@@ -11,32 +11,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "attributes.h"
 #include "kernels.h"
 
 namespace gaussian_yolo {
 
 constexpr int kOutputs = 5;
 constexpr int kMaxBatch = 65535;  // blocks of a grid in y
-constexpr int kAttributes = 11;
-
-/// Attributes of the plugin, as TensorRT stores them in an engine.
-class Attributes {
- public:
-  explicit Attributes(const DetectParams& params);
-  // Fields point into the object.
-  Attributes(const Attributes&) = delete;
-  Attributes& operator=(const Attributes&) = delete;
-  ~Attributes() = default;
-
-  const DetectParams& params() const { return params_; }
-  const nvinfer1::PluginFieldCollection& fields() const { return collection_; }
-
- private:
-  DetectParams params_;
-  std::array<float, std::size_t{kHeads} * kMaxAnchors * 2> anchors_{};  // flat
-  std::array<nvinfer1::PluginField, kAttributes> fields_{};
-  nvinfer1::PluginFieldCollection collection_{};
-};
 
 /// Methods that return int32_t give 0 for success; what is wrong otherwise goes to TensorRT's logger.
 class GaussianYoloDetect final : public nvinfer1::IPluginV3,
@@ -98,7 +79,7 @@ class GaussianYoloDetectCreator final : public nvinfer1::IPluginCreatorV3One {
                                     nvinfer1::TensorRTPhase phase) noexcept override;
 
  private:
-  std::array<nvinfer1::PluginField, kAttributes> fields_{};
+  AttributeFields fields_;
   nvinfer1::PluginFieldCollection collection_{};
 };
 

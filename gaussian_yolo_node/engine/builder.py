@@ -224,7 +224,9 @@ def compile_network(
     builder = api.trt.Builder(log)
     network = api.make_network(builder, strongly_typed=not api.typed_by_flags(options.dla))
     parser = api.trt.OnnxParser(network, log)
-    if not parser.parse(graph):
+    with monitor.watch():
+        parsed = parser.parse(graph)
+    if not parsed:
         raise BuildError(
             f"{api.title} does not take the model{log.take()}; export it again with `gaussian-yolo export`"
         )
@@ -242,8 +244,8 @@ def compile_network(
         profile.set_shape(image.name, (1, *shape), (1, *shape), (LARGEST_BATCH, *shape))
         config.add_optimization_profile(profile)
     cache = _read_cache(config, options.timing_cache)
-    engine = builder.build_serialized_network(network, config)
-    monitor.raise_again()
+    with monitor.watch():
+        engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise BuildError(
             f"{api.title} cannot build the engine{log.take()}; where memory is short, give a smaller --workspace"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,6 +180,17 @@ def test_a_build_can_be_broken_off(options: BuildOptions, tmp_path: Path, reason
         build_engine(path, engine, options, stop)
     assert engine.read_bytes() == b"as it was"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["tiny.engine", "tiny.onnx"]
+
+
+def test_ctrl_c_while_tensorrt_works_ends_the_build(options: BuildOptions, tmp_path: Path) -> None:
+    def interrupt(phase: str, done: int, steps: int) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(make_exported(tmp_path / "tiny.onnx"), tmp_path / "tiny.engine", options, interrupt)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert [file.name for file in tmp_path.iterdir()] == ["tiny.onnx"]
 
 
 def test_a_timing_cache_is_refused_where_none_is_kept(rtx: TensorRtApi, tiny_model: Path, tmp_path: Path) -> None:

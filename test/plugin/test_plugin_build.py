@@ -6,7 +6,8 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -276,12 +277,41 @@ def test_workspace_grows_with_the_largest_batch(driver: Driver, plugin: int) -> 
     assert 0 < sizes[0] < sizes[1] < sizes[2] <= 8 * sizes[0]
 
 
-def _array(shapes: list[tuple[int, ...]]) -> Any:
+def test_a_real_registry_takes_the_library(built: tuple[Path, Path]) -> None:
+    """TensorRT for RTX, which needs no GPU for this; in a process of its own, for plugins stay registered."""
+    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed")
+    attributes = {name: (values.dtype.name, values.tolist()) for name, values in GOOD.items()}
+    ran = _run(sys.executable, "-c", _REGISTRY, str(built[1]), repr(attributes))
+    assert ran.splitlines()[-1] == "created True, refused True"
+
+
+_REGISTRY = """
+import ast, sys
+import numpy as np
+import tensorrt_rtx_bindings as trt
+
+logger = trt.Logger(trt.Logger.ERROR)
+registry = trt.get_plugin_registry()
+assert registry.load_library(sys.argv[1]) is not None
+creator = registry.get_creator("GaussianYoloDetect", "1", "")
+arrays = {name: np.array(values, kind) for name, (kind, values) in ast.literal_eval(sys.argv[2]).items()}
+kinds = {"float32": trt.PluginFieldType.FLOAT32, "int32": trt.PluginFieldType.INT32}
+
+def create(arrays):
+    fields = [trt.PluginField(name, values, kinds[values.dtype.name]) for name, values in arrays.items()]
+    return creator.create_plugin("detect", trt.PluginFieldCollection(fields), trt.TensorRTPhase.BUILD)
+
+created = create(arrays)
+print(f"created {created is not None}, refused {create(arrays | {'strides': arrays['anchors']}) is None}")
+"""
+
+
+def _array(shapes: Sequence[tuple[int, ...]]) -> Any:
     padded = [(*shape, 0, 0)[:4] for shape in shapes]
     return (ctypes.c_int64 * 4 * len(shapes))(*((ctypes.c_int64 * 4)(*shape) for shape in padded))
 
 
-def _output_shapes(driver: Driver, plugin: int, shapes: list[tuple[int, ...]]) -> tuple[int, list[tuple[int, ...]]]:
+def _output_shapes(driver: Driver, plugin: int, shapes: Sequence[tuple[int, ...]]) -> tuple[int, list[tuple[int, ...]]]:
     ranks, sizes = (ctypes.c_int * 5)(), (ctypes.c_int64 * 4 * 5)()
     status = driver.call("output_shapes", plugin, len(shapes), len(shapes[0]), _array(shapes), ranks, sizes)
     return status, [tuple(size[:rank]) for rank, size in zip(ranks, sizes, strict=True)]
