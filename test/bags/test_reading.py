@@ -1,5 +1,6 @@
-from __future__ import itertools
+from __future__ import annotations
 
+import itertools
 import sqlite3
 
 import numpy as np
