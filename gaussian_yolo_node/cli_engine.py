@@ -149,7 +149,7 @@ def trtexec_line(output: Path, options: BuildOptions, sidecar: EngineSidecar) ->
         f"--onnx={options.keep_onnx or 'network.onnx'}",
         f"--saveEngine={output}",
     ]
-    words.append(f"--staticPlugins={options.plugin or LIBRARY}")
+    words.append(f"--dynamicPlugins={options.plugin or LIBRARY}")
     words.append("--skipInference")
     if options.dla is not None:
         words += [f"--useDLACore={options.dla}", "--allowGPUFallback", "--fp16"]

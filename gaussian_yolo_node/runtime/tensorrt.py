@@ -198,7 +198,12 @@ def import_tensorrt(flavor: str) -> Any:
         RuntimeUnavailableError: it is not installed, or does not load; says how to install it on this machine.
     """
     try:
-        return import_module(flavor)
+        try:
+            return import_module(flavor)
+        except ModuleNotFoundError:
+            if flavor != "tensorrt_rtx":
+                raise
+            return import_module("tensorrt_rtx_bindings")  # which that package only passes on
     except ImportError as error:
         line = read_board().install_line(flavor)
         raise RuntimeUnavailableError(
