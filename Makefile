@@ -85,6 +85,7 @@ demo: env $(if $(SOURCE),,$(CLIP))
 lint: env
 	"$(BIN)/ruff" check .
 	"$(BIN)/mypy"
+	"$(BIN)/python" engines/plugin/check_style.py
 
 test: env-train lint
 	$(ROS) python -m pytest

@@ -74,6 +74,8 @@ setup(
             *BAGS,
             *EVALUATE,
             "mypy>=1.13",
+            "clang-format>=18,<23",
+            "clang-tidy>=18,<23",
             "ruff>=0.8",
             "types-PyYAML",
         ],

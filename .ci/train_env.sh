@@ -18,4 +18,8 @@ if ! "$venv/bin/python" -m pip install "${options[@]}" "$torch" 'setuptools<80' 
     echo "For them: make env-train TORCH_INDEX=<the URL of PyTorch's CPU wheel index>" >&2
     exit 0
 fi
+
+# TensorRT for RTX builds engines without a GPU, as some tests do; they skip where its wheels are not to be had.
+"$venv/bin/python" -m pip install -qq --only-binary=:all: tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings 2> "$log" \
+    || echo "pip finds no wheels of TensorRT for RTX, so the tests that build engines with it are left out."
 touch "$venv/.train"

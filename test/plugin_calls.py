@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from plugin_kernels import Call
-from postprocessing_cases import HAS_CRITERIA, STRIDES, Options, candidates_of, reference
+from postprocessing_cases import STRIDES, Options, candidates_of, reference
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.nms import iou_matrix, nms
@@ -65,7 +65,7 @@ def random_shape(number: int) -> Shape:
             max_candidates=int(rng.choice([1000, 1000, 37, 300, 2500])),
             max_detections=int(rng.choice([300, 300, 1, 20, 1200])),
             variance_vote=bool(rng.integers(2)),
-            criterion="confidence" if HAS_CRITERIA and rng.random() < 0.25 else "gaussian",
+            criterion="confidence" if rng.random() < 0.25 else "gaussian",
         ),
     )
 

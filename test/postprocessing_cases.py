@@ -7,7 +7,6 @@ anchors' own.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,6 @@ CANVAS = (64, 96)
 CLASSES = 3
 _ANCHORS = ((8.0, 8.0), (24.0, 8.0), (160.0, 160.0))
 ANCHOR_SIZES = [np.array(_ANCHORS, np.float32)] * len(STRIDES)
-HAS_CRITERIA = "criterion" in inspect.signature(decode).parameters
 CERTAIN = -200.0
 SURE = 40.0
 

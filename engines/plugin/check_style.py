@@ -1,7 +1,7 @@
 """Format and static analysis of the C++ and CUDA sources, with clang-format and clang-tidy where they are installed.
 
 `python engines/plugin/check_style.py [--fix]`; both tools are packages of those names on the Python index. The kernels
-are analysed as the C++ that the CPU shim makes of them, plugin.cpp where TENSORRT_ROOT and CUDA_HOME hold its headers.
+are analysed as the C++ that the CPU shim makes of them, the plugin where TENSORRT_ROOT and CUDA_HOME hold its headers.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def main() -> int:
     checks = [("clang-format", [*(["-i"] if fix else ["--dry-run", "--Werror"]), *map(str, sources)])]
     shim = [FOLDER / "kernels.cu", *sorted((FOLDER / "cpu_shim").glob("*.cpp"))]
     checks.append(("clang-tidy", _tidy(shim, ["-DGAUSSIAN_YOLO_CPU_SHIM"])))
-    plugin, root = FOLDER / "plugin.cpp", os.environ.get("TENSORRT_ROOT")
-    if plugin.exists() and root:
+    plugin, root = sorted(FOLDER.glob("*.cpp")), os.environ.get("TENSORRT_ROOT")
+    if root:
         cuda = os.environ.get("CUDA_HOME", "/usr/local/cuda")
-        checks.append(("clang-tidy", _tidy([plugin], ["-isystem", f"{root}/include", "-isystem", f"{cuda}/include"])))
-    elif plugin.exists():
-        print("plugin.cpp is not analysed: TENSORRT_ROOT names no TensorRT")
+        checks.append(("clang-tidy", _tidy(plugin, ["-isystem", f"{root}/include", "-isystem", f"{cuda}/include"])))
+    else:
+        print("clang-tidy leaves the plugin out: TENSORRT_ROOT names no TensorRT")
     # Each is run, whatever another finds.
     return max([_run(tool, arguments) for tool, arguments in checks])
 
