@@ -45,7 +45,11 @@ detail = ", ".join(names) or f"no GPU (error {code})"
 print(f"CUDA {version.value // 1000}.{version.value % 1000 // 10}", detail, sep="\\t")
 """,
     "TensorRT": "import tensorrt\nprint(tensorrt.__version__)",
-    "TensorRT for RTX": "import tensorrt_rtx\nprint(tensorrt_rtx.__version__)",
+    # The package of that name only passes on the other's.
+    "TensorRT for RTX": (
+        "try:\n import tensorrt_rtx as trt\nexcept ModuleNotFoundError:\n import tensorrt_rtx_bindings as trt\n"
+        "print(trt.__version__)"
+    ),
     "pycuda": """
 import pycuda, pycuda.driver
 print(pycuda.VERSION_TEXT, "built for CUDA %d.%d.%d" % pycuda.driver.get_version(), sep="\\t")
