@@ -74,8 +74,9 @@ setup(
             *BAGS,
             *EVALUATE,
             "mypy>=1.13",
-            "clang-format>=18,<23",
-            "clang-tidy>=18,<23",
+            # Each version of these finds other things.
+            "clang-format>=23,<24",
+            "clang-tidy>=23,<24",
             "ruff>=0.8",
             "types-PyYAML",
         ],
