@@ -25,7 +25,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where shipped models are, with none on it."""
     folder = tmp_path / "share" / "gaussian_yolo" / "engines"
     folder.mkdir(parents=True)
-    monkeypatch.setattr(model_files, "_engine_folders", lambda: [folder])
+    monkeypatch.setattr(model_files, "engine_folders", lambda: [folder])
     return folder
 
 

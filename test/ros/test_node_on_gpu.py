@@ -39,7 +39,7 @@ def test_detects_and_frees_all_when_it_is_cleaned_up(gpu: Gpu, ros: Ros, tmp_pat
     assert node.trigger_activate() == SUCCESS
     ros.until(lambda: len(ros.detections) >= 6, "six messages")
     values = ros.until_status(DiagnosticStatus.OK, "")
-    assert values["runtime"] == "TensorRT 10.3.0 Pretend Orin fp16, CUDA graph"
+    assert values["runtime"] == "TensorRT 10.3.0 Pretend Orin fp32, CUDA graph"
     assert all(len(message.detections) == 2 for message in ros.detections)
     assert node.trigger_deactivate() == SUCCESS
     assert node.trigger_cleanup() == SUCCESS
