@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -173,7 +173,10 @@ def check_engine(path: Path) -> Ready:
         RuntimeUnavailableError: names what is missing and how to install it here.
         ModelError: there is no engine, or it is stale; gives the command that builds it.
     """
-    gpu = open_gpu()
+    try:
+        gpu = open_gpu()
+    except RuntimeUnavailableError as error:
+        raise RuntimeUnavailableError("; ".join([str(error), *_also_missing(path)])) from error
     sidecar = read_engine(path)
     trt = import_tensorrt(sidecar.flavor)
     engine = engine_of(path)
@@ -186,6 +189,21 @@ def check_engine(path: Path) -> Ready:
     if reasons:
         raise ModelError(f"{engine} is stale: {'; '.join(reasons)}; build it again with `{sidecar.command}`")
     return Ready(engine, sidecar, gpu, trt, PluginLibrary(find_plugin(engine)))
+
+
+def _also_missing(path: Path) -> list[str]:
+    """What else there is not, where pycuda or the GPU is not: whoever installs wants to do it once."""
+    missing = []
+    wanted: tuple[Callable[[], object], ...] = (
+        lambda: import_tensorrt("tensorrt"),
+        lambda: find_plugin(engine_of(path)),
+    )
+    for find in wanted:
+        try:
+            find()
+        except RuntimeUnavailableError as error:
+            missing.append(str(error))
+    return missing
 
 
 def import_tensorrt(flavor: str) -> Any:

@@ -224,11 +224,18 @@ def test_a_plugin_of_another_tensorrt_is_told(gpu: Gpu, tmp_path: Path, monkeypa
         opened(make_engine(tmp_path))
 
 
-def test_without_any_of_it_the_first_thing_missing_is_told(tiny_model: Path, uninstall: Uninstall) -> None:
+def test_without_any_of_it_all_that_is_missing_is_told(
+    tiny_model: Path, uninstall: Uninstall, monkeypatch: pytest.MonkeyPatch
+) -> None:
     open_gpu.cache_clear()
     uninstall("pycuda")
-    with pytest.raises(RuntimeUnavailableError, match="runtime tensorrt needs pycuda"):
+    uninstall("tensorrt")
+    monkeypatch.setenv(VARIABLE, "nowhere.so")
+    with pytest.raises(
+        RuntimeUnavailableError, match=r"needs pycuda.*needs the package tensorrt.*names nowhere\.so"
+    ) as caught:
         opened(tiny_model)
+    assert "\n" not in str(caught.value)
 
 
 # In a line for people
