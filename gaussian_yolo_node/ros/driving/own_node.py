@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 
 import rclpy
@@ -39,7 +42,8 @@ class OwnNode:
 
     def spin(self, timeout_s: float = STEP_S) -> None:
         """Handle what has come in: one callback, or none within the time."""
-        self._executor.spin_once(timeout_sec=timeout_s)
+        with interrupt_afterwards():
+            self._executor.spin_once(timeout_sec=timeout_s)
 
     def spins_until(self, condition: Callable[[], bool], timeout_s: float, check: Callable[[], None]) -> bool:
         """Handle what comes in until the condition holds; False if it does not in time. `check` is called between."""
@@ -64,3 +68,19 @@ class OwnNode:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def interrupt_afterwards() -> Iterator[None]:
+    """Keep Ctrl-C back until the block is through: raised amid rclpy's C++, it comes out as some other error."""
+    if threading.current_thread() is not threading.main_thread():  # signals are handled there only
+        yield
+        return
+    caught: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if caught and callable(handler):
+        handler(signal.SIGINT, None)
