@@ -20,7 +20,6 @@ from gaussian_yolo_node.models.complexity import feature_values, onnx_complexity
 
 MACS_PER_CYCLE = {"fp16": 1024, "int8": 2048}  # dense, of the tensor cores of one SM of Orin's GPU
 BYTES = {"fp16": 2, "int8": 1}  # of a value of a feature map
-INPUT_BYTES = {"fp16": 2, "int8": 4}  # of a value of the network's input: an int8 network quantises it itself
 ROWS = 300  # detections that are copied back, 4 + 1 + 1 + 4 values of 4 bytes each
 
 
@@ -90,7 +89,7 @@ def work_of(path: Path, frame: tuple[int, int], precision: str) -> Work:
     channels = len(card.anchors[0]) * (9 + len(card.classes))
     return Work(
         upload=4 * image,
-        letterbox=image + 3 * pixels * INPUT_BYTES[precision],
+        letterbox=image + 3 * pixels,
         network=(feature_values(path) + cost.parameters) * BYTES[precision],
         macs=cost.macs,
         heads=2 * sum(channels * pixels // stride**2 for stride in card.strides) * 4,  # float, whatever the network is

@@ -27,7 +27,7 @@ def test_counts_every_byte_of_a_frame_by_hand(budget: ModuleType, tmp_path: Path
     work = budget.work_of(model, (48, 160), "fp16")
 
     assert work.upload == 4 * 48 * 160 * 3
-    assert work.letterbox == 48 * 160 * 3 + 64 * 96 * 3 * 2
+    assert work.letterbox == 48 * 160 * 3 + 64 * 96 * 3
     assert work.macs == 0
     assert work.heads == 2 * 4 * 36 * (2 * 3 + 4 * 6 + 8 * 12)
 

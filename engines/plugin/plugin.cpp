@@ -1,68 +1,218 @@
-// The TensorRT plugin of plugin.h; what it launches is in kernels.cu.
+// TensorRT's side of the plugin: sizes, types, fields and errors. All arithmetic is behind kernels.h.
+//
+// One source for TensorRT 10.3 up to 11 and TensorRT for RTX, to be compiled with the headers of the one that loads it.
+// Nothing of TensorRT's libraries is linked, so the library loads where they are not.
 #include "plugin.h"
 
-#include <new>
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <iterator>
 
-#include "plugin_log.h"
+// Resolved only where TensorRT was linked before, as in trtexec; see Registration.
+#pragma weak getPluginRegistry
 
 namespace gaussian_yolo {
 namespace {
 
 using nvinfer1::DataType;
-using nvinfer1::Dims;
-using nvinfer1::DimsExprs;
-using nvinfer1::DynamicPluginTensorDesc;
-using nvinfer1::PluginFieldCollection;
-using nvinfer1::PluginTensorDesc;
+using nvinfer1::PluginField;
+using nvinfer1::PluginFieldType;
 
-constexpr const char* kName = "GaussianYoloDetect";
-constexpr const char* kVersion = "1";
-constexpr const char* kNamespace = "";
+enum Output { kNumDetections, kBoxes, kScores, kClassIds, kSigmas, kOutputs };
+constexpr int kBoxSides = 4;
 
-// In the order of the outputs.
-constexpr std::array<DataType, kOutputs> kOutputTypes = {DataType::kINT32, DataType::kFLOAT, DataType::kFLOAT,
-                                                         DataType::kINT32, DataType::kFLOAT};
+// The fields of a single number, by name. Anchors and strides are lists, and handled by name.
+struct IntField {
+  const char* name;
+  int DetectParams::* member;
+};
+constexpr IntField kIntFields[] = {
+    {"num_classes", &DetectParams::numClasses},       {"input_height", &DetectParams::inputHeight},
+    {"input_width", &DetectParams::inputWidth},       {"max_candidates", &DetectParams::maxCandidates},
+    {"max_detections", &DetectParams::maxDetections}, {"variance_vote", &DetectParams::varianceVote},
+    {"criterion", &DetectParams::criterion},
+};
+struct FloatField {
+  const char* name;
+  float DetectParams::* member;
+};
+constexpr FloatField kFloatFields[] = {
+    {"score_threshold", &DetectParams::scoreThreshold},
+    {"iou_threshold", &DetectParams::iouThreshold},
+};
+constexpr char kAnchorsField[] = "anchors";
+constexpr char kStridesField[] = "strides";
 
-/// Channels, rows and columns of a head.
-std::array<std::int64_t, 3> headShape(const DetectParams& params, int head) {
-  return {static_cast<std::int64_t>(params.anchorsPerHead) * (kBoxEntries + params.numClasses),
-          params.inputHeight / params.strides[head], params.inputWidth / params.strides[head]};
+std::atomic<nvinfer1::ILoggerFinder*>& loggerFinder() {
+  static std::atomic<nvinfer1::ILoggerFinder*> finder{nullptr};
+  return finder;
 }
 
-/// Whether a head is [batch, channels, rows, columns]; -1 stands for what is not known yet.
-bool headFits(const DetectParams& params, int head, int rank, const std::array<std::int64_t, 4>& shape) {
-  const auto wanted = headShape(params, head);
-  bool fits = rank == 4;
-  for (std::size_t axis = 0; axis < wanted.size(); ++axis) {
-    fits = fits && (shape[axis + 1] == -1 || shape[axis + 1] == wanted[axis]);
+void logError(const std::string& message) {
+  nvinfer1::ILoggerFinder* const finder = loggerFinder().load();
+  nvinfer1::ILogger* const logger = finder == nullptr ? nullptr : finder->findLogger();
+  const std::string line = std::string(kPluginName) + ": " + message;
+  if (logger != nullptr) {
+    logger->log(nvinfer1::ILogger::Severity::kERROR, line.c_str());
+  } else {
+    std::fprintf(stderr, "%s\n", line.c_str());
   }
-  if (rank != 4) {
-    logError("head %d has %d dimensions where [batch, channels, rows, columns] is needed", head, rank);
-  } else if (!fits) {
-    const auto print = [](std::int64_t size) { return static_cast<long long>(size); };  // NOLINT(google-runtime-int)
-    logError(
-        "head %d is [batch, %lld, %lld, %lld] where its attributes (stride %d, %d anchors, %d classes, %dx%d px) say "
-        "[batch, %lld, %lld, %lld]",
-        head, print(shape[1]), print(shape[2]), print(shape[3]), params.strides[head], params.anchorsPerHead,
-        params.numClasses, params.inputHeight, params.inputWidth, print(wanted[0]), print(wanted[1]), print(wanted[2]));
-  }
-  return fits;
 }
 
-bool countsFit(std::int32_t nbInputs, std::int32_t nbOutputs) {
-  if (nbInputs != kHeads || nbOutputs != kOutputs) {
-    logError("has %d inputs and %d outputs where %d heads and %d outputs are needed", nbInputs, nbOutputs, kHeads,
-             kOutputs);
-    return false;
-  }
-  return true;
+DataType outputType(int output) {
+  return output == kNumDetections || output == kClassIds ? DataType::kINT32 : DataType::kFLOAT;
 }
+
+// Numbers of a field, of the types that parsers of different versions give.
+template <typename T>
+std::string readNumbers(const PluginField& field, std::vector<T>& numbers) {
+  numbers.clear();
+  for (std::int32_t index = 0; index < field.length; ++index) {
+    switch (field.type) {
+      case PluginFieldType::kFLOAT32:
+        numbers.push_back(static_cast<T>(static_cast<const float*>(field.data)[index]));
+        break;
+      case PluginFieldType::kFLOAT64:
+        numbers.push_back(static_cast<T>(static_cast<const double*>(field.data)[index]));
+        break;
+      case PluginFieldType::kINT32:
+        numbers.push_back(static_cast<T>(static_cast<const std::int32_t*>(field.data)[index]));
+        break;
+      case PluginFieldType::kINT64:
+        numbers.push_back(static_cast<T>(static_cast<const std::int64_t*>(field.data)[index]));
+        break;
+      default:
+        return std::string(field.name) + " holds no numbers";
+    }
+  }
+  return {};
+}
+
+template <typename T>
+std::string readNumber(const PluginField& field, T& number) {
+  std::vector<T> numbers;
+  std::string fault = readNumbers(field, numbers);
+  if (fault.empty() && numbers.size() != 1) {
+    fault = std::string(field.name) + " must be one number";
+  }
+  if (fault.empty()) {
+    number = numbers[0];
+  }
+  return fault;
+}
+
+const PluginField* findField(const nvinfer1::PluginFieldCollection& fields, const char* name) {
+  const PluginField* const end = fields.fields + fields.nbFields;
+  const PluginField* const found =
+      std::find_if(fields.fields, end, [name](const PluginField& field) { return std::strcmp(field.name, name) == 0; });
+  return found != end && found->data != nullptr ? found : nullptr;
+}
+
+template <typename T>
+std::string readList(const nvinfer1::PluginFieldCollection& fields, const char* name, std::vector<T>& numbers) {
+  const PluginField* const field = findField(fields, name);
+  return field == nullptr ? std::string(name) + " is missing" : readNumbers(*field, numbers);
+}
+
+DetectPluginCreator& creator() {
+  static DetectPluginCreator instance;
+  return instance;
+}
+
+// Registers the creator when the library is loaded by a program that is linked with TensorRT and asks for nothing:
+// `trtexec --staticPlugins`. In Python, whose TensorRT other libraries do not see, it does nothing.
+class Registration {
+ public:
+  Registration() {
+    if (getPluginRegistry != nullptr) {
+      nvinfer1::IPluginRegistry* const registry = getPluginRegistry();
+      done_ = registry != nullptr && registry->registerCreator(creator(), kPluginNamespace);
+    }
+  }
+
+  // Takes it back for a program that asks for the creator and registers it then, which fails for one that is there.
+  void undo() {
+    if (done_) {
+      getPluginRegistry()->deregisterCreator(creator());
+      done_ = false;
+    }
+  }
+
+ private:
+  bool done_ = false;
+};
+
+// Without memory for it at load there is nothing to go on with.
+Registration& registration() noexcept {
+  static Registration instance;
+  return instance;
+}
+
+[[maybe_unused]] const Registration& kAtLoad = registration();
 
 }  // namespace
 
-GaussianYoloDetect::GaussianYoloDetect(const DetectParams& params) : attributes_(params) {}
+ParamFields::ParamFields(const DetectParams& params) : params_(params) {
+  for (const auto& head : params_.anchors) {
+    for (int anchor = 0; anchor < params_.anchorsPerHead; ++anchor) {
+      anchors_.insert(anchors_.end(), std::begin(head[anchor]), std::end(head[anchor]));
+    }
+  }
+  const auto anchors = static_cast<std::int32_t>(anchors_.size());
+  fields_.emplace_back(kAnchorsField, anchors_.data(), PluginFieldType::kFLOAT32, anchors);
+  fields_.emplace_back(kStridesField, params_.strides, PluginFieldType::kINT32, kHeads);
+  for (const IntField& field : kIntFields) {
+    fields_.emplace_back(field.name, &(params_.*field.member), PluginFieldType::kINT32, 1);
+  }
+  for (const FloatField& field : kFloatFields) {
+    fields_.emplace_back(field.name, &(params_.*field.member), PluginFieldType::kFLOAT32, 1);
+  }
+  collection_.nbFields = static_cast<std::int32_t>(fields_.size());
+  collection_.fields = fields_.data();
+}
 
-nvinfer1::IPluginCapability* GaussianYoloDetect::getCapabilityInterface(nvinfer1::PluginCapabilityType type) noexcept {
+std::string ParamFields::read(const nvinfer1::PluginFieldCollection& fields, DetectParams& params) {
+  params = {};
+  std::vector<float> anchors;
+  std::vector<int> strides;
+  std::string fault = readList(fields, kAnchorsField, anchors);
+  if (fault.empty()) {
+    fault = readList(fields, kStridesField, strides);
+  }
+  for (const IntField& entry : kIntFields) {
+    const PluginField* const field = findField(fields, entry.name);
+    if (fault.empty()) {
+      fault = field == nullptr ? std::string(entry.name) + " is missing" : readNumber(*field, params.*entry.member);
+    }
+  }
+  for (const FloatField& entry : kFloatFields) {
+    const PluginField* const field = findField(fields, entry.name);
+    if (fault.empty()) {
+      fault = field == nullptr ? std::string(entry.name) + " is missing" : readNumber(*field, params.*entry.member);
+    }
+  }
+  if (!fault.empty()) {
+    return fault;
+  }
+  constexpr std::size_t kSides = 2;
+  const std::size_t perHead = anchors.size() / (kHeads * kSides);
+  if (strides.size() != kHeads || anchors.size() != kHeads * kSides * perHead || perHead > kMaxAnchors) {
+    return "anchors and strides must be of three heads, with 1 to 8 anchors each";
+  }
+  params.anchorsPerHead = static_cast<int>(perHead);
+  std::copy(strides.begin(), strides.end(), params.strides);
+  for (std::size_t index = 0; index < anchors.size(); ++index) {
+    const std::size_t anchor = index / kSides;
+    params.anchors[anchor / perHead][anchor % perHead][index % kSides] = anchors[index];
+  }
+  const char* const error = detectParamsError(params);
+  return error == nullptr ? std::string() : std::string(error);
+}
+
+nvinfer1::IPluginCapability* DetectPlugin::getCapabilityInterface(nvinfer1::PluginCapabilityType type) noexcept {
   switch (type) {
     case nvinfer1::PluginCapabilityType::kCORE:
       return static_cast<nvinfer1::IPluginV3OneCore*>(this);
@@ -74,182 +224,172 @@ nvinfer1::IPluginCapability* GaussianYoloDetect::getCapabilityInterface(nvinfer1
   return nullptr;
 }
 
-nvinfer1::IPluginV3* GaussianYoloDetect::clone() noexcept {
-  auto* const copy = new (std::nothrow) GaussianYoloDetect(attributes_.params());
-  if (copy == nullptr) {
-    logError("out of memory");
+nvinfer1::IPluginV3* DetectPlugin::clone() noexcept {
+  try {
+    return new DetectPlugin(params_);
+  } catch (const std::exception& error) {
+    logError(error.what());
+    return nullptr;
   }
-  return copy;
 }
 
-const char* GaussianYoloDetect::getPluginName() const noexcept { return kName; }
-const char* GaussianYoloDetect::getPluginVersion() const noexcept { return kVersion; }
-const char* GaussianYoloDetect::getPluginNamespace() const noexcept { return kNamespace; }
-std::int32_t GaussianYoloDetect::getNbOutputs() const noexcept { return kOutputs; }
+std::int32_t DetectPlugin::getNbOutputs() const noexcept { return kOutputs; }
 
-std::int32_t GaussianYoloDetect::getOutputDataTypes(DataType* outputTypes, std::int32_t nbOutputs,
-                                                    const DataType* inputTypes, std::int32_t nbInputs) const noexcept {
-  if (!countsFit(nbInputs, nbOutputs)) {
+std::int32_t DetectPlugin::getOutputDataTypes(DataType* outputTypes, std::int32_t nbOutputs,
+                                              const DataType* /*inputTypes*/, std::int32_t nbInputs) const noexcept {
+  if (nbInputs != kHeads || nbOutputs != kOutputs) {
+    return -1;
+  }
+  for (int output = 0; output < kOutputs; ++output) {
+    outputTypes[output] = outputType(output);
+  }
+  return 0;
+}
+
+std::int32_t DetectPlugin::getOutputShapes(const nvinfer1::DimsExprs* inputs, std::int32_t nbInputs,
+                                           const nvinfer1::DimsExprs* /*shapeInputs*/, std::int32_t /*nbShapeInputs*/,
+                                           nvinfer1::DimsExprs* outputs, std::int32_t nbOutputs,
+                                           nvinfer1::IExprBuilder& exprBuilder) noexcept {
+  if (nbInputs != kHeads || nbOutputs != kOutputs) {
+    return -1;
+  }
+  for (int output = 0; output < kOutputs; ++output) {
+    nvinfer1::DimsExprs& dims = outputs[output];
+    dims.nbDims = 1;
+    dims.d[0] = inputs[0].d[0];
+    if (output != kNumDetections) {
+      dims.d[dims.nbDims++] = exprBuilder.constant(params_.maxDetections);
+    }
+    if (output == kBoxes || output == kSigmas) {
+      dims.d[dims.nbDims++] = exprBuilder.constant(kBoxSides);
+    }
+  }
+  return 0;
+}
+
+bool DetectPlugin::supportsFormatCombination(std::int32_t pos, const nvinfer1::DynamicPluginTensorDesc* inOut,
+                                             std::int32_t nbInputs, std::int32_t nbOutputs) noexcept {
+  if (nbInputs != kHeads || nbOutputs != kOutputs || inOut[pos].desc.format != nvinfer1::TensorFormat::kLINEAR) {
+    return false;
+  }
+  const DataType type = inOut[pos].desc.type;
+  if (pos >= nbInputs) {
+    return type == outputType(pos - nbInputs);
+  }
+  const bool known = type == DataType::kFLOAT || type == DataType::kHALF;
+  return known && type == inOut[0].desc.type;
+}
+
+std::int32_t DetectPlugin::configurePlugin(const nvinfer1::DynamicPluginTensorDesc* in, std::int32_t nbInputs,
+                                           const nvinfer1::DynamicPluginTensorDesc* /*out*/,
+                                           std::int32_t nbOutputs) noexcept {
+  if (nbInputs != kHeads || nbOutputs != kOutputs) {
     return -1;
   }
   for (int head = 0; head < kHeads; ++head) {
-    if ((inputTypes[head] != DataType::kFLOAT && inputTypes[head] != DataType::kHALF) ||
-        inputTypes[head] != inputTypes[0]) {
-      logError("head %d has TensorRT's data type %d where float (0) or half (1) is needed, the same for all heads",
-               head, static_cast<int>(inputTypes[head]));
+    if (!fits(in[head].desc.dims, head)) {
       return -1;
     }
-  }
-  for (std::size_t output = 0; output < kOutputTypes.size(); ++output) {
-    outputTypes[output] = kOutputTypes[output];
   }
   return 0;
 }
 
-std::int32_t GaussianYoloDetect::getOutputShapes(const DimsExprs* inputs, std::int32_t nbInputs,
-                                                 const DimsExprs* /*shapeInputs*/, std::int32_t /*nbShapeInputs*/,
-                                                 DimsExprs* outputs, std::int32_t nbOutputs,
-                                                 nvinfer1::IExprBuilder& builder) noexcept {
-  if (!countsFit(nbInputs, nbOutputs)) {
+std::size_t DetectPlugin::getWorkspaceSize(const nvinfer1::DynamicPluginTensorDesc* inputs, std::int32_t /*nbInputs*/,
+                                           const nvinfer1::DynamicPluginTensorDesc* /*outputs*/,
+                                           std::int32_t /*nbOutputs*/) const noexcept {
+  return detectWorkspaceBytes(params_, static_cast<int>(inputs[0].max.d[0]));
+}
+
+std::int32_t DetectPlugin::onShapeChange(const nvinfer1::PluginTensorDesc* in, std::int32_t nbInputs,
+                                         const nvinfer1::PluginTensorDesc* /*out*/, std::int32_t nbOutputs) noexcept {
+  if (nbInputs != kHeads || nbOutputs != kOutputs) {
     return -1;
   }
   for (int head = 0; head < kHeads; ++head) {
-    std::array<std::int64_t, 4> shape = {-1, -1, -1, -1};
-    for (int axis = 0; axis < 4 && axis < inputs[head].nbDims; ++axis) {
-      const nvinfer1::IDimensionExpr& size = *inputs[head].d[axis];
-      if (size.isConstant()) {
-        shape[static_cast<std::size_t>(axis)] = size.getConstantValue();
-      }
-    }
-    if (!headFits(attributes_.params(), head, inputs[head].nbDims, shape)) {
+    if (!fits(in[head].dims, head)) {
       return -1;
     }
   }
-  const nvinfer1::IDimensionExpr* const batch = inputs[0].d[0];
-  const nvinfer1::IDimensionExpr* const rows = builder.constant(attributes_.params().maxDetections);
-  const nvinfer1::IDimensionExpr* const four = builder.constant(4);
-  constexpr std::array<int, kOutputs> kRanks = {1, 3, 2, 2, 3};
-  for (std::size_t output = 0; output < kRanks.size(); ++output) {
-    outputs[output].nbDims = kRanks[output];
-    outputs[output].d[0] = batch;
-    outputs[output].d[1] = rows;
-    outputs[output].d[2] = four;
-  }
   return 0;
 }
 
-bool GaussianYoloDetect::supportsFormatCombination(std::int32_t position, const DynamicPluginTensorDesc* inOut,
-                                                   std::int32_t nbInputs, std::int32_t nbOutputs) noexcept {
-  if (nbInputs != kHeads || nbOutputs != kOutputs || position < 0 || position >= kHeads + kOutputs) {
-    return false;
+// May be captured into a CUDA graph: launchDetect neither waits, allocates nor copies.
+std::int32_t DetectPlugin::enqueue(const nvinfer1::PluginTensorDesc* inputDesc,
+                                   const nvinfer1::PluginTensorDesc* /*outputDesc*/, const void* const* inputs,
+                                   void* const* outputs, void* workspace, cudaStream_t stream) noexcept {
+  const DetectOutputs detections = {
+      static_cast<std::int32_t*>(outputs[kNumDetections]),
+      static_cast<float*>(outputs[kBoxes]),
+      static_cast<float*>(outputs[kScores]),
+      static_cast<std::int32_t*>(outputs[kClassIds]),
+      static_cast<float*>(outputs[kSigmas]),
+  };
+  const bool half = inputDesc[0].type == DataType::kHALF;
+  const auto batch = static_cast<int>(inputDesc[0].dims.d[0]);
+  const cudaError_t error = launchDetect(params_, batch, inputs, half, detections, workspace, stream);
+  if (error != cudaSuccess) {
+    logError(cudaGetErrorString(error));
   }
-  const PluginTensorDesc& tensor = inOut[position].desc;
-  if (tensor.format != nvinfer1::TensorFormat::kLINEAR) {
-    return false;
-  }
-  if (position == 0) {
-    return tensor.type == DataType::kFLOAT || tensor.type == DataType::kHALF;
-  }
-  if (position < kHeads) {
-    return tensor.type == inOut[0].desc.type;
-  }
-  return tensor.type == kOutputTypes[static_cast<std::size_t>(position - kHeads)];
+  return static_cast<std::int32_t>(error);
 }
 
-std::int32_t GaussianYoloDetect::configurePlugin(const DynamicPluginTensorDesc* inputs, std::int32_t nbInputs,
-                                                 const DynamicPluginTensorDesc* /*outputs*/,
-                                                 std::int32_t nbOutputs) noexcept {
-  if (!countsFit(nbInputs, nbOutputs)) {
-    return -1;
-  }
-  const Dims* const largest[kHeads] = {&inputs[0].max, &inputs[1].max, &inputs[2].max};
-  return shapesFit(largest) ? 0 : -1;
-}
-
-std::size_t GaussianYoloDetect::getWorkspaceSize(const DynamicPluginTensorDesc* inputs, std::int32_t nbInputs,
-                                                 const DynamicPluginTensorDesc* /*outputs*/,
-                                                 std::int32_t nbOutputs) const noexcept {
-  if (!countsFit(nbInputs, nbOutputs)) {
-    return 0;
-  }
-  return detectWorkspaceBytes(attributes_.params(), static_cast<int>(inputs[0].max.d[0]));
-}
-
-std::int32_t GaussianYoloDetect::onShapeChange(const PluginTensorDesc* inputs, std::int32_t nbInputs,
-                                               const PluginTensorDesc* /*outputs*/, std::int32_t nbOutputs) noexcept {
-  if (!countsFit(nbInputs, nbOutputs)) {
-    return -1;
-  }
-  const Dims* const shapes[kHeads] = {&inputs[0].dims, &inputs[1].dims, &inputs[2].dims};
-  return shapesFit(shapes) ? 0 : -1;
-}
-
-std::int32_t GaussianYoloDetect::enqueue(const PluginTensorDesc* inputDesc, const PluginTensorDesc* /*outputDesc*/,
-                                         const void* const* inputs, void* const* outputs, void* workspace,
-                                         cudaStream_t stream) noexcept {
-  const DetectOutputs detections = {static_cast<std::int32_t*>(outputs[0]), static_cast<float*>(outputs[1]),
-                                    static_cast<float*>(outputs[2]), static_cast<std::int32_t*>(outputs[3]),
-                                    static_cast<float*>(outputs[4])};
-  const cudaError_t status = launchDetect(attributes_.params(), static_cast<int>(inputDesc[0].dims.d[0]), inputs,
-                                          inputDesc[0].type == DataType::kHALF, detections, workspace, stream);
-  if (status != cudaSuccess) {
-    logError("the kernels could not be launched: %s", cudaGetErrorString(status));
-    return -1;
-  }
-  return 0;
-}
-
-nvinfer1::IPluginV3* GaussianYoloDetect::attachToContext(nvinfer1::IPluginResourceContext* /*context*/) noexcept {
+nvinfer1::IPluginV3* DetectPlugin::attachToContext(nvinfer1::IPluginResourceContext* /*context*/) noexcept {
   return clone();
 }
 
-const PluginFieldCollection* GaussianYoloDetect::getFieldsToSerialize() noexcept { return &attributes_.fields(); }
-
-bool GaussianYoloDetect::shapesFit(const Dims* const shapes[kHeads]) const noexcept {
-  const auto batch = static_cast<int>(shapes[0]->d[0]);
-  for (int head = 0; head < kHeads; ++head) {
-    const Dims& shape = *shapes[head];
-    if (!headFits(attributes_.params(), head, shape.nbDims, {shape.d[0], shape.d[1], shape.d[2], shape.d[3]})) {
-      return false;
-    }
-    if (shape.d[0] != batch || batch < 1 || batch > kMaxBatch) {
-      logError("head %d has a batch of %d and head 0 of %d; all must have the same, from 1 to %d", head,
-               static_cast<int>(shape.d[0]), batch, kMaxBatch);
-      return false;
-    }
+bool DetectPlugin::fits(const nvinfer1::Dims& dims, int head) const {
+  const int wanted[] = {
+      params_.anchorsPerHead * (kBoxEntries + params_.numClasses),
+      params_.inputHeight / params_.strides[head],
+      params_.inputWidth / params_.strides[head],
+  };
+  // Sizes that are still open are -1; they are asked about again when they are known.
+  bool same = dims.nbDims == 1 + static_cast<int>(std::size(wanted));
+  for (std::size_t index = 0; same && index < std::size(wanted); ++index) {
+    same = dims.d[index + 1] == wanted[index] || dims.d[index + 1] == -1;
   }
-  return true;
+  if (!same) {
+    logError("head " + std::to_string(head) + " must be [N, " + std::to_string(wanted[0]) + ", " +
+             std::to_string(wanted[1]) + ", " + std::to_string(wanted[2]) + "], as the attributes say");
+  }
+  return same;
 }
 
-GaussianYoloDetectCreator::GaussianYoloDetectCreator() : fields_(declareAttributes()) {
-  collection_ = {kAttributes, fields_.data()};
+DetectPluginCreator::DetectPluginCreator() {
+  fields_.emplace_back(kAnchorsField, nullptr, PluginFieldType::kFLOAT32, 0);
+  fields_.emplace_back(kStridesField, nullptr, PluginFieldType::kINT32, kHeads);
+  for (const IntField& field : kIntFields) {
+    fields_.emplace_back(field.name, nullptr, PluginFieldType::kINT32, 1);
+  }
+  for (const FloatField& field : kFloatFields) {
+    fields_.emplace_back(field.name, nullptr, PluginFieldType::kFLOAT32, 1);
+  }
+  collection_.nbFields = static_cast<std::int32_t>(fields_.size());
+  collection_.fields = fields_.data();
 }
 
-const char* GaussianYoloDetectCreator::getPluginName() const noexcept { return kName; }
-const char* GaussianYoloDetectCreator::getPluginVersion() const noexcept { return kVersion; }
-const char* GaussianYoloDetectCreator::getPluginNamespace() const noexcept { return kNamespace; }
-const PluginFieldCollection* GaussianYoloDetectCreator::getFieldNames() noexcept { return &collection_; }
-
-nvinfer1::IPluginV3* GaussianYoloDetectCreator::createPlugin(const char* /*name*/, const PluginFieldCollection* fields,
-                                                             nvinfer1::TensorRTPhase /*phase*/) noexcept {
-  DetectParams params = {};
-  if (fields == nullptr || !readAttributes(*fields, params)) {
-    return nullptr;
+nvinfer1::IPluginV3* DetectPluginCreator::createPlugin(const char* name, const nvinfer1::PluginFieldCollection* fc,
+                                                       nvinfer1::TensorRTPhase /*phase*/) noexcept {
+  try {
+    DetectParams params = {};
+    const std::string fault = fc == nullptr ? "it has no attributes" : ParamFields::read(*fc, params);
+    if (fault.empty()) {
+      return new DetectPlugin(params);
+    }
+    logError(std::string("node ") + (name == nullptr ? "" : name) + ": " + fault);
+  } catch (const std::exception& error) {
+    logError(error.what());
   }
-  auto* const plugin = new (std::nothrow) GaussianYoloDetect(params);
-  if (plugin == nullptr) {
-    logError("out of memory");
-  }
-  return plugin;
+  return nullptr;
 }
 
 }  // namespace gaussian_yolo
 
-nvinfer1::IPluginCreatorInterface* const* getCreators(std::int32_t& nbCreators) {
-  static gaussian_yolo::GaussianYoloDetectCreator creator;
-  static nvinfer1::IPluginCreatorInterface* const creators[] = {&creator};
+extern "C" nvinfer1::IPluginCreatorInterface* const* getCreators(std::int32_t& nbCreators) {
+  static nvinfer1::IPluginCreatorInterface* const creators[] = {&gaussian_yolo::creator()};
+  gaussian_yolo::registration().undo();
   nbCreators = 1;
   return creators;
 }
 
-void setLoggerFinder(nvinfer1::ILoggerFinder* finder) { gaussian_yolo::setFinder(finder); }
+extern "C" void setLoggerFinder(nvinfer1::ILoggerFinder* finder) { gaussian_yolo::loggerFinder().store(finder); }

@@ -1,1 +1,1 @@
-"""From a model file to a TensorRT engine: detection plugin, precision, the build, and what is noted of it."""
+"""Engines of TensorRT: a model becomes one file that a GPU runs from the canvas to finished detections."""

@@ -1,80 +1,115 @@
-"""The progress of a build, as TensorRT tells it, and how it is broken off."""
+"""A build that shows how far it is and can be interrupted; TensorRT itself does neither."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
 
-if TYPE_CHECKING:
-    from gaussian_yolo_node.engine.builder import Report
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+_WAIT_S = 0.1  # between two looks for Ctrl-C
 
 
-def make_monitor(trt: Any, report: Report) -> Any:
-    """A TensorRT progress monitor.
+def run_build(trt: Any, config: Any, build: Callable[[], Any], console: Console | None) -> Any:
+    """Run a build in a thread of its own, showing its phases, and stop it on Ctrl-C.
 
     Args:
-        trt: TensorRT's module.
-        report: is told the steps of the outermost phase. What it raises, and Ctrl-C, ends the build.
+        trt: TensorRT's package.
+        config: the builder's, to be watched.
+        build: takes minutes and lets go of Python's lock meanwhile.
+        console: where to show progress, None for nowhere.
 
     Returns:
-        The monitor; TensorRT's calls run within its `watch()`, at the end of which is raised what ended them.
+        What `build` returns.
+
+    Raises:
+        KeyboardInterrupt: the build was interrupted; it has ended.
     """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console or Console(quiet=True), transient=True) as progress:
+        monitor = _monitor_class(trt)(progress)
+        config.progress_monitor = monitor
+        results: list[Any] = []
+        failures: list[BaseException] = []
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self._outermost: dict[str, int] = {}
-            self._raised: BaseException | None = None
+        def work() -> None:
+            try:
+                results.append(build())
+            except BaseException as error:
+                failures.append(error)
 
-        @contextmanager
-        def watch(self) -> Iterator[None]:
-            with _interrupts(self._end):
-                yield
-            if self._raised is not None:
-                raise self._raised
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            if parent_phase is None:
-                self._outermost[phase_name] = num_steps
-                self._tell(phase_name, 0)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            if phase_name in self._outermost:
-                self._tell(phase_name, step + 1)
-            return self._raised is None
-
-        def phase_finish(self, phase_name: str) -> None:
-            if phase_name in self._outermost:
-                self._tell(phase_name, self._outermost[phase_name])
-
-        def _tell(self, phase: str, step: int) -> None:
-            if self._raised is None:
-                try:
-                    report(phase, step, self._outermost[phase])
-                except BaseException as error:  # it may not pass through TensorRT, and is raised after it
-                    self._end(error)
-
-        def _end(self, error: BaseException) -> None:
-            self._raised = error
-
-    return Monitor()
+        thread = threading.Thread(target=work, name="build-engine")
+        with _stopping_on_ctrl_c(monitor.stop) as interrupted:
+            thread.start()
+            while thread.is_alive():
+                # This thread stays in Python, where alone signals are noticed.
+                thread.join(_WAIT_S)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        if failures:
+            raise failures[0]
+        return results[0]
 
 
 @contextmanager
-def _interrupts(end: Any) -> Iterator[None]:
-    """Hand Ctrl-C over as an exception instead of raising it, for it would be raised in TensorRT's calls and lost."""
+def _stopping_on_ctrl_c(stop: Callable[[], None]) -> Iterator[threading.Event]:
+    """Have Ctrl-C call `stop` instead of raising wherever the main thread is; yields whether it was pressed."""
+    interrupted = threading.Event()
+
+    def handle(number: int, frame: object) -> None:
+        interrupted.set()
+        stop()
+
     if threading.current_thread() is not threading.main_thread():
-        yield  # which never gets Ctrl-C
+        yield interrupted  # Ctrl-C is the main thread's
         return
-    previous = signal.getsignal(signal.SIGINT)
-    if previous is not signal.default_int_handler:
-        yield  # another's handler, or none at all, is left alone
-        return
-    signal.signal(signal.SIGINT, lambda number, frame: end(KeyboardInterrupt()))
+    previous = signal.signal(signal.SIGINT, handle)
     try:
-        yield
+        yield interrupted
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGINT, previous or signal.SIG_DFL)
+
+
+@cache
+def _monitor_class(trt: Any) -> type[Any]:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        """Called by TensorRT's threads; a phase is a task, and what is inside it another below."""
+
+        def __init__(self, progress: Progress) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._progress = progress
+            self._tasks: dict[str, TaskID] = {}
+            self._depths: dict[str, int] = {}
+            self._stopped = threading.Event()
+
+        def stop(self) -> None:
+            self._stopped.set()
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self.phase_finish(phase_name)  # of an earlier one of that name, which ended otherwise
+            depth = self._depths.get(parent_phase or "", -1) + 1
+            self._depths[phase_name] = depth
+            self._tasks[phase_name] = self._progress.add_task("  " * depth + phase_name, total=num_steps)
+
+        def phase_finish(self, phase_name: str) -> None:
+            task = self._tasks.pop(phase_name, None)
+            self._depths.pop(phase_name, None)
+            if task is not None:
+                self._progress.remove_task(task)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            if phase_name in self._tasks:
+                self._progress.update(self._tasks[phase_name], completed=step + 1)
+            return not self._stopped.is_set()
+
+    return Monitor

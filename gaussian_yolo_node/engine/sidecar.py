@@ -1,36 +1,41 @@
-"""What is known of an engine: a JSON file beside it, NAME.engine.json."""
+"""What an engine was built from and for, in a JSON file beside it: NAME.engine.json."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from gaussian_yolo_node.detector.model import ModelCard
 from gaussian_yolo_node.errors import ModelError
+from gaussian_yolo_node.runtime.plugin_library import PLUGIN_VERSION
 
 FORMAT = 1
+_REBUILD = "build the engine again with `gaussian-yolo build-engine`"
 
 
 @dataclass(frozen=True)
 class EngineSidecar:
-    """An engine, and what it fits.
+    """What an engine was built from and for.
 
     Attributes:
-        tensorrt: version that built it, which alone can load it.
-        compute_capability: of the GPU it is for, "87"; of several, with commas.
-        model_hash: first 12 digits of the SHA-256 of the model it was built from.
-        card: of that model, with the thresholds that are built in.
-        command: builds it again.
-        flavor: "tensorrt", or "tensorrt_rtx" for TensorRT for RTX.
+        tensorrt: version of TensorRT, which alone can load the engine.
+        compute_capability: of the GPU, "87"; of several, for which TensorRT for RTX built it ahead of time, "86,89".
+        model_hash: of the ONNX file, as `detector.model.file_hash` gives it.
+        card: of the model, with the thresholds that were built in.
+        command: builds the engine again.
+        flavor: package that runs the engine, "tensorrt" or "tensorrt_rtx".
         precision: "fp32", "fp16" or "int8".
         model: the model's name.
-        plugin_version: of GaussianYoloDetect.
-        batch: images of one inference; None where it is dynamic.
-        max_detections: rows of its outputs.
-        format: of this file.
+        plugin_version: of `GaussianYoloDetect`.
+        batch: most images of one inference; 0 where the sidecar does not say.
+        dynamic_batch: whether fewer may be given.
+        max_detections: rows of the outputs.
+        criterion: what a detection's score is, "gaussian" or "confidence".
     """
 
     tensorrt: str
@@ -41,98 +46,97 @@ class EngineSidecar:
     flavor: str = "tensorrt"
     precision: str = "fp32"
     model: str = ""
-    plugin_version: str = "1"
-    batch: int | None = 1
+    plugin_version: str = PLUGIN_VERSION
+    batch: int = 1
+    dynamic_batch: bool = False
     max_detections: int = 300
-    format: int = FORMAT
+    criterion: str = "gaussian"
+    format: int = field(default=FORMAT, kw_only=True)
 
     def stale_reasons(
         self, *, tensorrt: str, compute_capability: str, model_hash: str | None, plugin_version: str
     ) -> list[str]:
-        """Why the engine does not fit here, a clause each; empty if it does.
+        """Why the engine must not be used here, empty where it may.
 
         Args:
-            tensorrt: the version installed.
-            compute_capability: of the GPU, "87".
-            model_hash: of the model beside it, None where only the engine is there.
-            plugin_version: of the plugin's library.
+            tensorrt: version here.
+            compute_capability: of this machine's GPU.
+            model_hash: of the model that is wanted, None where that is not known.
+            plugin_version: of the plugin that this package brings.
         """
         reasons = []
-        if tensorrt != self.tensorrt:
-            reasons.append(f"it was built by TensorRT {self.tensorrt} and this is {tensorrt}")
+        if self.tensorrt != tensorrt:
+            reasons.append(f"it was built by TensorRT {self.tensorrt} and this machine has {tensorrt}")
         if compute_capability not in self.compute_capability.split(","):
             reasons.append(
-                f"it was built for GPUs of SM {self.compute_capability} and this one is {compute_capability}"
+                f"it was built for GPUs of compute capability {self.compute_capability} and this one has "
+                f"{compute_capability}"
             )
-        if model_hash is not None and model_hash != self.model_hash:
-            reasons.append(
-                f"it was built from a model with hash {self.model_hash} and the one beside it has {model_hash}"
-            )
-        if plugin_version != self.plugin_version:
-            reasons.append(f"it was built with plugin version {self.plugin_version} and this is {plugin_version}")
+        if model_hash is not None and self.model_hash != model_hash:
+            reasons.append(f"it was built from model {self.model_hash} and the model is {model_hash} now")
+        if self.plugin_version != plugin_version:
+            reasons.append(f"it holds plugin version {self.plugin_version} and this package has {plugin_version}")
         return reasons
 
 
 def sidecar_path(engine: Path) -> Path:
-    """NAME.engine.json of NAME.engine."""
+    """Where an engine's sidecar is."""
     return engine.with_name(f"{engine.name}.json")
 
 
+def sidecar_text(sidecar: EngineSidecar) -> str:
+    """What the file holds."""
+    return json.dumps(asdict(sidecar), indent=1) + "\n"
+
+
 def write_sidecar(engine: Path, sidecar: EngineSidecar) -> None:
-    """Write what is known of an engine beside it, in one step.
+    """Write an engine's sidecar; a failure leaves the one that was there.
 
     Raises:
         OSError: it cannot be written.
     """
-    target = sidecar_path(engine)
-    part = target.with_name(f".{target.name}.part")
-    try:
-        part.write_text(json.dumps(asdict(sidecar), indent=1) + "\n", encoding="utf-8")
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    path = sidecar_path(engine)
+    with tempfile.TemporaryDirectory(prefix=".sidecar-", dir=path.absolute().parent) as folder:
+        part = Path(folder) / "sidecar.json"
+        part.write_text(sidecar_text(sidecar))
+        os.replace(part, path)
 
 
 def read_sidecar(engine: Path) -> EngineSidecar:
-    """What is known of an engine.
+    """Read and check an engine's sidecar.
 
     Raises:
-        ModelError: the file beside it is missing or wrong; names it and the field.
+        ModelError: it is missing, or names the field that is missing or wrong.
     """
     path = sidecar_path(engine)
-    mend = "build the engine again with `gaussian-yolo build-engine`"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path} is missing, so it is unknown what {engine.name} was built for; {mend}") from None
+        values = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ModelError(f"{engine} has no {path}, so what it was built for is unknown; {_REBUILD}") from error
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); {mend}") from error
+        raise ModelError(f"{path} cannot be read ({error}); {_REBUILD}") from error
     if not isinstance(values, dict):
-        raise ModelError(f"{path} is not a JSON object; {mend}")
+        raise ModelError(f"{path} is not a JSON object; {_REBUILD}")
     if values.get("format") != FORMAT:
-        raise ModelError(f"{path} has format {values.get('format')!r} and this version reads {FORMAT}; {mend}")
-    known = {field.name: field for field in fields(EngineSidecar)}
-    missing = [name for name, field in known.items() if field.default is MISSING and name not in values]
-    if missing:
-        raise ModelError(f"{path} lacks {', '.join(missing)}; {mend}")
-    unknown = sorted(values.keys() - known.keys())
-    if unknown:
-        raise ModelError(f"{path} has unknown fields {', '.join(unknown)}; update gaussian_yolo, or {mend}")
-    for name, value in values.items():
-        holds, meaning = _CHECKS.get(name, _TEXT)
-        if not holds(value):
-            raise ModelError(f"{path} has {name} = {json.dumps(value)}, which must be {meaning}; {mend}")
-    return EngineSidecar(**values)
+        raise ModelError(f"{path} has format {values.get('format')!r} and this version reads {FORMAT}; {_REBUILD}")
+    known = {entry.name: entry for entry in fields(EngineSidecar)}
+    for name, kind in _KINDS.items():
+        if name not in values:
+            if name in _REQUIRED:
+                raise ModelError(f"{path} lacks {name}; {_REBUILD}")
+        elif type(values[name]) is not kind:
+            raise ModelError(f"{path} has {name} = {json.dumps(values[name])}, which must be {_SAID[kind]}; {_REBUILD}")
+    ModelCard.from_json(json.dumps(values["card"]), path)
+    # Fields of a later version that still has this format only say more.
+    return EngineSidecar(**{name: value for name, value in values.items() if name in known})
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-_TEXT: tuple[Callable[[object], bool], str] = (lambda value: isinstance(value, str), "text")
-_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
-    "card": (lambda value: isinstance(value, dict), "an object"),
-    "batch": (lambda value: value is None or _is_count(value), "null or a number from 1"),
-    "max_detections": (_is_count, "a number from 1"),
-    "format": (_is_count, "a number"),
+_REQUIRED = ("tensorrt", "compute_capability", "model_hash", "card", "command")
+_KINDS = {
+    **dict.fromkeys(("tensorrt", "compute_capability", "model_hash", "command", "flavor", "precision"), str),
+    **dict.fromkeys(("model", "plugin_version", "criterion"), str),
+    **dict.fromkeys(("batch", "max_detections"), int),
+    "card": dict,
+    "dynamic_batch": bool,
 }
+_SAID = {str: "text", int: "a whole number", dict: "an object", bool: "true or false"}

@@ -1,7 +1,4 @@
-"""TensorRT (10.3 to 11) and TensorRT for RTX, which are one interface with different packages and a few differences.
-
-Whatever differs between them is here.
-"""
+"""TensorRT's Python package and what differs between its versions: TensorRT 10.3 to 11, and TensorRT for RTX."""
 
 from __future__ import annotations
 
@@ -10,165 +7,197 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections import deque
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from gaussian_yolo_node.errors import GaussianYoloError, SettingError
+from gaussian_yolo_node.engine.contract import PLUGIN_NAME, PLUGIN_NAMESPACE, EngineError
 from gaussian_yolo_node.runtime.base import RuntimeUnavailableError, last_words
 from gaussian_yolo_node.runtime.board import read_board
+from gaussian_yolo_node.runtime.plugin_library import PLUGIN_VERSION
 
 Flavor = Literal["tensorrt", "tensorrt_rtx"]
 
-OLDEST, TOO_NEW = (10, 3), (12, 0)  # of TensorRT: strongly typed networks and V3 plugins; beyond is untried
-# The package named tensorrt_rtx only passes on what is in the second, which can also be installed alone.
+OLDEST = (10, 3)
 _MODULES: dict[Flavor, tuple[str, ...]] = {
     "tensorrt": ("tensorrt",),
+    # The package of that name is only an alias, which its wheel does not always bring.
     "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
-_RTX_SONAME = "libtensorrt_rtx.so"
+_KEPT_MESSAGES = 6  # of a build, the last; one failure is told of by several parts of TensorRT
 
 
 @dataclass(frozen=True)
-class TensorRtApi:
-    """One of the two packages.
+class TensorRt:
+    """An installed TensorRT.
 
     Attributes:
-        trt: the module.
-        flavor: which.
-        version: "10.3.0".
+        flavor: "tensorrt", or "tensorrt_rtx" for TensorRT for RTX, whose engines other versions do not load.
+        module: its Python package.
     """
 
-    trt: Any
     flavor: Flavor
-    version: str
+    module: Any
 
     @property
-    def title(self) -> str:
-        """Name and version, for people."""
-        return f"TensorRT{' for RTX' if self.flavor == 'tensorrt_rtx' else ''} {self.version}"
+    def version(self) -> str:
+        return str(self.module.__version__)
 
-    def check_options(self, *, dla: int | None, timing_cache: Path | None) -> None:
-        """Raise SettingError for what this package does not have."""
-        if self.flavor == "tensorrt_rtx" and dla is not None:
-            raise SettingError(
-                "TensorRT for RTX has no DLA; build the engine with TensorRT on the Jetson, or without --dla"
-            )
-        if self.flavor == "tensorrt_rtx" and timing_cache is not None:
-            raise SettingError("TensorRT for RTX measures nothing while it builds; leave --timing-cache out")
+    @property
+    def is_rtx(self) -> bool:
+        return self.flavor == "tensorrt_rtx"
 
-    def make_network(self, builder: Any, *, strongly_typed: bool) -> Any:
-        """An empty network. From TensorRT 11 on every network is strongly typed, and the flag may be gone."""
-        flag = getattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-        return builder.create_network(1 << int(flag) if strongly_typed and flag is not None else 0)
+    def network_flags(self) -> int:
+        """Flags of a strongly typed network, the only kind that TensorRT 11 knows, in which it is no flag any more."""
+        flag = getattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+        return 0 if flag is None else 1 << int(flag)
 
-    def typed_by_flags(self, dla: int | None) -> bool:
-        """Whether precision is set by flags: TensorRT 10 puts on the DLA only what FP16 and INT8 are allowed for."""
-        return dla is not None and hasattr(self.trt.BuilderFlag, "FP16")
-
-    def use_dla(self, config: Any, core: int, precision: str) -> None:
-        """Put on a DLA what it can take, and the rest on the GPU."""
-        flags = self.trt.BuilderFlag
-        config.default_device_type = self.trt.DeviceType.DLA
-        config.DLA_core = core
-        config.set_flag(flags.GPU_FALLBACK)
-        if self.typed_by_flags(core):
-            config.set_flag(flags.FP16)
-            if precision == "int8":
-                config.set_flag(flags.INT8)
-
-    def set_targets(self, config: Any, capabilities: Sequence[str]) -> None:
-        """Build for GPUs of these compute capabilities, whether or not one is here. TensorRT knows only the GPU here.
-
-        Raises:
-            SettingError: a capability is unknown.
-        """
-        if self.flavor != "tensorrt_rtx":
-            return
-        known = {name[2:]: value for name, value in self.trt.ComputeCapability.__members__.items() if name[:2] == "SM"}
-        for name in capabilities:
-            if name not in known:
-                raise SettingError(
-                    f"--compute-capability {name} is none that TensorRT for RTX {self.version} builds for; choose from "
-                    f"{', '.join(sorted(known, key=int))}"
-                )
-        config.num_compute_capabilities = len(capabilities)
-        for index, name in enumerate(capabilities):
-            config.set_compute_capability(known[name], index)
+    def compute_capabilities(self) -> dict[str, Any]:
+        """GPUs that TensorRT for RTX builds for ahead of time, by compute capability; empty for TensorRT."""
+        kinds = getattr(self.module, "ComputeCapability", None)
+        names = (
+            [] if kinds is None or not self.is_rtx else [name for name in dir(kinds) if re.fullmatch(r"SM\d+", name)]
+        )
+        return {name[2:]: getattr(kinds, name) for name in sorted(names, key=lambda name: int(name[2:]))}
 
 
-def load_api(flavor: Flavor | None = None) -> TensorRtApi:
-    """Import TensorRT.
+def find_tensorrt(ahead_of_time: bool = False) -> TensorRt:
+    """The installed TensorRT; of both flavors TensorRT itself, but for building ahead of time.
 
     Args:
-        flavor: which; None takes TensorRT if it is there, else TensorRT for RTX.
+        ahead_of_time: whether it is to build for GPUs that are not here, which is TensorRT for RTX's alone.
 
     Raises:
-        RuntimeUnavailableError: it is not installed, does not load, or is of a version that is not supported; says how
-            to install it on this machine.
+        RuntimeUnavailableError: none is installed, or it does not load, or is too old; says how to install it here.
     """
-    wanted: tuple[Flavor, ...] = ("tensorrt", "tensorrt_rtx") if flavor is None else (flavor,)
-    failures: dict[Flavor, str] = {}
-    for name in wanted:
-        for module in _MODULES[name]:
-            try:
-                trt = import_module(module)
-            except ImportError as error:
-                failures.setdefault(name, last_words(error))
-            else:
-                return _checked(TensorRtApi(trt, name, trt.__version__))
-    lines = " or ".join(f"`{read_board().install_line(name)}`" for name in failures)
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
-    raise RuntimeUnavailableError(f"building an engine needs TensorRT, which cannot be imported ({reasons}); {lines}")
-
-
-def _checked(api: TensorRtApi) -> TensorRtApi:
-    if api.flavor == "tensorrt":
-        found = tuple(int(part) for part in re.findall(r"\d+", api.version)[:2])
-        if not OLDEST <= found < TOO_NEW:
+    flavors: list[Flavor] = ["tensorrt_rtx"] if ahead_of_time else ["tensorrt", "tensorrt_rtx"]
+    reasons = []
+    for flavor in flavors:
+        try:
+            found = TensorRt(flavor, import_tensorrt(flavor))
+        except ImportError as error:
+            reasons.append(last_words(error))
+            continue
+        numbers = tuple(int(number) for number in re.findall(r"\d+", found.version)[:2])
+        if not found.is_rtx and numbers < OLDEST:
             raise RuntimeUnavailableError(
-                f"TensorRT {api.version} is installed and engines are built with {OLDEST[0]}.{OLDEST[1]} up to "
-                f"{TOO_NEW[0] - 1}; `{read_board().install_line('tensorrt')}`"
+                f"TensorRT {found.version} is installed and build-engine needs {'.'.join(map(str, OLDEST))} or later; "
+                f"update it with `{read_board().install_line('tensorrt')}`"
             )
-    else:
-        _alias_rtx(Path(api.trt.__file__))
-    return api
+        return found
+    board = read_board()
+    lines = " or ".join(f"`{board.install_line(flavor)}`" for flavor in flavors)
+    raise RuntimeUnavailableError(
+        f"build-engine needs the package {' or '.join(flavors)}, which cannot be imported ({'; '.join(reasons)}); "
+        f"install it with {lines}"
+    )
 
 
-class AliasError(GaussianYoloError):
-    """TensorRT for RTX's parser would not find its own library."""
+def import_tensorrt(flavor: Flavor) -> Any:
+    """TensorRT's Python package.
+
+    Raises:
+        ImportError: it is not installed, or does not load.
+    """
+    names = _MODULES[flavor]
+    for name in names[:-1]:
+        try:
+            return import_module(name)
+        except ImportError:
+            continue
+    return import_module(names[-1])
+
+
+def make_logger(trt: Any) -> Any:
+    """TensorRT's logger, keeping the last errors: its calls themselves only say that they failed."""
+    return _log_class(trt)()
 
 
 @cache
-def _alias_rtx(package: Path) -> None:
-    """Load TensorRT for RTX under the name that its ONNX parser asks for when it meets a plugin.
+def _log_class(trt: Any) -> type[Any]:
+    class Log(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: deque[str] = deque(maxlen=_KEPT_MESSAGES)
 
-    The parser opens libtensorrt_rtx.so, and the wheels have only libtensorrt_rtx.so.1. A loaded library is found by its
-    soname, so an empty one with that soname, which needs the other, is what the parser gets.
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
+                self.errors.append(" ".join(message.split()))
+
+        def take(self) -> str:
+            """What was logged since the last time, on one line."""
+            messages = list(dict.fromkeys(self.errors))
+            self.errors.clear()
+            return "; ".join(messages)
+
+    return Log
+
+
+def provide_plugin(found: TensorRt, library: Path | None) -> None:
+    """Make `GaussianYoloDetect` known to TensorRT, once a process.
+
+    Args:
+        found: which TensorRT.
+        library: `libgaussian_yolo_plugin.so`; None, with TensorRT for RTX, registers a stand-in that builds engines and
+            runs none.
+
+    Raises:
+        EngineError: TensorRT does not take it.
+    """
+    if found.is_rtx:
+        _alias_rtx_library()
+    registry = found.module.get_plugin_registry()
+    if registry.get_creator(PLUGIN_NAME, PLUGIN_VERSION, PLUGIN_NAMESPACE) is not None:
+        return
+    if library is not None:
+        try:
+            taken = registry.load_library(str(library)) is not None
+        except RuntimeError as error:
+            raise EngineError(
+                f"{library} cannot be loaded ({last_words(error)}); build it again from engines/plugin"
+            ) from error
+        if not taken or registry.get_creator(PLUGIN_NAME, PLUGIN_VERSION, PLUGIN_NAMESPACE) is None:
+            raise EngineError(
+                f"TensorRT {found.version} does not take {library} as a library with {PLUGIN_NAME}; build it again "
+                "from engines/plugin, with the headers of this TensorRT"
+            )
+    else:
+        from gaussian_yolo_node.engine.build_time_plugin import register
+
+        register(found.module)
+
+
+@cache
+def _alias_rtx_library() -> None:
+    """Have `libtensorrt_rtx.so` loaded, the name by which RTX's ONNX parser looks for its library at a plugin's node.
+
+    The wheel brings it only as libtensorrt_rtx.so.1. A library of the other name, with nothing in it but the need for
+    that one, is found because it is loaded already. Installations from an archive have both names.
     """
     try:
-        ctypes.CDLL(_RTX_SONAME)
+        folder = Path(str(import_module("tensorrt_rtx_libs").__file__)).parent
+    except ImportError:
         return
-    except OSError:
-        pass
-    places = [package.parent, package.parent.parent / "tensorrt_rtx_libs"]
-    libraries = [file for place in places for file in sorted(place.glob(f"{_RTX_SONAME}.*"))]
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if not libraries or compiler is None:
-        missing = "a C compiler, to make it for the wheels of TensorRT for RTX" if libraries else "its folder's name"
-        raise AliasError(
-            f"{_RTX_SONAME} is not found, and needs {missing}: sudo apt install gcc, or put its folder in "
-            "LD_LIBRARY_PATH"
+    versioned = sorted(folder.glob("libtensorrt_rtx.so.*"))
+    if not versioned or (folder / "libtensorrt_rtx.so").exists():
+        return
+    linker = next(filter(None, map(shutil.which, ("ld", "ld.bfd", "ld.gold", "ld.lld", "lld"))), None)
+    if linker is None:
+        raise RuntimeUnavailableError(
+            "TensorRT for RTX needs a linker for plugins and there is no `ld`; install it with "
+            "`sudo apt install binutils`"
         )
-    with tempfile.TemporaryDirectory(prefix="gaussian-yolo-") as folder:
-        alias = Path(folder) / _RTX_SONAME
-        command = [compiler, "-shared", "-nostdlib", f"-Wl,-soname,{_RTX_SONAME}", "-Wl,--no-as-needed"]
-        done = subprocess.run(
-            [*command, "-o", str(alias), str(libraries[0])], capture_output=True, text=True, check=False
-        )
+    with tempfile.TemporaryDirectory(prefix="gaussian-yolo-") as place:
+        alias = Path(place) / "libtensorrt_rtx.so"
+        command = [linker, "-shared", "--no-as-needed", "-soname", alias.name, "-o", str(alias), str(versioned[-1])]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise AliasError(f"{_RTX_SONAME} cannot be made ({done.stderr.strip()}); put its folder in LD_LIBRARY_PATH")
-        ctypes.CDLL(str(alias), ctypes.RTLD_GLOBAL)  # stays loaded when the file is gone
+            raise RuntimeUnavailableError(
+                f"an alias of {versioned[-1]} cannot be linked ({last_words(RuntimeError(done.stderr))}); repair the "
+                "linker with `sudo apt install --reinstall binutils`"
+            )
+        # Stays loaded for as long as the process runs, without its file.
+        ctypes.CDLL(str(alias))

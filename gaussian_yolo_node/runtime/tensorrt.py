@@ -253,6 +253,7 @@ def _thresholds(sidecar: EngineSidecar) -> BuiltThresholds:
         float(card["iou_threshold"]),
         bool(card["variance_vote"]),
         f"build the engine again for others: `{sidecar.command}` with the option changed",
+        sidecar.criterion,
     )
 
 

@@ -1,340 +1,341 @@
+"""Engines, built for real by TensorRT for RTX ahead of time: no GPU is needed."""
+
 from __future__ import annotations
 
 import shlex
-import signal
-import sys
-from collections.abc import Iterator
+import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from exported_models import make_exported
-from factories import make_card, make_model
+from engine_models import CHANNELS, make_network
+from factories import make_card
+from rich.console import Console
 from typer.testing import CliRunner
 
-from gaussian_yolo_node.cli import app
 from gaussian_yolo_node.detector.model import file_hash
-from gaussian_yolo_node.engine import builder
-from gaussian_yolo_node.engine.builder import BuildError, BuildOptions, build_engine, compile_network, network_graph
-from gaussian_yolo_node.engine.plugin_node import attributes_of
-from gaussian_yolo_node.engine.sidecar import read_sidecar
-from gaussian_yolo_node.engine.tensorrt_api import TensorRtApi, load_api
-from gaussian_yolo_node.errors import GaussianYoloError, ModelError, SettingError
+from gaussian_yolo_node.engine import tensorrt_api
+from gaussian_yolo_node.engine.builder import _read_timing_cache, _use_dla, build_engine, prepare_model
+from gaussian_yolo_node.engine.contract import DetectAttributes, EngineError, output_shapes
+from gaussian_yolo_node.engine.options import BuildOptions, command_line, trtexec_line
+from gaussian_yolo_node.engine.sidecar import EngineSidecar, read_sidecar
+from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.runtime.base import RuntimeUnavailableError
 
-TARGETS = ("86", "89")
+try:
+    tensorrt_api.import_tensorrt("tensorrt_rtx")
+    RTX = True
+except ImportError:
+    RTX = False
+needs_rtx = pytest.mark.skipif(not RTX, reason="TensorRT for RTX is not installed")
 
 
-def quiet(phase: str, done: int, steps: int) -> None:
-    pass
+def ahead(precision: Any = "fp32", *capabilities: str, **options: Any) -> BuildOptions:
+    return BuildOptions(precision, compute_capabilities=capabilities or ("86",), **options)
 
 
-def half(path: Path) -> Path:
-    """A model whose heads are computed in half, as AutoCast leaves them."""
-    proto = onnx.load(str(path))
-    graph = proto.graph
-    cast = next(node for node in graph.node if node.op_type == "Cast")
-    cast.attribute[0].i = onnx.TensorProto.FLOAT16
-    for tensor in graph.initializer:
-        values = onnx.numpy_helper.to_array(tensor).astype(np.float16)
-        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    for value in graph.output:
-        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
-    onnx.save(proto, str(path))
-    return path
+# What TensorRT makes of the graph
 
 
-# Real builds, by TensorRT for RTX
-
-
+@needs_rtx
+@pytest.mark.parametrize("capability", ["86", "89"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("dynamic", [False, True], ids=["batch 1", "dynamic"])
-def test_a_model_becomes_an_engine_without_a_gpu(
-    rtx: TensorRtApi, created: list[Any], tmp_path: Path, precision: str, target: str, dynamic: bool
-) -> None:
-    path = make_exported(tmp_path / "tiny.onnx", dynamic=dynamic)
-    path = half(path) if precision == "fp16" else path
-    attributes = attributes_of(make_card(), path, max_detections=50)
-    batch = None if dynamic else 1
-    graph = network_graph(onnx.load(str(path)), attributes, path, batch)
-    engine = compile_network(rtx, graph, precision, (target,), BuildOptions(batch=batch), quiet)
-    assert len(engine) > 1000
-    made = created[0]
-    assert np.allclose(made.anchors, attributes.anchors)
-    assert made.score_threshold == pytest.approx(0.3) and made.iou_threshold == pytest.approx(0.45)
-    assert (made.strides, made.num_classes, made.input_height, made.input_width) == ((32, 16, 8), 3, 64, 96)
-    assert (made.max_candidates, made.max_detections, made.variance_vote, made.criterion) == (1000, 50, 0, 0)
-
-
-@pytest.mark.parametrize(("batch", "images"), [(1, 1), (3, 3), (None, -1)])
-def test_outputs_have_the_plugins_shapes(
-    rtx: TensorRtApi, created: list[Any], tmp_path: Path, batch: int | None, images: int
-) -> None:
-    path = make_exported(tmp_path / "tiny.onnx", dynamic=True)
-    graph = network_graph(onnx.load(str(path)), attributes_of(make_card(), path), path, batch)
-    log = rtx.trt.Logger(rtx.trt.Logger.ERROR)
-    network = rtx.make_network(rtx.trt.Builder(log), strongly_typed=True)
-    assert rtx.trt.OnnxParser(network, log).parse(graph)
-    outputs = [network.get_output(index) for index in range(network.num_outputs)]
-    assert {output.name: (tuple(output.shape), output.dtype.name) for output in outputs} == {
-        "num_detections": ((images,), "INT32"),
-        "boxes": ((images, 300, 4), "FLOAT"),
-        "scores": ((images, 300), "FLOAT"),
-        "class_ids": ((images, 300), "INT32"),
-        "sigmas": ((images, 300, 4), "FLOAT"),
-    }
-    assert tuple(network.get_input(0).shape) == (images, 3, 64, 96)
-
-
-def test_fp16_is_in_the_whole_network_from_its_input(rtx: TensorRtApi, tmp_path: Path) -> None:
-    pytest.importorskip("modelopt", reason="nvidia-modelopt is not installed")
-    path, kept = make_exported(tmp_path / "tiny.onnx", dynamic=True), tmp_path / "kept.onnx"
-    options = BuildOptions("fp16", batch=None, compute_capabilities=TARGETS, keep_onnx=kept)
-    assert build_engine(path, tmp_path / "tiny.engine", options, quiet).precision == "fp16"
-    graph = onnx.load(str(kept)).graph
-    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
-    assert {tensor.data_type for tensor in graph.initializer} == {onnx.TensorProto.FLOAT16}
-
-
-def test_fp16_without_modelopt_says_how_to_install_it(
-    rtx: TensorRtApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "modelopt.onnx.autocast", None)
-    path = make_exported(tmp_path / "tiny.onnx")
-    options = BuildOptions("fp16", compute_capabilities=TARGETS)
-    with pytest.raises(RuntimeUnavailableError, match=r"needs nvidia-modelopt.*pip install 'nvidia-modelopt\[onnx\]'"):
-        build_engine(path, tmp_path / "tiny.engine", options, quiet)
-
-
-@pytest.fixture
-def options(rtx: TensorRtApi) -> BuildOptions:
-    return BuildOptions(compute_capabilities=TARGETS)
-
-
-def test_the_sidecar_tells_what_was_built(options: BuildOptions, tmp_path: Path) -> None:
-    path, engine = make_exported(tmp_path / "tiny.onnx"), tmp_path / "tiny.engine"
-    phases: list[str] = []
-    changed = BuildOptions(compute_capabilities=TARGETS, score_threshold=0.5, variance_vote=True, max_detections=20)
-    sidecar = build_engine(path, engine, changed, lambda phase, done, steps: phases.append(phase))
-    assert engine.stat().st_size > 1000 and phases
+@pytest.mark.parametrize("batch", [1, 3, "batch"])
+def test_an_engine_and_its_sidecar(tmp_path: Path, batch: int | str, precision: Any, capability: str) -> None:
+    model, engine = make_network(tmp_path / "tiny.onnx", batch=batch), tmp_path / "tiny.engine"
+    options = ahead(precision, capability, max_batch=5, score_threshold=0.2, max_detections=17)
+    sidecar = build_engine(model, engine, options)
+    assert engine.stat().st_size > 10_000
     assert read_sidecar(engine) == sidecar
-    assert sidecar.model_hash == file_hash(path)
-    assert (sidecar.compute_capability, sidecar.precision, sidecar.batch) == ("86,89", "fp32", 1)
-    assert (sidecar.flavor, sidecar.model, sidecar.max_detections) == ("tensorrt_rtx", "tiny", 20)
-    assert (sidecar.card["score_threshold"], sidecar.card["variance_vote"]) == (0.5, True)
-    assert sidecar.command.startswith(f"gaussian-yolo build-engine {path} -o {engine} ")
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["tiny.engine", "tiny.engine.json", "tiny.onnx"]
+    assert sidecar.card["score_threshold"] == 0.2
+    assert (sidecar.flavor, sidecar.precision, sidecar.compute_capability) == ("tensorrt_rtx", precision, capability)
+    assert (sidecar.model, sidecar.model_hash) == ("tiny", file_hash(model))
+    assert (sidecar.batch, sidecar.dynamic_batch) == ((5, True) if batch == "batch" else (batch, False))
+    assert sidecar.max_detections == 17
+    assert {path.name for path in tmp_path.iterdir()} == {"tiny.onnx", "tiny.engine", "tiny.engine.json"}
 
 
-def test_the_command_in_the_sidecar_builds_it_again(options: BuildOptions, tmp_path: Path) -> None:
-    path, engine, kept = make_exported(tmp_path / "a b.onnx"), tmp_path / "tiny.engine", tmp_path / "kept.onnx"
-    words = [str(path), "-o", str(engine), "--compute-capability", "8.6,89", "--iou-threshold", "0.5"]
-    words += ["--no-variance-vote", "--keep-onnx", str(kept), "--workspace", "64"]
-    first = CliRunner().invoke(app, ["build-engine", *words])
-    assert first.exit_code == 0, first.output
-    assert "built: " in first.output and "--saveEngine=" in first.output
-    sidecar = read_sidecar(engine)
-    engine.unlink()
-    again = CliRunner().invoke(app, shlex.split(sidecar.command)[1:])
-    assert again.exit_code == 0, again.output
-    assert read_sidecar(engine) == sidecar
-    assert onnx.load(str(kept)).graph.node[-1].op_type == "GaussianYoloDetect"
+@needs_rtx
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("batch", [1, "batch"])
+def test_the_plugin_is_made_with_the_attributes_and_gives_the_shapes(
+    tmp_path: Path, batch: int | str, precision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gaussian_yolo_node.engine import build_time_plugin
+
+    found = tensorrt_api.find_tensorrt(ahead_of_time=True)
+    trt = found.module
+    made: list[dict[str, Any]] = []
+    real = build_time_plugin._creator_class(trt).create_plugin
+
+    def create(self: Any, name: str, fields: Any, phase: Any) -> Any:
+        plugin = real(self, name, fields, phase)
+        made.append(plugin.fields)
+        return plugin
+
+    monkeypatch.setattr(build_time_plugin._creator_class(trt), "create_plugin", create)
+    path = make_network(tmp_path / "tiny.onnx", batch=batch)
+    prepared = prepare_model(path, ahead(precision, max_detections=9, criterion="confidence"), rtx=True)
+    log = tensorrt_api.make_logger(trt)
+    builder = trt.Builder(log)
+    tensorrt_api.provide_plugin(found, None)
+    network = builder.create_network(found.network_flags())
+    parser = trt.OnnxParser(network, log)
+    assert parser.parse(prepared.serialized), log.take()
+    wanted = DetectAttributes.of_card(make_card(), max_detections=9, criterion="confidence").as_mapping()
+    assert len(made) == 1
+    assert made[0].keys() == wanted.keys()
+    for name, values in made[0].items():
+        np.testing.assert_allclose(values, np.atleast_1d(wanted[name]), rtol=1e-6)
+    assert network.get_layer(network.num_layers - 1).type == trt.LayerType.PLUGIN_V3
+    tensors = [network.get_output(index) for index in range(network.num_outputs)]
+    assert {tensor.name: tuple(tensor.shape) for tensor in tensors} == output_shapes(1 if batch == 1 else -1, 9)
+    types = {tensor.name: tensor.dtype for tensor in tensors}
+    assert [types[name] == trt.int32 for name in output_shapes(1, 1)] == [True, False, False, True, False]
+    assert network.get_input(0).dtype == trt.DataType.UINT8
 
 
-def test_heads_that_reach_the_plugin_in_another_shape_are_refused(rtx: TensorRtApi, tmp_path: Path) -> None:
-    path = make_exported(tmp_path / "tiny.onnx")
-    proto = onnx.ModelProto()
-    proto.ParseFromString(network_graph(onnx.load(str(path)), attributes_of(make_card(), path), path, 1))
-    next(field for field in proto.graph.node[-1].attribute if field.name == "num_classes").i = 4
-    with pytest.raises(BuildError, match="TensorRT for RTX"):
-        compile_network(rtx, proto.SerializeToString(), "fp32", TARGETS, BuildOptions(), quiet)
+@needs_rtx
+def test_int8_of_a_quantised_model(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra 'cpu')")
+    import cv2
+    from factories import make_image
+
+    for index in range(4):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), make_image(64, 96, seed=index))
+    model = make_network(tmp_path / "tiny.onnx")
+    sidecar = build_engine(model, tmp_path / "tiny.engine", ahead("int8", calibration=(str(tmp_path),)))
+    assert sidecar.precision == "int8"
+    assert sidecar.model_hash == file_hash(model)
 
 
-def test_an_operator_that_tensorrt_does_not_know_is_told_in_its_words(rtx: TensorRtApi, tmp_path: Path) -> None:
-    path = make_exported(tmp_path / "tiny.onnx")
-    graph = network_graph(onnx.load(str(path)), attributes_of(make_card(), path), path, 1)
-    proto = onnx.ModelProto()
-    proto.ParseFromString(graph)
-    proto.graph.node[0].op_type = "NoSuchOperator"
-    with pytest.raises(BuildError, match=r"does not take the model \(.*NoSuchOperator"):
-        compile_network(rtx, proto.SerializeToString(), "fp32", TARGETS, BuildOptions(), quiet)
+@needs_rtx
+def test_the_graph_is_written_where_asked(tmp_path: Path) -> None:
+    model = make_network(tmp_path / "tiny.onnx")
+    build_engine(model, tmp_path / "tiny.engine", ahead(save_onnx=tmp_path / "graph.onnx"))
+    assert onnx.load(str(tmp_path / "graph.onnx")).graph.node[-1].op_type == "GaussianYoloDetect"
 
 
-def test_an_unknown_gpu_is_told_with_the_known_ones(rtx: TensorRtApi, tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"--compute-capability 52 is none.*75, 80, 86, 89"):
-        build_engine(tiny_model, tmp_path / "a.engine", BuildOptions(compute_capabilities=("52",)), quiet)
+@needs_rtx
+@pytest.mark.parametrize("there", [True, False])
+def test_a_failed_build_leaves_what_was_there(tmp_path: Path, there: bool) -> None:
+    engine = tmp_path / "tiny.engine"
+    if there:
+        engine.write_bytes(b"old")
+    model = onnx.load(str(make_network(tmp_path / "tiny.onnx")))
+    relu = next(node for node in model.graph.node if node.op_type == "Relu")
+    relu.op_type = "Det"  # an operator that TensorRT does not have
+    onnx.save(model, str(tmp_path / "tiny.onnx"))
+    with pytest.raises(EngineError, match=r"TensorRT .* cannot read the graph of tiny: .*Det"):
+        build_engine(tmp_path / "tiny.onnx", engine, ahead())
+    assert sorted(path.name for path in tmp_path.iterdir()) == (["tiny.engine"] if there else []) + ["tiny.onnx"]
+    assert not there or engine.read_bytes() == b"old"
 
 
-@pytest.mark.parametrize("reason", [KeyboardInterrupt, SettingError])
-def test_a_build_can_be_broken_off(options: BuildOptions, tmp_path: Path, reason: type[BaseException]) -> None:
-    path, engine = make_exported(tmp_path / "tiny.onnx"), tmp_path / "tiny.engine"
-    engine.write_bytes(b"as it was")
-
-    def stop(phase: str, done: int, steps: int) -> None:
-        raise reason
-
-    with pytest.raises(reason):
-        build_engine(path, engine, options, stop)
-    assert engine.read_bytes() == b"as it was"
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["tiny.engine", "tiny.onnx"]
+@needs_rtx
+def test_a_wrong_head_is_refused_before_tensorrt_sees_it(tmp_path: Path) -> None:
+    model = make_network(tmp_path / "tiny.onnx", head_channels=(CHANNELS + 3,) * 3)
+    with pytest.raises(EngineError, match=r"head_32 of .*= 36 channels"):
+        build_engine(model, tmp_path / "tiny.engine", ahead())
 
 
-def test_ctrl_c_while_tensorrt_works_ends_the_build(options: BuildOptions, tmp_path: Path) -> None:
-    def interrupt(phase: str, done: int, steps: int) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        build_engine(make_exported(tmp_path / "tiny.onnx"), tmp_path / "tiny.engine", options, interrupt)
-    assert signal.getsignal(signal.SIGINT) is handler
-    assert [file.name for file in tmp_path.iterdir()] == ["tiny.onnx"]
-
-
-def test_a_timing_cache_is_refused_where_none_is_kept(rtx: TensorRtApi, tiny_model: Path, tmp_path: Path) -> None:
-    options = BuildOptions(compute_capabilities=TARGETS, timing_cache=tmp_path / "cache")
-    with pytest.raises(SettingError, match="leave --timing-cache out"):
-        build_engine(tiny_model, tmp_path / "a.engine", options, quiet)
+@needs_rtx
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"compute_capabilities": ("87",)}, "--compute-capability has '87'; TensorRT for RTX .* builds for 75, 80, 86"),
+        ({"timing_cache": "cache"}, "--timing-cache is for TensorRT"),
+    ],
+)
+def test_what_tensorrt_for_rtx_cannot_do_is_told(tmp_path: Path, options: dict[str, Any], says: str) -> None:
+    if "timing_cache" in options:
+        options = {"timing_cache": tmp_path / options["timing_cache"], "compute_capabilities": ("86",)}
+    with pytest.raises(SettingError, match=says):
+        build_engine(make_network(tmp_path / "tiny.onnx"), tmp_path / "tiny.engine", BuildOptions(**options))
 
 
-def test_a_dla_is_refused_where_none_is_known(rtx: TensorRtApi, tmp_path: Path) -> None:
-    options = BuildOptions(compute_capabilities=TARGETS, dla=0, precision="fp16")
-    with pytest.raises(SettingError, match="has no DLA"):
-        build_engine(make_exported(tmp_path / "tiny.onnx"), tmp_path / "a.engine", options, quiet)
+# Without TensorRT
 
 
-# What is refused before TensorRT is needed
+@pytest.mark.parametrize(
+    ("output", "options", "kind", "says"),
+    [
+        ("tiny.plan", {}, SettingError, r"must be named NAME\.engine"),
+        ("nowhere/tiny.engine", {}, EngineError, "nowhere/tiny.engine cannot be written"),
+        ("tiny.engine", {"save_onnx": Path("/nowhere/g.onnx")}, EngineError, "/nowhere/g.onnx cannot be written"),
+    ],
+)
+def test_an_output_that_cannot_be_is_told_at_once(
+    tmp_path: Path, output: str, options: dict[str, Any], kind: type[Exception], says: str
+) -> None:
+    with pytest.raises(kind, match=says):
+        build_engine(tmp_path / "no_such.onnx", tmp_path / output, BuildOptions(**options))
 
 
-@pytest.fixture
-def no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def missing(name: str) -> Any:
+def without(monkeypatch: pytest.MonkeyPatch, module: str | None = None, **attributes: Any) -> None:
+    def find(name: str) -> Any:
+        if name == module:
+            return types.SimpleNamespace(**attributes)
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr("gaussian_yolo_node.engine.tensorrt_api.import_module", missing)
-    yield
+    monkeypatch.setattr(tensorrt_api, "import_module", find)
+
+
+def test_without_tensorrt_it_is_told_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch)
+    with pytest.raises(RuntimeUnavailableError, match=r"the package tensorrt or tensorrt_rtx.*install it with `"):
+        build_engine(make_network(tmp_path / "tiny.onnx"), tmp_path / "tiny.engine")
+    with pytest.raises(RuntimeUnavailableError, match="needs the package tensorrt_rtx,"):
+        build_engine(make_network(tmp_path / "tiny.onnx"), tmp_path / "tiny.engine", ahead())
 
 
 @pytest.mark.parametrize(
-    ("values", "says"),
-    [
-        ({"precision": "bf16"}, "precision is 'bf16'"),
-        ({"precision": "fp32", "calibration": ("a",)}, "calibration"),
-        ({"workspace_mib": -1}, "workspace is -1"),
-        ({"batch": 0}, "batch is 0"),
-        ({"dla": -1, "precision": "int8"}, "DLA"),
-        ({"dla": 0, "precision": "fp32"}, "DLA"),
-        ({"score_threshold": 1.0}, "score_threshold is 1.0"),
-        ({"iou_threshold": -0.1}, "iou_threshold is -0.1"),
-        ({"iou_threshold": float("nan")}, "iou_threshold is nan"),
-        ({"compute_capabilities": ("86", "86")}, "twice"),
-    ],
+    ("version", "taken"),
+    [("10.3.0", True), ("10.13.3.9", True), ("11.1.0", True), ("10.2.0.19", False), ("8.6.1", False)],
 )
-def test_options_out_of_range_are_refused(values: dict[str, Any], says: str) -> None:
-    with pytest.raises(SettingError, match=says):
-        BuildOptions(**values)
-
-
-@pytest.mark.parametrize(
-    ("quantised", "values", "says"),
-    [
-        (False, {"precision": "int8"}, "is not quantised; give --calibration"),
-        (True, {"precision": "fp16"}, "is quantised; build it with --precision int8"),
-        (True, {"calibration": ("frames",)}, "is quantised already"),
-        (False, {"dla": 0}, "DLA computes in fp16 and int8"),
-        (False, {"batch": 2}, "is exported for batch 1"),
-    ],
-)
-def test_what_the_model_is_not_fit_for_is_told(
-    no_tensorrt: None, tmp_path: Path, quantised: bool, values: dict[str, Any], says: str
-) -> None:
-    path = make_model(tmp_path / "tiny.onnx")
-    if quantised:
-        proto = onnx.load(str(path))
-        proto.metadata_props.add(key="gaussian_yolo.precision", value="int8")
-        onnx.save(proto, str(path))
-    with pytest.raises(GaussianYoloError, match=says):
-        build_engine(path, tmp_path / "tiny.engine", BuildOptions(**values), quiet)
-
-
-@pytest.mark.parametrize("content", [b"", b"no model", b"\x08"])
-def test_a_damaged_model_is_told(no_tensorrt: None, tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "tiny.onnx"
-    path.write_bytes(content)
-    with pytest.raises(ModelError, match=r"tiny\.onnx"):
-        build_engine(path, tmp_path / "tiny.engine", BuildOptions(), quiet)
-
-
-def test_a_model_without_a_card_is_told(no_tensorrt: None, tmp_path: Path) -> None:
-    path = make_model(tmp_path / "tiny.onnx", with_card=False)
-    with pytest.raises(ModelError, match=r"has no gaussian_yolo\.card"):
-        build_engine(path, tmp_path / "tiny.engine", BuildOptions(), quiet)
-
-
-def test_a_folder_that_is_not_there_is_told(no_tensorrt: None, tiny_model: Path, tmp_path: Path) -> None:
-    for output in (tmp_path / "none" / "a.engine", tmp_path, tiny_model):
-        with pytest.raises(BuildError, match=f"{output} cannot be written"):
-            build_engine(tiny_model, output, BuildOptions(), quiet)
-        with pytest.raises(BuildError, match=f"{output} cannot be written"):
-            build_engine(tiny_model, tmp_path / "a.engine", BuildOptions(keep_onnx=output), quiet)
-
-
-def test_a_plugin_that_is_not_there_is_told(no_tensorrt: None, tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match=r"no plugin library .*none\.so"):
-        build_engine(tiny_model, tmp_path / "a.engine", BuildOptions(plugin=tmp_path / "none.so"), quiet)
-
-
-def test_without_tensorrt_it_says_how_to_install_it(no_tensorrt: None, tiny_model: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["build-engine", str(tiny_model), "-o", str(tmp_path / "a.engine")])
-    assert result.exit_code == 2
-    words = " ".join(result.output.split())
-    assert "needs TensorRT, which cannot be imported (tensorrt: No module named 'tensorrt'" in words
-    assert "pip install tensorrt" in words or "apt install" in words
-    assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(("version", "fits"), [("10.2.0", False), ("10.3.0", True), ("11.4.1", True), ("12.0", False)])
-def test_other_versions_are_refused(monkeypatch: pytest.MonkeyPatch, version: str, fits: bool) -> None:
-    class Package:
-        __version__ = version
-
-    monkeypatch.setattr("gaussian_yolo_node.engine.tensorrt_api.import_module", lambda name: Package)
-    if fits:
-        assert load_api("tensorrt").version == version
+def test_an_old_tensorrt_is_told(monkeypatch: pytest.MonkeyPatch, version: str, taken: bool) -> None:
+    without(monkeypatch, "tensorrt", __version__=version)
+    if taken:
+        assert tensorrt_api.find_tensorrt().version == version
     else:
-        with pytest.raises(RuntimeUnavailableError, match=f"TensorRT {version} is installed.*10.3 up to 11"):
-            load_api("tensorrt")
+        with pytest.raises(RuntimeUnavailableError, match=rf"TensorRT {version} is .* needs 10\.3 or later"):
+            tensorrt_api.find_tensorrt()
+
+
+@pytest.mark.parametrize(("flag", "flags"), [({"STRONGLY_TYPED": 1}, 2), ({}, 0)])
+def test_networks_are_strongly_typed_with_or_without_a_flag_for_it(flag: dict[str, int], flags: int) -> None:
+    module = types.SimpleNamespace(NetworkDefinitionCreationFlag=types.SimpleNamespace(**flag))
+    assert tensorrt_api.TensorRt("tensorrt", module).network_flags() == flags
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("options", "says"),
     [
-        {},
-        {"precision": "int8", "calibration": ("a b", "c")},
-        {"batch": None, "workspace_mib": 512, "dla": 1, "precision": "fp16"},
-        {"variance_vote": True, "score_threshold": 0.25, "max_detections": 10},
-        {"variance_vote": False, "compute_capabilities": ("86", "120"), "plugin": Path("lib.so")},
+        ({"precision": "bf16"}, "--precision is 'bf16'; choose one of fp32, fp16, int8"),
+        ({"criterion": "objectness"}, "--criterion is 'objectness'"),
+        ({"workspace_mb": 0}, "--workspace is 0; give a whole number from 1"),
+        ({"max_batch": 0}, "--max-batch is 0"),
+        ({"dla": -1}, "--dla is -1; give a whole number from 0"),
+        ({"calibration_frames": 0}, "--calibration-frames is 0"),
+        ({"score_threshold": 1.0}, "--score-threshold is 1.0"),
+        ({"iou_threshold": float("nan")}, "--iou-threshold is nan"),
+        ({"dla": 0, "compute_capabilities": ("86",)}, "give one of them"),
     ],
 )
-def test_the_command_says_the_options(
-    monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], tiny_model: Path
-) -> None:
-    options, heard = BuildOptions(**values), []
+def test_options_out_of_range_are_told(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        BuildOptions(**options)
 
-    def build(model: Path, output: Path, options: BuildOptions, report: Any) -> Any:
-        heard.append(options)
-        raise SettingError("heard")
+
+# Commands
+
+
+def test_the_command_builds_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gaussian_yolo_node import cli
+    from gaussian_yolo_node.engine import builder
+
+    options = BuildOptions(
+        "int8",
+        calibration=("a b", "c"),
+        calibration_frames=9,
+        workspace_mb=64,
+        timing_cache=Path("t"),
+        compute_capabilities=("86", "89"),
+        max_batch=2,
+        score_threshold=0.1,
+        iou_threshold=0.0,
+        variance_vote=False,
+        criterion="confidence",
+        max_detections=5,
+        plugin=Path("p.so"),
+        save_onnx=Path("s.onnx"),
+    )
+    called: list[tuple[Any, ...]] = []
+
+    def build(model: str, output: Path, given: BuildOptions, console: Console) -> EngineSidecar:
+        called.append((model, output, given))
+        return EngineSidecar("1", "86", "", {"input_size": [64, 96]}, "", dynamic_batch=True)
 
     monkeypatch.setattr(builder, "build_engine", build)
-    line = builder.command(tiny_model, Path("a.engine"), options)
-    assert CliRunner().invoke(app, shlex.split(line)[1:]).exit_code == 2
-    assert heard == [options]
+    for wanted in (options, BuildOptions()):
+        words = shlex.split(command_line("m x.onnx", Path("e.engine"), wanted))
+        assert words[0] == "gaussian-yolo"
+        result = CliRunner().invoke(cli.app, words[1:])
+        assert result.exit_code == 0, result.output
+        assert called.pop() == ("m x.onnx", Path("e.engine"), wanted)
 
 
-@pytest.mark.parametrize("text", ["", "86,", "ada", "8.6.1.2"])
-def test_capabilities_that_are_none_are_refused(tiny_model: Path, text: str) -> None:
-    result = CliRunner().invoke(app, ["build-engine", str(tiny_model), "-o", "a.engine", "--compute-capability", text])
-    assert result.exit_code == 2
-    assert "--compute-capability is" in result.output
+@pytest.mark.parametrize(
+    ("flavor", "options", "has", "lacks"),
+    [
+        (
+            "tensorrt",
+            {},
+            ["trtexec ", "--stronglyTyped", "--staticPlugins=libgaussian_yolo_plugin.so"],
+            ["Shapes", "DLA"],
+        ),
+        ("tensorrt", {"dla": 1}, ["--useDLACore=1 --allowGPUFallback"], []),
+        ("tensorrt", {"workspace_mb": 64, "timing_cache": Path("t")}, ["workspace:64M", "--timingCacheFile=t"], []),
+        ("tensorrt_rtx", {"compute_capabilities": ("86", "89")}, ["tensorrt_rtx ", "Capabilities=86,89"], ["strong"]),
+    ],
+)
+def test_trtexec_is_told_the_same(flavor: str, options: dict[str, Any], has: list[str], lacks: list[str]) -> None:
+    sidecar = EngineSidecar("10.3.0", "87", "", {"input_size": [64, 96]}, "", flavor=flavor)
+    line = trtexec_line(sidecar, Path("car.engine"), BuildOptions(**options))
+    assert all(words in line for words in ["--onnx=car.plugin.onnx", "--saveEngine=car.engine", *has])
+    assert not any(words in line for words in lacks)
+
+
+def test_trtexec_is_told_an_open_batch() -> None:
+    sidecar = EngineSidecar("10.3.0", "87", "", {"input_size": [64, 96]}, "", batch=4, dynamic_batch=True)
+    line = trtexec_line(sidecar, Path("car.engine"), BuildOptions(save_onnx=Path("g.onnx"), plugin=Path("p.so")))
+    assert "--onnx=g.onnx" in line and "--staticPlugins=p.so" in line
+    assert "--minShapes=image:1x64x96x3 --optShapes=image:4x64x96x3 --maxShapes=image:4x64x96x3" in line
+
+
+# What only TensorRT on a board does, as far as TensorRT for RTX has the calls
+
+
+@needs_rtx
+def test_an_accelerator_that_is_not_there_is_told() -> None:
+    trt = tensorrt_api.import_tensorrt("tensorrt_rtx")
+    builder = trt.Builder(tensorrt_api.make_logger(trt))
+    with pytest.raises(SettingError, match="--dla is 0 and this machine has none"):
+        _use_dla(trt, builder, builder.create_builder_config(), 0)
+
+
+def test_an_accelerator_takes_what_it_can() -> None:
+    kinds = types.SimpleNamespace(DLA="dla")
+    trt = types.SimpleNamespace(DeviceType=kinds, BuilderFlag=types.SimpleNamespace(GPU_FALLBACK="fallback"))
+    flags: list[str] = []
+    config = types.SimpleNamespace(set_flag=flags.append)
+    _use_dla(trt, types.SimpleNamespace(num_DLA_cores=2), config, 1)
+    assert (config.default_device_type, config.DLA_core, flags) == ("dla", 1, ["fallback"])
+    with pytest.raises(SettingError, match="has 2, numbered from 0"):
+        _use_dla(trt, types.SimpleNamespace(num_DLA_cores=2), config, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "taken", "wanted"),
+    [(None, True, [b""]), (b"fits", True, [b"fits"]), (b"other", False, [b"other", b""]), (b"no cache", None, [b""])],
+)
+def test_a_timing_cache_that_does_not_fit_is_begun_anew(
+    tmp_path: Path, content: bytes | None, taken: bool | None, wanted: list[bytes]
+) -> None:
+    if content is not None:
+        (tmp_path / "cache").write_bytes(content)
+    given: list[bytes] = []
+
+    def set_cache(cache: bytes, ignore_mismatch: bool) -> bool:
+        assert not ignore_mismatch
+        given.append(cache)
+        return bool(taken)
+
+    def create(measured: bytes) -> bytes | None:
+        return None if taken is None and measured else measured
+
+    config = types.SimpleNamespace(create_timing_cache=create, set_timing_cache=set_cache)
+    _read_timing_cache(config, tmp_path / "cache")
+    assert given == wanted

@@ -1,0 +1,128 @@
+"""What the plugin `GaussianYoloDetect` takes and gives, as the graph, the library and the runtime agree on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from gaussian_yolo_node.detector.model import ModelCard
+from gaussian_yolo_node.errors import GaussianYoloError, SettingError
+
+PLUGIN_NAME = "GaussianYoloDetect"
+PLUGIN_NAMESPACE = ""
+OUTPUTS = ("num_detections", "boxes", "scores", "class_ids", "sigmas")
+INTEGER_OUTPUTS = ("num_detections", "class_ids")  # int32; the others are float32
+BOX_ENTRIES = 9  # mu and s of x, y, w, h, then objectness: entries of an anchor before its classes
+
+# Limits of engines/plugin/kernels.h.
+HEADS = 3
+MOST_ANCHORS = 8
+MOST_CANDIDATES = 8192
+
+Criterion = Literal["gaussian", "confidence"]
+CRITERIA: tuple[Criterion, ...] = ("gaussian", "confidence")  # the attribute holds the index
+
+
+class EngineError(GaussianYoloError):
+    """An engine cannot be built as asked."""
+
+
+@dataclass(frozen=True)
+class DetectAttributes:
+    """Attributes of the plugin's node; each is a field of the plugin too, and goes into the engine.
+
+    Attributes:
+        anchors: width and height of each head's anchors in canvas px, one after the other, in the order of `strides`.
+        strides: canvas px per cell of each head, coarsest first.
+        num_classes: from 1.
+        input_height: of the canvas, px.
+        input_width: of the canvas, px.
+        score_threshold: 0 <= t < 1; objectness and score must be above it.
+        iou_threshold: 0 <= t < 1; a box is suppressed above it.
+        max_candidates: best (cell, class) pairs that go on to suppression.
+        max_detections: rows of the outputs.
+        variance_vote: 1 if suppressed boxes vote on the box that is kept.
+        criterion: index into CRITERIA.
+    """
+
+    anchors: tuple[float, ...]
+    strides: tuple[int, ...]
+    num_classes: int
+    input_height: int
+    input_width: int
+    score_threshold: float
+    iou_threshold: float
+    max_candidates: int
+    max_detections: int
+    variance_vote: int
+    criterion: int
+
+    @classmethod
+    def of_card(
+        cls,
+        card: ModelCard,
+        *,
+        max_candidates: int = 1000,
+        max_detections: int = 300,
+        criterion: Criterion = "gaussian",
+    ) -> DetectAttributes:
+        """Attributes for a model.
+
+        Raises:
+            EngineError: the plugin's kernels cannot do what the model needs.
+            SettingError: a number is out of range.
+        """
+        for option, value in (("--max-candidates", max_candidates), ("--max-detections", max_detections)):
+            if not 1 <= value <= MOST_CANDIDATES:
+                raise SettingError(f"{option} is {value}; give a number from 1 to {MOST_CANDIDATES}")
+        anchors = {len(head) for head in card.anchors}
+        if len(card.strides) != HEADS or len(anchors) != 1 or max(anchors) > MOST_ANCHORS:
+            shown = ", ".join(str(len(head)) for head in card.anchors)
+            raise EngineError(
+                f"{card.name} has {len(card.strides)} heads with {shown} anchors where the plugin takes {HEADS} heads "
+                f"with the same number of anchors each, up to {MOST_ANCHORS}; run it on runtime openvino or onnxruntime"
+            )
+        return cls(
+            anchors=tuple(side for head in card.anchors for anchor in head for side in anchor),
+            strides=card.strides,
+            num_classes=len(card.classes),
+            input_height=card.input_size[0],
+            input_width=card.input_size[1],
+            score_threshold=card.score_threshold,
+            iou_threshold=card.iou_threshold,
+            max_candidates=max_candidates,
+            max_detections=max_detections,
+            variance_vote=int(card.variance_vote),
+            criterion=CRITERIA.index(criterion),
+        )
+
+    @property
+    def head_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(channels, rows, columns) of the heads that the plugin takes."""
+        channels = len(self.anchors) // (2 * len(self.strides)) * (BOX_ENTRIES + self.num_classes)
+        return tuple((channels, self.input_height // stride, self.input_width // stride) for stride in self.strides)
+
+    def workspace_bound(self, batch: int) -> int:
+        """Bytes that the kernels need at most; `detectWorkspaceBytes` of engines/plugin/kernels.cu knows it exactly."""
+        pairs = self.num_classes * sum(
+            len(self.anchors) // (2 * len(self.strides)) * rows * columns for _, rows, columns in self.head_shapes
+        )
+        candidate = 8 + 16 + 16 + 4 + 4 + self.max_candidates // 8 + 8  # key, box, sigmas, score, class, overlaps
+        image = 4 * 4 + 8 * pairs + candidate * self.max_candidates + 4 * self.max_detections
+        return batch * image + 12 * 256  # parts are aligned
+
+    def as_mapping(self) -> Mapping[str, Any]:
+        """Values by the name of the attribute."""
+        return asdict(self)
+
+
+def output_shapes(batch: int, max_detections: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the outputs by name; rows from the number of detections on are zero."""
+    return {
+        "num_detections": (batch,),
+        "boxes": (batch, max_detections, 4),
+        "scores": (batch, max_detections),
+        "class_ids": (batch, max_detections),
+        "sigmas": (batch, max_detections, 4),
+    }
