@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections import deque
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -17,6 +16,7 @@ from typing import Any, Literal
 from gaussian_yolo_node.engine.contract import PLUGIN_NAME, PLUGIN_NAMESPACE, EngineError
 from gaussian_yolo_node.runtime.base import RuntimeUnavailableError, last_words
 from gaussian_yolo_node.runtime.board import read_board
+from gaussian_yolo_node.runtime.loaded_engine import log_class
 from gaussian_yolo_node.runtime.plugin_library import PLUGIN_VERSION
 
 Flavor = Literal["tensorrt", "tensorrt_rtx"]
@@ -27,7 +27,6 @@ _MODULES: dict[Flavor, tuple[str, ...]] = {
     # The package of that name is only an alias, which its wheel does not always bring.
     "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
-_KEPT_MESSAGES = 6  # of a build, the last; one failure is told of by several parts of TensorRT
 
 
 @dataclass(frozen=True)
@@ -113,27 +112,7 @@ def import_tensorrt(flavor: Flavor) -> Any:
 
 def make_logger(trt: Any) -> Any:
     """TensorRT's logger, keeping the last errors: its calls themselves only say that they failed."""
-    return _log_class(trt)()
-
-
-@cache
-def _log_class(trt: Any) -> type[Any]:
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: deque[str] = deque(maxlen=_KEPT_MESSAGES)
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
-                self.errors.append(" ".join(message.split()))
-
-        def take(self) -> str:
-            """What was logged since the last time, on one line."""
-            messages = list(dict.fromkeys(self.errors))
-            self.errors.clear()
-            return "; ".join(messages)
-
-    return Log
+    return log_class(trt)()
 
 
 def provide_plugin(found: TensorRt, library: Path | None) -> None:

@@ -13,7 +13,7 @@ from gaussian_yolo_node.runtime.base import DeviceMemoryError, InferenceError
 from gaussian_yolo_node.runtime.cuda import Gpu
 from gaussian_yolo_node.runtime.plugin_library import CANVAS, PLANES, PluginLibrary
 
-_KEPT_MESSAGES = 4  # of TensorRT's, the last; the first of a failure is often far from its cause
+_KEPT_MESSAGES = 6  # of TensorRT's, the last; the first of a failure is often far from its cause
 _NO_MEMORY = "memory"  # is in all of TensorRT's words for that
 _MAKE_ROOM = "close other programs or cameras on the GPU, or take a smaller model"
 
@@ -43,7 +43,7 @@ class LoadedEngine:
         self._runtime = trt.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
-            messages = self._log.take()
+            messages = _bracketed(self._log.take())
             if _NO_MEMORY in messages.lower():
                 raise DeviceMemoryError(f"{path} does not fit into the GPU's memory{messages}; {_MAKE_ROOM}")
             raise ModelError(
@@ -65,7 +65,7 @@ class LoadedEngine:
         """
         context = self._engine.create_execution_context()
         if context is None:
-            messages = self._log.take()
+            messages = _bracketed(self._log.take())
             kind = DeviceMemoryError if _NO_MEMORY in messages.lower() else InferenceError
             raise kind(f"{self.path} cannot be made ready to run{messages}; {_MAKE_ROOM}")
         if not self._fixed_batch:
@@ -77,7 +77,9 @@ class LoadedEngine:
 
     def failure(self, what: str) -> InferenceError:
         """The error for a call that TensorRT refused, with what it logged."""
-        return InferenceError(f"{self.path}: {what}{self._log.take()}; build the engine again on this machine")
+        return InferenceError(
+            f"{self.path}: {what}{_bracketed(self._log.take())}; build the engine again on this machine"
+        )
 
     def close(self) -> None:
         """Take the engine off the GPU, in TensorRT's order."""
@@ -180,9 +182,13 @@ def log_class(trt: Any) -> type[Any]:
                 self._errors.append(" ".join(message.split()))
 
         def take(self) -> str:
-            """What was logged since the last time, in brackets; empty if nothing was."""
+            """What was logged since the last time, on one line; empty if nothing was."""
             messages = list(dict.fromkeys(self._errors))
             self._errors.clear()
-            return f" ({'; '.join(messages)})" if messages else ""
+            return "; ".join(messages)
 
     return Log
+
+
+def _bracketed(messages: str) -> str:
+    return f" ({messages})" if messages else ""
