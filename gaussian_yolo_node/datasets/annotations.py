@@ -29,12 +29,19 @@ class LabelledImage:
     boxes: float32 `[N,4]`, x1 y1 x2 y2 in px of the image.
     class_ids: int64 `[N]`, index into the class list, or `IGNORE`.
     weight: expected number of times an epoch shows it.
+    box_weights: float32 `[N,4]`, what the errors of centre x, centre y, width and height of each box count; None: 1.
     """
 
     path: Path
     boxes: NDArray[np.float32]
     class_ids: NDArray[np.int64]
     weight: float = 1.0
+    box_weights: NDArray[np.float32] | None = None
+
+    @property
+    def coordinate_weights(self) -> NDArray[np.float32]:
+        """`box_weights`, written out."""
+        return np.ones((len(self.boxes), 4), np.float32) if self.box_weights is None else self.box_weights
 
 
 class FaultKind(str, Enum):
@@ -107,6 +114,7 @@ class Annotation(NamedTuple):
         ignored: a region that is neither object nor background, whatever the category.
         truncation: share of the object that is outside the image, 0..1; 0 where the data set does not tell.
         occlusion: KITTI's degree, 0 (fully visible) .. 3 (unknown); 0 where the data set does not tell.
+        weights: what the errors of its centre x, centre y, width and height count in training.
     """
 
     name: str
@@ -115,6 +123,7 @@ class Annotation(NamedTuple):
     ignored: bool = False
     truncation: float = 0.0
     occlusion: int = 0
+    weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +137,7 @@ class AnnotatedImage:
         size: height and width in px, where the label file tells.
         unlabelled: nobody has labelled the image, which is not to say that it is empty.
         name: of the image, as the label file has it; "" where files of labels and images only have the same stem.
+        copies: times that it stands in its data set.
     """
 
     image: Path | None
@@ -136,6 +146,7 @@ class AnnotatedImage:
     size: tuple[int, int] | None = None
     unlabelled: bool = False
     name: str = ""
+    copies: float = 1.0
 
 
 def box_fault(labels: Path, annotation: Annotation) -> Fault | None:

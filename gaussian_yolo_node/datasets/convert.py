@@ -74,8 +74,9 @@ def convert(reader: Reader, classes: ClassMap, weight: float, *, skip_missing: b
     found = []
     for annotated in reader.read(report):
         if annotated.image is not None and not annotated.unlabelled:
-            boxes, class_ids = to_arrays(annotated, classes, empty)
-            found.append(LabelledImage(annotated.image, boxes, class_ids, weight))
+            boxes, class_ids, box_weights = to_arrays(annotated, classes, empty)
+            image = LabelledImage(annotated.image, boxes, class_ids, weight * annotated.copies, box_weights)
+            found.append(image)
     for faults, what in ((missing, "label records without an image"), (empty, "empty boxes")):
         if faults:
             _log.warning("%d %s left out, the first of %s", len(faults), what, faults[0].where)
@@ -84,8 +85,9 @@ def convert(reader: Reader, classes: ClassMap, weight: float, *, skip_missing: b
 
 def to_arrays(
     annotated: AnnotatedImage, classes: ClassMap, empty: list[Fault]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Boxes `[N,4]` (x1 y1 x2 y2, px) and class ids `[N]` of one image, without background and empty boxes.
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """Boxes `[N,4]` (x1 y1 x2 y2, px), class ids `[N]` and weights of the coordinates `[N,4]` of one image, without
+    background and empty boxes.
 
     Args:
         empty: takes the empty boxes.
@@ -93,7 +95,7 @@ def to_arrays(
     Raises:
         DatasetError: a box is inverted or not finite, or a category unknown.
     """
-    boxes, ids = [], []
+    boxes, ids, weights = [], [], []
     for annotation, class_id, fault in classified(annotated, classes):
         if class_id == BACKGROUND:
             continue
@@ -102,7 +104,9 @@ def to_arrays(
             continue
         boxes.append(annotation.box)
         ids.append(class_id)
-    return np.array(boxes, np.float32).reshape(-1, 4), np.array(ids, np.int64)
+        weights.append(annotation.weights)
+    coordinates = (np.array(rows, np.float32).reshape(-1, 4) for rows in (boxes, weights))
+    return next(coordinates), np.array(ids, np.int64), next(coordinates)
 
 
 def classified(annotated: AnnotatedImage, classes: ClassMap) -> Iterator[tuple[Annotation, int, Fault | None]]:

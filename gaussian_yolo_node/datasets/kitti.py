@@ -134,7 +134,8 @@ def read_kitti_label(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.flo
         DatasetError: a line is malformed.
     """
     annotated = AnnotatedImage(None, path, list(read_objects(path, refuse)))
-    return to_arrays(annotated, ClassMap(classes, KITTI_TYPES), [])
+    boxes, class_ids, _ = to_arrays(annotated, ClassMap(classes, KITTI_TYPES), [])
+    return boxes, class_ids
 
 
 def label_files(folder: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from gaussian_yolo_node.datasets.convert import Reader, convert
 from gaussian_yolo_node.datasets.images import Pick
 from gaussian_yolo_node.datasets.kitti import KittiObjects, KittiTracking, label_files
 from gaussian_yolo_node.datasets.pseudo import Detections
+from gaussian_yolo_node.datasets.selected import Selected
 from gaussian_yolo_node.datasets.yolo import COCO_NAMES, YoloTxt, showing
 
 
@@ -237,6 +238,10 @@ def _detections(options: Options) -> Reader:
     return Detections(options.path_or_none("images"), options.path("detections"), pick, positive, ignore)
 
 
+def _selected(options: Options) -> Reader:
+    return Selected(options.path("labels"), options.pick())
+
+
 FORMATS: Mapping[str, Layout] = {
     "kitti": Layout(("images", "labels"), ("list",), _kitti, closed=True, by_image=True, usual_classes=_KITTI),
     "kitti_tracking": Layout(
@@ -248,4 +253,5 @@ FORMATS: Mapping[str, Layout] = {
     "yolo": Layout(("names",), ("images", "labels", "list"), _yolo, by_image=True),
     "coco_txt": Layout(("folder",), ("list",), _coco_txt, by_image=True),
     "detections": Layout(("images", "detections"), ("list", "positive", "unlabelled_in"), _detections),
+    "pseudo": Layout(("labels",), ("list",), _selected),
 }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gaussian_yolo_node.errors import GaussianYoloError
@@ -29,16 +30,25 @@ class GaussianYolo(nn.Module):
         anchors_per_scale: A.
         width: channels of the neck's finest map.
         neck: a key of `NECKS`.
+        dropout: rate at which channels that the heads see are left out in training.
     """
 
     def __init__(
-        self, backbone: Backbone, num_classes: int, anchors_per_scale: int = 3, width: int = 128, neck: str = "light"
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        anchors_per_scale: int = 3,
+        width: int = 128,
+        neck: str = "light",
+        *,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if neck not in NECKS:
             raise GaussianYoloError(f"unknown neck {neck!r}: choose one of {', '.join(NECKS)}")
         self.num_classes = num_classes
         self.anchors_per_scale = anchors_per_scale
+        self.dropout = dropout
         self.normalise = Normalise(backbone.normalisation)
         self.backbone = backbone
         self.neck: Neck = NECKS[neck](backbone.feature_channels, width)
@@ -52,7 +62,10 @@ class GaussianYolo(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         """Raw heads, coarsest first, of an RGB image `[B,3,H,W]` with values 0..255; H and W multiples of 32."""
         maps = self.neck(self.backbone.features(self.normalise(image)))
-        return [head(tower(x)) for head, tower, x in zip(self.heads, self.towers, reversed(maps), strict=True)]
+        towers = [tower(x) for tower, x in zip(self.towers, reversed(maps), strict=True)]
+        if self.training and self.dropout:
+            towers = [F.dropout2d(x, self.dropout) for x in towers]
+        return [head(x) for head, x in zip(self.heads, towers, strict=True)]
 
 
 class Normalise(nn.Module):
@@ -86,7 +99,14 @@ def _initialise(head: nn.Conv2d, anchors: int, classes: int) -> None:
 
 
 def build_model(
-    backbone: str, num_classes: int, *, width: int = 128, neck: str = "light", pretrained: bool = False
+    backbone: str,
+    num_classes: int,
+    *,
+    width: int = 128,
+    neck: str = "light",
+    pretrained: bool = False,
+    stochastic_depth: float = 0.0,
+    dropout: float = 0.0,
 ) -> GaussianYolo:
     """The detector on a named backbone, for any input size whose sides are multiples of 32.
 
@@ -96,13 +116,21 @@ def build_model(
         width: channels of the neck's finest map.
         neck: a key of `NECKS`: "light", or "yolov3", the official one.
         pretrained: start from ImageNet weights.
+        stochastic_depth: rate at which the last residual branch of the backbone is left out in training; it falls
+            linearly to the first.
+        dropout: see `GaussianYolo`.
 
     Raises:
-        GaussianYoloError: there is no such backbone or neck, or no ImageNet weights for the backbone.
+        GaussianYoloError: there is no such backbone or neck, no ImageNet weights for the backbone, or no residual
+            branches in it that could be left out.
     """
-    network = create_backbone(backbone)
+    options: dict[str, Any] = {"stochastic_depth": stochastic_depth} if stochastic_depth else {}
+    try:
+        network = create_backbone(backbone, **options)
+    except TypeError as error:
+        raise GaussianYoloError(f"{backbone} has no stochastic depth: set it to 0") from error
     if pretrained:
         if backbone != "efficientnet_lite0":
             raise GaussianYoloError(f"no ImageNet weights for {backbone}: only efficientnet_lite0 has a package")
         load_pretrained_lite0(cast(EfficientNetLite, network))
-    return GaussianYolo(network, num_classes, width=width, neck=neck)
+    return GaussianYolo(network, num_classes, width=width, neck=neck, dropout=dropout)

@@ -14,7 +14,8 @@ class Positives:
     """Assigned (image, anchor, cell) entries of one head; all tensors have length P.
 
     image, anchor, row, column: int64 indices; class_id: int64.
-    box: `[P,4]` targets t_x t_y t_w t_h; weight: `2 - w*h` with the truth's relative size. Both in the anchors' dtype.
+    box: `[P,4]` targets t_x t_y t_w t_h; weight: `[P]` `2 - w*h` with the truth's relative size; coordinates: `[P,4]`
+    what the error of each target counts. All in the anchors' dtype.
     """
 
     image: Tensor
@@ -24,6 +25,7 @@ class Positives:
     class_id: Tensor
     box: Tensor
     weight: Tensor
+    coordinates: Tensor
 
 
 def assign(
@@ -33,6 +35,7 @@ def assign(
     strides: Sequence[int],
     size: tuple[int, int],
     positive_iou: float = 1.0,
+    box_weights: Sequence[Tensor] | None = None,
 ) -> list[Positives]:
     """Give each truth to the anchor, of all scales, with the best shape IoU, and to the cell of its centre.
 
@@ -42,6 +45,7 @@ def assign(
         anchors: `[S,A,2]` canvas px, in the order of `strides`.
         size: canvas height and width, px.
         positive_iou: every further anchor whose shape IoU exceeds this answers too; 1 is the official rule.
+        box_weights: per image `[N,4]`, what the errors of centre x, centre y, width and height count; 1 if not given.
 
     Returns:
         one `Positives` a head. Two truths on one entry: the later one wins, as in the official code, except that no
@@ -54,11 +58,12 @@ def assign(
     image = torch.repeat_interleave(torch.arange(len(boxes), device=device), counts)
     truth = torch.cat(list(boxes)).to(anchors)
     ids = torch.cat(list(class_ids)).to(device).long()
+    coordinates = torch.ones_like(truth) if box_weights is None else torch.cat(list(box_weights)).to(truth)
     canvas = torch.tensor([width, height], device=device)
     centre, sides = (truth[:, :2] + truth[:, 2:]) / 2, truth[:, 2:] - truth[:, :2]
     answerable = (sides > 0) & torch.isfinite(sides) & (centre >= 0) & (centre <= canvas)
     keep = (ids >= 0) & answerable.all(1)
-    image, centre, sides, ids = image[keep], centre[keep], sides[keep], ids[keep]
+    image, centre, sides, ids, coordinates = image[keep], centre[keep], sides[keep], ids[keep], coordinates[keep]
     overlap = shape_iou(sides, anchors.reshape(-1, 2))
     best = torch.zeros_like(overlap, dtype=torch.bool)
     if len(ids):
@@ -77,7 +82,11 @@ def assign(
         target = torch.cat([position - cell, (sides[index] / anchors[scale, anchor]).log()], 1)
         last = _last_of_each(((image[index] * per_scale + anchor) * rows + cell[:, 1]) * columns + cell[:, 0])
         index, anchor, cell, target = index[last], anchor[last], cell[last], target[last]
-        heads.append(Positives(image[index], anchor, cell[:, 1], cell[:, 0], ids[index], target, weight[index]))
+        heads.append(
+            Positives(
+                image[index], anchor, cell[:, 1], cell[:, 0], ids[index], target, weight[index], coordinates[index]
+            )
+        )
     return heads
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.datasets import IGNORE
+from gaussian_yolo_node.training.rand_augment import PHOTOMETRIC, check_rand_augment, rand_augment
 
 PAD_VALUE = 128  # the letterbox's grey
 
@@ -30,19 +32,34 @@ class AugmentConfig:
     mosaic: float = 0.3  # probability
     min_visible: float = 0.3  # share of a box that must stay in view, else it becomes an ignore region
     min_size: float = 4.0  # px of the canvas; smaller boxes become ignore regions
+    # The noise of a student (SPEC section 4): operations of RandAugment that move nothing, after all else; 0 is none.
+    rand_augment_ops: int = 0
+    rand_augment_magnitude: float = 15.0  # 0..30
+
+    def __post_init__(self) -> None:
+        """Raises RandAugmentError for an option that is out of range."""
+        check_rand_augment(self.rand_augment_ops, self.rand_augment_magnitude)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A canvas uint8 `[H,W,3]` BGR, boxes float32 `[N,4]` (x1 y1 x2 y2, canvas px) and class ids `[N]`."""
+    """A canvas uint8 `[H,W,3]` BGR, boxes float32 `[N,4]` (x1 y1 x2 y2, canvas px), class ids `[N]`, and `[N,4]` what
+    the errors of centre x, centre y, width and height of each count."""
 
     canvas: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     class_ids: NDArray[np.int64]
+    box_weights: NDArray[np.float32]
     files: tuple[str, ...] = ()  # the images it was made of
 
 
-Labelled = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]
+class Labelled(NamedTuple):
+    """An image uint8 `[H,W,3]` BGR and its objects; boxes `[N,4]` in px of the image, all else as in `Sample`."""
+
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    box_weights: NDArray[np.float32]
 
 
 def augment(
@@ -55,20 +72,20 @@ def augment(
     """One training sample from one image, or a mosaic of four.
 
     Args:
-        pick: one or four (image BGR, boxes, class ids).
+        pick: one or four.
         size: height and width of the canvas, px.
         reference_size: height and width of the canvas the network is run on; objects are scaled around the size
             they have there, so a smaller training canvas is a crop, not a miniature.
     """
     height, width = size
     if len(pick) == 1:
-        canvas, boxes, ids = _warp(pick[0], size, reference_size, config, rng)
+        canvas, boxes, ids, weights = _warp(pick[0], size, reference_size, config, rng)
     else:
         # The corner where the four tiles meet moves, so that tile edges teach nothing.
         split_x = int(width * rng.uniform(0.35, 0.65))
         split_y = int(height * rng.uniform(0.35, 0.65))
         canvas = np.full((height, width, 3), PAD_VALUE, np.uint8)
-        all_boxes, all_ids = [], []
+        placed = []
         tiles = (
             (0, 0, split_x, split_y),
             (split_x, 0, width, split_y),
@@ -76,12 +93,13 @@ def augment(
             (split_x, split_y, width, height),
         )
         for item, (x1, y1, x2, y2) in zip(pick, tiles, strict=True):
-            tile, boxes, ids = _warp(item, (y2 - y1, x2 - x1), reference_size, config, rng)
+            tile, boxes, ids, weights = _warp(item, (y2 - y1, x2 - x1), reference_size, config, rng)
             canvas[y1:y2, x1:x2] = tile
-            all_boxes.append(boxes + np.array([x1, y1, x1, y1], np.float32))
-            all_ids.append(ids)
-        boxes, ids = np.concatenate(all_boxes), np.concatenate(all_ids)
-    return Sample(_jitter_colour(canvas, config, rng), boxes, ids)
+            placed.append((boxes + np.array([x1, y1, x1, y1], np.float32), ids, weights))
+        boxes, ids, weights = (np.concatenate(parts) for parts in zip(*placed, strict=True))
+    canvas = _jitter_colour(canvas, config, rng)
+    canvas = rand_augment(canvas, rng, config.rand_augment_ops, config.rand_augment_magnitude, names=PHOTOMETRIC)
+    return Sample(canvas, boxes, ids, weights)
 
 
 def _warp(
@@ -91,7 +109,7 @@ def _warp(
     config: AugmentConfig,
     rng: np.random.Generator,
 ) -> Labelled:
-    image, boxes, ids = item
+    image, boxes, ids, weights = item
     height, width = size
     wider, taller = 1.0 + rng.uniform(-config.jitter, config.jitter, 2) if config.jitter else (1.0, 1.0)
     fit = min(reference_size[0] / (taller * image.shape[0]), reference_size[1] / (wider * image.shape[1]))
@@ -115,7 +133,8 @@ def _warp(
     moved = boxes * np.array([sx, sy, sx, sy], np.float32) + np.array([tx, ty, tx, ty], np.float32)
     if flip:
         moved = moved[:, [2, 1, 0, 3]]
-    return (canvas.astype(np.uint8, copy=False), *clip_boxes(moved.astype(np.float32), ids, size, config))
+    clipped, ids, inside = clip_boxes(moved.astype(np.float32), ids, size, config)
+    return Labelled(canvas.astype(np.uint8, copy=False), clipped, ids, weights[inside])
 
 
 def _random_object(
@@ -141,17 +160,21 @@ def _place(length: float, canvas: int, held: NDArray[np.float32] | None, rng: np
 
 def clip_boxes(
     boxes: NDArray[np.float32], ids: NDArray[np.int64], size: tuple[int, int], config: AugmentConfig
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Boxes cut to the canvas; those mostly outside or too small become ignore regions, those outside go."""
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
+    """Boxes cut to the canvas; those mostly outside or too small become ignore regions, those outside go.
+
+    Returns:
+        boxes and class ids of those that stay, and which of those given they are.
+    """
     height, width = size
     limits = np.array([width, height, width, height], np.float32)
     clipped = np.clip(boxes, 0, limits)
     sides, full = clipped[:, 2:] - clipped[:, :2], boxes[:, 2:] - boxes[:, :2]
-    inside = (sides > 1).all(1)
+    inside = np.asarray((sides > 1).all(1))
     visible = sides.prod(1) / np.maximum(full.prod(1), 1e-6)
     weak = (visible < config.min_visible) | (sides < config.min_size).any(1)
     ids = np.where(weak, IGNORE, ids)
-    return clipped[inside], ids[inside]
+    return clipped[inside], ids[inside], inside
 
 
 def _jitter_colour(canvas: NDArray[np.uint8], config: AugmentConfig, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -70,11 +70,11 @@ def gaussian_box_loss(entries: Tensor, target: Tensor, weight: Tensor) -> Tensor
 
     Args:
         entries: raw `[P, 9+C]`.
-        target: t_x t_y t_w t_h `[P,4]`; weight: `2 - w*h` `[P]`.
+        target: t_x t_y t_w t_h `[P,4]`; weight: `2 - w*h`, times what each coordinate counts, `[P,4]`.
     """
     means = entries[:, MEANS]
     means = torch.cat([means[:, :2].sigmoid(), means[:, 2:]], 1)
-    return 0.5 * weight * gaussian_nll(target, means, F.logsigmoid(entries[:, SIGMAS])).sum(1)
+    return 0.5 * (weight * gaussian_nll(target, means, F.logsigmoid(entries[:, SIGMAS]))).sum(1)
 
 
 def plain_box_loss(entries: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def plain_box_loss(entries: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     means = entries[:, MEANS]
     centre = F.binary_cross_entropy_with_logits(means[:, :2], target[:, :2], reduction="none")
     size = 0.5 * (target[:, 2:] - means[:, 2:]).square()
-    return weight * (centre + size).sum(1)
+    return (weight * torch.cat([centre, size], 1)).sum(1)
 
 
 def complete_iou(boxes: Tensor, truths: Tensor) -> Tensor:

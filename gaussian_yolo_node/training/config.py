@@ -32,6 +32,10 @@ class ModelConfig:
     neck: str = "light"  # or "yolov3", the official one
     width: int = 128
     pretrained: bool = True
+    # A student's noise in the network (SPEC section 4), in training only: the rate at which the last residual branch is
+    # left out, falling linearly to the first; and that of the channels that the heads see.
+    stochastic_depth: float = 0.0
+    dropout: float = 0.0
     init: str = ""  # checkpoint, or Darknet weights of the backbone, to start from where shapes fit; "" is none
     score_threshold: float = 0.3  # written on the model's card
     iou_threshold: float = 0.45
@@ -155,6 +159,9 @@ class TrainConfig:
         for label in ("epochs", "batch_size", "accumulate", "validate_every"):
             if getattr(schedule, label) < 1:
                 raise ConfigError(f"{source}: schedule.{label} must be at least 1, not {getattr(schedule, label)}")
+        for label in ("stochastic_depth", "dropout"):
+            if not 0 <= getattr(self.model, label) < 1:
+                raise ConfigError(f"{source}: model.{label} must be at least 0 and below 1")
         if schedule.batch_size % schedule.accumulate:
             raise ConfigError(f"{source}: schedule.batch_size must be a multiple of schedule.accumulate")
         if not 0 < schedule.multi_scale[0] <= schedule.multi_scale[1] or not training_sizes(schedule):

@@ -24,7 +24,13 @@ def initial_model(config: ModelConfig) -> GaussianYolo:
         GaussianYoloError: no such network or ImageNet weights. CheckpointError, WeightsError: `init` does not fit.
     """
     model = build_model(
-        config.backbone, len(config.classes), width=config.width, neck=config.neck, pretrained=config.pretrained
+        config.backbone,
+        len(config.classes),
+        width=config.width,
+        neck=config.neck,
+        pretrained=config.pretrained,
+        stochastic_depth=config.stochastic_depth,
+        dropout=config.dropout,
     )
     path = Path(config.init)
     if not config.init:

@@ -38,12 +38,13 @@ class Key(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """images uint8 `[B,3,H,W]` RGB; per image boxes float32 `[N,4]` (x1 y1 x2 y2, canvas px), class ids int64 `[N]`
-    and the files it was made of."""
+    """images uint8 `[B,3,H,W]` RGB; per image boxes float32 `[N,4]` (x1 y1 x2 y2, canvas px), class ids int64 `[N]`,
+    what each coordinate's error counts (`[N,4]`, see `augment.Sample`), and the files it was made of."""
 
     images: Tensor
     boxes: list[Tensor]
     class_ids: list[Tensor]
+    box_weights: list[Tensor]
     files: list[tuple[str, ...]]
 
 
@@ -128,12 +129,13 @@ class AugmentedImages(Dataset[Sample]):
         image = self.images[index]
         if self._cache is not None:
             frame, (across, down) = self._cache.read(image.path)
-            return frame, image.boxes * np.array([across, down] * 2, np.float32), image.class_ids
+            boxes = image.boxes * np.array([across, down] * 2, np.float32)
+            return Labelled(frame, boxes, image.class_ids, image.coordinate_weights)
         if index in self._decoded:
             return self._decoded[index]
-        item = read_image(image.path), image.boxes, image.class_ids
-        if self._bytes + item[0].nbytes <= MEMORY_BYTES:
-            self._bytes += item[0].nbytes
+        item = Labelled(read_image(image.path), image.boxes, image.class_ids, image.coordinate_weights)
+        if self._bytes + item.image.nbytes <= MEMORY_BYTES:
+            self._bytes += item.image.nbytes
             self._decoded[index] = item
         return item
 
@@ -201,6 +203,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         torch.from_numpy(np.ascontiguousarray(canvases)).permute(0, 3, 1, 2),
         [torch.from_numpy(sample.boxes) for sample in samples],
         [torch.from_numpy(sample.class_ids) for sample in samples],
+        [torch.from_numpy(sample.box_weights) for sample in samples],
         [sample.files for sample in samples],
     )
 

@@ -26,7 +26,7 @@ from gaussian_yolo_node.training.box_losses import (
 BOX_ENTRIES = 9
 OBJECTNESS = 8
 
-# [P,9+C] raw entries, [P,4] targets, [P] weights -> [P]
+# [P,9+C] raw entries, [P,4] targets, [P,4] weights -> [P]
 BoxLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 BOX_LOSSES: dict[str, BoxLoss] = {"gaussian": gaussian_box_loss, "yolov3": plain_box_loss}
 
@@ -117,11 +117,19 @@ class YoloLoss:
         self.num_classes = num_classes
         self.config = config
 
-    def __call__(self, heads: Sequence[Tensor], boxes: Sequence[Tensor], class_ids: Sequence[Tensor]) -> Losses:
+    def __call__(
+        self,
+        heads: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        class_ids: Sequence[Tensor],
+        box_weights: Sequence[Tensor] | None = None,
+    ) -> Losses:
         """Loss of raw heads `[B, A*(9+C), h, w]` against per-image boxes `[N,4]` (canvas px) and class ids `[N]`.
 
-        Class id `IGNORE` marks a region where objectness is not trained. Computed in float32, or in float64 for heads
-        of that; loss and gradients are finite for heads of any numbers, infinities too, but not for NaN.
+        `box_weights`, `[N,4]` per image, are what the errors of centre x, centre y, width and height of each box count:
+        1 if not given, less where a teacher was unsure of that coordinate. Class id `IGNORE` marks a region where
+        objectness is not trained. Computed in float32, or in float64 for heads of that; loss and gradients are finite
+        for heads of any numbers, infinities too, but not for NaN.
         """
         config = self.config
         size = (heads[0].shape[2] * self.strides[0], heads[0].shape[3] * self.strides[0])
@@ -129,7 +137,7 @@ class YoloLoss:
         dtype = torch.promote_types(heads[0].dtype, torch.float32)
         anchors = self.anchors.to(heads[0].device, dtype)
         boxes = [truth.to(anchors) for truth in boxes]
-        assigned = assign(boxes, class_ids, anchors, self.strides, size, config.positive_iou)
+        assigned = assign(boxes, class_ids, anchors, self.strides, size, config.positive_iou, box_weights)
         box = objectness = classification = anchors.new_zeros(())
         for scale, (head, positives) in enumerate(zip(heads, assigned, strict=True)):
             batch, _, rows, columns = head.shape
@@ -160,12 +168,15 @@ class YoloLoss:
 
     def _box_loss(self, picked: Tensor, positives: Positives, scale: int) -> Tensor:
         """Picked entries `[P, 9+C]` against their targets, summed."""
-        loss = self.config.box_weight * BOX_LOSSES[self.config.kind](picked, positives.box, positives.weight).sum()
+        weight = positives.weight[:, None] * positives.coordinates
+        loss = self.config.box_weight * BOX_LOSSES[self.config.kind](picked, positives.box, weight).sum()
         if self.config.iou_weight:
             mean = picked[:, 0:8:2]
             predicted = self._to_canvas(torch.cat([mean[:, :2].sigmoid(), mean[:, 2:]], 1), positives, scale)
             truth = self._to_canvas(positives.box, positives, scale)
-            loss = loss + self.config.iou_weight * (1 - complete_iou(predicted, truth)).sum()
+            # One figure of all four coordinates: it counts what they do on the whole.
+            share = positives.coordinates.mean(1)
+            loss = loss + self.config.iou_weight * (share * (1 - complete_iou(predicted, truth))).sum()
         return loss
 
     def _to_canvas(self, t: Tensor, positives: Positives, scale: int) -> Tensor:

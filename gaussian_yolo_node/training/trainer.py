@@ -175,8 +175,9 @@ class Trainer:
         images = batch.images.to(self.device, non_blocking=True).float()
         with torch.autocast(self.device.type, self._half, enabled=self.config.schedule.autocast):
             heads = self.network(images)
-        boxes, class_ids = ([item.to(self.device) for item in items] for items in (batch.boxes, batch.class_ids))
-        losses = self.loss(heads, boxes, class_ids)
+        truths = (batch.boxes, batch.class_ids, batch.box_weights)
+        boxes, class_ids, box_weights = ([item.to(self.device) for item in items] for items in truths)
+        losses = self.loss(heads, boxes, class_ids, box_weights)
         terms = {f.name: value for f in fields(losses) if isinstance(value := getattr(losses, f.name), Tensor)}
         return list(terms), torch.stack([term.detach() for term in terms.values()]), losses.total, losses.positives
 

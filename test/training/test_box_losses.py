@@ -98,7 +98,7 @@ def test_plain_loss_matches_the_formula() -> None:
     x, y = 1 / (1 + math.exp(-0.3)), 1 / (1 + math.exp(0.4))
     cross = -(0.6 * math.log(x) + 0.4 * math.log(1 - x) + 0.2 * math.log(y) + 0.8 * math.log(1 - y))
     expected = 1.9 * (cross + 0.5 * (0.3**2 + 0.2**2))
-    assert plain_box_loss(entries, target, torch.tensor([1.9])).item() == pytest.approx(expected, rel=1e-5)
+    assert plain_box_loss(entries, target, torch.full((1, 4), 1.9)).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])

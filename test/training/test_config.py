@@ -129,7 +129,7 @@ def test_a_step_of_the_published_network_from_darknet_weights(tmp_path: Path) ->
     before = trainer.model.heads[0].weight.detach().clone()
     image = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
     boxes, ids = np.array([[10, 12, 40, 50]], np.float32), np.array([0])
-    losses = trainer.train_epoch([collate([Sample(image, boxes, ids)])])
+    losses = trainer.train_epoch([collate([Sample(image, boxes, ids, np.ones((1, 4), np.float32))])])
     assert losses["positives"] == 1 and not torch.equal(before, trainer.model.heads[0].weight)
 
 

@@ -53,10 +53,11 @@ def test_batches(tmp_path: Path) -> None:
     config = make_config(tmp_path, batch_size=4)
     batches = batches_of(config)
     assert len(batches) == 2  # four images, each shown twice
-    for images, boxes, class_ids, files in batches:
+    for images, boxes, class_ids, weights, files in batches:
         assert images.shape == (4, 3, 64, 96) and images.dtype == torch.uint8
         assert images.is_contiguous(memory_format=torch.channels_last)
         assert [len(item) for item in boxes] == [len(item) for item in class_ids] and len(files) == 4
+        assert [item.shape for item in weights] == [item.shape for item in boxes]
     shown = Counter(files[0] for batch in batches for files in batch.files)
     assert set(shown.values()) == {2} and len(shown) == 4
 

@@ -264,3 +264,49 @@ def test_losses_of_a_batch_are_those_of_its_images() -> None:
     both = loss_of()(heads, boxes, ids)
     single = [loss_of()([h[i : i + 1] for h in heads], boxes[i : i + 1], ids[i : i + 1]) for i in range(2)]
     assert float(both.total * 2) == pytest.approx(float(sum(loss.total for loss in single)), rel=1e-5)
+
+
+WEIGHED = ({}, {"kind": "yolov3"}, {"iou_weight": 2.0, "positive_iou": 0.3})
+
+
+@pytest.mark.parametrize("options", WEIGHED, ids=str)
+def test_a_coordinate_of_no_weight_teaches_nothing(options: dict[str, Any]) -> None:
+    """With complete IoU, which is of all four, only what all together count can vanish."""
+    truth, ids = torch.tensor([[20.0, 30, 70, 66], [90, 10, 104, 34]]), torch.tensor([0, 2])
+    for coordinate in range(4):
+        heads = make_heads(value=0.3)
+        weights = torch.ones(2, 4)
+        weights[:, coordinate] = 0
+        if options.get("iou_weight"):
+            weights[:] = 0
+        loss_of(**options)(heads, [truth], [ids], [weights]).box.backward()
+        gradient = torch.cat([head.grad.view(3, 12, -1).abs().sum((0, 2))[:, None] for head in heads], 1).sum(1)
+        silent = [coordinate] if not options.get("iou_weight") else range(4)
+        for index in range(4):
+            mean, sigma = gradient[2 * index], gradient[2 * index + 1]
+            assert (float(mean) == 0) == (index in silent)
+            assert (float(sigma) == 0) == (index in silent or options.get("kind") == "yolov3")
+
+
+@pytest.mark.parametrize("options", WEIGHED, ids=str)
+def test_weights_of_coordinates_are_factors_of_the_box_term(options: dict[str, Any]) -> None:
+    truth, ids = torch.tensor([[20.0, 30, 70, 66], [90, 10, 104, 34]]), torch.tensor([0, 2])
+    losses = [
+        loss_of(**options)([head.detach() for head in make_heads(value=0.3)], [truth], [ids], weights)
+        for weights in (None, [torch.ones(2, 4)], [torch.full((2, 4), 0.25)])
+    ]
+    assert torch.equal(losses[0].total, losses[1].total)
+    assert float(losses[2].box) == pytest.approx(float(losses[0].box) / 4, rel=1e-6)
+    assert torch.equal(losses[2].objectness, losses[0].objectness)
+    assert torch.equal(losses[2].classification, losses[0].classification)
+
+
+def test_weights_stay_with_their_truths() -> None:
+    """Also where an ignore region stands between, and another image before."""
+    truths = [torch.tensor([[90.0, 10, 104, 34]]), torch.tensor([[0.0, 0, 9, 9], [20, 30, 70, 66]])]
+    ids = [torch.tensor([2]), torch.tensor([IGNORE, 0])]
+    weights = [torch.full((1, 4), 0.5), torch.tensor([[9.0] * 4, [0.1, 0.2, 0.3, 0.4]])]
+    anchors = torch.tensor(OFFICIAL_ANCHORS, dtype=torch.float32)
+    for positives in assign(truths, ids, anchors, STRIDES, SIZE, 0.3, weights):
+        for image, coordinates in zip(positives.image, positives.coordinates, strict=True):
+            assert torch.equal(coordinates, weights[image][-1])

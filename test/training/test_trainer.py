@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra 'trai
 
 from training_runs import make_config, make_document, make_trainer  # noqa: E402
 
+from gaussian_yolo_node.errors import GaussianYoloError  # noqa: E402
 from gaussian_yolo_node.training.checkpoint import CheckpointError  # noqa: E402
 from gaussian_yolo_node.training.config import ConfigError, TrainConfig  # noqa: E402
 from gaussian_yolo_node.training.train import CHECKPOINT  # noqa: E402
@@ -196,4 +197,34 @@ def test_weights_that_do_not_fit(tmp_path: Path, model: dict[str, Any], message:
     document = make_document(tmp_path)
     document["model"] |= {**model, "init": str(tmp_path / model["init"])}
     with pytest.raises(CheckpointError, match=message):
+        make_trainer(TrainConfig.from_dict(document, "test"))
+
+
+def test_a_noised_network_repeats_and_is_still_in_evaluation(tmp_path: Path) -> None:
+    """Stochastic depth and dropout draw by the step, so that a resumed run repeats; a teacher has neither."""
+    document = make_document(tmp_path, batch_size=4)
+    document["model"] |= {"stochastic_depth": 0.5, "dropout": 0.3}
+    config = TrainConfig.from_dict(document, "test")
+    first, second = (make_trainer(config) for _ in range(2))
+    losses = [trainer.train_epoch(loader) for trainer, loader, _ in (first, second)]
+    assert losses[0] == losses[1]
+    model, image = first[0].model, torch.full((1, 3, 64, 96), 90.0)
+    with torch.no_grad():
+        assert not torch.equal(model(image)[0], model(image)[0])
+        model.eval()
+        assert torch.equal(model(image)[0], model(image)[0])
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"stochastic_depth": 1.0}, "model.stochastic_depth must be at least 0 and below 1"),
+        ({"dropout": -0.1}, "model.dropout must be at least 0 and below 1"),
+        ({"backbone": "darknet53", "stochastic_depth": 0.2, "pretrained": False}, "darknet53 has no stochastic depth"),
+    ],
+)
+def test_noise_that_cannot_be(tmp_path: Path, model: dict[str, Any], message: str) -> None:
+    document = make_document(tmp_path)
+    document["model"] |= model
+    with pytest.raises(GaussianYoloError, match=message):
         make_trainer(TrainConfig.from_dict(document, "test"))
