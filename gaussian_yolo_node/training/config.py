@@ -108,18 +108,12 @@ class TrainConfig:
         Raises:
             ConfigError: the file is missing, is no YAML mapping, or has an unknown, missing or ill-typed field.
         """
-        try:
-            document = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise ConfigError(f"cannot read training config {path}: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-        return cls.from_dict(document, str(path))
+        return cls.from_dict(read_yaml(path, "training config"), str(path))
 
     @classmethod
     def from_dict(cls, document: object, source: str) -> TrainConfig:
         """Build from a parsed document; `source` names it in errors."""
-        top = _mapping(document, source, "the document")
+        top = mapping_of(document, source, "the document")
         sections = {"model": ModelConfig, "data": DataConfig, "schedule": ScheduleConfig}
         optional = {"loss": LossConfig, "augment": AugmentConfig}
         unknown = set(top) - {"name"} - set(sections) - set(optional)
@@ -129,7 +123,7 @@ class TrainConfig:
             if key not in top:
                 raise ConfigError(f"{source}: section {key!r} is missing")
         built = {
-            key: _build(kind, _mapping(top[key], source, key), source, key)
+            key: build_section(kind, mapping_of(top[key], source, key), source, key)
             for key, kind in {**sections, **optional}.items()
             if key in top
         }
@@ -191,13 +185,29 @@ def training_sizes(schedule: ScheduleConfig) -> list[tuple[int, int]]:
     return pairs if schedule.crop_size[0] <= schedule.crop_size[1] else [(long, short) for short, long in pairs]
 
 
-def _mapping(value: object, source: str, where: str) -> Mapping[str, Any]:
+def read_yaml(path: Path, what: str) -> object:
+    """The document of a YAML file; `what` it is, for errors. Raises ConfigError where there is none."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {what} {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def mapping_of(value: object, source: str, where: str) -> Mapping[str, Any]:
+    """`value`, if it is a mapping. Raises ConfigError, which names file and place, if not."""
     if not isinstance(value, dict):
         raise ConfigError(f"{source}: {where} must be a mapping")
     return value
 
 
-def _build(kind: type, values: Mapping[str, Any], source: str, where: str) -> Any:
+def build_section(kind: type, values: Mapping[str, Any], source: str, where: str) -> Any:
+    """The dataclass `kind` of the values of a section, its lists as tuples.
+
+    Raises:
+        ConfigError: a field is unknown, missing or of another type; it names file, section and field.
+    """
     known = get_type_hints(kind)
     for key, value in values.items():
         if key not in known:
