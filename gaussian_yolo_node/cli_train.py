@@ -8,12 +8,24 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 
 class TrainDevice(str, Enum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+def log_to(console: Console) -> None:
+    """Show what trainings log on `console`, above a progress bar where it is a terminal."""
+    from rich.logging import RichHandler
+
+    form = "%(asctime)s %(message)s"
+    handler: logging.Handler = logging.StreamHandler()
+    if console.is_terminal:
+        form, handler = "%(message)s", RichHandler(console=console, show_path=False, show_level=False)
+    logging.basicConfig(level=logging.INFO, format=form, datefmt="%H:%M:%S", handlers=[handler])
 
 
 def train(
@@ -30,18 +42,11 @@ def train(
     Ctrl-C saves the position first; a second one does not. Several processes:
     torchrun --nproc-per-node N -m gaussian_yolo_node.cli train ...
     """
-    from rich.console import Console
-    from rich.logging import RichHandler
-
     from gaussian_yolo_node.training.recipes import find_recipe
     from gaussian_yolo_node.training.train import run
 
     console = Console(stderr=True)
-    form = "%(asctime)s %(message)s"
-    handler: logging.Handler = logging.StreamHandler()
-    if console.is_terminal:  # above the progress bar
-        form, handler = "%(message)s", RichHandler(console=console, show_path=False, show_level=False)
-    logging.basicConfig(level=logging.INFO, format=form, datefmt="%H:%M:%S", handlers=[handler])
+    log_to(console)
     checkpoint = run(
         find_recipe(config),
         output,

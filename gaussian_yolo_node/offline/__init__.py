@@ -1,0 +1,1 @@
+"""Offline tools: style transfer, Noisy Student, FixRes, robustness."""

@@ -1,0 +1,87 @@
+"""Noisy Student (Xie et al., CVPR 2020; SPEC section 4), for classifiers and, with sigmas, for detectors.
+
+The steps can each be run alone: `label` (a teacher, not noised, labels what nobody has), `select` (which of its labels
+a student learns from), `train` (the student, under noise), and `iterate`, the chain of them with a manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from gaussian_yolo_node.offline.students.iterate import Student, iterate
+from gaussian_yolo_node.offline.students.labelling import label
+from gaussian_yolo_node.offline.students.select_boxes import SelectionError
+from gaussian_yolo_node.offline.students.tables import read_labels
+from gaussian_yolo_node.training.config import ConfigError, mapping_of, read_yaml
+
+__all__ = ["Student", "iterate", "label", "select", "train"]
+
+
+def select(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Write what a student is to learn from a folder of labels; counts.
+
+    Args:
+        labels: folder that `label` wrote.
+        output: JSON file, a source for training.
+        options: of `select_boxes.BoxRules` for detections, of `select_classes.select_classification` for classes.
+
+    Raises:
+        GaussianYoloError: labels or options cannot be used; one sentence that names which.
+    """
+    if read_labels(labels).kind == "classification":
+        from gaussian_yolo_node.offline.students.classifier_steps import select_probabilities
+
+        return dict(select_probabilities(labels, output, options))
+    from gaussian_yolo_node.offline.students.detector_steps import rules_of, select_detections
+
+    return select_detections(labels, output, rules_of(options))
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What the command line says beyond the recipe."""
+
+    resume: bool = False
+    data: Path | None = None
+    threads: int = 0
+    device: str = "auto"
+    seed: int | None = None
+
+
+def train(recipe: Path, output: Path, options: TrainOptions, *, console: Console | None = None) -> Path:
+    """Train the student of a recipe: a classifier's says `kind: classification` at its top, a detector's has no kind.
+
+    Returns:
+        the latest checkpoint.
+
+    Raises:
+        GaussianYoloError: one sentence that names what is wrong.
+        KeyboardInterrupt: `resume` goes on.
+    """
+    document = mapping_of(read_yaml(recipe, "recipe"), str(recipe), "the document")
+    kind = document.get("kind", "detection")
+    if kind == "classification":
+        from gaussian_yolo_node.offline.students.classifier_steps import train_student
+
+        return train_student(recipe, output, options, console)
+    if kind != "detection":
+        raise ConfigError(f"{recipe}: kind must be classification or detection, not {kind!r}")
+    from gaussian_yolo_node.training.train import run
+
+    if options.device not in ("auto", "cpu", "cuda"):
+        raise SelectionError(f"device must be auto, cpu or cuda, not {options.device!r}")
+    return run(
+        recipe,
+        output,
+        resume=options.resume,
+        data_root=options.data,
+        threads=options.threads,
+        device=options.device,  # type: ignore[arg-type]
+        seed=options.seed,
+        console=console,
+    )
