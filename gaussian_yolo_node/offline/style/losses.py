@@ -1,0 +1,82 @@
+"""The losses of Gatys et al. (CVPR 2016, equations 1 to 7; SPEC section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    """`G_ij = sum_k F_ik F_jk` (equation 3) of responses `[1,N,H,W]`, positions k: `[N,N]`."""
+    flat = features.flatten(2)[0]
+    return flat @ flat.T
+
+
+def content_loss(features: Tensor, target: Tensor) -> Tensor:
+    """`1/2 sum (F - P)^2` (equation 1) of responses of equal shape: a scalar."""
+    return (features - target).square().sum() / 2
+
+
+@dataclass(frozen=True, eq=False)
+class StyleTarget:
+    """A layer's style: the Gram matrix of the style picture.
+
+    Attributes:
+        gram: A, `[N,N]`.
+        positions: M of the style picture in this layer.
+    """
+
+    gram: Tensor
+    positions: int
+
+    @classmethod
+    def of(cls, features: Tensor) -> StyleTarget:
+        """From the style picture's responses `[1,N,H,W]`."""
+        return cls(gram_matrix(features), features.shape[2] * features.shape[3])
+
+
+def style_loss(features: Tensor, target: StyleTarget) -> Tensor:
+    """`E = sum (G - A)^2 / (4 N^2 M^2)` (equation 4) of responses `[1,N,H,W]`: a scalar.
+
+    The paper has both pictures of one size. A style picture with other M has as many terms in its sums A; they are
+    scaled to the M of `features`, which changes nothing where both agree.
+    """
+    channels, positions = features.shape[1], features.shape[2] * features.shape[3]
+    # Means over positions, not sums: sums of 10^5 float32 products, squared, would lose digits or overflow.
+    difference = gram_matrix(features) / positions - target.gram / target.positions
+    return difference.square().sum() / (4 * channels**2)
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """`L = alpha L_content + beta sum_l w_l E_l` (equation 7) with its targets.
+
+    Attributes:
+        content: P of each content layer.
+        style: A of each style layer.
+        style_weights: w_l of each style layer.
+        alpha, beta: weights of content and style; 0 leaves one out.
+    """
+
+    content: Mapping[str, Tensor]
+    style: Mapping[str, StyleTarget]
+    style_weights: Mapping[str, float]
+    alpha: float
+    beta: float
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers whose responses are needed."""
+        return list(dict.fromkeys((*self.content, *self.style)))
+
+    def __call__(self, responses: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """alpha L_content and beta sum_l w_l E_l, scalars; several content layers are summed."""
+        zero = next(iter(responses.values())).new_zeros(())
+        content = sum((content_loss(responses[layer], target) for layer, target in self.content.items()), start=zero)
+        style = sum(
+            (self.style_weights[layer] * style_loss(responses[layer], target) for layer, target in self.style.items()),
+            start=zero,
+        )
+        return self.alpha * content, self.beta * style

@@ -1,0 +1,208 @@
+"""VGG19 (Simonyan & Zisserman, ICLR 2015, table 1, column E) as Gatys et al. use it for style transfer.
+
+Fully connected layers are left out, pooling averages, and the weights can be rescaled so that every filter's mean
+activation is 1 (CVPR 2016, section 2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gaussian_yolo_node.errors import GaussianYoloError
+
+# Channels and number of the 3x3 convolutions of each block; a pooling layer ends each.
+BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+CONVOLUTIONS = tuple(
+    f"conv{block}_{number}" for block, (_, count) in enumerate(BLOCKS, 1) for number in range(1, count + 1)
+)
+
+WEIGHTS_FILE = "vgg19-dcbb9e9d.pth"
+WEIGHTS_URL = f"https://download.pytorch.org/models/{WEIGHTS_FILE}"
+# torchvision puts the first digits of a file's SHA-256 into its name.
+CHECKSUM = WEIGHTS_FILE.removesuffix(".pth").rpartition("-")[2]
+
+Pooling = Literal["average", "max"]
+_POOLS = {"average": F.avg_pool2d, "max": F.max_pool2d}
+
+
+class WeightsError(GaussianYoloError):
+    """The weights of a network are missing, damaged, or of another one."""
+
+
+class Vgg19(nn.Module):
+    """The convolutional part of VGG19; `[B,3,H,W]`, RGB normalised as torchvision does, -> `[B,512,H/32,W/32]`.
+
+    Layers are called as in the paper. `conv4_2` is the *rectified* response of that convolution: the paper's Caffe
+    network rectifies in place and has no other. `relu4_2` is the same layer by its other usual name; `pool4` is the
+    pooling that ends block 4.
+
+    Args:
+        pooling: "average", which the paper found to give cleaner pictures, or "max", which the weights were trained
+            with.
+    """
+
+    def __init__(self, pooling: Pooling = "average") -> None:
+        super().__init__()
+        if pooling not in _POOLS:
+            raise GaussianYoloError(f"unknown pooling {pooling!r}: choose average or max")
+        self.pooling: Pooling = pooling
+        self.convolutions = nn.ModuleDict()
+        channels = 3
+        for block, (width, count) in enumerate(BLOCKS, 1):
+            for number in range(1, count + 1):
+                self.convolutions[f"conv{block}_{number}"] = nn.Conv2d(channels, width, 3, padding=1)
+                channels = width
+
+    layers: tuple[str, ...] = tuple(
+        name
+        for block, (_, count) in enumerate(BLOCKS, 1)
+        for name in (*(f"conv{block}_{number}" for number in range(1, count + 1)), f"pool{block}")
+    )
+
+    def responses(self, image: Tensor, wanted: Sequence[str]) -> dict[str, Tensor]:
+        """The responses of the `wanted` layers, by the names they were asked for.
+
+        Args:
+            image: normalised RGB `[B,3,H,W]`.
+            wanted: of `layers`, or `reluB_N` for `convB_N`; what lies behind the last of them is not computed.
+
+        Raises:
+            GaussianYoloError: there is no such layer, or the image is too small to reach it.
+        """
+        asked = {name: canonical_name(name) for name in wanted}
+        found: dict[str, Tensor] = {}
+        x = image
+        for name in self.layers[: 1 + max((self.layers.index(layer) for layer in asked.values()), default=-1)]:
+            if name.startswith("conv"):
+                x = F.relu(self.convolutions[name](x))
+            elif min(x.shape[-2:]) < 2:
+                raise GaussianYoloError(f"an image of {image.shape[-1]}x{image.shape[-2]} px is too small for {name}")
+            else:
+                x = _POOLS[self.pooling](x, 2)
+            found[name] = x
+        return {name: found[layer] for name, layer in asked.items()}
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The response of the last layer, `pool5`."""
+        return self.responses(image, ["pool5"])["pool5"]
+
+
+def canonical_name(name: str) -> str:
+    """The layer's first name. GaussianYoloError where VGG19 has none of that name."""
+    layer = f"conv{name[4:]}" if name.startswith("relu") else name
+    if layer not in Vgg19.layers:
+        raise GaussianYoloError(f"VGG19 has no layer {name!r}: choose of {', '.join(Vgg19.layers)}")
+    return layer
+
+
+@torch.no_grad()
+def normalise_weights(network: Vgg19, images: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Rescale the weights in place so that each filter's mean activation over images and positions is 1.
+
+    With ReLU and pooling, a filter's weights and bias may be divided by its mean activation m if the next layer's
+    weights for that channel are multiplied by m: every layer then computes what it did, divided by its own m, and the
+    layers behind see no difference. Filters that are silent on all images keep their scale.
+
+    Args:
+        network: rescaled.
+        images: normalised RGB `[B,3,H,W]`, of any sizes.
+
+    Returns:
+        The m `[C]` of each convolution: a response of the original network is m times the rescaled one's.
+
+    Raises:
+        GaussianYoloError: there is no image.
+    """
+    totals = {name: torch.zeros(0) for name in CONVOLUTIONS}
+    positions = dict.fromkeys(CONVOLUTIONS, 0)
+    for image in images:
+        for name, response in network.responses(image, CONVOLUTIONS).items():
+            total = response.double().sum((0, 2, 3))
+            totals[name] = total if not positions[name] else totals[name] + total
+            positions[name] += response[:, 0].numel()
+    if not positions[CONVOLUTIONS[0]]:
+        raise GaussianYoloError("the weights cannot be normalised without images")
+    means = {}
+    before: Tensor | None = None
+    for name in CONVOLUTIONS:
+        convolution = network.convolutions[name]
+        assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
+        mean = totals[name] / positions[name]
+        mean = torch.where(mean > 0, mean, torch.ones_like(mean)).to(convolution.weight)
+        if before is not None:
+            convolution.weight.mul_(before.view(1, -1, 1, 1))
+        convolution.weight.div_(mean.view(-1, 1, 1, 1))
+        convolution.bias.div_(mean)
+        means[name] = before = mean
+    return means
+
+
+def load_vgg19_weights(network: Vgg19, path: Path | None = None) -> Path:
+    """Fill the network with torchvision's ImageNet weights; nothing is downloaded.
+
+    Args:
+        path: torchvision's `vgg19-dcbb9e9d.pth`; without, it is looked for where torch.hub keeps its files.
+
+    Returns:
+        The file that was read.
+
+    Raises:
+        WeightsError: the file is missing (the message tells how to get it), is damaged, or is of another network.
+    """
+    file = path or Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE
+    how = f"fetch it with: curl -fLO {WEIGHTS_URL} and give --vgg-weights {WEIGHTS_FILE}"
+    if not file.is_file():
+        raise WeightsError(f"the weights of VGG19, {file}, are not there: {how}")
+    found = _sha256(file)
+    if not found.startswith(CHECKSUM):
+        raise WeightsError(f"{file} is damaged or another file (SHA-256 {found[:8]}.., not {CHECKSUM}..): {how}")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds for a damaged file
+        raise WeightsError(f"{file} is not a state dict: {how}") from error
+    fill_from_torchvision(network, state, file)
+    return file
+
+
+def fill_from_torchvision(network: Vgg19, state: object, source: Path) -> None:
+    """Copy a state dict in torchvision's names (`features.0.weight`, ..) into the network.
+
+    Raises:
+        WeightsError: it lacks a weight, or has one of another shape; names `source`.
+    """
+    state = state if isinstance(state, dict) else {}
+    # torchvision counts each convolution, ReLU and pooling layer.
+    index = 0
+    renamed = {}
+    for layer in Vgg19.layers:
+        if layer.startswith("pool"):
+            index += 1
+            continue
+        for part in ("weight", "bias"):
+            own, foreign = f"convolutions.{layer}.{part}", f"features.{index}.{part}"
+            shape = network.state_dict()[own].shape
+            value = state.get(foreign)
+            if not isinstance(value, Tensor) or value.shape != shape:
+                fault = "has no" if value is None else "has another shape of"
+                raise WeightsError(f"{source} {fault} {foreign}: it is not torchvision's VGG19")
+            renamed[own] = value
+        index += 2
+    network.load_state_dict(renamed)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
