@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+"""What Noisy Student brings a detector, with and without what sigmas add to it (SPEC section 4).
+
+Of KITTI's labelled frames each seed draws 40 % for the teacher: frames of the object set at random, of the two drives
+a stretch, because the neighbours of a labelled frame are as good as labelled. The teacher labels all other frames of
+the three, and each student goes on from the teacher's weights for the same number of steps, under the noise of
+`NOISE` or without. `continued` is the control: the same further steps with the teacher's own labels alone. Judged on
+drive 0011, the last epoch's averaged weights.
+
+    pip install 'gaussian_yolo[train,cpu,scale,bench]'
+    python benchmarks/noisy_student_detection.py --data DATA --report docs
+
+DATA holds kitti/object, kitti/drive_0095_right, kitti/drive_0052 and kitti/drive_0011. A call that was stopped goes
+on where it was when it is repeated.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+import yaml
+from noisy_student_report import write_figure, write_table
+
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.offline.students.detector_steps import DetectorSteps, select_detections
+from gaussian_yolo_node.offline.students.labelling import label
+from gaussian_yolo_node.offline.students.select_boxes import BoxRules
+from gaussian_yolo_node.training.checkpoint import load_trained
+from gaussian_yolo_node.training.train import CHECKPOINT, run
+
+NAME = "noisy_student_detection"
+SHARE = 0.4  # of the labelled frames
+DRIVES = {"object": "image_2", "drive_0095_right": "image", "drive_0052": "image"}
+STRETCHES = ("drive_0095_right",)
+JUDGED = "drive_0011"
+# Frames of the drive that is judged.
+LEAKS = {"object": ("000087", "000097")}
+WEIGHTS = {"object": 1.0, "drive_0095_right": 0.4, "drive_0052": 1.0}
+POSITIVE, IGNORE, MAX_SIGMA = 0.4, 0.1, 0.25
+NOISE = {
+    "augment": {"rand_augment_ops": 2, "rand_augment_magnitude": 5.0},
+    "model": {"stochastic_depth": 0.1, "dropout": 0.1},
+}
+TEACHER = {"epochs": 100, "mosaic_off_epochs": 15, "learning_rate": 0.001}
+STUDENT = {"epochs": 25, "mosaic_off_epochs": 5, "learning_rate": 0.0005, "ema_decay": 0.995}
+LABELLED_ALONE = 2  # times as many epochs give as many steps
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to go on from the teacher. rules: None has no pseudo labels."""
+
+    title: str
+    rules: BoxRules | None
+    noise: bool
+
+
+VARIANTS = {
+    "continued": Variant("continued on its own labels", None, False),
+    "score": Variant("student, boxes by score", BoxRules(POSITIVE, IGNORE, weights="none"), True),
+    "sigma": Variant("student, boxes by score and sigma, weighed", BoxRules(POSITIVE, IGNORE, MAX_SIGMA), True),
+    "still": Variant("the same without noise", BoxRules(POSITIVE, IGNORE, MAX_SIGMA), False),
+}  # fmt: skip
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Data folder.")],
+    output: Annotated[Path, typer.Option(help="Folder of the trainings and their results.")] = Path(f"out/{NAME}"),
+    report: Annotated[
+        Path | None, typer.Option(help="Folder to write table, figure and numbers to.", show_default="OUTPUT")
+    ] = None,
+    recipe: Annotated[Path, typer.Option(help="Training recipe, YAML.")] = Path(
+        "engines/efficientnet_lite0_kitti_fast.yaml"
+    ),
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas between.")] = "0,1,2",
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves torch's choice.")] = 0,
+) -> None:
+    """Train teachers and students, judge, compare; finished trainings in OUTPUT are not repeated."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        base = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        numbers = [int(seed) for seed in seeds.replace(",", " ").split()]
+        results = [result for seed in numbers for result in one_seed(base, seed, data.resolve(), output, threads)]
+    except ValueError:
+        sys.exit(f"--seeds is {seeds!r}; give whole numbers with commas between")
+    except (GaussianYoloError, OSError) as error:
+        sys.exit(f"error: {error}")
+    folder = report or output
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"torch": torch.__version__, "seeds": numbers, "noise": NOISE, "results": results}
+    (folder / f"{NAME}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    titles = {"teacher": "teacher", **{name: one.title for name, one in VARIANTS.items()}}
+    write_table(results, titles, folder / f"{NAME}.md", folder / f"{NAME}.png")
+    write_figure(results, titles, folder / f"{NAME}.png")
+    print((folder / f"{NAME}.md").read_text(encoding="utf-8"))
+
+
+def one_seed(base: dict[str, Any], seed: int, data: Path, output: Path, threads: int) -> list[dict[str, Any]]:
+    """Figures of the teacher and of each student of a seed."""
+    place = output / f"seed{seed}"
+    place.mkdir(parents=True, exist_ok=True)
+    labelled = draw_labelled(data, seed)
+    lists = write_lists(labelled, place)
+    teacher = teacher_recipe(base, seed, data, lists)
+    results = [trained("teacher", seed, teacher, place, data, threads)]
+    pictures = unlabelled_folder(data, labelled, place)
+    model = DetectorSteps(seed).deploy(place / "teacher", f"teacher_{seed}")
+    label([str(pictures)], str(model), place / "labels", score_threshold=0.05)
+    for name, variant in VARIANTS.items():
+        selected, counts = place / f"selected_{name}.json", {}
+        if variant.rules is not None:
+            counts = select_detections(place / "labels", selected, variant.rules)
+        document = student_recipe(teacher, name, place, selected, counts.get("images", 0), weight_of(labelled))
+        results.append({**trained(name, seed, document, place, data, threads), "selected": counts})
+    return results
+
+
+def draw_labelled(data: Path, seed: int) -> dict[str, list[str]]:
+    """Stems of the frames whose labels the teacher has, of each folder of `DRIVES`."""
+    rng = np.random.default_rng(seed)
+    drawn = {}
+    for drive in DRIVES:
+        stems = sorted(path.stem for path in (data / "kitti" / drive / "label_2").glob("*.txt"))
+        stems = [stem for stem in stems if stem not in LEAKS.get(drive, ())]
+        count = round(SHARE * len(stems))
+        if drive in STRETCHES:
+            start = int(rng.integers(len(stems) - count + 1))
+            drawn[drive] = stems[start : start + count]
+        else:
+            drawn[drive] = sorted(str(stem) for stem in rng.permutation(stems)[:count])
+    return drawn
+
+
+def weight_of(labelled: dict[str, list[str]]) -> float:
+    """Labelled images that an epoch shows."""
+    return sum(WEIGHTS[drive] * len(stems) for drive, stems in labelled.items())
+
+
+def write_lists(labelled: dict[str, list[str]], place: Path) -> dict[str, str]:
+    """A list file a drive."""
+    for drive, stems in labelled.items():
+        (place / f"{drive}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
+    return {drive: str((place / f"{drive}.txt").resolve()) for drive in labelled}
+
+
+def unlabelled_folder(data: Path, labelled: dict[str, list[str]], place: Path) -> Path:
+    """A folder of links to all frames that the teacher has no labels of."""
+    pictures = place / "unlabelled"
+    for drive, images in DRIVES.items():
+        (pictures / drive).mkdir(parents=True, exist_ok=True)
+        for path in sorted((data / "kitti" / drive / images).iterdir()):
+            link = pictures / drive / path.name
+            if path.stem not in labelled[drive] and path.stem not in LEAKS.get(drive, ()) and not link.exists():
+                link.symlink_to(path.resolve())
+    return pictures
+
+
+def teacher_recipe(base: dict[str, Any], seed: int, data: Path, lists: dict[str, str]) -> dict[str, Any]:
+    """The recipe with the drawn labels as its data, from ImageNet weights."""
+    document = copy.deepcopy(base)
+    document["name"] = f"{NAME}_teacher"
+    document["model"].pop("init", None)
+    sources = {drive: f"kitti/{drive}/{images}" for drive, images in DRIVES.items()}
+    document["data"]["root"] = str(data)
+    document["data"]["train"] = [
+        {"format": "kitti", "images": images, "labels": f"kitti/{drive}/label_2", "list": lists[drive],
+         "weight": WEIGHTS[drive]}
+        for drive, images in sources.items()
+    ]  # fmt: skip
+    document["data"]["validation"] = [
+        {"format": "kitti", "images": f"kitti/{JUDGED}/image", "labels": f"kitti/{JUDGED}/label_2"}
+    ]
+    epochs = TEACHER["epochs"]
+    document["schedule"] |= {**TEACHER, "warmup_steps": 60, "validate_every": epochs, "seed": seed}
+    return document
+
+
+def student_recipe(
+    teacher: dict[str, Any], name: str, place: Path, selected: Path, images: int, labelled: float
+) -> dict[str, Any]:
+    """The teacher's recipe, from its weights, with as many pseudo-labelled images an epoch as labelled ones."""
+    variant, document = VARIANTS[name], copy.deepcopy(teacher)
+    document["name"] = f"{NAME}_{name}"
+    document["model"]["init"] = str((place / "teacher" / CHECKPOINT).resolve())
+    schedule = dict(STUDENT)
+    if variant.rules is None:
+        for key in ("epochs", "mosaic_off_epochs"):
+            schedule[key] *= LABELLED_ALONE
+    else:
+        source = {"format": "pseudo", "labels": str(selected.resolve()), "weight": round(labelled / images, 4)}
+        document["data"]["train"].append(source)
+    document["schedule"] |= {**schedule, "validate_every": schedule["epochs"]}
+    if variant.noise:
+        for section, values in NOISE.items():
+            document[section] = {**(document.get(section) or {}), **values}
+    return document
+
+
+def trained(name: str, seed: int, document: dict[str, Any], place: Path, data: Path, threads: int) -> dict[str, Any]:
+    """Average precisions of a training; it goes on where it was, and is not repeated.
+
+    Raises:
+        SystemExit: what is there is of another recipe.
+    """
+    folder = place / name
+    written = folder / "recipe.yaml"
+    if written.exists() and yaml.safe_load(written.read_text(encoding="utf-8")) != document:
+        sys.exit(f"{folder} is of another recipe or data; remove it or give another --output")
+    folder.mkdir(parents=True, exist_ok=True)
+    written.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    print(f"== {name}, seed {seed}", flush=True)
+    run(written, folder, resume=(folder / CHECKPOINT).exists(), data_root=data, threads=threads)
+    done = load_trained(folder / CHECKPOINT)
+    figures = {key: value for key, value in done.validation.items() if key.startswith("AP")}
+    return {"name": name, "seed": seed, "epochs": done.epochs, **figures}
+
+
+if __name__ == "__main__":
+    typer.run(main)
