@@ -19,6 +19,7 @@ from gaussian_yolo_node import (
     cli_evaluate,
     cli_machine,
     cli_models,
+    cli_noisy_student,
     cli_replay,
     cli_report,
     cli_train,
@@ -201,6 +202,15 @@ app.command("benchmark")(_exit_codes()(cli_machine.benchmark))
 _data = typer.Typer(help="Data sets for training.", no_args_is_help=True)
 _data.command("check")(_exit_codes()(_extra("train")(cli_data.check)))
 app.add_typer(_data, name="data")
+
+_student = typer.Typer(help="Noisy Student: a teacher labels what nobody has, a student learns.", no_args_is_help=True)
+for _name, _command in (
+    ("select", cli_noisy_student.select),
+    ("train", cli_noisy_student.train),
+    ("iterate", cli_noisy_student.iterate),
+):
+    _student.command(_name)(_exit_codes()(_extra("train,scale")(_command)))
+app.add_typer(_student, name="noisy-student")
 
 _bag = typer.Typer(help="ROS bags, without ROS.", no_args_is_help=True)
 _bag.command("make")(_exit_codes()(_extra("bags")(cli_bag.make)))

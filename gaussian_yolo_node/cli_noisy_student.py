@@ -110,10 +110,13 @@ def iterate(
 
         kind: detection
         teacher: efficientnet_lite0_kitti
-        unlabelled: [drives/monday]
         data: data
+        unlabelled:
+          - drives/monday
         rounds:
-          - {name: lite0, recipe: student.yaml, ratio: 1, select: {positive: 0.5, max_sigma: 0.25}}
+          - name: lite0
+            recipe: student.yaml
+            select: {positive: 0.5, max_sigma: 0.25}
 
     Example: gaussian-yolo noisy-student iterate chain.yaml -o out/chain
     """
