@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gaussian_yolo_node.errors import SettingError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gaussian_yolo_node.offline.style.optimise import Loss
+    from gaussian_yolo_node.offline.style_transfer import StyleTransfer
 
 
 class StyleOptimizer(str, Enum):
@@ -25,11 +35,6 @@ class PreserveColor(str, Enum):
     none = "none"
     histogram = "histogram"
     luminance = "luminance"
-
-
-class Reconstruct(str, Enum):
-    content = "content"
-    style = "style"
 
 
 _Layers = typer.Option(metavar="NAME,..", help="Layers, with commas.", show_default="the extractor's")
@@ -70,10 +75,13 @@ def stylize(
     style_scale: Annotated[float, typer.Option(help="Size of the style: at 1, its shorter side is the frame's.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of noise, and of the choice among styles.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves PyTorch's choice.")] = 0,
-    reconstruct: Annotated[
-        Reconstruct | None,
-        typer.Option(help="Instead, write what each layer knows of CONTENT's content, or of STYLE's style, into -o."),
+    losses: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Write one picture's losses as JSON; a folder's always are.")
     ] = None,
+    reconstruct: Annotated[
+        bool,
+        typer.Option("--reconstruct", help="Instead, write into -o what each layer knows of CONTENT and of STYLE."),
+    ] = False,
 ) -> None:
     """Paint pictures in the style of others (needs the extra `train`); labels stay true, for nothing moves.
 
@@ -83,8 +91,11 @@ def stylize(
     that was interrupted.
     """
     import torch
+    from rich.console import Console
 
-    from gaussian_yolo_node.offline.style.extractors import open_extractor
+    from gaussian_yolo_node.offline.style.extractors import choose_extractor, open_extractor
+    from gaussian_yolo_node.offline.style.folder import stylise_folder
+    from gaussian_yolo_node.offline.style.frames import find_frames, find_styles
     from gaussian_yolo_node.offline.style_transfer import StyleSettings, StyleTransfer
 
     settings = StyleSettings(
@@ -105,15 +116,93 @@ def stylize(
     )
     if threads:
         torch.set_num_threads(threads)
-    transfer = StyleTransfer(open_extractor(extractor or "efficientnet_lite0", vgg_weights), settings)
-    import cv2
+    _refuse_mix(content, style, output, labels, reconstruct)
+    transfer = StyleTransfer(open_extractor(choose_extractor(extractor, vgg_weights), vgg_weights), settings)
+    console = Console(stderr=True)
+    print(f"extractor: {transfer.extractor.name}")
+    if reconstruct:
+        for path in _reconstruct(transfer, content, style, output, console):
+            print(path)
+    elif content.is_dir():
+        frames = find_frames(content, labels)
+        summary = stylise_folder(transfer, frames, find_styles(style), output, console)
+        for name, reason in summary.skipped:
+            print(f"skipped {name}: {reason}", file=sys.stderr)
+        print(f"{output}: {summary}")
+    else:
+        _one_picture(transfer, content, style, output, losses, console)
 
+
+def _refuse_mix(content: Path, style: Path, output: Path, labels: Path | None, reconstruct: bool) -> None:
+    """What can be told wrong before a network is opened."""
+    if not content.exists():
+        raise SettingError(f"CONTENT {content} does not exist: give a picture or a folder of pictures")
+    if not style.exists():
+        raise SettingError(f"STYLE {style} does not exist: give a picture or a folder of pictures")
+    if reconstruct:
+        if content.is_dir() or style.is_dir() or output.is_file():
+            raise SettingError("--reconstruct takes two pictures, and a folder for -o")
+        return
+    if content.is_dir():
+        if output.is_file():
+            raise SettingError(f"-o {output} is a file: CONTENT is a folder, so give a folder to write")
+        return
+    if labels is not None:
+        raise SettingError("--labels belongs to a folder of pictures; one picture's label stays as it is")
+    if output.is_dir():
+        raise SettingError(f"-o {output} is a folder: CONTENT is one picture, so give the name of one")
+    if output.resolve() in (content.resolve(), style.resolve()):
+        raise SettingError(f"-o {output} would overwrite its own input: give another name")
+
+
+def _one_picture(
+    transfer: StyleTransfer, content: Path, style: Path, output: Path, losses: Path | None, console: Console
+) -> None:
     from gaussian_yolo_node.datasets.images import read_image
+    from gaussian_yolo_node.offline.style.folder import losses_record
+    from gaussian_yolo_node.offline.style.frames import choose_style, find_styles
+    from gaussian_yolo_node.offline.style.pictures import encode, write_picture, write_text
 
-    a, b = read_image(content), read_image(style)
-    transfer.normalise([a, b])
-    r = transfer(a, b)
-    cv2.imwrite(str(output), r.image)
+    styles = find_styles(style)
+    chosen = choose_style(sorted(styles), content.name, transfer.settings.seed)
+    picture, painting = read_image(content), read_image(styles[chosen])
+    encode(output, picture[:1, :1])  # a wrong suffix is told now, not after minutes
+    transfer.normalise([picture, painting])
+    with step_bar(console, transfer.settings.steps) as show:
+        result = transfer(picture, painting, on_step=show)
+    write_picture(output, result.image)
+    if losses is not None:
+        write_text(losses, json.dumps({"style": chosen, **losses_record(result)}) + "\n")
+    first, last = (sum(tile[index].total for tile in result.losses) / len(result.losses) for index in (0, -1))
+    steps = max(len(tile) - 1 for tile in result.losses)
+    print(f"{output}: style {chosen}, loss {first:.4g} -> {last:.4g} in {steps} steps")
+
+
+def _reconstruct(transfer: StyleTransfer, content: Path, style: Path, output: Path, console: Console) -> Iterator[Path]:
+    from gaussian_yolo_node.datasets.images import read_image
+    from gaussian_yolo_node.offline.style.pictures import write_picture
+
+    pictures = read_image(content), read_image(style)
+    transfer.normalise(pictures)
+    with step_bar(console, transfer.settings.steps) as show:
+        for name, image in transfer.reconstructions(*pictures, on_step=show):
+            write_picture(output / f"{name}.png", image)
+            yield output / f"{name}.png"
+
+
+@contextmanager
+def step_bar(console: Console, steps: int) -> Iterator[Callable[[int, Loss], None]]:
+    """A bar that runs from 1 to `steps`, anew for each tile or layer, on a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("step", total=steps, loss="")
+
+        def show(step: int, loss: Loss) -> None:
+            bar.update(task, completed=step, loss=f"{loss.total:.4g}")
+
+        yield show
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -6,14 +6,13 @@ Geometry does not move, so a labelled frame stays labelled: night, rain or winte
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gaussian_yolo_node.errors import GaussianYoloError, SettingError
@@ -28,14 +27,19 @@ from gaussian_yolo_node.offline.style.colour import (
 from gaussian_yolo_node.offline.style.extractors import Extractor
 from gaussian_yolo_node.offline.style.losses import Objective, StyleTarget
 from gaussian_yolo_node.offline.style.optimise import OPTIMIZERS, Loss, Optimizer, optimise
+from gaussian_yolo_node.offline.style.pictures import Image
+from gaussian_yolo_node.offline.style.reconstruct import reconstruct_content, reconstruct_style
 from gaussian_yolo_node.offline.style.tiles import Tile, in_tiles, tile_grid
 
 STARTS = ("content", "noise")
 LEAST_SIDE = 32  # px: the deepest layers have one position there
+NORMALISING_SIDE = 640  # px, longer side: means over 10^5 positions need no more
 # Reflected around a picture and cut off again: convolutions pad with zeros, and the search would paint against them.
 MARGIN = 16
 
-Image = NDArray[np.uint8]
+
+class PictureError(GaussianYoloError):
+    """A picture is too small."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,8 @@ class StyleTransfer:
 
     def normalise(self, images: Sequence[Image]) -> None:
         """Scale the extractor's channels so that their mean activation over these pictures (BGR) is 1."""
-        self.extractor.normalise([to_tensor(self._sized(image)) for image in images])
+        sized = (_scaled(image, min(1.0, NORMALISING_SIDE / max(image.shape[:2]))) for image in images)
+        self.extractor.normalise([to_tensor(image) for image in sized])
 
     def __call__(
         self,
@@ -158,7 +163,7 @@ class StyleTransfer:
             on_step: is told each tile's number of steps done, and its loss.
 
         Raises:
-            GaussianYoloError: a picture is too small.
+            PictureError: the content is too small.
             OptimisationError: the loss is no longer a number.
         """
         frame = to_tensor(content)
@@ -172,13 +177,42 @@ class StyleTransfer:
         noise = torch.Generator().manual_seed(self.settings.seed if seed is None else seed)
         start = target if self.settings.start == "content" else torch.rand(target.shape, generator=noise)
         if self.settings.coarse_steps:
-            coarse, _ = self._search(*map(_halved, (start, target, source)), self.settings.coarse_steps, None)
+            halves = _halved(start), _halved(target), _halved(source)
+            coarse, _ = self._search(*halves, self.settings.coarse_steps, None)
             start = _resized(coarse, target.shape[-2:])
         result, losses = self._search(start, target, source, self.settings.steps, on_step)
-        result = _resized(result[..., MARGIN:-MARGIN, MARGIN:-MARGIN], frame.shape[-2:])
+        result = _resized(_unpadded(result), frame.shape[-2:])
         if self.settings.preserve_colour == "luminance":
             result = with_luminance(frame, result)
         return Stylised(to_image(result), losses)
+
+    def reconstructions(
+        self, content: Image, style: Image, *, on_step: Callable[[int, Loss], None] | None = None
+    ) -> Iterator[tuple[str, Image]]:
+        """Pictures from noise that know what the network's layers know (the paper's figure 1), named.
+
+        `content_LAYER` for each content layer: the settings', or some from all depths. `style_NUMBER_LAYER` for the
+        style layers up to and with that one.
+
+        Args:
+            content, style: uint8 `[H,W,3]` BGR.
+            on_step: is told each one's number of steps done, and its loss.
+        """
+        settings = self.settings
+        picture = _padded(to_tensor(self._sized(content)))
+        for layer in settings.content_layers or self.extractor.defaults.reconstructed:
+            found = reconstruct_content(
+                self.extractor, picture, layer, steps=settings.steps, seed=settings.seed,
+                optimizer=settings.optimizer, on_step=on_step,
+            )  # fmt: skip
+            yield f"content_{layer}", to_image(_unpadded(found.image))
+        picture = _padded(to_tensor(self._sized(style)))
+        for count, layer in enumerate(self.style_layers, 1):
+            found = reconstruct_style(
+                self.extractor, picture, self.style_layers[:count], steps=settings.steps, seed=settings.seed,
+                optimizer=settings.optimizer, on_step=on_step,
+            )  # fmt: skip
+            yield f"style_{count}_{layer}", to_image(_unpadded(found.image))
 
     def _search(
         self, start: Tensor, content: Tensor, style: Tensor, steps: int, on_step: Callable[[int, Loss], None] | None
@@ -220,9 +254,7 @@ class StyleTransfer:
     def _sized(self, image: Image) -> Image:
         height, width = image.shape[:2]
         if min(height, width) < LEAST_SIDE:
-            raise GaussianYoloError(
-                f"a picture of {width}x{height} px is too small: it takes {LEAST_SIDE} on each side"
-            )
+            raise PictureError(f"a picture of {width}x{height} px is too small: it takes {LEAST_SIDE} on each side")
         scale = self.settings.size / max(height, width) if self.settings.size else 1.0
         return _scaled(image, scale)
 
@@ -252,6 +284,10 @@ def _scaled(image: Image, scale: float) -> Image:
 
 def _padded(image: Tensor) -> Tensor:
     return F.pad(image, (MARGIN,) * 4, mode="reflect")
+
+
+def _unpadded(image: Tensor) -> Tensor:
+    return image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
 def _halved(image: Tensor) -> Tensor:

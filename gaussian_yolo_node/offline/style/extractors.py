@@ -22,10 +22,15 @@ from gaussian_yolo_node.models.blocks import (
     TableBackbone,
 )
 from gaussian_yolo_node.models.efficientnet import EfficientNetLite, load_pretrained_lite0
-from gaussian_yolo_node.offline.style.vgg import Vgg19, canonical_name, load_vgg19_weights, normalise_weights
+from gaussian_yolo_node.offline.style.vgg import (
+    Vgg19,
+    canonical_name,
+    find_vgg19_weights,
+    load_vgg19_weights,
+    normalise_weights,
+)
 
 EXTRACTORS = ("efficientnet_lite0", "vgg19")
-DEFAULT_EXTRACTOR = "efficientnet_lite0"
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -212,6 +217,13 @@ _LITE0 = Defaults(
     reconstructed=("stem", "block1_1", "block2_2", "block3_2", "block4_2", "block5_3"),
     balance=0.02,
 )
+
+
+def choose_extractor(name: str, vgg_weights: Path | None = None) -> str:
+    """The extractor to open: the one asked for; without, VGG19 where its weights are given or there, else Lite0."""
+    if name:
+        return name
+    return "vgg19" if vgg_weights is not None or find_vgg19_weights().is_file() else "efficientnet_lite0"
 
 
 def open_extractor(name: str, vgg_weights: Path | None = None) -> Extractor:

@@ -7,7 +7,7 @@ activation is 1 (CVPR 2016, section 2).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +29,7 @@ WEIGHTS_URL = f"https://download.pytorch.org/models/{WEIGHTS_FILE}"
 CHECKSUM = WEIGHTS_FILE.removesuffix(".pth").rpartition("-")[2]
 
 Pooling = Literal["average", "max"]
-_POOLS = {"average": F.avg_pool2d, "max": F.max_pool2d}
+_POOLS: dict[str, Callable[[Tensor, int], Tensor]] = {"average": F.avg_pool2d, "max": F.max_pool2d}
 
 
 class WeightsError(GaussianYoloError):
@@ -144,6 +144,11 @@ def normalise_weights(network: Vgg19, images: Iterable[Tensor]) -> dict[str, Ten
     return means
 
 
+def find_vgg19_weights() -> Path:
+    """Where torch.hub, and so torchvision, keeps the file; it need not be there."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE
+
+
 def load_vgg19_weights(network: Vgg19, path: Path | None = None) -> Path:
     """Fill the network with torchvision's ImageNet weights; nothing is downloaded.
 
@@ -156,7 +161,7 @@ def load_vgg19_weights(network: Vgg19, path: Path | None = None) -> Path:
     Raises:
         WeightsError: the file is missing (the message tells how to get it), is damaged, or is of another network.
     """
-    file = path or Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE
+    file = path or find_vgg19_weights()
     how = f"fetch it with: curl -fLO {WEIGHTS_URL} and give --vgg-weights {WEIGHTS_FILE}"
     if not file.is_file():
         raise WeightsError(f"the weights of VGG19, {file}, are not there: {how}")
