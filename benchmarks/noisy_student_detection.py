@@ -47,11 +47,11 @@ LEAKS = {"object": ("000087", "000097")}
 WEIGHTS = {"object": 1.0, "drive_0095_right": 0.4, "drive_0052": 1.0}
 POSITIVE, IGNORE, MAX_SIGMA = 0.4, 0.1, 0.25
 NOISE = {
-    "augment": {"rand_augment_ops": 2, "rand_augment_magnitude": 5.0},
-    "model": {"stochastic_depth": 0.1, "dropout": 0.1},
+    "augment": {"rand_augment_ops": 1, "rand_augment_magnitude": 5.0},
+    "model": {"stochastic_depth": 0.05},
 }
 TEACHER = {"epochs": 100, "mosaic_off_epochs": 15, "learning_rate": 0.001}
-STUDENT = {"epochs": 25, "mosaic_off_epochs": 5, "learning_rate": 0.0005, "ema_decay": 0.995}
+STUDENT = {"epochs": 40, "mosaic_off_epochs": 8, "learning_rate": 0.0005, "ema_decay": 0.995}
 LABELLED_ALONE = 2  # times as many epochs give as many steps
 
 
@@ -64,12 +64,16 @@ class Variant:
     noise: bool
 
 
+BY_SCORE = BoxRules(POSITIVE, IGNORE, weights="none")
+BY_SIGMA = BoxRules(POSITIVE, IGNORE, MAX_SIGMA, weights="none")
+WEIGHED = BoxRules(POSITIVE, IGNORE, MAX_SIGMA)
 VARIANTS = {
-    "continued": Variant("continued on its own labels", None, False),
-    "score": Variant("student, boxes by score", BoxRules(POSITIVE, IGNORE, weights="none"), True),
-    "sigma": Variant("student, boxes by score and sigma, weighed", BoxRules(POSITIVE, IGNORE, MAX_SIGMA), True),
-    "still": Variant("the same without noise", BoxRules(POSITIVE, IGNORE, MAX_SIGMA), False),
-}  # fmt: skip
+    "continued": Variant("teacher, continued on its labels", None, False),
+    "score": Variant("student, boxes by score", BY_SCORE, False),
+    "filtered": Variant("student, boxes by score and sigma", BY_SIGMA, False),
+    "weighed": Variant("student, by score and sigma, weighed by sigma", WEIGHED, False),
+    "noised": Variant("the same under noise", WEIGHED, True),
+}
 
 
 def main(
@@ -155,10 +159,11 @@ def write_lists(labelled: dict[str, list[str]], place: Path) -> dict[str, str]:
 def unlabelled_folder(data: Path, labelled: dict[str, list[str]], place: Path) -> Path:
     """A folder of links to all frames that the teacher has no labels of."""
     pictures = place / "unlabelled"
-    for drive, images in DRIVES.items():
-        (pictures / drive).mkdir(parents=True, exist_ok=True)
+    for number, (drive, images) in enumerate(DRIVES.items()):
+        folder = pictures / f"{number}_{drive}"
+        folder.mkdir(parents=True, exist_ok=True)
         for path in sorted((data / "kitti" / drive / images).iterdir()):
-            link = pictures / drive / path.name
+            link = folder / path.name
             if path.stem not in labelled[drive] and path.stem not in LEAKS.get(drive, ()) and not link.exists():
                 link.symlink_to(path.resolve())
     return pictures
