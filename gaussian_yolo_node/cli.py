@@ -22,6 +22,7 @@ from gaussian_yolo_node import (
     cli_noisy_student,
     cli_replay,
     cli_report,
+    cli_stylize,
     cli_train,
 )
 from gaussian_yolo_node.errors import GaussianYoloError
@@ -189,6 +190,7 @@ for _name, _command in (
     ("models", cli_models.models),
     ("quantize", cli_models.quantize),
     ("anchors", cli_data.anchors),
+    ("stylize", cli_stylize.stylize),
 ):
     app.command(_name)(_exit_codes()(_extra("train")(_command)))
 
