@@ -25,7 +25,9 @@ def encode(path: Path, image: Image) -> bytes:
     """The picture as a file of the path's kind. FolderError where that is none of images."""
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise FolderError(f"{path} is no name of a picture: end it with {', '.join(IMAGE_SUFFIXES)}")
-    return bytes(cv2.imencode(path.suffix.lower(), image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
+    suffix = path.suffix.lower()
+    options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    return bytes(cv2.imencode(suffix, image, options)[1].tobytes())
 
 
 def write_picture(path: Path, image: Image) -> None:
