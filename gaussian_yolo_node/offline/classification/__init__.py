@@ -1,0 +1,1 @@
+"""Image classifiers: trained, under noise or without, and used as teachers (SPEC section 4)."""
