@@ -118,6 +118,7 @@ class ClassifierSchedule:
     label_smoothing: float = 0.1
     clip_norm: float = 10.0  # 0 does not clip
     frozen: tuple[str, ...] = ()
+    validate_every: int = 5  # epochs; the last is validated always
     checkpoint_minutes: float = 10.0  # between checkpoints within an epoch; 0 is only after epochs
     seed: int = 0
 
@@ -204,8 +205,9 @@ class ClassifierConfig:
             raise ConfigError(f"{source}: model.pretrained and model.init exclude each other")
         if not schedule.epochs > 0:
             raise ConfigError(f"{source}: schedule.epochs must be above 0, not {schedule.epochs}")
-        if schedule.batch_size < 1:
-            raise ConfigError(f"{source}: schedule.batch_size must be at least 1, not {schedule.batch_size}")
+        for label in ("batch_size", "validate_every"):
+            if getattr(schedule, label) < 1:
+                raise ConfigError(f"{source}: schedule.{label} must be at least 1, not {getattr(schedule, label)}")
         if schedule.learning_rate <= 0:
             raise ConfigError(f"{source}: schedule.learning_rate must be above 0, not {schedule.learning_rate}")
         if schedule.unlabelled_ratio < 0:

@@ -25,16 +25,17 @@ def centre_crop(image: Image, size: int, fraction: float) -> Image:
     return resized(image, ((height - side) // 2, (width - side) // 2, side, side), size)
 
 
-def random_crop(image: Image, size: int, least_area: float, rng: np.random.Generator) -> Image:
+def random_crop(image: Image, size: int, least_area: float, fraction: float, rng: np.random.Generator) -> Image:
     """A random part of the picture, stretched to `[size,size,3]` (Szegedy et al., "Going Deeper", CVPR 2015).
 
     Args:
         least_area: the part's share of the picture's area is uniform between this and 1; its width / height is 3/4 to
-            4/3. With 1 it is the whole picture's shorter side, centred.
+            4/3. 1 shows the centre, as a classifier that is used sees it.
+        fraction: of that centre, see `centre_crop`.
     """
     height, width = image.shape[:2]
     if least_area >= 1:
-        return centre_crop(image, size, 1.0)
+        return centre_crop(image, size, fraction)
     for _ in range(_ATTEMPTS):
         area = height * width * rng.uniform(least_area, 1.0)
         aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
