@@ -1,0 +1,197 @@
+"""The contact sheet of docs/style_transfer.md: a picture in several styles, and what the layers know.
+
+    python benchmarks/style_contact_sheet.py highway.png starry_night.jpg rocket.jpg ihc.png rain snow \\
+        -o docs/style_transfer.jpg --json docs/style_transfer.json
+
+`rain` and `snow` are drawn, not read. Columns: the style; the transfer; with the style recoloured by colour histogram
+matching; of luminance only. Below: reconstructions of the content from single layers, of the first style from ever
+more layers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.datasets.images import read_image
+from gaussian_yolo_node.offline.style.colour import PreserveColour
+from gaussian_yolo_node.offline.style.extractors import choose_extractor, open_extractor
+from gaussian_yolo_node.offline.style_transfer import StyleSettings, StyleTransfer
+
+Image = NDArray[np.uint8]
+CELL = 360  # width, px
+GAP = 4
+CAPTION = 18
+MOST_BYTES = 400_000
+VARIANTS: tuple[tuple[str, PreserveColour], ...] = (
+    ("transfer", "none"),
+    ("colour histogram matched", "histogram"),
+    ("luminance only", "luminance"),
+)
+
+
+def main() -> None:
+    arguments = _parse()
+    torch.set_num_threads(arguments.threads)
+    content = read_image(arguments.content)
+    styles = {name: DRAWN[name]() if name in DRAWN else read_image(Path(name)) for name in arguments.styles}
+    settings = StyleSettings(size=arguments.size, steps=arguments.steps, coarse_steps=arguments.coarse_steps)
+    extractor = open_extractor(choose_extractor(arguments.extractor))
+    StyleTransfer(extractor, settings).normalise([content, *styles.values()])
+    ratio = content.shape[0] / content.shape[1]
+    rows, figures = [[_cell(content, CELL, ratio, f"content: {arguments.content.stem}")]], []
+    for path, style in styles.items():
+        name = Path(path).stem
+        row = [_cell(style, CELL, ratio, name)]
+        for caption, preserve in VARIANTS:
+            started = perf_counter()
+            result = StyleTransfer(extractor, replace(settings, preserve_colour=preserve))(content, style)
+            losses = [loss.total for loss in result.losses[0]]
+            rises = sum(after > before for before, after in itertools.pairwise(losses))
+            figures.append(
+                {
+                    "style": name,
+                    "preserve_colour": preserve,
+                    "seconds": round(perf_counter() - started, 1),
+                    "first": losses[0],
+                    "last": losses[-1],
+                    "steps": len(losses) - 1,
+                    "steps_that_rose": rises,
+                }
+            )
+            print(json.dumps(figures[-1]), flush=True)
+            row.append(_cell(result.image, CELL, ratio, caption))
+        rows.append(row)
+    small = replace(settings, size=arguments.size // 2)
+    reconstructed = dict(StyleTransfer(extractor, small).reconstructions(content, next(iter(styles.values()))))
+    for kind in ("content", "style"):
+        named = {name: image for name, image in reconstructed.items() if name.startswith(kind)}
+        width = (4 * CELL + 3 * GAP - (len(named) - 1) * GAP) // len(named)
+        rows.append([_cell(image, width, ratio, name.replace("_", " ", 1)) for name, image in named.items()])
+    rows[0] += [np.full_like(rows[0][0], 255)] * len(VARIANTS)
+    _write(arguments.output, _stack(rows))
+    if arguments.json:
+        document = {
+            "extractor": extractor.name,
+            "content": [*content.shape[:2]],
+            "size": arguments.size,
+            "coarse_steps": arguments.coarse_steps,
+            "threads": arguments.threads,
+            "machine": platform.machine(),
+            "runs": figures,
+        }
+        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def draw_rain(height: int = 400, width: int = 600) -> Image:
+    """A grey-blue dusk behind slanted streaks and their smear on a wet road."""
+    rng = np.random.default_rng(1)
+    ground = np.linspace(0, 1, height)[:, None, None]
+    picture = np.broadcast_to(
+        np.array([88.0, 74, 62]) * (1 - ground) + np.array([48.0, 42, 38]) * ground, (height, width, 3)
+    ).copy()
+    streaks = np.zeros((height, width), np.float32)
+    for _ in range(900):
+        x, y, length = rng.integers(0, width), rng.integers(-20, height), int(rng.integers(12, 45))
+        cv2.line(
+            streaks,
+            (int(x), int(y)),
+            (int(x - length // 4), int(y + length)),
+            float(rng.uniform(40, 130)),
+            1,
+            cv2.LINE_AA,
+        )
+    lights = np.zeros((height, width, 3), np.float32)
+    for _ in range(25):
+        x, colour = int(rng.integers(0, width)), rng.choice([[90, 190, 255], [200, 220, 255], [70, 70, 230]])
+        cv2.ellipse(
+            lights, (x, int(height * 0.75)), (4, int(rng.integers(20, 80))), 0, 0, 360, [float(v) for v in colour], -1
+        )
+    picture += cv2.GaussianBlur(lights, (0, 0), 5) + cv2.GaussianBlur(streaks, (0, 0), 0.7)[..., None]
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+def draw_snow(height: int = 400, width: int = 600) -> Image:
+    """White ground and grey sky, dark twigs, flakes of several sizes."""
+    rng = np.random.default_rng(2)
+    ground = np.linspace(0, 1, height)[:, None, None] > 0.55
+    picture = np.where(ground, np.array([246.0, 240, 236]), np.array([214.0, 206, 198])) * np.ones((height, width, 1))
+    soft = cv2.GaussianBlur(rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), 12)
+    picture += soft[..., None] * 220
+    for _ in range(160):
+        x, y = int(rng.integers(0, width)), int(height * rng.uniform(0.2, 0.6))
+        end = (x + int(rng.integers(-30, 30)), y - int(rng.integers(10, 70)))
+        cv2.line(picture, (x, y), end, (70, 66, 72), int(rng.integers(1, 3)), cv2.LINE_AA)
+    for radius, count in ((1, 900), (2, 350), (4, 60)):
+        flakes = np.zeros((height, width), np.float32)
+        for _ in range(count):
+            cv2.circle(
+                flakes, (int(rng.integers(0, width)), int(rng.integers(0, height))), radius, 1.0, -1, cv2.LINE_AA
+            )
+        picture += (255 - picture) * cv2.GaussianBlur(flakes, (0, 0), radius * 0.6)[..., None].clip(0, 1)
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+DRAWN: dict[str, Callable[[], Image]] = {"rain": draw_rain, "snow": draw_snow}
+
+
+def _cell(image: Image, width: int, ratio: float, caption: str) -> Image:
+    """The middle of a picture, of the content's proportions, with a caption below."""
+    height = round(width * ratio)
+    scale = max(width / image.shape[1], height / image.shape[0])
+    size = (max(width, round(image.shape[1] * scale)), max(height, round(image.shape[0] * scale)))
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    top, left = (resized.shape[0] - height) // 2, (resized.shape[1] - width) // 2
+    cell = np.full((height + CAPTION, width, 3), 255, np.uint8)
+    cell[:height] = resized[top : top + height, left : left + width]
+    cv2.putText(cell, caption, (2, height + 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+    return cell
+
+
+def _stack(rows: Sequence[Sequence[Image]]) -> Image:
+    lines = []
+    for row in rows:
+        gap = np.full((row[0].shape[0], GAP, 3), 255, np.uint8)
+        line = np.hstack([part for cell in row for part in (cell, gap)][:-1])
+        lines.append(
+            np.pad(line, ((0, GAP), (0, max(0, 4 * CELL + 3 * GAP - line.shape[1])), (0, 0)), constant_values=255)
+        )
+    return np.vstack(lines)
+
+
+def _write(path: Path, sheet: Image) -> None:
+    for quality in range(92, 30, -4):
+        data = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        if len(data) < MOST_BYTES:
+            break
+    path.write_bytes(data.tobytes())
+    print(f"{path}: {len(data):,} bytes, JPEG quality {quality}")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("content", type=Path)
+    parser.add_argument("styles", nargs="+", help=f"pictures, or {' or '.join(DRAWN)}")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--json", type=Path, help="figures of all runs")
+    parser.add_argument("--extractor", default="")
+    parser.add_argument("--size", type=int, default=640, help="longer side to compute at, px")
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--coarse-steps", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
