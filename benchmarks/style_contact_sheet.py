@@ -103,21 +103,14 @@ def draw_rain(height: int = 400, width: int = 600) -> Image:
     ).copy()
     streaks = np.zeros((height, width), np.float32)
     for _ in range(900):
-        x, y, length = rng.integers(0, width), rng.integers(-20, height), int(rng.integers(12, 45))
-        cv2.line(
-            streaks,
-            (int(x), int(y)),
-            (int(x - length // 4), int(y + length)),
-            float(rng.uniform(40, 130)),
-            1,
-            cv2.LINE_AA,
-        )
+        x, y, length = int(rng.integers(0, width)), int(rng.integers(-20, height)), int(rng.integers(12, 45))
+        brightness = float(rng.uniform(40, 130))
+        cv2.line(streaks, (x, y), (x - length // 4, y + length), brightness, 1, cv2.LINE_AA)
     lights = np.zeros((height, width, 3), np.float32)
+    lamps = ((90.0, 190.0, 255.0), (200.0, 220.0, 255.0), (70.0, 70.0, 230.0))
     for _ in range(25):
-        x, colour = int(rng.integers(0, width)), rng.choice([[90, 190, 255], [200, 220, 255], [70, 70, 230]])
-        cv2.ellipse(
-            lights, (x, int(height * 0.75)), (4, int(rng.integers(20, 80))), 0, 0, 360, [float(v) for v in colour], -1
-        )
+        x, colour, reach = int(rng.integers(0, width)), int(rng.integers(0, len(lamps))), int(rng.integers(20, 80))
+        cv2.ellipse(lights, (x, int(height * 0.75)), (4, reach), 0, 0, 360, lamps[colour], -1)
     picture += cv2.GaussianBlur(lights, (0, 0), 5) + cv2.GaussianBlur(streaks, (0, 0), 0.7)[..., None]
     return picture.clip(0, 255).astype(np.uint8)
 

@@ -16,9 +16,10 @@ from style_factory import make_stripes, untrained_extractor
 torch = pytest.importorskip("torch")
 
 from gaussian_yolo_node.errors import GaussianYoloError, SettingError  # noqa: E402
-from gaussian_yolo_node.offline.style.extractors import open_extractor  # noqa: E402
+from gaussian_yolo_node.offline.style.extractors import Vgg19Extractor, open_extractor  # noqa: E402
 from gaussian_yolo_node.offline.style.losses import Objective, StyleTarget  # noqa: E402
 from gaussian_yolo_node.offline.style.optimise import Loss, OptimisationError, optimise  # noqa: E402
+from gaussian_yolo_node.offline.style.vgg import Vgg19  # noqa: E402
 from gaussian_yolo_node.offline.style_transfer import (  # noqa: E402
     PictureError,
     StyleSettings,
@@ -62,6 +63,20 @@ def test_losses_fall(optimizer: str, start: str) -> None:
         assert all(after <= before for before, after in itertools.pairwise(totals(losses)))
     if start == "content":
         assert losses[0].content == 0
+
+
+def test_vgg19_transfers_too() -> None:
+    torch.manual_seed(0)
+    network = Vgg19()
+    for convolution in network.convolutions.values():
+        torch.nn.init.kaiming_normal_(convolution.weight)
+    painter = StyleTransfer(Vgg19Extractor(network), StyleSettings(steps=3, coarse_steps=0))
+    content, style = make_image(32, 64, seed=3), make_stripes(32, 32)
+    painter.normalise([content, style])
+    (losses,) = painter(content, style).losses
+    assert painter.content_layers == ("conv4_2",)
+    assert painter.style_weights == dict.fromkeys(("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"), 0.2)
+    assert totals(losses)[-1] < 0.9 * totals(losses)[0]
 
 
 def test_the_same_seed_gives_the_same_picture() -> None:
