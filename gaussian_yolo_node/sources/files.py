@@ -239,18 +239,23 @@ def _read_image(path: Path) -> Picture:
         data = path.read_bytes()
     except OSError as error:
         return Picture(None, path.name, error.strerror or str(error))
+    return decode_picture(data, path.name)
+
+
+def decode_picture(data: bytes, name: str) -> Picture:
+    """The picture in the bytes of an image file."""
     if not data:
-        return Picture(None, path.name, "the file is empty")
+        return Picture(None, name, "the file is empty")
     if _is_cut_jpeg(data):
-        return Picture(None, path.name, "the JPEG is cut short")
+        return Picture(None, name, "the JPEG is cut short")
     try:
         with quiet_opencv:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        return Picture(None, path.name, f"not an image OpenCV can decode ({error.err})")
+        return Picture(None, name, f"not an image OpenCV can decode ({error.err})")
     if image is None:
-        return Picture(None, path.name, "not an image OpenCV can decode")
-    return Picture(np.asarray(image, np.uint8), path.name)
+        return Picture(None, name, "not an image OpenCV can decode")
+    return Picture(np.asarray(image, np.uint8), name)
 
 
 def _is_cut_jpeg(data: bytes) -> bool:

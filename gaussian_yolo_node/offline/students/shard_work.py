@@ -1,0 +1,149 @@
+"""What a worker does, in whichever process: label a shard and put its part into the folder of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gaussian_yolo_node.errors import GaussianYoloError, ModelError
+from gaussian_yolo_node.offline.students.manifest import file_hash
+from gaussian_yolo_node.offline.students.shards import WHOLE, Shard, ShardImage, ShardReader
+from gaussian_yolo_node.offline.students.tables import new_part, part_name, read_about, write_rows
+from gaussian_yolo_node.offline.students.teachers import Teacher, open_teacher
+
+
+class LabellingError(GaussianYoloError):
+    """Labelling cannot go on; the message names the image, the shard or the option."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What all workers of a run have in common.
+
+    Attributes:
+        folder: of the labels, absolute; every worker must see it under this path.
+        teacher: see `teachers.fixed_reference`.
+        teacher_hash: that the teacher's file must have, wherever it is opened.
+        score_threshold: of a detector.
+    """
+
+    folder: str
+    teacher: str
+    teacher_hash: str
+    score_threshold: float
+
+
+class ShardWorker:
+    """A teacher at work; opens it.
+
+    Raises:
+        GaussianYoloError: the teacher cannot be opened, or is another one on this machine.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._folder = Path(assignment.folder)
+        self._teacher = open_teacher(assignment.teacher, score_threshold=assignment.score_threshold, threads=1)
+        self._threshold = assignment.score_threshold
+        self._reader = ShardReader()
+        if self._teacher.hash != assignment.teacher_hash:
+            self.close()
+            raise ModelError(f"the file of teacher {assignment.teacher} has changed, or is another one on this machine")
+
+    def __call__(self, number: int, shard: Shard) -> dict[str, Any]:
+        """Label a shard; its part is in the folder when this returns, whole and only once, however often it is done.
+
+        Args:
+            number: of the shard in the plan, which names the part.
+
+        Returns:
+            the shard's entry of `labels.json`.
+
+        Raises:
+            LabellingError: the teacher failed on an image.
+            LabelsFolderError: the part cannot be written.
+        """
+        rows, skipped, notes = [], [], []
+        with new_part(self._folder, number) as path:
+            for image in self._reader.images(shard):
+                if image.image_bgr is not None:
+                    rows.append(_row(self._teacher, shard, image))
+                elif image.index == WHOLE:
+                    notes.append(f"{image.name}: {image.reason}")
+                else:
+                    skipped.append({"image": image.name, "reason": image.reason})
+            about = {
+                "teacher": self._teacher.hash,
+                "score_threshold": self._threshold,
+                "shard": shard.name,
+                "digest": shard.digest,
+                "skipped": skipped,
+                "notes": notes,
+            }
+            write_rows(path, self._teacher.kind, rows, about)
+        entry = entry_of(self._folder, number, shard, self._teacher.hash, self._threshold)
+        if entry is None:
+            raise LabellingError(f"{self._folder / part_name(number)} is not what was written: the disk is damaged")
+        return entry
+
+    def close(self) -> None:
+        """Release teacher and sources."""
+        self._reader.close()
+        self._teacher.close()
+
+
+def entry_of(
+    folder: Path, number: int, shard: Shard, teacher_hash: str, score_threshold: float
+) -> dict[str, Any] | None:
+    """The entry in `labels.json` of a shard whose part is there and whole; None if it is not, or of another plan."""
+    path = folder / part_name(number)
+    about = read_about(path)
+    made_from = {"teacher": teacher_hash, "score_threshold": score_threshold, "digest": shard.digest}
+    if about is None or any(about.get(key) != value for key, value in made_from.items()):
+        return None
+    return {
+        "name": shard.name,
+        "images": about["rows"] + len(about["skipped"]),
+        "rows": about["rows"],
+        "file": path.name,
+        "sha256": file_hash(path),
+        "skipped": about["skipped"],
+        "notes": about["notes"],
+    }
+
+
+def _row(teacher: Teacher, shard: Shard, image: ShardImage) -> dict[str, Any]:
+    assert image.image_bgr is not None
+    try:
+        found = teacher.label(image.image_bgr)
+    except GaussianYoloError as error:
+        raise LabellingError(f"image {image.name} of {shard.source}: {error}") from error
+    height, width = image.image_bgr.shape[:2]
+    row = {
+        "image": image.name,
+        "source": shard.source,
+        "shard": shard.name,
+        "index": image.index,
+        "height": height,
+        "width": width,
+    }
+    if teacher.kind == "classification":
+        return {**row, "probabilities": found["probabilities"].tolist()}
+    return {
+        **row,
+        "boxes": found["boxes"].tolist(),
+        "scores": found["scores"].tolist(),
+        "classes": found["class_names"],
+        "sigmas": found["sigmas"].tolist(),
+    }
+
+
+def in_this_process(assignment: Assignment, jobs: list[tuple[int, Shard]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Label shards one after the other, here; number and entry of each."""
+    worker = ShardWorker(assignment)
+    try:
+        for number, shard in jobs:
+            yield number, worker(number, shard)
+    finally:
+        worker.close()
