@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -34,12 +34,14 @@ class Classifier:
         classes: C names, in the order of the logits.
         config: the recipe that it was trained by.
         epochs: that it has seen.
+        validation: its latest `top1` and `top5` on the recipe's validation data; empty without any.
     """
 
     model: Backbone
     classes: tuple[str, ...]
     config: ClassifierConfig
     epochs: float
+    validation: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def image_size(self) -> int:
@@ -110,7 +112,7 @@ def load_classifier(path: Path) -> Classifier:
         model.load_state_dict(document["ema"])
     except RuntimeError as error:
         raise CheckpointError(f"the weights in {path} do not fit its config") from error
-    return Classifier(model.eval(), classes, config, float(document["epoch"]))
+    return Classifier(model.eval(), classes, config, float(document["epoch"]), document.get("validation", {}))
 
 
 def read_classifier(path: Path) -> dict[str, Any]:
