@@ -17,6 +17,7 @@ from gaussian_yolo_node import (
     cli_data,
     cli_engine,
     cli_evaluate,
+    cli_label,
     cli_machine,
     cli_models,
     cli_noisy_student,
@@ -207,6 +208,7 @@ app.add_typer(_data, name="data")
 
 _student = typer.Typer(help="Noisy Student: a teacher labels what nobody has, a student learns.", no_args_is_help=True)
 for _name, _command in (
+    ("label", cli_label.label),
     ("select", cli_noisy_student.select),
     ("train", cli_noisy_student.train),
     ("iterate", cli_noisy_student.iterate),

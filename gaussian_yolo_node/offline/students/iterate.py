@@ -148,7 +148,9 @@ class _Chain:
 
         def train() -> tuple[list[Path], Mapping[str, Any]]:
             place.mkdir(parents=True, exist_ok=True)
-            write_text_whole(recipe_path, yaml.safe_dump(recipe, sort_keys=False))
+            text = yaml.safe_dump(recipe, sort_keys=False)
+            if not recipe_path.exists() or recipe_path.read_text(encoding="utf-8") != text:
+                write_text_whole(recipe_path, text)
             return [checkpoint], self.steps.train(recipe_path, training, self._root, self.console)
 
         trained = self._step(f"{name} train", {"recipe": _digest(recipe), **inputs}, train)
