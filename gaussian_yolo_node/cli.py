@@ -17,6 +17,7 @@ from gaussian_yolo_node import (
     cli_data,
     cli_engine,
     cli_evaluate,
+    cli_fixres,
     cli_label,
     cli_machine,
     cli_models,
@@ -192,6 +193,7 @@ for _name, _command in (
     ("quantize", cli_models.quantize),
     ("anchors", cli_data.anchors),
     ("stylize", cli_stylize.stylize),
+    ("fixres", cli_fixres.fixres),
 ):
     app.command(_name)(_exit_codes()(_extra("train")(_command)))
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra 'scale')")
 
-from training_runs import make_document  # noqa: E402
+from training_runs import make_document
 
-from gaussian_yolo_node.cli import app  # noqa: E402
+from gaussian_yolo_node.cli import app
 
 COMMANDS = ("label", "select", "train", "iterate")
 

@@ -6,20 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 
 pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra 'scale')")
 
-from training_runs import make_document  # noqa: E402
+from training_runs import make_document
 
-from gaussian_yolo_node.offline.noisy_student import TrainOptions, iterate, select, train  # noqa: E402
-from gaussian_yolo_node.offline.students import detector_steps  # noqa: E402
-from gaussian_yolo_node.offline.students.chain_config import ChainConfig  # noqa: E402
-from gaussian_yolo_node.offline.students.manifest import ManifestError  # noqa: E402
-from gaussian_yolo_node.offline.students.select_boxes import SelectionError  # noqa: E402
-from gaussian_yolo_node.training.config import ConfigError  # noqa: E402
+from gaussian_yolo_node.offline.noisy_student import TrainOptions, iterate, select, train
+from gaussian_yolo_node.offline.students import detector_steps
+from gaussian_yolo_node.offline.students.chain_config import ChainConfig
+from gaussian_yolo_node.offline.students.manifest import ManifestError
+from gaussian_yolo_node.offline.students.select_boxes import SelectionError
+from gaussian_yolo_node.training.config import ConfigError
 
 # A network of one epoch is sure of nothing.
 UNSURE = {"positive": 0.0, "ignore": 0.0, "max_sigma": None}
@@ -146,5 +148,53 @@ def test_a_recipe_of_no_kind_of_student(tmp_path: Path) -> None:
 def test_nothing_sure_enough_is_said(tmp_path: Path) -> None:
     chain = make_chain(tmp_path, rounds=[{"name": "one", "recipe": "student.yaml", "select": UNSURE}])
     iterate(chain, tmp_path / "out")
-    with pytest.raises(SelectionError, match="nothing in .* is sure enough"):
+    with pytest.raises(SelectionError, match=r"nothing in .* is sure enough"):
         select(tmp_path / "out/1_one/labels", tmp_path / "selected.json", {"positive": 1.0})
+
+
+def make_classified(folder: Path) -> Path:
+    """Two classes of three bright or dark pictures each, six without a class, and the file of a chain."""
+    rng = np.random.default_rng(0)
+    for name, count in (("data/labelled/bright", 3), ("data/labelled/dark", 3), ("data/unlabelled", 6)):
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            bright = name.endswith("bright") or (name.endswith("unlabelled") and index % 2)
+            picture = rng.integers(*((150, 255) if bright else (0, 100)), (16, 16, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / name / f"{index}.png"), picture)
+    recipe = {
+        "kind": "classification",
+        "name": "brightness",
+        "data": {"train": "labelled", "validation": "labelled"},
+        "model": {"backbone": "mobilenet_v2", "image_size": 16},
+        "schedule": {"epochs": 1, "batch_size": 4, "warmup_steps": 1},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    chain = {
+        "kind": "classification",
+        "teacher_recipe": "recipe.yaml",
+        "data": str(folder / "data"),
+        "unlabelled": ["unlabelled"],
+        "seed": 3,
+        "rounds": [
+            {"name": "one", "recipe": "recipe.yaml", "ratio": 1.5, "select": {"threshold": 0.0, "per_class": 4}},
+            {"name": "two", "recipe": "recipe.yaml", "start_from_teacher": True, "select": {"threshold": 0.0}},
+        ],
+    }
+    path = folder / "chain.yaml"
+    path.write_text(yaml.safe_dump(chain))
+    return path
+
+
+def test_a_chain_of_classifiers(tmp_path: Path) -> None:
+    chain, output = make_classified(tmp_path), tmp_path / "out"
+    students = iterate(chain, output)
+    assert [student.model.name for student in students] == ["last.pt"] * 3
+    assert [student.steps["label"].counts["images"] for student in students[1:]] == [6, 6]
+    recipe = yaml.safe_load((output / "1_one/recipe.yaml").read_text())
+    assert recipe["schedule"]["unlabelled_ratio"] == 1.5 and recipe["schedule"]["seed"] == 3
+    recipe = yaml.safe_load((output / "2_two/recipe.yaml").read_text())
+    assert recipe["model"]["init"] == str(students[1].checkpoint)
+    before = times(output)
+    assert iterate(chain, output) == students and times(output) == before
+    with pytest.raises(SelectionError, match="no option 'max_sigma' of a selection; there are threshold"):
+        select(output / "1_one/labels", tmp_path / "selected.json", {"max_sigma": 0.1})
