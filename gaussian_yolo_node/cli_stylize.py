@@ -26,6 +26,12 @@ class StyleOptimizer(str, Enum):
     adam = "adam"
 
 
+class StyleDevice(str, Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 class Start(str, Enum):
     content = "content"
     noise = "noise"
@@ -74,6 +80,7 @@ def stylize(
     size: Annotated[int, typer.Option(help="Longer side to compute at, px; 0 is the frame's own.")] = 0,
     style_scale: Annotated[float, typer.Option(help="Size of the style: at 1, its shorter side is the frame's.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of noise, and of the choice among styles.")] = 0,
+    device: Annotated[StyleDevice, typer.Option(help="auto takes CUDA where there is one.")] = StyleDevice.auto,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves PyTorch's choice.")] = 0,
     losses: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Write one picture's losses as JSON; a folder's always are.")
@@ -117,7 +124,9 @@ def stylize(
     if threads:
         torch.set_num_threads(threads)
     _refuse_mix(content, style, output, labels, reconstruct)
-    transfer = StyleTransfer(open_extractor(choose_extractor(extractor, vgg_weights), vgg_weights), settings)
+    transfer = StyleTransfer(
+        open_extractor(choose_extractor(extractor, vgg_weights), vgg_weights), settings, device.value
+    )
     console = Console(stderr=True)
     print(f"extractor: {transfer.extractor.name}")
     if reconstruct:

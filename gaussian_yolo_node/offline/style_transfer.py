@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -31,6 +32,7 @@ from gaussian_yolo_node.offline.style.pictures import Image
 from gaussian_yolo_node.offline.style.reconstruct import reconstruct_content, reconstruct_style
 from gaussian_yolo_node.offline.style.tiles import Tile, in_tiles, tile_grid
 
+Device = Literal["auto", "cpu", "cuda"]
 STARTS = ("content", "noise")
 LEAST_SIDE = 32  # px: the deepest layers have one position there
 NORMALISING_SIDE = 640  # px, longer side: means over 10^5 positions need no more
@@ -127,13 +129,18 @@ class StyleTransfer:
     Args:
         extractor: normalised by `normalise`, or used as it is.
         settings: how.
+        device: "cpu", "cuda", or "auto", which takes CUDA where there is one.
 
     Raises:
-        GaussianYoloError: the extractor has no such layer, or the weights are not as many as the layers.
+        GaussianYoloError: the extractor has no such layer, the weights are not as many as the layers, or there is no
+            such device.
     """
 
-    def __init__(self, extractor: Extractor, settings: StyleSettings = StyleSettings()) -> None:
-        self.extractor, self.settings = extractor, settings
+    def __init__(self, extractor: Extractor, settings: StyleSettings | None = None, device: Device = "cpu") -> None:
+        self.extractor = extractor
+        self.settings = settings = settings or StyleSettings()
+        self.device = _find_device(device)
+        extractor.network.to(self.device)
         self.content_layers = settings.content_layers or extractor.defaults.content
         self.style_layers = settings.style_layers or extractor.defaults.style
         extractor.require((*self.content_layers, *self.style_layers))
@@ -145,7 +152,7 @@ class StyleTransfer:
     def normalise(self, images: Sequence[Image]) -> None:
         """Scale the extractor's channels so that their mean activation over these pictures (BGR) is 1."""
         sized = (_scaled(image, min(1.0, NORMALISING_SIDE / max(image.shape[:2]))) for image in images)
-        self.extractor.normalise([to_tensor(image) for image in sized])
+        self.extractor.normalise([self._tensor(image) for image in sized])
 
     def __call__(
         self,
@@ -166,16 +173,18 @@ class StyleTransfer:
             PictureError: the content is too small.
             OptimisationError: the loss is no longer a number.
         """
-        frame = to_tensor(content)
-        target = _padded(to_tensor(self._sized(content)))
-        source = to_tensor(_style_sized(style, min(target.shape[-2:]) * self.settings.style_scale))
+        frame = self._tensor(content)
+        target = _padded(self._tensor(self._sized(content)))
+        source = self._tensor(_style_sized(style, min(target.shape[-2:]) * self.settings.style_scale))
         if self.settings.preserve_colour == "histogram":
             source = match_colours(source, target)
         elif self.settings.preserve_colour == "luminance":
             target = luminance(target)
             source = match_luminance(luminance(source), target)
         noise = torch.Generator().manual_seed(self.settings.seed if seed is None else seed)
-        start = target if self.settings.start == "content" else torch.rand(target.shape, generator=noise)
+        start = (
+            target if self.settings.start == "content" else torch.rand(target.shape, generator=noise).to(self.device)
+        )
         if self.settings.coarse_steps:
             halves = _halved(start), _halved(target), _halved(source)
             coarse, _ = self._search(*halves, self.settings.coarse_steps, None)
@@ -199,14 +208,14 @@ class StyleTransfer:
             on_step: is told each one's number of steps done, and its loss.
         """
         settings = self.settings
-        picture = _padded(to_tensor(self._sized(content)))
+        picture = _padded(self._tensor(self._sized(content)))
         for layer in settings.content_layers or self.extractor.defaults.reconstructed:
             found = reconstruct_content(
                 self.extractor, picture, layer, steps=settings.steps, seed=settings.seed,
                 optimizer=settings.optimizer, on_step=on_step,
             )  # fmt: skip
             yield f"content_{layer}", to_image(_unpadded(found.image))
-        picture = _padded(to_tensor(self._sized(style)))
+        picture = _padded(self._tensor(self._sized(style)))
         for count, layer in enumerate(self.style_layers, 1):
             found = reconstruct_style(
                 self.extractor, picture, self.style_layers[:count], steps=settings.steps, seed=settings.seed,
@@ -244,12 +253,17 @@ class StyleTransfer:
         with torch.no_grad():
             responses = self.extractor.responses(content.expand(-1, 3, -1, -1), self.content_layers)
         if self.settings.alpha is None:
-            alpha = self.extractor.defaults.balance * self.settings.beta / sum(r.numel() for r in responses.values())
+            # Without a style, any content's weight will do, but 0.
+            beta = self.settings.beta or 1.0
+            alpha = self.extractor.defaults.balance * beta / sum(response.numel() for response in responses.values())
         else:
             # The content's loss is a sum over positions, the style's is not: without this, a tile would weigh its
             # content less than the whole frame does.
             alpha = self.settings.alpha * share
         return Objective(responses, style, self.style_weights, alpha, self.settings.beta)
+
+    def _tensor(self, image: Image) -> Tensor:
+        return to_tensor(image).to(self.device)
 
     def _sized(self, image: Image) -> Image:
         height, width = image.shape[:2]
@@ -266,8 +280,14 @@ def to_tensor(image: Image) -> Tensor:
 
 def to_image(image: Tensor) -> Image:
     """RGB `[1,3,H,W]`, 0..1 -> uint8 `[H,W,3]` BGR."""
-    values = (image.clamp(0, 1) * 255).round().to(torch.uint8)[0].permute(1, 2, 0).numpy()
+    values = (image.clamp(0, 1) * 255).round().to(torch.uint8)[0].permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(values[..., ::-1])
+
+
+def _find_device(device: Device) -> torch.device:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SettingError("--device cuda: PyTorch finds no CUDA device; use cpu, or install a CUDA build of torch")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _style_sized(image: Image, shorter: float) -> Image:

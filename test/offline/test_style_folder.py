@@ -131,7 +131,7 @@ write, calls = folder.write_whole, []
 
 def dies_at_the_third_picture(path, data):
     calls.append(path)
-    if {at!r} in path.as_posix() and sum({at!r} in call.as_posix() for call in calls) == 3:
+    if path.parent.name == "image_2" and sum(call.parent.name == "image_2" for call in calls) == 3:
         path.with_name(f".{{path.name}}.part").write_bytes(data[:100])
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, data)
@@ -143,10 +143,9 @@ run(day, styles, out, start="noise")
 """
 
 
-@pytest.mark.parametrize("at", ["image_2", "label_2"])
-def test_a_killed_process_loses_and_doubles_nothing(day: Path, tmp_path: Path, at: str) -> None:
-    """Killed with half a picture, or half a label, on the disk."""
-    program = KILLED.format(at=at, folder=str(tmp_path))
+def test_a_killed_process_loses_and_doubles_nothing(day: Path, tmp_path: Path) -> None:
+    """Killed with half a picture on the disk, its label there."""
+    program = KILLED.format(folder=str(tmp_path))
     process = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )

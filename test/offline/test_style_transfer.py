@@ -93,6 +93,30 @@ def test_without_style_the_content_is_the_optimum() -> None:
     assert totals(result.losses[0])[0] == 0
 
 
+def test_without_style_no_alpha_is_needed() -> None:
+    settings = StyleSettings(beta=0.0, start="noise", steps=4, coarse_steps=0)
+    (losses,) = StyleTransfer(untrained_extractor(), settings)(make_image(32, 64), make_stripes()).losses
+    assert 0 < losses[-1].content < losses[0].content and losses[0].style == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(GaussianYoloError, match="--device cuda: PyTorch finds no CUDA device"):
+        StyleTransfer(untrained_extractor(), device="cuda")
+    assert StyleTransfer(untrained_extractor(), device="auto").device.type == "cpu"
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_the_scale_of_the_loss_does_not_matter(optimizer: str) -> None:
+    content, style = make_image(32, 64, seed=3), make_stripes()
+    one, tiny = (
+        transfer(alpha=alpha, beta=beta, optimizer=optimizer, steps=3)(content, style)
+        for alpha, beta in ((1e-4, 1.0), (1e-14, 1e-10))
+    )
+    assert np.abs(one.image.astype(int) - tiny.image).mean() < 1
+    assert tiny.losses[0][-1].total == pytest.approx(1e-10 * one.losses[0][-1].total, rel=0.02)
+
+
 def test_alpha_keeps_the_content() -> None:
     content, style = make_image(32, 64, seed=3), make_stripes()
     near, far = (transfer(alpha=alpha)(content, style).image.astype(int) for alpha in (10.0, 0.0))

@@ -60,12 +60,16 @@ class Extractor(Protocol):
         weights: SHA-256 (hex) of what the network computes with, before `normalise`.
         layers: in order.
         defaults: what to use where nothing is asked for.
+        network: to be moved to another device.
     """
 
     name: str
     weights: str
     layers: tuple[str, ...]
     defaults: Defaults
+
+    @property
+    def network(self) -> nn.Module: ...
 
     def responses(self, image: Tensor, wanted: Sequence[str]) -> dict[str, Tensor]:
         """Responses of the `wanted` layers to an RGB image `[1,3,H,W]` with values 0..1.

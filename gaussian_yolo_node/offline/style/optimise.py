@@ -42,7 +42,7 @@ class Optimised:
     """What a search came to.
 
     Attributes:
-        image: RGB `[1,3,H,W]`, 0..1.
+        image: 0..1, as many channels as the start.
         losses: of the start and after each step; L-BFGS ends early where no step makes the loss smaller.
     """
 
@@ -64,7 +64,7 @@ def optimise(
     L-BFGS searches each step's length by the strong Wolfe conditions, so that no step makes the loss greater.
 
     Args:
-        start: RGB `[1,3,H,W]`, 0..1; not changed.
+        start: RGB `[1,3,H,W]` or grey `[1,1,H,W]`, 0..1; not changed.
         steps: of the optimizer; one of L-BFGS evaluates the loss once or a few times.
         on_step: is told the number of steps done, and the loss.
 
@@ -73,9 +73,11 @@ def optimise(
     """
     pixels = start.detach().clone(memory_format=torch.contiguous_format).requires_grad_(True)
     latest: list[Loss] = []
+    scale: float | None = None
 
     def evaluate() -> Tensor:
-        content, style = objective(extractor.responses(pixels, objective.layers))
+        nonlocal scale
+        content, style = objective(extractor.responses(pixels.expand(-1, 3, -1, -1), objective.layers))
         total = content + style
         loss = Loss(content.item(), style.item())
         if not math.isfinite(loss.total):
@@ -83,9 +85,13 @@ def optimise(
                 f"the loss became {loss.total} (content {loss.content:g}, style {loss.style:g}) at step {len(losses)}: "
                 "take a smaller beta or alpha, or --start content"
             )
-        pixels.grad = torch.autograd.grad(total, pixels)[0].contiguous()
+        gradient = torch.autograd.grad(total, pixels)[0].contiguous()
+        if scale is None:
+            # A pixel of a large frame has a gradient of 1e-8 or less, below what both optimizers take for nothing.
+            scale = 1 / (gradient.abs().mean().item() or 1.0)
+        pixels.grad = gradient * scale
         latest[:] = [loss]
-        return total.detach()
+        return total.detach() * scale
 
     losses: list[Loss] = []
     step = _lbfgs_step(pixels, evaluate) if optimizer == "lbfgs" else _adam_step(pixels, evaluate)

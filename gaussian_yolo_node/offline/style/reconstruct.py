@@ -52,4 +52,4 @@ def reconstruct_style(
 
 
 def _noise(image: Tensor, seed: int) -> Tensor:
-    return torch.rand(image.shape, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(image.shape, generator=torch.Generator().manual_seed(seed)).to(image)
