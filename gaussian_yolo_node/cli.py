@@ -209,13 +209,10 @@ _data.command("check")(_exit_codes()(_extra("train")(cli_data.check)))
 app.add_typer(_data, name="data")
 
 _student = typer.Typer(help="Noisy Student: a teacher labels what nobody has, a student learns.", no_args_is_help=True)
-for _name, _command in (
-    ("label", cli_label.label),
-    ("select", cli_noisy_student.select),
-    ("train", cli_noisy_student.train),
-    ("iterate", cli_noisy_student.iterate),
-):
-    _student.command(_name)(_exit_codes()(_extra("train,scale")(_command)))
+_student.command("label")(_exit_codes()(_extra("scale")(cli_label.label)))
+_student.command("select")(_exit_codes()(_extra("train,scale")(cli_noisy_student.select)))
+_student.command("train")(_exit_codes()(_extra("train,scale")(cli_noisy_student.train)))
+_student.command("iterate")(_exit_codes()(_extra("train,scale")(cli_noisy_student.iterate)))
 app.add_typer(_student, name="noisy-student")
 
 _bag = typer.Typer(help="ROS bags, without ROS.", no_args_is_help=True)

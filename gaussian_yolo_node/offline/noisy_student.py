@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
 from gaussian_yolo_node.offline.students.iterate import Student, iterate
 from gaussian_yolo_node.offline.students.labelling import label
-from gaussian_yolo_node.offline.students.select_boxes import SelectionError
 from gaussian_yolo_node.offline.students.tables import read_labels
 from gaussian_yolo_node.training.config import ConfigError, mapping_of, read_yaml
 
@@ -49,7 +48,7 @@ class TrainOptions:
     resume: bool = False
     data: Path | None = None
     threads: int = 0
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int | None = None
 
 
@@ -73,15 +72,13 @@ def train(recipe: Path, output: Path, options: TrainOptions, *, console: Console
         raise ConfigError(f"{recipe}: kind must be classification or detection, not {kind!r}")
     from gaussian_yolo_node.training.train import run
 
-    if options.device not in ("auto", "cpu", "cuda"):
-        raise SelectionError(f"device must be auto, cpu or cuda, not {options.device!r}")
     return run(
         recipe,
         output,
         resume=options.resume,
         data_root=options.data,
         threads=options.threads,
-        device=options.device,  # type: ignore[arg-type]
+        device=options.device,
         seed=options.seed,
         console=console,
     )

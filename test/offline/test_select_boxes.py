@@ -21,7 +21,7 @@ SIDES = (40.0, 20.0)
 
 
 def found(*rows: tuple[str, float, float]) -> Found:
-    """Boxes of 40 x 20 px, one after the other, each of (class, score, sigma of all coordinates relative to the box)."""
+    """Boxes of 40 x 20 px, one after the other, each of (class, score, sigma of all coordinates over the side)."""
     corners = [[50.0 * i, 10, 50.0 * i + SIDES[0], 10 + SIDES[1]] for i in range(len(rows))]
     sigmas = [[relative * side for side in SIDES * 2] for *_, relative in rows]
     return Found(
