@@ -204,7 +204,7 @@ class _Folder:
         name = part_name(number)
         if name in recorded and file_hash(self._path / name) != recorded[name]:
             return None
-        return entry_of(self._path, number, shard, assignment.teacher_hash, assignment.score_threshold)
+        return entry_of(self._path, number, shard, assignment)
 
     def _remove_leftovers(self) -> None:
         planned = {part_name(number) for number in range(self._planned)}

@@ -1,7 +1,7 @@
 """Labelling with processes of this machine: a worker that dies is replaced, its shard done again.
 
-The parent hands shards to each worker over a pipe of its own, so that one that is killed in the middle of a message harms
-nobody else.
+The parent hands shards to each worker over a pipe of its own, so that a worker that is killed in the middle of a
+message harms nobody else.
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.offline.students.shard_work import Assignment, LabellingError, ShardWorker
+from gaussian_yolo_node.offline.students.shard_work import (
+    MAX_DEATHS,
+    Assignment,
+    LabellingError,
+    ShardWorker,
+    too_deadly,
+)
 from gaussian_yolo_node.offline.students.shards import Shard
 
-MAX_DEATHS = 3  # of workers over one shard
 _END_S = 2.0
 
 Job = tuple[int, Shard]
@@ -74,16 +79,13 @@ def _count_death(deaths: Counter[int], worker: _Worker) -> None:
     number, shard = worker.job
     deaths[number] += 1
     if deaths[number] == MAX_DEATHS:
-        raise LabellingError(
-            f"shard {shard.name} has ended {MAX_DEATHS} workers ({_how(worker.process.exitcode)}): look for an image "
-            "in it that is too large for the memory, or give fewer workers"
-        )
+        raise LabellingError(too_deadly(shard, _how(worker.process.exitcode)))
 
 
 def _how(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
-        return f"the last by {signal.Signals(-exit_code).name}"
-    return f"the last with exit code {exit_code}"
+        return f", the last by {signal.Signals(-exit_code).name}"
+    return f", the last with exit code {exit_code}"
 
 
 @dataclass(eq=False)

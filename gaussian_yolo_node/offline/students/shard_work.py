@@ -13,6 +13,8 @@ from gaussian_yolo_node.offline.students.shards import WHOLE, Shard, ShardImage,
 from gaussian_yolo_node.offline.students.tables import new_part, part_name, read_about, write_rows
 from gaussian_yolo_node.offline.students.teachers import Teacher, open_teacher
 
+MAX_DEATHS = 3  # of workers over one shard; then it is the shard
+
 
 class LabellingError(GaussianYoloError):
     """Labelling cannot go on; the message names the image, the shard or the option."""
@@ -36,20 +38,13 @@ class Assignment:
 
 
 class ShardWorker:
-    """A teacher at work; opens it.
-
-    Raises:
-        GaussianYoloError: the teacher cannot be opened, or is another one on this machine.
-    """
+    """A teacher at work; it is opened for the first shard."""
 
     def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
         self._folder = Path(assignment.folder)
-        self._teacher = open_teacher(assignment.teacher, score_threshold=assignment.score_threshold, threads=1)
-        self._threshold = assignment.score_threshold
+        self._teacher: Teacher | None = None
         self._reader = ShardReader()
-        if self._teacher.hash != assignment.teacher_hash:
-            self.close()
-            raise ModelError(f"the file of teacher {assignment.teacher} has changed, or is another one on this machine")
 
     def __call__(self, number: int, shard: Shard) -> dict[str, Any]:
         """Label a shard; its part is in the folder when this returns, whole and only once, however often it is done.
@@ -61,28 +56,14 @@ class ShardWorker:
             the shard's entry of `labels.json`.
 
         Raises:
-            LabellingError: the teacher failed on an image.
-            LabelsFolderError: the part cannot be written.
+            GaussianYoloError: the teacher cannot be opened, is another one on this machine, or failed on an image; or
+                the part cannot be written.
         """
-        rows, skipped, notes = [], [], []
         with new_part(self._folder, number) as path:
-            for image in self._reader.images(shard):
-                if image.image_bgr is not None:
-                    rows.append(_row(self._teacher, shard, image))
-                elif image.index == WHOLE:
-                    notes.append(f"{image.name}: {image.reason}")
-                else:
-                    skipped.append({"image": image.name, "reason": image.reason})
-            about = {
-                "teacher": self._teacher.hash,
-                "score_threshold": self._threshold,
-                "shard": shard.name,
-                "digest": shard.digest,
-                "skipped": skipped,
-                "notes": notes,
-            }
-            write_rows(path, self._teacher.kind, rows, about)
-        entry = entry_of(self._folder, number, shard, self._teacher.hash, self._threshold)
+            teacher = self._opened()
+            rows, about = self._label(teacher, shard)
+            write_rows(path, teacher.kind, rows, about)
+        entry = entry_of(self._folder, number, shard, self._assignment)
         if entry is None:
             raise LabellingError(f"{self._folder / part_name(number)} is not what was written: the disk is damaged")
         return entry
@@ -90,17 +71,38 @@ class ShardWorker:
     def close(self) -> None:
         """Release teacher and sources."""
         self._reader.close()
-        self._teacher.close()
+        if self._teacher is not None:
+            self._teacher.close()
+
+    def _opened(self) -> Teacher:
+        if self._teacher is None:
+            given = self._assignment
+            self._teacher = open_teacher(given.teacher, score_threshold=given.score_threshold, threads=1)
+            if self._teacher.hash != given.teacher_hash:
+                raise ModelError(f"the file of teacher {given.teacher} has changed, or is another one on this machine")
+        return self._teacher
+
+    def _label(self, teacher: Teacher, shard: Shard) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Rows of a shard, and what its part says of itself."""
+        rows: list[dict[str, Any]] = []
+        skipped: list[dict[str, str]] = []
+        notes: list[str] = []
+        for image in self._reader.images(shard):
+            if image.image_bgr is not None:
+                rows.append(_row(teacher, shard, image))
+            elif image.index == WHOLE:
+                notes.append(f"{image.name}: {image.reason}")
+            else:
+                skipped.append({"image": image.name, "reason": image.reason})
+        made_from = {**_made_from(shard, self._assignment), "shard": shard.name}
+        return rows, {**made_from, "skipped": skipped, "notes": notes}
 
 
-def entry_of(
-    folder: Path, number: int, shard: Shard, teacher_hash: str, score_threshold: float
-) -> dict[str, Any] | None:
+def entry_of(folder: Path, number: int, shard: Shard, assignment: Assignment) -> dict[str, Any] | None:
     """The entry in `labels.json` of a shard whose part is there and whole; None if it is not, or of another plan."""
     path = folder / part_name(number)
     about = read_about(path)
-    made_from = {"teacher": teacher_hash, "score_threshold": score_threshold, "digest": shard.digest}
-    if about is None or any(about.get(key) != value for key, value in made_from.items()):
+    if about is None or any(about.get(key) != value for key, value in _made_from(shard, assignment).items()):
         return None
     return {
         "name": shard.name,
@@ -110,6 +112,14 @@ def entry_of(
         "sha256": file_hash(path),
         "skipped": about["skipped"],
         "notes": about["notes"],
+    }
+
+
+def _made_from(shard: Shard, assignment: Assignment) -> dict[str, Any]:
+    return {
+        "teacher": assignment.teacher_hash,
+        "score_threshold": assignment.score_threshold,
+        "digest": shard.digest,
     }
 
 
@@ -137,6 +147,14 @@ def _row(teacher: Teacher, shard: Shard, image: ShardImage) -> dict[str, Any]:
         "classes": found["class_names"],
         "sigmas": found["sigmas"].tolist(),
     }
+
+
+def too_deadly(shard: Shard, how: str = "") -> str:
+    """What to say of a shard that ends every worker."""
+    return (
+        f"shard {shard.name} has ended {MAX_DEATHS} workers{how}: look for an image in it that is too large for the "
+        "memory, or give fewer workers"
+    )
 
 
 def in_this_process(assignment: Assignment, jobs: list[tuple[int, Shard]]) -> Iterator[tuple[int, dict[str, Any]]]:

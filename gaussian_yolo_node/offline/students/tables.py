@@ -28,7 +28,6 @@ FORMAT = 1
 LABELS = "labels.json"
 # Of the Parquet schema.
 _METADATA = b"gaussian_yolo.labels"
-_LEFTOVERS = ".part-*.tmp"
 
 Kind = Literal["detection", "classification"]
 
@@ -206,9 +205,10 @@ def new_part(folder: Path, number: int) -> Iterator[Path]:
         os.close(handle)
 
 
-def unfinished(folder: Path) -> list[Path]:
-    """Temporary files of parts: of processes that are at work, or died."""
-    return sorted(folder.glob(_LEFTOVERS))
+def unfinished(folder: Path, number: int | None = None) -> list[Path]:
+    """Temporary files of parts, or of one: of processes that are at work, or died."""
+    stem = "part-*" if number is None else Path(part_name(number)).stem
+    return sorted(folder.glob(f".{stem}.*.tmp"))
 
 
 def write_rows(path: Path, kind: Kind, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
@@ -242,14 +242,16 @@ def _read_rows(path: Path, kind: Kind) -> Iterator[LabelledRow]:
         table = table.combine_chunks()
     except (OSError, pa.ArrowException) as error:
         raise LabelsFolderError(f"{path} cannot be read: {error}") from error
-    common = zip(*(table[name].to_pylist() for name, _ in _COMMON), strict=True)
+    common: Iterator[tuple[str, str, str, int, int, int]] = zip(
+        *(table[name].to_pylist() for name, _ in _COMMON), strict=True
+    )
     if kind == "classification":
-        for fields, probabilities in zip(common, _lists(table["probabilities"]), strict=True):
-            yield ClassificationRow(*fields, probabilities)
+        for place, probabilities in zip(common, _lists(table["probabilities"]), strict=True):
+            yield ClassificationRow(*place, probabilities=probabilities)
         return
     columns = (_quads(table["boxes"]), _lists(table["scores"]), table["classes"].to_pylist(), _quads(table["sigmas"]))
-    for fields, boxes, scores, classes, sigmas in zip(common, *columns, strict=True):
-        yield DetectionRow(*fields, boxes, scores, tuple(classes), sigmas)
+    for place, boxes, scores, classes, sigmas in zip(common, *columns, strict=True):
+        yield DetectionRow(*place, boxes=boxes, scores=scores, classes=tuple(classes), sigmas=sigmas)
 
 
 def _lists(column: Any) -> list[NDArray[np.float32]]:
