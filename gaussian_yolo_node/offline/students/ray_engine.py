@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +95,8 @@ class _Actor:
 def _import_ray(address: str) -> Any:
     # Ray reads these when it is imported. It is not to report to its makers what is done with it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Its C++ part writes warnings onto the terminal of which nobody can make anything.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if not address:
         # Takes the loopback interface for the machine's address, whatever the name says, so that no port is open to
         # the network; and whoever else is on this machine does not know the token.
@@ -112,19 +115,11 @@ def _cluster(ray: Any, workers: int, address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    options: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+    if address:
+        _check_reachable(address)
     try:
-        if address:
-            _check_reachable(address)
-            ray.init(address=address, **options)
-        else:
-            ray.init(
-                # One more than workers: Ray Data has tasks of its own.
-                num_cpus=workers + 1,
-                include_dashboard=False,
-                object_store_memory=_STORE_BYTES,
-                **options,
-            )
+        with _no_stderr():
+            _start(ray, workers, address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         what = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started"
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -133,6 +128,29 @@ def _cluster(ray: Any, workers: int, address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, workers: int, address: str) -> None:
+    options: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+    if address:
+        ray.init(address=address, **options)
+        return
+    # One more than workers: Ray Data has tasks of its own.
+    ray.init(num_cpus=workers + 1, include_dashboard=False, object_store_memory=_STORE_BYTES, **options)
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Ray says what its log level is before it heeds it. Its failures are exceptions."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _check_reachable(address: str) -> None:
