@@ -33,6 +33,7 @@ class StyleDevice(str, Enum):
 
 
 class Start(str, Enum):
+    recolored = "recolored"
     content = "content"
     noise = "noise"
 
@@ -72,7 +73,9 @@ def stylize(
     optimizer: Annotated[StyleOptimizer, typer.Option(help="lbfgs as in the paper, or adam.")] = StyleOptimizer.lbfgs,
     steps: Annotated[int, typer.Option(help="Steps of the optimizer.")] = 60,
     coarse_steps: Annotated[int, typer.Option(help="Steps before that, at half the size; 0 for none.")] = 40,
-    start: Annotated[Start, typer.Option(help="What to begin with.")] = Start.content,
+    start: Annotated[
+        Start, typer.Option(help="Begin with the content, in its own or the style's colours, or with noise.")
+    ] = Start.recolored,
     preserve_color: Annotated[
         PreserveColor, typer.Option(help="Keep the content's colours: recolour the style, or transfer luminance only.")
     ] = PreserveColor.none,

@@ -67,7 +67,7 @@ def test_a_picture(run: Run, pictures: Path) -> None:
     code, out, err = run(
         pictures / "day.png", pictures / "style.png", "-o", pictures / "night.jpg", *QUICK, "--losses",
         pictures / "losses.json", "--content-layers", "block2_2, block3_2", "--style-layers", "stem,block1_1",
-        "--style-weights", "0.3,0.7", "--alpha", 1e-3, "--threads", 1,
+        "--style-weights", "0.3,0.7", "--alpha", 1e-3, "--threads", 1, "--start", "content",
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert "extractor: efficientnet_lite0" in out and "night.jpg: style style.png, loss " in out

