@@ -283,4 +283,4 @@ class Batches:
 def steps_of(epochs: float, pictures: int, batch_size: int) -> tuple[int, int]:
     """Optimiser steps of an epoch, and of all `epochs`, over `pictures` labelled ones; at least one each."""
     each = max(1, math.ceil(pictures / batch_size - 1e-9))
-    return each, max(1, round(epochs * each))
+    return each, max(1, math.ceil(epochs * each - 1e-9))

@@ -43,7 +43,6 @@ class ClassifierTrainer:
 
     Attributes:
         step: optimiser steps that are done.
-        rate: learning rate of the latest.
         validation: latest `top1` and `top5` of the averaged weights; empty before the first.
         stop_requested: set it to end after the next step, in all processes; then `stopped` is set.
     """
@@ -64,7 +63,6 @@ class ClassifierTrainer:
         self.processes = processes or Processes()
         self.schedule = config.schedule.optimisation()
         self.step = 0
-        self.rate = 0.0
         self.validation: dict[str, float] = {}
         self.stop_requested = self.stopped = False
         self._totals: dict[str, float] = {}
@@ -87,9 +85,8 @@ class ClassifierTrainer:
         # What the network draws in training depends on the position only, as the pictures do.
         torch.manual_seed((schedule.seed * 1_000_003 + self.step) * 4096 + self.processes.rank)
         train_mode(self.model, self.schedule)
-        self.rate = schedule.learning_rate * rate_factor(self.step, self.total_steps, self.schedule)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = self._rate_at(self.step)
         images = normalised(as_tensor(batch.images).to(self.device), self.model.normalisation)
         targets = torch.from_numpy(batch.targets).to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
@@ -119,6 +116,14 @@ class ClassifierTrainer:
             terms["unlabelled"] = unlabelled / pseudo
         for name, value in terms.items():
             self._totals[name] = self._totals.get(name, 0.0) + value
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the latest step."""
+        return self._rate_at(max(self.step - 1, 0))
+
+    def _rate_at(self, step: int) -> float:
+        return self.config.schedule.learning_rate * rate_factor(step, self.total_steps, self.schedule)
 
     @property
     def at_end_of_epoch(self) -> bool:

@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""Noisy Student (Xie et al., CVPR 2020) at the size of one processor core: digits, of which a tenth is labelled.
+
+scikit-learn's 1,797 handwritten digits (8x8 px, enlarged) are split anew for each seed: a quarter is held out to
+test, of the others a tenth has labels and the rest none. A teacher learns from the labels; it labels the rest; a
+student of the same size learns from both under noise, and is the teacher of the next. Beside it: a student without
+noise, and a teacher with the student's noise, which tells the worth of pseudo labels from that of noise. All take as
+many steps.
+
+    pip install 'gaussian_yolo[train,scale,bench]'
+    python benchmarks/noisy_student_digits.py            # writes docs/noisy_student_digits.{json,md,png}
+    python benchmarks/noisy_student_digits.py --quick --output out/digits
+
+Every step is the product's own: train_classifier, label, select, train_classifier. A call that was stopped goes on where
+it was when it is repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import torch
+import typer
+from noisy_student_digits_report import write_figure, write_table
+
+from gaussian_yolo_node.offline.classification.config import ClassifierConfig
+from gaussian_yolo_node.offline.classification.evaluate import evaluate
+from gaussian_yolo_node.offline.classification.train import CHECKPOINT, train_classifier
+from gaussian_yolo_node.offline.students.labelling import label
+from gaussian_yolo_node.offline.students.select_classes import select_classification
+from gaussian_yolo_node.offline.students.tables import ClassificationRow, read_labels
+
+# What keeps a digit the digit that it is: no mirror images, no inversion; strokes may tilt, shift, thicken and fade.
+OPERATIONS = (
+    "auto_contrast", "brightness", "contrast", "sharpness", "cutout", "rotate", "shear_x", "shear_y", "translate_x",
+    "translate_y",
+)  # fmt: skip
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runs of a results file share. They were chosen on the seeds 100 and 101."""
+
+    image_size: int = 32
+    test_share: float = 0.25
+    labelled_share: float = 0.1
+    backbone: str = "mobilenet_v2"
+    width: float = 0.35
+    kernels: str = "5"
+    steps: int = 400
+    batch_size: int = 45
+    unlabelled_ratio: int = 3
+    learning_rate: float = 4e-3
+    ema_decay: float = 0.99
+    threshold: float = 0.3
+    mild: dict[str, Any] = field(
+        default_factory=lambda: {
+            "rand_augment_ops": 0, "dropout": 0.2, "stochastic_depth": 0.0, "least_crop": 0.7, "flip": 0.0
+        }
+    )  # fmt: skip
+    noise: dict[str, Any] = field(
+        default_factory=lambda: {
+            "rand_augment_ops": 2, "rand_augment_magnitude": 6.0, "operations": list(OPERATIONS), "dropout": 0.5,
+            "stochastic_depth": 0.2, "least_crop": 0.7, "flip": 0.0,
+        }
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Step:
+    """One model: what it is called, whose labels it learns from ("" is nobody's), and its part of the recipe."""
+
+    name: str
+    teacher: str
+    noise: str
+
+
+STEPS = (
+    Step("teacher", "", "mild"),
+    Step("noised teacher", "", "noise"),
+    Step("student", "teacher", "noise"),
+    Step("student without noise", "teacher", "off"),
+    Step("second student", "student", "noise"),
+)
+
+
+def main(
+    output: Annotated[Path, typer.Option(help="Where .json, .md and .png go, without ending.")] = Path(
+        "docs/noisy_student_digits"
+    ),
+    work: Annotated[Path, typer.Option(help="Folder of pictures, labels and checkpoints.")] = Path("out/digits"),
+    quick: Annotated[bool, typer.Option("--quick", help="A minute's worth: one seed, few steps.")] = False,
+    seeds: Annotated[str, typer.Option(help="With commas.")] = ",".join(map(str, SEEDS)),
+) -> None:
+    """Train teachers and students; those in OUTPUT.json are not trained again."""
+    logging.basicConfig(level=logging.WARNING)
+    torch.set_num_threads(1)  # the networks are too small to share
+    settings = Settings(steps=8) if quick else Settings()
+    wanted = [int(seed) for seed in seeds.split(",")][: 1 if quick else None]
+    path = output.with_suffix(".json")
+    results = read_results(path, settings)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for seed in wanted:
+        results["data"] = write_digits(work / str(seed), seed, settings)
+        for step in STEPS:
+            key = f"{step.name} {seed}"
+            if key not in results["runs"]:
+                started = perf_counter()
+                found = run(step, seed, work / str(seed), settings)
+                results["runs"][key] = {"name": step.name, "seed": seed, **found}
+                write_results(path, results)
+                print(f"{key:26} {found['top1']:7.2%}  {perf_counter() - started:4.0f} s", flush=True)
+    write_table(results, output.with_suffix(".md"))
+    write_figure(results, output.with_suffix(".png"))
+    print(output.with_suffix(".md").read_text(encoding="utf-8"))
+
+
+def run(step: Step, seed: int, folder: Path, settings: Settings) -> dict[str, Any]:
+    """Train one model, with the labels of its teacher if it has one; top-1 on the held-out digits, and counts."""
+    place = folder / step.name.replace(" ", "_")
+    figures: dict[str, Any] = {}
+    config = recipe(step, seed, folder, settings)
+    if step.teacher:
+        given = folder / step.teacher.replace(" ", "_") / "labels"
+        label([str(folder / "unlabelled")], str(given.parent / CHECKPOINT), given)
+        labels = read_labels(given)
+        figures = select_classification(
+            labels, place / "selected.json", threshold=settings.threshold, per_class=len(labels.rows) // 10
+        )
+        config = replace(config, data=replace(config.data, pseudo=str((place / "selected.json").resolve())))
+        truths = {image.name: image.parent.name for image in (folder / "truth").rglob("*.png")}
+        rows = [row for row in labels.rows if isinstance(row, ClassificationRow)]
+        likeliest = [labels.teacher["classes"][int(row.probabilities.argmax())] for row in rows]
+        right = [truths[Path(row.image).name] == name for row, name in zip(rows, likeliest, strict=True)]
+        figures = {"showings": figures["showings"], "pseudo_top1": sum(right) / len(right)}
+    checkpoint = train_classifier(config, place, resume=(place / CHECKPOINT).exists())
+    return {**evaluate(checkpoint, folder / "test"), **figures}
+
+
+def recipe(step: Step, seed: int, folder: Path, settings: Settings) -> ClassifierConfig:
+    """Of equal steps for all, so that a student's gain is not that of a longer training."""
+    labelled = sum(1 for _ in (folder / "labelled").rglob("*.png"))
+    each = -(-labelled // settings.batch_size)
+    noise = settings.noise if step.noise != "mild" else settings.mild
+    document = {
+        "kind": "classification",
+        "name": step.name,
+        "data": {"root": str(folder), "train": "labelled", "workers": 1},
+        "model": {
+            "backbone": settings.backbone,
+            "options": {"width": settings.width, "kernels": settings.kernels},
+            "image_size": settings.image_size,
+            "crop_fraction": 1.0,
+        },
+        "noise": {**noise, "enabled": step.noise != "off"},
+        "schedule": {
+            "epochs": settings.steps / each,
+            "batch_size": settings.batch_size,
+            "unlabelled_ratio": settings.unlabelled_ratio,
+            "learning_rate": settings.learning_rate,
+            "ema_decay": settings.ema_decay,
+            "warmup_steps": settings.steps // 10,
+            "seed": seed,
+        },
+    }
+    return ClassifierConfig.from_dict(document, step.name)
+
+
+def write_digits(folder: Path, seed: int, settings: Settings) -> dict[str, int]:
+    """Write the split of a seed as folders; numbers of pictures. `truth` is for the report alone."""
+    try:
+        from sklearn import datasets
+    except ImportError:
+        sys.exit("the digits are in scikit-learn: pip install 'gaussian_yolo[bench]'")
+    bunch = datasets.load_digits()
+    order = np.random.default_rng([seed, len(bunch.target)]).permutation(len(bunch.target))
+    test = round(len(order) * settings.test_share)
+    labelled = round((len(order) - test) * settings.labelled_share)
+    parts = {"test": order[:test], "labelled": order[test : test + labelled], "truth": order[test + labelled :]}
+    counts = {name.replace("truth", "unlabelled"): len(indices) for name, indices in parts.items()}
+    if (folder / "unlabelled").exists():
+        return counts
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, indices in parts.items():
+        for index in indices:
+            picture = enlarged(bunch.images[index], settings.image_size)
+            place = folder / name / str(bunch.target[index]) / f"{index:04}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(place), picture)
+    # What the teacher is given does not tell the class. Renamed at last, so that a split is whole or not there.
+    hidden = folder / "hidden"
+    hidden.mkdir()
+    for picture_path in sorted((folder / "truth").rglob("*.png")):
+        shutil.copyfile(picture_path, hidden / picture_path.name)
+    hidden.rename(folder / "unlabelled")
+    return counts
+
+
+def enlarged(values: Any, side: int) -> Any:
+    """Values 0..16 `[8,8]` as uint8 `[side,side]`."""
+    grey = np.clip(np.asarray(values) * 16, 0, 255).astype(np.uint8)
+    return cv2.resize(grey, (side, side), interpolation=cv2.INTER_LINEAR)
+
+
+def read_results(path: Path, settings: Settings) -> dict[str, Any]:
+    """What an earlier, unfinished call left, or empty results; another call's settings do not mix."""
+    shared = json.loads(json.dumps(asdict(settings)))
+    if not path.exists():
+        return {"settings": shared, "machine": machine(), "data": {}, "runs": {}}
+    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if results["settings"] != shared:
+        sys.exit(f"{path} is of other settings ({results['settings']}); remove it or give another --output")
+    return results
+
+
+def machine() -> str:
+    names: Sequence[str] = ()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+    return f"{names[0] if names else platform.machine()}, one thread; torch {torch.__version__}"
+
+
+def write_results(path: Path, results: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+if __name__ == "__main__":
+    typer.run(main)
