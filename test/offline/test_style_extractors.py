@@ -21,6 +21,7 @@ from gaussian_yolo_node.offline.style.extractors import (  # noqa: E402
 )
 from gaussian_yolo_node.offline.style.vgg import Vgg19  # noqa: E402
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 # Strides of the pictures' positions at the depths of Lite0's default layers: nothing is skipped before a pooling.
 LITE0_SIZES = {
     "stem": (32, 64, 96),
@@ -127,6 +128,25 @@ def test_nothing_is_trained() -> None:
 def test_extractors_that_cannot_be_opened(name: str, weights: Path | None, message: str) -> None:
     with pytest.raises(GaussianYoloError, match=message):
         open_extractor(name, weights)
+
+
+def test_the_backbone_of_a_checkpoint(tmp_path: Path) -> None:
+    from gaussian_yolo_node.models.gaussian_yolo import build_model
+    from gaussian_yolo_node.training.checkpoint import save_checkpoint
+    from gaussian_yolo_node.training.config import TrainConfig
+
+    config = TrainConfig.load(REPOSITORY / "engines" / "efficientnet_lite0_kitti_1.yaml")
+    torch.manual_seed(0)
+    model = build_model(config.model.backbone, len(config.model.classes), width=config.model.width)
+    save_checkpoint(tmp_path / "last.pt", config, 1, {"ema": model.state_dict()})
+    extractor = open_extractor(str(tmp_path / "last.pt"))
+    assert extractor.name == "last.pt" and extractor.defaults == untrained_extractor().defaults
+    own = BackboneExtractor(model.backbone, "own")  # type: ignore[arg-type]
+    assert extractor.weights == own.weights
+    image = random_image()
+    assert torch.equal(
+        extractor.responses(image, ["block4_2"])["block4_2"], own.responses(image, ["block4_2"])["block4_2"]
+    )
 
 
 def test_unknown_layers_and_no_images() -> None:
