@@ -46,9 +46,8 @@ def run(
     Raises:
         GaussianYoloError: there is no such cluster, a worker failed, or a shard has killed `MAX_DEATHS` of them.
     """
-    ray = _import_ray(address)
     items = [{"number": number, "shard": shard.to_json()} for number, shard in jobs]
-    with _quiet(ray), _cluster(ray, workers, address):
+    with started(workers, address) as ray:
         labelled = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Actor,
             fn_constructor_args=(assignment,),
@@ -93,16 +92,18 @@ class _Actor:
 
 
 def _import_ray(address: str) -> Any:
-    # Ray reads these when it is imported. It is not to report to its makers what is done with it.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Its C++ part writes warnings onto the terminal of which nobody can make anything.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    if not address:
-        # Takes the loopback interface for the machine's address, whatever the name says, so that no port is open to
-        # the network; and whoever else is on this machine does not know the token.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # Ray reads these when it is imported. Whoever has imported it already has said what is wanted.
+    if "ray" not in sys.modules:
+        # It is not to report to its makers what is done with it.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Its C++ part writes warnings onto the terminal of which nobody can make anything.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        if not address:
+            # Takes the loopback interface for the machine's address, whatever the name says, so that no port is open
+            # to the network; and whoever else is on this machine does not know the token.
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+            if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray
     import ray.data
 
@@ -110,33 +111,41 @@ def _import_ray(address: str) -> Any:
 
 
 @contextmanager
-def _cluster(ray: Any, workers: int, address: str) -> Iterator[None]:
-    """A Ray to work with; what was started or joined here is left again."""
-    if ray.is_initialized():
-        yield
-        return
+def started(workers: int, address: str = "") -> Iterator[Any]:
+    """The module `ray`, started or joined; what was started or joined here is left again.
+
+    Raises:
+        LabellingError: there is no such cluster, or Ray does not start.
+        ModuleNotFoundError: ray is not installed, or not with what Ray Data needs.
+    """
     if address:
-        _check_reachable(address)
-    try:
-        with _no_stderr():
-            _start(ray, workers, address)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        what = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started"
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise LabellingError(f"{what}: {reason}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+        check_reachable(address)
+    ray = _import_ray(address)
+    with _quiet(ray):
+        if ray.is_initialized():
+            yield ray
+            return
+        _start(ray, workers, address)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 def _start(ray: Any, workers: int, address: str) -> None:
     options: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if address:
-        ray.init(address=address, **options)
-        return
-    # One more than workers: Ray Data has tasks of its own.
-    ray.init(num_cpus=workers + 1, include_dashboard=False, object_store_memory=_STORE_BYTES, **options)
+        options["address"] = address
+    else:
+        # One more than workers: Ray Data has tasks of its own.
+        options |= {"num_cpus": workers + 1, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+    try:
+        with _no_stderr():
+            ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        what = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started"
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise LabellingError(f"{what}: {reason}") from error
 
 
 @contextmanager
@@ -153,8 +162,12 @@ def _no_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _check_reachable(address: str) -> None:
-    """Ask at the door first: Ray itself goes on asking for a minute, and prints what it thinks of it."""
+def check_reachable(address: str) -> None:
+    """Ask at the door first: Ray itself goes on asking for a minute, and prints what it thinks of it.
+
+    Raises:
+        LabellingError: nobody answers, or it is no address.
+    """
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
