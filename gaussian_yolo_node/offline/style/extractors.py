@@ -152,7 +152,10 @@ class BackboneExtractor:
 
     def responses(self, image: Tensor, wanted: Sequence[str]) -> dict[str, Tensor]:
         found = self._raw(image, wanted)
-        return {name: value / self._scales[name] if name in self._scales else value for name, value in found.items()}
+        return {
+            name: value / self._scales[name].to(value.device) if name in self._scales else value
+            for name, value in found.items()
+        }
 
     def require(self, layers: Sequence[str]) -> None:
         unknown = [layer for layer in layers if layer not in self.layers]
