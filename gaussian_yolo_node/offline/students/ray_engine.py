@@ -49,7 +49,7 @@ def run(
     items = [{"number": number, "shard": shard.to_json()} for number, shard in jobs]
     with started(workers, address) as ray:
         labelled = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            _Actor,
+            ShardActor,
             fn_constructor_args=(assignment,),
             batch_size=1,
             # One at a time, so that only the shard that an actor was at has to be done again. Ray restarts actors.
@@ -68,7 +68,7 @@ def run(
             ) from error
 
 
-class _Actor:
+class ShardActor:
     """Lives in a process of Ray's."""
 
     def __init__(self, assignment: Assignment) -> None:
