@@ -30,15 +30,16 @@ def write_table(results: dict[str, Any], path: Path) -> None:
         "",
         f"**Not ImageNet.** scikit-learn's 1,797 handwritten digits, 8x8 px, enlarged to {settings['image_size']}x"
         f"{settings['image_size']}. Each seed splits them anew: {data['labelled']} labelled, "
-        f"{data['unlabelled']} unlabelled, {data['test']} to test, so one of these is {100 / data['test']:.2f} %. All networks are "
+        f"{data['unlabelled']} unlabelled, {data['test']} to test, so one of these is {100 / data['test']:.2f} %. "
+        f"All networks are "
         f"{settings['backbone']} of width {settings['width']}, from fresh weights, and take {settings['steps']} "
-        f"optimiser steps of {settings['batch_size']} labelled images, with {settings['unlabelled_ratio']} times as many "
-        "pseudo-labelled ones in a student's: the same number of steps, and of showings of a labelled image, for all. "
+        f"optimiser steps of {settings['batch_size']} labelled images, with {settings['unlabelled_ratio']} times as "
+        "many pseudo-labelled ones in a student's: as many steps, and showings of labelled images, for all. "
         "The settings were chosen on other seeds than those reported.",
         "",
         f"Pseudo labels are soft, from confidence {settings['threshold']}, balanced. Noise: RandAugment "
-        f"({noise['rand_augment_ops']} operations of magnitude {noise['rand_augment_magnitude']:g}, of those that leave "
-        f"a digit the digit it is: {', '.join(noise['operations'])}; no mirror images, no inversion), dropout "
+        f"({noise['rand_augment_ops']} operations of magnitude {noise['rand_augment_magnitude']:g}, of those that "
+        f"leave a digit the digit it is: {', '.join(noise['operations'])}; no mirror images, no inversion), dropout "
         f"{noise['dropout']}, stochastic depth {noise['stochastic_depth']}. Without noise the network draws nothing. "
         f"All see random crops of at least {100 * mild['least_crop']:.0f} % of the area. The teacher is trained with "
         f"these and dropout {mild['dropout']}, and labels without any.",

@@ -198,8 +198,8 @@ def test_a_student_may_begin_with_its_teacher(teacher: tuple[Path, Path], tmp_pa
     student = load_classifier(train_classifier(config, tmp_path / "out")).model.state_dict()
     given = load_classifier(checkpoint).model.state_dict()
     torch.testing.assert_close(student["classifier.weight"], given["classifier.weight"])
-    wider = replace(config, model=replace(config.model, options={"width": 0.35}))
-    train_classifier(wider, tmp_path / "wider")  # what fits
+    other = replace(config, model=replace(config.model, options={"width": 0.1, "kernels": "5"}))
+    train_classifier(other, tmp_path / "other")  # what fits
     foreign = replace(config, model=replace(config.model, backbone="mixnet_s", options={}))
     with pytest.raises(CheckpointError, match="no weight of"):
         train_classifier(foreign, tmp_path / "foreign")
