@@ -85,6 +85,15 @@ def test_interrupted_it_goes_on(tmp_path: Path, tiny_model: Path, workers: int) 
     assert plain_rows(tmp_path / "out") == plain_rows(tmp_path / "whole")
 
 
+def test_without_ray(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    arguments = (make_folder(tmp_path / "drive", 1), "--teacher", tiny_model, "-o", tmp_path / "out")
+    code, _, told = run(*arguments, "--engine", "ray")
+    assert code == 2
+    assert told == "error: this command needs ray, which is not installed: pip install 'gaussian_yolo[scale]'\n"
+    assert run(*arguments)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

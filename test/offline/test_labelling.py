@@ -68,14 +68,14 @@ def times(folder: Path) -> dict[str, int]:
 
 def test_rows_are_what_the_detector_says(tmp_path: Path, driving_dir: Path) -> None:
     """The shipped detector, one process and two workers, against calling it."""
-    frames = sorted((driving_dir / "kitti" / "drive_0052" / "image").iterdir())[:5]
+    frames = sorted((driving_dir / "kitti" / "drive_0052" / "image").iterdir())[:3]
     drive = tmp_path / "drive"
     drive.mkdir()
     for frame in frames:
         (drive / frame.name).symlink_to(frame)
     for workers in (1, 2):
         summary = label([str(drive)], FAST, tmp_path / str(workers), workers=workers, images_per_shard=2)
-        assert summary == LabelSummary(images=5, skipped=0, shards=3, done_before=0)
+        assert summary == LabelSummary(images=3, skipped=0, shards=2, done_before=0)
     assert parts(tmp_path / "1") == parts(tmp_path / "2")
     labels = read_labels(tmp_path / "1")
     with Detector.open(FAST, options=RuntimeOptions(1, "fp32"), score_threshold=0.05) as detector:
@@ -258,10 +258,10 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path, drive: Path, tiny_model:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"teacher": "other.onnx"}, r"of another teacher, tiny \(\w{12}\) instead of tiny \(\w{12}\): choose another"),
-        ({"score_threshold": 0.2}, r"of another score threshold, 0\.05 instead of 0\.2"),
-        ({"sources": ["drive", "more"]}, "of another sources, drive instead of drive, more"),
-        ({"images_per_shard": 3}, "images per shard, 2 instead of 3"),
+        ({"teacher": "other.onnx"}, r"made with teacher tiny \(\w{12}\), not tiny \(\w{12}\): choose another"),
+        ({"score_threshold": 0.2}, r"that were made with score threshold 0\.05, not 0\.2"),
+        ({"sources": ["drive", "more"]}, "made with sources drive, not drive, more"),
+        ({"images_per_shard": 3}, "images per shard 2, not 3"),
     ],
 )
 def test_labels_that_were_made_otherwise_are_left_alone(

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gaussian_yolo_node.offline.students import local_engine
 from gaussian_yolo_node.offline.students.manifest import file_hash, write_text_whole
-from gaussian_yolo_node.offline.students.shard_work import Assignment, LabellingError, entry_of, in_this_process
+from gaussian_yolo_node.offline.students.shard_work import (
+    Assignment,
+    LabellingError,
+    Results,
+    entry_of,
+    in_this_process,
+)
 from gaussian_yolo_node.offline.students.shards import Shard, plan_shards
 from gaussian_yolo_node.offline.students.tables import (
     FORMAT,
@@ -108,7 +114,8 @@ def label(
         before = len(folder.entries)
         waiting = [(number, shard) for number, shard in enumerate(shards) if number not in folder.entries]
         results = _results(engine, assignment, waiting, workers, address)
-        with folder.kept_up_to_date(), _progress(console) as progress:
+        # Whatever happens, workers end first; what they leave is removed after them.
+        with folder.kept_up_to_date(), closing(results), _progress(console) as progress:
             task = progress.add_task("label", total=len(shards), completed=before, images=folder.images)
             for number, entry in results:
                 folder.add(number, entry)
@@ -134,15 +141,15 @@ def _check(engine: str, workers: int, address: str) -> None:
 
 def _results(
     engine: Engine, assignment: Assignment, jobs: list[tuple[int, Shard]], workers: int, address: str
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    if engine == "ray":
-        # Ray takes seconds to come up, and need not be installed.
-        from gaussian_yolo_node.offline.students import ray_engine
-
-        return ray_engine.run(assignment, jobs, workers, address) if jobs else iter(())
-    if workers == 1:
+) -> Results:
+    if not jobs or (engine == "local" and workers == 1):
         return in_this_process(assignment, jobs)
-    return local_engine.run(assignment, jobs, workers)
+    if engine == "local":
+        return local_engine.run(assignment, jobs, workers)
+    # Ray takes seconds to come up, and need not be installed.
+    from gaussian_yolo_node.offline.students import ray_engine
+
+    return ray_engine.run(assignment, jobs, workers, address)
 
 
 class _Folder:
@@ -194,7 +201,7 @@ class _Folder:
                 if key == "teacher":
                     there, wanted = (f"{one['name']} ({one['hash'][:12]})" for one in (document[key], wanted))
                 raise LabelsFolderError(
-                    f"{self._path} holds labels of another {key.replace('_', ' ')}, {_shown(there)} instead of "
+                    f"{self._path} holds labels that were made with {key.replace('_', ' ')} {_shown(there)}, not "
                     f"{_shown(wanted)}: choose another output folder, or remove this one"
                 )
 

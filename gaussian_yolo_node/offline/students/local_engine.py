@@ -11,28 +11,26 @@ import os
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
 
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.offline.students.shard_work import (
     MAX_DEATHS,
     Assignment,
+    Job,
     LabellingError,
+    Results,
     ShardWorker,
     too_deadly,
 )
-from gaussian_yolo_node.offline.students.shards import Shard
 
 _END_S = 2.0
 
-Job = tuple[int, Shard]
 
-
-def run(assignment: Assignment, jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def run(assignment: Assignment, jobs: Sequence[Job], workers: int) -> Results:
     """Label shards with `workers` processes; number and entry of each, as they are done.
 
     Whatever ends the iteration ends the processes.

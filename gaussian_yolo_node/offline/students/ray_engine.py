@@ -23,7 +23,9 @@ from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.offline.students.shard_work import (
     MAX_DEATHS,
     Assignment,
+    Job,
     LabellingError,
+    Results,
     ShardWorker,
     too_deadly,
 )
@@ -34,9 +36,7 @@ _CONNECT_S = 5.0
 _STORE_BYTES = 512 << 20  # only what is listed of shards goes through Ray's store
 
 
-def run(
-    assignment: Assignment, jobs: Sequence[tuple[int, Shard]], workers: int, address: str
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def run(assignment: Assignment, jobs: Sequence[Job], workers: int, address: str) -> Results:
     """Label shards with `workers` actors; number and entry of each, as they are done.
 
     Args:
@@ -98,6 +98,8 @@ def _import_ray(address: str) -> Any:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Its C++ part writes warnings onto the terminal of which nobody can make anything.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        # Its own minute is short on a machine that is at work.
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
         if not address:
             # Takes the loopback interface for the machine's address, whatever the name says, so that no port is open
             # to the network; and whoever else is on this machine does not know the token.
@@ -142,7 +144,8 @@ def _start(ray: Any, workers: int, address: str) -> None:
     try:
         with _no_stderr():
             ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # of no class of its own where Ray does not come up in time
+        ray.shutdown()
         what = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started"
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise LabellingError(f"{what}: {reason}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,10 @@ from gaussian_yolo_node.offline.students.tables import new_part, part_name, read
 from gaussian_yolo_node.offline.students.teachers import Teacher, open_teacher
 
 MAX_DEATHS = 3  # of workers over one shard; then it is the shard
+
+Job = tuple[int, Shard]  # number in the plan, and shard
+# Number and entry in `labels.json` of each shard that is done; closing it ends the workers.
+Results = Generator[tuple[int, dict[str, Any]], None, None]
 
 
 class LabellingError(GaussianYoloError):
@@ -157,7 +161,7 @@ def too_deadly(shard: Shard, how: str = "") -> str:
     )
 
 
-def in_this_process(assignment: Assignment, jobs: list[tuple[int, Shard]]) -> Iterator[tuple[int, dict[str, Any]]]:
+def in_this_process(assignment: Assignment, jobs: Sequence[Job]) -> Results:
     """Label shards one after the other, here; number and entry of each."""
     worker = ShardWorker(assignment)
     try:
