@@ -98,8 +98,6 @@ def _import_ray(address: str) -> Any:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Its C++ part writes warnings onto the terminal of which nobody can make anything.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        # Its own minute is short on a machine that is at work.
-        os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
         if not address:
             # Takes the loopback interface for the machine's address, whatever the name says, so that no port is open
             # to the network; and whoever else is on this machine does not know the token.
@@ -141,14 +139,18 @@ def _start(ray: Any, workers: int, address: str) -> None:
     else:
         # One more than workers: Ray Data has tasks of its own.
         options |= {"num_cpus": workers + 1, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
-    try:
-        with _no_stderr():
-            ray.init(**options)
-    except Exception as error:  # of no class of its own where Ray does not come up in time
-        ray.shutdown()
-        what = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started"
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise LabellingError(f"{what}: {reason}") from error
+    # Ray gives itself half a minute to come up, which is short on a machine that is at work.
+    for last in (False, True):
+        try:
+            with _no_stderr():
+                ray.init(**options)
+            return
+        except Exception as error:  # of no class of its own where Ray does not come up in time
+            ray.shutdown()
+            if last or address:
+                what = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started"
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise LabellingError(f"{what}: {reason}") from error
 
 
 @contextmanager
