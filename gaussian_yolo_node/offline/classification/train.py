@@ -119,14 +119,14 @@ def _run(
             trainer.step, f"{processes.count} processes ({device.type})" if processes.count > 1 else device.type,
         )  # fmt: skip
     progress = RunProgress(console, math.ceil(total / each), each, shown=processes.main)
-    whole = math.ceil(trainer.step / each)  # epochs, the last one perhaps a part
-    history = History(output, {"train": whole, "validation": whole}) if processes.main else None
+    finished = {"train": trainer.epochs, "validation": trainer.epochs}
+    history = History(output, finished) if processes.main else None
     with closing(_batches(config, data, processes)) as batches, progress:
         while trainer.step < total or trainer.at_end_of_epoch:
             if not trainer.at_end_of_epoch:  # where a signal may have stopped it
                 _train_epoch(trainer, batches, progress, checkpoint)
-            epoch = math.ceil(trainer.step / each)
             means = trainer.finish_epoch()
+            epoch = trainer.epochs
             progress.epoch(epoch, means, trainer.rate)
             if history is not None:
                 history.add("train", epoch, {**means, "rate": trainer.rate})

@@ -118,6 +118,11 @@ class ClassifierTrainer:
             self._totals[name] = self._totals.get(name, 0.0) + value
 
     @property
+    def epochs(self) -> int:
+        """Epochs that are finished, a last part of one included."""
+        return math.ceil(self.step / self.steps_per_epoch) - (self._seen > 0)
+
+    @property
     def rate(self) -> float:
         """Learning rate of the latest step."""
         return self._rate_at(max(self.step - 1, 0))
