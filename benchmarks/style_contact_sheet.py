@@ -3,9 +3,9 @@
     python benchmarks/style_contact_sheet.py highway.png starry_night.jpg rocket.jpg ihc.png rain snow \\
         -o docs/style_transfer.jpg --json docs/style_transfer.json
 
-`rain` and `snow` are drawn, not read. Columns: the style; the transfer; with the style recoloured by colour histogram
-matching; of luminance only. Below: reconstructions of the content from single layers, of the first style from ever
-more layers.
+`rain` and `snow` are drawn, not read. First row: the first style; its transfer; with the style recoloured by histogram
+matching; of luminance only. Then the other styles, each before its transfer. Below: reconstructions of the content from
+single layers, of the first style from ever more layers.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from gaussian_yolo_node.offline.style_transfer import StyleSettings, StyleTransf
 Image = NDArray[np.uint8]
 CELL = 360  # width, px
 GAP = 4
+COLUMNS = 4
+WIDTH = COLUMNS * CELL + (COLUMNS - 1) * GAP
 CAPTION = 18
 MOST_BYTES = 400_000
 VARIANTS: tuple[tuple[str, PreserveColour], ...] = (
@@ -50,11 +52,15 @@ def main() -> None:
     extractor = open_extractor(choose_extractor(arguments.extractor))
     StyleTransfer(extractor, settings).normalise([content, *styles.values()])
     ratio = content.shape[0] / content.shape[1]
-    rows, figures = [[_cell(content, CELL, ratio, f"content: {arguments.content.stem}")]], []
-    for path, style in styles.items():
+    first = _cell(content, CELL, ratio, f"content: {arguments.content.stem}")
+    rows: list[list[Image]] = [[]]
+    figures = []
+    for number, (path, style) in enumerate(styles.items()):
         name = Path(path).stem
-        row = [_cell(style, CELL, ratio, name)]
-        for caption, preserve in VARIANTS:
+        if len(rows[-1]) == COLUMNS:
+            rows.append([])
+        rows[-1].append(_cell(style, CELL, ratio, name))
+        for caption, preserve in VARIANTS if number == 0 else VARIANTS[:1]:
             started = perf_counter()
             result = StyleTransfer(extractor, replace(settings, preserve_colour=preserve))(content, style)
             losses = [loss.total for loss in result.losses[0]]
@@ -71,15 +77,15 @@ def main() -> None:
                 }
             )
             print(json.dumps(figures[-1]), flush=True)
-            row.append(_cell(result.image, CELL, ratio, caption))
-        rows.append(row)
+            rows[-1].append(_cell(result.image, CELL, ratio, caption))
+    # The content goes where the last row has room, and begins it.
+    rows[-1].insert(0, first) if len(rows[-1]) < COLUMNS else rows.insert(0, [first])
     small = replace(settings, size=arguments.size // 2)
     reconstructed = dict(StyleTransfer(extractor, small).reconstructions(content, next(iter(styles.values()))))
     for kind in ("content", "style"):
         named = {name: image for name, image in reconstructed.items() if name.startswith(kind)}
-        width = (4 * CELL + 3 * GAP - (len(named) - 1) * GAP) // len(named)
+        width = (WIDTH - (len(named) - 1) * GAP) // len(named)
         rows.append([_cell(image, width, ratio, name.replace("_", " ", 1)) for name, image in named.items()])
-    rows[0] += [np.full_like(rows[0][0], 255)] * len(VARIANTS)
     _write(arguments.output, _stack(rows))
     if arguments.json:
         document = {
@@ -157,9 +163,7 @@ def _stack(rows: Sequence[Sequence[Image]]) -> Image:
     for row in rows:
         gap = np.full((row[0].shape[0], GAP, 3), 255, np.uint8)
         line = np.hstack([part for cell in row for part in (cell, gap)][:-1])
-        lines.append(
-            np.pad(line, ((0, GAP), (0, max(0, 4 * CELL + 3 * GAP - line.shape[1])), (0, 0)), constant_values=255)
-        )
+        lines.append(np.pad(line, ((0, GAP), (0, WIDTH - line.shape[1]), (0, 0)), constant_values=255))
     return np.vstack(lines)
 
 

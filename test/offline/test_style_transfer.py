@@ -229,7 +229,7 @@ def test_a_real_frame(driving_dir: Path) -> None:
         result = painter(small, style)
         losses = totals(result.losses[0])
         assert all(after <= before for before, after in itertools.pairwise(losses))
-        assert losses[-1] < 0.7 * losses[0]
+        assert losses[-1] < 0.9 * losses[0]
         assert np.corrcoef(edges(small), edges(result.image))[0, 1] > 0.3
 
 
