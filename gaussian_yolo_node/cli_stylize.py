@@ -69,6 +69,12 @@ def stylize(
     alpha: Annotated[
         float | None, typer.Option(help="Weight of the content, of the whole frame.", show_default="balanced")
     ] = None,
+    balance: Annotated[
+        float | None,
+        typer.Option(
+            help="Instead of alpha: weight of the content a response, at any size.", show_default="the extractor's"
+        ),
+    ] = None,
     beta: Annotated[float, typer.Option(help="Weight of the style.")] = 1.0,
     optimizer: Annotated[StyleOptimizer, typer.Option(help="lbfgs as in the paper, or adam.")] = StyleOptimizer.lbfgs,
     steps: Annotated[int, typer.Option(help="Steps of the optimizer.")] = 60,
@@ -113,6 +119,7 @@ def stylize(
         style_layers=_names(style_layers),
         style_weights=_numbers(style_weights),
         alpha=alpha,
+        balance=balance,
         beta=beta,
         optimizer=optimizer.value,
         steps=steps,

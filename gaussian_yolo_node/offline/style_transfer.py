@@ -51,7 +51,8 @@ class StyleSettings:
     Attributes:
         content_layers, style_layers: names of the extractor's layers.
         style_weights: w_l, one for each style layer; without, 1 / their number.
-        alpha: weight of the content's loss, for the whole frame; None balances it, see `extractors.Defaults`.
+        alpha: weight of the content's loss, for the whole frame; None balances it.
+        balance: without alpha, alpha is balance x beta / (N M) of the content's responses; None is the extractor's.
         beta: weight of the style's loss.
         optimizer: "lbfgs" or "adam".
         steps: of the optimizer, at the final size.
@@ -70,6 +71,7 @@ class StyleSettings:
     style_layers: tuple[str, ...] = ()
     style_weights: tuple[float, ...] = ()
     alpha: float | None = None
+    balance: float | None = None
     beta: float = 1.0
     optimizer: Optimizer = "lbfgs"
     steps: int = 60
@@ -91,11 +93,14 @@ class StyleSettings:
                 raise SettingError(f"--{name} {value} is unknown: choose {' or '.join(allowed)}")
         for name, number in (
             ("alpha", self.alpha or 0.0),
+            ("balance", self.balance or 0.0),
             ("beta", self.beta),
             *(("style-weights", weight) for weight in self.style_weights),
         ):
             if not (math.isfinite(number) and number >= 0):
                 raise SettingError(f"--{name} {number} must be a number from 0")
+        if self.alpha is not None and self.balance is not None:
+            raise SettingError("--balance chooses alpha: give either --balance or --alpha")
         if self.alpha == 0 == self.beta:
             raise SettingError("--alpha and --beta are both 0: nothing is left to search for")
         if self.steps < 1 or self.coarse_steps < 0:
@@ -256,7 +261,9 @@ class StyleTransfer:
         if self.settings.alpha is None:
             # Without a style, any content's weight will do, but 0.
             beta = self.settings.beta or 1.0
-            alpha = self.extractor.defaults.balance * beta / sum(response.numel() for response in responses.values())
+            balance = self.settings.balance
+            balance = self.extractor.defaults.balance if balance is None else balance
+            alpha = balance * beta / sum(response.numel() for response in responses.values())
         else:
             # The content's loss is a sum over positions, the style's is not: without this, a tile would weigh its
             # content less than the whole frame does.

@@ -117,9 +117,10 @@ def test_the_scale_of_the_loss_does_not_matter(optimizer: str) -> None:
     assert tiny.losses[0][-1].total == pytest.approx(1e-10 * one.losses[0][-1].total, rel=0.02)
 
 
-def test_alpha_keeps_the_content() -> None:
+@pytest.mark.parametrize(("key", "much"), [("alpha", 10.0), ("balance", 1e5)])
+def test_content_that_weighs_much_is_kept(key: str, much: float) -> None:
     content, style = make_image(32, 64, seed=3), make_stripes()
-    near, far = (transfer(alpha=alpha, start="content")(content, style).image.astype(int) for alpha in (10.0, 0.0))
+    near, far = (transfer(start="content", **{key: weight})(content, style).image.astype(int) for weight in (much, 0.0))
     assert np.abs(near - content).mean() < 0.5 * np.abs(far - content).mean()
 
 
@@ -188,6 +189,8 @@ def test_a_loss_that_is_no_number() -> None:
         ({"alpha": float("nan")}, "--alpha nan must be"),
         ({"beta": float("inf")}, "--beta inf must be"),
         ({"alpha": 0.0, "beta": 0.0}, "both 0"),
+        ({"balance": -1.0}, "--balance -1.0 must be"),
+        ({"balance": 1.0, "alpha": 1.0}, "give either --balance or --alpha"),
         ({"style_weights": (1.0, -1.0)}, "--style-weights -1.0 must be"),
         ({"style_weights": (1.0,)}, "--style-weights has 1 numbers for 5 style layers"),
         ({"steps": 0}, "--steps 0 must be at least 1"),
