@@ -225,7 +225,7 @@ _LITE0 = Defaults(
     content=("block2_2",),
     style=("stem", "block1_1", "block2_2", "block3_2", "block4_2"),
     reconstructed=("stem", "block1_1", "block2_2", "block3_2", "block4_2", "block5_3"),
-    balance=0.1,
+    balance=0.05,
 )
 
 
