@@ -28,7 +28,8 @@ from gaussian_yolo_node.offline.students.manifest import write_text_whole
 from gaussian_yolo_node.training.augment import AugmentConfig
 from gaussian_yolo_node.training.checkpoint import Trained, load_trained, read_checkpoint
 from gaussian_yolo_node.training.config import MULTIPLE, TrainConfig
-from gaussian_yolo_node.training.train import Device, run
+from gaussian_yolo_node.training.session import Device
+from gaussian_yolo_node.training.train import run
 from gaussian_yolo_node.training.validate import average_precisions, check_sources
 
 CLASSIFIER_EPOCHS = 1.5  # the paper's

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from rich.console import Console
 
 from gaussian_yolo_node.datasets import load_sources
-from gaussian_yolo_node.training.config import ConfigError, TrainConfig
-from gaussian_yolo_node.training.distributed import Processes, join
+from gaussian_yolo_node.training.config import TrainConfig
+from gaussian_yolo_node.training.distributed import Processes
 from gaussian_yolo_node.training.loader import BatchLoader, EpochSampler, make_loader
 from gaussian_yolo_node.training.progress import History, RunProgress
+from gaussian_yolo_node.training.session import Device, on_signals, started
 from gaussian_yolo_node.training.trainer import Trainer, TrainingError
 from gaussian_yolo_node.training.validate import check_sources
 
@@ -30,7 +28,6 @@ __all__ = ["BEST", "CHECKPOINT", "Trainer", "TrainingError", "run"]
 log = logging.getLogger("gaussian_yolo.train")
 CHECKPOINT = "last.pt"
 BEST = "best.pt"
-Device = Literal["auto", "cpu", "cuda"]
 
 
 def run(
@@ -67,17 +64,7 @@ def run(
     if seed is not None:
         config = replace(config, schedule=replace(config.schedule, seed=seed))
     check_sources(config)
-    if threads:
-        torch.set_num_threads(threads)
-    kind = _device_kind(device)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"output folder {output} cannot be made: {error.strerror}") from error
-    with join(kind) as processes:
-        place = torch.device(kind, processes.local_rank) if kind == "cuda" else torch.device(kind)
-        if kind == "cuda":
-            torch.cuda.set_device(place)
+    with started(output, device, threads) as (processes, place):
         return _run(config, output, data_root, resume, place, processes, console or Console(stderr=True))
 
 
@@ -155,7 +142,7 @@ def _train_epoch(
     progress.begin(trainer.epoch, trainer.done)
     interval = 60 * trainer.config.schedule.checkpoint_minutes
     saved = time.monotonic()
-    with _on_signals(lambda: setattr(trainer, "stop_requested", True)):
+    with on_signals(lambda: setattr(trainer, "stop_requested", True)):
         for _ in trainer.steps(loader):
             rate = max(group["lr"] for group in trainer.optimizer.param_groups)
             progress.step(trainer.epoch, trainer.done, trainer.means(), rate)
@@ -165,36 +152,6 @@ def _train_epoch(
     if trainer.stopped:
         log.info("stopped at epoch %d, step %d: --resume goes on from %s", trainer.epoch, trainer.done, checkpoint)
         raise KeyboardInterrupt
-
-
-@contextmanager
-def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at the first SIGINT or SIGTERM; a second one does what it did before."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets signals
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        restore()
-        stop()
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        restore()
-
-
-def _device_kind(device: Device) -> str:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: PyTorch finds no CUDA device; use cpu, or install a CUDA build of torch")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 @contextmanager

@@ -23,10 +23,10 @@ from gaussian_yolo_node.offline.classification.data import (
     steps_of,
 )
 from gaussian_yolo_node.offline.classification.trainer import ClassifierTrainer
-from gaussian_yolo_node.training.config import ConfigError
-from gaussian_yolo_node.training.distributed import Processes, join
+from gaussian_yolo_node.training.distributed import Processes
 from gaussian_yolo_node.training.progress import History, RunProgress
-from gaussian_yolo_node.training.train import CHECKPOINT, Device, _device_kind, _on_signals
+from gaussian_yolo_node.training.session import Device, on_signals, started
+from gaussian_yolo_node.training.train import CHECKPOINT
 
 __all__ = ["CHECKPOINT", "check_data", "train_classifier"]
 
@@ -61,17 +61,7 @@ def train_classifier(
         GaussianYoloError: one sentence that names what is wrong.
         KeyboardInterrupt: SIGINT or SIGTERM came; the checkpoint holds the step it came in.
     """
-    if threads:
-        torch.set_num_threads(threads)
-    kind = _device_kind(device)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"output folder {output} cannot be made: {error.strerror}") from error
-    with join(kind) as processes:
-        place = torch.device(kind, processes.local_rank) if kind == "cuda" else torch.device(kind)
-        if kind == "cuda":
-            torch.cuda.set_device(place)
+    with started(output, device, threads) as (processes, place):
         data = _Data(config, data_root or Path(config.data.root))
         return _run(config, data, output, resume, place, processes, console or Console(stderr=True))
 
@@ -163,7 +153,7 @@ def _train_epoch(trainer: ClassifierTrainer, batches: Batches, progress: RunProg
     interval = 60 * trainer.config.schedule.checkpoint_minutes
     saved = time.monotonic()
     end = min((epoch + 1) * trainer.steps_per_epoch, trainer.total_steps)
-    with _on_signals(lambda: setattr(trainer, "stop_requested", True)):
+    with on_signals(lambda: setattr(trainer, "stop_requested", True)):
         for batch in batches.steps(trainer.step, end):
             trainer.learn(batch)
             progress.step(epoch, trainer.step - epoch * trainer.steps_per_epoch, trainer.means(), trainer.rate)
