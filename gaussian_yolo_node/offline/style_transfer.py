@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -31,8 +30,8 @@ from gaussian_yolo_node.offline.style.optimise import OPTIMIZERS, Loss, Optimize
 from gaussian_yolo_node.offline.style.pictures import Image
 from gaussian_yolo_node.offline.style.reconstruct import reconstruct_content, reconstruct_style
 from gaussian_yolo_node.offline.style.tiles import Tile, in_tiles, tile_grid
+from gaussian_yolo_node.training.session import Device, device_kind
 
-Device = Literal["auto", "cpu", "cuda"]
 STARTS = ("recolored", "content", "noise")
 LEAST_SIDE = 32  # px: the deepest layers have one position there
 NORMALISING_SIDE = 640  # px, longer side: means over 10^5 positions need no more
@@ -145,7 +144,7 @@ class StyleTransfer:
     def __init__(self, extractor: Extractor, settings: StyleSettings | None = None, device: Device = "cpu") -> None:
         self.extractor = extractor
         self.settings = settings = settings or StyleSettings()
-        self.device = _find_device(device)
+        self.device = torch.device(device_kind(device))
         extractor.network.to(self.device)
         self.content_layers = settings.content_layers or extractor.defaults.content
         self.style_layers = settings.style_layers or extractor.defaults.style
@@ -290,12 +289,6 @@ def to_image(image: Tensor) -> Image:
     """RGB `[1,3,H,W]`, 0..1 -> uint8 `[H,W,3]` BGR."""
     values = (image.clamp(0, 1) * 255).round().to(torch.uint8)[0].permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(values[..., ::-1])
-
-
-def _find_device(device: Device) -> torch.device:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise SettingError("--device cuda: PyTorch finds no CUDA device; use cpu, or install a CUDA build of torch")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _style_sized(image: Image, shorter: float) -> Image:
