@@ -24,6 +24,7 @@ from gaussian_yolo_node import (
     cli_noisy_student,
     cli_replay,
     cli_report,
+    cli_robustness,
     cli_stylize,
     cli_train,
 )
@@ -200,6 +201,7 @@ for _name, _command in (
 app.command("evaluate")(_exit_codes()(_extra("evaluate")(cli_evaluate.evaluate)))
 app.command("replay")(_exit_codes()(_extra("evaluate")(cli_replay.replay)))
 app.command("report")(_exit_codes()(_extra("evaluate")(cli_report.report)))
+app.command("robustness")(_exit_codes()(_extra("robustness")(cli_robustness.robustness)))
 app.command("build-engine")(_exit_codes()(cli_engine.build_engine))
 app.command("doctor")(_exit_codes()(cli_machine.doctor))
 app.command("benchmark")(_exit_codes()(cli_machine.benchmark))
