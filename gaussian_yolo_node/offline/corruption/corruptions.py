@@ -43,7 +43,7 @@ def check_corruptions(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         RobustnessError: one is unknown, or there are none.
     """
-    wanted = set()
+    wanted: set[str] = set()
     for name in names:
         if name not in CORRUPTIONS and name not in GROUPS:
             raise RobustnessError(
