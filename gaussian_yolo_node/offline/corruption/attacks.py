@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -62,3 +62,22 @@ def _gradient(pixels: Tensor, loss: Loss) -> Tensor:
 def _check(epsilon: float) -> None:
     if not 0 <= epsilon <= 255:
         raise RobustnessError(f"epsilon {epsilon} is not possible: give 0 to 255")
+
+
+ATTACKS = ("fgsm", "pgd")
+
+
+def attacked(kind: str, pixels: Tensor, loss: Loss, epsilon: float, generator: torch.Generator | None = None) -> Tensor:
+    """`pixels` after an attack of `ATTACKS`."""
+    return fgsm(pixels, loss, epsilon) if kind == "fgsm" else pgd(pixels, loss, epsilon, generator=generator)
+
+
+def check_attacks(kinds: Sequence[str], epsilons: Sequence[float]) -> None:
+    """Raises RobustnessError for an attack that there is not, or an epsilon that cannot be."""
+    for kind in kinds:
+        if kind not in ATTACKS:
+            raise RobustnessError(f"there is no attack {kind!r}: known are {', '.join(ATTACKS)}")
+    if kinds and not epsilons:
+        raise RobustnessError("an attack needs epsilons, such as 0,2,4")
+    for epsilon in epsilons:
+        _check(epsilon)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -73,3 +74,46 @@ def _cells(severity: str, cell: CellFigures) -> tuple[str, ...]:
 
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def draw_classifier(result: Mapping[str, Any], path: Path) -> None:
+    """Write a PNG: top-1 error against severity, flip probabilities, and top-1 against epsilon."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14, 4.5), layout="constrained")
+    error, flips, attack = figure.subplots(1, 3)
+    for name, row in result["errors"].items():
+        error.plot([0, *map(int, row)], [1 - result["clean"], *row.values()], "o-", ms=3, label=name)
+    error.set(xlabel="severity", ylabel="top-1 error")
+    flips.barh(list(result["flips"]), list(result["flips"].values()))
+    flips.set_xlabel("flip probability")
+    for kind, row in result["attacks"].items():
+        attack.plot(list(map(float, row)), list(row.values()), "o-", label=kind)
+    attack.set(xlabel="epsilon, of 255", ylabel="top-1")
+    for axis in (error, attack):
+        if axis.lines:
+            axis.legend(fontsize=7)
+    figure.savefig(str(path), dpi=110)
+
+
+def draw_attacks(result: Mapping[str, Any], path: Path) -> None:
+    """Write a PNG: mAP at IoU 0.5, and the sigma of the same objects against epsilon 0, against epsilon."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    precision, sigma = figure.subplots(1, 2)
+    for kind, row in result["attacks"].items():
+        epsilons = list(map(float, row))
+        precision.plot(epsilons, [cell["map50"] for cell in row.values()], "o-", label=kind)
+        ratios = [float("nan") if cell["sigma_ratio"] is None else cell["sigma_ratio"] for cell in row.values()]
+        sigma.plot(epsilons, ratios, "o-", label=kind)
+    precision.set(xlabel="epsilon, of 255", ylabel="mAP at IoU 0.5")
+    sigma.set(xlabel="epsilon, of 255", ylabel="sigma of the same objects / clean")
+    precision.legend()
+    figure.savefig(str(path), dpi=110)
