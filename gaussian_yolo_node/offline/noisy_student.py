@@ -7,18 +7,18 @@ a student learns from), `train` (the student, under noise), and `iterate`, the c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
+from gaussian_yolo_node.offline.students.chain_config import TrainOptions
 from gaussian_yolo_node.offline.students.iterate import Student, iterate
 from gaussian_yolo_node.offline.students.labelling import label
 from gaussian_yolo_node.offline.students.tables import read_labels
 from gaussian_yolo_node.training.config import ConfigError, mapping_of, read_yaml
 
-__all__ = ["Student", "iterate", "label", "select", "train"]
+__all__ = ["Student", "TrainOptions", "iterate", "label", "select", "train"]
 
 
 def select(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,17 +39,6 @@ def select(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, 
     from gaussian_yolo_node.offline.students.detector_steps import rules_of, select_detections
 
     return select_detections(labels, output, rules_of(options))
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What the command line says beyond the recipe."""
-
-    resume: bool = False
-    data: Path | None = None
-    threads: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: int | None = None
 
 
 def train(recipe: Path, output: Path, options: TrainOptions, *, console: Console | None = None) -> Path:

@@ -11,6 +11,17 @@ from gaussian_yolo_node.training.config import ConfigError, build_section, mappi
 
 
 @dataclass(frozen=True)
+class TrainOptions:
+    """What is said of a training beyond its recipe."""
+
+    resume: bool = False
+    data: Path | None = None
+    threads: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
 class Round:
     """One student.
 

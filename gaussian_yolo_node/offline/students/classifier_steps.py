@@ -6,21 +6,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
 from gaussian_yolo_node.offline.classification.checkpoint import load_classifier
 from gaussian_yolo_node.offline.classification.config import ClassifierConfig
 from gaussian_yolo_node.offline.classification.train import CHECKPOINT, train_classifier
-from gaussian_yolo_node.offline.students.chain_config import Round
+from gaussian_yolo_node.offline.students.chain_config import Round, TrainOptions
 from gaussian_yolo_node.offline.students.select_boxes import SelectionError
 from gaussian_yolo_node.offline.students.select_classes import select_classification
 from gaussian_yolo_node.offline.students.tables import read_labels
 from gaussian_yolo_node.training.config import ConfigError
-
-if TYPE_CHECKING:
-    from gaussian_yolo_node.offline.noisy_student import TrainOptions
 
 OPTIONS = ("threshold", "per_class", "hard")
 
