@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""What Noisy Student brings a detector, with and without what sigmas add to it (SPEC section 4).
+r"""What Noisy Student brings a detector, with and without what sigmas add to it (SPEC section 4).
 
 Of KITTI's labelled frames each seed draws 40 % for the teacher: frames of the object set at random, of the two drives
 a stretch, because the neighbours of a labelled frame are as good as labelled. The teacher labels all other frames of
 the three, and each student goes on from the teacher's weights for the same number of steps, under the noise of
-`NOISE` or without. `continued` is the control: the same further steps with the teacher's own labels alone. Judged on
-drive 0011, the last epoch's averaged weights.
+`NOISE` or without; `anew` begins with ImageNet's weights under noise, as the paper's students do, for twice as many
+steps as its teacher. `continued` is the control: the same further steps with the teacher's own labels alone. Judged
+on drive 0011, the last epoch's averaged weights.
 
     pip install 'gaussian_yolo[train,cpu,scale,bench]'
     python benchmarks/noisy_student_detection.py --data DATA --report docs
+    python benchmarks/noisy_student_detection.py --data DATA --report docs --length 3 --jobs 12 \
+        --variants continued,score,weighed,noised    # on a GPU
 
 DATA holds kitti/object, kitti/drive_0095_right, kitti/drive_0052 and kitti/drive_0011. A call that was stopped goes
 on where it was when it is repeated.
@@ -19,8 +22,12 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import multiprocessing
 import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,28 +64,32 @@ LABELLED_ALONE = 2  # times as many epochs give as many steps
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to go on from the teacher. rules: None has no pseudo labels."""
+    """One way to go on from the teacher. rules: None has no pseudo labels; anew: from ImageNet's weights."""
 
     title: str
     rules: BoxRules | None
-    noise: bool
+    noise: bool = False
+    anew: bool = False
 
 
 BY_SCORE = BoxRules(POSITIVE, IGNORE, weights="none")
 BY_SIGMA = BoxRules(POSITIVE, IGNORE, MAX_SIGMA, weights="none")
 WEIGHED = BoxRules(POSITIVE, IGNORE, MAX_SIGMA)
 VARIANTS = {
-    "continued": Variant("teacher, continued on its labels", None, False),
-    "score": Variant("student, boxes by score", BY_SCORE, False),
-    "filtered": Variant("student, boxes by score and sigma", BY_SIGMA, False),
-    "weighed": Variant("student, by score and sigma, weighed by sigma", WEIGHED, False),
-    "noised": Variant("the same under noise", WEIGHED, True),
+    "continued": Variant("teacher, continued on its labels", None),
+    "score": Variant("student, boxes by score", BY_SCORE),
+    "filtered": Variant("student, boxes by score and sigma", BY_SIGMA),
+    "weighed": Variant("student, by score and sigma, weighed by sigma", WEIGHED),
+    "noised": Variant("the same under noise", WEIGHED, noise=True),
+    "anew": Variant("the same under noise, from ImageNet's weights", WEIGHED, noise=True, anew=True),
 }
 
 
 def main(
     data: Annotated[Path, typer.Option(help="Data folder.")],
-    output: Annotated[Path, typer.Option(help="Folder of the trainings and their results.")] = Path(f"out/{NAME}"),
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the trainings and their results.", show_default=f"out/{NAME}")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder to write table, figure and numbers to.", show_default="OUTPUT")
     ] = None,
@@ -86,46 +97,103 @@ def main(
         "engines/efficientnet_lite0_kitti_fast.yaml"
     ),
     seeds: Annotated[str, typer.Option(help="Seeds, with commas between.")] = "0,1,2",
+    length: Annotated[int, typer.Option(min=1, help="Times as many epochs of the students.")] = 1,
+    variants: Annotated[str, typer.Option(help="Students, with commas between.")] = ",".join(VARIANTS),
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes of a training that make its batches.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves torch's choice.")] = 0,
 ) -> None:
     """Train teachers and students, judge, compare; finished trainings in OUTPUT are not repeated."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    name = NAME if length == 1 else f"{NAME}_x{length}"
+    output = output or Path("out") / name
     try:
         base = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        base["schedule"]["workers"] = workers
         numbers = [int(seed) for seed in seeds.replace(",", " ").split()]
-        results = [result for seed in numbers for result in one_seed(base, seed, data.resolve(), output, threads)]
+        students = {one: VARIANTS[one] for one in variants.replace(",", " ").split()}
+    except KeyError as error:
+        sys.exit(f"--variants: there is no {error}; there are {', '.join(VARIANTS)}")
     except ValueError:
         sys.exit(f"--seeds is {seeds!r}; give whole numbers with commas between")
+    except OSError as error:
+        sys.exit(f"error: {error}")
+    experiment = Experiment(base, data.resolve(), output, length, threads)
+    try:
+        results = in_turn(jobs, [partial(experiment.teacher, seed) for seed in numbers])
+        results += in_turn(jobs, [partial(experiment.student, seed, one) for seed in numbers for one in students])
     except (GaussianYoloError, OSError) as error:
         sys.exit(f"error: {error}")
     folder = report or output
     folder.mkdir(parents=True, exist_ok=True)
-    document = {"torch": torch.__version__, "seeds": numbers, "noise": NOISE, "results": results}
-    (folder / f"{NAME}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    titles = {"teacher": "teacher", **{name: one.title for name, one in VARIANTS.items()}}
-    write_table(results, titles, folder / f"{NAME}.md", folder / f"{NAME}.png")
-    write_figure(results, titles, folder / f"{NAME}.png")
-    print((folder / f"{NAME}.md").read_text(encoding="utf-8"))
+    document = {
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "seeds": numbers,
+        "length": length,
+        "noise": NOISE,
+        "results": results,
+    }
+    (folder / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    titles = {"teacher": "teacher", **{key: one.title for key, one in students.items()}}
+    write_table(document, titles, folder / f"{name}.md", folder / f"{name}.png")
+    write_figure(results, titles, folder / f"{name}.png")
+    print((folder / f"{name}.md").read_text(encoding="utf-8"))
 
 
-def one_seed(base: dict[str, Any], seed: int, data: Path, output: Path, threads: int) -> list[dict[str, Any]]:
-    """Figures of the teacher and of each student of a seed."""
-    place = output / f"seed{seed}"
-    place.mkdir(parents=True, exist_ok=True)
-    labelled = draw_labelled(data, seed)
-    lists = write_lists(labelled, place)
-    teacher = teacher_recipe(base, seed, data, lists)
-    results = [trained("teacher", seed, teacher, place, data, threads)]
-    pictures = unlabelled_folder(data, labelled, place)
-    model = DetectorSteps(seed).deploy(place / "teacher", f"teacher_{seed}")
-    label([str(pictures)], str(model), place / "labels", score_threshold=0.05)
-    for name, variant in VARIANTS.items():
+def in_turn(jobs: int, trainings: list[Callable[[], dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Results of trainings, `jobs` at a time, in order."""
+    if jobs == 1:
+        return [train() for train in trainings]
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        return [job.result() for job in [pool.submit(train) for train in trainings]]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What all trainings have in common; length: times as many epochs of the students."""
+
+    base: dict[str, Any]
+    data: Path
+    output: Path
+    length: int
+    threads: int
+
+    def teacher(self, seed: int) -> dict[str, Any]:
+        """Train a seed's teacher and let it label; its figures."""
+        place = self._place(seed)
+        labelled = draw_labelled(self.data, seed)
+        result = self._trained("teacher", seed, self._teacher_recipe(seed, labelled))
+        pictures = unlabelled_folder(self.data, labelled, place)
+        model = DetectorSteps(seed).deploy(place / "teacher", f"teacher_{seed}")
+        label([str(pictures)], str(model), place / "labels", score_threshold=0.05)
+        return result
+
+    def student(self, seed: int, name: str) -> dict[str, Any]:
+        """Select from the labels of a seed's teacher and train on them; figures, and counts of what was selected."""
+        place = self._place(seed)
+        labelled = draw_labelled(self.data, seed)
         selected, counts = place / f"selected_{name}.json", {}
-        if variant.rules is not None:
-            counts = select_detections(place / "labels", selected, variant.rules)
-        document = student_recipe(teacher, name, place, selected, counts.get("images", 0), weight_of(labelled))
-        results.append({**trained(name, seed, document, place, data, threads), "selected": counts})
-    return results
+        rules = VARIANTS[name].rules
+        if rules is not None:
+            counts = select_detections(place / "labels", selected, rules)
+        teacher = self._teacher_recipe(seed, labelled)
+        document = student_recipe(
+            teacher, name, place, selected, counts.get("images", 0), weight_of(labelled), self.length
+        )
+        return {**self._trained(name, seed, document), "selected": counts}
+
+    def _place(self, seed: int) -> Path:
+        place = self.output / f"seed{seed}"
+        place.mkdir(parents=True, exist_ok=True)
+        return place
+
+    def _teacher_recipe(self, seed: int, labelled: dict[str, list[str]]) -> dict[str, Any]:
+        lists = write_lists(labelled, self._place(seed))
+        return teacher_recipe(self.base, seed, self.data, lists)
+
+    def _trained(self, name: str, seed: int, document: dict[str, Any]) -> dict[str, Any]:
+        return trained(name, seed, document, self._place(seed), self.data, self.threads)
 
 
 def draw_labelled(data: Path, seed: int) -> dict[str, list[str]]:
@@ -184,26 +252,29 @@ def teacher_recipe(base: dict[str, Any], seed: int, data: Path, lists: dict[str,
     document["data"]["validation"] = [
         {"format": "kitti", "images": f"kitti/{JUDGED}/image", "labels": f"kitti/{JUDGED}/label_2"}
     ]
-    epochs = TEACHER["epochs"]
-    document["schedule"] |= {**TEACHER, "warmup_steps": 60, "validate_every": epochs, "seed": seed}
+    document["schedule"] |= {**lengthened(TEACHER, 1), "warmup_steps": 60, "seed": seed}
     return document
 
 
+def lengthened(schedule: dict[str, Any], length: int) -> dict[str, Any]:
+    """`length` times as many epochs, validated at the end."""
+    epochs = {key: schedule[key] * length for key in ("epochs", "mosaic_off_epochs")}
+    return {**schedule, **epochs, "validate_every": epochs["epochs"]}
+
+
 def student_recipe(
-    teacher: dict[str, Any], name: str, place: Path, selected: Path, images: int, labelled: float
+    teacher: dict[str, Any], name: str, place: Path, selected: Path, images: int, labelled: float, length: int
 ) -> dict[str, Any]:
     """The teacher's recipe, from its weights, with as many pseudo-labelled images an epoch as labelled ones."""
     variant, document = VARIANTS[name], copy.deepcopy(teacher)
     document["name"] = f"{NAME}_{name}"
-    document["model"]["init"] = str((place / "teacher" / CHECKPOINT).resolve())
-    schedule = dict(STUDENT)
-    if variant.rules is None:
-        for key in ("epochs", "mosaic_off_epochs"):
-            schedule[key] *= LABELLED_ALONE
-    else:
+    times = length if variant.rules is not None else length * LABELLED_ALONE
+    document["schedule"] |= lengthened(TEACHER if variant.anew else STUDENT, times)
+    if not variant.anew:
+        document["model"]["init"] = str((place / "teacher" / CHECKPOINT).resolve())
+    if variant.rules is not None:
         source = {"format": "pseudo", "labels": str(selected.resolve()), "weight": round(labelled / images, 4)}
         document["data"]["train"].append(source)
-    document["schedule"] |= {**schedule, "validate_every": schedule["epochs"]}
     if variant.noise:
         for section, values in NOISE.items():
             document[section] = {**(document.get(section) or {}), **values}

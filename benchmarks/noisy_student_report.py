@@ -15,8 +15,9 @@ COLUMNS = {
 GAIN = "AP50 car"
 
 
-def write_table(results: list[dict[str, Any]], titles: dict[str, str], path: Path, figure: Path) -> None:
+def write_table(document: dict[str, Any], titles: dict[str, str], path: Path, figure: Path) -> None:
     """Markdown: a row a way of training, mean ± standard deviation over the seeds, and gains seed by seed."""
+    results = document["results"]
     seeds = sorted({result["seed"] for result in results})
     by_name = _by_name(results)
     rows = [
@@ -38,7 +39,8 @@ def write_table(results: list[dict[str, Any]], titles: dict[str, str], path: Pat
     lines = [
         "# Noisy Student for a detector",
         "",
-        "Written by `benchmarks/noisy_student_detection.py`, whose head says what is trained on what. Seeds "
+        "Written by `benchmarks/noisy_student_detection.py`, whose head says what is trained on what; "
+        f"`--length {document['length']}`, on {document['device']}, torch {document['torch']}. Seeds "
         f"{', '.join(map(str, seeds))}; mean ± standard deviation (least to most).",
         "",
         *rows,

@@ -1,4 +1,5 @@
-"""The plugin's CUDA kernels, compiled by the C++ compiler and run on the CPU (engines/plugin/cpu_shim)."""
+"""The plugin's CUDA kernels behind ctypes: compiled by the C++ compiler and run on the CPU
+(engines/plugin/cpu_shim), or by nvcc and run on a GPU (engines/plugin/gpu_library.cu)."""
 
 from __future__ import annotations
 
@@ -6,10 +7,10 @@ import ctypes
 import shutil
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ MODES = ("fibers", "threads")
 
 _FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-pthread", "-DGAUSSIAN_YOLO_CPU_SHIM"]
 _SOURCES = ["kernels.cu", "cpu_shim/library.cpp", "cpu_shim/schedule.cpp"]
+NVCC_FLAGS = ["-std=c++17", "-O3", "--fmad=false"]  # of CMakeLists.txt, as far as they change numbers
 
 
 class DetectParams(ctypes.Structure):
@@ -181,8 +183,30 @@ class FrameCall:
         return struct.pack("i", 1) + bytes(self.params) + struct.pack("ii", self.half, pitch) + self.frame.tobytes()
 
 
+class Kernels(Protocol):
+    """A library of the kernels, wherever they run; arrays are the CPU's memory."""
+
+    path: Path
+
+    def detect(self, call: Call, *, seed: int = 0) -> Outputs:
+        """Run the kernels; on the CPU, `seed` orders blocks and threads, on a GPU an odd one runs them as a graph."""
+        ...
+
+    def params_error(self, params: DetectParams) -> str | None:
+        """What is wrong with the parameters."""
+        ...
+
+    def workspace_bytes(self, params: DetectParams, batch: int) -> int:
+        """0 where the parameters are wrong."""
+        ...
+
+    def preprocess(self, call: FrameCall) -> NDArray[Any]:
+        """The canvas, or the planes."""
+        ...
+
+
 class CpuKernels:
-    """The library of the kernels on the CPU."""
+    """See `Kernels`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -190,41 +214,86 @@ class CpuKernels:
         self.library.gy_cpu_params_error.restype = ctypes.c_char_p
         self.library.gy_cpu_workspace_bytes.restype = ctypes.c_size_t
 
-    def detect(self, call: Call, *, mode: str = "fibers", seed: int = 0, dropped_sync: int = 0) -> Outputs:
-        """Run the kernels; `seed` orders blocks and threads."""
-        outputs = Outputs.of(call.batch, call.options.max_detections)
-        heads = [np.ascontiguousarray(head) for head in call.heads]
-        error = self.library.gy_cpu_detect(
-            ctypes.byref(Schedule(MODES.index(mode), dropped_sync, seed)),
-            ctypes.byref(call.params),
-            call.batch,
-            (ctypes.c_void_p * HEADS)(*(head.ctypes.data for head in heads)),
-            int(call.half),
-            (ctypes.c_void_p * 5)(*(array.ctypes.data for array in outputs.arrays)),
-        )
-        assert error == 0, f"cudaError {error}"
-        return outputs
+    def detect(self, call: Call, *, seed: int = 0, mode: str = "fibers", dropped_sync: int = 0) -> Outputs:
+        schedule = Schedule(MODES.index(mode), dropped_sync, seed)
+        return _detect(call, lambda *arguments: self.library.gy_cpu_detect(ctypes.byref(schedule), *arguments))
 
     def params_error(self, params: DetectParams) -> str | None:
-        text = self.library.gy_cpu_params_error(ctypes.byref(params))
-        return text.decode() if text else None
+        return _text(self.library.gy_cpu_params_error(ctypes.byref(params)))
+
+    def workspace_bytes(self, params: DetectParams, batch: int) -> int:
+        return int(self.library.gy_cpu_workspace_bytes(ctypes.byref(params), batch))
 
     def preprocess(self, call: FrameCall) -> NDArray[Any]:
-        """The canvas, or the planes."""
-        height, width = call.letterbox.canvas_size
-        shape = (height, width, 3) if call.dtype == np.uint8 else (3, height, width)
-        output = np.full(shape, 77, call.dtype)
-        error = self.library.gy_preprocess(
-            ctypes.byref(call.params),
-            ctypes.c_void_p(call.frame.ctypes.data),
-            ctypes.c_size_t(call.frame.strides[0]),
-            ctypes.c_void_p(output.ctypes.data),
-            int(call.half),
-            None,
-        )
-        if error:
-            raise ValueError(f"cudaError {error}")
-        return output
+        return _preprocess(call, lambda *arguments: self.library.gy_preprocess(*arguments, None))
+
+
+class GpuKernels:
+    """See `Kernels`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.library = ctypes.CDLL(str(path))
+        self.library.gy_gpu_params_error.restype = ctypes.c_char_p
+        self.library.gy_gpu_workspace_bytes.restype = ctypes.c_size_t
+
+    def detect(self, call: Call, *, seed: int = 0) -> Outputs:
+        return _detect(call, lambda *arguments: self.library.gy_gpu_detect(*arguments, seed % 2, None))
+
+    def params_error(self, params: DetectParams) -> str | None:
+        return _text(self.library.gy_gpu_params_error(ctypes.byref(params)))
+
+    def workspace_bytes(self, params: DetectParams, batch: int) -> int:
+        return int(self.library.gy_gpu_workspace_bytes(ctypes.byref(params), batch))
+
+    def preprocess(self, call: FrameCall) -> NDArray[Any]:
+        return _preprocess(call, lambda *arguments: self.library.gy_gpu_preprocess(*arguments, 0, None))
+
+    def time_detect(self, call: Call, runs: int) -> float:
+        """Microseconds of a run, the mean of `runs` of a graph."""
+        time = ctypes.c_float()
+        _detect(call, lambda *arguments: self.library.gy_gpu_detect(*arguments, runs, ctypes.byref(time)))
+        return time.value
+
+    def time_preprocess(self, call: FrameCall, runs: int) -> float:
+        """As `time_detect`."""
+        time = ctypes.c_float()
+        _preprocess(call, lambda *arguments: self.library.gy_gpu_preprocess(*arguments, runs, ctypes.byref(time)))
+        return time.value
+
+
+def _detect(call: Call, run: Callable[..., int]) -> Outputs:
+    outputs = Outputs.of(call.batch, call.options.max_detections)
+    heads = [np.ascontiguousarray(head) for head in call.heads]
+    error = run(
+        ctypes.byref(call.params),
+        call.batch,
+        (ctypes.c_void_p * HEADS)(*(head.ctypes.data for head in heads)),
+        int(call.half),
+        (ctypes.c_void_p * 5)(*(array.ctypes.data for array in outputs.arrays)),
+    )
+    assert error == 0, f"cudaError {error}"
+    return outputs
+
+
+def _preprocess(call: FrameCall, run: Callable[..., int]) -> NDArray[Any]:
+    height, width = call.letterbox.canvas_size
+    shape = (height, width, 3) if call.dtype == np.uint8 else (3, height, width)
+    output = np.full(shape, 77, call.dtype)
+    error = run(
+        ctypes.byref(call.params),
+        ctypes.c_void_p(call.frame.ctypes.data),
+        ctypes.c_size_t(call.frame.strides[0]),
+        ctypes.c_void_p(output.ctypes.data),
+        int(call.half),
+    )
+    if error:
+        raise ValueError(f"cudaError {error}")
+    return output
+
+
+def _text(words: bytes | None) -> str | None:
+    return words.decode() if words else None
 
 
 def build(output: Path, *flags: str, program: bool = False) -> Path:
@@ -238,6 +307,27 @@ def build(output: Path, *flags: str, program: bool = False) -> Path:
     ran = subprocess.run(command, cwd=PLUGIN, capture_output=True, text=True)
     if "cannot find -l" in ran.stderr:
         pytest.skip(f"this g++ lacks a sanitizer's library: {ran.stderr.strip().splitlines()[-1]}")
+    assert ran.returncode == 0, ran.stderr
+    return output
+
+
+def gpu_missing() -> str:
+    """Why kernels cannot be run on a GPU here; empty if they can."""
+    if shutil.which("nvcc") is None:
+        return "no nvcc to compile the kernels with"
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver to run the kernels"
+    count = ctypes.c_int()
+    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return "" if not failed and count.value else "no NVIDIA GPU to run the kernels on"
+
+
+def build_for_gpu(output: Path) -> Path:
+    """Compile the kernels for this machine's GPU, as a library."""
+    command = ["nvcc", *NVCC_FLAGS, "-arch=native", "-shared", "-Xcompiler=-fPIC", "kernels.cu", "gpu_library.cu"]
+    ran = subprocess.run([*command, "-o", str(output)], cwd=PLUGIN, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     return output
 

@@ -159,7 +159,7 @@ cudaError_t launchDetect(const DetectParams& params, int batch, const void* cons
   } else {
     launchKernels<float>(plan, batch, work, outputs, stream);
   }
-  return cudaPeekAtLastError();
+  return cudaGetLastError();
 }
 
 cudaError_t launchPreprocess(const PreprocessParams& params, const std::uint8_t* frame, std::size_t pitch, void* output,
@@ -177,7 +177,7 @@ cudaError_t launchPreprocess(const PreprocessParams& params, const std::uint8_t*
   } else {
     GY_LAUNCH(grid, block, stream, planesKernel<float>, params, placement, frame, pitch, static_cast<float*>(output));
   }
-  return cudaPeekAtLastError();
+  return cudaGetLastError();
 }
 
 }  // namespace gaussian_yolo

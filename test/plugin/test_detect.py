@@ -1,8 +1,7 @@
-"""From heads to detections: the kernels on the CPU against numpy in double precision."""
+"""From heads to detections: the kernels against numpy in double precision."""
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from plugin_calls import ANCHORS, FAILING, KINDS, STRIDES, expected, random_call, random_shape, with_options
-from plugin_kernels import Call, CpuKernels
+from plugin_kernels import Call, Kernels
 from postprocessing_cases import Options
 
 from gaussian_yolo_node.detector.detections import Detections
@@ -36,7 +35,7 @@ def _assert_same(ours: Detections, theirs: Detections) -> None:
 
 
 @pytest.mark.parametrize("decade", range(CALLS // 10))
-def test_random_calls_agree_with_the_reference(decade: int, kernels: CpuKernels) -> None:
+def test_random_calls_agree_with_the_reference(decade: int, kernels: Kernels) -> None:
     for number in range(10 * decade, 10 * decade + 10):
         shape = random_shape(number)
         call = random_call(shape, number)
@@ -65,7 +64,7 @@ def test_random_calls_are_of_all_sorts() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_all_of_608_px_are_candidates(dtype: Any, kernels: CpuKernels) -> None:
+def test_all_of_608_px_are_candidates(dtype: Any, kernels: Kernels) -> None:
     """22,743 cells, each of which passes; and the same in one tie."""
     rng = np.random.default_rng(5)
     heads = []
@@ -88,7 +87,7 @@ def test_all_of_608_px_are_candidates(dtype: Any, kernels: CpuKernels) -> None:
 
 @pytest.mark.parametrize("number", [3, 5, 6, 12, 13])
 @pytest.mark.parametrize("vote", [False, True])
-def test_no_order_of_threads_changes_a_bit(number: int, vote: bool, kernels: CpuKernels) -> None:
+def test_no_order_of_threads_changes_a_bit(number: int, vote: bool, kernels: Kernels) -> None:
     call = with_options(random_call(random_shape(number), number), variance_vote=vote)
     first = kernels.detect(call).bytes()
 
@@ -100,7 +99,7 @@ def _batch_of_three() -> Call:
     return random_call(replace(random_shape(3), size=(96, 160), batch=3, half=False), 3)
 
 
-def test_each_image_of_a_batch_is_by_itself(kernels: CpuKernels) -> None:
+def test_each_image_of_a_batch_is_by_itself(kernels: Kernels) -> None:
     call = _batch_of_three()
     together = kernels.detect(call)
 
@@ -112,7 +111,7 @@ def test_each_image_of_a_batch_is_by_itself(kernels: CpuKernels) -> None:
             np.testing.assert_array_equal(whole[image], part[0])
 
 
-def test_a_failed_image_leaves_the_others_alone(kernels: CpuKernels) -> None:
+def test_a_failed_image_leaves_the_others_alone(kernels: Kernels) -> None:
     call = _batch_of_three()
     sound = kernels.detect(call)
     heads: list[NDArray[Any]] = [head.copy() for head in call.heads]
@@ -131,7 +130,7 @@ def test_a_failed_image_leaves_the_others_alone(kernels: CpuKernels) -> None:
 @pytest.mark.parametrize("head", [0, 1, 2])
 @pytest.mark.parametrize("entry", [0, 7, 8, -1])
 def test_any_value_that_is_not_finite_fails_the_image(
-    value: float, dtype: Any, head: int, entry: int, kernels: CpuKernels
+    value: float, dtype: Any, head: int, entry: int, kernels: Kernels
 ) -> None:
     heads = [np.full((1, 36, 96 // stride, 96 // stride), -9, dtype) for stride in STRIDES]
     heads[head][0, entry, -1, -1] = value
@@ -139,7 +138,7 @@ def test_any_value_that_is_not_finite_fails_the_image(
     assert kernels.detect(Call(heads, ANCHORS, STRIDES)).counts[0] == -1
 
 
-def test_halves_are_read_exactly(kernels: CpuKernels) -> None:
+def test_halves_are_read_exactly(kernels: Kernels) -> None:
     """A third of all finite ones, subnormals among them, as the logit of a box's place."""
     values = np.arange(0, 1 << 16, 3, dtype=np.uint16).view(np.float16)
     values = values[np.isfinite(values)]
@@ -172,10 +171,10 @@ def test_halves_are_read_exactly(kernels: CpuKernels) -> None:
         ("criterion", 2, "criterion"),
     ],
 )
-def test_names_a_parameter_that_is_wrong(field: str, value: float, message: str, kernels: CpuKernels) -> None:
+def test_names_a_parameter_that_is_wrong(field: str, value: float, message: str, kernels: Kernels) -> None:
     params = _batch_of_three().params
     assert kernels.params_error(params) is None
     setattr(params, field, value)
 
     assert message in (kernels.params_error(params) or "")
-    assert kernels.library.gy_cpu_workspace_bytes(ctypes.byref(params), 1) == 0
+    assert kernels.workspace_bytes(params, 1) == 0

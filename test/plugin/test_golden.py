@@ -16,7 +16,7 @@ from darknet_golden import (
     load_golden,
     official,
 )
-from plugin_kernels import Call, CpuKernels
+from plugin_kernels import Call, Kernels
 from postprocessing_cases import Options
 
 MOST = 8192  # more than the 2,835 pairs there are
@@ -29,7 +29,7 @@ def golden(golden_dir: Path) -> Golden:
 
 @pytest.mark.parametrize(("iou_threshold", "count"), [(1.0, None), (IOU_THRESHOLD, 2653)])
 def test_gives_the_official_detections(
-    iou_threshold: float, count: int | None, golden: Golden, kernels: CpuKernels
+    iou_threshold: float, count: int | None, golden: Golden, kernels: Kernels
 ) -> None:
     """An IoU is never above 1, so that threshold lets all candidates through."""
     heads = [head.astype(np.float32) for head in golden.heads]

@@ -1,4 +1,4 @@
-"""From frames to the network's input: the kernel on the CPU against OpenCV and the package's letterbox."""
+"""From frames to the network's input: the kernel against OpenCV and the package's letterbox."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from plugin_kernels import CpuKernels, FrameCall
+from plugin_kernels import CpuKernels, FrameCall, Kernels
 
 from gaussian_yolo_node.detector.letterbox import Letterbox
 from gaussian_yolo_node.runtime import plugin_library
@@ -36,7 +36,7 @@ def _noise(height: int, width: int) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("canvas_size", [(64, 96), (160, 96), (256, 832)])
 @pytest.mark.parametrize("resize", RESIZES)
 def test_the_canvas_is_the_letterboxs(
-    frame_size: tuple[int, int], canvas_size: tuple[int, int], resize: Any, kernels: CpuKernels
+    frame_size: tuple[int, int], canvas_size: tuple[int, int], resize: Any, kernels: Kernels
 ) -> None:
     """Exactly so with OpenCV's own code; a grey level is left to builds of it that resize by a vendor's library."""
     letterbox = Letterbox.fit(frame_size, canvas_size, resize)
@@ -50,7 +50,7 @@ def test_the_canvas_is_the_letterboxs(
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("rgb", [False, True])
 @pytest.mark.parametrize("scale", [1.0, 1 / 255])
-def test_planes_hold_the_canvas(dtype: Any, rgb: bool, scale: float, kernels: CpuKernels) -> None:
+def test_planes_hold_the_canvas(dtype: Any, rgb: bool, scale: float, kernels: Kernels) -> None:
     letterbox = Letterbox.fit((93, 211), (96, 160))
     frame = _noise(93, 211)
 
@@ -61,7 +61,7 @@ def test_planes_hold_the_canvas(dtype: Any, rgb: bool, scale: float, kernels: Cp
 
 
 @pytest.mark.parametrize("scale", [2e-7, 2.4e-7, 1.0, 256.9, 300.0])
-def test_halves_are_rounded_to_the_nearest(scale: float, kernels: CpuKernels) -> None:
+def test_halves_are_rounded_to_the_nearest(scale: float, kernels: Kernels) -> None:
     """Subnormal ones, and those that become infinity, too."""
     frame = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
 
@@ -72,7 +72,7 @@ def test_halves_are_rounded_to_the_nearest(scale: float, kernels: CpuKernels) ->
     np.testing.assert_array_equal(planes, np.broadcast_to(expected.reshape(16, 16), (3, 16, 16)))
 
 
-def test_rows_of_a_frame_may_lie_apart(kernels: CpuKernels) -> None:
+def test_rows_of_a_frame_may_lie_apart(kernels: Kernels) -> None:
     wide = _noise(93, 300)
     letterbox = Letterbox.fit((93, 211), (96, 160))
 
@@ -81,7 +81,7 @@ def test_rows_of_a_frame_may_lie_apart(kernels: CpuKernels) -> None:
     np.testing.assert_array_equal(padded, kernels.preprocess(FrameCall(wide[:, :211].copy(), letterbox)))
 
 
-def test_the_runtime_calls_the_kernel_as_it_is(kernels: CpuKernels) -> None:
+def test_the_runtime_calls_the_kernel_as_it_is(cpu_kernels: CpuKernels) -> None:
     """Its struct, its numbers and the order of its arguments; the CPU's addresses stand in for the GPU's."""
     frame = _noise(93, 211)
     letterbox = Letterbox.fit((93, 211), (96, 160), "align_corners")
@@ -90,10 +90,10 @@ def test_the_runtime_calls_the_kernel_as_it_is(kernels: CpuKernels) -> None:
         93, 211, 96, 160, plugin_library.RESIZES["align_corners"], plugin_library.PLANES, 1, 0.5
     )
 
-    library = plugin_library.PluginLibrary(kernels.path)
+    library = plugin_library.PluginLibrary(cpu_kernels.path)
     library.preprocess(params, frame.ctypes.data, 3 * 211, planes.ctypes.data, half=True, stream=0)
 
-    np.testing.assert_array_equal(planes, kernels.preprocess(FrameCall(frame, letterbox, np.float16, scale=0.5)))
+    np.testing.assert_array_equal(planes, cpu_kernels.preprocess(FrameCall(frame, letterbox, np.float16, scale=0.5)))
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,6 @@ def test_the_runtime_calls_the_kernel_as_it_is(kernels: CpuKernels) -> None:
         Letterbox((10, 11), (64, 96), (64, 96)),  # rows would overlap
     ],
 )
-def test_refuses_sizes_that_cannot_be(letterbox: Letterbox, kernels: CpuKernels) -> None:
+def test_refuses_sizes_that_cannot_be(letterbox: Letterbox, kernels: Kernels) -> None:
     with pytest.raises(ValueError, match="cudaError 1"):
         kernels.preprocess(FrameCall(_noise(10, 10), letterbox))

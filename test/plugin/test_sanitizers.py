@@ -50,18 +50,18 @@ def _assert_clean(replayed: Replayed) -> None:
     assert replayed.status == 0, f"status {replayed.status}\n{replayed.errors[:4000]}"
 
 
-def test_no_wrong_access_and_no_undefined_behaviour(checked: Path, kernels: CpuKernels) -> None:
+def test_no_wrong_access_and_no_undefined_behaviour(checked: Path, cpu_kernels: CpuKernels) -> None:
     calls = [Call(heads_of(case.cells), ANCHOR_SIZES, STRIDES, case.options) for case in CASES]
     calls += [random_call(random_shape(number), number) for number in range(100, 100 + len(KINDS))]
 
     replayed = replay(checked, calls, seed=7)
 
     _assert_clean(replayed)
-    assert replayed.outputs == b"".join(kernels.detect(call).bytes() for call in calls)
+    assert replayed.outputs == b"".join(cpu_kernels.detect(call).bytes() for call in calls)
 
 
 @pytest.mark.parametrize("resize", ["bilinear", "align_corners"])
-def test_no_wrong_access_to_a_frame(resize: Any, checked: Path, kernels: CpuKernels) -> None:
+def test_no_wrong_access_to_a_frame(resize: Any, checked: Path, cpu_kernels: CpuKernels) -> None:
     calls = [
         FrameCall(make_image(*size), Letterbox.fit(size, (64, 96), resize), dtype)
         for size in [(93, 211), (1, 1), (1, 300), (300, 1), (2, 3), (64, 96), (720, 1280)]
@@ -71,14 +71,14 @@ def test_no_wrong_access_to_a_frame(resize: Any, checked: Path, kernels: CpuKern
     replayed = replay(checked, calls, seed=7)
 
     _assert_clean(replayed)
-    assert replayed.outputs == b"".join(kernels.preprocess(call).tobytes() for call in calls)
+    assert replayed.outputs == b"".join(cpu_kernels.preprocess(call).tobytes() for call in calls)
 
 
-def test_no_race(raced: Path, crowded: list[Call], kernels: CpuKernels) -> None:
+def test_no_race(raced: Path, crowded: list[Call], cpu_kernels: CpuKernels) -> None:
     replayed = replay(raced, crowded, mode="threads", repetitions=REPETITIONS)
 
     _assert_clean(replayed)
-    assert replayed.outputs == b"".join(kernels.detect(call).bytes() for call in crowded)
+    assert replayed.outputs == b"".join(cpu_kernels.detect(call).bytes() for call in crowded)
 
 
 @pytest.mark.parametrize("number", range(1, SYNCS + 1))

@@ -24,7 +24,7 @@ struct CpuStream;
 using cudaStream_t = CpuStream*;
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
-inline cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 
 namespace cpu_shim {
 

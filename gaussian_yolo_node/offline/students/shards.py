@@ -13,15 +13,19 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags import is_bag
-from gaussian_yolo_node.offline.students import bag_images, tar_images
+from gaussian_yolo_node.offline.students import tar_images
 from gaussian_yolo_node.sources.files import IMAGE_SUFFIXES, ImageFiles
 from gaussian_yolo_node.sources.source import SourceError
+
+# Bags need packages of their own (the extra `bags`), which nobody has to install for folders and tars.
+if TYPE_CHECKING:
+    from gaussian_yolo_node.offline.students.bag_images import BagPictures
 
 WHOLE = -1  # an index: not of an image, of the whole tar or bag
 
@@ -115,7 +119,7 @@ class ShardReader:
     """Reads shards one after the other; a bag stays open from one range of it to the next."""
 
     def __init__(self) -> None:
-        self._bag: bag_images.BagPictures | None = None
+        self._bag: BagPictures | None = None
 
     def images(self, shard: Shard) -> Iterator[ShardImage]:
         """The images of a shard; those that cannot be read come with the reason."""
@@ -136,6 +140,8 @@ class ShardReader:
             self._bag = None
 
     def _read_bag(self, shard: Shard) -> Iterator[ShardImage]:
+        from gaussian_yolo_node.offline.students import bag_images
+
         path, bag = Path(shard.path), self._bag
         if bag is None or (bag.path, bag.topic) != (path, shard.topic) or bag.position > shard.first:
             self.close()
@@ -259,6 +265,8 @@ def _tar_shards(source: str) -> list[Shard]:
 
 
 def _bag_shards(source: str, images_per_shard: int, topic: str | None) -> list[Shard]:
+    from gaussian_yolo_node.offline.students import bag_images
+
     found = bag_images.overview(Path(source), topic)
     # The last one goes to the end: a damaged bag may have more than it counts.
     firsts = range(0, max(found.count, 1), images_per_shard)
@@ -297,6 +305,8 @@ def _extract_source(source: str, names: set[str], folder: Path) -> dict[str, Pat
         return {name: path / name for name in names if (path / name).is_file()}
     place = folder / f"{_safe(Path(source).stem)}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
     if path.exists() and is_bag(path):
+        from gaussian_yolo_node.offline.students import bag_images
+
         return bag_images.extract(path, names, place)
     found: dict[str, Path] = {}
     for shard in _tar_shards(source):
