@@ -38,6 +38,11 @@ def started(output: Path, device: Device, threads: int) -> Iterator[tuple[Proces
         raise ConfigError(f"output folder {output} cannot be made: {error.strerror}") from error
     with join(kind) as processes:
         if kind == "cuda":
+            if processes.local_rank >= torch.cuda.device_count():
+                raise ConfigError(
+                    f"process {processes.rank} of {processes.count} has no GPU of its own, there are "
+                    f"{torch.cuda.device_count()}: give torchrun that many as --nproc-per-node, or train with --device cpu"
+                )
             torch.cuda.set_device(processes.local_rank)
         yield processes, torch.device(kind, processes.local_rank) if kind == "cuda" else torch.device(kind)
 

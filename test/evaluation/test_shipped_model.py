@@ -106,13 +106,14 @@ def test_unsure_boxes_lie_worse(drive: Path) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_page_states_the_average_precision(drive: Path, model: str) -> None:
-    """Another processor rounds differently, so to a point, or two where boxes must fit closely."""
+    """Another processor rounds its float layers differently, so to a point or what one object counts, or two points
+    where boxes must fit closely."""
     result, kind = measured(drive, model), "int8" if model.endswith("_int8") else "OpenVINO bf16"
     claims = table(model.removesuffix("_int8"), "truths")
     assert [row["class"] for row in claims] == [row.name for row in result.at_common_iou]
     for claim, row in zip(claims, result.at_common_iou, strict=True):
         assert int(claim["truths"]) == row.truths
-        assert float(claim[f"AP@0.5 {kind}"]) / 100 == pytest.approx(row.all_point, abs=0.01)
+        assert float(claim[f"AP@0.5 {kind}"]) / 100 == pytest.approx(row.all_point, abs=max(0.01, 1 / row.truths))
     assert float(claims[0][f"AP@0.7 {kind}"]) / 100 == pytest.approx(car_ap(result, 0.7), abs=0.02)
 
 

@@ -51,7 +51,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     schedule = {"epochs": 60, "batch_size": 12, "learning_rate": 0.01, "ema_decay": 0.8}
     noise = {"enabled": False, "least_crop": 0.7}
     config = make_config(root, model={"backbone": "mobilenet_v1"}, schedule=schedule, noise=noise)
-    return train_classifier(config, root / "out"), root / "train"
+    return train_classifier(config, root / "out", device="cpu"), root / "train"
 
 
 def test_a_classifier_learns(teacher: tuple[Path, Path], tmp_path: Path) -> None:

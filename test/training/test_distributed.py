@@ -35,7 +35,8 @@ def run_two(recipe: Path, output: Path) -> subprocess.CompletedProcess[str]:
     """The command in two processes, which find each other on a free port."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.run(
-        [*command, "-m", "gaussian_yolo_node.cli", "train", str(recipe), "-o", str(output), "--threads", "1"],
+        [*command, "-m", "gaussian_yolo_node.cli", "train", str(recipe), "-o", str(output), "--threads", "1",
+         "--device", "cpu"],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
 
@@ -63,7 +64,7 @@ def test_two_processes_do_the_steps_of_one(tmp_path: Path) -> None:
     result = run_two(recipe, tmp_path / "two")
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("2 processes") == 1  # only one of them tells
-    run(recipe, tmp_path / "one")
+    run(recipe, tmp_path / "one", device="cpu")
 
     config = TrainConfig.load(recipe)
     torch.manual_seed(config.schedule.seed)
