@@ -31,7 +31,7 @@ import yaml
 from gaussian_vs_plain_report import write_figure, write_table
 from torch import nn
 
-from gaussian_yolo_node.cli_models import parse_size
+from gaussian_yolo_node.cli.models import parse_size
 from gaussian_yolo_node.datasets import IGNORE, load_sources, read_image
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation.bdd import bdd_correct

@@ -17,8 +17,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from gaussian_yolo_node.cli import Precision
-from gaussian_yolo_node.cli_models import parse_size
+from gaussian_yolo_node.cli.detect import Precision
+from gaussian_yolo_node.cli.models import parse_size
 from gaussian_yolo_node.models.export import ExportOptions
 from gaussian_yolo_node.models.factory import export_built_in
 from gaussian_yolo_node.runtime import CPU_RUNTIMES, RuntimeOptions, RuntimeUnavailableError, open_runtime

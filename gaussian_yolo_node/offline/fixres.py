@@ -24,13 +24,13 @@ from gaussian_yolo_node.offline.classification.config import ClassifierConfig, I
 from gaussian_yolo_node.offline.classification.data import read_labelled
 from gaussian_yolo_node.offline.classification.evaluate import accuracy
 from gaussian_yolo_node.offline.classification.train import train_classifier
-from gaussian_yolo_node.offline.students.manifest import write_text_whole
 from gaussian_yolo_node.training.augment import AugmentConfig
 from gaussian_yolo_node.training.checkpoint import Trained, load_trained, read_checkpoint
 from gaussian_yolo_node.training.config import MULTIPLE, TrainConfig
 from gaussian_yolo_node.training.session import Device
 from gaussian_yolo_node.training.train import run
 from gaussian_yolo_node.training.validate import average_precisions, check_sources
+from gaussian_yolo_node.whole_file import write_whole
 
 CLASSIFIER_EPOCHS = 1.5  # the paper's
 DETECTOR_EPOCHS = 2
@@ -116,7 +116,7 @@ def fixres(
         tuned = run(path, output, resume=resume, threads=threads, device=device, console=console)
         outcome = Outcome(tuned, *_detector_figures(trained, tuned, detector))
     figures = {"before": outcome.before, "larger": outcome.larger, "after": outcome.after}
-    write_text_whole(output / REPORT, json.dumps({"size": list(options.size), **figures}, indent=1) + "\n")
+    write_whole(output / REPORT, json.dumps({"size": list(options.size), **figures}, indent=1) + "\n")
     return outcome
 
 
@@ -256,7 +256,7 @@ def _write_recipe(output: Path, document: dict[str, object]) -> Path:
     except OSError as error:
         raise FixResError(f"output folder {output} cannot be made: {error.strerror}") from error
     path = output / RECIPE
-    write_text_whole(path, yaml.safe_dump(document, sort_keys=False))
+    write_whole(path, yaml.safe_dump(document, sort_keys=False))
     return path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gaussian_yolo_node.detector.detector import Detector
-from gaussian_yolo_node.offline.corruption.cells import Cells, write_whole
+from gaussian_yolo_node.offline.corruption.cells import Cells, write_json
 from gaussian_yolo_node.offline.corruption.corruptions import (
     CORRUPTIONS,
     SEVERITIES,
@@ -123,5 +123,5 @@ def detector_robustness(
     figures = {key: cell_figures(frames.truths, cell, clean, options.least_score) for key, cell in found.items()}
     rho = {name: severity_correlation({0: reference, **{s: figures[name, s] for s in severities}}) for name in names}
     result = DetectorRobustness(reference, figures, rho, {**settings, "least_score": options.least_score})
-    write_whole(output / RESULT, result.to_dict())
+    write_json(output / RESULT, result.to_dict())
     return result

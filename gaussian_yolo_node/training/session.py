@@ -40,8 +40,8 @@ def started(output: Path, device: Device, threads: int) -> Iterator[tuple[Proces
         if kind == "cuda":
             if processes.local_rank >= torch.cuda.device_count():
                 raise ConfigError(
-                    f"process {processes.rank} of {processes.count} has no GPU of its own, there are "
-                    f"{torch.cuda.device_count()}: give torchrun that many as --nproc-per-node, or train with --device cpu"
+                    f"process {processes.rank} has no GPU of its own, there are {torch.cuda.device_count()}: "
+                    "give torchrun that many as --nproc-per-node, or train with --device cpu"
                 )
             torch.cuda.set_device(processes.local_rank)
         yield processes, torch.device(kind, processes.local_rank) if kind == "cuda" else torch.device(kind)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from engine_models import CHANNELS, make_network
 
-from gaussian_yolo_node.cli_engine import parse_capabilities
+from gaussian_yolo_node.cli.engine import parse_capabilities
 from gaussian_yolo_node.engine import tensorrt_api
 from gaussian_yolo_node.errors import SettingError
 

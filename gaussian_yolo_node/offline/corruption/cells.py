@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gaussian_yolo_node.offline.corruption import RobustnessError
+from gaussian_yolo_node.whole_file import write_whole
 
 SETTINGS = "settings.json"
 CELLS = "cells"
@@ -35,7 +35,7 @@ class Cells:
             raise RobustnessError(f"{folder} cannot be used as output folder: {error.strerror}") from error
         known = self._read(folder / SETTINGS)
         if known is None:
-            write_whole(folder / SETTINGS, {**self.settings, "hash": self.hash})
+            write_json(folder / SETTINGS, {**self.settings, "hash": self.hash})
         elif known.get("hash") != self.hash:
             other = next((name for name in self.settings if known.get(name) != self.settings[name]), "hash")
             raise RobustnessError(
@@ -58,7 +58,7 @@ class Cells:
         if known is not None:
             return known
         document = make()
-        write_whole(self.folder / CELLS / f"{name}.json", document)
+        write_json(self.folder / CELLS / f"{name}.json", document)
         return document
 
     @staticmethod
@@ -69,14 +69,9 @@ class Cells:
             return None
 
 
-def write_whole(path: Path, document: Any) -> None:
-    """Write JSON; whoever interrupts leaves the file as it was. RobustnessError where it cannot be written."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(json.dumps(document) + "\n", encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise RobustnessError(f"{path} cannot be written: {error.strerror}") from error
+def write_json(path: Path, document: Any) -> None:
+    """Write JSON, whole or not at all. WriteError where it cannot be written."""
+    write_whole(path, json.dumps(document) + "\n")
 
 
 def _short(value: Any) -> str:

@@ -22,7 +22,7 @@ from gaussian_yolo_node.offline.classification.crops import centre_crop
 from gaussian_yolo_node.offline.classification.data import Items, read_labelled
 from gaussian_yolo_node.offline.corruption import RobustnessError
 from gaussian_yolo_node.offline.corruption.attacks import attacked, check_attacks
-from gaussian_yolo_node.offline.corruption.cells import Cells, write_whole
+from gaussian_yolo_node.offline.corruption.cells import Cells, write_json
 from gaussian_yolo_node.offline.corruption.corruptions import (
     CORRUPTIONS,
     SEVERITIES,
@@ -130,7 +130,7 @@ def classifier_robustness(
         "top5_distance": {name: found["top5"] for name, found in sequences.items()},
         "attacks": attacks,
     }
-    write_whole(output / RESULT, result)
+    write_json(output / RESULT, result)
     return result
 
 

@@ -21,7 +21,7 @@ from gaussian_yolo_node.evaluation.truths import FrameTruths
 from gaussian_yolo_node.models.gaussian_yolo import STRIDES
 from gaussian_yolo_node.offline.corruption import RobustnessError
 from gaussian_yolo_node.offline.corruption.attacks import attacked, check_attacks
-from gaussian_yolo_node.offline.corruption.cells import Cells, write_whole
+from gaussian_yolo_node.offline.corruption.cells import Cells, write_json
 from gaussian_yolo_node.offline.corruption.detector import SCORE_THRESHOLD, parse, record
 from gaussian_yolo_node.offline.corruption.frames import LabelledFrames, find_frames
 from gaussian_yolo_node.offline.corruption.sigma import cell_figures
@@ -104,7 +104,7 @@ def detector_attacks(
             for kind in options.attacks
         },
     }
-    write_whole(output / RESULT, result)
+    write_json(output / RESULT, result)
     return result
 
 

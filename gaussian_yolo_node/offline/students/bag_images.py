@@ -12,10 +12,10 @@ import cv2
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE
 from gaussian_yolo_node.bags.frame_info import stamp_ns
 from gaussian_yolo_node.bags.reading import BagError, BagReader, Message
-from gaussian_yolo_node.offline.students.whole_file import write_bytes_whole
 from gaussian_yolo_node.sources.files import Picture
 from gaussian_yolo_node.sources.image_messages import ImageMessageError, image_from_compressed, image_from_message
 from gaussian_yolo_node.sources.source import SourceError
+from gaussian_yolo_node.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ def extract(path: Path, wanted: set[str], folder: Path) -> dict[str, Path]:
     """Write the images of a bag that are wanted as PNG, unless they are there; name -> file.
 
     Raises:
-        SourceError: the bag cannot be read, or a file cannot be written.
+        SourceError: the bag cannot be read.
+        WriteError: a file cannot be written.
     """
     targets = {name: folder / f"{name}.png" for name in wanted}
     found = {name: target for name, target in targets.items() if target.exists()}
@@ -121,7 +122,7 @@ def extract(path: Path, wanted: set[str], folder: Path) -> dict[str, Path]:
         for name, picture in _all_of(path, topic):
             if name in names and picture.image is not None:
                 data = cv2.imencode(".png", picture.image)[1].tobytes()
-                write_bytes_whole(targets[name], data)
+                write_whole(targets[name], data)
                 found[name] = targets[name]
     return found
 

@@ -16,13 +16,13 @@ from rich.console import Console
 from gaussian_yolo_node.datasets import load_sources
 from gaussian_yolo_node.datasets.selected import FORMAT
 from gaussian_yolo_node.offline.students.chain_config import Round
-from gaussian_yolo_node.offline.students.manifest import write_text_whole
 from gaussian_yolo_node.offline.students.select_boxes import BoxRules, Found, SelectionError, select_boxes
 from gaussian_yolo_node.offline.students.shards import extract
 from gaussian_yolo_node.offline.students.tables import DetectionRow, read_labels
 from gaussian_yolo_node.training.checkpoint import export_checkpoint, load_trained
 from gaussian_yolo_node.training.config import ConfigError, TrainConfig, read_yaml
 from gaussian_yolo_node.training.train import CHECKPOINT, run
+from gaussian_yolo_node.whole_file import write_whole
 
 MODEL = "model.onnx"
 IMAGES = "images"  # pictures of bags and shards, beside the selected labels
@@ -75,7 +75,7 @@ def select_detections(labels: Path, output: Path, rules: BoxRules) -> dict[str, 
         "counts": counts,
         "images": records,
     }
-    write_text_whole(output, json.dumps(document) + "\n")
+    write_whole(output, json.dumps(document) + "\n")
     return counts
 
 

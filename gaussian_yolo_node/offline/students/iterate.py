@@ -16,7 +16,8 @@ from rich.console import Console
 from gaussian_yolo_node.detector.model import resolve_model
 from gaussian_yolo_node.offline.students.chain_config import ChainConfig, Round
 from gaussian_yolo_node.offline.students.labelling import label
-from gaussian_yolo_node.offline.students.manifest import Done, Manifest, file_hash, write_text_whole
+from gaussian_yolo_node.offline.students.manifest import Done, Manifest, file_hash
+from gaussian_yolo_node.whole_file import write_whole
 
 SELECTED = "selected.json"
 RECIPE = "recipe.yaml"
@@ -150,7 +151,7 @@ class _Chain:
             place.mkdir(parents=True, exist_ok=True)
             text = yaml.safe_dump(recipe, sort_keys=False)
             if not recipe_path.exists() or recipe_path.read_text(encoding="utf-8") != text:
-                write_text_whole(recipe_path, text)
+                write_whole(recipe_path, text)
             return [checkpoint], self.steps.train(recipe_path, training, self._root, self.console)
 
         trained = self._step(f"{name} train", {"recipe": _digest(recipe), **inputs}, train)

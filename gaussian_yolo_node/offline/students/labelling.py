@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gaussian_yolo_node.offline.students import local_engine
-from gaussian_yolo_node.offline.students.manifest import file_hash, write_text_whole
+from gaussian_yolo_node.offline.students.manifest import file_hash
 from gaussian_yolo_node.offline.students.shard_work import (
     Assignment,
     LabellingError,
@@ -34,6 +34,7 @@ from gaussian_yolo_node.offline.students.tables import (
     unfinished,
 )
 from gaussian_yolo_node.offline.students.teachers import fixed_reference, open_teacher
+from gaussian_yolo_node.whole_file import write_whole
 
 Engine = Literal["local", "ray"]
 _WRITE_EVERY_S = 1.0
@@ -227,7 +228,7 @@ class _Folder:
             "planned": self._planned,
             "shards": entries,
         }
-        write_text_whole(self._path / LABELS, json.dumps(document, indent=1) + "\n")
+        write_whole(self._path / LABELS, json.dumps(document, indent=1) + "\n")
         self._written = time.monotonic()
 
 

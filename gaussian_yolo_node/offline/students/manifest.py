@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.whole_file import write_whole
 
 NAME = "manifest.json"
 FORMAT = 1
@@ -101,7 +102,7 @@ class Manifest:
             for name, step in self.steps.items()
         }
         document = {"format": FORMAT, "steps": steps, "begun": begun}
-        write_text_whole(self.path, json.dumps(document, indent=1) + "\n")
+        write_whole(self.path, json.dumps(document, indent=1) + "\n")
 
 
 def file_hash(path: Path) -> str:
@@ -114,20 +115,6 @@ def file_hash(path: Path) -> str:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return ""
     return digest.hexdigest()
-
-
-def write_text_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all. Raises ManifestError where that is not possible."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise ManifestError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _first_difference(one: Any, other: Any) -> str:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.offline.students.balance import balance
-from gaussian_yolo_node.offline.students.manifest import write_text_whole
 from gaussian_yolo_node.offline.students.select_boxes import SelectionError
+from gaussian_yolo_node.whole_file import write_whole
 
 if TYPE_CHECKING:
     from gaussian_yolo_node.offline.students.tables import Labels
@@ -83,7 +83,7 @@ def select_classification(
         "counts": counts,
         "images": images,
     }
-    write_text_whole(output, json.dumps(document) + "\n")
+    write_whole(output, json.dumps(document) + "\n")
     return counts
 
 

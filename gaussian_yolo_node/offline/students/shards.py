@@ -173,7 +173,8 @@ def extract(rows_wanted: Mapping[str, set[str]], folder: Path) -> dict[tuple[str
         (source, name) -> file, of all that are wanted.
 
     Raises:
-        SourceError: a source or an image is not there any more, or a file cannot be written.
+        SourceError: a source or an image is not there any more.
+        WriteError: a file cannot be written.
     """
     paths: dict[tuple[str, str], Path] = {}
     for source, names in rows_wanted.items():

@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from gaussian_yolo_node.offline.students.whole_file import write_bytes_whole
 from gaussian_yolo_node.sources.files import Picture, decode_picture
+from gaussian_yolo_node.whole_file import write_whole
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 MEMBER_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -76,7 +76,7 @@ def extract(path: Path, prefix: str, wanted: set[str], folder: Path) -> dict[str
         prefix: what stands before the names of members in `wanted`.
 
     Raises:
-        SourceError: a file cannot be written.
+        WriteError: a file cannot be written.
     """
     found: dict[str, Path] = {}
     if not any(name.startswith(prefix) for name in wanted):
@@ -87,7 +87,7 @@ def extract(path: Path, prefix: str, wanted: set[str], folder: Path) -> dict[str
             if name in wanted and name not in found:
                 target = folder / _place(name)
                 if not target.exists() or target.stat().st_size != len(data):
-                    write_bytes_whole(target, data)
+                    write_whole(target, data)
                 found[name] = target
     except _DAMAGE:
         pass  # the caller names what is missing

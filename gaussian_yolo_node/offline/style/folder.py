@@ -26,8 +26,9 @@ from gaussian_yolo_node.datasets.annotations import DatasetError
 from gaussian_yolo_node.datasets.images import read_image
 from gaussian_yolo_node.offline.style.frames import IMAGE_FOLDERS, Frames, choose_style, frame_seed
 from gaussian_yolo_node.offline.style.optimise import Loss
-from gaussian_yolo_node.offline.style.pictures import FolderError, encode, sha256_of, write_whole
+from gaussian_yolo_node.offline.style.pictures import FolderError, encode, sha256_of
 from gaussian_yolo_node.offline.style_transfer import Image, PictureError, StyleTransfer, Stylised
+from gaussian_yolo_node.whole_file import write_whole
 
 FORMAT = 1
 MANIFEST, FINISHED = "stylize.json", "stylize.jsonl"
@@ -165,7 +166,7 @@ def _begin(transfer: StyleTransfer, frames: Frames, styles: Mapping[str, Path], 
         "settings_hash": hashlib.sha256(canonical.encode()).hexdigest(),
         "normalised_on": list(chosen),
     }
-    write_whole(path, (json.dumps(document, indent=1) + "\n").encode())
+    write_whole(path, json.dumps(document, indent=1) + "\n")
     return list(chosen.values())
 
 

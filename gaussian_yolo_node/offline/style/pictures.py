@@ -1,9 +1,8 @@
-"""Files that are written whole or not at all."""
+"""Pictures as files."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import cv2
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.datasets.images import IMAGE_SUFFIXES
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.whole_file import write_whole
 
 Image = NDArray[np.uint8]
 JPEG_QUALITY = 95
@@ -31,32 +31,9 @@ def encode(path: Path, image: Image) -> bytes:
 
 
 def write_picture(path: Path, image: Image) -> None:
-    """Write a picture, whole or not at all. FolderError where that is not possible."""
-    _write_or_tell(path, encode(path, image))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all. FolderError where that is not possible."""
-    _write_or_tell(path, text.encode())
-
-
-def _write_or_tell(path: Path, data: bytes) -> None:
-    try:
-        write_whole(path, data)
-    except OSError as error:
-        raise FolderError(f"{path} cannot be written: {error.strerror}") from error
+    """Write a picture, whole or not at all. FolderError or WriteError where that is not possible."""
+    write_whole(path, encode(path, image))
 
 
 def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -13,7 +13,7 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 
-from gaussian_yolo_node.cli_replay import summary_lines
+from gaussian_yolo_node.cli.replay import summary_lines
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation.replay_run import MODES, Mode
 from gaussian_yolo_node.ros.driving.own_node import OwnNode

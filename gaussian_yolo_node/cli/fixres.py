@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gaussian_yolo_node.cli_train import TrainDevice, log_to
+from gaussian_yolo_node.cli.train import TrainDevice, log_to
 from gaussian_yolo_node.errors import SettingError
 
 if TYPE_CHECKING:

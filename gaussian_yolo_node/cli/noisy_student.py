@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gaussian_yolo_node.cli_train import TrainDevice, log_to
+from gaussian_yolo_node.cli.train import TrainDevice, log_to
 
 
 class Weights(str, Enum):

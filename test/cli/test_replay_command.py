@@ -14,7 +14,7 @@ import cv2
 import pytest
 from factories import make_image
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES = 6
 
 

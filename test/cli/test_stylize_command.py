@@ -20,7 +20,7 @@ from gaussian_yolo_node.cli import main
 
 pytest.importorskip("torch")
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 QUICK = ("--extractor", "efficientnet_lite0", "--steps", 1, "--coarse-steps", 0)
 Run = Callable[..., tuple[int, str, str]]
 

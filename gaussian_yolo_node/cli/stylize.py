@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gaussian_yolo_node.cli_train import TrainDevice
+from gaussian_yolo_node.cli.train import TrainDevice
 from gaussian_yolo_node.errors import SettingError
 
 if TYPE_CHECKING:
@@ -175,7 +175,8 @@ def _one_picture(
     from gaussian_yolo_node.datasets.images import read_image
     from gaussian_yolo_node.offline.style.folder import losses_record
     from gaussian_yolo_node.offline.style.frames import choose_style, find_styles
-    from gaussian_yolo_node.offline.style.pictures import encode, write_picture, write_text
+    from gaussian_yolo_node.offline.style.pictures import encode, write_picture
+    from gaussian_yolo_node.whole_file import write_whole
 
     styles = find_styles(style)
     chosen = choose_style(sorted(styles), content.name, transfer.settings.seed)
@@ -186,7 +187,7 @@ def _one_picture(
         result = transfer(picture, painting, on_step=show)
     write_picture(output, result.image)
     if losses is not None:
-        write_text(losses, json.dumps({"style": chosen, **losses_record(result)}) + "\n")
+        write_whole(losses, json.dumps({"style": chosen, **losses_record(result)}) + "\n")
     first, last = (sum(tile[index].total for tile in result.losses) / len(result.losses) for index in (0, -1))
     steps = max(len(tile) - 1 for tile in result.losses)
     print(f"{output}: style {chosen}, loss {first:.4g} -> {last:.4g} in {steps} steps")

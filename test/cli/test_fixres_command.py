@@ -15,7 +15,7 @@ pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra '
 from classifier_runs import make_config, make_document
 
 from gaussian_yolo_node.cli import main
-from gaussian_yolo_node.cli_fixres import parse_sides
+from gaussian_yolo_node.cli.fixres import parse_sides
 from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.offline.classification.train import train_classifier
 

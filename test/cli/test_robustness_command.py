@@ -12,7 +12,7 @@ from data_factory import make_kitti
 from factories import make_image
 from typer.testing import CliRunner
 
-from gaussian_yolo_node.cli_robustness import robustness
+from gaussian_yolo_node.cli.robustness import robustness
 from gaussian_yolo_node.offline.corruption import RobustnessError
 from gaussian_yolo_node.offline.corruption.corruptions import CORRUPTIONS, check_corruptions, check_severities, corrupt
 

@@ -17,7 +17,7 @@ from mjpeg_server import MjpegServer
 from gaussian_yolo_node.cli import main
 from gaussian_yolo_node.detector.detector import Detector
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "gaussian_yolo_node.cli"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY)}
 LABEL = "Car 0.00 0 1.5 {:.2f} {:.2f} {:.2f} {:.2f} 1.5 1.6 3.9 1.0 1.5 20.0 1.5\n"

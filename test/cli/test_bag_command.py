@@ -17,7 +17,7 @@ pytest.importorskip("rosbags", reason="rosbags is not installed")
 
 from gaussian_yolo_node.cli import main
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "gaussian_yolo_node.cli"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY)}
 

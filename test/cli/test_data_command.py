@@ -17,7 +17,7 @@ from data_factory import KITTI_LINE, TEN_FAULTS, make_kitti, plant_ten_faults
 
 from gaussian_yolo_node.cli import main
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.cli_models import parse_size
+from gaussian_yolo_node.cli.models import parse_size
 
 
 def doctor(

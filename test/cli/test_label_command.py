@@ -28,7 +28,7 @@ from label_factory import (
 
 from gaussian_yolo_node.cli import app
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
