@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.evaluation.replay_run import ReplayRun
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -96,7 +94,7 @@ def replay(
     )
     with _Bar() as bar:
         outcome = play(options, bar.update, bar.start)
-    for line in summary_lines(outcome.run):
+    for line in outcome.run.summary_lines():
         print(line)
     for note in outcome.run.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -108,23 +106,6 @@ def replay(
         raise outcome.error
     if outcome.interrupted:
         raise KeyboardInterrupt
-
-
-def summary_lines(run: ReplayRun) -> Iterator[str]:
-    """What a run came to, for the terminal."""
-    counters = run.counters
-    yield (
-        f"{counters.played} frames played, {counters.answered} answered, {counters.dropped} dropped, "
-        f"{counters.failed} failed in {run.elapsed_s:.1f} s; {sum(frame.detections for frame in run.frames)} boxes"
-    )
-    ages = [frame.age_s for frame in run.frames if frame.age_s is not None]
-    if ages:
-        p50, p99 = np.percentile(ages, (50, 99)) * 1e3
-        rate = counters.answered / max(run.elapsed_s, 1e-9)
-        yield (
-            f"age of the answers p50 {p50:.1f} ms, p99 {p99:.1f} ms; {rate:.1f} answers/s; "
-            f"{run.model.get('name') or 'unknown model'} on {run.runtime}"
-        )
 
 
 class _Bar:

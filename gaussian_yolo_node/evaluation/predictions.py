@@ -64,7 +64,7 @@ def read_predictions(path: Path, truths: Truths | None = None) -> list[FramePred
         BagError: it is a bag that cannot be read, or has no detections.
     """
     if path.exists() and is_bag(path):
-        from gaussian_yolo_node.bags.records import read_bag_predictions
+        from gaussian_yolo_node.evaluation.bag_records import read_bag_predictions
 
         return read_bag_predictions(path)
     document = read_document(path, "predictions")

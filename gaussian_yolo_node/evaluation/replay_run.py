@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
+import numpy as np
+
 from gaussian_yolo_node.errors import GaussianYoloError
 
 FORMAT = 1
@@ -117,6 +119,24 @@ class ReplayRun:
     counters: ReplayCounters
     diagnostics: Mapping[str, str]
     frames: Sequence[ReplayedFrame] = field(repr=False)
+
+    def summary_lines(self) -> list[str]:
+        """What the run came to, for a terminal or a log."""
+        counters = self.counters
+        lines = [
+            f"{counters.played} frames played, {counters.answered} answered, {counters.dropped} dropped, "
+            f"{counters.failed} failed in {self.elapsed_s:.1f} s; "
+            f"{sum(frame.detections for frame in self.frames)} boxes"
+        ]
+        ages = [frame.age_s for frame in self.frames if frame.age_s is not None]
+        if ages:
+            p50, p99 = np.percentile(ages, (50, 99)) * 1e3
+            rate = counters.answered / max(self.elapsed_s, 1e-9)
+            lines.append(
+                f"age of the answers p50 {p50:.1f} ms, p99 {p99:.1f} ms; {rate:.1f} answers/s; "
+                f"{self.model.get('name') or 'unknown model'} on {self.runtime}"
+            )
+        return lines
 
 
 def write_run(folder: Path, run: ReplayRun) -> Path:

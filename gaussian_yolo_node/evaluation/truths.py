@@ -117,7 +117,7 @@ def read_ground_truth(path: Path) -> GroundTruth:
     if not path.exists():
         raise LabelError(f"ground truth {path} does not exist: give {FORMATS}")
     if is_bag(path):
-        from gaussian_yolo_node.bags.records import read_bag_truths
+        from gaussian_yolo_node.evaluation.bag_records import read_bag_truths
 
         return GroundTruth.of(read_bag_truths(path), "bag", str(path))
     try:

@@ -85,14 +85,16 @@ def open_device_runtime(
         ModelError: the engine is missing, unreadable, or stale.
         InferenceError: the GPU failed.
     """
-    from gaussian_yolo_node.runtime import engine_file
+    from gaussian_yolo_node.runtime.engine_file import SUFFIX, engine_of
 
-    if runtime not in ("auto", "tensorrt") and path.suffix != engine_file.SUFFIX:
+    # A path to an engine and the runtime's own name are orders; all else is a wish that an engine must be there for.
+    ordered = path.suffix == SUFFIX or runtime == "tensorrt"
+    if not ordered and (runtime != "auto" or not engine_of(path).is_file()):
         return None
-    if runtime == "auto" and path.suffix != engine_file.SUFFIX and not engine_file.usable(path):
-        return None
-    from gaussian_yolo_node.runtime.tensorrt import TensorRtRuntime
+    from gaussian_yolo_node.runtime.tensorrt import TensorRtRuntime, runs_here
 
+    if not ordered and not runs_here(path):
+        return None
     return TensorRtRuntime(path, options)
 
 

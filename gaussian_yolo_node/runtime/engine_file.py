@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gaussian_yolo_node.errors import GaussianYoloError, ModelError
+from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.runtime.base import check_readable
 
 if TYPE_CHECKING:
     from gaussian_yolo_node.engine.sidecar import EngineSidecar
 
 SUFFIX = ".engine"
-
-_LOG = logging.getLogger(__name__)
 
 
 def engine_of(path: Path) -> Path:
@@ -60,18 +57,3 @@ def describe_engine(path: Path) -> str:
     built = f"{sidecar.flavor} {sidecar.tensorrt} for SM {sidecar.compute_capability}, {sidecar.precision}"
     other = model_hash(path) not in (None, sidecar.model_hash)
     return f"{path}: {built}" + (", stale: the model beside it is another" if other else "")
-
-
-def usable(path: Path) -> bool:
-    """Whether a model has an engine that runs here. Where it has one that does not, the log says why."""
-    engine = engine_of(path)
-    if not engine.is_file():
-        return False
-    from gaussian_yolo_node.runtime.tensorrt import check_engine
-
-    try:
-        check_engine(path)
-    except GaussianYoloError as error:
-        _LOG.warning("the engine is not used: %s", error)
-        return False
-    return True

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.errors import ModelError
+from gaussian_yolo_node.errors import GaussianYoloError, ModelError
 from gaussian_yolo_node.runtime import loaded_engine
 from gaussian_yolo_node.runtime.base import (
     MODEL_HASH_KEY,
@@ -189,6 +189,16 @@ def check_engine(path: Path) -> Ready:
     if reasons:
         raise ModelError(f"{engine} is stale: {'; '.join(reasons)}; build it again with `{sidecar.command}`")
     return Ready(engine, sidecar, gpu, trt, PluginLibrary(find_plugin(engine)))
+
+
+def runs_here(path: Path) -> bool:
+    """Whether a model's engine runs on this machine. Where it does not, the log says why."""
+    try:
+        check_engine(path)
+    except GaussianYoloError as error:
+        _LOG.warning("the engine is not used: %s", error)
+        return False
+    return True
 
 
 def _also_missing(path: Path) -> list[str]:

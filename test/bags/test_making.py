@@ -16,8 +16,8 @@ from gaussian_yolo_node.bags import CAMERA_INFO_TOPIC, IMAGE_TOPIC, INFO_TOPIC, 
 from gaussian_yolo_node.bags.calibration import read_calibration_yaml
 from gaussian_yolo_node.bags.making import DEFAULT_START_NS, MakeOptions, make_bag
 from gaussian_yolo_node.bags.reading import BagError, BagReader, Message
-from gaussian_yolo_node.bags.records import read_bag_truths
 from gaussian_yolo_node.bags.sequences import open_sequence
+from gaussian_yolo_node.evaluation.bag_records import read_bag_truths
 from gaussian_yolo_node.evaluation.truths import read_ground_truth
 from gaussian_yolo_node.sources.image_messages import image_from_compressed, image_from_message
 

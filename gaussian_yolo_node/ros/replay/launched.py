@@ -13,7 +13,6 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 
-from gaussian_yolo_node.cli.replay import summary_lines
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation.replay_run import MODES, Mode
 from gaussian_yolo_node.ros.driving.own_node import OwnNode
@@ -102,7 +101,7 @@ def _run(own: OwnNode) -> int:
 
 def _conclude(node: Node, values: dict[str, Any], outcome: Outcome) -> None:
     logger = node.get_logger()
-    for line in summary_lines(outcome.run):
+    for line in outcome.run.summary_lines():
         logger.info(line)
     for note in outcome.run.notes:
         logger.warning(note)

@@ -10,7 +10,7 @@ from bag_factory import START_NS, detections, info, text, text_records, write_re
 from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, TRUTH_TOPIC
 from gaussian_yolo_node.bags.frame_info import FrameInfo
 from gaussian_yolo_node.bags.reading import BagError
-from gaussian_yolo_node.bags.records import read_bag_predictions, read_bag_truths
+from gaussian_yolo_node.evaluation.bag_records import read_bag_predictions, read_bag_truths
 
 CAR = ("Car", 1.0, (1.5, 2.0, 11.0, 5.0))
 REGION = ("DontCare", 1.0, (0.0, 0.0, 3.0, 3.0))
