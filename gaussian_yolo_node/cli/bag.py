@@ -102,7 +102,10 @@ def make(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bag that is there.")] = False,
 ) -> None:
-    """Make driving data into a ROS 2 bag: images, camera_info, and truth where there is one."""
+    """Make driving data into a ROS 2 bag: images, camera_info, and truth where there is one.
+
+    Example: gaussian-yolo bag make drive/image --labels drive/label_2 -o drive.mcap
+    """
     from gaussian_yolo_node.bags.calibration import read_calibration_yaml
     from gaussian_yolo_node.bags.making import MakeOptions, make_bag
     from gaussian_yolo_node.bags.sequences import open_sequence, parse_time
@@ -146,7 +149,10 @@ def info(
     bag: Annotated[Path, typer.Argument(help="ROS 2 bag (folder, .mcap, .db3) or ROS 1 .bag, damaged or not.")],
     json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write it as JSON, too.")] = None,
 ) -> None:
-    """List topics, types, rates and gaps of a bag, and what is wrong with it."""
+    """List topics, types, rates and gaps of a bag, and what is wrong with it.
+
+    Example: gaussian-yolo bag info drive.mcap
+    """
     from gaussian_yolo_node.bags.info import read_info, shown
 
     with _progress("reading") as on_message:

@@ -75,6 +75,8 @@ def check(
     Looks for images that are missing, corrupt, of another size than labelled, double, or in two splits; for labels that
     are malformed or of unknown class; for boxes that are inverted, empty, outside the image, double, tiny. Exits with 1
     if there are faults; warnings are none.
+
+    Example: gaussian-yolo data check recipe.yaml --data data --samples out/samples
     """
     from rich.console import Console
 
@@ -138,6 +140,8 @@ def anchors(
     """Anchors that fit labelled boxes, by k-means with the distance 1 - IoU, as YAML for a training config.
 
     Takes the training data of a config, or one data set in a format.
+
+    Example: gaussian-yolo anchors --format kitti --images image_2 --labels label_2 --size 320x1024
     """
     import numpy as np
 

@@ -68,7 +68,10 @@ def detect(
         Path | None, typer.Option("--video", metavar="OUT", help="Write annotated frames as .mp4.")
     ] = None,
 ) -> None:
-    """Detect objects in a source."""
+    """Detect objects in a source.
+
+    Example: gaussian-yolo detect drive.mp4 --json found.json --video annotated.mp4
+    """
     from rich.console import Console
 
     from gaussian_yolo_node.detect_run import detect_source

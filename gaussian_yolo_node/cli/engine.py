@@ -86,7 +86,10 @@ def build_engine(
         Path | None, typer.Option(metavar="F", help="Write the graph that TensorRT gets, for trtexec.")
     ] = None,
 ) -> None:
-    """Build a TensorRT engine from a model, for the GPU of this machine; takes minutes."""
+    """Build a TensorRT engine from a model, for the GPU of this machine; takes minutes.
+
+    Example: gaussian-yolo build-engine model.onnx -o model.engine --precision fp16
+    """
     from rich.console import Console
 
     from gaussian_yolo_node.engine.builder import build_engine as build

@@ -109,6 +109,8 @@ def calibrate(
 
     The table shows the sigmas raw, calibrated, and calibrated by the fit to the other half of the recording: what to
     expect of unseen frames.
+
+    Example: gaussian-yolo calibrate model.onnx --images drive/image --labels drive/label_2 -o calibrated.onnx
     """
     from rich.console import Console
 

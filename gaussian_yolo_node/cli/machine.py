@@ -16,6 +16,8 @@ def doctor(
     """Say what of CUDA, TensorRT, ROS 2 and the CPU runtimes is found, and what to install on this machine.
 
     Exits 0 whatever it finds.
+
+    Example: gaussian-yolo doctor --json
     """
     from rich.console import Console
 
@@ -50,7 +52,10 @@ def benchmark(
     ] = False,
     json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write the figures as JSON.")] = None,
 ) -> None:
-    """Time frames on this machine: percentiles of each stage, frames a second, memory."""
+    """Time frames on this machine: percentiles of each stage, frames a second, memory.
+
+    Example: gaussian-yolo benchmark efficientnet_lite0_kitti_fast --source drive/image
+    """
     from rich.console import Console
 
     from gaussian_yolo_node.benchmark_run import make_frames, print_result, read_frames, run_benchmark

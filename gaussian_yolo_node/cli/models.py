@@ -66,6 +66,8 @@ def export(
     """Write a detector as an ONNX model with its card (needs the extra `train`).
 
     `gaussian-yolo models` lists the built-in ones; their weights are fresh.
+
+    Example: gaussian-yolo export out/run/best.pt -o model.onnx --size 512x1664
     """
     from gaussian_yolo_node.models.export import ExportOptions
     from gaussian_yolo_node.models.factory import BUILT_INS, export_built_in
@@ -101,7 +103,10 @@ def import_darknet(
         BatchNorm, typer.Option(help="Which of Darknet's two batch norms to compute: of its GPU or of its CPU code.")
     ] = BatchNorm.gpu,
 ) -> None:
-    """Turn a Darknet network, Gaussian YOLOv3 or YOLOv3, into an ONNX model (needs the extra `train`)."""
+    """Turn a Darknet network, Gaussian YOLOv3 or YOLOv3, into an ONNX model (needs the extra `train`).
+
+    Example: gaussian-yolo import-darknet yolov3.cfg yolov3.weights --classes names.txt -o model.onnx
+    """
     from gaussian_yolo_node.models import darknet_import
 
     canvas = parse_size(size) if size is not None else None
@@ -127,6 +132,8 @@ def quantize(
     """Write the int8 version of a model (needs the extras `cpu` and `train`).
 
     Its first layer and its heads stay in float. Measure what it costs in accuracy with `detect` and `evaluate`.
+
+    Example: gaussian-yolo quantize model.onnx --frames drive/image -o model_int8.onnx
     """
     from rich.console import Console
 
@@ -146,7 +153,10 @@ def models(
     ] = False,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads to measure with; 0 takes all cores.")] = 0,
 ) -> None:
-    """List shipped models and built-in detectors, with size and cost (needs the extra `train`)."""
+    """List shipped models and built-in detectors, with size and cost (needs the extra `train`).
+
+    Example: gaussian-yolo models efficientnet_lite0_kitti_int8 --measure
+    """
     from rich.console import Console
 
     from gaussian_yolo_node.models.catalogue import catalogue, print_catalogue

@@ -65,7 +65,10 @@ def replay(
     baseline: Annotated[Path | None, typer.Option(metavar="RUN", help="A run to compare with in the report.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is in the folder.")] = False,
 ) -> None:
-    """Play a bag through the perception node and record its answers; Ctrl-C keeps what there is."""
+    """Play a bag through the perception node and record its answers; Ctrl-C keeps what there is.
+
+    Example: gaussian-yolo replay drive.mcap -o runs/drive --rate 1
+    """
     if sum((lockstep, rate is not None, hz is not None)) > 1:
         raise typer.BadParameter("--lockstep, --rate and --hz exclude each other")
     with _ros():

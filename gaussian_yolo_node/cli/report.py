@@ -49,6 +49,8 @@ def report(
     """Write the report of a replay: one HTML file that needs nothing else, and its figures as JSON.
 
     With --ground-truth and --predictions it is of files instead of a run, and has no latency.
+
+    Example: gaussian-yolo report runs/new --baseline runs/old
     """
     from gaussian_yolo_node.evaluation.html_report.write import write_file_report, write_report
 

@@ -41,6 +41,8 @@ def train(
 
     Ctrl-C saves the position first; a second one does not. Several processes:
     torchrun --nproc-per-node N -m gaussian_yolo_node.cli train ...
+
+    Example: gaussian-yolo train recipe.yaml --data data -o out/run
     """
     from gaussian_yolo_node.training.recipes import find_recipe
     from gaussian_yolo_node.training.train import run
