@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from gaussian_yolo_node.datasets import IGNORE
 from gaussian_yolo_node.errors import GaussianYoloError
@@ -25,6 +26,10 @@ from gaussian_yolo_node.training.box_losses import (
 
 BOX_ENTRIES = 9
 OBJECTNESS = 8
+
+# Whose boxes are compared with truths together, where it is not the whole batch: a GPU waits for launches, a processor
+# for what its cache does not hold.
+IMAGES_AT_ONCE = {"cpu": 1}
 
 # [P,9+C] raw entries, [P,4] targets, [P,4] weights -> [P]
 BoxLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -192,18 +197,23 @@ class YoloLoss:
         """`[B,A,h,w]`: 1 where an empty cell is background, 0 where its box meets a truth or an ignore region."""
         corners = self._decode(entries, scale)
         weight = entries.new_ones(*entries.shape[:2], *entries.shape[3:])
-        for index, (truth, ids) in enumerate(zip(boxes, class_ids, strict=True)):
-            if not len(truth):
+        at_once = IMAGES_AT_ONCE.get(entries.device.type, len(boxes))
+        for first in range(0, len(boxes), at_once):
+            images = slice(first, first + at_once)
+            # What pads has no area, so no box meets it.
+            truth = pad_sequence(list(boxes[images]), batch_first=True)
+            ids = pad_sequence([own.to(entries.device) for own in class_ids[images]], batch_first=True)
+            if not truth.shape[1]:
                 continue
             # One plane a coordinate and a row a truth: twice as fast as pairs of boxes.
-            x1, y1, x2, y2 = (plane[index].reshape(1, -1) for plane in corners)
-            left, top, right, bottom = truth.t()[:, :, None]
+            x1, y1, x2, y2 = (plane[images].flatten(1)[:, None] for plane in corners)
+            left, top, right, bottom = (side[..., None] for side in truth.unbind(2))
             across = (torch.minimum(x2, right) - torch.maximum(x1, left)).clamp(min=0)
             inner = across * (torch.minimum(y2, bottom) - torch.maximum(y1, top)).clamp(min=0)
             area, other = (x2 - x1) * (y2 - y1), ((right - left) * (bottom - top)).clamp(min=0)
             met = inner > self.config.ignore_iou * (area + other - inner)
-            region = (inner > self.config.ignore_region_share * area) & (ids == IGNORE)[:, None].to(inner.device)
-            weight[index] = (~(met | region).any(0)).to(weight.dtype).view(weight.shape[1:])
+            region = (inner > self.config.ignore_region_share * area) & (ids == IGNORE)[..., None]
+            weight[images] = (~(met | region).any(1)).to(weight.dtype).view(weight[images].shape)
         return weight
 
     def _decode(self, entries: Tensor, scale: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -89,6 +89,7 @@ class Trainer:
         self.network: nn.Module = model
         if self.processes.count > 1:
             self.network = DistributedDataParallel(model, gradient_as_bucket_view=True)
+        self._buffers_before = [buffer.detach().clone() for buffer in model.buffers()]
         self.average = WeightAverage(self.model, schedule.ema_decay)
         self.loss = make_loss(config.model.anchors, STRIDES, len(config.model.classes), config.loss)
         self.optimizer = make_optimizer(self.model, schedule)
@@ -143,7 +144,7 @@ class Trainer:
         factor = rate_factor(self.step, self.total_steps, schedule)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
-        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        torch._foreach_copy_(self._buffers_before, list(self.model.buffers()))
         self.optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(0)
         names: list[str] = []
@@ -164,7 +165,7 @@ class Trainer:
         # A gradient that overflows in float16 only lowers the scale; one that does so at any scale is none.
         overflow_expected = self.scaler.is_enabled() and self.scaler.get_scale() > 1
         if not all(map(math.isfinite, totals)) or not (math.isfinite(norm) or overflow_expected):
-            raise self._broken(parts, means, norm, buffers)
+            raise self._broken(parts, means, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update(self.model)
@@ -190,9 +191,9 @@ class Trainer:
         return float(nn.utils.clip_grad_norm_(learning, limit or math.inf))
 
     @torch.no_grad()
-    def _broken(self, parts: Sequence[Batch], means: Means, norm: float, buffers: Sequence[Tensor]) -> TrainingError:
+    def _broken(self, parts: Sequence[Batch], means: Means, norm: float) -> TrainingError:
         """Save the batch and the model as it was before it; the error that says where."""
-        for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+        for buffer, before in zip(self.model.buffers(), self._buffers_before, strict=True):
             buffer.copy_(before)
         what = "the gradient" if all(map(math.isfinite, means.values())) else "the loss"
         text = f"{what} is not finite at epoch {self.epoch}, step {self.done} of it"

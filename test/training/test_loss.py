@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra 'trai
 from gaussian_yolo_node.datasets import IGNORE  # noqa: E402
 from gaussian_yolo_node.detector.decode import decode  # noqa: E402
 from gaussian_yolo_node.detector.nms import nms  # noqa: E402
+from gaussian_yolo_node.training import loss as loss_module  # noqa: E402
 from gaussian_yolo_node.training.assign import assign  # noqa: E402
 from gaussian_yolo_node.training.loss import LossConfig, LossConfigError, YoloLoss, make_loss  # noqa: E402
 
@@ -256,14 +257,29 @@ def test_a_box_that_meets_a_truth_is_no_background() -> None:
     assert objectness[2, 0, 0] > 0  # a far corner is background
 
 
-def test_losses_of_a_batch_are_those_of_its_images() -> None:
+@pytest.mark.parametrize("at_once", [{"cpu": 1}, {"cpu": 3}, {}], ids=["one", "three", "all"])
+def test_losses_of_a_batch_are_those_of_its_images(monkeypatch: pytest.MonkeyPatch, at_once: dict[str, int]) -> None:
+    """Whatever the number of truths of each, none and ignore regions among them, and however many go together."""
     torch.manual_seed(1)
-    heads = [torch.randn(2, *head.shape[1:]) for head in make_heads()]
-    boxes = [torch.tensor([[10.0, 10, 40, 40]]), torch.tensor([[60.0, 20, 150, 90]])]
-    ids = [torch.tensor([0]), torch.tensor([2])]
-    both = loss_of()(heads, boxes, ids)
-    single = [loss_of()([h[i : i + 1] for h in heads], boxes[i : i + 1], ids[i : i + 1]) for i in range(2)]
-    assert float(both.total * 2) == pytest.approx(float(sum(loss.total for loss in single)), rel=1e-5)
+    boxes = [
+        torch.tensor([[10.0, 10, 40, 40]]),
+        torch.zeros(0, 4),
+        torch.tensor([[60.0, 20, 150, 90], [-5.0, -5, 30, 60], [20.0, 30, 90, 60]]),
+        torch.tensor([[0.0, 0, 80, 80], [100.0, 10, 110, 20]]),
+    ]
+    ids = [
+        torch.tensor([0]),
+        torch.zeros(0, dtype=torch.int64),
+        torch.tensor([2, IGNORE, 1]),
+        torch.tensor([IGNORE, 0]),
+    ]
+    heads = [torch.randn(len(boxes), *head.shape[1:]) for head in make_heads()]
+    single = [loss_of()([h[i : i + 1] for h in heads], boxes[i : i + 1], ids[i : i + 1]) for i in range(len(boxes))]
+    monkeypatch.setattr(loss_module, "IMAGES_AT_ONCE", at_once)
+    together = loss_of()(heads, boxes, ids)
+    for term in ("box", "objectness", "classification"):
+        parts = sum(float(getattr(loss, term)) * max(loss.positives, 1) for loss in single)
+        assert float(getattr(together, term)) * together.positives == pytest.approx(parts, rel=1e-5)
 
 
 WEIGHED = ({}, {"kind": "yolov3"}, {"iou_weight": 2.0, "positive_iou": 0.3})
