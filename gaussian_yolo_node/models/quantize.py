@@ -2,7 +2,8 @@
 
 The file stays an ONNX graph, with QuantizeLinear and DequantizeLinear pairs that OpenVINO and ONNX Runtime turn into
 integer kernels: weights int8 for each output channel, activations uint8 for each tensor. Weights use 7 of their 8 bits,
-so that integers are the same on every processor, and with them the sigmas that were calibrated on one of them.
+so that integers are the same on every processor, and with them the sigmas that were calibrated on one of them; biases
+take back what that coarser rounding shifts on average.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from rich.progress import track
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.letterbox import Letterbox
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard
+from gaussian_yolo_node.models.bias_correction import correct_biases, mean_inputs
 from gaussian_yolo_node.models.quantize_graph import QuantizeError, float_layers, prepare, round_only_for_integers
 from gaussian_yolo_node.runtime.base import PRECISION_KEY
 from gaussian_yolo_node.sources import open_source, without_password
@@ -107,17 +109,17 @@ def quantize_model(
                 reduce_range=True,
                 nodes_to_exclude=kept,
                 calibrate_method=CalibrationMethod.MinMax,
-                # Means over the frames of their least and greatest value: one odd frame is not to coarsen all others.
-                extra_options={"CalibMovingAverage": True},
             )
             how = {
-                "tool": f"ONNX Runtime {__version__}, quantize_static, MinMax, 7-bit weights",
+                "tool": f"ONNX Runtime {__version__}, quantize_static, MinMax, 7-bit weights, bias correction",
                 "frames": len(frames.canvases),
                 "sources": frames.sources,
                 "float_layers": kept,
             }
             card = replace(card, name=f"{card.name}_int8", deployment={**card.deployment, "int8": how})
-            quantised = onnx.load(str(part))
+            quantised, exact = onnx.load(str(part)), onnx.load(str(prepared))
+            shown = track(frames.canvases, "correcting biases", console=console or Console(quiet=True), transient=True)
+            correct_biases(quantised, exact, mean_inputs(exact, shown))
             round_only_for_integers(quantised.graph, QUANTISED_OPS, kept)
             onnx.helper.set_model_props(quantised, {**metadata, CARD_KEY: card.to_json(), PRECISION_KEY: "int8"})
             onnx.checker.check_model(quantised)
