@@ -15,26 +15,8 @@ import pytest
 import yaml
 from data_factory import KITTI_LINE, TEN_FAULTS, make_kitti, plant_ten_faults
 
-from gaussian_yolo_node.cli import main
-
 REPOSITORY = Path(__file__).resolve().parents[2]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Exit code, output and errors of a command."""
-
-    def run_command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gaussian-yolo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        code = end.value.code
-        assert code is None or isinstance(code, int)
-        return code or 0, captured.out, captured.err
-
-    return run_command
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,28 +13,11 @@ pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra '
 
 from classifier_runs import make_config, make_document
 
-from gaussian_yolo_node.cli import main
 from gaussian_yolo_node.cli.fixres import parse_sides
 from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.offline.classification.train import train_classifier
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Exit code, output and errors of a command."""
-
-    def run_command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gaussian-yolo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        code = end.value.code
-        assert code is None or isinstance(code, int)
-        return code or 0, captured.out, captured.err
-
-    return run_command
 
 
 @pytest.mark.parametrize(("text", "sides"), [("288", (288, 288)), ("352x1120", (352, 1120))])

@@ -16,8 +16,6 @@ import pytest
 from factories import make_image
 from style_factory import KITTI_LINE, make_frames, make_stripes, make_styles
 
-from gaussian_yolo_node.cli import main
-
 pytest.importorskip("torch")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,19 +24,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Exit code, output and errors of a command."""
-
-    def run_command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gaussian-yolo", "stylize", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        code = end.value.code
-        assert code is None or isinstance(code, int)
-        return code or 0, captured.out, captured.err
-
-    return run_command
+def run(run: Run) -> Run:
+    """Exit code, output and errors of `stylize`."""
+    return lambda *arguments: run("stylize", *arguments)
 
 
 @pytest.fixture
