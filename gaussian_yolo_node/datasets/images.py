@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -113,27 +115,40 @@ class Pick:
     """Which images of a source are wanted.
 
     Attributes:
-        exclude: stems to leave out.
+        exclude: stems to leave out, or patterns of them ("Seq05VD_*").
         only: wanted stems, with the line of the list that names them; None: all.
         list_file: that list.
+        include: patterns, one of which a wanted stem matches; none: all.
     """
 
     exclude: frozenset[str] = frozenset()
     only: dict[str, int] | None = None
     list_file: Path | None = None
+    include: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, exclude: Sequence[str], list_file: Path | None) -> Pick:
-        """From a source's `exclude` and `list`. DatasetError where the list cannot be read."""
-        if list_file is None:
-            return cls(frozenset(exclude))
-        only = {Path(entry).stem: number for number, entry in read_list(list_file)}
-        return cls(frozenset(exclude), only, list_file)
+    def of(cls, exclude: Sequence[str], list_file: Path | None, include: Sequence[str] = ()) -> Pick:
+        """From a source's `exclude`, `list` and `include`. DatasetError where the list cannot be read."""
+        only = None if list_file is None else {Path(entry).stem: number for number, entry in read_list(list_file)}
+        return cls(frozenset(exclude), only, list_file, tuple(include))
 
     def wants(self, stem: str, group: str = "") -> bool:
         """Whether an image is wanted; in a sequence, `group`, it may also be called "group/stem"."""
         names = {stem, f"{group}/{stem}", group} if group else {stem}
-        return not names & self.exclude and (self.only is None or stem in self.only)
+
+        def one_of(patterns: Iterable[str]) -> bool:
+            return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+
+        return (
+            (self.only is None or stem in self.only)
+            and not (names & self.exclude or one_of(self._exclude_patterns))
+            and (not self.include or one_of(self.include))
+        )
+
+    @cached_property
+    def _exclude_patterns(self) -> tuple[str, ...]:
+        """Apart from plain names, which may be thousands."""
+        return tuple(name for name in self.exclude if set(name) & set("*?["))
 
     def report_absent(self, seen: set[str], report: Report) -> None:
         """Report the images of the list that are not among those `seen`."""

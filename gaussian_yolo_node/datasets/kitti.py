@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +29,17 @@ _TRACKING_TYPES = {"Person": "Person_sitting"}
 
 @dataclass(frozen=True)
 class KittiObjects:
-    """A folder of images and a folder of `label_2` files with the same stems."""
+    """A folder of images and a folder of `label_2` files with the same stems.
+
+    Attributes:
+        positive: least score of each type of pseudo labels, which have one as their 16th field; an object below it is a
+            region to ignore. Types without one count at any score.
+    """
 
     images: Path | None
     labels: Path
     pick: Pick
+    positive: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -51,7 +57,7 @@ class KittiObjects:
                 continue
             if image is None and self.images is not None:
                 report(Fault(FaultKind.MISSING_IMAGE, label, None, f"its image {self.images / stem}.* does not exist"))
-            yield AnnotatedImage(image, label, list(read_objects(label, report)))
+            yield AnnotatedImage(image, label, list(read_objects(label, report, self.positive)))
         self.pick.report_absent(set(stems), report)
 
 
@@ -148,12 +154,18 @@ def label_files(folder: Path) -> list[Path]:
     return paths
 
 
-def read_objects(path: Path, report: Report) -> Iterator[Annotation]:
-    """The objects of one `label_2` file; a file or line that is none goes to `report`."""
+def read_objects(path: Path, report: Report, positive: Mapping[str, float] | None = None) -> Iterator[Annotation]:
+    """The objects of one `label_2` file; a file or line that is none goes to `report`.
+
+    `positive` is that of `KittiObjects`.
+    """
     for number, fields in _lines(path, report):
         annotation = _object(path, number, fields, report)
-        if annotation is not None:
-            yield annotation
+        if annotation is None:
+            continue
+        if positive and len(fields) > _FIELDS and float(fields[_FIELDS]) < positive.get(annotation.name, 0.0):
+            annotation = annotation._replace(ignored=True)
+        yield annotation
 
 
 def _lines(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:

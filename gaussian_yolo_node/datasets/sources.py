@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,9 @@ def load_sources(root: Path, sources: Sequence[Mapping[str, object]], classes: S
 
     Args:
         root: folder that paths of the sources are relative to.
-        sources: each with `format` and what that needs; see `FORMATS`, and for all of them
-            `exclude: [stems]`, `weight: images an epoch`, `map: {category: class | ignore | background}`,
-            `ignore: [categories]`, `missing: skip`, `empty: skip`.
+        sources: each with `format` and what that needs; see `FORMATS`, and for all of them `name` for messages,
+            `exclude: [stems or patterns]`, `include: [patterns]`, `weight: images an epoch`,
+            `map: {category: class | ignore | background}`, `ignore: [categories]`, `missing: skip`, `empty: skip`.
         classes: class names, in the order of the network's outputs.
 
     Raises:
@@ -87,7 +87,7 @@ def open_source(root: Path, mapping: Mapping[str, object], name: str, *, labels_
     kind = mapping.get("format")
     if not isinstance(kind, str) or kind not in FORMATS:
         raise DatasetError(f"{name}: unknown data format {kind!r}: use one of {', '.join(FORMATS)}")
-    name = f"{name} ({kind})"
+    name = f"{mapping.get('name', name)} ({kind})"
     layout = FORMATS[kind]
     known = ("format", *layout.required, *layout.optional, *_COMMON)
     unknown = [str(key) for key in mapping if key not in known]
@@ -139,7 +139,20 @@ class Options:
         return tuple(value)
 
     def pick(self) -> Pick:
-        return Pick.of(self.texts("exclude"), self.path_or_none("list"))
+        """The images that `exclude`, `include` and `list` leave, without those that have labels in `unlabelled_in`."""
+        exclude = self.texts("exclude")
+        labelled = self.path_or_none("unlabelled_in")
+        if labelled is not None:  # what people have labelled is in a source of its own
+            exclude += tuple(path.stem for path in label_files(labelled))
+        return Pick.of(exclude, self.path_or_none("list"), self.texts("include"))
+
+    def scores(self, key: str) -> dict[str, float]:
+        """A number of 0 to 1 for each of some categories. DatasetError if it is something else."""
+        value = self._mapping.get(key, {})
+        scores = value if isinstance(value, dict) else {"": None}
+        if not all(isinstance(name, str) and _is_share(score) for name, score in scores.items()):
+            raise DatasetError(f"{self.name}: {key!r} must be scores of 0 to 1, such as {{Car: 0.4}}, not {value!r}")
+        return {name: float(score) for name, score in scores.items()}
 
     def rules(self) -> dict[str, str]:
         """What `map` and `ignore` say."""
@@ -163,6 +176,10 @@ class Options:
         if not isinstance(value, list | tuple) or not value or not all(isinstance(item, str) for item in value):
             raise DatasetError(f"{self.name}: {key!r} must be a list of class names in the order of their numbers")
         return tuple(value)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _read_names(path: Path, source: str) -> Any:
@@ -192,11 +209,13 @@ class Layout:
 
 
 _KITTI = tuple(KITTI_CLASSES.values())
-_COMMON = ("exclude", "weight", "map", "ignore", "missing", "empty")
+_COMMON = ("name", "exclude", "include", "weight", "map", "ignore", "missing", "empty")
 
 
 def _kitti(options: Options) -> Reader:
-    return KittiObjects(options.path_or_none("images"), options.path("labels"), options.pick())
+    return KittiObjects(
+        options.path_or_none("images"), options.path("labels"), options.pick(), options.scores("positive")
+    )
 
 
 def _kitti_tracking(options: Options) -> Reader:
@@ -231,11 +250,7 @@ def _detections(options: Options) -> Reader:
     positive, ignore = options.number("positive", 0.6), options.number("ignore", 0.2)
     if ignore > positive:
         raise DatasetError(f"{options.name}: 'ignore', {ignore:g}, is above 'positive', {positive:g}: exchange them")
-    pick = options.pick()
-    labelled = options.path_or_none("unlabelled_in")
-    if labelled is not None:  # what people have labelled is in a source of its own
-        pick = replace(pick, exclude=pick.exclude | {path.stem for path in label_files(labelled)})
-    return Detections(options.path_or_none("images"), options.path("detections"), pick, positive, ignore)
+    return Detections(options.path_or_none("images"), options.path("detections"), options.pick(), positive, ignore)
 
 
 def _selected(options: Options) -> Reader:
@@ -243,7 +258,14 @@ def _selected(options: Options) -> Reader:
 
 
 FORMATS: Mapping[str, Layout] = {
-    "kitti": Layout(("images", "labels"), ("list",), _kitti, closed=True, by_image=True, usual_classes=_KITTI),
+    "kitti": Layout(
+        ("images", "labels"),
+        ("list", "positive", "unlabelled_in"),
+        _kitti,
+        closed=True,
+        by_image=True,
+        usual_classes=_KITTI,
+    ),
     "kitti_tracking": Layout(
         ("images", "labels"), ("sequences",), _kitti_tracking, closed=True, by_image=True, usual_classes=_KITTI
     ),

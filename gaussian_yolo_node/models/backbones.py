@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.models import efficientnet, mixnet, mobilenet
 from gaussian_yolo_node.models.blocks import TENSORFLOW, Backbone, GroupedPointwise
+from gaussian_yolo_node.models.csp_darknet import CspDarknetNano
 from gaussian_yolo_node.models.darknet import Darknet53
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
@@ -18,6 +19,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     **{name: partial(efficientnet.EfficientNetLite, name) for name in efficientnet.LITE_SCALING},
     **{name: partial(mixnet.MixNet, name) for name in mixnet.MEMBERS},
     **{name: partial(mobilenet.MobileNet, name) for name in mobilenet.TABLES},
+    "csp_darknet_nano": CspDarknetNano,
     "darknet53": Darknet53,
 }
 # How timm marks weights that came from TensorFlow; the networks differ in padding and batch norm only.

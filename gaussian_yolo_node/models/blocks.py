@@ -2,7 +2,7 @@
 
 A stage is one string, its blocks separated by spaces, to hold against the papers' tables:
 
-    ir_r3_k3.5_s1_e6_c40_a2_p2_se0.5_swish
+    ir_r3_k3.5_s1_e6_c40_a2_p2_se0.5_silu
     |  |  |    |  |  |   |  |  |     activation, if not the network's
     |  |  |    |  |  |   |  |  squeeze-excite, ratio of the block's input channels
     |  |  |    |  |  |   |  groups of the 1x1 projection
@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -32,7 +33,12 @@ from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.models.mdconv import Kernels
 from gaussian_yolo_node.models.padding import Padding, padded_conv
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "relu6": F.relu6, "swish": F.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "silu": F.silu,
+    "hard_swish": F.hardswish,
+}
 
 
 @dataclass(frozen=True)
@@ -114,14 +120,14 @@ class BlockSpec:
 
     @classmethod
     def parse(cls, text: str) -> BlockSpec:
-        """Read `ir_r3_k3.5_s1_e6_c40_a2_p2_se0.5_swish`; GaussianYoloError on anything else."""
+        """Read `ir_r3_k3.5_s1_e6_c40_a2_p2_se0.5_silu`; GaussianYoloError on anything else."""
         match = re.fullmatch(
             r"(dsa|ds|ir)_r([1-9]\d*)_k([^_]+)_s([12])_e([1-9]\d*)_c([1-9]\d*)"
-            r"(?:_a([1-9]\d*))?(?:_p([1-9]\d*))?(?:_se(0?\.\d+))?(?:_(relu|relu6|swish))?",
+            r"(?:_a([1-9]\d*))?(?:_p([1-9]\d*))?(?:_se(0?\.\d+))?(?:_(relu|relu6|silu))?",
             text,
         )
         if match is None:
-            raise GaussianYoloError(f"block {text!r} does not read like 'ir_r2_k3.5_s2_e6_c24_a2_p2_se0.5_swish'")
+            raise GaussianYoloError(f"block {text!r} does not read like 'ir_r2_k3.5_s2_e6_c24_a2_p2_se0.5_silu'")
         kind, repeats, kernels, stride, expansion, channels, expand, project, ratio, activation = match.groups()
         if kind != "ir" and (expansion != "1" or expand is not None):
             raise GaussianYoloError(f"block {text!r}: only an inverted residual (ir) expands, write e1 and no a")
@@ -305,6 +311,22 @@ class GroupedPointwise(nn.Conv2d):
         if in_channels % groups or out_channels % groups:
             raise GaussianYoloError(f"a 1x1 from {in_channels} to {out_channels} channels has no {groups} equal groups")
         super().__init__(in_channels, out_channels, 1, groups=groups, bias=False)
+
+
+@torch.no_grad()
+def measure_batch_norms(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the statistics of all batch norms to the mean over `batches`, each an input of the model in training mode."""
+    training = model.training
+    momenta = {module: module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
+    for module in momenta:
+        module.momentum = None  # the plain average
+        module.reset_running_stats()
+    model.train()
+    for batch in batches:
+        model(batch.float())
+    model.train(training)
+    for module, momentum in momenta.items():
+        module.momentum = momentum
 
 
 def stochastic_depth(branch: Tensor, rate: float, training: bool) -> Tensor:

@@ -110,7 +110,7 @@ class EfficientNet(TableBackbone):
             parse_table(STAGES, scaling.width, scaling.depth),
             stem=round_channels(STEM_CHANNELS * scaling.width),
             head=round_channels(HEAD_CHANNELS * scaling.width),
-            activation="swish",
+            activation="silu",
             convention=convention,
             num_classes=num_classes,
             dropout=scaling.dropout if dropout is None else dropout,

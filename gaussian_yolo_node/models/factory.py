@@ -13,6 +13,7 @@ from torch import nn
 from gaussian_yolo_node.detector.letterbox import Resize
 from gaussian_yolo_node.detector.model import ModelCard
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.models.blocks import measure_batch_norms
 from gaussian_yolo_node.models.darknet import gaussian_yolov3_darknet53
 from gaussian_yolo_node.models.export import ExportOptions, check_size, export_model
 from gaussian_yolo_node.models.gaussian_yolo import STRIDES, build_model
@@ -81,15 +82,8 @@ def build_fresh(name: str, seed: int = 0) -> nn.Module:
     built_in = find_built_in(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = built_in.network().train()
-        momenta = {module: module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
-        for module in momenta:
-            module.momentum = None  # the plain average, so that one pass sets the statistics
-            module.reset_running_stats()
-        with torch.no_grad():
-            model(255 * torch.rand(2, 3, 128, 128))
-        for module, momentum in momenta.items():
-            module.momentum = momentum
+        model = built_in.network()
+        measure_batch_norms(model, [255 * torch.rand(2, 3, 128, 128)])
     return model.eval()
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -13,10 +16,9 @@ from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.models.backbones import create_backbone
 from gaussian_yolo_node.models.blocks import Backbone, Normalisation
 from gaussian_yolo_node.models.efficientnet import EfficientNetLite, load_pretrained_lite0
-from gaussian_yolo_node.models.neck import NECKS, Neck
+from gaussian_yolo_node.models.neck import BOX_ENTRIES, NECKS, DecoupledHead, Neck
 
 STRIDES = (32, 16, 8)  # the order of the heads, coarsest first, as in the official network
-BOX_ENTRIES = 9  # mu_x s_x mu_y s_y mu_w s_w mu_h s_h objectness
 # A cell holds an object about once in a hundred; starting there keeps the first steps from drowning in background.
 OBJECTNESS_PRIOR = 0.01
 
@@ -30,6 +32,7 @@ class GaussianYolo(nn.Module):
         anchors_per_scale: A.
         width: channels of the neck's finest map.
         neck: a key of `NECKS`.
+        activation: of the neck, where it has a choice; "" is its own.
         dropout: rate at which channels that the heads see are left out in training.
     """
 
@@ -41,6 +44,7 @@ class GaussianYolo(nn.Module):
         width: int = 128,
         neck: str = "light",
         *,
+        activation: str = "",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -51,13 +55,12 @@ class GaussianYolo(nn.Module):
         self.dropout = dropout
         self.normalise = Normalise(backbone.normalisation)
         self.backbone = backbone
-        self.neck: Neck = NECKS[neck](backbone.feature_channels, width)
+        self.neck: Neck = _with_activation(NECKS[neck], f"neck {neck}", activation)(backbone.feature_channels, width)
         widths = self.neck.widths[::-1]
         self.towers = nn.ModuleList(self.neck.tower(channels) for channels in widths)
-        outputs = anchors_per_scale * (BOX_ENTRIES + num_classes)
-        self.heads = nn.ModuleList(nn.Conv2d(channels * self.neck.expansion, outputs, 1) for channels in widths)
+        self.heads = nn.ModuleList(self.neck.head(channels, anchors_per_scale, num_classes) for channels in widths)
         for head in self.heads:
-            _initialise(cast(nn.Conv2d, head), anchors_per_scale, num_classes)
+            _initialise(head, anchors_per_scale)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Raw heads, coarsest first, of an RGB image `[B,3,H,W]` with values 0..255; H and W multiples of 32."""
@@ -89,21 +92,34 @@ class Normalise(nn.Module):
         self.mean, self.scale = (value.flip(0) if value.ndim else value for value in (self.mean, self.scale))
 
 
-def _initialise(head: nn.Conv2d, anchors: int, classes: int) -> None:
-    nn.init.normal_(head.weight, std=0.01)
-    assert head.bias is not None
-    with torch.no_grad():
-        bias = head.bias.view(anchors, BOX_ENTRIES + classes)
-        bias.zero_()
-        bias[:, BOX_ENTRIES - 1] = math.log(OBJECTNESS_PRIOR / (1 - OBJECTNESS_PRIOR))
+@torch.no_grad()
+def _initialise(head: nn.Module, anchors: int) -> None:
+    for conv in (module for module in head.modules() if isinstance(module, nn.Conv2d)):
+        nn.init.normal_(conv.weight, std=0.01)
+        assert conv.bias is not None
+        conv.bias.zero_()
+    of_boxes = cast(nn.Conv2d, head.boxes if isinstance(head, DecoupledHead) else head)
+    assert of_boxes.bias is not None
+    of_boxes.bias.view(anchors, -1)[:, BOX_ENTRIES - 1] = math.log(OBJECTNESS_PRIOR / (1 - OBJECTNESS_PRIOR))
+
+
+def _with_activation(make: Callable[..., Any], what: str, activation: str) -> Callable[..., Any]:
+    """`make`, with `activation` if one is asked for. GaussianYoloError where it has no choice."""
+    if not activation:
+        return make
+    if "activation" not in inspect.signature(make).parameters:
+        raise GaussianYoloError(f"{what} has one activation only: leave model.activation out")
+    return partial(make, activation=activation)
 
 
 def build_model(
     backbone: str,
     num_classes: int,
     *,
+    anchors_per_scale: int = 3,
     width: int = 128,
     neck: str = "light",
+    activation: str = "",
     pretrained: bool = False,
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
@@ -113,24 +129,28 @@ def build_model(
     Args:
         backbone: a key of `backbones.BACKBONES`.
         num_classes: C.
+        anchors_per_scale: A.
         width: channels of the neck's finest map.
-        neck: a key of `NECKS`: "light", or "yolov3", the official one.
+        neck: a key of `NECKS`: "light"; "yolov3", the official one; "csp", YOLOX's.
+        activation: a key of `blocks.ACTIVATIONS`, for backbones and necks with a choice; "" is their own.
         pretrained: start from ImageNet weights.
         stochastic_depth: rate at which the last residual branch of the backbone is left out in training; it falls
             linearly to the first.
         dropout: see `GaussianYolo`.
 
     Raises:
-        GaussianYoloError: there is no such backbone or neck, no ImageNet weights for the backbone, or no residual
-            branches in it that could be left out.
+        GaussianYoloError: there is no such backbone, neck or activation, no ImageNet weights for the backbone, or no
+            residual branches in it that could be left out.
     """
     options: dict[str, Any] = {"stochastic_depth": stochastic_depth} if stochastic_depth else {}
+    if activation:
+        options["activation"] = activation
     try:
         network = create_backbone(backbone, **options)
     except TypeError as error:
-        raise GaussianYoloError(f"{backbone} has no stochastic depth: set it to 0") from error
+        raise GaussianYoloError(f"{backbone} has no choice of {' or '.join(options)}: leave it out") from error
     if pretrained:
         if backbone != "efficientnet_lite0":
             raise GaussianYoloError(f"no ImageNet weights for {backbone}: only efficientnet_lite0 has a package")
         load_pretrained_lite0(cast(EfficientNetLite, network))
-    return GaussianYolo(network, num_classes, width=width, neck=neck, dropout=dropout)
+    return GaussianYolo(network, num_classes, anchors_per_scale, width, neck, activation=activation, dropout=dropout)

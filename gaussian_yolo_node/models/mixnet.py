@@ -10,18 +10,18 @@ from gaussian_yolo_node.models.blocks import PYTORCH, Convention, TableBackbone,
 SMALL = (
     "ds_r1_k3_s1_e1_c16",
     "ir_r1_k3_s2_e6_c24_a2_p2 ir_r1_k3_s1_e3_c24_a2_p2",
-    "ir_r1_k3.5.7_s2_e6_c40_se0.5_swish ir_r3_k3.5_s1_e6_c40_a2_p2_se0.5_swish",
-    "ir_r1_k3.5.7_s2_e6_c80_p2_se0.25_swish ir_r2_k3.5_s1_e6_c80_p2_se0.25_swish",
-    "ir_r1_k3.5.7_s1_e6_c120_a2_p2_se0.5_swish ir_r2_k3.5.7.9_s1_e3_c120_a2_p2_se0.5_swish",
-    "ir_r1_k3.5.7.9.11_s2_e6_c200_se0.5_swish ir_r2_k3.5.7.9_s1_e6_c200_p2_se0.5_swish",
+    "ir_r1_k3.5.7_s2_e6_c40_se0.5_silu ir_r3_k3.5_s1_e6_c40_a2_p2_se0.5_silu",
+    "ir_r1_k3.5.7_s2_e6_c80_p2_se0.25_silu ir_r2_k3.5_s1_e6_c80_p2_se0.25_silu",
+    "ir_r1_k3.5.7_s1_e6_c120_a2_p2_se0.5_silu ir_r2_k3.5.7.9_s1_e3_c120_a2_p2_se0.5_silu",
+    "ir_r1_k3.5.7.9.11_s2_e6_c200_se0.5_silu ir_r2_k3.5.7.9_s1_e6_c200_p2_se0.5_silu",
 )
 MEDIUM = (
     "ds_r1_k3_s1_e1_c24",
     "ir_r1_k3.5.7_s2_e6_c32_a2_p2 ir_r1_k3_s1_e3_c32_a2_p2",
-    "ir_r1_k3.5.7.9_s2_e6_c40_se0.5_swish ir_r3_k3.5_s1_e6_c40_a2_p2_se0.5_swish",
-    "ir_r1_k3.5.7_s2_e6_c80_se0.25_swish ir_r3_k3.5.7.9_s1_e6_c80_a2_p2_se0.25_swish",
-    "ir_r1_k3_s1_e6_c120_se0.5_swish ir_r3_k3.5.7.9_s1_e3_c120_a2_p2_se0.5_swish",
-    "ir_r1_k3.5.7.9_s2_e6_c200_se0.5_swish ir_r3_k3.5.7.9_s1_e6_c200_p2_se0.5_swish",
+    "ir_r1_k3.5.7.9_s2_e6_c40_se0.5_silu ir_r3_k3.5_s1_e6_c40_a2_p2_se0.5_silu",
+    "ir_r1_k3.5.7_s2_e6_c80_se0.25_silu ir_r3_k3.5.7.9_s1_e6_c80_a2_p2_se0.25_silu",
+    "ir_r1_k3_s1_e6_c120_se0.5_silu ir_r3_k3.5.7.9_s1_e3_c120_a2_p2_se0.5_silu",
+    "ir_r1_k3.5.7.9_s2_e6_c200_se0.5_silu ir_r3_k3.5.7.9_s1_e6_c200_p2_se0.5_silu",
 )
 HEAD_CHANNELS = 1536  # not scaled
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gaussian_yolo_node.models.csp_darknet import ConvBn, CspLayer, separable
 from gaussian_yolo_node.models.darknet import BN_MOMENTUM, GPU_EPSILON, LEAK
+
+BOX_ENTRIES = 9  # mu_x s_x mu_y s_y mu_w s_w mu_h s_h objectness
 
 
 class Neck(nn.Module):
@@ -25,6 +30,10 @@ class Neck(nn.Module):
     def tower(self, width: int) -> nn.Module:
         """The layer between an outgoing map of `width` channels and its head."""
         raise NotImplementedError
+
+    def head(self, width: int, anchors: int, classes: int) -> nn.Module:
+        """From what the tower of a map of `width` channels gives to the raw head `[B, anchors*(9+classes), h, w]`."""
+        return nn.Conv2d(width * self.expansion, anchors * (BOX_ENTRIES + classes), 1)
 
 
 class LightPyramid(Neck):
@@ -99,7 +108,78 @@ class YoloV3Neck(Neck):
         return levels
 
 
-NECKS: dict[str, type[LightPyramid] | type[YoloV3Neck]] = {"light": LightPyramid, "yolov3": YoloV3Neck}
+class CspPyramid(Neck):
+    """YOLOX's: top-down, then bottom-up, by concatenation and CSP layers (Ge et al., "YOLOX", 2021).
+
+    The towers are decoupled, as there: one branch for boxes and objectness, one for classes.
+
+    Args:
+        in_channels: channels of the incoming maps, finest first; those of the outgoing ones are the same.
+        width: channels of each branch of the towers.
+        activation: a key of `blocks.ACTIVATIONS`.
+    """
+
+    def __init__(self, in_channels: Sequence[int], width: int = 64, activation: str = "silu") -> None:
+        super().__init__()
+        self.widths = tuple(in_channels)
+        self.branch = width
+        self.activation = activation
+        pairs = list(pairwise(in_channels))
+        layer = partial(CspLayer, repeats=1, residual=False, activation=activation)
+        self.lateral = nn.ModuleList(ConvBn(coarse, fine, activation=activation) for fine, coarse in pairs)
+        self.top_down = nn.ModuleList(layer(2 * fine, fine) for fine, _ in pairs)
+        self.down = nn.ModuleList(separable(fine, fine, 2, activation=activation) for fine, _ in pairs)
+        self.bottom_up = nn.ModuleList(layer(2 * fine, coarse) for fine, coarse in pairs)
+
+    def tower(self, width: int) -> nn.Module:
+        return DecoupledTower(width, self.branch, self.activation)
+
+    def head(self, width: int, anchors: int, classes: int) -> nn.Module:
+        return DecoupledHead(self.branch, anchors, classes)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        levels = list(maps)
+        for index in range(len(levels) - 2, -1, -1):
+            levels[index + 1] = self.lateral[index](levels[index + 1])
+            above = F.interpolate(levels[index + 1], scale_factor=2.0, mode="nearest")
+            levels[index] = self.top_down[index](torch.cat([above, levels[index]], 1))
+        for index in range(len(levels) - 1):
+            below = self.down[index](levels[index])
+            levels[index + 1] = self.bottom_up[index](torch.cat([below, levels[index + 1]], 1))
+        return levels
+
+
+class DecoupledTower(nn.Module):
+    """A 1x1, then a branch for classes and one for boxes, side by side in that order in the outgoing channels."""
+
+    def __init__(self, in_channels: int, width: int, activation: str) -> None:
+        super().__init__()
+        self.stem = ConvBn(in_channels, width, activation=activation)
+        self.classes, self.boxes = (
+            nn.Sequential(*(separable(width, width, activation=activation) for _ in range(2))) for _ in range(2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return torch.cat([self.classes(x), self.boxes(x)], 1)
+
+
+class DecoupledHead(nn.Module):
+    """Means, sigmas and objectness of one branch, classes of the other, in the one layout of raw heads."""
+
+    def __init__(self, width: int, anchors: int, classes: int) -> None:
+        super().__init__()
+        self.classes = nn.Conv2d(width, anchors * classes, 1)
+        self.boxes = nn.Conv2d(width, anchors * BOX_ENTRIES, 1)
+        self.width, self.anchors = width, anchors
+
+    def forward(self, x: Tensor) -> Tensor:
+        classes = self.classes(x[:, : self.width]).chunk(self.anchors, 1)
+        boxes = self.boxes(x[:, self.width :]).chunk(self.anchors, 1)
+        return torch.cat([part for pair in zip(boxes, classes, strict=True) for part in pair], 1)
+
+
+NECKS: dict[str, Callable[..., Neck]] = {"light": LightPyramid, "yolov3": YoloV3Neck, "csp": CspPyramid}
 
 
 class ConvBnRelu(nn.Sequential):

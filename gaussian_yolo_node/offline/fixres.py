@@ -18,14 +18,13 @@ from torch import nn
 
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.models.blocks import TableBackbone
-from gaussian_yolo_node.models.gaussian_yolo import build_model
 from gaussian_yolo_node.offline.classification.checkpoint import Classifier, load_classifier
 from gaussian_yolo_node.offline.classification.config import ClassifierConfig, ImagesConfig
 from gaussian_yolo_node.offline.classification.data import read_labelled
 from gaussian_yolo_node.offline.classification.evaluate import accuracy
 from gaussian_yolo_node.offline.classification.train import train_classifier
 from gaussian_yolo_node.training.augment import AugmentConfig
-from gaussian_yolo_node.training.checkpoint import Trained, load_trained, read_checkpoint
+from gaussian_yolo_node.training.checkpoint import Trained, load_trained, network_of, read_checkpoint
 from gaussian_yolo_node.training.config import MULTIPLE, TrainConfig
 from gaussian_yolo_node.training.session import Device
 from gaussian_yolo_node.training.train import run
@@ -181,7 +180,7 @@ def detector_recipe(trained: Trained, checkpoint: Path, data: Path, options: Fix
     network = config.model
     frozen: tuple[str, ...] = ("backbone.",)
     if options.last_stages:
-        model = build_model(network.backbone, len(network.classes), width=network.width, neck=network.neck)
+        model = network_of(network)
         stages = _last_stages(model.backbone, options.last_stages)
         frozen = tuple(f"backbone.{name}" for name in shallow(model.backbone, [f"blocks.{n}." for n in stages]))
     sources = TrainConfig.load(data).data if data.suffix in (".yaml", ".yml") else replace(config.data, root=str(data))

@@ -14,7 +14,7 @@ from gaussian_yolo_node.detector.model import ModelCard
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.models.export import ExportOptions, export_model
 from gaussian_yolo_node.models.gaussian_yolo import STRIDES, GaussianYolo, build_model
-from gaussian_yolo_node.training.config import TrainConfig
+from gaussian_yolo_node.training.config import ModelConfig, TrainConfig
 
 
 class CheckpointError(GaussianYoloError):
@@ -61,12 +61,26 @@ class Trained:
     validation: dict[str, float]
 
 
+def network_of(config: ModelConfig, *, pretrained: bool = False) -> GaussianYolo:
+    """The network of a recipe, its weights fresh but for the backbone's if `pretrained`."""
+    return build_model(
+        config.backbone,
+        len(config.classes),
+        anchors_per_scale=len(config.anchors[0]),
+        width=config.width,
+        neck=config.neck,
+        activation=config.activation,
+        pretrained=pretrained,
+        stochastic_depth=config.stochastic_depth,
+        dropout=config.dropout,
+    )
+
+
 def load_trained(path: Path) -> Trained:
     """Read a checkpoint to use its model. Raises CheckpointError where that is not possible."""
     document = read_checkpoint(path)
     config = TrainConfig.from_dict(document["config"], str(path))
-    network = config.model
-    model = build_model(network.backbone, len(network.classes), width=network.width, neck=network.neck)
+    model = network_of(config.model)
     try:
         model.load_state_dict(document["ema"])
     except RuntimeError as error:

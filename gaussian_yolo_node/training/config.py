@@ -29,14 +29,17 @@ class ModelConfig:
     anchors: tuple[tuple[tuple[float, float], ...], ...]
     input_size: tuple[int, int]  # height, width of the deployed canvas, px
     backbone: str = "efficientnet_lite0"
-    neck: str = "light"  # or "yolov3", the official one
+    neck: str = "light"  # "yolov3", the official one; "csp", YOLOX's
     width: int = 128
-    pretrained: bool = True
+    activation: str = ""  # of csp_darknet_nano and the neck csp: silu, hard_swish, relu; "" is theirs, silu
+    pretrained: bool = True  # ImageNet weights for the backbone, where there is no init
     # A student's noise in the network (SPEC section 4), in training only: the rate at which the last residual branch is
     # left out, falling linearly to the first; and that of the channels that the heads see.
     stochastic_depth: float = 0.0
     dropout: float = 0.0
-    init: str = ""  # checkpoint, or Darknet weights of the backbone, to start from where shapes fit; "" is none
+    # Checkpoint (.pt), model file (.onnx) or Darknet weights of the backbone to start from, where shapes fit; a path
+    # from the working directory or from data.root. `{file: path}` is the same; "" is none.
+    init: str = ""
     score_threshold: float = 0.3  # written on the model's card
     iou_threshold: float = 0.45
 
@@ -50,6 +53,12 @@ class DataConfig:
     validation: tuple[dict[str, Any], ...]
     licence: str = ""
     cache: str = ""  # folder of decoded frames, for data that memory cannot hold; see `frame_cache`
+
+    @property
+    def validation_names(self) -> list[str]:
+        """What each validation set is called: its `name`, or its labels; none where there is one set without a name."""
+        named = [str(source.get("name") or source.get("labels", "")) for source in self.validation]
+        return named if len(named) > 1 or any("name" in source for source in self.validation) else []
 
 
 @dataclass(frozen=True)
@@ -122,10 +131,14 @@ class TrainConfig:
         for key in ("name", *sections):
             if key not in top:
                 raise ConfigError(f"{source}: section {key!r} is missing")
+        values = {key: mapping_of(top[key], source, key) for key in (*sections, *optional) if key in top}
+        start = values["model"].get("init")
+        if isinstance(start, dict) and list(start) == ["file"]:
+            values["model"] = {**values["model"], "init": start["file"]}
         built = {
-            key: build_section(kind, mapping_of(top[key], source, key), source, key)
+            key: build_section(kind, values[key], source, key)
             for key, kind in {**sections, **optional}.items()
-            if key in top
+            if key in values
         }
         config = cls(name=str(top["name"]), **built)
         config._check(source)
@@ -148,8 +161,9 @@ class TrainConfig:
                 raise ConfigError(f"{source}: {label} must be height and width, multiples of 32, not {list(size)}")
         if not self.model.classes:
             raise ConfigError(f"{source}: model.classes must name at least one class")
-        if [len(head) for head in self.model.anchors] != [3, 3, 3]:
-            raise ConfigError(f"{source}: model.anchors needs three anchors a stride (32, 16, 8)")
+        counts = [len(head) for head in self.model.anchors]
+        if len(counts) != 3 or not counts[0] or len(set(counts)) > 1:
+            raise ConfigError(f"{source}: model.anchors needs as many anchors for each stride (32, 16, 8)")
         for label in ("epochs", "batch_size", "accumulate", "validate_every"):
             if getattr(schedule, label) < 1:
                 raise ConfigError(f"{source}: schedule.{label} must be at least 1, not {getattr(schedule, label)}")
@@ -167,7 +181,9 @@ class TrainConfig:
             raise ConfigError(f"{source}: schedule.nesterov is an option of optimizer sgd")
         if (schedule.rate_schedule == "step") != bool(schedule.rate_steps):
             raise ConfigError(f"{source}: schedule.rate_steps and rate_schedule step need each other")
-        figures = [f"{kind} {name}" for kind in ("AP50", "AP") for name in self.model.classes] + ["mAP50", "mAP"]
+        sets = ["", *(f"{name}/" for name in self.data.validation_names)]
+        kinds = [f"{kind} {name}" for kind in ("AP50", "AP") for name in self.model.classes] + ["mAP50", "mAP"]
+        figures = [prefix + kind for prefix in sets for kind in kinds]
         if self.best_metric not in figures:
             raise ConfigError(f"{source}: schedule.best_metric must be one of {', '.join(figures)}")
 

@@ -3,48 +3,63 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from gaussian_yolo_node.models.darknet import Darknet53
 from gaussian_yolo_node.models.darknet_files import parse_cfg, read_partial_weights
-from gaussian_yolo_node.models.gaussian_yolo import GaussianYolo, build_model
+from gaussian_yolo_node.models.folded import start_from
+from gaussian_yolo_node.models.gaussian_yolo import GaussianYolo
 from gaussian_yolo_node.models.yolov3 import darknet53_cfg
-from gaussian_yolo_node.training.checkpoint import CheckpointError, read_checkpoint
+from gaussian_yolo_node.training.checkpoint import CheckpointError, network_of, read_checkpoint
 from gaussian_yolo_node.training.config import ModelConfig
 
 log = logging.getLogger("gaussian_yolo.train")
 
 
-def initial_model(config: ModelConfig) -> GaussianYolo:
+def initial_model(
+    config: ModelConfig, root: Path | None = None, frames: Callable[[], Iterable[Tensor]] = tuple
+) -> GaussianYolo:
     """The network of the recipe with the weights that training begins with.
 
+    Args:
+        root: folder of the data, where `init` may lie.
+        frames: gives training images `[B,3,H,W]`, RGB 0..255; asked for where batch norms are to be unfolded.
+
     Raises:
-        GaussianYoloError: no such network or ImageNet weights. CheckpointError, WeightsError: `init` does not fit.
+        GaussianYoloError: no such network or ImageNet weights.
+        CheckpointError, WeightsError, FoldedWeightsError: `init` does not fit.
     """
-    model = build_model(
-        config.backbone,
-        len(config.classes),
-        width=config.width,
-        neck=config.neck,
-        pretrained=config.pretrained,
-        stochastic_depth=config.stochastic_depth,
-        dropout=config.dropout,
-    )
-    path = Path(config.init)
+    model = network_of(config, pretrained=config.pretrained and not config.init)
     if not config.init:
         return model
+    path = find_start(config, root)
     if path.suffix == ".pt":
         _load_checkpoint(model, path)
+    elif path.suffix == ".onnx":
+        count = start_from(model, path, config.classes, config.anchors, list(frames()))
+        log.info("%d convolutions from %s, batch norms measured on training frames", count, path)
     elif isinstance(model.backbone, Darknet53):
         cfg = parse_cfg(darknet53_cfg(), "darknet53")
         model.backbone.darknet.load_weights(read_partial_weights(path, cfg))
     else:
         raise CheckpointError(
-            f"model.init {path} is no checkpoint (.pt), and only backbone darknet53 takes Darknet's weights"
+            f"model.init {path} is neither a checkpoint (.pt) nor a model file (.onnx), and only backbone darknet53 "
+            "takes Darknet's weights"
         )
     return model
+
+
+def find_start(config: ModelConfig, root: Path | None) -> Path:
+    """Where `init` is: from the working directory, else from the data folder. CheckpointError if in neither."""
+    places = [Path(config.init), *([root / config.init] if root is not None else [])]
+    for place in places:
+        if place.is_file():
+            return place
+    raise CheckpointError(f"model.init {' or '.join(map(str, places))} does not exist")
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from gaussian_yolo_node.training.frame_cache import FrameCache
 
 MEMORY_BYTES = 4 << 30  # of decoded images that a process keeps; further ones are decoded each time
 
+MEASURED_BATCHES = 8  # whose statistics unfolded batch norms start with
 GRACE_SECONDS = 8  # a worker goes on after SIGTERM
 
 
@@ -163,6 +165,13 @@ def make_loader(
     """
     sampler = EpochSampler(images, config, processes or Processes())
     return BatchLoader(AugmentedImages(images, config), sampler, config.schedule.workers), sampler
+
+
+def first_images(images: Sequence[LabelledImage], config: TrainConfig) -> Iterator[Tensor]:
+    """RGB images `[B,3,H,W]` of the first batches of a run, whatever processes share it."""
+    samples, sampler = AugmentedImages(images, config), EpochSampler(images, config, Processes())
+    for keys in islice(sampler, MEASURED_BATCHES):
+        yield collate([samples[key] for key in keys]).images
 
 
 class BatchLoader:

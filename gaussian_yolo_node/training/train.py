@@ -17,7 +17,7 @@ from rich.console import Console
 from gaussian_yolo_node.datasets import load_sources
 from gaussian_yolo_node.training.config import TrainConfig
 from gaussian_yolo_node.training.distributed import Processes
-from gaussian_yolo_node.training.loader import BatchLoader, EpochSampler, make_loader
+from gaussian_yolo_node.training.loader import BatchLoader, EpochSampler, first_images, make_loader
 from gaussian_yolo_node.training.progress import History, RunProgress
 from gaussian_yolo_node.training.session import Device, on_signals, started
 from gaussian_yolo_node.training.trainer import Trainer, TrainingError
@@ -82,8 +82,16 @@ def _run(
     torch.manual_seed(schedule.seed)
     images = load_sources(root, config.data.train, config.model.classes)
     loader, sampler = make_loader(images, config, processes)
-    trainer = Trainer(config, sampler.steps, device=device, processes=processes, output=output)
     checkpoint = output / CHECKPOINT
+    trainer = Trainer(
+        config,
+        sampler.steps,
+        device=device,
+        processes=processes,
+        output=output,
+        root=root,
+        frames=lambda: () if resume else first_images(images, config),
+    )
     if resume:
         trainer.restore(checkpoint)
     if processes.main:

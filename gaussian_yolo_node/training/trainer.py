@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import fields
 from itertools import islice
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.models.gaussian_yolo import STRIDES, GaussianYolo, build_model
+from gaussian_yolo_node.models.gaussian_yolo import STRIDES, GaussianYolo
 from gaussian_yolo_node.training.checkpoint import (
     CheckpointError,
     WeightAverage,
+    network_of,
     read_checkpoint,
     save_checkpoint,
     write_whole,
@@ -49,6 +50,7 @@ class Trainer:
         device: where the network computes.
         processes: of the run; each is given its share of every batch.
         output: folder for a batch that breaks the run; None keeps none.
+        root, frames: see `initial_model`.
 
     Attributes:
         epoch: epochs that are done. step: optimiser steps that are done; done: those within the epoch that has begun.
@@ -65,6 +67,8 @@ class Trainer:
         device: torch.device | None = None,
         processes: Processes | None = None,
         output: Path | None = None,
+        root: Path | None = None,
+        frames: Callable[[], Iterable[Tensor]] = tuple,
     ) -> None:
         schedule = config.schedule
         self.config = config
@@ -79,7 +83,8 @@ class Trainer:
         self.stop_requested = self.stopped = False
         self._totals: Means = {}
         # Module.to's type knows no memory_format.
-        model: Any = cast(Any, initial_model(config.model)).to(self.device, memory_format=torch.channels_last)
+        model: Any = initial_model(config.model, root, frames)
+        model = model.to(self.device, memory_format=torch.channels_last)
         freeze(model, schedule.frozen)
         if self.device.type == "cpu" and schedule.autocast and schedule.fast_depthwise:
             use_fast_depthwise(model)  # float32 has fast kernels of its own
@@ -225,8 +230,7 @@ class Trainer:
 
         figures: Means = {}
         if self.processes.main:
-            config = self.config.model
-            model = build_model(config.backbone, len(config.classes), width=config.width, neck=config.neck)
+            model = network_of(self.config.model)
             model.load_state_dict(self.average.state)
             figures = average_precisions(model.eval().to(self.device), self.config, root)
         self.validation = {**self.processes.share(figures), "epoch": self.epoch}

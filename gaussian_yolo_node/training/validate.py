@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from gaussian_yolo_node.datasets import LabelledImage, load_sources, read_image
+from gaussian_yolo_node.detector.canvas import fitting_canvas
 from gaussian_yolo_node.detector.decode import decode
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import Letterbox
@@ -23,8 +24,11 @@ SCORE_THRESHOLD = 0.005
 
 
 def average_precisions(model: GaussianYolo, config: TrainConfig, root: Path) -> dict[str, float]:
-    """All-point AP by name (`AP50 car`, `AP car` at KITTI's IoU, ..), over the validation sources of the config;
-    `mAP50` and `mAP` are the means over the classes that have truths.
+    """All-point AP on the validation sets of the config: `AP50 car`, `AP car` (at KITTI's IoU), ..; `mAP50` and `mAP`
+    are the means over the classes that have truths.
+
+    Several sets have figures of their own, `SET/AP50 car`; those without a set are then the means over the sets.
+    Each frame is seen on the canvas that fits it, of as many pixels as the recipe's at most.
 
     Args:
         model: in eval mode.
@@ -34,20 +38,23 @@ def average_precisions(model: GaussianYolo, config: TrainConfig, root: Path) -> 
         ConfigError: see `check_sources`.
     """
     check_sources(config)
-    found: dict[str, list[float]] = {}
-    for source in config.data.validation:
+    figures: dict[str, float] = {}
+    names = config.data.validation_names
+    for index, source in enumerate(config.data.validation):
         images = load_sources(root, [source], config.model.classes)
         predictions = [_predict(model, config.model, image) for image in images]
         result = evaluate(read_kitti_labels(root / str(source["labels"])), predictions)
-        for prefix, rows in (("AP50", result.at_common_iou), ("AP", result.at_kitti_iou)):
-            for row in rows:
-                if row.truths:  # without any there is no AP
-                    found.setdefault(f"{prefix} {row.name}", []).append(row.all_point)
-    figures = {name: float(np.mean(values)) for name, values in found.items()}
-    for prefix in ("AP50", "AP"):
-        of_classes = [value for name, value in figures.items() if name.startswith(f"{prefix} ")]
-        if of_classes:
-            figures[f"m{prefix}"] = float(np.mean(of_classes))
+        prefix = f"{names[index]}/" if names else ""
+        for kind, rows in (("AP50", result.at_common_iou), ("AP", result.at_kitti_iou)):
+            # Without any truths there is no AP.
+            of_classes = {f"{kind} {row.name}": row.all_point for row in rows if row.truths}
+            figures |= {prefix + name: value for name, value in of_classes.items()}
+            if of_classes:
+                figures[f"{prefix}m{kind}"] = float(np.mean(list(of_classes.values())))
+    if names:
+        kinds = dict.fromkeys(name.split("/", 1)[1] for name in figures)
+        means = {kind: [figures[f"{name}/{kind}"] for name in names if f"{name}/{kind}" in figures] for kind in kinds}
+        figures |= {kind: float(np.mean(values)) for kind, values in means.items()}
     return figures
 
 
@@ -73,7 +80,7 @@ def detect(
 ) -> Detections:
     """Detections of a torch model on a frame uint8 `[H,W,3]` BGR, in frame px."""
     size = (frame.shape[0], frame.shape[1])
-    letterbox = Letterbox.fit(size, config.input_size)
+    letterbox = Letterbox.fit(size, fitting_canvas(size, config.input_size))
     canvas = letterbox.to_canvas(frame)[..., ::-1]
     device = next(model.parameters()).device
     with torch.no_grad():

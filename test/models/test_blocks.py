@@ -21,7 +21,7 @@ from gaussian_yolo_node.models.mdconv import Kernels  # noqa: E402
 
 
 def test_a_word_with_everything() -> None:
-    assert BlockSpec.parse("ir_r3_k3.5-exp_s1_e6_c40_a2_p4_se0.5_swish") == BlockSpec(
+    assert BlockSpec.parse("ir_r3_k3.5-exp_s1_e6_c40_a2_p4_se0.5_silu") == BlockSpec(
         "ir",
         3,
         Kernels((3, 5), "exponential"),
@@ -31,7 +31,7 @@ def test_a_word_with_everything() -> None:
         expand_groups=2,
         project_groups=4,
         se_ratio=0.5,
-        activation="swish",
+        activation="silu",
     )
 
 
@@ -45,7 +45,7 @@ def test_a_word_with_everything() -> None:
         "ir_r0_k3_s1_e1_c16",
         "ir_r1_k3_s3_e1_c16",
         "ir_r1_k3-big_s1_e1_c16",
-        "ir_r1_k3_s1_e1_c16_swish_se0.5",  # order is fixed
+        "ir_r1_k3_s1_e1_c16_silu_se0.5",  # order is fixed
         "ir_r1_k3_s1_e1_c16_se1.5",
         "ds_r1_k3_s1_e6_c16",  # nothing to expand
         "dsa_r1_k3_s1_e1_c16_a2",
