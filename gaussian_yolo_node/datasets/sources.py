@@ -148,8 +148,8 @@ class Options:
 
     def scores(self, key: str) -> dict[str, float]:
         """A number of 0 to 1 for each of some categories. DatasetError if it is something else."""
-        value = self._mapping.get(key, {})
-        scores = value if isinstance(value, dict) else {"": None}
+        value: Any = self._mapping.get(key, {})
+        scores: dict[Any, Any] = value if isinstance(value, dict) else {"": None}
         if not all(isinstance(name, str) and _is_share(score) for name, score in scores.items()):
             raise DatasetError(f"{self.name}: {key!r} must be scores of 0 to 1, such as {{Car: 0.4}}, not {value!r}")
         return {name: float(score) for name, score in scores.items()}

@@ -1,8 +1,8 @@
 """Weights of a model file, whose batch norms are folded into its convolutions, as the start of a training.
 
 A model file of this program and the published one of YOLOX-nano hold convolutions in the order in which they run, by
-which they are matched. Each batch norm is then unfolded: its running mean and variance become those of the output of its
-convolution on training frames, its scale and shift what leaves the function as it was.
+which they are matched. Each batch norm is then unfolded: its running mean and variance become those of its input on
+training frames, its scale and shift what leaves the function as it was.
 """
 
 from __future__ import annotations
