@@ -134,7 +134,7 @@ def run_benchmark(
             model_hash=detector.model_hash,
             runtime=detector.runtime.description,
             frame_size=(frames[0].shape[0], frames[0].shape[1]),
-            input_size=detector.card.input_size,
+            input_size=detector.input_size,
             frames=count,
             warm_up=WARM_UP,
             detections=found / count,

@@ -29,6 +29,12 @@ def driving_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    """Networks that others have trained."""
+    return _shared("weights", "shared weights not present")
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real ONNX model that gives `factories.PLANTED` on every frame."""
     return make_model(tmp_path_factory.mktemp("model") / "tiny.onnx")

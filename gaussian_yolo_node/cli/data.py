@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gaussian_yolo_node.cli.models import parse_size
+from gaussian_yolo_node.cli.sizes import parse_size
 from gaussian_yolo_node.errors import GaussianYoloError, SettingError
 
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from gaussian_yolo_node.cli.sizes import InputSize, parse_input_size
+
 
 class Precision(str, Enum):
     auto = "auto"
@@ -35,6 +37,7 @@ def detect(
     precision: Annotated[
         Precision, typer.Option(help="auto computes in bf16 where the processor has it.")
     ] = Precision.auto,
+    input_size: InputSize = None,
     threads: Annotated[int, typer.Option(help="Processor threads; 0 takes all cores.")] = 0,
     rebuild_engine: Annotated[
         bool, typer.Option("--rebuild-engine", help="Build the TensorRT engine again where it is missing or stale.")
@@ -85,7 +88,7 @@ def detect(
         with Detector.open(
             model or DEFAULT_MODEL,
             runtime,
-            options=RuntimeOptions(threads, precision.value, rebuild_engine),
+            options=RuntimeOptions(threads, precision.value, rebuild_engine, parse_input_size(input_size)),
             score_threshold=score_threshold,
             iou_threshold=iou_threshold,
             variance_vote=variance_vote,

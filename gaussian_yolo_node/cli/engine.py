@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from gaussian_yolo_node.cli.sizes import InputSize, parse_input_size
 from gaussian_yolo_node.errors import SettingError
 
 
@@ -85,6 +86,7 @@ def build_engine(
     save_onnx: Annotated[
         Path | None, typer.Option(metavar="F", help="Write the graph that TensorRT gets, for trtexec.")
     ] = None,
+    input_size: InputSize = None,
 ) -> None:
     """Build a TensorRT engine from a model, for the GPU of this machine; takes minutes.
 
@@ -111,6 +113,7 @@ def build_engine(
         max_detections=max_detections,
         plugin=plugin,
         save_onnx=save_onnx,
+        input_size=parse_input_size(input_size),
     )
     sidecar = build(model, output, options, Console(stderr=True))
     print(

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from gaussian_yolo_node.cli.sizes import InputSize, parse_input_size
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation import LEAST_SCORE
 
@@ -99,6 +100,7 @@ def calibrate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the model with the fit on its card (extra: train).")
     ] = None,
+    input_size: InputSize = None,
     runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
     threads: Annotated[int, typer.Option(help="Processor threads; 0 takes all cores.")] = 0,
     least_score: Annotated[
@@ -132,7 +134,7 @@ def calibrate(
     if not images.is_dir():
         raise LabelError(f"image folder {images} does not exist")
     source = open_source(str(images))
-    options = RuntimeOptions(threads)
+    options = RuntimeOptions(threads, input_size=parse_input_size(input_size))
     try:
         with Detector.open(
             model, runtime, options=options, score_threshold=least_score, sigma_calibration=None

@@ -21,6 +21,7 @@ from gaussian_yolo_node.cli import (
     machine,
     models,
     noisy_student,
+    operating_points,
     replay,
     report,
     robustness,
@@ -101,6 +102,7 @@ app.command("detect")(_exit_codes()(detect.detect))
 
 for _name, _command in (
     ("calibrate", evaluate.calibrate),
+    ("operating-points", operating_points.operating_points),
     ("train", train.train),
     ("export", models.export),
     ("import-darknet", models.import_darknet),

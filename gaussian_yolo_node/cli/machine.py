@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.cli.models import parse_size
+from gaussian_yolo_node.cli.sizes import InputSize, parse_input_size, parse_size
 
 
 def doctor(
@@ -46,6 +46,7 @@ def benchmark(
         typer.Option(help="Where frames come from, as for `detect`; read beforehand.", show_default="noise"),
     ] = None,
     size: Annotated[str, typer.Option(metavar="HxW", help="Size of the noise, px.")] = "720x1280",
+    input_size: InputSize = None,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 takes all cores.")] = 0,
     rebuild_engine: Annotated[
         bool, typer.Option("--rebuild-engine", help="Build the TensorRT engine again where it is missing or stale.")
@@ -71,7 +72,7 @@ def benchmark(
             pictures = read_frames(opened, frames)
         finally:
             opened.close()
-    options = RuntimeOptions(threads, rebuild_engine=rebuild_engine)
+    options = RuntimeOptions(threads, rebuild_engine=rebuild_engine, input_size=parse_input_size(input_size))
     result = run_benchmark(model or DEFAULT_MODEL, runtime, options, pictures, frames)
     print_result(result, Console())
     if json_path is not None:

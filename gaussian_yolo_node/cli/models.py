@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from gaussian_yolo_node.cli.sizes import parse_size
 from gaussian_yolo_node.errors import SettingError
 
 
@@ -21,18 +22,6 @@ class BatchNorm(str, Enum):
 class CpuRuntime(str, Enum):
     openvino = "openvino"
     onnxruntime = "onnxruntime"
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width from "HxW", px.
-
-    Raises:
-        SettingError: the text is something else.
-    """
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if match is None:
-        raise SettingError(f"--size is {text!r}; give HEIGHTxWIDTH in px, 256x832 for instance")
-    return int(match[1]), int(match[2])
 
 
 def parse_batch(text: str) -> int | None:

@@ -153,7 +153,7 @@ class Pick:
     def report_absent(self, seen: set[str], report: Report) -> None:
         """Report the images of the list that are not among those `seen`."""
         for stem, line in (self.only or {}).items():
-            if self.list_file is not None and stem not in seen and stem not in self.exclude:
+            if self.list_file is not None and stem not in seen and self.wants(stem):
                 message = f"there is no image {stem} in the source's folder"
                 report(Fault(FaultKind.MISSING_IMAGE, self.list_file, line, message))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,7 +164,7 @@ def read_objects(path: Path, report: Report, positive: Mapping[str, float] | Non
         annotation = _object(path, number, fields, report)
         if annotation is None:
             continue
-        if positive and len(fields) > _FIELDS and float(fields[_FIELDS]) < positive.get(annotation.name, 0.0):
+        if positive and len(fields) > _FIELDS and float(fields[_FIELDS]) < positive.get(annotation.name, -math.inf):
             annotation = annotation._replace(ignored=True)
         yield annotation
 

@@ -12,7 +12,7 @@ import yaml
 
 from gaussian_yolo_node.datasets.annotations import DatasetError, LabelledImage
 from gaussian_yolo_node.datasets.bdd import Bdd
-from gaussian_yolo_node.datasets.classes import BDD_CLASSES, KITTI_CLASSES, ClassMap
+from gaussian_yolo_node.datasets.classes import BDD_CLASSES, KITTI_CLASSES, KITTI_TYPES, ClassMap
 from gaussian_yolo_node.datasets.coco import CocoJson
 from gaussian_yolo_node.datasets.convert import Reader, convert
 from gaussian_yolo_node.datasets.images import Pick
@@ -213,9 +213,12 @@ _COMMON = ("name", "exclude", "include", "weight", "map", "ignore", "missing", "
 
 
 def _kitti(options: Options) -> Reader:
-    return KittiObjects(
-        options.path_or_none("images"), options.path("labels"), options.pick(), options.scores("positive")
-    )
+    positive = options.scores("positive")
+    types = [*KITTI_TYPES, *options.rules()]
+    unknown = [name for name in positive if name not in types]
+    if unknown:
+        raise DatasetError(f"{options.name}: 'positive' names {unknown[0]!r}; types are {', '.join(types)}")
+    return KittiObjects(options.path_or_none("images"), options.path("labels"), options.pick(), positive)
 
 
 def _kitti_tracking(options: Options) -> Reader:

@@ -51,6 +51,7 @@ class Detector:
         model_path: the file.
         model_hash: first digits of its SHA-256; of the model that an engine was built from.
         runtime: what runs it.
+        input_size: (height, width) of the canvas in px.
         last_timing: stage times of the last frame.
         sigma_calibration: correction of the standard deviations of what is returned, None to leave them as the
             network gave them; the score and the variance vote always take the network's own.
@@ -68,7 +69,8 @@ class Detector:
         self.model_hash = runtime.metadata.get(MODEL_HASH_KEY) or file_hash(model_path)
         self.runtime = runtime
         self.last_timing = StageTimes(0.0, 0.0, 0.0)
-        self.sigma_calibration = card.sigma_calibration
+        self.input_size = runtime.input_size
+        self.sigma_calibration = card.sigma_calibration_at(runtime.input_size)
         self._device: DetectingRuntime | None = None
         self._cpu: Runtime | None = None
         if isinstance(runtime, DetectingRuntime):
@@ -80,8 +82,8 @@ class Detector:
         self._variance_vote = card.variance_vote
         self._criterion: Criterion = CRITERIA[0]
         self._anchors = card.anchor_sizes
-        self._canvas = np.full((*card.input_size, 3), PAD_VALUE, np.uint8)
-        self._letterbox = Letterbox.fit(card.input_size, card.input_size, card.resize)
+        self._canvas = np.full((*self.input_size, 3), PAD_VALUE, np.uint8)
+        self._letterbox = Letterbox.fit(self.input_size, self.input_size, card.resize)
 
     @classmethod
     def open(
@@ -101,7 +103,7 @@ class Detector:
         Args:
             model: a path, or the name of a shipped model.
             runtime: one of `runtime.RUNTIMES`.
-            options: threads and precision.
+            options: threads, precision, and the canvas of a model that has a free size.
             score_threshold: 0 <= t < 1; None takes the card's, as for the other two.
             iou_threshold: 0 <= t < 1.
             variance_vote: see `nms`.
@@ -259,7 +261,7 @@ class Detector:
     def _fit(self, frame: NDArray[np.uint8]) -> None:
         if frame.shape[:2] != self._letterbox.frame_size:
             size = (frame.shape[0], frame.shape[1])
-            self._letterbox = Letterbox.fit(size, self.card.input_size, self.card.resize)
+            self._letterbox = Letterbox.fit(size, self.input_size, self.card.resize)
 
     def _detect_on_device(self, frame: NDArray[np.uint8], started: float) -> Detections:
         assert self._device is not None
@@ -302,7 +304,8 @@ class Detector:
 
 
 def _check_fit(runtime: Runtime | DetectingRuntime, card: ModelCard, path: Path) -> None:
-    if runtime.input_size != card.input_size:
+    free = not isinstance(runtime, DetectingRuntime) and runtime.free_size
+    if runtime.input_size != card.input_size and not free:
         raise ModelError(
             f"{path} takes a canvas of {runtime.input_size} px (height, width) but its card has input_size "
             f"{card.input_size}; export the model again"
@@ -315,7 +318,7 @@ def _check_fit(runtime: Runtime | DetectingRuntime, card: ModelCard, path: Path)
             f"{list(card.strides)}; export the model again"
         )
     for shape, stride, anchors in zip(runtime.head_shapes, card.strides, card.anchors, strict=True):
-        height, width = card.input_size
+        height, width = runtime.input_size
         needed = (len(anchors) * (BOX_ENTRIES + len(card.classes)), height // stride, width // stride)
         if shape != needed:
             raise ModelError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.detector.calibration import SigmaCalibration
 from gaussian_yolo_node.detector.letterbox import Resize
 from gaussian_yolo_node.errors import ModelError, SettingError
+from gaussian_yolo_node.runtime.base import CARD_KEY
 
-CARD_KEY = "gaussian_yolo.card"
 DEFAULT_MODEL = "efficientnet_lite0_kitti_int8"
 FORMAT_VERSION = 1
 
@@ -35,6 +36,32 @@ __all__ = [
 
 
 @dataclass(frozen=True)
+class OperatingPoint:
+    """A canvas that a model with a free height and width was measured on.
+
+    Attributes:
+        input_size: (height, width) in px.
+        gmacs: multiply-accumulates of one frame, in 1e9.
+        average_precision: by set and figure, 0..1: {"drive_0011": {"AP50 car": 0.8}}.
+        sigma_calibration: correction of the standard deviations on canvases of about as many pixels.
+    """
+
+    input_size: tuple[int, int]
+    gmacs: float
+    average_precision: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    sigma_calibration: SigmaCalibration | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> OperatingPoint:
+        """From a card's JSON. TypeError or ValueError where a field is missing, unknown or wrong."""
+        size, gmacs, precision = values["input_size"], values["gmacs"], values.get("average_precision", {})
+        if not _is_list_of(_is_size, 2)(size) or not _is_length(gmacs) or not isinstance(precision, dict):
+            raise ValueError(values)
+        calibration = _calibration(values.get("sigma_calibration"))
+        return cls(**{**values, "input_size": (size[0], size[1]), "sigma_calibration": calibration})
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What a network's heads mean, and how it was made.
 
@@ -48,7 +75,8 @@ class ModelCard:
         iou_threshold: the default of non-maximum suppression, 0 <= t < 1.
         variance_vote: whether suppressed boxes vote on the box that is kept, by default.
         resize: how frames are resampled to the canvas, see `Letterbox`: as the model was trained.
-        sigma_calibration: correction of the standard deviations, None for none.
+        sigma_calibration: correction of the standard deviations on canvases of `input_size`, None for none.
+        operating_points: what was measured on which canvas, smallest first, of a model whose height and width are free.
         training: data, licence, seed, command, metrics; free-form, for people.
         deployment: what export did to the graph and for which runtime; free-form, for people.
         format_version: of the card itself.
@@ -64,6 +92,7 @@ class ModelCard:
     variance_vote: bool = False
     resize: Resize = "bilinear"
     sigma_calibration: SigmaCalibration | None = None
+    operating_points: tuple[OperatingPoint, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
     deployment: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
@@ -123,6 +152,7 @@ class ModelCard:
                 "input_size": tuple(values["input_size"]),
                 "anchors": tuple(tuple((float(w), float(h)) for w, h in head) for head in values["anchors"]),
                 "sigma_calibration": _calibration(values.get("sigma_calibration")),
+                "operating_points": tuple(map(OperatingPoint.of, values.get("operating_points", ()))),
             }
         )
 
@@ -130,6 +160,16 @@ class ModelCard:
     def anchor_sizes(self) -> list[NDArray[np.float32]]:
         """Anchors of each head, float32 [A, 2] in canvas px, as `decode` takes them."""
         return [np.asarray(head, np.float32) for head in self.anchors]
+
+    def sigma_calibration_at(self, input_size: tuple[int, int]) -> SigmaCalibration | None:
+        """The correction for a canvas, height and width in px: that of the operating point nearest in pixels."""
+        if not self.operating_points:
+            return self.sigma_calibration
+
+        def distance(point: OperatingPoint) -> float:
+            return abs(math.log(math.prod(point.input_size) / math.prod(input_size)))
+
+        return min(self.operating_points, key=distance).sigma_calibration
 
 
 def read_card(metadata: Mapping[str, str], path: Path) -> ModelCard:
@@ -220,6 +260,13 @@ def _is_calibration(value: object) -> bool:
         return False
 
 
+def _are_operating_points(value: object) -> bool:
+    try:
+        return isinstance(value, list | tuple) and all(OperatingPoint.of(point) for point in value)
+    except (KeyError, TypeError, ValueError, SettingError):
+        return False
+
+
 def _is_descending(value: object) -> bool:
     return isinstance(value, list) and _is_list_of(_is_size)(value) and value == sorted(set(value), reverse=True)
 
@@ -244,6 +291,10 @@ _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "sigma_calibration": (
         _is_calibration,
         "null, or scale and offset, each a list of four numbers, scales above 0 and offsets from 0",
+    ),
+    "operating_points": (
+        _are_operating_points,
+        "a list of objects with input_size [height, width] in px, gmacs, average_precision and sigma_calibration",
     ),
     "training": (lambda value: isinstance(value, dict), "an object"),
     "deployment": (lambda value: isinstance(value, dict), "an object"),

@@ -27,7 +27,8 @@ from gaussian_yolo_node.engine.progress import run_build
 from gaussian_yolo_node.engine.sidecar import EngineSidecar, sidecar_path, sidecar_text
 from gaussian_yolo_node.engine.tensorrt_api import TensorRt, find_tensorrt, make_logger, provide_plugin
 from gaussian_yolo_node.errors import SettingError
-from gaussian_yolo_node.runtime.base import RuntimeUnavailableError, unreadable
+from gaussian_yolo_node.models.free_size import fix_size
+from gaussian_yolo_node.runtime.base import RuntimeUnavailableError, show_size, unreadable
 from gaussian_yolo_node.runtime.engine_file import SUFFIX
 from gaussian_yolo_node.runtime.plugin_library import find_plugin
 
@@ -90,6 +91,20 @@ def prepare_model(
         if (value := getattr(options, name)) is not None
     }
     card = replace(card, **changes)
+    if options.input_size is not None and options.input_size != card.input_size:
+        if all(size.HasField("dim_value") for size in model.graph.input[0].type.tensor_type.shape.dim[1:3]):
+            raise EngineError(
+                f"{path} takes a canvas of {show_size(card.input_size)} px only; leave --input-size out, or export it "
+                "again"
+            )
+        if any(side % card.strides[0] for side in options.input_size):
+            raise SettingError(
+                f"--input-size is {show_size(options.input_size)}; give multiples of {card.strides[0]} px"
+            )
+        card = replace(
+            card, input_size=options.input_size, sigma_calibration=card.sigma_calibration_at(options.input_size)
+        )
+    fix_size(model, card.input_size)
     attributes = DetectAttributes.of_card(card, max_detections=options.max_detections, criterion=options.criterion)
     # First, on the graph as it is: quantising takes minutes, and would change the message.
     trial = onnx.ModelProto()

@@ -10,6 +10,7 @@ from gaussian_yolo_node.engine.contract import CRITERIA, Criterion
 from gaussian_yolo_node.engine.precision import PRECISIONS, EnginePrecision
 from gaussian_yolo_node.engine.sidecar import EngineSidecar
 from gaussian_yolo_node.errors import SettingError
+from gaussian_yolo_node.runtime.base import show_size
 from gaussian_yolo_node.runtime.plugin_library import LIBRARY
 
 
@@ -33,6 +34,7 @@ class BuildOptions:
         max_detections: rows of the outputs.
         plugin: the plugin's library; None looks for it where the runtime does.
         save_onnx: where to write the graph that TensorRT gets, plugin and all; None for nowhere.
+        input_size: height and width of the canvas in px, of a model that leaves them free; None takes the card's.
 
     Raises:
         SettingError: a value is out of range.
@@ -53,6 +55,7 @@ class BuildOptions:
     max_detections: int = 300
     plugin: Path | None = None
     save_onnx: Path | None = None
+    input_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         for option, value, choices in (
@@ -100,6 +103,8 @@ def command_line(model: str | Path, output: Path, options: BuildOptions) -> str:
         value = getattr(options, name)
         if value != getattr(defaults, name):
             words += [option, str(value)]
+    if options.input_size is not None:
+        words += ["--input-size", show_size(options.input_size)]
     if options.variance_vote is not None:
         words.append("--variance-vote" if options.variance_vote else "--no-variance-vote")
     if options.compute_capabilities:

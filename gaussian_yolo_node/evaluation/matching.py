@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,22 @@ class MatchedBoxes:
     def ious(self) -> Floats:
         """[N], IoU of the detection with its object."""
         return overlaps_of_pairs(self.boxes, self.truths)
+
+
+def join(parts: Sequence[MatchedBoxes]) -> MatchedBoxes:
+    """The boxes of several recordings as of one, at least one of them; without sigmas if one has none."""
+    frames, count = [], 0
+    for part in parts:
+        frames.append(part.frames + count)
+        count += int(part.frames.max(initial=-1)) + 1
+    sigmas = [part.sigmas for part in parts if part.sigmas is not None]
+    return MatchedBoxes(
+        np.concatenate([part.boxes for part in parts]),
+        np.concatenate([part.truths for part in parts]),
+        np.concatenate(sigmas) if len(sigmas) == len(parts) else None,
+        np.concatenate([part.classes for part in parts]),
+        np.concatenate(frames),
+    )
 
 
 def box_areas(boxes: Floats) -> Floats:

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gaussian_yolo_node.detector.model import CARD_KEY, read_card
 from gaussian_yolo_node.errors import ModelError
+from gaussian_yolo_node.models.free_size import fix_size
 
 if TYPE_CHECKING:
     import onnx
@@ -67,8 +69,11 @@ def complexity(model: nn.Module, input_size: tuple[int, int], channels: int = 3)
     return Complexity(sum(parameter.numel() for parameter in model.parameters()), macs)
 
 
-def onnx_complexity(path: Path) -> Complexity:
-    """Count a model file of a fixed input size: what its graph holds and computes for one image.
+def onnx_complexity(path: Path, input_size: tuple[int, int] | None = None) -> Complexity:
+    """Count a model file: what its graph holds and computes for one image.
+
+    Args:
+        input_size: height and width in px, for a file that leaves them free; the card's if not given.
 
     Batch norms are folded into convolutions there, and a merged MDConv counts with its zeros. Of a quantised model
     weights and biases count as they did before, and the scales do not.
@@ -80,7 +85,7 @@ def onnx_complexity(path: Path) -> Complexity:
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load(str(path))
+        model = _load(path, input_size)
         rounded = [node for node in model.graph.node if node.op_type in _ROUNDING]
         integers = {node.output[0]: node.input[0] for node in rounded}
         scales = {name for node in rounded for name in node.input[1:]}
@@ -99,27 +104,38 @@ def onnx_complexity(path: Path) -> Complexity:
             # Of one image: an output of a filter takes as many products as the filter has weights.
             outputs = math.prod(shapes.get(node.output[0], (0, 0))[1:])
             if not outputs:
-                raise ModelError(f"{path} leaves the size of {node.output[0]} open; export it for a fixed input size")
+                raise ModelError(f"{path} leaves the size of {node.output[0]} open; say for which canvas to count")
             weight = integers.get(node.input[1], node.input[1])
             macs += outputs * (weights[weight] // filters[weight])
     return Complexity(sum(weights.values()), macs)
 
 
-def feature_values(path: Path) -> int:
-    """Values of feature maps that the convolutions of a model file read and write for one image, of a fixed input size.
+def feature_values(path: Path, input_size: tuple[int, int] | None = None) -> int:
+    """Values of feature maps that the convolutions of a model file read and write for one image.
 
     Times the bytes of a value this is the least traffic of a device whose caches hold no feature map.
 
     Raises:
         ModelError: as `onnx_complexity`.
     """
-    import onnx
-
-    onnx_complexity(path)  # says so if the file is damaged or a size is open
-    model = onnx.load(str(path))
+    onnx_complexity(path, input_size)  # says so if the file is damaged or a size is open
+    model = _load(path, input_size)
     shapes = _fixed_shapes(model)
     maps = [name for node in model.graph.node if node.op_type == "Conv" for name in (node.input[0], node.output[0])]
     return sum(math.prod(shapes[name][1:]) for name in maps)
+
+
+def _load(path: Path, input_size: tuple[int, int] | None) -> onnx.ModelProto:
+    """The model, its size fixed to the one given or to the card's."""
+    import onnx
+
+    model = onnx.load(str(path))
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if input_size is None and CARD_KEY in metadata:
+        input_size = read_card(metadata, path).input_size
+    if input_size is not None:
+        fix_size(model, input_size)
+    return model
 
 
 def _fixed_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

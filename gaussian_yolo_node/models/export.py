@@ -58,9 +58,10 @@ class ExportOptions:
 
 
 def export_model(model: nn.Module, card: ModelCard, output: Path, options: ExportOptions | None = None) -> ModelCard:
-    """Write a detector at the card's input size; a failure leaves what was at `output`.
+    """Write a detector for canvases of any size; a failure leaves what was at `output`.
 
-    The graph takes `image`, uint8 `[B,H,W,3]` BGR, and gives the raw heads `head_32, head_16, head_8`.
+    The graph takes `image`, uint8 `[B,H,W,3]` BGR, and gives the raw heads `head_32, head_16, head_8`. H and W are
+    free multiples of the coarsest stride; a runtime fixes them when it loads the file, by default to the card's.
 
     Args:
         model: takes an RGB image `[B,3,H,W]` with values 0..255, which its first convolution (as modules are
@@ -92,12 +93,16 @@ def export_model(model: nn.Module, card: ModelCard, output: Path, options: Expor
         card = replace(card, deployment={"runtime": options.runtime, "merged_mdconv": merged})
     example = torch.zeros(options.batch or 1, *card.input_size, 3, dtype=torch.uint8)
     names = [f"head_{stride}" for stride in card.strides]
+    free = {"image": {1: "height", 2: "width"}}
+    free |= {name: {2: f"rows_{name}", 3: f"columns_{name}"} for name in names}
+    if options.batch is None:
+        free = {name: {0: "batch", **axes} for name, axes in free.items()}
     try:
         # Beside the target, so that replacing it is one step whatever happens.
         with tempfile.TemporaryDirectory(prefix=".export-", dir=output.absolute().parent) as folder:
             part = Path(folder) / "model.onnx"
             with warnings.catch_warnings():
-                # The tracer warns that padding becomes constant: a fixed input size is what is wanted.
+                # The tracer warns that padding becomes constant, which it is for all multiples of the stride.
                 warnings.simplefilter("ignore")
                 torch.onnx.export(
                     deployed,
@@ -105,7 +110,7 @@ def export_model(model: nn.Module, card: ModelCard, output: Path, options: Expor
                     str(part),
                     input_names=["image"],
                     output_names=names,
-                    dynamic_axes={name: {0: "batch"} for name in ("image", *names)} if options.batch is None else None,
+                    dynamic_axes=free,
                     opset_version=OPSET,
                     dynamo=False,
                 )

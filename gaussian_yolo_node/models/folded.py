@@ -83,7 +83,7 @@ def start_from(
         filled = _fill(layers, folded, in_heads, path)
         unfold(model, frames)
         return filled
-    body, heads = _from_yolox(folded)
+    body, heads = _from_yolox(folded, path)
     filled = _fill([layer for layer in layers if layer[0] not in in_heads], body, in_heads, path)
     for head, stride, own, start in zip(model.heads, STRIDES, anchors, heads, strict=True):
         _fill_head(head, start, classes, np.asarray(own), stride)
@@ -107,6 +107,8 @@ def read_folded(path: Path) -> list[Folded]:
     arrays = {tensor.name: tensor for tensor in graph.initializer}
     found = []
     for node in graph.node:
+        if node.op_type == "Identity" and node.input[0] in arrays:  # of arrays that are the same a file holds one
+            arrays[node.output[0]] = arrays[node.input[0]]
         if node.op_type != "Conv":
             continue
         if len(node.input) != 3 or not set(node.input[1:]) <= arrays.keys():
@@ -222,18 +224,21 @@ def _identity(norm: nn.BatchNorm2d, bias: Tensor) -> None:
     norm.bias.copy_(bias)
 
 
-def _from_yolox(folded: Sequence[Folded]) -> tuple[list[Folded], list[list[Folded]]]:
+def _from_yolox(folded: Sequence[Folded], path: Path) -> tuple[list[Folded], list[list[Folded]]]:
     """The convolutions up to the towers in this program's order, and classes, box and objectness of each level,
     coarsest first."""
     first = folded[0]
     # Channels are colour within column within row of the 2x2 px: the same as a kernel of twice the size on the image.
     kernel = first.weight.view(-1, 2, 2, 3, 3, 3).permute(0, 3, 4, 2, 5, 1).reshape(-1, 3, 6, 6)
     towers = len(folded) - len(STRIDES) * YOLOX_LEVEL
-    levels = [folded[start : start + YOLOX_LEVEL] for start in range(towers, len(folded), YOLOX_LEVEL)]
+    levels = [folded[start : start + YOLOX_LEVEL] for start in range(max(0, towers), len(folded), YOLOX_LEVEL)]
+    ends = [[level[5], level[10], level[11]] for level in reversed(levels) if len(level) == YOLOX_LEVEL]
+    if towers < 1 or any([len(end.weight) for end in of_level] != [len(COCO_NAMES), 4, 1] for of_level in ends):
+        raise FoldedWeightsError(f"{path} begins like YOLOX, but has not the heads of YOLOX-nano for COCO")
     body = [Folded(kernel, first.bias), *folded[1:towers]]
     for level in reversed(levels):
         body += [*level[:5], *level[6:10]]
-    return body, [[level[5], level[10], level[11]] for level in reversed(levels)]
+    return body, ends
 
 
 @torch.no_grad()

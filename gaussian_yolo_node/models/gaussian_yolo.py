@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.models.backbones import create_backbone
+from gaussian_yolo_node.models.backbones import BACKBONES, TENSORFLOW_PREFIX, create_backbone
 from gaussian_yolo_node.models.blocks import Backbone, Normalisation
 from gaussian_yolo_node.models.efficientnet import EfficientNetLite, load_pretrained_lite0
 from gaussian_yolo_node.models.neck import BOX_ENTRIES, NECKS, DecoupledHead, Neck
@@ -148,7 +148,11 @@ def build_model(
     try:
         network = create_backbone(backbone, **options)
     except TypeError as error:
-        raise GaussianYoloError(f"{backbone} has no choice of {' or '.join(options)}: leave it out") from error
+        known = inspect.signature(BACKBONES[backbone.removeprefix(TENSORFLOW_PREFIX)]).parameters
+        foreign = [name for name in options if name not in known]
+        if not foreign:
+            raise
+        raise GaussianYoloError(f"{backbone} has no choice of {' or '.join(foreign)}: leave it out") from error
     if pretrained:
         if backbone != "efficientnet_lite0":
             raise GaussianYoloError(f"no ImageNet weights for {backbone}: only efficientnet_lite0 has a package")

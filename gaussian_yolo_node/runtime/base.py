@@ -8,8 +8,10 @@ that, so a runtime there does the whole way from frame to detections: that is th
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, get_args, runtime_checkable
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.errors import GaussianYoloError, ModelError, SettingError
 
 Precision = Literal["auto", "fp32", "bf16"]
+CARD_KEY = "gaussian_yolo.card"  # in a model's metadata: its card, JSON
 PRECISION_KEY = "gaussian_yolo.precision"  # in a model's metadata: "int8" where it is quantised, else absent
 MODEL_HASH_KEY = "gaussian_yolo.model_hash"  # in the metadata of what was built from a model: that model's hash
 
@@ -50,6 +53,8 @@ class RuntimeOptions:
             layers of a quantised model stay integer; this is for the layers around them. A TensorRT engine has the
             precision it was built in.
         rebuild_engine: build a TensorRT engine again, which takes minutes, where it does not fit model or machine.
+        input_size: height and width of the canvas in px, for a model whose height and width are free; None takes the
+            card's.
 
     Raises:
         SettingError: a value is out of range.
@@ -58,12 +63,15 @@ class RuntimeOptions:
     threads: int = 0
     precision: Precision = "auto"
     rebuild_engine: bool = False
+    input_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.threads < 0:
             raise SettingError(f"threads is {self.threads}; give the number of threads, or 0 for all cores")
         if self.precision not in get_args(Precision):
             raise SettingError(f"precision is {self.precision!r}; choose one of {', '.join(get_args(Precision))}")
+        if self.input_size is not None and min(self.input_size) < 1:
+            raise SettingError(f"input_size is {show_size(self.input_size)}; give height and width in px")
 
 
 class Runtime(Protocol):
@@ -76,12 +84,14 @@ class Runtime(Protocol):
         input_size: (height, width) of the canvas in px.
         strides: px per grid cell of each head, coarsest first.
         head_shapes: (channels, rows, columns) of each head, in the order of `strides`.
+        free_size: whether the model takes canvases of other sizes too, when it is loaded for them.
     """
 
     name: str
     description: str
     metadata: Mapping[str, str]
     input_size: tuple[int, int]
+    free_size: bool
     strides: tuple[int, ...]
     head_shapes: tuple[tuple[int, int, int], ...]
 
@@ -207,20 +217,62 @@ class Signature:
         strides: of the heads, coarsest first.
         head_names: output names, in the order of `strides`.
         head_shapes: (channels, rows, columns) of each head.
+        free_size: whether height and width are free in the file.
     """
 
     input_size: tuple[int, int]
     strides: tuple[int, ...]
     head_names: tuple[str, ...]
     head_shapes: tuple[tuple[int, int, int], ...]
+    free_size: bool
 
 
 Shape = Sequence[int | None]
 _HEAD_NAME = re.compile(r"head_(\d+)")
 
 
+def choose_input_size(
+    path: Path, shape: Shape, outputs: Iterable[str], metadata: Mapping[str, str], options: RuntimeOptions
+) -> tuple[int, int] | None:
+    """Height and width, px, that a model is to be fixed to as it is loaded; None where there is nothing to fix.
+
+    Args:
+        path: the model file, for messages.
+        shape: of its input, None for a dimension that is not fixed.
+        outputs: their names.
+        metadata: of the model; its card has the size where the options have none.
+
+    Raises:
+        ModelError: its size is fixed and another one is asked for, or the one asked for is no multiple of the coarsest
+            stride.
+    """
+    if _is_image(shape) and options.input_size not in (None, tuple(shape[1:3])):
+        raise ModelError(
+            f"{path} takes a canvas of {show_size(shape[1:3])} px only, not of {show_size(options.input_size or ())}; "
+            "leave input_size out, or export it again, which leaves the size free"
+        )
+    if not _is_image([1 if size is None else size for size in shape]) or None not in shape[1:3] or shape[0] != 1:
+        return None
+    if options.input_size is not None:
+        coarsest = max((int(match[1]) for name in outputs if (match := _HEAD_NAME.fullmatch(name))), default=1)
+        if any(side % coarsest for side in options.input_size):
+            raise ModelError(
+                f"{path} takes a height and width that are multiples of {coarsest} px, not "
+                f"{show_size(options.input_size)}"
+            )
+        return options.input_size
+    with suppress(KeyError, TypeError, ValueError):  # `read_card` says what is wrong with a card
+        height, width = json.loads(metadata[CARD_KEY])["input_size"]
+        return int(height), int(width)
+    return None
+
+
 def read_signature(
-    path: Path, input_type: str, input_shapes: Sequence[Shape], outputs: Mapping[str, Shape]
+    path: Path,
+    input_type: str,
+    input_shapes: Sequence[Shape],
+    outputs: Mapping[str, Shape],
+    input_size: tuple[int, int] | None = None,
 ) -> Signature:
     """Check a model's inputs and outputs.
 
@@ -229,11 +281,15 @@ def read_signature(
         input_type: element type of the first input, "uint8" where it is right.
         input_shapes: shape of each input, None for a dimension that is not fixed.
         outputs: shape of each output by name.
+        input_size: height and width in px that a free size was fixed to.
 
     Raises:
         ModelError: the input is not uint8 [1, H, W, 3], or the outputs are not heads named after their
             strides.
     """
+    if input_size is not None:
+        input_shapes = [_fill(shape, (None, *input_size, None)) for shape in input_shapes]
+        outputs = {name: _fill(shape, _head_shape(name, input_size)) for name, shape in outputs.items()}
     if len(input_shapes) != 1 or input_type != "uint8" or not _is_image(input_shapes[0]):
         shown = ", ".join(f"{input_type} {_show(shape)}" for shape in input_shapes) or "nothing"
         raise ModelError(
@@ -260,6 +316,7 @@ def read_signature(
         strides=strides,
         head_names=tuple(heads[stride][0] for stride in strides),
         head_shapes=tuple(heads[stride][1] for stride in strides),
+        free_size=input_size is not None,
     )
 
 
@@ -299,6 +356,23 @@ def check_canvas(canvas: NDArray[np.uint8], input_size: tuple[int, int]) -> None
             f"the canvas is {canvas.dtype} {_show(canvas.shape)} where the model takes contiguous uint8 "
             f"{_show((*input_size, 3))}; letterbox the frame first"
         )
+
+
+def show_size(size: Iterable[int | None]) -> str:
+    """Height and width, as options take them: 384x1248."""
+    return "x".join(str(side) for side in size)
+
+
+def _fill(shape: Shape, sizes: Shape) -> Shape:
+    """The shape, its free dimensions as `sizes` has them."""
+    if len(shape) != len(sizes):
+        return shape
+    return [given if own is None else own for own, given in zip(shape, sizes, strict=True)]
+
+
+def _head_shape(name: str, input_size: tuple[int, int]) -> Shape:
+    match = _HEAD_NAME.fullmatch(name)
+    return [] if match is None else [None, None, *(side // int(match.group(1)) for side in input_size)]
 
 
 def _is_image(shape: Shape) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from gaussian_yolo_node.runtime.base import (
     Shape,
     check_canvas,
     check_readable,
+    choose_input_size,
     last_words,
     read_signature,
     show_precision,
@@ -54,19 +56,28 @@ class OnnxRuntime:
         # A spinning worker holds a core that the camera, the decoder and the middleware need between two
         # frames.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base class but this
-            raise unreadable(path, "ONNX Runtime", error) from error
-        inputs = self._session.get_inputs()
+        session = _load(path, settings)
+        self.metadata: Mapping[str, str] = dict(session.get_modelmeta().custom_metadata_map)
+        inputs = session.get_inputs()
+        names = [tensor.name for tensor in session.get_outputs()]
+        shape = _fixed(inputs[0].shape) if len(inputs) == 1 else []
+        size = choose_input_size(path, shape, names, self.metadata, options)
+        if size is not None:
+            # Known when the graph is optimised, so that memory is planned once.
+            for name, side in zip(inputs[0].shape[1:3], size, strict=True):
+                if isinstance(name, str):
+                    settings.add_free_dimension_override_by_name(name, side)
+            session = _load(path, settings)
         signature = read_signature(
             path,
             {"tensor(uint8)": "uint8"}.get(inputs[0].type, inputs[0].type) if inputs else "nothing",
             [_fixed(tensor.shape) for tensor in inputs],
-            {tensor.name: _fixed(tensor.shape) for tensor in self._session.get_outputs()},
+            {tensor.name: _fixed(tensor.shape) for tensor in session.get_outputs()},
+            size,
         )
-        self.metadata: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self._session = session
         self.input_size = signature.input_size
+        self.free_size = signature.free_size
         self.strides = signature.strides
         self.head_shapes = signature.head_shapes
         threads = settings.intra_op_num_threads
@@ -93,6 +104,15 @@ class OnnxRuntime:
     def close(self) -> None:
         """See `runtime.base.Runtime.close`."""
         self._session = None
+
+
+def _load(path: Path, settings: Any) -> Any:
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no base class but this
+        raise unreadable(path, "ONNX Runtime", error) from error
 
 
 def _fixed(shape: list[int | str | None]) -> Shape:

@@ -19,6 +19,7 @@ from gaussian_yolo_node.runtime.base import (
     Signature,
     check_canvas,
     check_readable,
+    choose_input_size,
     last_words,
     read_signature,
     show_precision,
@@ -50,9 +51,10 @@ class OpenVinoRuntime:
         core = _core()
         precision = _precision(core, options)
         model = _read(path)
-        signature = _signature(path, model)
         self.metadata: Mapping[str, str] = _metadata(model)
+        signature = _signature(path, model, self.metadata, options)
         self.input_size = signature.input_size
+        self.free_size = signature.free_size
         self.strides = signature.strides
         self.head_shapes = signature.head_shapes
         try:
@@ -137,7 +139,9 @@ def _properties(options: RuntimeOptions, precision: str) -> dict[str, Any]:
     return properties
 
 
-def _signature(path: Path, model: Any) -> Signature:
+def _signature(path: Path, model: Any, metadata: Mapping[str, str], options: RuntimeOptions) -> Signature:
+    """Inputs and outputs, after a free size is fixed."""
+
     def shape_of(port: Any) -> Shape:
         partial = port.get_partial_shape()
         if partial.rank.is_dynamic:
@@ -145,9 +149,13 @@ def _signature(path: Path, model: Any) -> Signature:
         return [None if size.is_dynamic else size.get_length() for size in partial]
 
     inputs = model.inputs
+    names = [port.get_any_name() for port in model.outputs]
+    size = choose_input_size(path, shape_of(inputs[0]), names, metadata, options) if len(inputs) == 1 else None
+    if size is not None:
+        model.reshape({inputs[0]: [1, *size, 3]})
     input_type = inputs[0].get_element_type().to_dtype().name if inputs else "nothing"
     outputs = {port.get_any_name(): shape_of(port) for port in model.outputs}
-    return read_signature(path, input_type, [shape_of(port) for port in inputs], outputs)
+    return read_signature(path, input_type, [shape_of(port) for port in inputs], outputs, size)
 
 
 def _metadata(model: Any) -> dict[str, str]:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.errors import GaussianYoloError, ModelError
 from gaussian_yolo_node.runtime import loaded_engine
 from gaussian_yolo_node.runtime.base import (
+    CARD_KEY,
     MODEL_HASH_KEY,
     BuiltThresholds,
     DeviceDetections,
@@ -42,7 +43,6 @@ from gaussian_yolo_node.runtime.slot import Slot
 if TYPE_CHECKING:
     from gaussian_yolo_node.engine.sidecar import EngineSidecar
 
-CARD_KEY = "gaussian_yolo.card"  # as in a model's metadata
 SLOTS = 2  # one frame is copied while the other is computed
 
 _LOG = logging.getLogger(__name__)

@@ -39,32 +39,37 @@ def average_precisions(model: GaussianYolo, config: TrainConfig, root: Path) -> 
     """
     check_sources(config)
     figures: dict[str, float] = {}
+    of_sets: dict[str, list[float]] = {}
     names = config.data.validation_names
     for index, source in enumerate(config.data.validation):
         images = load_sources(root, [source], config.model.classes)
         predictions = [_predict(model, config.model, image) for image in images]
         result = evaluate(read_kitti_labels(root / str(source["labels"])), predictions)
-        prefix = f"{names[index]}/" if names else ""
+        of_set: dict[str, float] = {}
         for kind, rows in (("AP50", result.at_common_iou), ("AP", result.at_kitti_iou)):
             # Without any truths there is no AP.
             of_classes = {f"{kind} {row.name}": row.all_point for row in rows if row.truths}
-            figures |= {prefix + name: value for name, value in of_classes.items()}
+            of_set |= of_classes
             if of_classes:
-                figures[f"{prefix}m{kind}"] = float(np.mean(list(of_classes.values())))
-    if names:
-        kinds = dict.fromkeys(name.split("/", 1)[1] for name in figures)
-        means = {kind: [figures[f"{name}/{kind}"] for name in names if f"{name}/{kind}" in figures] for kind in kinds}
-        figures |= {kind: float(np.mean(values)) for kind, values in means.items()}
-    return figures
+                of_set[f"m{kind}"] = float(np.mean(list(of_classes.values())))
+        for name, value in of_set.items():
+            of_sets.setdefault(name, []).append(value)
+            if names:
+                figures[f"{names[index]}/{name}"] = value
+    return figures | {name: float(np.mean(values)) for name, values in of_sets.items()}
 
 
 def check_sources(config: TrainConfig) -> None:
-    """Raises ConfigError where a validation source is one that the evaluation cannot read."""
+    """Raises ConfigError where the evaluation cannot read a validation source, or two have one name."""
     for source in config.data.validation:
         if source.get("format") != "kitti":
             raise ConfigError(
                 f"data.validation: a source has format {source.get('format')!r}, but validation reads kitti only"
             )
+    names = config.data.validation_names
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(f"data.validation: two sources are called {twice[0]!r}: give each a 'name' of its own")
 
 
 def _predict(model: GaussianYolo, config: ModelConfig, image: LabelledImage) -> FramePredictions:

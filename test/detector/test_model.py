@@ -9,7 +9,15 @@ import pytest
 from factories import make_card
 
 from gaussian_yolo_node.detector.calibration import SigmaCalibration
-from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard, ModelError, file_hash, read_card, resolve_model
+from gaussian_yolo_node.detector.model import (
+    CARD_KEY,
+    ModelCard,
+    ModelError,
+    OperatingPoint,
+    file_hash,
+    read_card,
+    resolve_model,
+)
 
 CARD = make_card(training={"seed": 1, "metrics": {"AP": 0.5}})
 SOURCE = "some/model.onnx"
@@ -19,6 +27,28 @@ SOURCE = "some/model.onnx"
 def test_a_card_survives_its_json(calibration: SigmaCalibration | None) -> None:
     card = replace(CARD, sigma_calibration=calibration)
     assert ModelCard.from_json(card.to_json(), SOURCE) == card
+
+
+POINTS = (
+    OperatingPoint((32, 64), 0.1, {"town": {"AP50 car": 0.4}}, SigmaCalibration((1,) * 4, (0,) * 4)),
+    OperatingPoint((64, 96), 0.3, {}, None),
+    OperatingPoint((96, 192), 0.9, {}, SigmaCalibration((3,) * 4, (0,) * 4)),
+)
+
+
+def test_operating_points_survive_their_json() -> None:
+    card = replace(CARD, operating_points=POINTS)
+    assert ModelCard.from_json(card.to_json(), SOURCE) == card
+
+
+@pytest.mark.parametrize(
+    ("size", "index"), [((32, 64), 0), ((32, 32), 0), ((64, 64), 1), ((96, 64), 1), ((192, 96), 2), ((960, 960), 2)]
+)
+def test_a_canvas_takes_the_correction_of_the_point_nearest_in_pixels(size: tuple[int, int], index: int) -> None:
+    card = replace(CARD, operating_points=POINTS, sigma_calibration=SigmaCalibration((9,) * 4, (0,) * 4))
+    assert card.sigma_calibration_at(size) == POINTS[index].sigma_calibration
+    without = replace(card, operating_points=())
+    assert without.sigma_calibration_at(size) == card.sigma_calibration
 
 
 def test_thresholds_have_defaults() -> None:
@@ -66,6 +96,12 @@ def test_thresholds_have_defaults() -> None:
         ("sigma_calibration", {"scale": [1, 1, 1], "offset": [0, 0, 0, 0]}),
         ("sigma_calibration", {"scale": [1, 1, 1, 0], "offset": [0, 0, 0, 0]}),
         ("sigma_calibration", {"scale": [1, 1, 1, 1], "offset": [0, 0, 0, "0"]}),
+        ("operating_points", {}),
+        ("operating_points", [{"gmacs": 1.0}]),
+        ("operating_points", [{"input_size": [32], "gmacs": 1.0}]),
+        ("operating_points", [{"input_size": [32, 64], "gmacs": "1"}]),
+        ("operating_points", [{"input_size": [32, 64], "gmacs": 1.0, "ms": 3}]),
+        ("operating_points", [{"input_size": [32, 64], "gmacs": 1.0, "sigma_calibration": {"scale": [1]}}]),
         ("training", []),
         ("format_version", 2),
         ("colour", "red"),  # unknown

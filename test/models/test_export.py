@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
 pytest.importorskip("onnx", reason="onnx is not installed (extra 'train')")
 
+from gaussian_yolo_node.detector.calibration import SigmaCalibration  # noqa: E402
 from gaussian_yolo_node.detector.detector import Detector  # noqa: E402
-from gaussian_yolo_node.detector.model import ModelCard  # noqa: E402
+from gaussian_yolo_node.detector.model import ModelCard, OperatingPoint  # noqa: E402
 from gaussian_yolo_node.errors import ModelError  # noqa: E402
 from gaussian_yolo_node.models.export import ExportError, ExportOptions, export_model  # noqa: E402
 from gaussian_yolo_node.models.gaussian_yolo import STRIDES, GaussianYolo, build_model  # noqa: E402
-from gaussian_yolo_node.runtime import open_runtime  # noqa: E402
+from gaussian_yolo_node.runtime import RuntimeOptions, open_runtime  # noqa: E402
 
 CLASSES = ("car", "pedestrian")
 ANCHORS = tuple(tuple((float(8 * s + a), float(6 * s)) for a in range(3)) for s in (8, 4, 1))
@@ -39,8 +41,6 @@ def model() -> GaussianYolo:
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_runtimes_give_torchs_heads(model: GaussianYolo, tmp_path: Path, runtime: str) -> None:
-    from gaussian_yolo_node.runtime.base import RuntimeOptions
-
     pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
     path = tmp_path / "tiny.onnx"
     export_model(model, make_card((64, 96)), path)
@@ -54,6 +54,42 @@ def test_runtimes_give_torchs_heads(model: GaussianYolo, tmp_path: Path, runtime
     assert [head.shape for head in heads] == [head.shape for head in expected]
     for ours, theirs in zip(heads, expected, strict=True):
         assert np.abs(ours - theirs).max() < 1e-3
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("size", [None, (32, 32), (96, 160), (160, 96)])
+def test_a_file_is_run_on_any_canvas(
+    model: GaussianYolo, tmp_path_factory: pytest.TempPathFactory, runtime: str, size: tuple[int, int] | None
+) -> None:
+    pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
+    path = tmp_path_factory.getbasetemp() / "any_canvas.onnx"
+    if not path.is_file():
+        export_model(model, make_card((64, 96)), path)
+    height, width = size or (64, 96)
+    canvas = np.random.default_rng(5).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(canvas[..., ::-1].copy()).permute(2, 0, 1)[None].float())
+    opened = open_runtime(path, runtime, RuntimeOptions(precision="fp32", input_size=size))
+    assert (opened.input_size, opened.free_size) == ((height, width), True)
+    assert opened.head_shapes == tuple(tuple(head.shape[1:]) for head in expected)
+    for ours, theirs in zip(opened.infer(canvas), expected, strict=True):
+        assert np.abs(ours - theirs.numpy()).max() < 1e-3
+    opened.close()
+    with pytest.raises(ModelError, match="multiples of 32 px, not 64x100"):
+        open_runtime(path, runtime, RuntimeOptions(input_size=(64, 100)))
+
+
+def test_a_detector_maps_boxes_from_the_canvas_it_was_opened_for(model: GaussianYolo, tmp_path: Path) -> None:
+    correction = SigmaCalibration((2.0,) * 4, (0.0,) * 4)
+    points = (OperatingPoint((32, 64), 0.1), OperatingPoint((96, 160), 0.5, sigma_calibration=correction))
+    path = tmp_path / "points.onnx"
+    export_model(model, replace(make_card((32, 64)), operating_points=points), path)
+    with Detector.open(path) as small, Detector.open(path, options=RuntimeOptions(input_size=(96, 192))) as large:
+        assert (small.input_size, small.sigma_calibration) == ((32, 64), None)
+        assert (large.input_size, large.sigma_calibration) == ((96, 192), correction)
+        large.score_threshold = 0.0
+        found = large(np.zeros((96, 192, 3), np.uint8))
+        assert len(found) and found.boxes[:, 2].max() > 64  # beyond the smaller canvas
 
 
 def test_the_card_travels_in_the_file(model: GaussianYolo, tmp_path: Path) -> None:
@@ -92,7 +128,7 @@ def test_a_runtime_refuses_a_batch_it_cannot_run(
 ) -> None:
     pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
     export_model(model, make_card((32, 32)), tmp_path / "tiny.onnx", ExportOptions(batch))
-    with pytest.raises(ModelError, match=r"uint8 \[.*, 32, 32, 3\] where uint8 \[1, .*batch 1"):
+    with pytest.raises(ModelError, match=r"uint8 \[.*, 3\] where uint8 \[1, .*batch 1"):
         open_runtime(tmp_path / "tiny.onnx", runtime)
 
 

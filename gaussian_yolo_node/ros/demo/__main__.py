@@ -177,7 +177,7 @@ def count_classes(bag: Path) -> dict[str, int]:
 def bare_network_ms(model: str, runtime: str) -> float:
     """Median time of the network alone, in this process, with nothing else running."""
     with Detector.open(model, runtime) as detector:
-        canvas = np.random.default_rng(0).integers(0, 256, (*detector.card.input_size, 3), dtype=np.uint8)
+        canvas = np.random.default_rng(0).integers(0, 256, (*detector.input_size, 3), dtype=np.uint8)
         times = []
         for _ in range(BARE_RUNS):
             detector(canvas)
