@@ -118,7 +118,7 @@ def measure_point(
         boxes, loose = matched[name], match_boxes(of, LOOSE_IOU, LEAST_SCORE)
         if calibration is not None:
             boxes, loose = calibrated(boxes, calibration), calibrated(loose, calibration)
-        precision = _average_precision(of)
+        precision = average_precision(of)
         results[name] = SetResult(canvases[name], precision, _sigma_quality(boxes, loose), times[name])
     gmacs = float(f"{onnx_complexity(model, size).macs / 1e9:.4g}")
     figures = {name: dict(result.average_precision) for name, result in results.items()}
@@ -173,7 +173,8 @@ def _detect(
     return predictions, median(times)
 
 
-def _average_precision(paired: Paired) -> dict[str, float]:
+def average_precision(paired: Paired) -> dict[str, float]:
+    """AP by figure, `AP50 car` and (where KITTI asks for another IoU) `AP car`, of classes that have truths; 0..1."""
     result = evaluate_paired(paired)
     return {
         f"{kind} {row.name}": round(row.all_point, 4)

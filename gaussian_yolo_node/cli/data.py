@@ -226,10 +226,12 @@ def _select(
 def _of_config(path: Path | None, data: Path | None, classes: list[str] | None) -> _Selection:
     from gaussian_yolo_node.datasets.sources import open_source
     from gaussian_yolo_node.training.config import TrainConfig
+    from gaussian_yolo_node.training.train import check_files
 
     assert path is not None
     config = TrainConfig.load(path)
     root = data or Path(config.data.root)
+    check_files(config, root)
     splits = {"train": config.data.train, "validation": config.data.validation}
     opened = {
         split: [open_source(root, source, f"{split} source {number}") for number, source in enumerate(sources, start=1)]

@@ -74,6 +74,12 @@ def load_sources(root: Path, sources: Sequence[Mapping[str, object]], classes: S
     return loaded
 
 
+def missing_paths(root: Path, sources: Sequence[Mapping[str, object]]) -> list[Path]:
+    """Files and folders that `sources` name and that are not there, each once."""
+    named = [root / str(source[key]) for source in sources for key in _PATHS if isinstance(source.get(key), str)]
+    return [path for path in dict.fromkeys(named) if not path.exists()]
+
+
 def open_source(root: Path, mapping: Mapping[str, object], name: str, *, labels_only: bool = False) -> Source:
     """Check one source of a config; files are opened when it is read.
 
@@ -209,6 +215,7 @@ class Layout:
 
 
 _KITTI = tuple(KITTI_CLASSES.values())
+_PATHS = ("images", "labels", "folder", "list", "detections", "unlabelled_in")
 _COMMON = ("name", "exclude", "include", "weight", "map", "ignore", "missing", "empty")
 
 

@@ -237,6 +237,8 @@ class _Check:
             (height, width), (told_height, told_width) = facts.size, annotated.size
             message = f"it is {width}x{height} px, and {annotated.labels.name} says {told_width}x{told_height}"
             self.faults.append(Fault(FaultKind.WRONG_SIZE, path, None, message))
+        if annotated.unlabelled:
+            return  # training leaves it out, so it may be in a source of pseudo labels as well
         first_split, first = self.first_with.setdefault(facts.digest, (split, path))
         if first_split != split:
             message = f"it is in {split} and, the same picture, as {first} in {first_split}: exclude it from one"

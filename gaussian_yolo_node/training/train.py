@@ -15,8 +15,11 @@ import torch
 from rich.console import Console
 
 from gaussian_yolo_node.datasets import load_sources
-from gaussian_yolo_node.training.config import TrainConfig
+from gaussian_yolo_node.datasets.sources import missing_paths
+from gaussian_yolo_node.training.checkpoint import CheckpointError
+from gaussian_yolo_node.training.config import ConfigError, TrainConfig
 from gaussian_yolo_node.training.distributed import Processes
+from gaussian_yolo_node.training.initialise import find_start
 from gaussian_yolo_node.training.loader import BatchLoader, EpochSampler, first_images, make_loader
 from gaussian_yolo_node.training.progress import History, RunProgress
 from gaussian_yolo_node.training.session import Device, on_signals, started
@@ -80,6 +83,7 @@ def _run(
     schedule = config.schedule
     root = data_root or Path(config.data.root)
     torch.manual_seed(schedule.seed)
+    check_files(config, root)
     images = load_sources(root, config.data.train, config.model.classes)
     loader, sampler = make_loader(images, config, processes)
     checkpoint = output / CHECKPOINT
@@ -133,6 +137,18 @@ def _run(
             record("train", {**means, "rate": rate})
             progress.epoch(trainer.epoch, means, rate)
             trainer.save(checkpoint)
+
+
+def check_files(config: TrainConfig, root: Path) -> None:
+    """Raises ConfigError, which names each, where files or folders of a recipe are missing."""
+    missing = [str(path) for path in missing_paths(root, [*config.data.train, *config.data.validation])]
+    if config.model.init:
+        try:
+            find_start(config.model, root)
+        except CheckpointError:
+            missing.append(f"model.init {config.model.init}")
+    if missing:
+        raise ConfigError(f"{config.name} lacks {', '.join(missing)}: set data.root in the config or pass --data")
 
 
 def _validation_due(trainer: Trainer) -> bool:

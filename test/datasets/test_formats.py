@@ -36,6 +36,77 @@ def load(root: Path, classes: tuple[str, ...] = CLASSES, /, **source: object) ->
     ]
 
 
+# KITTI's objects as pseudo labels
+
+BOXES = {
+    "Car": "1 2 30 20",
+    "Pedestrian": "4 4 9 30",
+    "Cyclist": "10 5 20 30",
+    "Van": "31 5 50 30",
+    "DontCare": "0 0 5 5",
+}
+
+
+def make_scored(root: Path, stem: str, *objects: tuple[str, float | None]) -> None:
+    """An image and its label file; objects with a score have 16 fields."""
+    write_image(root / "images" / f"{stem}.jpg")
+    (root / "labels").mkdir(exist_ok=True)
+    lines = [OBJECT.format(kind=kind, box=BOXES[kind]) + ("" if s is None else f" {s}") for kind, s in objects]
+    (root / "labels" / f"{stem}.txt").write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("kind", "score", "positive", "class_id"),
+    [
+        ("Car", 0.41, {"Car": 0.4}, 0),
+        ("Car", 0.4, {"Car": 0.4}, 0),  # from the score on
+        ("Car", 0.39, {"Car": 0.4}, IGNORE),
+        ("Car", None, {"Car": 0.4}, 0),  # drawn by hand
+        ("Car", 0.1, {}, 0),
+        ("Car", 0.1, {"Pedestrian": 0.5}, 0),  # each type has its own
+        ("Car", -3.0, {"Pedestrian": 0.5}, 0),
+        ("Car", -3.0, {"Car": 0}, IGNORE),
+        ("Pedestrian", 0.45, {"Car": 0.4, "Pedestrian": 0.5}, IGNORE),
+        ("Pedestrian", 0.55, {"Car": 0.9, "Pedestrian": 0.5}, 1),
+        ("Cyclist", 0.99, {"Cyclist": 1}, IGNORE),
+        ("Van", 0.9, {"Van": 0.5}, IGNORE),  # no class of ours in any case
+        ("DontCare", 0.1, {"Car": 0.5}, IGNORE),
+    ],
+)
+def test_scores_of_kitti_labels(
+    tmp_path: Path, kind: str, score: float | None, positive: dict[str, float], class_id: int
+) -> None:
+    make_scored(tmp_path, "a", (kind, score))
+    box = [float(side) for side in BOXES[kind].split()]
+    found = load(tmp_path, format="kitti", images="images", labels="labels", positive=positive)
+    assert found == [("a.jpg", [class_id], [box])]
+
+
+def test_scores_of_types_that_a_rule_names(tmp_path: Path) -> None:
+    make_scored(tmp_path, "a", ("Van", 0.9), ("Van", 0.3), ("Car", 0.3))
+    source = {"format": "kitti", "images": "images", "labels": "labels", "positive": {"Van": 0.5}}
+    assert load(tmp_path, **source, map={"Van": "car"})[0][1] == [0, IGNORE, 0]
+    assert load(tmp_path, **source, map={"Van": "background"})[0][1] == [0]
+    # A type that is not KITTI's, as soon as there is a rule for it.
+    text = (tmp_path / "labels" / "a.txt").read_text()
+    (tmp_path / "labels" / "a.txt").write_text(text.replace("Van", "Lorry"))
+    lorries = {**source, "positive": {"Lorry": 0.5}, "map": {"Lorry": "car"}}
+    assert load(tmp_path, **lorries)[0][1] == [0, IGNORE, 0]
+
+
+def test_frames_that_people_have_labelled_are_left_to_them(tmp_path: Path) -> None:
+    for stem in ("a", "b", "c"):
+        make_scored(tmp_path, stem, ("Car", 0.9))
+    (tmp_path / "label_2").mkdir()
+    (tmp_path / "label_2" / "b.txt").write_text("")
+    (tmp_path / "label_2" / "elsewhere.txt").write_text("")
+    source = {"format": "kitti", "images": "images", "labels": "labels", "unlabelled_in": "label_2"}
+    assert [name for name, _, _ in load(tmp_path, **source)] == ["a.jpg", "c.jpg"]
+    assert [name for name, _, _ in load(tmp_path, **source, exclude=["c*"])] == ["a.jpg"]
+    with pytest.raises(DatasetError, match="none of its images has labels"):
+        load(tmp_path, **source, include=["b"])
+
+
 # KITTI tracking
 
 
@@ -71,11 +142,23 @@ def test_kitti_tracking(tmp_path: Path) -> None:
         ({"exclude": ["0000/000001"]}, 3),
         ({"exclude": ["0000"]}, 1),
         ({"exclude": ["000000"]}, 2),  # of every sequence
+        ({"exclude": ["000*"]}, 0),
+        ({"exclude": ["0000/*"]}, 1),
+        ({"exclude": ["*/000000"]}, 2),
+        ({"include": ["0000"]}, 3),
+        ({"include": ["*1"]}, 2),  # frame 1 of the one, and all of the other
+        ({"include": ["0000/00000[12]", "0001"]}, 3),
+        ({"include": ["0000/*"], "exclude": ["0000/000001"]}, 2),
     ],
 )
 def test_parts_of_kitti_tracking(tmp_path: Path, keys: Mapping[str, object], count: int) -> None:
     make_tracking(tmp_path)
-    assert len(load(tmp_path, format="kitti_tracking", images="image_02", labels="label_02", **keys)) == count
+    source = {"format": "kitti_tracking", "images": "image_02", "labels": "label_02", **keys}
+    if count:
+        assert len(load(tmp_path, **source)) == count
+    else:
+        with pytest.raises(DatasetError, match="none of its images has labels"):
+            load(tmp_path, **source)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -38,6 +39,14 @@ def write_image(path: Path, height: int = 40, width: int = 60) -> None:
             "'exclude' must be a list of quoted names",
         ),
         ({"format": "kitti", "images": "a", "labels": "b", "exclude": "000087"}, "'exclude' must be a list"),
+        (
+            {"format": "kitti", "images": "a", "labels": "b", "include": "0*"},
+            "'include' must be a list of quoted names",
+        ),
+        (
+            {"format": "kitti", "images": "a", "labels": "b", "include": [87]},
+            "'include' must be a list of quoted names",
+        ),
         ({"format": "kitti", "images": "a", "labels": "b", "weight": "2"}, "'weight' must be a number from 0"),
         ({"format": "kitti", "images": "a", "labels": "b", "weight": -1}, "'weight' must be a number from 0"),
         ({"format": "kitti", "images": "a", "labels": "b", "map": ["Van"]}, "'map' must be a mapping"),
@@ -47,6 +56,19 @@ def write_image(path: Path, height: int = 40, width: int = 60) -> None:
         ),
         ({"format": "kitti", "images": "a", "labels": "b", "map": {"Van": "car"}, "ignore": ["Van"]}, "decide"),
         ({"format": "kitti", "images": "a", "labels": "b", "missing": "no"}, "'missing' is 'no': write error or skip"),
+        ({"format": "voc", "name": "night"}, "data source 1: unknown data format 'voc'"),
+        ({"format": "kitti", "name": "night", "labels": "b"}, r"^night \(kitti\): key 'images' is missing"),
+        (
+            {"format": "kitti", "images": "a", "labels": "b", "unlabelled_in": 3},
+            "'unlabelled_in' must be a path, not 3",
+        ),
+        ({"format": "kitti", "images": "a", "labels": "b", "unlabelled_in": "c"}, "label folder .*c does not exist"),
+        ({"format": "coco", "images": "a", "labels": "b", "unlabelled_in": "c"}, "unknown key 'unlabelled_in'"),
+        ({"format": "kitti_tracking", "images": "a", "labels": "b", "positive": {"Car": 1}}, "unknown key 'positive'"),
+        (
+            {"format": "kitti", "images": "a", "labels": "b", "positive": {"Lorry": 0.4}},
+            "'positive' names 'Lorry'; types are Car, Van,",
+        ),
         ({"format": "kitti", "images": "a", "labels": "b"}, "image folder .* does not exist: set data.root"),
         ({"format": "kitti", "images": ".", "labels": "b"}, "label folder .* does not exist"),
         ({"format": "kitti", "images": ".", "labels": "."}, "has no KITTI label files"),
@@ -57,6 +79,85 @@ def write_image(path: Path, height: int = 40, width: int = 60) -> None:
 def test_bad_sources(tmp_path: Path, source: dict[str, object], message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         load_sources(tmp_path, [source], CLASSES)
+
+
+@pytest.mark.parametrize(
+    "positive",
+    [
+        0.4,
+        [0.4],
+        "Car",
+        None,
+        {"Car": "0.4"},
+        {"Car": True},
+        {"Car": 1.5},
+        {"Car": -0.1},
+        {"Car": float("nan")},
+        {"Car": None},
+        {7: 0.4},
+    ],
+)
+def test_scores_that_are_none(tmp_path: Path, positive: object) -> None:
+    source = {"format": "kitti", "images": "a", "labels": "b", "positive": positive}
+    with pytest.raises(DatasetError, match=r"^data source 1 \(kitti\): 'positive' must be scores of 0 to 1, such as"):
+        load_sources(tmp_path, [source], CLASSES)
+
+
+FRAMES = ("Seq05_000010", "Seq05_000020", "Seq06_000010", "Seq06_b10", "a[1]")
+
+
+@pytest.mark.parametrize(
+    ("keys", "wanted"),
+    [
+        ({}, "01234"),
+        ({"exclude": ["Seq05_000010"]}, "1234"),
+        ({"exclude": ["Seq05_*"]}, "234"),
+        ({"exclude": ["*_0000?0"]}, "34"),
+        ({"exclude": ["Seq05_*", "Seq06_b10"]}, "24"),
+        ({"exclude": ["*_[0-9]*"]}, "34"),
+        ({"exclude": ["a[1]"]}, "0123"),  # as it is written, though it reads as a pattern
+        ({"exclude": ["seq05_*", "eq05_*"]}, "01234"),  # of the whole name, in its case
+        ({"include": ["Seq05_*"]}, "01"),
+        ({"include": ["Seq05_*", "Seq06_b10"]}, "013"),
+        ({"include": ["Seq0?_000010"], "exclude": ["Seq05_*"]}, "2"),
+        ({"include": []}, "01234"),
+        ({"include": ["*"], "exclude": ["*b10"]}, "0124"),
+    ],
+)
+@pytest.mark.parametrize("by", ["kitti", "yolo", "coco"])
+def test_patterns_of_include_and_exclude(tmp_path: Path, keys: dict[str, list[str]], wanted: str, by: str) -> None:
+    for stem in FRAMES:
+        write_image(tmp_path / "images" / f"{stem}.png")
+    (tmp_path / "labels").mkdir()
+    for stem in FRAMES:
+        (tmp_path / "labels" / f"{stem}.txt").write_text("")
+    records = [{"id": number, "file_name": f"{stem}.png"} for number, stem in enumerate(FRAMES)]
+    (tmp_path / "l.json").write_text(json.dumps({"images": records, "annotations": [], "categories": []}))
+    source = {"format": by, "images": "images", "labels": "l.json" if by == "coco" else "labels", **keys}
+    if by == "yolo":
+        source["names"] = ["car"]
+    found = [image.path.stem for image in load_sources(tmp_path, [source], CLASSES)]
+    assert found == [FRAMES[int(number)] for number in wanted]
+
+
+@pytest.mark.parametrize("by", ["kitti", "coco"])
+@pytest.mark.parametrize("keys", [{"exclude": ["*5"]}, {"exclude": ["05"]}, {"include": ["*6"]}])
+def test_what_a_list_names_and_a_pattern_leaves_out_is_not_missing(
+    tmp_path: Path, by: str, keys: dict[str, list[str]]
+) -> None:
+    (tmp_path / "labels").mkdir()
+    for stem in ("05", "06"):
+        write_image(tmp_path / "images" / f"{stem}.png")
+        (tmp_path / "labels" / f"{stem}.txt").write_text("")
+    records = [{"id": int(stem), "file_name": f"{stem}.png"} for stem in ("05", "06")]
+    (tmp_path / "l.json").write_text(json.dumps({"images": records, "annotations": [], "categories": []}))
+    (tmp_path / "some.list").write_text("05\n06\n15\n")  # nobody has a 15, which only the first pattern leaves out
+    source = {"format": by, "images": "images", "labels": "l.json" if by == "coco" else "labels", "list": "some.list"}
+    if keys == {"exclude": ["05"]}:
+        with pytest.raises(DatasetError, match=r"some\.list, line 3: there is no image 15"):
+            load_sources(tmp_path, [{**source, **keys}], CLASSES)
+        return
+    assert [image.path.stem for image in load_sources(tmp_path, [{**source, **keys}], CLASSES)] == ["06"]
 
 
 def test_rules_weight_and_exclude_of_a_source(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from gaussian_yolo_node.models.blocks import (  # noqa: E402
     DepthwiseSeparable,
     GroupedPointwise,
     InvertedResidual,
+    measure_batch_norms,
     parse_table,
     round_channels,
     stochastic_depth,
@@ -132,3 +133,19 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     model = create_backbone(name, num_classes=3, stochastic_depth=0.1)
     model(torch.randn(8, 3, 64, 64)).square().sum().backward()
     assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_measured_statistics_are_the_mean_over_the_batches(training: bool) -> None:
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm2d(3, momentum=0.03).train(training)
+    norm.running_mean.fill_(9)
+    batches = [torch.randint(0, 256, (2, 3, 5, 4), dtype=torch.uint8) for _ in range(3)]
+    measure_batch_norms(norm, iter(batches))
+    for measured, values in (
+        (norm.running_mean, [batch.float().mean((0, 2, 3)) for batch in batches]),
+        (norm.running_var, [batch.float().var((0, 2, 3)) for batch in batches]),
+    ):
+        assert torch.allclose(measured, torch.stack(values).mean(0), rtol=1e-5)
+    assert norm.momentum == 0.03 and norm.training == training
+    assert norm.weight.eq(1).all() and norm.weight.grad is None

@@ -70,7 +70,7 @@ def test_every_built_in_detector_builds_and_counts(name: str) -> None:
     assert cost.parameters > 1e6 and cost.macs > 1e9
 
 
-@pytest.mark.parametrize("neck", ["light", "yolov3"])
+@pytest.mark.parametrize("neck", ["light", "yolov3", "csp"])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_takes_every_neck(backbone: str, neck: str) -> None:
     with torch.device("meta"):
@@ -140,7 +140,7 @@ def test_a_built_in_detector_opens_as_a_detector(tmp_path: Path) -> None:
 def test_unknown_names_list_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(GaussianYoloError, match=r"'resnet'.*gaussian-yolov3-darknet53.*mixnet_s"):
         export_built_in("resnet", tmp_path / "model.onnx")
-    with pytest.raises(GaussianYoloError, match=r"unknown neck 'bifpn'.*light, yolov3"):
+    with pytest.raises(GaussianYoloError, match=r"unknown neck 'bifpn'.*light, yolov3, csp"):
         build_model("mixnet_s", 3, neck="bifpn")
     with pytest.raises(GaussianYoloError, match=r"unknown backbone 'resnet'.*efficientnet_lite0"):
         build_model("resnet", 3)

@@ -47,12 +47,24 @@ ENGINES = Path(__file__).resolve().parents[2] / "engines"
         (lambda d: d["schedule"].update(rate_steps=[5]), "need each other"),
         (lambda d: d["schedule"].update(best_metric="AP50 tram"), "must be one of AP50 car, AP car, mAP50, mAP"),
         (lambda d: d["schedule"].pop("epochs"), "section schedule"),
-        (lambda d: d["model"].update(anchors=[[[1, 2]]]), "three anchors a stride"),
+        (lambda d: d["model"].update(anchors=[[[1, 2]]]), r"as many anchors for each stride \(32, 16, 8\)"),
+        (lambda d: d["model"].update(anchors=[[[1, 2]]] * 4), "as many anchors for each stride"),
+        (lambda d: d["model"].update(anchors=[[], [], []]), "as many anchors for each stride"),
+        (
+            lambda d: d["model"].update(anchors=[[[1, 2]], [[1, 2]], [[1, 2], [3, 4]]]),
+            "as many anchors for each stride",
+        ),
         (lambda d: d["model"].update(anchors=[[[1, 2, 3]]]), "model.anchors must be a list whose items"),
         (lambda d: d["model"].update(classes=[]), "at least one class"),
         (lambda d: d["data"].update(train=["images"]), "a list whose items are each a mapping"),
         (lambda d: d.update(loss={"kind": "focal"}), "test.yaml: loss.kind must be one of gaussian, yolov3"),
         (lambda d: d.update(data=[1]), "data must be a mapping"),
+        (lambda d: d["model"].update(init=3), "model.init must be a text, not 3"),
+        (lambda d: d["model"].update(init={"file": 3}), "model.init must be a text, not 3"),
+        (lambda d: d["model"].update(init={"path": "a.onnx"}), "model.init must be a text, not {'path': 'a.onnx'}"),
+        (lambda d: d["model"].update(init={"file": "a", "as": "b"}), "model.init must be a text"),
+        (lambda d: d["model"].update(init={}), "model.init must be a text"),
+        (lambda d: d["model"].update(activation=["silu"]), "model.activation must be a text"),
     ],
 )
 def test_a_wrong_config_is_named(tmp_path: Path, change: Any, message: str) -> None:
@@ -60,6 +72,58 @@ def test_a_wrong_config_is_named(tmp_path: Path, change: Any, message: str) -> N
     change(document)
     with pytest.raises(ConfigError, match=message):
         TrainConfig.from_dict(document, "test.yaml")
+
+
+def with_sets(document: dict[str, Any], *sets: dict[str, Any], best_metric: str = "") -> TrainConfig:
+    document["data"]["validation"] = [{"format": "kitti", "images": "i", **each} for each in sets]
+    document["schedule"]["best_metric"] = best_metric
+    return TrainConfig.from_dict(document, "test")
+
+
+@pytest.mark.parametrize(
+    ("sets", "names"),
+    [
+        ([], []),
+        ([{"labels": "a/label_2"}], []),
+        ([{"name": "day", "labels": "a/label_2"}], ["day"]),
+        ([{"name": "day", "labels": "a"}, {"name": "night", "labels": "b"}], ["day", "night"]),
+        ([{"labels": "a/label_2"}, {"labels": "b/label_2"}], ["a/label_2", "b/label_2"]),
+        ([{"labels": "a/label_2"}, {"name": "night", "labels": "b"}], ["a/label_2", "night"]),
+    ],
+)
+def test_what_validation_sets_are_called(tmp_path: Path, sets: list[dict[str, Any]], names: list[str]) -> None:
+    assert with_sets(make_document(tmp_path), *sets).data.validation_names == names
+
+
+def test_the_best_metric_may_be_that_of_a_set(tmp_path: Path) -> None:
+    sets = [{"name": "day", "labels": "a"}, {"name": "night", "labels": "b"}]
+    for metric in ("AP50 car", "mAP", "day/AP50 car", "night/AP car", "night/mAP50"):
+        assert with_sets(make_document(tmp_path), *sets, best_metric=metric).best_metric == metric
+    listed = "AP50 car, AP car, mAP50, mAP, day/AP50 car, day/AP car, day/mAP50, day/mAP, night/AP50 car, "
+    for metric in ("dusk/AP50 car", "day/AP50 tram", "day"):
+        with pytest.raises(ConfigError, match=f"schedule.best_metric must be one of {listed}"):
+            with_sets(make_document(tmp_path), *sets, best_metric=metric)
+    with pytest.raises(ConfigError, match=r"must be one of AP50 car, AP car, mAP50, mAP$"):
+        with_sets(make_document(tmp_path), {"labels": "a"}, best_metric="a/AP50 car")
+
+
+def test_a_file_to_start_from_is_written_either_way(tmp_path: Path) -> None:
+    document = make_document(tmp_path)
+    configs = []
+    for init in ("start.onnx", {"file": "start.onnx"}):
+        document["model"]["init"] = init
+        configs.append(TrainConfig.from_dict(document, "test"))
+        assert document["model"]["init"] == init
+    assert configs[0] == configs[1] and configs[0].model.init == "start.onnx"
+    assert TrainConfig.from_dict(configs[1].to_dict(), "again") == configs[1]
+
+
+@pytest.mark.parametrize("anchors", [1, 2, 4])
+def test_any_number_of_anchors(tmp_path: Path, anchors: int) -> None:
+    document = make_document(tmp_path)
+    document["model"]["anchors"] = [[[30, 20]] * anchors] * 3
+    config = TrainConfig.from_dict(document, "test")
+    assert [len(level) for level in config.model.anchors] == [anchors] * 3
 
 
 @pytest.mark.parametrize("content", [None, "a: [1", "- 1"])

@@ -18,7 +18,14 @@ from gaussian_yolo_node.datasets import LabelledImage, load_sources  # noqa: E40
 from gaussian_yolo_node.training import loader as loader_module  # noqa: E402
 from gaussian_yolo_node.training.config import ConfigError, TrainConfig  # noqa: E402
 from gaussian_yolo_node.training.distributed import Processes  # noqa: E402
-from gaussian_yolo_node.training.loader import Batch, EpochSampler, Key, make_loader  # noqa: E402
+from gaussian_yolo_node.training.loader import (  # noqa: E402
+    MEASURED_BATCHES,
+    Batch,
+    EpochSampler,
+    Key,
+    first_images,
+    make_loader,
+)
 
 NOTHING = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
 
@@ -134,3 +141,12 @@ def test_images_beyond_the_memory_are_decoded_again(tmp_path: Path, monkeypatch:
     expected = batches_of(config)
     monkeypatch.setattr(loader_module, "MEMORY_BYTES", 64 * 96 * 3 * 2)  # two of the four
     assert_same(batches_of(config), expected)
+
+
+@pytest.mark.parametrize(("images", "accumulate"), [(4, 1), (12, 1), (6, 2)])
+def test_the_first_images_are_those_that_the_run_begins_with(tmp_path: Path, images: int, accumulate: int) -> None:
+    config = make_config(tmp_path, images=images, multi_scale=[0.5, 1.5], accumulate=accumulate)
+    found = list(first_images(load_sources(tmp_path, config.data.train, ["car"]), config))
+    expected = [batch.images for batch in batches_of(config)]
+    assert len(found) == min(MEASURED_BATCHES, len(expected))
+    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=False))

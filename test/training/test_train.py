@@ -88,6 +88,18 @@ def read_history(output: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (output / HISTORY).read_text().splitlines()]
 
 
+def test_a_recipe_names_every_file_that_is_missing(tmp_path: Path) -> None:
+    document = make_document(tmp_path)
+    document["data"]["train"].append({"format": "coco_txt", "folder": "photographs"})
+    document["data"]["validation"] = [{"format": "kitti", "images": "image", "labels": "truth"}]
+    document["model"]["init"] = {"file": "start.onnx"}
+    with pytest.raises(ConfigError) as caught:
+        run(write_recipe(tmp_path, document), tmp_path / "out")
+    for name in ("photographs", "truth", "model.init start.onnx"):
+        assert name in str(caught.value)
+    assert str(tmp_path / "image") not in str(caught.value)
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_a_run_that_is_stopped_then_killed_has_the_losses_of_one_that_is_not(tmp_path: Path) -> None:
     document = make_document(
@@ -168,7 +180,9 @@ def test_cuda_is_asked_for_where_there_is_none(tmp_path: Path) -> None:
         run(write_recipe(tmp_path, make_document(tmp_path)), tmp_path / "out", device="cuda")
 
 
-@pytest.mark.parametrize(("backbone", "neck"), [("mixnet_s", "light"), ("mobilenet_v2", "yolov3")])
+@pytest.mark.parametrize(
+    ("backbone", "neck"), [("mixnet_s", "light"), ("mobilenet_v2", "yolov3"), ("csp_darknet_nano", "csp")]
+)
 def test_any_backbone_and_neck_train_and_export(tmp_path: Path, backbone: str, neck: str) -> None:
     document = make_document(tmp_path, epochs=1)
     document["model"] |= {"backbone": backbone, "neck": neck}
@@ -179,6 +193,39 @@ def test_any_backbone_and_neck_train_and_export(tmp_path: Path, backbone: str, n
     assert ("merged_mdconv" in card.deployment) == (backbone == "mixnet_s")
     with Detector.open(tmp_path / "model.onnx") as detector:
         detector(np.zeros((64, 96, 3), np.uint8))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_starts_from_a_model_file_in_the_data_and_is_validated_on_two_sets(tmp_path: Path) -> None:
+    document = make_document(tmp_path, epochs=1, batch_size=4)
+    document["model"] |= {"backbone": "csp_darknet_nano", "neck": "csp", "activation": "hard_swish"}
+    document["model"]["anchors"] = [[[50, 30]]] * 3
+    trainer, _, _ = make_trainer(TrainConfig.from_dict(document, "test"))
+    trainer.save(tmp_path / "first.pt")
+    export_checkpoint(tmp_path / "first.pt", tmp_path / "first.onnx")
+    (source,) = document["data"]["train"]
+    even, odd = (
+        {"name": name, **source, "include": [f"*[{digits}]"]} for name, digits in (("even", "02"), ("odd", "13"))
+    )
+    document["data"]["validation"] = [even, odd]
+    document["schedule"] |= {"best_metric": "odd/AP50 car", "learning_rate": 0.0}
+    document["model"]["init"] = {"file": "first.onnx"}
+    checkpoint = run(write_recipe(tmp_path, document), tmp_path / "out")
+    trained = load_trained(checkpoint)
+    kinds = {"AP50 car", "AP car", "mAP50", "mAP"}
+    assert trained.validation.keys() == {
+        "epoch",
+        *kinds,
+        *(f"{name}/{kind}" for name in ("even", "odd") for kind in kinds),
+    }
+    for kind in kinds:
+        of_sets = [trained.validation[f"{name}/{kind}"] for name in ("even", "odd")]
+        assert trained.validation[kind] == pytest.approx(sum(of_sets) / 2)
+    assert load_trained(tmp_path / "out" / BEST).validation == trained.validation
+    # Nothing was learned, so these are the file's weights.
+    for ours, theirs in zip(trained.model.heads, trainer.model.heads, strict=True):
+        assert torch.equal(ours.boxes.weight, theirs.boxes.weight)
+    assert run(write_recipe(tmp_path, document), tmp_path / "out", resume=True) == checkpoint
 
 
 @pytest.mark.parametrize(

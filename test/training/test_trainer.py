@@ -187,13 +187,17 @@ def test_a_run_starts_from_the_weights_that_fit(tmp_path: Path, caplog: pytest.L
     ("model", "message"),
     [
         ({"init": "none.pt"}, "none.pt does not exist"),
-        ({"init": "darknet53.conv.74"}, "only backbone darknet53"),
+        (
+            {"init": "darknet53.conv.74"},
+            r"conv.74 is neither a checkpoint \(.pt\) nor a model file \(.onnx\), and only backbone darknet53 takes",
+        ),
         ({"init": "first.pt", "backbone": "darknet53", "neck": "yolov3", "width": 12}, "no weight of .*first.pt fits"),
     ],
 )
 def test_weights_that_do_not_fit(tmp_path: Path, model: dict[str, Any], message: str) -> None:
     trained, _, _ = make_trainer(make_config(tmp_path))
     trained.save(tmp_path / "first.pt")
+    (tmp_path / "darknet53.conv.74").write_bytes(b"weights")
     document = make_document(tmp_path)
     document["model"] |= {**model, "init": str(tmp_path / model["init"])}
     with pytest.raises(CheckpointError, match=message):
@@ -220,7 +224,10 @@ def test_a_noised_network_repeats_and_is_still_in_evaluation(tmp_path: Path) -> 
     [
         ({"stochastic_depth": 1.0}, "model.stochastic_depth must be at least 0 and below 1"),
         ({"dropout": -0.1}, "model.dropout must be at least 0 and below 1"),
-        ({"backbone": "darknet53", "stochastic_depth": 0.2, "pretrained": False}, "darknet53 has no stochastic depth"),
+        (
+            {"backbone": "darknet53", "stochastic_depth": 0.2, "pretrained": False},
+            "darknet53 has no choice of stochastic_depth: leave it out",
+        ),
     ],
 )
 def test_noise_that_cannot_be(tmp_path: Path, model: dict[str, Any], message: str) -> None:

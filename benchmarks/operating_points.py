@@ -1,0 +1,199 @@
+"""Average precision against time for every canvas of a model, beside YOLOX-nano as its makers trained it.
+
+    python benchmarks/operating_points.py --data DATA --yolox yolox_nano.onnx --output docs/operating_points.json
+    ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/operating_points.py ...     # as on a processor without AVX-512
+    python benchmarks/operating_points.py --output docs/operating_points.json --report
+
+Both are measured by the same code on the same frames, one canvas after the other in one run. The report, a table and a
+plot, is written beside the JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from gaussian_yolo_node.datasets import read_image
+from gaussian_yolo_node.detector.canvas import fitting_canvas
+from gaussian_yolo_node.detector.detections import Detections, centres_to_corners
+from gaussian_yolo_node.detector.detector import Detector
+from gaussian_yolo_node.detector.letterbox import Letterbox
+from gaussian_yolo_node.detector.model import DEFAULT_MODEL
+from gaussian_yolo_node.detector.nms import nms
+from gaussian_yolo_node.evaluation.paired import pair
+from gaussian_yolo_node.evaluation.predictions import FramePredictions
+from gaussian_yolo_node.operating_points import (
+    EVALUATED_SCORE,
+    LabelledSet,
+    average_precision,
+    load_sets,
+    measure_point,
+)
+from gaussian_yolo_node.runtime import RuntimeOptions
+from gaussian_yolo_node.runtime.base import show_size
+from gaussian_yolo_node.training.config import TrainConfig
+
+CANVASES = ("192x640", "256x832", "320x1024", "384x1248", "448x1472", "512x1664", "640x2112")
+RECIPE = Path(__file__).parents[1] / "engines" / "csp_nano_driving.yaml"
+YOLOX = "YOLOX-nano, COCO"
+# The COCO classes that stand for ours: person, bicycle, car.
+COCO_ROWS = {"car": 2, "pedestrian": 0, "cyclist": 1}
+Size = tuple[int, int]
+
+
+def measure(model: str, data: Path, yolox: Path | None, canvases: Sequence[Size], runtime: str) -> dict[str, Any]:
+    """Points of both networks by name, and what they were measured with."""
+    console, options = Console(stderr=True), RuntimeOptions()
+    with Detector.open(model, runtime) as detector:
+        card, path, description = detector.card, detector.model_path, detector.runtime.description
+    sets = load_sets(TrainConfig.load(RECIPE).data.validation, data, card.classes)
+    points: dict[str, list[dict[str, Any]]] = {card.name: []}
+    for size in canvases:
+        point, results = measure_point(path, size, sets, (), runtime=runtime, options=options, console=console)
+        times = {name: round(result.inference_ms, 2) for name, result in results.items()}
+        points[card.name].append(_point(size, dict(point.average_precision), times))
+        if yolox is not None:
+            points.setdefault(YOLOX, []).append(_yolox_point(yolox, size, sets, card.classes, console))
+    held = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
+    return {"runtime": description, "instructions": held or "all", "points": points}
+
+
+def _point(size: Size, precision: dict[str, Any], times: dict[str, float]) -> dict[str, Any]:
+    return {"canvas": list(size), "average_precision": precision, "network_ms": times}
+
+
+def _yolox_point(
+    path: Path, size: Size, sets: Sequence[LabelledSet], classes: Sequence[str], console: Console
+) -> dict[str, Any]:
+    precision, times = {}, {}
+    for each in sets:
+        frame = read_image(each.images[0])
+        canvas = fitting_canvas((frame.shape[0], frame.shape[1]), size)
+        network = _Yolox(path, canvas, classes)
+        predictions = []
+        for image in track(each.images, f"{show_size(canvas)} {each.name}", console=console, transient=True):
+            found = network(read_image(image))
+            names = np.array(classes)[found.class_ids]
+            predictions.append(
+                FramePredictions(image.name, found.boxes.astype(float), found.scores.astype(float), names)
+            )
+        precision[each.name] = average_precision(pair(each.truths, predictions))
+        times[each.name] = round(median(network.times_ms), 2)
+    return _point(size, precision, times)
+
+
+class _Yolox:
+    """YOLOX-nano's published file in OpenVINO, with its own decoding and this project's letterbox and suppression."""
+
+    def __init__(self, path: Path, canvas: Size, classes: Sequence[str]) -> None:
+        import openvino
+
+        core = openvino.Core()
+        model = core.read_model(path)
+        model.reshape({model.inputs[0]: [1, 3, *canvas]})
+        self.request = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+        self.canvas = canvas
+        self.rows = [5 + COCO_ROWS[name] for name in classes]
+        self.times_ms: list[float] = []
+        grids = [
+            np.stack(
+                [*np.meshgrid(np.arange(canvas[1] // s), np.arange(canvas[0] // s)), np.full(_cells(canvas, s), s)], -1
+            )
+            for s in (8, 16, 32)
+        ]
+        self.places = np.concatenate([grid.reshape(-1, 3) for grid in grids]).astype(np.float32)
+
+    def __call__(self, frame: NDArray[np.uint8]) -> Detections:
+        letterbox = Letterbox.fit((frame.shape[0], frame.shape[1]), self.canvas)
+        image = letterbox.to_canvas(frame).transpose(2, 0, 1)[None].astype(np.float32)
+        started = perf_counter()
+        self.request.infer([image])
+        self.times_ms.append((perf_counter() - started) * 1e3)
+        raw = self.request.get_output_tensor(0).data[0]
+        scores = raw[:, 4:5] * raw[:, self.rows]
+        cells, ids = np.nonzero(scores > EVALUATED_SCORE)
+        cell, stride = self.places[cells, :2], self.places[cells, 2:]
+        boxes = np.concatenate([(raw[cells, :2] + cell) * stride, np.exp(raw[cells, 2:4]) * stride], 1)
+        found = Detections(
+            centres_to_corners(boxes).astype(np.float32),
+            scores[cells, ids].astype(np.float32),
+            ids.astype(np.int32),
+            np.ones((len(ids), 4), np.float32),
+        )
+        return letterbox.to_frame(nms(found, 0.45))
+
+
+def _cells(canvas: Size, stride: int) -> Size:
+    return canvas[0] // stride, canvas[1] // stride
+
+
+def report(document: dict[str, Any], output: Path) -> None:
+    """The table as Markdown and the plot, beside the JSON."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    sets = list(next(iter(document["points"].values()))[0]["average_precision"])
+    figures, axes = pyplot.subplots(1, len(sets), figsize=(5 * len(sets), 4), constrained_layout=True)
+    lines = [
+        "| network | canvas | " + " | ".join(f"{name}: ms, car 0.5 / 0.7, pedestrian, cyclist" for name in sets) + " |"
+    ]
+    lines.append("|---|---|" + "---|" * len(sets))
+    for number, (network, points) in enumerate(document["points"].items()):
+        for name, axis in zip(sets, np.atleast_1d(axes), strict=True):
+            times = [point["network_ms"][name] for point in points]
+            for key, style in (("AP50 car", "o-"), ("AP50 pedestrian", "s--")):
+                values = [point["average_precision"][name].get(key, 0) * 100 for point in points]
+                axis.plot(times, values, style, color=f"C{number}", label=f"{network}, {key.removeprefix('AP50 ')}")
+            axis.set(title=name, xlabel="network, ms", ylabel="AP at IoU 0.5, %", ylim=(0, 100))
+            axis.grid(alpha=0.3)
+        for point in points:
+            cells = [_cell(point["network_ms"][name], point["average_precision"][name]) for name in sets]
+            lines.append(f"| {network} | {show_size(point['canvas'])} | " + " | ".join(cells) + " |")
+    np.atleast_1d(axes)[0].legend(fontsize=8)
+    figures.savefig(output.with_suffix(".png"), dpi=90)
+    note = f"{document['runtime']}; instructions: {document['instructions']}."
+    output.with_suffix(".md").write_text("\n".join(["# Operating points", "", note, "", *lines, ""]), encoding="utf-8")
+
+
+def _cell(ms: float, of: dict[str, float]) -> str:
+    def percent(key: str) -> str:
+        return f"{of[key] * 100:.1f}" if key in of else "-"
+
+    car = f"{percent('AP50 car')} / {percent('AP car')}"
+    return f"{ms:.1f}: {car}, {percent('AP50 pedestrian')}, {percent('AP50 cyclist')}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--yolox", type=Path, help="YOLOX-nano's published ONNX file")
+    parser.add_argument("--canvas", action="append", help="HxW; may be given again")
+    parser.add_argument("--runtime", default="openvino")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--report", action="store_true", help="write table and plot of what was measured before")
+    arguments = parser.parse_args()
+    if not arguments.report:
+        if arguments.data is None:
+            parser.error("--data is missing")
+        sizes = [(int(h), int(w)) for h, w in (text.split("x") for text in arguments.canvas or CANVASES)]
+        measured = measure(arguments.model, arguments.data, arguments.yolox, sizes, arguments.runtime)
+        arguments.output.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    report(json.loads(arguments.output.read_text(encoding="utf-8")), arguments.output)
+
+
+if __name__ == "__main__":
+    main()
