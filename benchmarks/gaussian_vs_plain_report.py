@@ -14,21 +14,20 @@ TITLES = {
 }
 COUNTS = {"right75": "TP", "wrong75": "FP", "right50": "TP, IoU 0.5", "wrong50": "FP, IoU 0.5"}
 EQUAL = "FP at plain's TP"
+OVER_CLASSES = "mAP50"
 
-Rows = dict[str, dict[int, dict[str, float]]]  # by variant and seed: figures
+Rows = dict[str, dict[int, dict[str, float]]]  # of one set, by variant and seed: figures
 
 
 def write_table(results: list[dict[str, Any]], command: str, path: Path) -> None:
-    """Markdown: what was run, then a row a way of training and scoring, and how they differ.
+    """Markdown: what was run; then for each set a row a way of training and scoring, and how they differ.
 
     Args:
         results: what `gaussian_vs_plain.result` gives, in any order.
     """
-    rows = _rows(results)
-    recipe, sample = results[0]["recipe"], next(iter(results[0]["variants"].values()))
+    recipe = results[0]["recipe"]
     model, schedule = recipe["model"], recipe["schedule"]
-    first = model["classes"][0]
-    seeds = sorted(rows[PLAIN])
+    seeds = sorted({result["seed"] for result in results})
     lines = [
         "# Gaussian YOLOv3 against YOLOv3",
         "",
@@ -39,87 +38,99 @@ def write_table(results: list[dict[str, Any]], command: str, path: Path) -> None
         command,
         "```",
         "",
-        f"Network {model.get('backbone', 'efficientnet_lite0')}, classes {', '.join(model['classes'])}, input "
-        f"{_size(model['input_size'])}; {schedule['epochs']} epochs of batches of {schedule.get('batch_size', 8)} at "
-        f"{_size(schedule.get('crop_size', (256, 640)))}; seeds {', '.join(map(str, seeds))}; "
-        f"torch {results[0]['torch']}. Loss options beside the kind: {_options(recipe['loss'])}. "
-        f"Judged on {sample['frames']:.0f} frames with {sample['truths']:.0f} objects, the last epoch's averaged "
-        "weights; no epoch was picked by its accuracy.",
+        f"Network {model.get('backbone', 'efficientnet_lite0')}, from {_start(model)}, classes "
+        f"{', '.join(model['classes'])}, input {_size(model['input_size'])}; {schedule['epochs']} epochs of batches of "
+        f"{schedule.get('batch_size', 8)} at {_size(schedule.get('crop_size', (256, 640)))}; seeds "
+        f"{', '.join(map(str, seeds))}; torch {results[0]['torch']}. Loss options beside the kind: "
+        f"{_options(recipe['loss'])}. Judged are the last epoch's averaged weights; no epoch was picked by its "
+        "accuracy.",
         "",
-        f"AP is the all-point average precision of {first}. TP and FP are right and wrong detections of all classes "
-        "with a score above 0.5, in BDD's protocol: IoU above 0.75, or 0.5 where it says so; wrong ones on ignore "
-        "regions do not count. Mean ± standard deviation over the seeds (least to most).",
-        "",
-        f"| | AP at IoU 0.5, % | AP at KITTI's IoU, % | {' | '.join([*COUNTS.values(), EQUAL])} |",
-        "|---" * (4 + len(COUNTS)) + "|",
-    ]
-    for variant, title in TITLES.items():
-        figures = [*(_spread(rows, variant, name, ".1f") for name in _precisions(first))]
-        figures += [_spread(rows, variant, name, ".0f") for name in (*COUNTS, EQUAL)]
-        lines.append(f"| {title} | {' | '.join(figures)} |")
-    lines += [
+        "AP50 and AP are all-point average precisions, in percent: at IoU 0.5, and at KITTI's where that is another. "
+        "TP and FP are right and wrong detections of all classes with a score above 0.5, in BDD's protocol: IoU above "
+        "0.75, or 0.5 where it says so; wrong ones on ignore regions do not count. Mean ± standard deviation over the "
+        "seeds (least to most).",
         "",
         f"“{EQUAL}”: the criterion lowers every score, so a fixed threshold lets fewer detections through, right or "
         "wrong. Here each network's threshold is the one that gives as many right detections (IoU 0.5) as YOLOv3's "
         "loss gives above 0.5.",
         "",
-        "Changes seed by seed against YOLOv3's loss; the paper has -41.4 % FP and +7.3 % TP on KITTI, -40.6 % and "
-        "+4.3 % on BDD, from trainings on the full data:",
-        "",
-        f"| | {' | '.join(COUNTS.values())} |",
-        "|---" * (1 + len(COUNTS)) + "|",
+        "Changes are seed by seed against YOLOv3's loss; the paper has -41.4 % FP and +7.3 % TP on KITTI, -40.6 % and "
+        "+4.3 % on BDD, from trainings on the full data.",
     ]
-    for variant, title in list(TITLES.items())[1:]:
-        lines.append(f"| {title} | {' | '.join(_change(rows, variant, name) for name in COUNTS)} |")
+    for name in _sets(results):
+        lines += _of_set(name, _rows(results, name))
     lines += ["", "![Each seed as a point](gaussian_vs_plain.png)", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def write_figure(results: list[dict[str, Any]], path: Path) -> None:
-    """A panel a figure; a point a seed, a bar for the mean."""
+    """A row of panels a set, a panel a figure; a point a seed, a bar for the mean."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows = _rows(results)
-    first = results[0]["recipe"]["model"]["classes"][0]
-    fifty, strict = _precisions(first)
-    panels = {fifty: f"AP of {first} at IoU 0.5, %", strict: f"AP of {first} at KITTI's IoU, %"}
-    panels |= {name: f"{title if 'IoU' in title else title + ', IoU 0.75'}" for name, title in COUNTS.items()}
-    figure, grid = pyplot.subplots(2, 3, figsize=(12, 7), constrained_layout=True)
-    for axis, (name, title) in zip(grid.flat, panels.items(), strict=True):
-        for place, variant in enumerate(TITLES):
-            values = [figures[name] for figures in rows[variant].values() if name in figures]
-            if values:
-                axis.bar(place, mean(values), width=0.6, color=f"C{place}", alpha=0.35)
-                axis.plot([place] * len(values), values, "o", color=f"C{place}")
-        axis.set_xticks(range(len(TITLES)), ["YOLOv3", "Gaussian,\nno sigma", "Gaussian,\ncriterion"])
-        axis.set(title=title, ylim=(0, None))
+    first = f"AP50 {results[0]['recipe']['model']['classes'][0]}"
+    panels = {first: f"{first}, %", OVER_CLASSES: f"{OVER_CLASSES}, %"}
+    panels |= {name: COUNTS[name] for name in ("right50", "wrong50")} | {EQUAL: f"{EQUAL}, IoU 0.5"}
+    names = _sets(results)
+    figure, grid = pyplot.subplots(
+        len(names), len(panels), figsize=(15, 3.2 * len(names)), squeeze=False, constrained_layout=True
+    )
+    for of_set, name in zip(grid, names, strict=True):
+        rows = _rows(results, name)
+        for axis, (key, title) in zip(of_set, panels.items(), strict=True):
+            for place, variant in enumerate(TITLES):
+                values = [figures[key] for figures in rows[variant].values() if key in figures]
+                if values:
+                    axis.bar(place, mean(values), width=0.6, color=f"C{place}", alpha=0.35)
+                    axis.plot([place] * len(values), values, "o", color=f"C{place}")
+            axis.set_xticks(range(len(TITLES)), ["YOLOv3", "Gaussian,\nno sigma", "Gaussian,\ncriterion"])
+            axis.set(title=f"{name}: {title}", ylim=(0, None))
     figure.suptitle("Gaussian YOLOv3 against YOLOv3: a point a seed, bars are means; counts at score 0.5")
     figure.savefig(path, dpi=90)
     pyplot.close(figure)
 
 
-def _rows(results: list[dict[str, Any]]) -> Rows:
+def _of_set(name: str, rows: Rows) -> list[str]:
+    """The section of a set: average precisions, counts, and the changes of these."""
+    sample = next(iter(rows[PLAIN].values()))
+    precisions = [key for key in sample if key.startswith(("AP50 ", "AP ", OVER_CLASSES))]
+    counts = {**COUNTS, EQUAL: EQUAL}
+    lines = ["", f"## {name}", "", f"{sample['frames']:.0f} frames with {sample['truths']:.0f} objects.", ""]
+    lines += [f"| | {' | '.join(precisions)} |", "|---" * (1 + len(precisions)) + "|"]
+    for variant, title in TITLES.items():
+        lines.append(f"| {title} | {' | '.join(_spread(rows, variant, key, '.1f') for key in precisions)} |")
+    lines += ["", f"| | {' | '.join(counts.values())} |", "|---" * (1 + len(counts)) + "|"]
+    for variant, title in TITLES.items():
+        lines.append(f"| {title} | {' | '.join(_spread(rows, variant, key, '.0f') for key in counts)} |")
+    lines += ["", f"| change | {' | '.join(counts.values())} |", "|---" * (1 + len(counts)) + "|"]
+    for variant, title in list(TITLES.items())[1:]:
+        lines.append(f"| {title} | {' | '.join(_change(rows, variant, key) for key in counts)} |")
+    return lines
+
+
+def _sets(results: list[dict[str, Any]]) -> list[str]:
+    return list(next(iter(results[0]["variants"].values())))
+
+
+def _rows(results: list[dict[str, Any]], name: str) -> Rows:
+    """Figures on a set, average precisions in percent."""
     rows: Rows = {variant: {} for variant in TITLES}
+    before: dict[tuple[str, int], list[int]] = {}
     for result in results:
-        for variant, figures in result["variants"].items():
-            scalars = {name: value for name, value in figures.items() if name != "wrong_before"}
-            scalars |= {name: 100 * value for name, value in scalars.items() if name.startswith("AP")}
-            rows[variant][result["seed"]] = scalars
-    for result in results:
-        for variant, figures in result["variants"].items():
-            wanted = int(rows[PLAIN][result["seed"]]["right50"])
-            before = figures["wrong_before"]
-            # A network that never finds as many has no such figure.
-            if 0 < wanted <= len(before):
-                rows[variant][result["seed"]][EQUAL] = before[wanted - 1]
+        for variant, of_sets in result["variants"].items():
+            figures = dict(of_sets[name])
+            before[variant, result["seed"]] = figures.pop("wrong_before")
+            figures |= {key: 100 * value for key, value in figures.items() if key.startswith("AP")}
+            figures[OVER_CLASSES] = mean(value for key, value in figures.items() if key.startswith("AP50 "))
+            rows[variant][result["seed"]] = figures
+    for (variant, seed), wrong in before.items():
+        wanted = int(rows[PLAIN][seed]["right50"])
+        # A network that never finds as many has no such figure.
+        if 0 < wanted <= len(wrong):
+            rows[variant][seed][EQUAL] = wrong[wanted - 1]
     return rows
-
-
-def _precisions(name: str) -> tuple[str, str]:
-    return f"AP50 {name}", f"AP {name}"
 
 
 def _spread(rows: Rows, variant: str, name: str, form: str) -> str:
@@ -133,12 +144,19 @@ def _spread(rows: Rows, variant: str, name: str, form: str) -> str:
 
 def _change(rows: Rows, variant: str, name: str) -> str:
     """Relative change against the plain loss, percent, over the seeds that have one."""
-    pairs = [(figures[name], rows[PLAIN][seed][name]) for seed, figures in rows[variant].items()]
-    values = [100 * (value / base - 1) for value, base in pairs if base]
+    pairs = [(figures.get(name), rows[PLAIN][seed].get(name)) for seed, figures in rows[variant].items()]
+    values = [100 * (value / base - 1) for value, base in pairs if value is not None and base]
     if not values:
         return "-"
     spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
     return f"{mean(values):+.1f}{spread} %"
+
+
+def _start(model: dict[str, Any]) -> str:
+    """Where the weights begin."""
+    init = model.get("init")
+    file = init["file"] if isinstance(init, dict) else init
+    return Path(file).name if file else "ImageNet's weights" if model.get("pretrained", True) else "fresh weights"
 
 
 def _size(pair: Any) -> str:

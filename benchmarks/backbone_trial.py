@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""A fair trial of backbones: the same data, augmentation and time to train, then accuracy against latency.
+
+Each contender is the recipe with the changes of `CONTENDERS`. Before any of them trains, some steps of each are timed
+on this machine, and each gets the whole epochs that fit into the minutes, under a cosine of that length: a network that
+trains faster sees more images. Judged on the recipe's validation sets, on several canvases, in the runtime and
+precision that the node would choose.
+
+    pip install 'gaussian_yolo[train,cpu,bench]'
+    python benchmarks/backbone_trial.py --data DATA --report docs    # writes docs/backbone_trial.{md,png}
+    python benchmarks/backbone_trial.py --data DATA --contender lite0 --canvas 192x640
+
+A call that was stopped goes on where it was when it is repeated; a contender's results are OUTPUT/CONTENDER.json, and
+the report is of all that are there. The machine should have nothing else to do meanwhile.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+import yaml
+from backbone_trial_report import write_figure, write_table
+from rich.console import Console
+
+from gaussian_yolo_node.cli.sizes import parse_size
+from gaussian_yolo_node.datasets import load_sources
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.machine import machine
+from gaussian_yolo_node.operating_points import LabelledSet, load_sets, measure_point
+from gaussian_yolo_node.runtime import RuntimeOptions
+from gaussian_yolo_node.runtime.base import show_size
+from gaussian_yolo_node.training.checkpoint import export_checkpoint
+from gaussian_yolo_node.training.config import TrainConfig
+from gaussian_yolo_node.training.loader import first_images, make_loader
+from gaussian_yolo_node.training.session import device_kind
+from gaussian_yolo_node.training.train import CHECKPOINT, run
+from gaussian_yolo_node.training.trainer import Trainer
+from gaussian_yolo_node.whole_file import write_whole
+
+NAME = "backbone_trial"
+# Contender -> what differs from the recipe, by section.
+CONTENDERS: dict[str, dict[str, dict[str, Any]]] = {
+    "nano_hard_swish": {},
+    "nano_silu": {"model": {"activation": "silu"}},
+    "nano_relu": {"model": {"activation": "relu"}},
+    "lite0": {
+        "model": {"backbone": "efficientnet_lite0", "neck": "light", "width": 128, "activation": "", "init": ""},
+        "schedule": {"fast_depthwise": True},  # a step of it takes two thirds of the time so
+    },
+}
+CANVASES = ("256x832", "320x1024", "384x1248")
+TIMED_STEPS = 12
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What all contenders have in common; data is a folder, minutes those of a training, 0 threads torch's choice."""
+
+    recipe: dict[str, Any]
+    data: Path
+    output: Path
+    minutes: float
+    threads: int
+
+    def path(self, name: str) -> Path:
+        """Of a contender's results."""
+        return self.output / f"{name}.json"
+
+    def save(self, found: dict[str, Any]) -> None:
+        write_whole(self.path(found["contender"]), json.dumps(found, indent=1) + "\n")
+
+
+def main(
+    recipe: Annotated[Path, typer.Option(help="Training recipe, YAML.")] = Path("engines/csp_nano_driving.yaml"),
+    data: Annotated[Path | None, typer.Option(help="Data folder.", show_default="the recipe's")] = None,
+    minutes: Annotated[float, typer.Option(min=0, help="Wall-clock time of a training.")] = 60,
+    contender: Annotated[list[str] | None, typer.Option(help="May be given again.", show_default="all")] = None,
+    canvas: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HxW", help="To measure on; may be given again.", show_default=" ".join(CANVASES)),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder of the trainings and their results.")] = Path("out/trial"),
+    report: Annotated[
+        Path | None, typer.Option(help="Folder to write the table and the figure to.", show_default="OUTPUT")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves torch's choice.")] = 0,
+) -> None:
+    """Time, train, measure, compare; what is in OUTPUT is not repeated."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    names = contender or list(CONTENDERS)
+    if not set(names) <= set(CONTENDERS):
+        sys.exit(f"--contender is one of {', '.join(CONTENDERS)}")
+    try:
+        canvases = [parse_size(text, "--canvas") for text in canvas or CANVASES]
+        config = TrainConfig.load(recipe)
+        document, root = yaml.safe_load(recipe.read_text("utf-8")), data or Path(config.data.root)
+        trial = Trial(document, root, output, minutes, threads)
+        sets = load_sets(config.data.validation, root, config.model.classes)
+        for found in [plan(trial, name) for name in names]:
+            compete(trial, found, canvases, sets)
+    except GaussianYoloError as error:
+        sys.exit(f"error: {error}")
+    write_report(output, report or output)
+
+
+def plan(trial: Trial, name: str) -> dict[str, Any]:
+    """What there is of a contender's results; if nothing, its recipe, as long as its steps allow.
+
+    Raises:
+        GaussianYoloError: the recipe or data cannot be used.
+        SystemExit: the results are of another recipe or other minutes.
+    """
+    path = trial.path(name)
+    if path.exists():
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        same = derive(trial.recipe, name, found["recipe"]["schedule"]["epochs"])
+        if (found["recipe"], found["minutes"]) != (same, trial.minutes):
+            sys.exit(f"{path} is of another recipe or other --minutes; remove it or give another --output")
+        return found
+    if trial.threads:
+        torch.set_num_threads(trial.threads)
+    step_s, steps = time_steps(TrainConfig.from_dict(derive(trial.recipe, name, 1), name), trial.data)
+    document = derive(trial.recipe, name, epochs_within(trial.minutes, step_s, steps))
+    found = {"contender": name, "minutes": trial.minutes, "machine": machine(), "torch": torch.__version__}
+    found |= {"step_s": step_s, "steps": steps, "recipe": document, "points": {}}
+    trial.save(found)
+    return found
+
+
+def derive(recipe: dict[str, Any], name: str, epochs: int) -> dict[str, Any]:
+    """The recipe with a contender's network, as many epochs, and one validation, after the last of them."""
+    document = copy.deepcopy(recipe)
+    document["name"] = f"{NAME}_{name}"
+    for section, changes in CONTENDERS[name].items():
+        document[section] |= changes
+    schedule = document["schedule"]
+    without_mosaic = round(schedule.get("mosaic_off_epochs", 0) * epochs / schedule["epochs"])
+    schedule |= {"epochs": epochs, "mosaic_off_epochs": without_mosaic, "validate_every": epochs}
+    return document
+
+
+def epochs_within(minutes: float, step_s: float, steps: int) -> int:
+    """Whole epochs of so many steps that fit into the minutes; at least 1."""
+    return max(1, int(60 * minutes / (step_s * steps)))
+
+
+def time_steps(config: TrainConfig, data: Path) -> tuple[float, int]:
+    """Seconds of a training step with the making of its batch, and steps of an epoch.
+
+    Few frames, of every source, are shown twice: the second time they are decoded and all is compiled, as in most of a
+    training.
+    """
+    images = load_sources(data, config.data.train, config.model.classes)
+    steps = make_loader(images, config)[1].steps
+    few = images[:: -(-steps // TIMED_STEPS)]
+    loader, sampler = make_loader(few, config)
+    device = torch.device(device_kind("auto"))
+    trainer = Trainer(config, sampler.steps, device=device, root=data, frames=lambda: first_images(few, config))
+    with closing(loader):
+        trainer.train_epoch(loader)
+        sampler.epoch = 1
+        started = time.perf_counter()
+        trainer.train_epoch(loader)
+        return (time.perf_counter() - started) / sampler.steps, steps
+
+
+def compete(
+    trial: Trial, found: dict[str, Any], canvases: Sequence[tuple[int, int]], sets: Sequence[LabelledSet]
+) -> None:
+    """Train a contender, export it and measure it, as far as that is not done.
+
+    Raises:
+        GaussianYoloError: data or model cannot be used.
+    """
+    name = found["contender"]
+    folder = trial.output / name
+    checkpoint, model, written = folder / CHECKPOINT, folder / f"{name}.onnx", folder / "recipe.yaml"
+    if "trained_minutes" not in found:
+        print(f"== {name}: {found['recipe']['schedule']['epochs']} epochs", flush=True)
+        write_whole(written, yaml.safe_dump(found["recipe"], sort_keys=False))
+        resumed, started = checkpoint.exists(), time.monotonic()
+        run(written, folder, resume=resumed, data_root=trial.data, threads=trial.threads)
+        # Nobody has counted the minutes of a call that was stopped.
+        found["trained_minutes"] = None if resumed else (time.monotonic() - started) / 60
+        trial.save(found)
+    if not model.exists():
+        export_checkpoint(checkpoint, model)
+    options, console = RuntimeOptions(trial.threads), Console(stderr=True)
+    for size in canvases:
+        canvas = show_size(size)
+        if canvas not in found["points"]:
+            point, results = measure_point(model, size, sets, [], runtime="auto", options=options, console=console)
+            measured = {set_name: asdict(of) for set_name, of in results.items()}
+            found["points"][canvas] = {"gmacs": point.gmacs, "sets": measured}
+            trial.save(found)
+
+
+def write_report(output: Path, folder: Path) -> None:
+    """Table and figure of what there is of the contenders' results, if anything was measured."""
+    found = [json.loads(path.read_text("utf-8")) for name in CONTENDERS if (path := output / f"{name}.json").exists()]
+    if results := [each for each in found if each["points"]]:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_table(results, folder / f"{NAME}.md")
+        write_figure(results, folder / f"{NAME}.png")
+        print((folder / f"{NAME}.md").read_text("utf-8"))
+
+
+if __name__ == "__main__":
+    typer.run(main)
