@@ -31,16 +31,16 @@ import yaml
 from gaussian_vs_plain_report import write_figure, write_table
 from torch import nn
 
-from gaussian_yolo_node.cli.models import parse_size
-from gaussian_yolo_node.datasets import IGNORE, load_sources, read_image
+from gaussian_yolo_node.commands.models import parse_size
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation.bdd import bdd_correct
 from gaussian_yolo_node.evaluation.matching import box_areas, intersection_areas
-from gaussian_yolo_node.models.gaussian_yolo import BOX_ENTRIES, GaussianYolo
-from gaussian_yolo_node.training.checkpoint import load_trained
-from gaussian_yolo_node.training.config import TrainConfig
-from gaussian_yolo_node.training.train import CHECKPOINT, run
-from gaussian_yolo_node.training.validate import average_precisions, detect
+from gaussian_yolo_node.lab.networks.gaussian_yolo import BOX_ENTRIES, GaussianYolo
+from gaussian_yolo_node.lab.training.checkpoint import load_trained
+from gaussian_yolo_node.lab.training.config import TrainConfig
+from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
+from gaussian_yolo_node.lab.training.validate import average_precisions, detect
+from gaussian_yolo_node.labels import IGNORE, load_sources, read_image
 
 NAME = "gaussian_vs_plain"
 # Loss -> the ways its network is scored.

@@ -17,10 +17,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from gaussian_yolo_node.cli.detect import Precision
-from gaussian_yolo_node.cli.models import parse_size
-from gaussian_yolo_node.models.export import ExportOptions
-from gaussian_yolo_node.models.factory import export_built_in
+from gaussian_yolo_node.commands.detect import Precision
+from gaussian_yolo_node.commands.models import parse_size
+from gaussian_yolo_node.lab.export.onnx import ExportOptions
+from gaussian_yolo_node.lab.networks.factory import export_built_in
 from gaussian_yolo_node.runtime import CPU_RUNTIMES, RuntimeOptions, RuntimeUnavailableError, open_runtime
 
 MERGE_UP_TO = (0, 5, 7, 9, 11)

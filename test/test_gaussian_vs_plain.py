@@ -84,7 +84,7 @@ def test_it_compares_goes_on_and_refuses_other_options(
 def test_without_sigma_a_box_scores_objectness_times_class(benchmark: ModuleType) -> None:
     import torch
 
-    from gaussian_yolo_node.models.gaussian_yolo import build_model
+    from gaussian_yolo_node.lab.networks.gaussian_yolo import build_model
 
     torch.manual_seed(0)
     model = build_model("mobilenet_v2", 2, width=16).eval()
@@ -115,7 +115,7 @@ def test_detections_are_counted(
 ) -> None:
     from factories import make_detections
 
-    from gaussian_yolo_node.training.config import TrainConfig
+    from gaussian_yolo_node.lab.training.config import TrainConfig
 
     config = TrainConfig.load(write_recipe(tmp_path))
     (tmp_path / "label" / "000001.txt").unlink()  # unlabelled from here on: one frame is enough

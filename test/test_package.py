@@ -176,9 +176,9 @@ def test_wheel_holds_every_module_and_message_definition(wheel: zipfile.ZipFile)
 @pytest.mark.parametrize(
     "entry",
     [
-        "gaussian-yolo = gaussian_yolo_node.cli:main",
+        "gaussian-yolo = gaussian_yolo_node.commands:main",
         "perception_node = gaussian_yolo_node.ros.perception_node:main",
-        "replay_node = gaussian_yolo_node.ros.replay_node:main",
+        "replay_node = gaussian_yolo_node.commands.replay_node:main",
     ],
 )
 def test_entry_point_is_declared_and_imports(wheel: zipfile.ZipFile, entry: str) -> None:

@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from gaussian_yolo_node.evaluation import LabelError, bdd, coco, kitti, kitti_devkit
+from gaussian_yolo_node.evaluation import LabelError, bdd, coco
+from gaussian_yolo_node.evaluation import all_objects as kitti
+from gaussian_yolo_node.evaluation import kitti as kitti_devkit
+from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, KITTI_IOU, Judged
 from gaussian_yolo_node.evaluation.average_precision import (
     PrecisionRecall,
     all_point_ap,
     eleven_point_ap,
     forty_point_ap,
 )
-from gaussian_yolo_node.evaluation.kitti import COMMON_IOU, KITTI_IOU, Judged
 from gaussian_yolo_node.evaluation.paired import Paired, pair
-from gaussian_yolo_node.evaluation.predictions import FramePredictions
-from gaussian_yolo_node.evaluation.truths import GroundTruth
+from gaussian_yolo_node.labels.predictions import FramePredictions
+from gaussian_yolo_node.labels.truths import GroundTruth
 
 PROTOCOLS = ("all", "kitti", "bdd", "coco")
 COUNT_SCORE = 0.5

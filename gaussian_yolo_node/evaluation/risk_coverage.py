@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation.kitti import class_ious, judge_class, match_boxes
+from gaussian_yolo_node.evaluation.all_objects import class_ious, judge_class, match_boxes
 from gaussian_yolo_node.evaluation.matching import Floats, MatchedBoxes, box_areas
 from gaussian_yolo_node.evaluation.paired import Paired
 from gaussian_yolo_node.evaluation.uncertainty import box_uncertainty

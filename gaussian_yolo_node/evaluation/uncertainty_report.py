@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from gaussian_yolo_node.evaluation import LEAST_SCORE
-from gaussian_yolo_node.evaluation.kitti import COMMON_IOU, LOOSE_IOU, Judged, class_ious, judge_class, match_boxes
+from gaussian_yolo_node.evaluation.all_objects import (
+    COMMON_IOU,
+    LOOSE_IOU,
+    Judged,
+    class_ious,
+    judge_class,
+    match_boxes,
+)
 from gaussian_yolo_node.evaluation.paired import Paired
 from gaussian_yolo_node.evaluation.reliability import ScoreQuality, score_quality
 from gaussian_yolo_node.evaluation.risk_coverage import RiskCoverage, box_risks, detection_curves, detection_risks
