@@ -87,7 +87,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "gaussian-yolo = gaussian_yolo_node.commands:main",
+            "gaussian-yolo = gaussian_yolo_node.commands.gaussian_yolo:main",
             "perception_node = gaussian_yolo_node.ros.perception_node:main",
             "replay_node = gaussian_yolo_node.commands.replay_node:main",
         ],

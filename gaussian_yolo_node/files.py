@@ -1,11 +1,14 @@
-"""Files that are there whole or not at all, whatever interrupts their writing."""
+"""Files: written whole or not at all, whatever interrupts it; their hashes."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 from gaussian_yolo_node.errors import GaussianYoloError
+
+BLOCK = 1 << 20  # bytes that are hashed at once
 
 
 class WriteError(GaussianYoloError):
@@ -37,3 +40,15 @@ def write_whole(path: Path, content: bytes | str) -> None:
             raise
     except OSError as error:
         raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal; "" where there is none."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(BLOCK):
+                digest.update(block)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return ""
+    return digest.hexdigest()

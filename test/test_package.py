@@ -176,7 +176,7 @@ def test_wheel_holds_every_module_and_message_definition(wheel: zipfile.ZipFile)
 @pytest.mark.parametrize(
     "entry",
     [
-        "gaussian-yolo = gaussian_yolo_node.commands:main",
+        "gaussian-yolo = gaussian_yolo_node.commands.gaussian_yolo:main",
         "perception_node = gaussian_yolo_node.ros.perception_node:main",
         "replay_node = gaussian_yolo_node.commands.replay_node:main",
     ],

@@ -1,5 +1,1 @@
-"""The command `gaussian-yolo`: a module a command, or a few that belong together; each parses and delegates."""
-
-from gaussian_yolo_node.commands.gaussian_yolo import app, main
-
-__all__ = ["app", "main"]
+"""The command `gaussian-yolo`: one file per command, named like it; each parses and prints."""

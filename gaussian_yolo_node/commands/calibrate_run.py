@@ -16,7 +16,6 @@ from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.model import ModelCard
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, match_boxes
 from gaussian_yolo_node.evaluation.paired import pair
 from gaussian_yolo_node.evaluation.sigma_fit import (
@@ -27,6 +26,7 @@ from gaussian_yolo_node.evaluation.sigma_fit import (
 )
 from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, sigma_quality
 from gaussian_yolo_node.frames import Source
+from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.labels.predictions import FramePredictions
 from gaussian_yolo_node.labels.truths import GroundTruth
 

@@ -120,9 +120,9 @@ def calibrate(
     from gaussian_yolo_node.commands.calibrate_run import calibrate_detector, calibrated_card
     from gaussian_yolo_node.detector.detector import Detector
     from gaussian_yolo_node.detector.sigma_correction import COORDINATES
-    from gaussian_yolo_node.evaluation import LabelError
     from gaussian_yolo_node.evaluation import tables as report
     from gaussian_yolo_node.frames import open_source
+    from gaussian_yolo_node.labels.annotations import LabelError
     from gaussian_yolo_node.labels.truths import read_kitti_labels
     from gaussian_yolo_node.runtime import RuntimeOptions
 

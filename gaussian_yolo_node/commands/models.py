@@ -58,8 +58,9 @@ def export(
 
     Example: gaussian-yolo export out/run/best.pt -o model.onnx --size 512x1664
     """
+    from gaussian_yolo_node.lab.export.built_in import export_built_in
     from gaussian_yolo_node.lab.export.onnx import ExportOptions
-    from gaussian_yolo_node.lab.networks.factory import BUILT_INS, export_built_in
+    from gaussian_yolo_node.lab.networks.factory import BUILT_INS
     from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint
 
     canvas = parse_size(size) if size is not None else None

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.evaluation.matching import intersection_areas_of_pairs, overlaps_of_pairs
+from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.labels.classes import BDD_CATEGORIES, KITTI_CLASSES
 from gaussian_yolo_node.labels.predictions import FramePredictions
 from gaussian_yolo_node.labels.truths import DONT_CARE, FrameTruths, GroundTruth

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gaussian_yolo_node.evaluation import LabelError, bdd, coco
 from gaussian_yolo_node.evaluation import all_objects as kitti
+from gaussian_yolo_node.evaluation import bdd, coco
 from gaussian_yolo_node.evaluation import kitti as kitti_devkit
 from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, KITTI_IOU, Judged
 from gaussian_yolo_node.evaluation.average_precision import (
@@ -20,6 +20,7 @@ from gaussian_yolo_node.evaluation.average_precision import (
     forty_point_ap,
 )
 from gaussian_yolo_node.evaluation.paired import Paired, pair
+from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.labels.predictions import FramePredictions
 from gaussian_yolo_node.labels.truths import GroundTruth
 

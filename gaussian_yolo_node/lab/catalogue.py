@@ -17,8 +17,9 @@ from rich.table import Table
 from gaussian_yolo_node.detector.model import read_card, resolve_model, shipped_models
 from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.lab.complexity import Complexity, complexity, onnx_complexity
+from gaussian_yolo_node.lab.export.built_in import export_built_in
 from gaussian_yolo_node.lab.export.onnx import ExportOptions
-from gaussian_yolo_node.lab.networks.factory import BUILT_INS, export_built_in
+from gaussian_yolo_node.lab.networks.factory import BUILT_INS
 from gaussian_yolo_node.runtime import CPU_RUNTIMES, Runtime, RuntimeOptions, RuntimeUnavailableError, open_runtime
 
 WARM_UP, LEAST_RUNS, LEAST_SECONDS = 3, 10, 1.0

@@ -22,6 +22,10 @@ class DatasetError(GaussianYoloError):
     """A data folder, list or label file cannot be used; the message names file and line."""
 
 
+class LabelError(GaussianYoloError):
+    """Labels or predictions are missing or malformed; the message names the file and the line or record."""
+
+
 @dataclass(frozen=True)
 class LabelledImage:
     """One image and its truths.

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gaussian_yolo_node.evaluation import LabelError
+from gaussian_yolo_node.labels.annotations import LabelError
 
 
 def read_document(path: Path, what: str) -> Any:

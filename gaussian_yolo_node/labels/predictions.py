@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags import is_bag
-from gaussian_yolo_node.evaluation import LabelError
+from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.labels.json_file import read_document
 
 

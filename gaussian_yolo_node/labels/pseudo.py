@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.labels.annotations import (
     AnnotatedImage,
     Annotation,
     DatasetError,
     Fault,
     FaultKind,
+    LabelError,
     Report,
 )
 from gaussian_yolo_node.labels.images import ImageTree, Pick

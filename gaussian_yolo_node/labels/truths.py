@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags import is_bag
-from gaussian_yolo_node.evaluation import LabelError
-from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, LabelError
 from gaussian_yolo_node.labels.bdd import Bdd
 from gaussian_yolo_node.labels.classes import KITTI_CLASSES, KITTI_TYPES
 from gaussian_yolo_node.labels.coco import CocoJson

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.evaluation import LabelError
+from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.report.assess import Assessment, Intervals, assess, frames_of
 from gaussian_yolo_node.report.bootstrap import LEVEL, RESAMPLES
 from gaussian_yolo_node.report.compared import comparison_dict

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gaussian_yolo_node.commands import main
+from gaussian_yolo_node.commands.gaussian_yolo import main
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -15,7 +15,7 @@ from factories import make_image
 
 pytest.importorskip("rosbags", reason="rosbags is not installed")
 
-from gaussian_yolo_node.commands import main
+from gaussian_yolo_node.commands.gaussian_yolo import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "gaussian_yolo_node.commands"]

@@ -10,8 +10,8 @@ import pytest
 from factories import make_image
 from typer.testing import CliRunner
 
-from gaussian_yolo_node.commands import app
 from gaussian_yolo_node.commands.benchmark_run import MOST_IN_MEMORY, STAGES, make_frames, read_frames
+from gaussian_yolo_node.commands.gaussian_yolo import app
 from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.frames import open_source
 from gaussian_yolo_node.runtime import CPU_RUNTIMES

@@ -19,7 +19,7 @@ BARE = """
 import sys
 for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "pycuda", "modelopt"):
     sys.modules[name] = None
-from gaussian_yolo_node.commands import main
+from gaussian_yolo_node.commands.gaussian_yolo import main
 main()
 """
 

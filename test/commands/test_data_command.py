@@ -93,7 +93,7 @@ def test_check_finds_kitti_frames_of_the_validation_drive(driving_dir: Path, tmp
 def test_check_of_a_folder_needs_no_torch(tmp_path: Path) -> None:
     make_kitti(tmp_path, ["a"])
     # A Python without torch, whatever this one has.
-    code = "import sys; sys.modules['torch'] = None; from gaussian_yolo_node.commands import main; main()"
+    code = "import sys; sys.modules['torch'] = None; from gaussian_yolo_node.commands.gaussian_yolo import main; main()"
     arguments = ["data", "check", "--format", "kitti", "--images", tmp_path / "images", "--labels", tmp_path / "labels"]
     result = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],

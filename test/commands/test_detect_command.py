@@ -14,7 +14,7 @@ import pytest
 from factories import PLANTED, make_image, make_model
 from mjpeg_server import MjpegServer
 
-from gaussian_yolo_node.commands import main
+from gaussian_yolo_node.commands.gaussian_yolo import main
 from gaussian_yolo_node.detector.detector import Detector
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -226,7 +226,7 @@ def test_bad_input_to_evaluate(tmp_path: Path, labels: str | None, predictions: 
 @pytest.mark.parametrize("command", ["train", "export"])
 def test_training_commands_name_the_extra_they_need(tmp_path: Path, command: str) -> None:
     # A Python without torch, whatever this one has.
-    code = "import sys; sys.modules['torch'] = None; from gaussian_yolo_node.commands import main; main()"
+    code = "import sys; sys.modules['torch'] = None; from gaussian_yolo_node.commands.gaussian_yolo import main; main()"
 
     result = subprocess.run(
         [sys.executable, "-c", code, command, str(tmp_path / "input"), "-o", str(tmp_path / "out")],

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from factories import PLANTED, make_image, make_model
 
-from gaussian_yolo_node.commands import main
+from gaussian_yolo_node.commands.gaussian_yolo import main
 from gaussian_yolo_node.detector.detector import Detector
 
 LABEL = "{} 0.00 0 1.5 {:.3f} {:.3f} {:.3f} {:.3f} 1.5 1.6 3.9 1.0 1.5 20.0 1.5\n"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from gaussian_yolo_node.commands import app
+from gaussian_yolo_node.commands.gaussian_yolo import app
 
 
 def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -26,7 +26,7 @@ from label_factory import (
     within_limit,
 )
 
-from gaussian_yolo_node.commands import app
+from gaussian_yolo_node.commands.gaussian_yolo import app
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

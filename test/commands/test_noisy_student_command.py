@@ -14,7 +14,7 @@ pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra 'scale')"
 
 from training_runs import make_document
 
-from gaussian_yolo_node.commands import app
+from gaussian_yolo_node.commands.gaussian_yolo import app
 
 COMMANDS = ("label", "select", "train", "iterate")
 

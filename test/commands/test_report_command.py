@@ -7,7 +7,7 @@ import pytest
 from report_factory import make_run
 from typer.testing import CliRunner
 
-from gaussian_yolo_node.commands import app
+from gaussian_yolo_node.commands.gaussian_yolo import app
 from gaussian_yolo_node.replay.run_folder import ANSWERS_FILE, DETECTIONS_FILE
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.evaluation.all_objects import ClassResult, KittiResult
 from gaussian_yolo_node.evaluation.all_objects import evaluate as evaluate_truth
 from gaussian_yolo_node.evaluation.tables import coverage_lines, report_dict
+from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.labels.classes import KITTI_CLASSES
 from gaussian_yolo_node.labels.predictions import FramePredictions
 from gaussian_yolo_node.labels.truths import FrameTruths, GroundTruth, read_kitti_label_file, read_kitti_labels

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.evaluation.paired import candidates, covers_any, pair, take_greedily
+from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.labels.predictions import FramePredictions
 from gaussian_yolo_node.labels.truths import FrameTruths, GroundTruth
 

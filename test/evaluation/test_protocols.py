@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.evaluation.protocols import PROTOCOLS, ProtocolResult, evaluate_protocol, judge
+from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.labels.predictions import FramePredictions
 from gaussian_yolo_node.labels.truths import FrameTruths, GroundTruth, Kind
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.evaluation.all_objects import evaluate
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.tables import report_dict, sigma_table, uncertainty_lines
 from gaussian_yolo_node.evaluation.uncertainty import rank_correlation, sigma_figures, sigma_quality
+from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.labels.predictions import FramePredictions, read_predictions
 from gaussian_yolo_node.labels.truths import FrameTruths, GroundTruth
 

@@ -15,8 +15,9 @@ from gaussian_yolo_node.detector import model as model_files  # noqa: E402
 from gaussian_yolo_node.errors import ModelError, SettingError  # noqa: E402
 from gaussian_yolo_node.lab.catalogue import catalogue, print_catalogue  # noqa: E402
 from gaussian_yolo_node.lab.complexity import Complexity, complexity, onnx_complexity  # noqa: E402
+from gaussian_yolo_node.lab.export.built_in import export_built_in  # noqa: E402
 from gaussian_yolo_node.lab.export.onnx import ExportOptions  # noqa: E402
-from gaussian_yolo_node.lab.networks.factory import BUILT_INS, build_fresh, export_built_in  # noqa: E402
+from gaussian_yolo_node.lab.networks.factory import BUILT_INS, build_fresh  # noqa: E402
 from gaussian_yolo_node.runtime import RuntimeOptions  # noqa: E402
 
 

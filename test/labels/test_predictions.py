@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gaussian_yolo_node.evaluation import LabelError
+from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.labels.predictions import read_predictions
 
 DETECTION = {"class": "car", "score": 0.9, "box": [1, 2, 3, 4], "sigma": [1, 1, 1, 1]}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gaussian_yolo_node.evaluation import LabelError
+from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.labels.predictions import read_predictions
 from gaussian_yolo_node.labels.truths import GroundTruth, read_ground_truth
 

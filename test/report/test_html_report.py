@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from report_factory import make_run
 
-from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.evaluation.protocols import evaluate_protocol
+from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.labels.predictions import read_predictions
 from gaussian_yolo_node.labels.truths import read_ground_truth
 from gaussian_yolo_node.replay.run_folder import ANSWERS_FILE, DETECTIONS_FILE, RUN_FILE, ReplayRunError

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
 from gaussian_yolo_node.lab.classification.crops import centre_crop
 from gaussian_yolo_node.lab.networks.backbones import create_backbone
 from gaussian_yolo_node.lab.networks.blocks import Backbone, Normalisation
 from gaussian_yolo_node.lab.networks.efficientnet import EfficientNetLite, load_pretrained_lite0
-from gaussian_yolo_node.lab.noisy_student.manifest import file_hash
 from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, read_checkpoint, write_whole
 from gaussian_yolo_node.lab.training.config import ConfigError
 

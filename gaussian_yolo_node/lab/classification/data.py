@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.lab.classification.crops import Image, random_crop
-from gaussian_yolo_node.lab.noisy_student.select_classes import FORMAT
 from gaussian_yolo_node.lab.training.config import ConfigError
 from gaussian_yolo_node.lab.training.rand_augment import rand_augment
 from gaussian_yolo_node.labels import DatasetError, read_image
 from gaussian_yolo_node.labels.image_check import inspect_images
+from gaussian_yolo_node.labels.selected import FORMAT
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 MEMORY_BYTES = 2 << 30  # of decoded pictures that are kept; further ones are decoded each time

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from gaussian_yolo_node.detector.letterbox import Resize
-from gaussian_yolo_node.detector.model import ModelCard
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.lab.export.onnx import ExportOptions, check_size, export_model
 from gaussian_yolo_node.lab.networks.blocks import measure_batch_norms
 from gaussian_yolo_node.lab.networks.darknet import gaussian_yolov3_darknet53
-from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES, build_model
-from gaussian_yolo_node.lab.networks.yolov3 import ANCHORS_PER_SCALE, INPUT_SIZE, PRESETS, Preset
+from gaussian_yolo_node.lab.networks.gaussian_yolo import build_model
+from gaussian_yolo_node.lab.networks.yolov3 import INPUT_SIZE, PRESETS
 
 WIDE_SIZE = (256, 832)  # height, width: the shape of a road camera's image
 # All but EfficientNet-L0..L2, the teachers of Noisy Student: no camera waits for them.
@@ -85,39 +82,3 @@ def build_fresh(name: str, seed: int = 0) -> nn.Module:
         model = built_in.network()
         measure_batch_norms(model, [255 * torch.rand(2, 3, 128, 128)])
     return model.eval()
-
-
-def export_built_in(
-    name: str, output: Path, size: tuple[int, int] | None = None, options: ExportOptions | None = None
-) -> ModelCard:
-    """Write a built-in detector with fresh weights as a model file: to time it, or to see that a device runs it.
-
-    Args:
-        name: a key of `BUILT_INS`.
-        output: the ONNX file to write.
-        size: canvas height and width, px; the detector's own if not given.
-        options: batch and runtime.
-
-    Raises:
-        GaussianYoloError: no detector of that name. ExportError: it cannot be exported as asked.
-    """
-    built_in = find_built_in(name)
-    check_size(size or built_in.input_size, max(STRIDES))
-    preset = PRESETS[built_in.preset]
-    card = ModelCard(
-        name=output.stem,
-        classes=preset.classes,
-        anchors=_anchors(preset),
-        strides=STRIDES,
-        input_size=size or built_in.input_size,
-        resize=built_in.resize,
-        training={"network": name, "weights": "fresh: it detects nothing until it is trained"},
-    )
-    return export_model(build_fresh(name), card, output, options)
-
-
-def _anchors(preset: Preset) -> tuple[tuple[tuple[float, float], ...], ...]:
-    """In the order of `STRIDES`; the preset's begin with the finest."""
-    count = ANCHORS_PER_SCALE
-    rows = [preset.anchors[start : start + count] for start in range(0, len(preset.anchors), count)]
-    return tuple(tuple((float(width), float(height)) for width, height in row) for row in reversed(rows))

@@ -14,10 +14,10 @@ import yaml
 from rich.console import Console
 
 from gaussian_yolo_node.detector.model import resolve_model
-from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.files import file_hash, write_whole
 from gaussian_yolo_node.lab.noisy_student.chain_config import ChainConfig, Round
 from gaussian_yolo_node.lab.noisy_student.labelling import label
-from gaussian_yolo_node.lab.noisy_student.manifest import Done, Manifest, file_hash
+from gaussian_yolo_node.lab.noisy_student.manifest import Done, Manifest
 
 SELECTED = "selected.json"
 RECIPE = "recipe.yaml"

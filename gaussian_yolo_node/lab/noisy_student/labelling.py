@@ -15,9 +15,8 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.files import file_hash, write_whole
 from gaussian_yolo_node.lab.noisy_student import local_engine
-from gaussian_yolo_node.lab.noisy_student.manifest import file_hash
 from gaussian_yolo_node.lab.noisy_student.shard_work import (
     Assignment,
     LabellingError,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.files import file_hash, write_whole
 
 NAME = "manifest.json"
 FORMAT = 1
-BLOCK = 1 << 20
 
 
 class ManifestError(GaussianYoloError):
@@ -103,18 +101,6 @@ class Manifest:
         }
         document = {"format": FORMAT, "steps": steps, "begun": begun}
         write_whole(self.path, json.dumps(document, indent=1) + "\n")
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal; "" where there is none."""
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(BLOCK):
-                digest.update(block)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return ""
-    return digest.hexdigest()
 
 
 def _first_difference(one: Any, other: Any) -> str:

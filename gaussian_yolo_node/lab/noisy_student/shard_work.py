@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gaussian_yolo_node.errors import GaussianYoloError, ModelError
-from gaussian_yolo_node.lab.noisy_student.manifest import file_hash
+from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.lab.noisy_student.shards import WHOLE, Shard, ShardImage, ShardReader
 from gaussian_yolo_node.lab.noisy_student.tables import new_part, part_name, read_about, write_rows
 from gaussian_yolo_node.lab.noisy_student.teachers import Teacher, open_teacher

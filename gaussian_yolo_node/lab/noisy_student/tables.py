@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.lab.noisy_student.manifest import file_hash
+from gaussian_yolo_node.files import file_hash
 
 FORMAT = 1
 LABELS = "labels.json"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.model import resolve_model
 from gaussian_yolo_node.errors import ModelError
-from gaussian_yolo_node.lab.noisy_student.manifest import file_hash
+from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.runtime import RuntimeOptions
 
 

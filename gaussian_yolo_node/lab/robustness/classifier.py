@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.lab.classification.checkpoint import Classifier, as_tensor, load_classifier, normalised
 from gaussian_yolo_node.lab.classification.crops import centre_crop
 from gaussian_yolo_node.lab.classification.data import Items, read_labelled
-from gaussian_yolo_node.lab.noisy_student.manifest import file_hash
 from gaussian_yolo_node.lab.robustness import RobustnessError
 from gaussian_yolo_node.lab.robustness.attacks import attacked, check_attacks
 from gaussian_yolo_node.lab.robustness.cells import Cells, write_json

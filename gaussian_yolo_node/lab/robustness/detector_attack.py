@@ -15,8 +15,8 @@ from torch import Tensor
 from gaussian_yolo_node.detector.decode import decode
 from gaussian_yolo_node.detector.letterbox import Letterbox
 from gaussian_yolo_node.detector.nms import nms
+from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES
-from gaussian_yolo_node.lab.noisy_student.manifest import file_hash
 from gaussian_yolo_node.lab.robustness import RobustnessError
 from gaussian_yolo_node.lab.robustness.attacks import attacked, check_attacks
 from gaussian_yolo_node.lab.robustness.cells import Cells, write_json

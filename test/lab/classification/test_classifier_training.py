@@ -16,6 +16,7 @@ pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
 import torch
 from classifier_runs import CLASSES, make_config, make_document, make_picture, make_pictures, make_pseudo
 
+from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.lab.classification.checkpoint import (
     ClassifierTeacher,
     as_tensor,
@@ -30,7 +31,6 @@ from gaussian_yolo_node.lab.classification.loss import student_loss
 from gaussian_yolo_node.lab.classification.train import CHECKPOINT, train_classifier
 from gaussian_yolo_node.lab.classification.trainer import ClassifierTrainer
 from gaussian_yolo_node.lab.networks.blocks import IMAGENET
-from gaussian_yolo_node.lab.noisy_student.manifest import file_hash
 from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, load_trained
 from gaussian_yolo_node.lab.training.progress import HISTORY
 from gaussian_yolo_node.lab.training.trainer import TrainingError

@@ -17,7 +17,7 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra '
 
 from torch import Tensor, nn  # noqa: E402
 
-from gaussian_yolo_node.commands import main  # noqa: E402
+from gaussian_yolo_node.commands.gaussian_yolo import main  # noqa: E402
 from gaussian_yolo_node.detector.detector import Detector  # noqa: E402
 from gaussian_yolo_node.detector.letterbox import Letterbox  # noqa: E402
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard  # noqa: E402

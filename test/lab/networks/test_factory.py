@@ -15,15 +15,11 @@ from torch import nn  # noqa: E402
 from gaussian_yolo_node.detector.detector import Detector  # noqa: E402
 from gaussian_yolo_node.errors import GaussianYoloError  # noqa: E402
 from gaussian_yolo_node.lab.complexity import complexity  # noqa: E402
+from gaussian_yolo_node.lab.export.built_in import export_built_in  # noqa: E402
 from gaussian_yolo_node.lab.export.onnx import ExportOptions, export_model  # noqa: E402
 from gaussian_yolo_node.lab.networks.backbones import BACKBONES, create_backbone  # noqa: E402
 from gaussian_yolo_node.lab.networks.darknet import gaussian_yolov3_darknet53  # noqa: E402
-from gaussian_yolo_node.lab.networks.factory import (  # noqa: E402
-    BUILT_INS,
-    build_fresh,
-    export_built_in,
-    find_built_in,
-)
+from gaussian_yolo_node.lab.networks.factory import BUILT_INS, build_fresh, find_built_in  # noqa: E402
 from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES, GaussianYolo, build_model  # noqa: E402
 from gaussian_yolo_node.lab.networks.mdconv import MDConv  # noqa: E402
 from gaussian_yolo_node.lab.networks.yolov3 import PRESETS  # noqa: E402

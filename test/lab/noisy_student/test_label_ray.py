@@ -17,9 +17,9 @@ pytest.importorskip("onnx", reason="onnx is not installed (extra 'test')")
 
 from label_factory import Run, close_pipes, held_up, let_go, make_folder, plain_rows, reader_of
 
+from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.lab.noisy_student import ray_engine
 from gaussian_yolo_node.lab.noisy_student.labelling import label
-from gaussian_yolo_node.lab.noisy_student.manifest import file_hash
 from gaussian_yolo_node.lab.noisy_student.shard_work import Assignment, LabellingError
 from gaussian_yolo_node.lab.noisy_student.shards import plan_shards
 

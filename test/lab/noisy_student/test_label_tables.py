@@ -15,7 +15,7 @@ pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra 'scale')"
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gaussian_yolo_node.lab.noisy_student.manifest import file_hash
+from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.lab.noisy_student.tables import (
     ClassificationRow,
     DetectionRow,

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gaussian_yolo_node.lab.noisy_student.manifest import Manifest, ManifestError, file_hash
+from gaussian_yolo_node.files import file_hash
+from gaussian_yolo_node.lab.noisy_student.manifest import Manifest, ManifestError
 
 
 class Work:

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra 'trai
 from classifier_runs import make_document, make_pictures  # noqa: E402
 from factories import make_image  # noqa: E402
 
-from gaussian_yolo_node.commands import app  # noqa: E402
+from gaussian_yolo_node.commands.gaussian_yolo import app  # noqa: E402
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig  # noqa: E402
 from gaussian_yolo_node.lab.classification.train import train_classifier  # noqa: E402
 from gaussian_yolo_node.lab.robustness import RobustnessError  # noqa: E402

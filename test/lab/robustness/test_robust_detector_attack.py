@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
 
 from training_runs import make_document
 
-from gaussian_yolo_node.commands import app
+from gaussian_yolo_node.commands.gaussian_yolo import app
 from gaussian_yolo_node.lab.robustness import RobustnessError
 from gaussian_yolo_node.lab.robustness.detector_attack import AttackOptions, detector_attacks
 from gaussian_yolo_node.lab.training.train import run

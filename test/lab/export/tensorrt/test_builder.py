@@ -233,7 +233,7 @@ def test_options_out_of_range_are_told(options: dict[str, Any], says: str) -> No
 
 
 def test_the_command_builds_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gaussian_yolo_node import commands as cli
+    from gaussian_yolo_node.commands.gaussian_yolo import app
     from gaussian_yolo_node.lab.export.tensorrt import builder
 
     options = BuildOptions(
@@ -262,7 +262,7 @@ def test_the_command_builds_the_same_again(monkeypatch: pytest.MonkeyPatch) -> N
     for wanted in (options, BuildOptions()):
         words = shlex.split(command_line("m x.onnx", Path("e.engine"), wanted))
         assert words[0] == "gaussian-yolo"
-        result = CliRunner().invoke(cli.app, words[1:])
+        result = CliRunner().invoke(app, words[1:])
         assert result.exit_code == 0, result.output
         assert called.pop() == ("m x.onnx", Path("e.engine"), wanted)
 
