@@ -27,7 +27,7 @@ from gaussian_yolo_node.evaluation.all_objects import evaluate
 from gaussian_yolo_node.lab.export.tensorrt.builder import build_engine
 from gaussian_yolo_node.lab.export.tensorrt.options import BuildOptions
 from gaussian_yolo_node.lab.export.tensorrt.precision import EnginePrecision, with_precision
-from gaussian_yolo_node.labels.predictions import FramePredictions
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 from gaussian_yolo_node.labels.truths import read_kitti_labels
 from gaussian_yolo_node.runtime.base import PRECISION_KEY
 

@@ -27,8 +27,7 @@ from gaussian_yolo_node.evaluation.sigma_fit import (
 from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, sigma_quality
 from gaussian_yolo_node.frames import Source
 from gaussian_yolo_node.labels.annotations import LabelError
-from gaussian_yolo_node.labels.predictions import FramePredictions
-from gaussian_yolo_node.labels.truths import GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,7 @@ from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.paired import Paired, covers_any, pair, take_greedily
 from gaussian_yolo_node.evaluation.reliability import ScoreQuality, score_quality
 from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, rank_correlation, sigma_quality
-from gaussian_yolo_node.labels.predictions import FramePredictions
-from gaussian_yolo_node.labels.truths import DONT_CARE, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FramePredictions, GroundTruth
 
 KITTI_IOU = {"car": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
 COMMON_IOU = 0.5

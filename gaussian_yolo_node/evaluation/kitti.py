@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.evaluation.matching import intersection_areas_of_pairs, overlaps_of_pairs
 from gaussian_yolo_node.evaluation.paired import Paired, candidates
-from gaussian_yolo_node.labels.truths import DONT_CARE
+from gaussian_yolo_node.labels.labelled_frames import DONT_CARE
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

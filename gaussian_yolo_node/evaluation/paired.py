@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.evaluation.matching import intersection_areas_of_pairs, overlaps_of_pairs
 from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.labels.classes import BDD_CATEGORIES, KITTI_CLASSES
-from gaussian_yolo_node.labels.predictions import FramePredictions
-from gaussian_yolo_node.labels.truths import DONT_CARE, FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FramePredictions, FrameTruths, GroundTruth
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

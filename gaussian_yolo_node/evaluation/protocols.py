@@ -21,8 +21,7 @@ from gaussian_yolo_node.evaluation.average_precision import (
 )
 from gaussian_yolo_node.evaluation.paired import Paired, pair
 from gaussian_yolo_node.labels.annotations import LabelError
-from gaussian_yolo_node.labels.predictions import FramePredictions
-from gaussian_yolo_node.labels.truths import GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
 
 PROTOCOLS = ("all", "kitti", "bdd", "coco")
 COUNT_SCORE = 0.5

@@ -24,8 +24,8 @@ from gaussian_yolo_node.evaluation.sigma_fit import calibrated, fit_sigma_calibr
 from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, rank_correlation, sigma_quality
 from gaussian_yolo_node.lab.complexity import onnx_complexity
 from gaussian_yolo_node.labels import load_sources, read_image
-from gaussian_yolo_node.labels.predictions import FramePredictions
-from gaussian_yolo_node.labels.truths import GroundTruth, read_kitti_labels
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
+from gaussian_yolo_node.labels.truths import read_kitti_labels
 from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.runtime.base import show_size
 

@@ -12,8 +12,7 @@ import numpy as np
 from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, TRUTH_TOPIC, BagError
 from gaussian_yolo_node.bags.frame_info import FrameInfo, read_frame_infos, stamp_ns
 from gaussian_yolo_node.bags.reading import BagReader
-from gaussian_yolo_node.labels.predictions import FramePredictions
-from gaussian_yolo_node.labels.truths import FrameTruths
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths
 
 _log = logging.getLogger(__name__)
 

@@ -4,39 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags import is_bag
 from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.labels.json_file import read_document
-
-
-@dataclass(frozen=True, eq=False)
-class FramePredictions:
-    """Detections of one frame.
-
-    Attributes:
-        frame: file name, or index in a video.
-        boxes: float64 [N, 4], x1 y1 x2 y2 in px.
-        scores: float64 [N].
-        classes: N names.
-        sigmas: float64 [N, 4], standard deviations of centre x, centre y, width, height in px; None if unknown.
-        stamp_ns: when the frame was taken, ns since the epoch, where that is known.
-        places: [N], place of each in the file, where that is not frame after frame: of equal scores the first counts.
-    """
-
-    frame: str | int
-    boxes: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    classes: NDArray[np.str_]
-    sigmas: NDArray[np.float64] | None = None
-    stamp_ns: int | None = None
-    places: NDArray[np.intp] | None = None
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 
 
 class Truths(Protocol):

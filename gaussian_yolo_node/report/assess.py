@@ -14,7 +14,7 @@ from gaussian_yolo_node.evaluation.all_objects import Judged
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.paired import Paired, pair, pair_frames
 from gaussian_yolo_node.evaluation.protocols import ProtocolResult, check_classes, evaluate_pairs
-from gaussian_yolo_node.labels.truths import GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import GroundTruth
 from gaussian_yolo_node.report.accuracy import headline_curves
 from gaussian_yolo_node.report.bootstrap import Estimate, Resampling
 from gaussian_yolo_node.report.comparison import FrameFigures, JudgedClass, figures_of

@@ -13,8 +13,9 @@ from gaussian_yolo_node.bags import TRUTH_TOPIC
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.evaluation.paired import pair
 from gaussian_yolo_node.labels.annotations import LabelError
-from gaussian_yolo_node.labels.predictions import FramePredictions, read_predictions
-from gaussian_yolo_node.labels.truths import GroundTruth, read_ground_truth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
+from gaussian_yolo_node.labels.predictions import read_predictions
+from gaussian_yolo_node.labels.truths import read_ground_truth
 from gaussian_yolo_node.replay.run_folder import (
     ANSWERS_FILE,
     DETECTIONS_FILE,

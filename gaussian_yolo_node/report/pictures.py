@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.evaluation.paired import pair, take_greedily
-from gaussian_yolo_node.labels.predictions import FramePredictions
-from gaussian_yolo_node.labels.truths import GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
 from gaussian_yolo_node.report.accuracy import headline_curves
 from gaussian_yolo_node.report.assess import Assessment, judge_class
 from gaussian_yolo_node.report.evidence import Evidence

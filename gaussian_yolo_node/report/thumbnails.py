@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.drawing import draw_detections
-from gaussian_yolo_node.labels.predictions import FramePredictions
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float64]

@@ -13,8 +13,8 @@ from gaussian_yolo_node.evaluation.all_objects import evaluate as evaluate_truth
 from gaussian_yolo_node.evaluation.tables import coverage_lines, report_dict
 from gaussian_yolo_node.labels.annotations import LabelError
 from gaussian_yolo_node.labels.classes import KITTI_CLASSES
-from gaussian_yolo_node.labels.predictions import FramePredictions
-from gaussian_yolo_node.labels.truths import FrameTruths, GroundTruth, read_kitti_label_file, read_kitti_labels
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.truths import read_kitti_label_file, read_kitti_labels
 
 CAR_BOX = [100.0, 100.0, 200.0, 200.0]
 FAR = [300.0, 100.0, 400.0, 200.0]

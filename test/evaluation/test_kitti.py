@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from gaussian_yolo_node.evaluation.kitti import DIFFICULTIES, Matching, sample_scores
 from gaussian_yolo_node.evaluation.paired import Paired, pair
-from gaussian_yolo_node.labels.predictions import FramePredictions
-from gaussian_yolo_node.labels.truths import FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
 
 BOX = [100.0, 100.0, 200.0, 200.0]
 FAR = [300.0, 100.0, 400.0, 200.0]

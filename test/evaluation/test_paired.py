@@ -5,8 +5,7 @@ import pytest
 
 from gaussian_yolo_node.evaluation.paired import candidates, covers_any, pair, take_greedily
 from gaussian_yolo_node.labels.annotations import LabelError
-from gaussian_yolo_node.labels.predictions import FramePredictions
-from gaussian_yolo_node.labels.truths import FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
 
 A = [0.0, 0.0, 10.0, 10.0]
 FAR = [50.0, 50.0, 60.0, 60.0]

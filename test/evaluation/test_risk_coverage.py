@@ -18,8 +18,7 @@ from gaussian_yolo_node.evaluation.risk_coverage import (
     detection_risks,
     risk_coverage,
 )
-from gaussian_yolo_node.labels.predictions import FramePredictions
-from gaussian_yolo_node.labels.truths import FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
 
 TRUTH = [100.0, 100, 200, 180]
 pairs = st.lists(st.tuples(st.integers(0, 5), st.floats(0, 100)), min_size=1, max_size=30)

@@ -15,8 +15,8 @@ from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.tables import report_dict, sigma_table, uncertainty_lines
 from gaussian_yolo_node.evaluation.uncertainty import rank_correlation, sigma_figures, sigma_quality
 from gaussian_yolo_node.labels.annotations import LabelError
-from gaussian_yolo_node.labels.predictions import FramePredictions, read_predictions
-from gaussian_yolo_node.labels.truths import FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.predictions import read_predictions
 
 TRUTH = np.array([[100.0, 100, 200, 180]])
 SHIFTED = TRUTH + np.array([[3.0, 0, 3, 0]])  # centre x is off by 3 px, all else is right

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.labelled_frames import GroundTruth
 from gaussian_yolo_node.labels.predictions import read_predictions
-from gaussian_yolo_node.labels.truths import GroundTruth, read_ground_truth
+from gaussian_yolo_node.labels.truths import read_ground_truth
 
 BOX = [10.0, 20.0, 30.0, 60.0]
 KITTI = "{} 0.30 2 1.5 10.0 20.0 30.0 60.0 1.5 1.6 3.9 1.0 1.5 20.0 1.5\n"

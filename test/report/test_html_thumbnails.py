@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.labels.predictions import FramePredictions
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 from gaussian_yolo_node.report.thumbnails import annotate, data_uris
 
 NONE = np.empty((0, 4))

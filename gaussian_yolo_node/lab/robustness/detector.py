@@ -13,7 +13,7 @@ from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.lab.robustness.cells import Cells
 from gaussian_yolo_node.lab.robustness.corruptions import Image
 from gaussian_yolo_node.lab.robustness.frames import CorruptedFrames
-from gaussian_yolo_node.labels.predictions import FramePredictions
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 
 # So that the whole precision-recall curve is there (SPEC section 1).
 SCORE_THRESHOLD = 0.005

@@ -27,7 +27,7 @@ from gaussian_yolo_node.lab.training.checkpoint import Trained, load_trained
 from gaussian_yolo_node.lab.training.loss import make_loss
 from gaussian_yolo_node.labels.classes import KITTI_CLASSES
 from gaussian_yolo_node.labels.images import read_image
-from gaussian_yolo_node.labels.truths import FrameTruths
+from gaussian_yolo_node.labels.labelled_frames import FrameTruths
 
 RESULT = "robustness.json"
 Image = NDArray[np.uint8]

@@ -21,7 +21,8 @@ import numpy as np
 from gaussian_yolo_node.lab.robustness import RobustnessError
 from gaussian_yolo_node.lab.robustness.corruptions import Image, corrupt
 from gaussian_yolo_node.labels.images import image_files, read_image
-from gaussian_yolo_node.labels.truths import GroundTruth, read_ground_truth
+from gaussian_yolo_node.labels.labelled_frames import GroundTruth
+from gaussian_yolo_node.labels.truths import read_ground_truth
 
 _IMAGE_FOLDERS = ("image_2", "image", "images", "training/image_2")
 _LABEL_FOLDERS = ("label_2", "label", "labels", "training/label_2")

@@ -17,8 +17,7 @@ from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, LOOSE_IOU, Cla
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.paired import Paired, pair
 from gaussian_yolo_node.evaluation.uncertainty import absolute_z, box_uncertainty
-from gaussian_yolo_node.labels.predictions import FramePredictions
-from gaussian_yolo_node.labels.truths import GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
 
 Floats = NDArray[np.float64]
 _LEAST_RANKED = 3

@@ -16,7 +16,7 @@ from gaussian_yolo_node.evaluation.all_objects import evaluate
 from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES, GaussianYolo
 from gaussian_yolo_node.lab.training.config import ConfigError, ModelConfig, TrainConfig
 from gaussian_yolo_node.labels import LabelledImage, load_sources, read_image
-from gaussian_yolo_node.labels.predictions import FramePredictions
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 from gaussian_yolo_node.labels.truths import read_kitti_labels
 
 # The official evaluation threshold (SPEC section 1); the card's own is for driving.
