@@ -72,12 +72,10 @@ def robustness(
             raise SettingError(f"--attacks need gradients, and so a training checkpoint (.pt), which {model} is not")
         _corrupted_detector(model, data, output, labels, chosen, limit, workers, seed, least_score, runtime, threads)
         return
-    import torch
-
+    from gaussian_yolo_node.lab.threads import use_threads
     from gaussian_yolo_node.lab.training.checkpoint import read_checkpoint
 
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     if "classifier" in read_checkpoint(Path(model)):
         _classifier(Path(model), data, output, chosen, limit, seed, mask, baseline_flips)
     else:

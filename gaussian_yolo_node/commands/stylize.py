@@ -101,13 +101,13 @@ def stylize(
     A folder becomes a training set: OUTPUT/image_2 and OUTPUT/label_2. Run the same command again to go on with one
     that was interrupted.
     """
-    import torch
     from rich.console import Console
 
     from gaussian_yolo_node.lab.style_transfer.extractors import choose_extractor, open_extractor
     from gaussian_yolo_node.lab.style_transfer.folder import stylise_folder
     from gaussian_yolo_node.lab.style_transfer.frames import find_frames, find_styles
     from gaussian_yolo_node.lab.style_transfer.transfer import StyleSettings, StyleTransfer
+    from gaussian_yolo_node.lab.threads import use_threads
 
     settings = StyleSettings(
         content_layers=_names(content_layers),
@@ -126,8 +126,7 @@ def stylize(
         tile=tile,
         seed=seed,
     )
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     _refuse_mix(content, style, output, labels, reconstruct)
     transfer = StyleTransfer(
         open_extractor(choose_extractor(extractor, vgg_weights), vgg_weights), settings, device.value

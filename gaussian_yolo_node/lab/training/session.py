@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 
+from gaussian_yolo_node.lab.threads import use_threads
 from gaussian_yolo_node.lab.training.config import ConfigError
 from gaussian_yolo_node.lab.training.distributed import Processes, join
 
@@ -29,8 +30,7 @@ def started(output: Path, device: Device, threads: int) -> Iterator[tuple[Proces
     Raises:
         ConfigError: there is no such device, or the folder cannot be made.
     """
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     kind = device_kind(device)
     try:
         output.mkdir(parents=True, exist_ok=True)

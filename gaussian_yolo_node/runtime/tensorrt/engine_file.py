@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.runtime.base import check_readable
-
-if TYPE_CHECKING:
-    from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar
+from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar, read_sidecar
 
 SUFFIX = ".engine"
 
@@ -35,8 +32,6 @@ def read_engine(path: Path) -> EngineSidecar:
     Raises:
         ModelError: there is no engine, or nothing is known of it.
     """
-    from gaussian_yolo_node.runtime.tensorrt.sidecar import read_sidecar
-
     engine = engine_of(path)
     if not engine.is_file():
         source = f"{path}" if path.suffix != SUFFIX else "MODEL.onnx"

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +38,8 @@ from gaussian_yolo_node.runtime.tensorrt.board import read_board
 from gaussian_yolo_node.runtime.tensorrt.cuda import Gpu, open_gpu
 from gaussian_yolo_node.runtime.tensorrt.engine_file import engine_of, model_hash, read_engine
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import PLUGIN_VERSION, RESIZES, PluginLibrary, find_plugin
+from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar
 from gaussian_yolo_node.runtime.tensorrt.slot import Slot
-
-if TYPE_CHECKING:
-    from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar
 
 SLOTS = 2  # one frame is copied while the other is computed
 

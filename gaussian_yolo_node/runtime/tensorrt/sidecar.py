@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from gaussian_yolo_node.detector.model import ModelCard
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import PLUGIN_VERSION
 
@@ -126,11 +125,18 @@ def read_sidecar(engine: Path) -> EngineSidecar:
                 raise ModelError(f"{path} lacks {name}; {_REBUILD}")
         elif type(values[name]) is not kind:
             raise ModelError(f"{path} has {name} = {json.dumps(values[name])}, which must be {_SAID[kind]}; {_REBUILD}")
-    ModelCard.from_json(json.dumps(values["card"]), path)
+    for name in _CARD:
+        if name not in values["card"]:
+            raise ModelError(f"the card of {path} lacks {name}; {_REBUILD}")
     # Fields of a later version that still has this format only say more.
     return EngineSidecar(**{name: value for name, value in values.items() if name in known})
 
 
+# Of the card, which the detector checks in full: what its builder always writes and the runtime needs.
+_CARD = (
+    *("anchors", "classes", "input_size", "name", "strides"),
+    *("score_threshold", "iou_threshold", "variance_vote"),
+)
 _REQUIRED = ("tensorrt", "compute_capability", "model_hash", "card", "command")
 _KINDS = {
     **dict.fromkeys(("tensorrt", "compute_capability", "model_hash", "command", "flavor", "precision"), str),
