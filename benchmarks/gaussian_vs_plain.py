@@ -31,7 +31,7 @@ import yaml
 from gaussian_vs_plain_report import write_figure, write_table
 from torch import nn
 
-from gaussian_yolo_node.commands.models import parse_size
+from gaussian_yolo_node.commands.sizes import parse_size
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation.bdd import bdd_correct
 from gaussian_yolo_node.evaluation.matching import box_areas, intersection_areas

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.models import parse_size
+from gaussian_yolo_node.commands.sizes import parse_size
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, read_card, resolve_model
 from gaussian_yolo_node.lab.complexity import feature_values, onnx_complexity
 

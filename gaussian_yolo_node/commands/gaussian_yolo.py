@@ -11,23 +11,32 @@ from typing import Annotated
 import typer
 
 from gaussian_yolo_node.commands import (
-    bag,
-    data,
+    anchors,
+    bag_info,
+    bag_make,
+    benchmark,
+    build_engine,
+    calibrate,
+    data_check,
     detect,
+    doctor,
     evaluate,
+    export,
     fixres,
+    import_darknet,
     models,
-    noisy_student,
+    noisy_student_iterate,
+    noisy_student_label,
+    noisy_student_select,
+    noisy_student_train,
     operating_points,
+    quantize,
     replay,
     report,
     robustness,
     stylize,
     train,
 )
-from gaussian_yolo_node.commands import benchmark as machine
-from gaussian_yolo_node.commands import build_engine as engine
-from gaussian_yolo_node.commands import noisy_student_label as label
 from gaussian_yolo_node.errors import GaussianYoloError
 
 EXIT_ERROR = 2
@@ -101,14 +110,14 @@ def _extra(name: str) -> Iterator[None]:
 app.command("detect")(_exit_codes()(detect.detect))
 
 for _name, _command in (
-    ("calibrate", evaluate.calibrate),
+    ("calibrate", calibrate.calibrate),
     ("operating-points", operating_points.operating_points),
     ("train", train.train),
-    ("export", models.export),
-    ("import-darknet", models.import_darknet),
+    ("export", export.export),
+    ("import-darknet", import_darknet.import_darknet),
     ("models", models.models),
-    ("quantize", models.quantize),
-    ("anchors", data.anchors),
+    ("quantize", quantize.quantize),
+    ("anchors", anchors.anchors),
     ("stylize", stylize.stylize),
     ("fixres", fixres.fixres),
 ):
@@ -118,22 +127,22 @@ app.command("evaluate")(_exit_codes()(_extra("evaluate")(evaluate.evaluate)))
 app.command("replay")(_exit_codes()(_extra("evaluate")(replay.replay)))
 app.command("report")(_exit_codes()(_extra("evaluate")(report.report)))
 app.command("robustness")(_exit_codes()(_extra("robustness")(robustness.robustness)))
-app.command("build-engine")(_exit_codes()(engine.build_engine))
-app.command("doctor")(_exit_codes()(machine.doctor))
-app.command("benchmark")(_exit_codes()(machine.benchmark))
+app.command("build-engine")(_exit_codes()(build_engine.build_engine))
+app.command("doctor")(_exit_codes()(doctor.doctor))
+app.command("benchmark")(_exit_codes()(benchmark.benchmark))
 
 _data = typer.Typer(help="Data sets for training.", no_args_is_help=True)
-_data.command("check")(_exit_codes()(_extra("train")(data.check)))
+_data.command("check")(_exit_codes()(_extra("train")(data_check.check)))
 app.add_typer(_data, name="data")
 
 _student = typer.Typer(help="Noisy Student: a teacher labels what nobody has, a student learns.", no_args_is_help=True)
-_student.command("label")(_exit_codes()(_extra("scale")(label.label)))
-_student.command("select")(_exit_codes()(_extra("train,scale")(noisy_student.select)))
-_student.command("train")(_exit_codes()(_extra("train,scale")(noisy_student.train)))
-_student.command("iterate")(_exit_codes()(_extra("train,scale")(noisy_student.iterate)))
+_student.command("label")(_exit_codes()(_extra("scale")(noisy_student_label.label)))
+_student.command("select")(_exit_codes()(_extra("train,scale")(noisy_student_select.select)))
+_student.command("train")(_exit_codes()(_extra("train,scale")(noisy_student_train.train)))
+_student.command("iterate")(_exit_codes()(_extra("train,scale")(noisy_student_iterate.iterate)))
 app.add_typer(_student, name="noisy-student")
 
 _bag = typer.Typer(help="ROS bags, without ROS.", no_args_is_help=True)
-_bag.command("make")(_exit_codes()(_extra("bags")(bag.make)))
-_bag.command("info")(_exit_codes()(_extra("bags")(bag.info)))
+_bag.command("make")(_exit_codes()(_extra("bags")(bag_make.make)))
+_bag.command("info")(_exit_codes()(_extra("bags")(bag_info.info)))
 app.add_typer(_bag, name="bag")

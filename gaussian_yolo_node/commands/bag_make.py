@@ -1,11 +1,8 @@
-"""`gaussian-yolo bag make` and `bag info`: driving data into bags, and what is in one."""
+"""The command `bag make`: driving data into a bag."""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gaussian_yolo_node.bags import BagError
+from gaussian_yolo_node.commands.progress import progress_bar
 
 if TYPE_CHECKING:
-    from gaussian_yolo_node.bags.info import BagInfo, TopicInfo
     from gaussian_yolo_node.labels.bag_making import MakeSummary
 
 # More names of unreadable files say nothing more.
 _MOST_NAMES = 10
-# Columns of the table of topics that are set flush right.
-_NUMBERS = (2, 3, 4, 5)
 
 
 class Layout(str, Enum):
@@ -134,7 +129,7 @@ def make(
     check_target(output, overwrite=overwrite)
     labelled = labels != Path("none")
     sequence = open_sequence(source, layout.value, labels if labelled else None, labelled=labelled)
-    with _progress("writing") as on_frame:
+    with progress_bar("writing") as on_frame:
         summary = make_bag(sequence, output, options, on_frame)
     print(f"{output}: {_told(summary)}, from {sequence.description}")
     for name, trouble in list(summary.skipped.items())[:_MOST_NAMES]:
@@ -145,29 +140,6 @@ def make(
         print(f"note: {note}", file=sys.stderr)
 
 
-def info(
-    bag: Annotated[Path, typer.Argument(help="ROS 2 bag (folder, .mcap, .db3) or ROS 1 .bag, damaged or not.")],
-    json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write it as JSON, too.")] = None,
-) -> None:
-    """List topics, types, rates and gaps of a bag, and what is wrong with it.
-
-    Example: gaussian-yolo bag info drive.mcap
-    """
-    from gaussian_yolo_node.bags.info import read_info, shown
-
-    with _progress("reading") as on_message:
-        result = read_info(bag, on_message)
-    for line in (*shown(result), *_table(result)):
-        print(line)
-    for note in result.notes:
-        print(f"note: {note}")
-    if json_path is not None:
-        try:
-            json_path.write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise BagError(f"{json_path} cannot be written: {error.strerror}") from error
-
-
 def _told(summary: MakeSummary) -> str:
     seconds = (summary.last_ns - summary.first_ns) / 1e9
     rate = f" ({(summary.frames - 1) / seconds:.1f} Hz)" if seconds > 0 else ""
@@ -175,42 +147,3 @@ def _told(summary: MakeSummary) -> str:
     truth = f"{summary.labelled} with truth ({summary.objects} objects)" if summary.labelled else "none with truth"
     skipped = f", {len(summary.skipped)} skipped" if summary.skipped else ""
     return f"{summary.frames} frames of {width}x{height} px, {truth}, {seconds:.1f} s{rate}{skipped}"
-
-
-def _table(result: BagInfo) -> Iterator[str]:
-    """The topics in columns, however wide that is: names are there to be copied."""
-    rows: list[tuple[str, ...]] = [("topic", "type", "messages", "rate", "largest gap", "delay", "images")]
-    rows += [_row(topic, result.start_ns or 0) for topic in result.topics]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(
-            text.rjust(width) if place in _NUMBERS else text.ljust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-
-
-def _row(topic: TopicInfo, start_ns: int) -> tuple[str, ...]:
-    gap = ""
-    if topic.largest_gap_s is not None and topic.largest_gap_at_ns is not None:
-        gap = f"{topic.largest_gap_s:.3f} s at {(topic.largest_gap_at_ns - start_ns) / 1e9:.1f} s"
-    return (
-        topic.name,
-        topic.type if topic.decodable else f"{topic.type} (unknown)",
-        str(topic.count),
-        "" if topic.rate_hz is None else f"{topic.rate_hz:.2f} Hz",
-        gap,
-        "" if topic.delay_s is None else f"{topic.delay_s * 1e3:.1f} ms",
-        ", ".join(topic.sizes),
-    )
-
-
-@contextmanager
-def _progress(doing: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on the terminal's error stream, and what to call with how much is done of how much."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(doing, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
