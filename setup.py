@@ -77,6 +77,7 @@ setup(
             "onnx>=1.16",
             *BAGS,
             *EVALUATE,
+            "import-linter>=2.15",
             "mypy>=1.13",
             # Each version of these finds other things.
             "clang-format>=23,<24",

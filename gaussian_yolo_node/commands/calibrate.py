@@ -38,7 +38,7 @@ def calibrate(
     from gaussian_yolo_node.commands.calibrate_run import calibrate_detector, calibrated_card
     from gaussian_yolo_node.detector.detector import Detector
     from gaussian_yolo_node.detector.sigma_correction import COORDINATES
-    from gaussian_yolo_node.evaluation import tables as report
+    from gaussian_yolo_node.evaluation import tables
     from gaussian_yolo_node.frames import open_source
     from gaussian_yolo_node.labels.annotations import LabelError
     from gaussian_yolo_node.labels.truths import read_kitti_labels
@@ -66,9 +66,9 @@ def calibrate(
     if source.message:
         print(f"note: {source.message}", file=sys.stderr)
     console = Console()
-    console.print(report.sigma_table({name: quality.rows for name, quality in run.qualities.items()}))
+    console.print(tables.sigma_table({name: quality.rows for name, quality in run.qualities.items()}))
     print(f"{run.boxes} boxes from score {least_score:g} on their objects in {run.frames} frames; {description}")
-    console.print(report.SIGMA_METHOD, markup=False, highlight=False)
+    console.print(tables.SIGMA_METHOD, markup=False, highlight=False)
     print(run.verdict)
     for name, a, b in zip(COORDINATES, run.calibration.scale, run.calibration.offset, strict=True):
         print(f"{name}: sigma' = {a:.3f} sigma + {b:.3f} {'width' if name in ('cx', 'w') else 'height'}")

@@ -62,8 +62,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from gaussian_yolo_node.evaluation import all_objects as kitti
-    from gaussian_yolo_node.evaluation import tables as report
+    from gaussian_yolo_node.evaluation import all_objects, tables
     from gaussian_yolo_node.evaluation.paired import pair
     from gaussian_yolo_node.evaluation.protocols import check_classes, evaluate_pairs
     from gaussian_yolo_node.evaluation.uncertainty_report import uncertainty_report
@@ -74,18 +73,18 @@ def evaluate(
     paired = pair(truths, read_predictions(predictions, truths))
     check_classes(paired)
     result = evaluate_pairs(protocol.value, paired, score, iou or ())
-    quality = kitti.evaluate_paired(paired, least_score)
+    quality = all_objects.evaluate_paired(paired, least_score)
     console = Console()
-    console.print(report.curve_table(result))
-    console.print(report.counts_table(result))
+    console.print(tables.curve_table(result))
+    console.print(tables.counts_table(result))
     if quality.sigma is not None:
-        console.print(report.sigma_table({"predicted": quality.sigma.rows, "by class": quality.sigma.classes}))
-    lines = (*report.uncertainty_lines(quality), *report.coverage_lines(quality), *result.notes, result.description)
+        console.print(tables.sigma_table({"predicted": quality.sigma.rows, "by class": quality.sigma.classes}))
+    lines = (*tables.uncertainty_lines(quality), *tables.coverage_lines(quality), *result.notes, result.description)
     for line in lines:
         console.print(line, markup=False, highlight=False)
     if output is not None:
         uncertainty = uncertainty_report(paired, least_score=least_score).to_dict()
-        document = {**report.report_dict(quality), **result.to_dict(), "uncertainty": uncertainty}
+        document = {**tables.report_dict(quality), **result.to_dict(), "uncertainty": uncertainty}
         try:
             output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         except OSError as error:

@@ -2,7 +2,7 @@
 
 As in KITTI's devkit (Geiger et al., CVPR 2012), neighbouring classes and DontCare regions count neither way; unlike
 there, all of Van, Truck, Tram, Misc and Person_sitting are such neighbours of all classes, and there are no difficulty
-levels. `kitti_devkit` has those. Of data sets that are not KITTI's all classes count, and ignored regions are as
+levels. `kitti` has those. Of data sets that are not KITTI's all classes count, and ignored regions are as
 DontCare.
 """
 

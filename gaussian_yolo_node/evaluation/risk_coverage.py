@@ -140,7 +140,7 @@ def box_risks(matched: MatchedBoxes) -> Mapping[str, Mapping[str, RiskCoverage]]
 
 
 def detection_risks(paired: Paired, iou_threshold: float, least_score: float) -> DetectionRisks:
-    """What keeping each detection costs, by the rules for every labelled object (`kitti.judge_class`).
+    """What keeping each detection costs, by the rules for every labelled object (`all_objects.judge_class`).
 
     Args:
         iou_threshold: of a detection with its object, to have found it.

@@ -110,7 +110,7 @@ def uncertainty_report(
     iou_threshold: float = COMMON_IOU,
     without_term: Paired | None = None,
 ) -> UncertaintyReport:
-    """Judge scores and sigmas by the rules for every labelled object (`kitti.judge_class`).
+    """Judge scores and sigmas by the rules for every labelled object (`all_objects.judge_class`).
 
     Args:
         paired: truth and detections.

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation import LEAST_SCORE, bdd
-from gaussian_yolo_node.evaluation import all_objects as kitti
+from gaussian_yolo_node.evaluation import LEAST_SCORE, all_objects, bdd
 from gaussian_yolo_node.evaluation.all_objects import Judged
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.paired import Paired, pair, pair_frames
@@ -24,7 +23,7 @@ from gaussian_yolo_node.report.latency import ages_of
 Floats = NDArray[np.float64]
 
 # What a box must overlap its object by, for its sigmas to be judged.
-MATCH_IOU = kitti.COMMON_IOU
+MATCH_IOU = all_objects.COMMON_IOU
 # Where nothing tells a threshold.
 _FALLBACK_THRESHOLD = 0.5
 
@@ -90,7 +89,7 @@ def assess(evidence: Evidence, protocol: str | None, threshold: float | None = N
     answered = None
     if evidence.lost and has_objects(evidence.truths, evidence.answers):
         answered = evaluate_pairs(chosen, pair(evidence.truths, evidence.answers), used)
-    matched = kitti.match_boxes(paired, MATCH_IOU, LEAST_SCORE)
+    matched = all_objects.match_boxes(paired, MATCH_IOU, LEAST_SCORE)
     rows = _rows(evidence, paired)
     classes = {
         curve.name: _of_all_frames(judge_class(chosen, paired, curve.name, curve.iou), rows, len(keys))
@@ -109,7 +108,7 @@ def assess(evidence: Evidence, protocol: str | None, threshold: float | None = N
 
 def judge_class(protocol: str, paired: Paired, name: str, iou: float) -> Judged:
     """The verdict on every detection of a class; KITTI's difficulties and COCO's limits are not in it."""
-    return (bdd if protocol == "bdd" else kitti).judge_class(paired, name, iou)
+    return (bdd if protocol == "bdd" else all_objects).judge_class(paired, name, iou)
 
 
 def driving_threshold(evidence: Evidence) -> float:

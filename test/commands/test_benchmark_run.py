@@ -93,9 +93,9 @@ def test_bad_input_is_one_line(tiny_model: Path, arguments: tuple[str, ...], mes
 
 
 def test_doctor_prints_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gaussian_yolo_node.commands import doctor_run as doctor
+    from gaussian_yolo_node.commands import doctor_run
 
-    monkeypatch.setattr(doctor, "_PROBES", dict.fromkeys(doctor._PROBES, "print('1')"))
+    monkeypatch.setattr(doctor_run, "_PROBES", dict.fromkeys(doctor_run._PROBES, "print('1')"))
     result = run("doctor", "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["runtimes"].keys() == {"openvino", "onnxruntime", "tensorrt"}

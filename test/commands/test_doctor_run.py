@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gaussian_yolo_node.commands import doctor_run as doctor
+from gaussian_yolo_node.commands import doctor_run
 from gaussian_yolo_node.commands.doctor_run import Part, Report, examine, print_report
 from gaussian_yolo_node.runtime.tensorrt.board import Board, read_board
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import VARIABLE
@@ -75,7 +75,7 @@ def test_finds_what_this_environment_has(report: Report) -> None:
 
 
 def test_where_no_gpu_is_no_part_of_one_is_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_PROBES", dict.fromkeys(doctor._PROBES, "import nothing_of_that_name"))
+    monkeypatch.setattr(doctor_run, "_PROBES", dict.fromkeys(doctor_run._PROBES, "import nothing_of_that_name"))
     report = examine(Board("cpu", "x86_64"))
 
     assert not any(part.found for part in report.parts if part.name != "CUDA toolkit")
@@ -99,12 +99,12 @@ def test_where_no_gpu_is_no_part_of_one_is_to_be_installed(monkeypatch: pytest.M
 def test_a_package_that_does_not_load_is_told_and_does_no_harm(
     script: str, found: bool, version: str, detail: str
 ) -> None:
-    assert doctor._finish(doctor._start(script)) == (found, version, detail)
+    assert doctor_run._finish(doctor_run._start(script)) == (found, version, detail)
 
 
 def test_a_package_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "PROBE_TIMEOUT_S", 0.2)
-    assert "does not load within" in doctor._finish(doctor._start("import time; time.sleep(60)"))[2]
+    monkeypatch.setattr(doctor_run, "PROBE_TIMEOUT_S", 0.2)
+    assert "does not load within" in doctor_run._finish(doctor_run._start("import time; time.sleep(60)"))[2]
 
 
 def test_the_plugin_and_engines_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,8 +114,8 @@ def test_the_plugin_and_engines_are_found(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv(VARIABLE, str(library))
     monkeypatch.chdir(tmp_path)
 
-    assert doctor._plugin() == (True, "", str(library))
-    assert any("car.engine" in line for line in doctor._engines())
+    assert doctor_run._plugin() == (True, "", str(library))
+    assert any("car.engine" in line for line in doctor_run._engines())
 
 
 def test_json_has_all(report: Report) -> None:
