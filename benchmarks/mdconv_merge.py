@@ -2,7 +2,7 @@
 """Up to which kernel size an MDConv is faster as one zero-padded convolution, in each runtime.
 
 Exports a MixNet detector with the MDConvs up to 0 (none), 5, 7, 9 and 11 px merged and runs all files in turn, so that
-whatever else the machine does meets all of them. `models.export.MERGE_UP_TO` holds the outcome.
+whatever else the machine does meets all of them. `lab.export.onnx.MERGE_UP_TO` holds the outcome.
 
     python benchmarks/mdconv_merge.py [mixnet_s] [--size 256x832] [--precision fp32]
 """

@@ -59,7 +59,7 @@ class UncertaintyReport:
         detection_risks: with false positives, whose risk is 1, by what is dropped by: "score", "sigma".
         thresholds: true and false positives, by class and "all".
         term_effects: with and without the uncertainty term, all classes together: "common" at `iou`, "class" at the
-            least IoU of each class (`kitti.class_ious`), where boxes must lie better. None without a run to compare
+            least IoU of each class (`all_objects.class_ious`), where boxes must lie better. None without a run to compare
             with.
     """
 

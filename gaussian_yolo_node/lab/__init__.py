@@ -1,1 +1,1 @@
-"""Offline tools: style transfer, Noisy Student, FixRes, robustness."""
+"""What makes models and tests them: networks, training, export. Needs torch, but for the export of engines."""

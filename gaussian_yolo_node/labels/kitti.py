@@ -47,7 +47,7 @@ class KittiObjects:
         return KITTI_TYPES
 
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
-        """Every image, and every label file without one; see `sources.Reader`."""
+        """Every image, and every label file without one; see `convert.Reader`."""
         images = {} if self.images is None else {path.stem: path for path in image_files(self.images)}
         by_stem = {path.stem: path for path in label_files(self.labels)}
         stems = sorted(images.keys() | by_stem.keys())
@@ -79,7 +79,7 @@ class KittiTracking:
         return KITTI_TYPES
 
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
-        """Every frame of every labelled sequence; see `sources.Reader`."""
+        """Every frame of every labelled sequence; see `convert.Reader`."""
         by_stem = {path.stem: path for path in label_files(self.labels)}
         absent = sorted(set(self.sequences) - by_stem.keys())
         if absent:

@@ -66,7 +66,7 @@ class Classifier:
 
 
 class ClassifierTeacher:
-    """A classifier that labels: see `students.teachers.Teacher`.
+    """A classifier that labels: see `noisy_student.teachers.Teacher`.
 
     Args:
         path: checkpoint of a classifier.

@@ -18,7 +18,7 @@ class NetworkConfig:
     """Architecture.
 
     Attributes:
-        backbone: see `models.backbones.create_backbone`; options: further arguments of it (`width` of a MobileNet).
+        backbone: see `networks.backbones.create_backbone`; options: further arguments of it (`width` of a MobileNet).
         image_size: side of the square that the network sees, px.
         crop_fraction: of the picture's shorter side that this square shows, when the classifier is used.
         classes: names in the order of the outputs; () takes those of the training data, sorted.

@@ -117,7 +117,7 @@ def _of_csv(path: Path) -> list[tuple[Path, str]]:
 
 
 def read_pseudo(path: Path, classes: Sequence[str]) -> Items:
-    """Pictures with a teacher's probabilities, as `students.select_classes` has written them.
+    """Pictures with a teacher's probabilities, as `noisy_student.select_classes` has written them.
 
     Classes are matched by name; those that the teacher does not know have probability 0.
 

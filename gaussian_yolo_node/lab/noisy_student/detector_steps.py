@@ -29,7 +29,7 @@ IMAGES = "images"  # pictures of bags and shards, beside the selected labels
 
 
 def select_detections(labels: Path, output: Path, rules: BoxRules) -> dict[str, Any]:
-    """Write the pseudo labels of a folder of labels as a source for training, see `datasets.selected`.
+    """Write the pseudo labels of a folder of labels as a source for training, see `labels.selected`.
 
     Args:
         labels: folder that `noisy-student label` wrote.

@@ -95,7 +95,7 @@ class PseudoLabels:
     copies: int
 
     def to_dict(self, path: str) -> dict[str, Any]:
-        """The record of `datasets.selected`."""
+        """The record of `labels.selected`."""
         return {
             "path": path,
             "copies": self.copies,

@@ -1,4 +1,4 @@
-"""The parts of `offline.robustness`: corruptions, perturbations, attacks, and what a model makes of them."""
+"""How models hold under corruptions, perturbations and attacks."""
 
 from gaussian_yolo_node.errors import GaussianYoloError
 

@@ -121,7 +121,7 @@ class Vgg19Extractor:
 
 
 class BackboneExtractor:
-    """A backbone of `models.backbones` that is built from a table (EfficientNet, MixNet, MobileNet).
+    """A backbone of `networks.backbones` that is built from a table (EfficientNet, MixNet, MobileNet).
 
     Where the network takes every second position, this takes all and averages 2x2: the counterpart of average
     pooling. A strided convolution looks at its picture through a grid, and gradients through it leave that grid on
