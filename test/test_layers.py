@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,3 +71,11 @@ def test_commands_import_the_lab_only_inside_functions() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(f"{name}.".startswith(f"{PACKAGE}.lab.") for name in names), f"{path}, line {node.lineno}"
+
+
+def test_the_paths_that_answer_a_stranger_exist() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    rows = [line for line in text.split("## Where is")[1].split("## Rooms")[0].splitlines() if line.startswith("| ")]
+    paths = {path for row in rows for path in re.findall(r"`([a-z_0-9./]+/[a-z_0-9./]*)`", row)}
+    assert len(rows) >= 10 and len(paths) >= 15
+    assert not {path for path in paths if not ((REPOSITORY / PACKAGE / path).exists() or (REPOSITORY / path).exists())}

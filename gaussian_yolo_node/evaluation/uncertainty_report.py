@@ -59,8 +59,8 @@ class UncertaintyReport:
         detection_risks: with false positives, whose risk is 1, by what is dropped by: "score", "sigma".
         thresholds: true and false positives, by class and "all".
         term_effects: with and without the uncertainty term, all classes together: "common" at `iou`, "class" at the
-            least IoU of each class (`all_objects.class_ious`), where boxes must lie better. None without a run to compare
-            with.
+            least IoU of each class (`all_objects.class_ious`), where boxes must lie better. None without a run to
+            compare with.
     """
 
     iou: float

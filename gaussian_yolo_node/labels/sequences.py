@@ -72,7 +72,8 @@ def open_sequence(
             `image_2` in it; of its tracking benchmark a sequence's folder of images, `image_02/0000`; else a folder of
             images, or a video.
         layout: which of these it is; "auto" looks.
-        labels: where the objects are; see `sequence_labels.read_labels`. None: in their place in the data set, if it has one.
+        labels: where the objects are; see `sequence_labels.read_labels`. None: in their place in the data set, if it
+            has one.
         labelled: False leaves out the labels that the data set has.
 
     Raises:
