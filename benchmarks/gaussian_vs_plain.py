@@ -31,22 +31,22 @@ import typer
 import yaml
 from gaussian_vs_plain_report import write_figure, write_table
 
-from gaussian_yolo_node.cli.sizes import parse_size
-from gaussian_yolo_node.datasets.images import image_size, read_image
+from gaussian_yolo_node.commands.sizes import parse_size
 from gaussian_yolo_node.detector.canvas import fitting_canvas
 from gaussian_yolo_node.detector.decode import Criterion
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation.bdd import judge_class
 from gaussian_yolo_node.evaluation.paired import Paired, covers_any, pair
-from gaussian_yolo_node.evaluation.predictions import FramePredictions
-from gaussian_yolo_node.operating_points import EVALUATED_SCORE, LabelledSet, average_precision, load_sets
+from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.lab.operating_points import EVALUATED_SCORE, LabelledSet, average_precision, load_sets
+from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint
+from gaussian_yolo_node.lab.training.config import TrainConfig
+from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
+from gaussian_yolo_node.labels.images import image_size, read_image
+from gaussian_yolo_node.labels.predictions import FramePredictions
 from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.runtime.base import show_size
-from gaussian_yolo_node.training.checkpoint import export_checkpoint
-from gaussian_yolo_node.training.config import TrainConfig
-from gaussian_yolo_node.training.train import CHECKPOINT, run
-from gaussian_yolo_node.whole_file import write_whole
 
 NAME = "gaussian_vs_plain"
 # Loss -> the ways its network is scored, with the detection criterion of each.

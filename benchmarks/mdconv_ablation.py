@@ -37,9 +37,9 @@ import typer
 from mdconv_report import write_figure, write_table
 from torch import Tensor
 
-from gaussian_yolo_node.models.complexity import complexity
-from gaussian_yolo_node.models.mdconv import merge_mdconvs
-from gaussian_yolo_node.models.mobilenet import MobileNet
+from gaussian_yolo_node.lab.complexity import complexity
+from gaussian_yolo_node.lab.networks.mdconv import merge_mdconvs
+from gaussian_yolo_node.lab.networks.mobilenet import MobileNet
 
 HOSTS = {"mobilenet_v1": 13, "mobilenet_v2": 17}  # depthwise layers
 SINGLE = ("3", "5", "7", "9", "11")

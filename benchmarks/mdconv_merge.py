@@ -2,7 +2,7 @@
 """Up to which kernel size an MDConv is faster as one zero-padded convolution, in each runtime.
 
 Exports a MixNet detector with the MDConvs up to 0 (none), 5, 7, 9 and 11 px merged and runs all files in turn, so that
-whatever else the machine does meets all of them. `models.export.MERGE_UP_TO` holds the outcome.
+whatever else the machine does meets all of them. `lab.export.onnx.MERGE_UP_TO` holds the outcome.
 
     python benchmarks/mdconv_merge.py [mixnet_s] [--size 256x832] [--precision fp32]
 """
@@ -17,10 +17,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from gaussian_yolo_node.cli.detect import Precision
-from gaussian_yolo_node.cli.models import parse_size
-from gaussian_yolo_node.models.export import ExportOptions
-from gaussian_yolo_node.models.factory import export_built_in
+from gaussian_yolo_node.commands.detect import Precision
+from gaussian_yolo_node.commands.sizes import parse_size
+from gaussian_yolo_node.lab.export.built_in import export_built_in
+from gaussian_yolo_node.lab.export.onnx import ExportOptions
 from gaussian_yolo_node.runtime import CPU_RUNTIMES, RuntimeOptions, RuntimeUnavailableError, open_runtime
 
 MERGE_UP_TO = (0, 5, 7, 9, 11)

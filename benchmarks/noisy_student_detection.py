@@ -38,11 +38,11 @@ import yaml
 from noisy_student_report import write_figure, write_table
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.offline.students.detector_steps import DetectorSteps, select_detections
-from gaussian_yolo_node.offline.students.labelling import label
-from gaussian_yolo_node.offline.students.select_boxes import BoxRules
-from gaussian_yolo_node.training.checkpoint import load_trained
-from gaussian_yolo_node.training.train import CHECKPOINT, run
+from gaussian_yolo_node.lab.noisy_student.detector_steps import DetectorSteps, select_detections
+from gaussian_yolo_node.lab.noisy_student.labelling import label
+from gaussian_yolo_node.lab.noisy_student.select_boxes import BoxRules
+from gaussian_yolo_node.lab.training.checkpoint import load_trained
+from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
 
 NAME = "noisy_student_detection"
 SHARE = 0.4  # of the labelled frames

@@ -36,12 +36,12 @@ import torch
 import typer
 from noisy_student_digits_report import write_figure, write_table
 
-from gaussian_yolo_node.offline.classification.config import ClassifierConfig
-from gaussian_yolo_node.offline.classification.evaluate import evaluate
-from gaussian_yolo_node.offline.classification.train import CHECKPOINT, train_classifier
-from gaussian_yolo_node.offline.students.labelling import label
-from gaussian_yolo_node.offline.students.select_classes import select_classification
-from gaussian_yolo_node.offline.students.tables import ClassificationRow, read_labels
+from gaussian_yolo_node.lab.classification.config import ClassifierConfig
+from gaussian_yolo_node.lab.classification.evaluate import evaluate
+from gaussian_yolo_node.lab.classification.train import CHECKPOINT, train_classifier
+from gaussian_yolo_node.lab.noisy_student.labelling import label
+from gaussian_yolo_node.lab.noisy_student.select_classes import select_classification
+from gaussian_yolo_node.lab.noisy_student.tables import ClassificationRow, read_labels
 
 # What keeps a digit the digit that it is: no mirror images, no inversion; strokes may tilt, shift, thicken and fade.
 OPERATIONS = (

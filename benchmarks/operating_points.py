@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from gaussian_yolo_node.datasets import read_image
 from gaussian_yolo_node.detector.canvas import fitting_canvas
 from gaussian_yolo_node.detector.detections import Detections, centres_to_corners
 from gaussian_yolo_node.detector.detector import Detector
@@ -32,17 +31,18 @@ from gaussian_yolo_node.detector.letterbox import Letterbox
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
 from gaussian_yolo_node.detector.nms import nms
 from gaussian_yolo_node.evaluation.paired import pair
-from gaussian_yolo_node.evaluation.predictions import FramePredictions
-from gaussian_yolo_node.operating_points import (
+from gaussian_yolo_node.lab.operating_points import (
     EVALUATED_SCORE,
     LabelledSet,
     average_precision,
     load_sets,
     measure_point,
 )
+from gaussian_yolo_node.lab.training.config import TrainConfig
+from gaussian_yolo_node.labels import read_image
+from gaussian_yolo_node.labels.predictions import FramePredictions
 from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.runtime.base import show_size
-from gaussian_yolo_node.training.config import TrainConfig
 
 CANVASES = ("192x640", "256x832", "320x1024", "384x1248", "448x1472", "512x1664", "640x2112")
 RECIPE = Path(__file__).parents[1] / "engines" / "csp_nano_driving.yaml"

@@ -28,9 +28,9 @@ from gaussian_yolo_node.bags import IMAGE, IMAGE_TOPIC
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.bags.typestore import make_typestore
 from gaussian_yolo_node.bags.writing import BagWriter
-from gaussian_yolo_node.datasets.images import image_files, read_image
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
-from gaussian_yolo_node.machine import machine
+from gaussian_yolo_node.labels.images import image_files, read_image
+from gaussian_yolo_node.runtime.machine import machine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RATE_HZ = 30.0
@@ -54,7 +54,15 @@ def main(
         write_long_bag(bag, source, frames, scale)
         print(f"{frames} frames, {bag.stat().st_size / 1e9:.2f} GB, of {source}; {model}; {machine()}")
         mode = ["--lockstep"] if lockstep else ["--rate", "1"]
-        command = [sys.executable, "-m", "gaussian_yolo_node.cli", "replay", str(bag), "-o", str(Path(scratch) / "run")]
+        command = [
+            sys.executable,
+            "-m",
+            "gaussian_yolo_node.commands",
+            "replay",
+            str(bag),
+            "-o",
+            str(Path(scratch) / "run"),
+        ]
         process = subprocess.Popen(
             [*command, "--model", model, "--no-report", *mode],
             env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}"},

@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.datasets.images import read_image
-from gaussian_yolo_node.offline.style.colour import PreserveColour
-from gaussian_yolo_node.offline.style.extractors import choose_extractor, open_extractor
-from gaussian_yolo_node.offline.style_transfer import StyleSettings, StyleTransfer
+from gaussian_yolo_node.lab.style_transfer.colour import PreserveColour
+from gaussian_yolo_node.lab.style_transfer.extractors import choose_extractor, open_extractor
+from gaussian_yolo_node.lab.style_transfer.transfer import StyleSettings, StyleTransfer
+from gaussian_yolo_node.labels.images import read_image
 
 Image = NDArray[np.uint8]
 CELL = 360  # width, px

@@ -22,13 +22,13 @@ import typer
 
 from gaussian_yolo_node.detector import Detector
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL, read_card, resolve_model
-from gaussian_yolo_node.engine.builder import build_engine
-from gaussian_yolo_node.engine.options import BuildOptions
-from gaussian_yolo_node.engine.precision import EnginePrecision, with_precision
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.evaluation.kitti import evaluate
-from gaussian_yolo_node.evaluation.predictions import FramePredictions
-from gaussian_yolo_node.evaluation.truths import read_kitti_labels
+from gaussian_yolo_node.evaluation.all_objects import evaluate
+from gaussian_yolo_node.lab.export.tensorrt.builder import build_engine
+from gaussian_yolo_node.lab.export.tensorrt.options import BuildOptions
+from gaussian_yolo_node.lab.export.tensorrt.precision import EnginePrecision, with_precision
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
+from gaussian_yolo_node.labels.truths import read_kitti_labels
 from gaussian_yolo_node.runtime.base import PRECISION_KEY
 
 MODELS = (DEFAULT_MODEL.removesuffix("_int8"), DEFAULT_MODEL, "mixnet_s_kitti")

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.offline.classification.config import ClassifierConfig
+from gaussian_yolo_node.lab.classification.config import ClassifierConfig
 
 CLASSES = ("dark", "light")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gaussian_yolo_node.models.darknet_cfg import Cfg
-from gaussian_yolo_node.models.darknet_files import ConvolutionWeights, Weights
+from gaussian_yolo_node.lab.networks.darknet_cfg import Cfg
+from gaussian_yolo_node.lab.networks.darknet_files import ConvolutionWeights, Weights
 
 # A small network with everything that a cfg may hold; heads at strides 32 and 16.
 HEAD = """

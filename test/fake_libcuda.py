@@ -8,7 +8,7 @@ from fake_cuda import Gpu, rule
 
 
 class FakeLibcuda:
-    """The functions of libcuda.so.1 that `runtime.cuda_driver` calls, with arguments as ctypes passes them."""
+    """The functions of libcuda.so.1 that `runtime.tensorrt.cuda_driver` calls, with arguments as ctypes passes them."""
 
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu

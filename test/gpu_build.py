@@ -12,7 +12,16 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def build(model: Path, *options: str) -> Path:
     """An engine beside a model, built by the command that users have."""
     engine = model.with_suffix(".engine")
-    command = [sys.executable, "-m", "gaussian_yolo_node.cli", "build-engine", str(model), "-o", str(engine), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "gaussian_yolo_node.commands",
+        "build-engine",
+        str(model),
+        "-o",
+        str(engine),
+        *options,
+    ]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return model

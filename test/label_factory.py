@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import cv2
 from factories import make_image
 
-from gaussian_yolo_node.offline.students.labelling import label
-from gaussian_yolo_node.offline.students.tables import DetectionRow, read_labels
+from gaussian_yolo_node.lab.noisy_student.labelling import label
+from gaussian_yolo_node.lab.noisy_student.tables import DetectionRow, read_labels
 
 T = TypeVar("T")
 LIMIT_S = 120.0

@@ -14,8 +14,8 @@ from fake_cuda import Gpu, make_pycuda
 from fake_libcuda import FakeLibcuda
 from fake_tensorrt import FakePlugin, make_tensorrt
 
-from gaussian_yolo_node.runtime import cuda, loaded_engine, plugin_library
-from gaussian_yolo_node.runtime.cuda_driver import CudaDriver
+from gaussian_yolo_node.runtime.tensorrt import cuda, loaded_engine, plugin_library
+from gaussian_yolo_node.runtime.tensorrt.cuda_driver import CudaDriver
 
 
 @contextmanager

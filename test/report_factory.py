@@ -13,7 +13,7 @@ from factories import make_image
 from gaussian_yolo_node.bags import DETECTIONS, IMAGE, IMAGE_TOPIC, INFO_TOPIC, STRING, TRUTH_TOPIC, messages
 from gaussian_yolo_node.bags.frame_info import FrameInfo
 from gaussian_yolo_node.bags.writing import BagWriter
-from gaussian_yolo_node.evaluation.replay_run import (
+from gaussian_yolo_node.replay.run_folder import (
     ANSWERS_FILE,
     DETECTIONS_FILE,
     ReplayCounters,

@@ -11,8 +11,8 @@ import onnx
 from factories import make_model
 from fake_tensorrt import VERSION, write_engine
 
-from gaussian_yolo_node.engine.sidecar import EngineSidecar, write_sidecar
-from gaussian_yolo_node.runtime.engine_file import model_hash
+from gaussian_yolo_node.runtime.tensorrt.engine_file import model_hash
+from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar, write_sidecar
 
 
 def make_engine(folder: Path, *, sidecar: dict[str, Any] | None = None, engine: Any = None, **model: Any) -> Path:

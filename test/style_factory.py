@@ -11,7 +11,7 @@ from factories import make_image
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from gaussian_yolo_node.offline.style.extractors import BackboneExtractor
+    from gaussian_yolo_node.lab.style_transfer.extractors import BackboneExtractor
 
 KITTI_LINE = b"Car 0.00 0 -1.58 10 10 40 30 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59\r\n"
 
@@ -48,8 +48,8 @@ def untrained_extractor(seed: int = 0) -> BackboneExtractor:
     """EfficientNet-Lite0 with random weights."""
     import torch
 
-    from gaussian_yolo_node.models.backbones import create_backbone
-    from gaussian_yolo_node.offline.style.extractors import BackboneExtractor
+    from gaussian_yolo_node.lab.networks.backbones import create_backbone
+    from gaussian_yolo_node.lab.style_transfer.extractors import BackboneExtractor
 
     torch.manual_seed(seed)
     return BackboneExtractor(create_backbone("efficientnet_lite0"), "untrained")

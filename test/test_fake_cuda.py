@@ -11,7 +11,7 @@ import pytest
 from fake_cuda import BrokenRule, Gpu, make_pycuda
 from fake_libcuda import FakeLibcuda
 
-from gaussian_yolo_node.runtime.cuda_driver import CudaCallError, CudaDriver
+from gaussian_yolo_node.runtime.tensorrt.cuda_driver import CudaCallError, CudaDriver
 
 
 class Machine:

@@ -21,10 +21,10 @@ from factories import Planted, make_card, make_model  # noqa: E402
 from gaussian_yolo_node.detector.detector import Detector  # noqa: E402
 from gaussian_yolo_node.detector.model import ModelCard  # noqa: E402
 from gaussian_yolo_node.evaluation.paired import pair  # noqa: E402
-from gaussian_yolo_node.evaluation.predictions import FramePredictions  # noqa: E402
-from gaussian_yolo_node.evaluation.truths import read_kitti_labels  # noqa: E402
-from gaussian_yolo_node.operating_points import load_sets  # noqa: E402
-from gaussian_yolo_node.training.config import TrainConfig  # noqa: E402
+from gaussian_yolo_node.lab.operating_points import load_sets  # noqa: E402
+from gaussian_yolo_node.lab.training.config import TrainConfig  # noqa: E402
+from gaussian_yolo_node.labels.predictions import FramePredictions  # noqa: E402
+from gaussian_yolo_node.labels.truths import read_kitti_labels  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -176,9 +176,9 @@ def test_wheel_holds_every_module_and_message_definition(wheel: zipfile.ZipFile)
 @pytest.mark.parametrize(
     "entry",
     [
-        "gaussian-yolo = gaussian_yolo_node.cli:main",
+        "gaussian-yolo = gaussian_yolo_node.commands.gaussian_yolo:main",
         "perception_node = gaussian_yolo_node.ros.perception_node:main",
-        "replay_node = gaussian_yolo_node.ros.replay_node:main",
+        "replay_node = gaussian_yolo_node.commands.replay_node:main",
     ],
 )
 def test_entry_point_is_declared_and_imports(wheel: zipfile.ZipFile, entry: str) -> None:
@@ -192,7 +192,9 @@ def test_entry_point_is_declared_and_imports(wheel: zipfile.ZipFile, entry: str)
 
 def test_every_import_is_a_declared_dependency(wheel: zipfile.ZipFile) -> None:
     pip = requirements(wheel)
-    ros = imported_modules("gaussian_yolo_node/ros", "**/*.py") | imported_modules("launch", "*.py")
+    places = {"ros": "**/*.py", "replay": "**/*.py", "commands": "replay_node_run.py"}
+    ros = imported_modules("launch", "*.py")
+    ros |= {name for room, files in places.items() for name in imported_modules(f"gaussian_yolo_node/{room}", files)}
     everywhere = ros | imported_modules("gaussian_yolo_node", "**/*.py")
     for module in sorted(everywhere):
         if module in PYTHON_DEPENDENCIES:

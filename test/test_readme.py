@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gaussian_yolo_node.cli import app
+from gaussian_yolo_node.commands.gaussian_yolo import app
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENGINES = REPOSITORY / "engines"

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import torch
 
-from gaussian_yolo_node.datasets import load_sources
-from gaussian_yolo_node.training.config import TrainConfig
-from gaussian_yolo_node.training.loader import BatchLoader, EpochSampler, make_loader
-from gaussian_yolo_node.training.trainer import Trainer
+from gaussian_yolo_node.lab.training.config import TrainConfig
+from gaussian_yolo_node.lab.training.loader import BatchLoader, EpochSampler, make_loader
+from gaussian_yolo_node.lab.training.trainer import Trainer
+from gaussian_yolo_node.labels import load_sources
 
 SIZE = (64, 96)
 

@@ -1,4 +1,4 @@
-"""ROS bags without ROS: reading, also damaged ones; writing; labelled images into bags and back."""
+"""ROS bags without ROS: reading, also damaged ones; writing; what is in one."""
 
 from pathlib import Path
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE, BagError
+from gaussian_yolo_node.bags.image_header import size_in_header
 from gaussian_yolo_node.bags.reading import BagReader, Message, Topic
 from gaussian_yolo_node.bags.storage import shown_time
-from gaussian_yolo_node.datasets.images import size_in_header
 
 # The header of a JPEG or PNG lies within its first bytes.
 _PICTURE_HEAD = 1 << 16

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags import CAMERA_INFO, COMPRESSED_IMAGE, DETECTIONS, IMAGE, STRING
-from gaussian_yolo_node.bags.calibration import Calibration
+from gaussian_yolo_node.bags.camera_calibration import Calibration
 from gaussian_yolo_node.bags.typestore import make_typestore
 
 _Box = tuple[float, float, float, float]

@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.detector.calibration import SigmaCalibration, calibrate_sigmas
 from gaussian_yolo_node.detector.decode import BOX_ENTRIES, CRITERIA, Criterion, NonFiniteOutputError, decode
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import PAD_VALUE, Letterbox, check_frame
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, file_hash, read_card, resolve_model
 from gaussian_yolo_node.detector.nms import nms
+from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration, calibrate_sigmas
 from gaussian_yolo_node.errors import ModelError, SettingError
 from gaussian_yolo_node.runtime import (
     DetectingRuntime,

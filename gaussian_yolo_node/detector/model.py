@@ -15,8 +15,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.detector.calibration import SigmaCalibration
 from gaussian_yolo_node.detector.letterbox import Resize
+from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
 from gaussian_yolo_node.errors import ModelError, SettingError
 from gaussian_yolo_node.runtime.base import CARD_KEY
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.evaluation.all_objects import Judged
 from gaussian_yolo_node.evaluation.average_precision import PrecisionRecall, all_point_ap
-from gaussian_yolo_node.evaluation.kitti import Judged
 from gaussian_yolo_node.evaluation.matching import overlaps_of_pairs
 from gaussian_yolo_node.evaluation.paired import Paired, candidates
 

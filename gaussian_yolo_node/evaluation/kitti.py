@@ -1,232 +1,263 @@
-"""Average precision over every labelled object, for the classes of Gaussian YOLOv3: the figures of the models' pages.
+"""KITTI's object detection benchmark, 2-D boxes: the rules of the development kit (Geiger et al., CVPR 2012; evaluation
+of `devkit_object`, with the 40 recall points of 2019).
 
-As in KITTI's devkit (Geiger et al., CVPR 2012), neighbouring classes and DontCare regions count neither way; unlike
-there, all of Van, Truck, Tram, Misc and Person_sitting are such neighbours of all classes, and there are no difficulty
-levels. `kitti_devkit` has those. Of data sets that are not KITTI's all classes count, and ignored regions are as
-DontCare.
+Of a class, three difficulties are evaluated. An object that is too small, too occluded or too truncated for one is
+ignored there, and so is one of a neighbouring class (Van for Car, Person_sitting for Pedestrian): it neither counts as
+missed, nor does a detection of it count. A detection that is less high than the difficulty's least height is ignored,
+and one with more of its area in a DontCare region than the class's least IoU is no false positive.
+
+Peculiar to the devkit, and kept:
+- IoU must be above the threshold; objects choose their detections in the order of the labels, not the other way round.
+- Scores are sampled at (up to) 41 recalls by a first matching in which an object takes the detection of the best score;
+  precision and recall come from a second one, a matching for each sampled score, in which it takes the one of the best
+  overlap, of those that are not ignored if there are any.
+- A detection that is too small is ignored whatever its class is, so it can take an object of another class, which is
+  then not missed.
+- The precision at a recall that was never sampled is 0, and so it is where nothing that counts is left (0 / 0 there).
+
+An object of exactly the least height counts, as in the C++ program; rewritings in Python mostly ignore it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation import LEAST_SCORE
-from gaussian_yolo_node.evaluation.average_precision import (
-    PrecisionRecall,
-    all_point_ap,
-    eleven_point_ap,
-    forty_point_ap,
-)
-from gaussian_yolo_node.evaluation.matching import MatchedBoxes
-from gaussian_yolo_node.evaluation.paired import Paired, covers_any, pair, take_greedily
-from gaussian_yolo_node.evaluation.predictions import FramePredictions
-from gaussian_yolo_node.evaluation.reliability import ScoreQuality, score_quality
-from gaussian_yolo_node.evaluation.truths import DONT_CARE, GroundTruth
-from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, rank_correlation, sigma_quality
+from gaussian_yolo_node.evaluation.matching import intersection_areas_of_pairs, overlaps_of_pairs
+from gaussian_yolo_node.evaluation.paired import Paired, candidates
+from gaussian_yolo_node.labels.labelled_frames import DONT_CARE
 
-KITTI_IOU = {"car": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
-COMMON_IOU = 0.5
-# Boxes that hardly overlap their object, among which a sigma must tell the good from the bad.
-LOOSE_IOU = 0.1
-# Share of a detection's own area that must lie in a DontCare region for it not to count.
-DONT_CARE_SHARE = 0.5
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+DIFFICULTIES = ("easy", "moderate", "hard")
+LEAST_HEIGHT = {"easy": 40.0, "moderate": 25.0, "hard": 25.0}  # px
+MOST_OCCLUSION = {"easy": 0, "moderate": 1, "hard": 2}
+MOST_TRUNCATION = {"easy": 0.15, "moderate": 0.3, "hard": 0.5}
+NEIGHBOUR = {"car": "Van", "pedestrian": "Person_sitting"}
+SAMPLES = 41
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """The detections of one class that count, by falling score, and what became of them.
+class DevkitCurve:
+    """Precision of one class at one difficulty where it was sampled.
 
     Attributes:
-        scores: [N].
-        correct: [N], whether a detection found an object.
-        frames: [N], index of the frame.
-        truths_per_frame: [F], objects of the class in each frame.
-        frame_names: F names.
-        ignored: detections on ignore regions, which do not count.
+        truths: objects that count.
+        thresholds: [S], falling scores; S <= 41.
+        tp, fp, fn: [S], counts at each.
+        precision: [41], the best at this recall sample or a higher one; 0 where there was none.
+        recall: [S].
     """
 
-    scores: NDArray[np.float64]
-    correct: NDArray[np.bool_]
-    frames: NDArray[np.intp]
-    truths_per_frame: NDArray[np.intp]
-    frame_names: tuple[str, ...]
-    ignored: int
-
-    @property
-    def truths(self) -> int:
-        """Objects of the class in all frames."""
-        return int(self.truths_per_frame.sum())
-
-    @property
-    def curve(self) -> PrecisionRecall:
-        return PrecisionRecall.of(self.scores, self.correct, self.truths)
-
-
-@dataclass(frozen=True)
-class ClassResult:
-    """How well one class is detected at one IoU.
-
-    Attributes:
-        name: the class.
-        iou: least IoU of a detection with its object.
-        truths: labelled objects.
-        detections: detections that count.
-        ignored: detections on ignore regions, which do not.
-        all_point, eleven_point, forty_point: average precision, 0..1; NaN without truths.
-    """
-
-    name: str
-    iou: float
     truths: int
-    detections: int
-    ignored: int
-    all_point: float
-    eleven_point: float
-    forty_point: float
+    thresholds: Floats
+    tp: Indices
+    fp: Indices
+    fn: Indices
+    precision: Floats
+    recall: Floats
+
+    @property
+    def eleven_point(self) -> float:
+        """AP over recalls 0, 0.1 .. 1; NaN without truths."""
+        return float(self.precision[::4].mean()) if self.truths else float("nan")
+
+    @property
+    def forty_point(self) -> float:
+        """AP over recalls 1/40 .. 1; NaN without truths."""
+        return float(self.precision[1:].mean()) if self.truths else float("nan")
 
 
-@dataclass(frozen=True)
-class KittiResult:
-    """What an evaluation found.
-
-    Attributes:
-        at_kitti_iou: a result a class at KITTI's IoU for it.
-        at_common_iou: the same, all at IoU 0.5.
-        matched: stems of the label files that a prediction record belongs to; these are evaluated.
-        unlabelled: frames of prediction records without a label file; not counted.
-        unpredicted: stems of label files without a prediction record; not counted.
-        unknown_classes: classes among the counted predictions that the labels have not; not counted.
-        lowest_score: of the counted predictions; 0 without any.
-        least_score: of the detections that `scores` and `sigma` are about.
-        scores: whether scores are the share of detections that is right at IoU 0.5, by class and "all".
-        sigma: how honest the standard deviations are; None where the predictions have none.
-    """
-
-    at_kitti_iou: tuple[ClassResult, ...]
-    at_common_iou: tuple[ClassResult, ...]
-    matched: tuple[str, ...]
-    unlabelled: tuple[str, ...]
-    unpredicted: tuple[str, ...]
-    unknown_classes: tuple[str, ...]
-    lowest_score: float
-    least_score: float
-    scores: Mapping[str, ScoreQuality]
-    sigma: SigmaQuality | None
-
-
-def evaluate(
-    truths: GroundTruth, predictions: Sequence[FramePredictions], least_score: float = LEAST_SCORE
-) -> KittiResult:
-    """Evaluate the frames that have both labels and a prediction record.
+def sample_scores(scores: Floats, truths: int) -> Floats:
+    """The scores, falling, at which recall comes nearest to 0, 1/40 .. 1.
 
     Args:
-        predictions: a record a frame; "000012.png" and 12 belong to the labels "000012".
-        least_score: of the detections whose scores and sigmas are judged; AP counts all.
-
-    Raises:
-        LabelError: no frame has both, or two records belong to one frame.
+        scores: of the right detections, in any order.
+        truths: objects there are.
     """
-    return evaluate_paired(pair(truths, predictions), least_score)
+    falling = np.sort(scores)[::-1]
+    sampled: list[float] = []
+    recall = 0.0
+    for index, score in enumerate(falling.tolist()):
+        left = (index + 1) / truths
+        last = index == len(falling) - 1
+        if not last and (index + 2) / truths - recall < recall - left:
+            continue
+        sampled.append(score)
+        recall += 1 / (SAMPLES - 1)
+    return np.array(sampled, np.float64)
 
 
-def evaluate_paired(paired: Paired, least_score: float = LEAST_SCORE) -> KittiResult:
-    """As `evaluate`, of frames that are already together."""
-    ious = class_ious(paired)
-    common = {name: judge_class(paired, name, COMMON_IOU) for name in ious}
-    correlations = tuple(
-        rank_correlation(match_boxes(paired, iou, least_score), iou) for iou in (COMMON_IOU, LOOSE_IOU)
-    )
-    return KittiResult(
-        tuple(_class_result(judge_class(paired, name, iou), name, iou) for name, iou in ious.items()),
-        tuple(_class_result(judged, name, COMMON_IOU) for name, judged in common.items()),
-        paired.names,
-        paired.unlabelled,
-        paired.unpredicted,
-        tuple(sorted(set(paired.found.classes.tolist()) - set(ious))),
-        float(paired.found.scores.min()) if len(paired.found.scores) else 0.0,
-        least_score,
-        _score_qualities(common, least_score),
-        sigma_quality(match_boxes(paired, COMMON_IOU, least_score), correlations),
-    )
+class Matching:
+    """The objects and detections that one class at one difficulty is about, and which of them overlap enough.
 
+    Args:
+        name: "car", "pedestrian" or "cyclist".
+        difficulty: one of `DIFFICULTIES`.
+        least_iou: what the IoU of a detection with its object must exceed.
+    """
 
-def class_ious(paired: Paired) -> dict[str, float]:
-    """Least IoU of each class: KITTI's for its three, 0.5 for all others."""
-    names = tuple(KITTI_IOU) if paired.kitti else paired.classes
-    return {name: KITTI_IOU.get(name, COMMON_IOU) for name in names}
-
-
-def judge_class(paired: Paired, name: str, iou_threshold: float) -> Judged:
-    """Which detections of a class count, and are right: each, by falling score, takes the free object of its frame that
-    it overlaps most, if by the threshold or more."""
-    found, objects = paired.found, paired.objects
-    rows = found.of_class(name)
-    boxes, frames, scores = found.boxes[rows], found.frames[rows], found.scores[rows]
-    wanted = (objects.classes == name) & ~objects.ignored
-    correct = take_greedily(boxes, frames, scores, objects.boxes[wanted], objects.frames[wanted], iou_threshold) >= 0
-    regions = objects.ignored | (objects.categories == DONT_CARE)
-    inside = covers_any(boxes, frames, objects.boxes[regions], objects.frames[regions], DONT_CARE_SHARE, by_iou=False)
-    neighbours = (objects.classes == "") & ~regions
-    on_neighbour = covers_any(
-        boxes, frames, objects.boxes[neighbours], objects.frames[neighbours], iou_threshold, by_iou=True
-    )
-    counts = correct | ~(inside | on_neighbour)
-    truths_per_frame = np.bincount(objects.frames[wanted], minlength=len(paired.names))
-    return Judged(scores[counts], correct[counts], frames[counts], truths_per_frame, paired.names, int((~counts).sum()))
-
-
-def match_boxes(paired: Paired, iou_threshold: float, least_score: float) -> MatchedBoxes:
-    """Detections from a least score on that found an object of their class, beside it."""
-    found, objects = paired.found, paired.objects
-    parts = []
-    for name in class_ious(paired):
-        rows = found.of_class(name, least_score)
-        wanted = np.flatnonzero((objects.classes == name) & ~objects.ignored)
-        taken = take_greedily(
-            found.boxes[rows],
-            found.frames[rows],
-            found.scores[rows],
-            objects.boxes[wanted],
-            objects.frames[wanted],
-            iou_threshold,
+    def __init__(self, paired: Paired, name: str, difficulty: str, least_iou: float) -> None:
+        objects, found = paired.objects, paired.found
+        least_height = LEAST_HEIGHT[difficulty]
+        high = objects.boxes[:, 3] - objects.boxes[:, 1] >= least_height
+        plain = (
+            high
+            & (objects.occlusion <= MOST_OCCLUSION[difficulty])
+            & (objects.truncation <= MOST_TRUNCATION[difficulty])
+            & ~objects.ignored
         )
-        parts.append((rows[taken >= 0], wanted[taken[taken >= 0]]))
-    rows = np.concatenate([np.empty(0, np.intp), *(part[0] for part in parts)])
-    targets = np.concatenate([np.empty(0, np.intp), *(part[1] for part in parts)])
-    order = np.argsort(found.frames[rows], kind="stable")
-    rows, targets = rows[order], targets[order]
-    return MatchedBoxes(
-        found.boxes[rows],
-        objects.boxes[targets],
-        None if found.sigmas is None else found.sigmas[rows],
-        found.classes[rows],
-        found.frames[rows],
-    )
+        of_class = objects.classes == name
+        wanted = np.flatnonzero(of_class | (objects.categories == NEIGHBOUR.get(name, "")))
+        self._object_counts: Mask = (of_class & plain)[wanted]
+        low = found.boxes[:, 3] - found.boxes[:, 1] < least_height
+        rows = np.flatnonzero(low | (found.classes == name))
+        self._scores: Floats = found.scores[rows]
+        self._row_counts: Mask = ~low[rows]
+        self.truths = int(self._object_counts.sum())
+
+        regions = np.flatnonzero(objects.categories == DONT_CARE)
+        inside, region = candidates(found.frames[rows], objects.frames[regions])
+        boxes = found.boxes[rows][inside]
+        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        share = intersection_areas_of_pairs(boxes, objects.boxes[regions][region]) / np.where(area > 0, area, np.inf)
+        in_dont_care = np.zeros(len(rows), bool)
+        in_dont_care[inside[share > least_iou]] = True
+        self._wrong_if_free: Mask = self._row_counts & ~in_dont_care
+
+        targets, places = candidates(objects.frames[wanted], found.frames[rows])
+        iou = overlaps_of_pairs(objects.boxes[wanted][targets], found.boxes[rows][places])
+        near = iou > least_iou
+        targets, places, iou = targets[near], places[near], iou[near]
+        # An object with one detection that has no other object: nothing to choose.
+        alone = (np.bincount(targets)[targets] == 1) & (np.bincount(places)[places] == 1)
+        self._targets, self._places = targets[alone], places[alone]
+        self._contests = list(self._groups(targets[~alone], places[~alone], iou[~alone]))
+
+    def curve(self) -> DevkitCurve:
+        """Precision at each of the samples."""
+        thresholds = sample_scores(self._first_pass(), self.truths)
+        tp, fp, fn = self._second_pass(thresholds)
+        precision = np.zeros(SAMPLES)
+        precision[: len(thresholds)] = tp / np.maximum(tp + fp, 1)
+        precision = np.maximum.accumulate(precision[::-1])[::-1]
+        return DevkitCurve(self.truths, thresholds, tp, fp, fn, precision, tp / np.maximum(tp + fn, 1))
+
+    def counts_at(self, score: float) -> tuple[int, int, int]:
+        """True positives, false positives and misses from a score on."""
+        tp, fp, fn = self._second_pass(np.array([score]))
+        return int(tp[0]), int(fp[0]), int(fn[0])
+
+    def _groups(self, targets: Indices, places: Indices, iou: Floats) -> Iterator[_Contest]:
+        """Objects and detections that are connected, each group by itself, in the order of the labels."""
+        group = _connected(targets, places)
+        order = np.argsort(group, kind="stable")
+        columns = (values[order].tolist() for values in (group, targets, places, iou))
+        pairs = zip(*columns, strict=True)
+        for _, of_group in groupby(pairs, key=itemgetter(0)):
+            yield [
+                (
+                    bool(self._object_counts[target]),
+                    [
+                        _Option(place, float(self._scores[place]), value, bool(self._row_counts[place]))
+                        for _, _, place, value in of_object
+                    ],
+                )
+                for target, of_object in groupby(of_group, key=itemgetter(1))
+            ]
+
+    def _first_pass(self) -> Floats:
+        """Scores of the right detections, if each object takes the free detection of the best score."""
+        right = self._object_counts[self._targets] & self._row_counts[self._places]
+        scores = self._scores[self._places[right]].tolist()
+        for contest in self._contests:
+            taken: set[int] = set()
+            for object_counts, options in contest:
+                free = [option for option in options if option.place not in taken]
+                if not free:
+                    continue
+                best = max(free, key=lambda option: option.score)  # of equal ones the first
+                taken.add(best.place)
+                if object_counts and best.counts:
+                    scores.append(best.score)
+        return np.array(scores, np.float64)
+
+    def _second_pass(self, thresholds: Floats) -> tuple[Indices, Indices, Indices]:
+        """True positives, false positives and misses, [S] each, at falling scores [S]."""
+        wrong, places = self._wrong_if_free, self._places
+        object_counts = self._object_counts[self._targets]
+        tp = _at_least(self._scores[places[object_counts & self._row_counts[places]]], thresholds)
+        matched = _at_least(self._scores[places[object_counts]], thresholds)
+        # What is free and counts is wrong, unless it lies in DontCare.
+        fp = _at_least(self._scores[wrong], thresholds) - _at_least(self._scores[places[wrong[places]]], thresholds)
+        # The first sample at which each detection is there. Between two of a contest's, nothing changes.
+        since = np.searchsorted(-thresholds, -self._scores, side="left").tolist()
+        steps = [[0, 0, 0] for _ in range(len(thresholds) + 1)]
+        for contest in self._contests:
+            before = [0, 0, 0]
+            for sample in sorted({since[option.place] for _, options in contest for option in options}):
+                after = self._take(contest, since, sample)
+                steps[sample] = [step + new - old for step, new, old in zip(steps[sample], after, before, strict=True)]
+                before = after
+        right, found, spared = np.cumsum(np.array(steps, np.intp), axis=0)[:-1].T
+        return tp + right, fp - spared, self.truths - matched - found
+
+    def _take(self, contest: _Contest, since: list[int], sample: int) -> list[int]:
+        """Right detections, objects that count and are matched, and detections that would be wrong and are taken, among
+        those that are there at a sample."""
+        taken: set[int] = set()
+        right = matched = spared = 0
+        for object_counts, options in contest:
+            free = [option for option in options if since[option.place] <= sample and option.place not in taken]
+            if not free:
+                continue
+            real = [option for option in free if option.counts]
+            # Of ignored ones the first that comes, of the others the one of the best overlap.
+            best = max(real, key=lambda option: option.iou) if real else free[0]
+            taken.add(best.place)
+            matched += object_counts
+            right += object_counts and best.counts
+            spared += bool(self._wrong_if_free[best.place])
+        return [right, matched, spared]
 
 
-def _score_qualities(judged: Mapping[str, Judged], least_score: float) -> dict[str, ScoreQuality]:
-    kept = {name: of.scores >= least_score for name, of in judged.items()}
-    scores = {name: of.scores[kept[name]] for name, of in judged.items()}
-    correct = {name: of.correct[kept[name]] for name, of in judged.items()}
-    together = score_quality(
-        np.concatenate([np.empty(0), *scores.values()]), np.concatenate([np.empty(0, bool), *correct.values()])
-    )
-    return {name: score_quality(scores[name], correct[name]) for name in judged} | {"all": together}
+class _Option(NamedTuple):
+    """A detection that an object may take; `counts` unless it is too low."""
+
+    place: int
+    score: float
+    iou: float
+    counts: bool
 
 
-def _class_result(judged: Judged, name: str, iou_threshold: float) -> ClassResult:
-    curve = judged.curve
-    return ClassResult(
-        name,
-        iou_threshold,
-        judged.truths,
-        len(curve.scores),
-        judged.ignored,
-        all_point_ap(curve),
-        eleven_point_ap(curve),
-        forty_point_ap(curve),
-    )
+# Objects in the order of the labels: whether each counts, and what it may take in the order of the predictions.
+_Contest = list[tuple[bool, list[_Option]]]
+
+
+def _connected(targets: Indices, places: Indices) -> Indices:
+    """[P], the least object that each pair is connected with, over shared objects and detections."""
+    group = targets
+    while len(group):
+        least = group
+        for side in (targets, places):
+            of_side = np.full(side.max() + 1, np.iinfo(np.intp).max)
+            np.minimum.at(of_side, side, least)
+            least = of_side[side]
+        if np.array_equal(least, group):
+            break
+        group = least
+    return group
+
+
+def _at_least(scores: Floats, thresholds: Floats) -> Indices:
+    """How many scores are at each threshold or above."""
+    counted: Indices = len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")
+    return counted

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.detector.calibration import coordinate_sizes
+from gaussian_yolo_node.detector.sigma_correction import coordinate_sizes
 
 Floats = NDArray[np.float64]
 

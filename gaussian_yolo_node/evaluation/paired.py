@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.datasets.classes import BDD_CATEGORIES, KITTI_CLASSES
-from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.evaluation.matching import intersection_areas_of_pairs, overlaps_of_pairs
-from gaussian_yolo_node.evaluation.predictions import FramePredictions
-from gaussian_yolo_node.evaluation.truths import DONT_CARE, FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.classes import BDD_CATEGORIES, KITTI_CLASSES
+from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FramePredictions, FrameTruths, GroundTruth
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

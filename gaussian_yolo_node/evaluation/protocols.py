@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from gaussian_yolo_node.evaluation import LabelError, bdd, coco, kitti, kitti_devkit
+from gaussian_yolo_node.evaluation import all_objects, bdd, coco, kitti
+from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, KITTI_IOU, Judged
 from gaussian_yolo_node.evaluation.average_precision import (
     PrecisionRecall,
     all_point_ap,
     eleven_point_ap,
     forty_point_ap,
 )
-from gaussian_yolo_node.evaluation.kitti import COMMON_IOU, KITTI_IOU, Judged
 from gaussian_yolo_node.evaluation.paired import Paired, pair
-from gaussian_yolo_node.evaluation.predictions import FramePredictions
-from gaussian_yolo_node.evaluation.truths import GroundTruth
+from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
 
 PROTOCOLS = ("all", "kitti", "bdd", "coco")
 COUNT_SCORE = 0.5
@@ -222,7 +222,7 @@ def judge(
     protocol: str, truths: GroundTruth, predictions: Sequence[FramePredictions], class_name: str, iou: float
 ) -> Judged:
     """What became of each detection of one class by the rules of "bdd", or else of "all"."""
-    judge_class = bdd.judge_class if protocol == "bdd" else kitti.judge_class
+    judge_class = bdd.judge_class if protocol == "bdd" else all_objects.judge_class
     return judge_class(pair(truths, predictions), class_name, iou)
 
 
@@ -235,9 +235,9 @@ _Evaluation = tuple[tuple[ClassCurve, ...], tuple[Counts, ...], dict[str, dict[s
 
 
 def _all(paired: Paired, count_score: float, ious: Sequence[float]) -> _Evaluation:
-    own = kitti.class_ious(paired)
+    own = all_objects.class_ious(paired)
     at = {name: list(dict.fromkeys((iou, COMMON_IOU, *ious))) for name, iou in own.items()}
-    return _judged(paired, kitti.judge_class, at, own, count_score)
+    return _judged(paired, all_objects.judge_class, at, own, count_score)
 
 
 def _bdd(paired: Paired, count_score: float, ious: Sequence[float]) -> _Evaluation:
@@ -282,8 +282,8 @@ def _kitti(paired: Paired, count_score: float, _: Sequence[float]) -> _Evaluatio
     ap: dict[str, dict[str, float]] = {}
     for name, iou in KITTI_IOU.items():
         detections = int((paired.found.classes == name).sum())
-        for difficulty in kitti_devkit.DIFFICULTIES:
-            matching = kitti_devkit.Matching(paired, name, difficulty, iou)
+        for difficulty in kitti.DIFFICULTIES:
+            matching = kitti.Matching(paired, name, difficulty, iou)
             devkit = matching.curve()
             ways = {"eleven_point": devkit.eleven_point, "forty_point": devkit.forty_point}
             sampled = PrecisionRecall(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation.kitti import class_ious, judge_class, match_boxes
+from gaussian_yolo_node.evaluation.all_objects import class_ious, judge_class, match_boxes
 from gaussian_yolo_node.evaluation.matching import Floats, MatchedBoxes, box_areas
 from gaussian_yolo_node.evaluation.paired import Paired
 from gaussian_yolo_node.evaluation.uncertainty import box_uncertainty
@@ -140,7 +140,7 @@ def box_risks(matched: MatchedBoxes) -> Mapping[str, Mapping[str, RiskCoverage]]
 
 
 def detection_risks(paired: Paired, iou_threshold: float, least_score: float) -> DetectionRisks:
-    """What keeping each detection costs, by the rules for every labelled object (`kitti.judge_class`).
+    """What keeping each detection costs, by the rules for every labelled object (`all_objects.judge_class`).
 
     Args:
         iou_threshold: of a detection with its object, to have found it.

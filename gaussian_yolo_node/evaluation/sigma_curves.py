@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.detector.calibration import COORDINATES
+from gaussian_yolo_node.detector.sigma_correction import COORDINATES
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.uncertainty import (
     LEAST_SIGMA,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation.kitti import Judged
+from gaussian_yolo_node.evaluation.all_objects import Judged
 from gaussian_yolo_node.evaluation.matching import Floats
 
 # In a table; a curve has all.

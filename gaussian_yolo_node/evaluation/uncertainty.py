@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.detector.calibration import COORDINATES, coordinate_sizes
+from gaussian_yolo_node.detector.sigma_correction import COORDINATES, coordinate_sizes
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 
 Floats = NDArray[np.float64]

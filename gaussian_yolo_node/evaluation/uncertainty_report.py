@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from gaussian_yolo_node.evaluation import LEAST_SCORE
-from gaussian_yolo_node.evaluation.kitti import COMMON_IOU, LOOSE_IOU, Judged, class_ious, judge_class, match_boxes
+from gaussian_yolo_node.evaluation.all_objects import (
+    COMMON_IOU,
+    LOOSE_IOU,
+    Judged,
+    class_ious,
+    judge_class,
+    match_boxes,
+)
 from gaussian_yolo_node.evaluation.paired import Paired
 from gaussian_yolo_node.evaluation.reliability import ScoreQuality, score_quality
 from gaussian_yolo_node.evaluation.risk_coverage import RiskCoverage, box_risks, detection_curves, detection_risks
@@ -52,8 +59,8 @@ class UncertaintyReport:
         detection_risks: with false positives, whose risk is 1, by what is dropped by: "score", "sigma".
         thresholds: true and false positives, by class and "all".
         term_effects: with and without the uncertainty term, all classes together: "common" at `iou`, "class" at the
-            least IoU of each class (`kitti.class_ious`), where boxes must lie better. None without a run to compare
-            with.
+            least IoU of each class (`all_objects.class_ious`), where boxes must lie better. None without a run to
+            compare with.
     """
 
     iou: float
@@ -103,7 +110,7 @@ def uncertainty_report(
     iou_threshold: float = COMMON_IOU,
     without_term: Paired | None = None,
 ) -> UncertaintyReport:
-    """Judge scores and sigmas by the rules for every labelled object (`kitti.judge_class`).
+    """Judge scores and sigmas by the rules for every labelled object (`all_objects.judge_class`).
 
     Args:
         paired: truth and detections.

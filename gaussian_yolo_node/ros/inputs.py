@@ -18,11 +18,11 @@ from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from gaussian_yolo_node.frames import Frame, Source, SourceError, SourceState, open_source
 from gaussian_yolo_node.ros.diagnostics import FrameStatistics
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.messages import image_from_compressed, image_from_message
 from gaussian_yolo_node.ros.parameters import PerceptionParameters
-from gaussian_yolo_node.sources import Frame, Source, SourceError, SourceState, open_source
 
 # A topic that is silent for longer is worth a warning.
 _SILENCE_S = 2.0

@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
 from gaussian_yolo_node.detector.detections import Detections, corners_to_centres
-from gaussian_yolo_node.sources.image_messages import ImageMessageError, image_from_compressed, image_from_message
+from gaussian_yolo_node.frames.image_messages import ImageMessageError, image_from_compressed, image_from_message
 
 __all__ = [
     "ImageMessageError",

@@ -12,8 +12,8 @@ from rclpy.node import Node
 from gaussian_yolo_node.detector.decode import CRITERIA, Criterion
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.frames import without_password
 from gaussian_yolo_node.runtime import RUNTIMES
-from gaussian_yolo_node.sources import without_password
 
 
 class ParameterError(GaussianYoloError):

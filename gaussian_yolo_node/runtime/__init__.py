@@ -85,13 +85,13 @@ def open_device_runtime(
         ModelError: the engine is missing, unreadable, or stale.
         InferenceError: the GPU failed.
     """
-    from gaussian_yolo_node.runtime.engine_file import SUFFIX, engine_of
+    from gaussian_yolo_node.runtime.tensorrt.engine_file import SUFFIX, engine_of
 
     # A path to an engine and the runtime's own name are orders; all else is a wish that an engine must be there for.
     ordered = path.suffix == SUFFIX or runtime == "tensorrt"
     if not ordered and (runtime != "auto" or not engine_of(path).is_file()):
         return None
-    from gaussian_yolo_node.runtime.tensorrt import TensorRtRuntime, runs_here
+    from gaussian_yolo_node.runtime.tensorrt.runtime import TensorRtRuntime, runs_here
 
     if not ordered and not runs_here(path):
         return None

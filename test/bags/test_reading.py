@@ -28,7 +28,7 @@ from mcap.writer import Writer as PlainMcapWriter
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, DETECTIONS, IMAGE, IMAGE_TOPIC
 from gaussian_yolo_node.bags.reading import BagError, BagReader
-from gaussian_yolo_node.sources.image_messages import image_from_message
+from gaussian_yolo_node.frames.image_messages import image_from_message
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from factories import make_card
 
-from gaussian_yolo_node.detector.calibration import SigmaCalibration
 from gaussian_yolo_node.detector.model import (
     CARD_KEY,
     ModelCard,
@@ -18,6 +17,7 @@ from gaussian_yolo_node.detector.model import (
     read_card,
     resolve_model,
 )
+from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
 
 CARD = make_card(training={"seed": 1, "metrics": {"AP": 0.5}})
 SOURCE = "some/model.onnx"

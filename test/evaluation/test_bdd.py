@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gaussian_yolo_node.evaluation.bdd import BDD_IOUS, bdd_average_precision, bdd_correct
-from gaussian_yolo_node.evaluation.predictions import read_predictions
 from gaussian_yolo_node.evaluation.protocols import evaluate_protocol
-from gaussian_yolo_node.evaluation.truths import read_ground_truth
+from gaussian_yolo_node.labels.predictions import read_predictions
+from gaussian_yolo_node.labels.truths import read_ground_truth
 
 
 def record(box: list[float], score: float | None = None, name: str = "a", category: str = "car") -> dict[str, Any]:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.evaluation.predictions import FramePredictions, read_predictions
 from gaussian_yolo_node.evaluation.protocols import evaluate_protocol
-from gaussian_yolo_node.evaluation.truths import FrameTruths, GroundTruth, read_ground_truth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.predictions import read_predictions
+from gaussian_yolo_node.labels.truths import read_ground_truth
 
 pytest.importorskip("pycocotools", reason="pycocotools not installed")
 

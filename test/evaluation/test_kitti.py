@@ -1,292 +1,282 @@
+"""The development kit's rules: cases worked by hand, and a slow reference that goes box by box."""
+
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gaussian_yolo_node.datasets.classes import KITTI_CLASSES
-from gaussian_yolo_node.evaluation import LabelError
-from gaussian_yolo_node.evaluation.kitti import ClassResult, KittiResult
-from gaussian_yolo_node.evaluation.kitti import evaluate as evaluate_truth
-from gaussian_yolo_node.evaluation.predictions import FramePredictions
-from gaussian_yolo_node.evaluation.report import coverage_lines, report_dict
-from gaussian_yolo_node.evaluation.truths import FrameTruths, GroundTruth, read_kitti_label_file, read_kitti_labels
+from gaussian_yolo_node.evaluation.kitti import DIFFICULTIES, Matching, sample_scores
+from gaussian_yolo_node.evaluation.paired import Paired, pair
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
 
-CAR_BOX = [100.0, 100.0, 200.0, 200.0]
+BOX = [100.0, 100.0, 200.0, 200.0]
 FAR = [300.0, 100.0, 400.0, 200.0]
-LINE = "Car 0.00 0 1.5 100.0 100.0 200.0 200.0 1.5 1.6 3.9 1.0 1.5 20.0 1.5"
 
 
-def labels(*objects: tuple[str, list[float]]) -> FrameTruths:
-    return FrameTruths.of("", [box for _, box in objects], [kind for kind, _ in objects])
+def low(height: float) -> list[float]:
+    return [300.0, 100.0, 400.0, 100.0 + height]
 
 
-def evaluate(frames: Mapping[str, FrameTruths], records: list[FramePredictions]) -> KittiResult:
-    return evaluate_truth(GroundTruth.of(replace(truths, frame=name) for name, truths in frames.items()), records)
+def frame(
+    *objects: tuple[str, list[float]], truncation: float = 0.0, occlusion: int = 0, name: str = "000000"
+) -> FrameTruths:
+    """The first object has the truncation and occlusion given, the others none."""
+    truths = FrameTruths.of(name, [box for _, box in objects], [kind for kind, _ in objects])
+    truths.truncation[:1], truths.occlusion[:1] = truncation, occlusion
+    return replace(truths, ignored=truths.classes == "DontCare")
 
 
-def predictions(frame: str | int, *found: tuple[str, float, list[float]]) -> FramePredictions:
+def found(*boxes: tuple[str, float, list[float]], name: str = "000000") -> FramePredictions:
     return FramePredictions(
-        frame,
-        np.array([box for _, _, box in found], np.float64).reshape(-1, 4),
-        np.array([score for _, score, _ in found], np.float64),
-        np.array([name for name, _, _ in found], np.str_),
+        name,
+        np.array([box for _, _, box in boxes], np.float64).reshape(-1, 4),
+        np.array([score for _, score, _ in boxes], np.float64),
+        np.array([kind for kind, _, _ in boxes], np.str_),
     )
 
 
-def row(rows: tuple[ClassResult, ...], name: str) -> ClassResult:
-    return next(result for result in rows if result.name == name)
+def together(truths: FrameTruths, predictions: FramePredictions) -> Paired:
+    return pair(GroundTruth.of([truths]), [predictions])
 
 
-def shrunk(share: float) -> list[float]:
-    """CAR_BOX with its height times `share`, so that IoU with it is `share`."""
-    return [100.0, 100.0, 200.0, 100.0 + 100.0 * share]
+CAR = ("car", 0.9, BOX)
 
 
 @pytest.mark.parametrize(
-    ("truths", "found", "at_kitti", "at_common", "ignored"),
+    ("truths", "predictions", "expected"),
     [
-        ([("Car", CAR_BOX)], [("car", 0.9, CAR_BOX)], 1.0, 1.0, 0),
-        ([("Car", CAR_BOX)], [("car", 0.9, shrunk(0.6))], 0.0, 1.0, 0),  # 0.6 is enough for 0.5 only
-        ([("Car", CAR_BOX)], [], 0.0, 0.0, 0),
-        ([("Car", CAR_BOX)], [("pedestrian", 0.9, CAR_BOX)], 0.0, 0.0, 0),
-        # twice the same: the better one is wrong or right before the other
-        ([("Car", CAR_BOX)], [("car", 0.9, FAR), ("car", 0.8, CAR_BOX)], 0.5, 0.5, 0),
-        ([("Car", CAR_BOX)], [("car", 0.9, CAR_BOX), ("car", 0.8, CAR_BOX)], 1.0, 1.0, 0),
-        # ignore regions take what would be wrong
-        ([("Car", CAR_BOX), ("Van", FAR)], [("car", 0.9, FAR), ("car", 0.8, CAR_BOX)], 1.0, 1.0, 1),
-        ([("Car", CAR_BOX), ("DontCare", FAR)], [("car", 0.9, FAR), ("car", 0.8, CAR_BOX)], 1.0, 1.0, 1),
-        # half of the detection in DontCare, however large the region
-        (
-            [("Car", CAR_BOX), ("DontCare", [350.0, 0.0, 900.0, 900.0])],
-            [("car", 0.9, FAR), ("car", 0.8, CAR_BOX)],
-            1.0,
-            1.0,
-            1,
+        pytest.param(frame(("Car", BOX)), [CAR], [(1, 0, 0)] * 3, id="found"),
+        pytest.param(frame(("Car", BOX)), [], [(0, 0, 1)] * 3, id="missed"),
+        pytest.param(frame(("Car", BOX)), [("car", 0.9, FAR)], [(0, 1, 1)] * 3, id="nothing there"),
+        pytest.param(frame(("Car", BOX)), [("pedestrian", 0.9, BOX)], [(0, 0, 1)] * 3, id="another class"),
+        pytest.param(frame(("Car", BOX)), [CAR, ("car", 0.8, BOX)], [(1, 1, 0)] * 3, id="found twice"),
+        # IoU 0.7 is not above 0.7
+        pytest.param(
+            frame(("Car", BOX)), [("car", 0.9, [100.0, 100.0, 200.0, 170.0])], [(0, 1, 1)] * 3, id="at the threshold"
         ),
-        # a neighbour asks for the overlap of the class, a region for half
-        (
-            [("Car", CAR_BOX), ("Van", [300.0, 100.0, 400.0, 160.0])],
-            [("car", 0.9, FAR), ("car", 0.8, CAR_BOX)],
-            0.5,
-            1.0,
-            0,
+        # ignored objects: neither missed, nor is their detection wrong
+        pytest.param(
+            frame(("Car", BOX), truncation=0.2), [], [(0, 0, 0), (0, 0, 1), (0, 0, 1)], id="truncated, missed"
         ),
-        # a detection of a car counts, also in a DontCare region
-        ([("Car", CAR_BOX), ("DontCare", [0.0, 0.0, 900.0, 900.0])], [("car", 0.9, CAR_BOX)], 1.0, 1.0, 0),
-        # without area: in no region
-        ([("Car", CAR_BOX), ("DontCare", FAR)], [("car", 0.9, [1.0] * 4), ("car", 0.8, CAR_BOX)], 0.5, 0.5, 0),
+        pytest.param(frame(("Car", BOX), truncation=0.4), [CAR], [(0, 0, 0), (0, 0, 0), (1, 0, 0)], id="truncated"),
+        pytest.param(frame(("Car", BOX), truncation=0.6), [CAR], [(0, 0, 0)] * 3, id="too truncated for all"),
+        pytest.param(frame(("Car", BOX), truncation=0.15), [CAR], [(1, 0, 0)] * 3, id="truncation at its limit"),
+        pytest.param(frame(("Car", BOX), occlusion=1), [CAR], [(0, 0, 0), (1, 0, 0), (1, 0, 0)], id="partly occluded"),
+        pytest.param(frame(("Car", BOX), occlusion=2), [CAR], [(0, 0, 0), (0, 0, 0), (1, 0, 0)], id="largely occluded"),
+        pytest.param(frame(("Car", BOX), occlusion=3), [CAR], [(0, 0, 0)] * 3, id="occlusion unknown"),
+        # height, of truth and of detection
+        pytest.param(frame(("Car", low(39))), [], [(0, 0, 0), (0, 0, 1), (0, 0, 1)], id="39 px, missed"),
+        pytest.param(frame(("Car", low(25))), [], [(0, 0, 0), (0, 0, 1), (0, 0, 1)], id="25 px, missed"),
+        pytest.param(frame(("Car", low(24.9))), [], [(0, 0, 0)] * 3, id="24.9 px, missed"),
+        pytest.param(
+            frame(("Car", BOX)), [CAR, ("car", 0.8, low(39))], [(1, 0, 0), (1, 1, 0), (1, 1, 0)], id="low box"
+        ),
+        pytest.param(frame(("Car", BOX)), [CAR, ("car", 0.8, low(24))], [(1, 0, 0)] * 3, id="box too low for all"),
+        # an object that counts, found by a box that does not: not missed, and not right
+        pytest.param(
+            frame(("Car", low(41))), [("car", 0.9, low(39))], [(0, 0, 0), (1, 0, 0), (1, 0, 0)], id="by low box"
+        ),
+        # even by one of another class
+        pytest.param(
+            frame(("Car", low(41))),
+            [("pedestrian", 0.9, low(39))],
+            [(0, 0, 0), (0, 0, 1), (0, 0, 1)],
+            id="by low other",
+        ),
+        # neighbours
+        pytest.param(frame(("Van", BOX)), [CAR], [(0, 0, 0)] * 3, id="Van for car"),
+        pytest.param(frame(("Truck", BOX)), [CAR], [(0, 1, 0)] * 3, id="Truck is no neighbour"),
+        pytest.param(frame(("Car", BOX), ("Van", FAR)), [CAR, ("car", 0.8, FAR)], [(1, 0, 0)] * 3, id="Van near Car"),
+        pytest.param(frame(("Van", BOX), ("Car", BOX)), [CAR], [(0, 0, 1)] * 3, id="a Van before takes the box"),
+        # DontCare
+        pytest.param(frame(("Car", BOX), ("DontCare", FAR)), [CAR, ("car", 0.8, FAR)], [(1, 0, 0)] * 3, id="DontCare"),
+        pytest.param(
+            frame(("Car", BOX), ("DontCare", [350.0, 0.0, 900.0, 900.0])),
+            [CAR, ("car", 0.8, FAR)],
+            [(1, 1, 0)] * 3,
+            id="half in DontCare",
+        ),
+        pytest.param(
+            frame(("Car", BOX), ("DontCare", [0.0, 0.0, 900.0, 900.0])), [CAR], [(1, 0, 0)] * 3, id="car in DontCare"
+        ),
+        # of two detections, the one that overlaps more is the right one
+        pytest.param(
+            frame(("Car", BOX)),
+            [("car", 0.9, [100.0, 100.0, 200.0, 190.0]), ("car", 0.6, BOX)],
+            [(1, 1, 0)] * 3,
+            id="two",
+        ),
     ],
 )
-def test_one_frame(
-    truths: list[tuple[str, list[float]]],
-    found: list[tuple[str, float, list[float]]],
-    at_kitti: float,
-    at_common: float,
-    ignored: int,
+def test_rules(
+    truths: FrameTruths, predictions: list[tuple[str, float, list[float]]], expected: list[tuple[int, int, int]]
 ) -> None:
-    result = evaluate({"000000": labels(*truths)}, [predictions("000000.png", *found)])
-
-    car = row(result.at_kitti_iou, "car")
-    assert car.truths == 1
-    assert car.all_point == pytest.approx(at_kitti)
-    assert car.ignored == ignored
-    assert row(result.at_common_iou, "car").all_point == pytest.approx(at_common)
-    assert math.isnan(row(result.at_kitti_iou, "cyclist").all_point)
+    paired = together(truths, found(*predictions))
+    assert [Matching(paired, "car", difficulty, 0.7).counts_at(0.5) for difficulty in DIFFICULTIES] == expected
 
 
-def test_scores_are_ranked_over_all_frames() -> None:
-    truth = labels(("Car", CAR_BOX))
-    result = evaluate(
-        {"a": truth, "b": truth},
-        [predictions("a", ("car", 0.5, CAR_BOX)), predictions("b", ("car", 0.9, FAR), ("car", 0.4, CAR_BOX))],
-    )
-
-    # wrong, right, right: precisions 0, 1/2, 2/3
-    assert row(result.at_kitti_iou, "car").all_point == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize("frame", ["000012.jpg", "000012", "000012.png", 12])
-def test_frames_are_matched_by_name_or_index(frame: str | int) -> None:
-    result = evaluate({"000012": labels(("Car", CAR_BOX))}, [predictions(frame, ("car", 0.9, CAR_BOX))])
-
-    assert result.matched == ("000012",)
-    assert row(result.at_kitti_iou, "car").all_point == 1.0
-
-
-def test_only_frames_with_both_count_and_the_others_are_told() -> None:
-    truth = labels(("Car", CAR_BOX))
-    result = evaluate(
-        {"000000": truth, "000001": truth, "000003": truth},
-        [
-            predictions("000000.jpg", ("car", 0.9, CAR_BOX), ("bus", 0.9, FAR)),
-            predictions("000002.jpg", ("car", 0.95, FAR), ("tank", 0.9, FAR)),
-        ],
-    )
-
-    assert (result.matched, result.unlabelled) == (("000000",), ("000002.jpg",))
-    assert (result.unpredicted, result.unknown_classes) == (("000001", "000003"), ("bus",))
-    assert row(result.at_kitti_iou, "car") == ClassResult("car", 0.7, 1, 1, 0, 1.0, 1.0, 1.0)
-    assert coverage_lines(result) == ["1 of 2 predicted frames have labels: 000000"]
-
-
-def test_report_has_null_where_there_is_nothing_to_find() -> None:
-    report = report_dict(evaluate({"a": labels(("Car", CAR_BOX))}, [predictions("a", ("car", 0.9, CAR_BOX))]))
-
-    assert [entry["ap"]["all_point"] for entry in report["classes"]] == [1.0, None, None, 1.0, None, None]
-    assert report["mean_ap"] == {"kitti_iou": 1.0, "iou_0.5": 1.0}
+@pytest.mark.parametrize(("kind", "wrong"), [("Person_sitting", 0), ("Cyclist", 1)])
+def test_neighbours_of_a_pedestrian(kind: str, wrong: int) -> None:
+    paired = together(frame((kind, BOX)), found(("pedestrian", 0.9, BOX)))
+    assert Matching(paired, "pedestrian", "easy", 0.5).counts_at(0.5) == (0, wrong, 0)
 
 
 @pytest.mark.parametrize(
-    ("records", "message"),
+    ("scores", "truths", "expected"),
     [
-        ([predictions("x.jpg")], "no frame of the predictions has a label file: .* such as x.jpg, .* as 000000"),
-        ([], "the predictions have no frames"),
-        ([predictions("000000.jpg"), predictions(0)], "two records for the labels 000000"),
+        ([], 5, []),
+        ([0.5], 1, [0.5]),
+        ([0.5], 10, [0.5]),
+        ([0.3, 0.9, 0.6], 3, [0.9, 0.6, 0.3]),
+        # 80 right ones of 80: the first, nearest to recall 0, and every second from there, nearest to the fortieths
+        (list(np.arange(80) / 100), 80, [0.79, *(np.arange(78, -1, -2) / 100)]),
+        # recall 2/120 is further from 1/40 than 3/120 is
+        ([0.9, 0.8, 0.7], 120, [0.9, 0.7]),
     ],
 )
-def test_predictions_that_do_not_fit(records: list[FramePredictions], message: str) -> None:
-    with pytest.raises(LabelError, match=message):
-        evaluate({"000000": labels()}, records)
+def test_sample_scores(scores: list[float], truths: int, expected: list[float]) -> None:
+    assert sample_scores(np.array(scores, np.float64), truths).tolist() == expected
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (f"{LINE}\nCar 0 0 1.5\n", "line 2: it has 4 fields, and a KITTI label has 15"),
-        (LINE.replace("Car", "Lorry"), "line 1: 'Lorry' is not a KITTI type"),
-        (f"\n{LINE.replace('100.0', 'wide')}", "line 2: all after the type must be numbers: .* wide wide 200.0 200.0"),
-        (LINE.replace("100.0", "300.0"), "line 1: its box is not x1 <= x2, y1 <= y2"),
-        (LINE.replace("200.0", "nan"), "line 1: its box is not"),
-        ("\xff\xfe", "is not text"),
-    ],
-)
-def test_malformed_label_names_file_and_line(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "000007.txt"
-    path.write_text(text, encoding="latin-1")
+def test_average_precision_by_hand() -> None:
+    """Two cars, one found at 0.9, then a wrong box at 0.8, then the other at 0.7: samples at recall 1/2 and 1."""
+    paired = together(
+        frame(("Car", BOX), ("Car", FAR)), found(CAR, ("car", 0.8, [500.0, 0.0, 600.0, 100.0]), ("car", 0.7, FAR))
+    )
+    curve = Matching(paired, "car", "easy", 0.7).curve()
 
-    with pytest.raises(LabelError, match=message) as caught:
-        read_kitti_labels(tmp_path)
-
-    assert str(path) in str(caught.value)
+    # There are but two samples, so 39 of the 41 precisions are 0.
+    assert curve.thresholds.tolist() == [0.9, 0.7]
+    assert curve.precision[:3].tolist() == [1.0, 2 / 3, 0.0]
+    assert curve.eleven_point == pytest.approx(1 / 11)
+    assert curve.forty_point == pytest.approx(2 / 3 / 40)
 
 
-def test_label_file(tmp_path: Path) -> None:
-    path = tmp_path / "000000.txt"
-    path.write_text(f"{LINE}\n\n{LINE.replace('Car', 'DontCare')} 0.87\n")
-
-    read = read_kitti_label_file(path)
-
-    assert read.classes.tolist() == ["Car", "DontCare"]
-    assert read.boxes.tolist() == [CAR_BOX, CAR_BOX]
+def test_nothing_to_find_has_no_average_precision() -> None:
+    curve = Matching(together(frame(("Van", BOX)), found(CAR)), "car", "easy", 0.7).curve()
+    assert math.isnan(curve.forty_point) and math.isnan(curve.eleven_point) and curve.truths == 0
 
 
-def test_empty_label_file_is_a_frame_without_objects(tmp_path: Path) -> None:
-    (tmp_path / "000000.txt").touch()
-
-    assert read_kitti_labels(tmp_path).frames["000000"].boxes.shape == (0, 4)
+# --- a slow reference
 
 
-@pytest.mark.parametrize(("name", "message"), [("nothing", "does not exist"), (".", "has no KITTI label files")])
-def test_folders_without_labels(tmp_path: Path, name: str, message: str) -> None:
-    with pytest.raises(LabelError, match=message):
-        read_kitti_labels(tmp_path / name)
+def overlap(a: list[float], b: list[float], *, of_first: bool = False) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return width * height / (areas[0] if of_first else areas[0] + areas[1] - width * height)
 
 
-@pytest.fixture(scope="module")
-def drive_labels(driving_dir: Path) -> dict[str, FrameTruths]:
-    return dict(read_kitti_labels(driving_dir / "kitti" / "drive_0011" / "label_2").frames)
+def reference(
+    frames: list[tuple[FrameTruths, FramePredictions]], name: str, difficulty: str, least: float
+) -> tuple[list[float], list[tuple[int, int, int]]]:
+    """Precisions at 41 samples, and the right, wrong and missing boxes at those there are."""
+    level = DIFFICULTIES.index(difficulty)
+    height, occluded, truncated = (40, 25, 25)[level], level, (0.15, 0.3, 0.5)[level]
+    kind, neighbour = {"car": ("Car", "Van"), "pedestrian": ("Pedestrian", "Person_sitting")}[name]
 
-
-def noisy_predictions(labels_by_frame: dict[str, FrameTruths], seed: int) -> list[FramePredictions]:
-    """Shaken, dropped, doubled and invented boxes, on ignore regions too."""
-    rng = np.random.default_rng(seed)
-    records = []
-    for stem, frame in labels_by_frame.items():
-        found = []
-        for box, kind in zip(frame.boxes, frame.classes, strict=True):
-            for _ in range(int(rng.integers(0, 3))):
-                size = np.tile(box[2:] - box[:2], 2)
-                x1, y1, x2, y2 = box + size * rng.normal(0, 0.08, 4)
-                name = KITTI_CLASSES.get(str(kind), "car")
-                found.append((name, float(rng.random()), [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]))
-        x, y = rng.uniform(0, 1000), rng.uniform(0, 300)
-        found.append(("car", float(rng.random()), [x, y, x + 80, y + 60]))
-        records.append(predictions(stem, *found))
-    return records
-
-
-def naive_average_precision(
-    labels_by_frame: dict[str, FrameTruths], records: list[FramePredictions], kind: str, name: str, threshold: float
-) -> float:
-    """The protocol once more, a box at a time and without numpy, on one list of detections over all frames."""
-
-    def area(box: list[float]) -> float:
-        return (box[2] - box[0]) * (box[3] - box[1])
-
-    def shared(a: list[float], b: list[float]) -> float:
-        width = min(a[2], b[2]) - max(a[0], b[0])
-        height = min(a[3], b[3]) - max(a[1], b[1])
-        return width * height if width > 0 and height > 0 else 0.0
-
-    def iou(a: list[float], b: list[float]) -> float:
-        return shared(a, b) / (area(a) + area(b) - shared(a, b))
-
-    detections = [
-        (float(record.scores[i]), str(record.frame), record.boxes[i].tolist())
-        for record in records
-        for i in range(len(record.scores))
-        if record.classes[i] == name
-    ]
-    objects = {
-        stem: list(zip(f.classes.tolist(), f.boxes.tolist(), strict=True)) for stem, f in labels_by_frame.items()
-    }
-    free = {stem: [box for t, box in rows if t == kind] for stem, rows in objects.items()}
-    truths = sum(map(len, free.values()))
-    verdicts = []
-    for _, stem, box in sorted(detections, reverse=True):
-        best = max(free[stem], key=lambda truth: iou(box, truth), default=None)
-        if best is not None and iou(box, best) >= threshold:
-            free[stem].remove(best)
-            verdicts.append(True)
-        elif not any(
-            (t == "DontCare" and shared(box, other) >= 0.5 * area(box))
-            or (t not in KITTI_CLASSES and t != "DontCare" and iou(box, other) >= threshold)
-            for t, other in objects[stem]
+    def prepare(truths: FrameTruths, dets: FramePredictions) -> tuple[list[int], list[int]]:
+        objects = []
+        for box, type_, cut, hidden in zip(
+            truths.boxes.tolist(), truths.classes, truths.truncation, truths.occlusion, strict=True
         ):
-            verdicts.append(False)
-    precisions = [sum(verdicts[: n + 1]) / (n + 1) for n in range(len(verdicts))]
-    return sum(max(precisions[n:]) for n, right in enumerate(verdicts) if right) / truths
+            hard = box[3] - box[1] < height or hidden > occluded or cut > truncated
+            objects.append(-1 if type_ not in (kind, neighbour) else 1 if type_ == neighbour or hard else 0)
+        boxes = []
+        for box, class_ in zip(dets.boxes.tolist(), dets.classes, strict=True):
+            boxes.append(1 if box[3] - box[1] < height else 0 if class_ == name else -1)
+        return objects, boxes
+
+    def run(threshold: float | None) -> tuple[int, int, int, list[float]]:
+        tp = fp = fn = 0
+        scores = []
+        for truths, dets in frames:
+            objects, states = prepare(truths, dets)
+            boxes, det_scores = dets.boxes.tolist(), dets.scores.tolist()
+            there = [threshold is None or score >= threshold for score in det_scores]
+            taken = [False] * len(boxes)
+            for number, state in enumerate(objects):
+                if state == -1:
+                    continue
+                best, best_value, best_ignored = None, -math.inf, False
+                for d, box in enumerate(boxes):
+                    if states[d] == -1 or taken[d] or not there[d]:
+                        continue
+                    iou = overlap(box, truths.boxes[number].tolist())
+                    if iou <= least:
+                        continue
+                    if threshold is None:
+                        if det_scores[d] > best_value:
+                            best, best_value = d, det_scores[d]
+                    elif states[d] == 0 and (best is None or best_ignored or iou > best_value):
+                        best, best_value, best_ignored = d, iou, False
+                    elif states[d] == 1 and best is None:
+                        best, best_ignored = d, True
+                if best is None:
+                    fn += state == 0
+                    continue
+                taken[best] = True
+                if state == 0 and states[best] == 0:
+                    tp += 1
+                    scores.append(det_scores[best])
+            regions = truths.boxes[truths.classes == "DontCare"].tolist()
+            for d, box in enumerate(boxes):
+                if states[d] == 0 and there[d] and not taken[d]:
+                    fp += not any(overlap(box, region, of_first=True) > least for region in regions)
+        return tp, fp, fn, scores
+
+    count = sum(prepare(*pair)[0].count(0) for pair in frames)
+    precisions = [0.0] * 41
+    counts = []
+    if count:
+        for index, threshold in enumerate(sample_scores(np.array(run(None)[3]), count).tolist()):
+            tp, fp, fn, _ = run(threshold)
+            counts.append((tp, fp, fn))
+            precisions[index] = tp / (tp + fp) if tp + fp else 0.0
+    return [max(precisions[index:]) for index in range(41)], counts
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_agrees_with_a_naive_evaluation_of_real_labels(drive_labels: dict[str, FrameTruths], seed: int) -> None:
-    records = noisy_predictions(drive_labels, seed)
+coordinates = st.integers(0, 6).map(lambda step: 20.0 * step)
+boxes = st.tuples(
+    coordinates, coordinates, st.sampled_from([30.0, 60.0]), st.sampled_from([24.0, 30.0, 45.0, 60.0])
+).map(lambda v: [v[0], v[1], v[0] + v[2], v[1] + v[3]])
+objects = st.lists(
+    st.tuples(
+        st.sampled_from(["Car", "Car", "Van", "DontCare", "Pedestrian", "Person_sitting", "Truck"]),
+        boxes,
+        st.sampled_from([0.0, 0.2, 0.4, 0.9]),
+        st.integers(0, 3),
+    ),
+    max_size=7,
+)
+detections = st.lists(
+    st.tuples(st.sampled_from(["car", "car", "pedestrian"]), boxes, st.sampled_from([0.2, 0.4, 0.4, 0.7, 0.9])),
+    max_size=9,
+)
 
-    result = evaluate(drive_labels, records)
 
-    for rows in (result.at_kitti_iou, result.at_common_iou):
-        for of_class in rows:
-            kind = next(kind for kind, name in KITTI_CLASSES.items() if name == of_class.name)
-            naive = naive_average_precision(drive_labels, records, kind, of_class.name, of_class.iou)
-            assert 0.05 < naive < 0.95
-            assert of_class.all_point == pytest.approx(naive, abs=1e-12)
-
-
-def test_labels_as_predictions_are_perfect(drive_labels: dict[str, FrameTruths]) -> None:
-    records = [
-        predictions(
-            stem, *[(KITTI_CLASSES.get(t, "car"), 0.5, box) for t, box in zip(f.classes, f.boxes.tolist(), strict=True)]
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(objects, detections), min_size=1, max_size=4), st.sampled_from(["car", "pedestrian"]))
+def test_agrees_with_the_rules_told_box_by_box(drawn: list[tuple[list, list]], name: str) -> None:
+    frames = []
+    for number, (objects_, detections_) in enumerate(drawn):
+        truths = FrameTruths.of(f"{number:06d}", [each[1] for each in objects_], [each[0] for each in objects_])
+        truths = replace(
+            truths,
+            truncation=np.array([each[2] for each in objects_], np.float64),
+            occlusion=np.array([each[3] for each in objects_], np.intp),
         )
-        for stem, f in drive_labels.items()
-    ]
-
-    result = evaluate(drive_labels, records)
-
-    assert [of_class.all_point for of_class in result.at_kitti_iou] == [1.0, 1.0, 1.0]
-    assert [of_class.truths for of_class in result.at_kitti_iou] == [237, 38, 19]
-    assert row(result.at_kitti_iou, "car").ignored > 0
+        frames.append((truths, found(*[(c, s, b) for c, b, s in detections_], name=f"{number:06d}")))
+    paired = pair(GroundTruth.of([truths for truths, _ in frames]), [predictions for _, predictions in frames])
+    for difficulty in DIFFICULTIES:
+        for least in (0.3, 0.7):
+            curve = Matching(paired, name, difficulty, least).curve()
+            precision, counts = reference(frames, name, difficulty, least)
+            assert curve.precision.tolist() == pytest.approx(precision, abs=1e-12)
+            assert list(zip(curve.tp, curve.fp, curve.fn, strict=True)) == counts

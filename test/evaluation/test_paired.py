@@ -3,10 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.evaluation import LabelError
 from gaussian_yolo_node.evaluation.paired import candidates, covers_any, pair, take_greedily
-from gaussian_yolo_node.evaluation.predictions import FramePredictions
-from gaussian_yolo_node.evaluation.truths import FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
 
 A = [0.0, 0.0, 10.0, 10.0]
 FAR = [50.0, 50.0, 60.0, 60.0]

@@ -6,10 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.evaluation import LabelError
-from gaussian_yolo_node.evaluation.predictions import FramePredictions
 from gaussian_yolo_node.evaluation.protocols import PROTOCOLS, ProtocolResult, evaluate_protocol, judge
-from gaussian_yolo_node.evaluation.truths import FrameTruths, GroundTruth, Kind
+from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth, Kind
 
 CAR = [100.0, 100.0, 200.0, 200.0]
 FAR = [300.0, 100.0, 400.0, 200.0]

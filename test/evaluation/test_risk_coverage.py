@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaussian_yolo_node.evaluation.kitti import class_ious, judge_class, match_boxes
+from gaussian_yolo_node.evaluation.all_objects import class_ious, judge_class, match_boxes
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.paired import Paired, pair
-from gaussian_yolo_node.evaluation.predictions import FramePredictions
 from gaussian_yolo_node.evaluation.risk_coverage import (
     box_risks,
     detection_curves,
     detection_risks,
     risk_coverage,
 )
-from gaussian_yolo_node.evaluation.truths import FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
 
 TRUTH = [100.0, 100, 200, 180]
 pairs = st.lists(st.tuples(st.integers(0, 5), st.floats(0, 100)), min_size=1, max_size=30)

@@ -11,9 +11,9 @@ import pytest
 
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
-from gaussian_yolo_node.evaluation.kitti import KittiResult, evaluate
-from gaussian_yolo_node.evaluation.predictions import FramePredictions
-from gaussian_yolo_node.evaluation.truths import read_kitti_labels
+from gaussian_yolo_node.evaluation.all_objects import KittiResult, evaluate
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
+from gaussian_yolo_node.labels.truths import read_kitti_labels
 
 ENGINES = Path(__file__).resolve().parents[2] / "engines"
 FLOAT = DEFAULT_MODEL.removesuffix("_int8")  # what the default was quantised from

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaussian_yolo_node.evaluation.kitti import Judged
+from gaussian_yolo_node.evaluation.all_objects import Judged
 from gaussian_yolo_node.evaluation.threshold_curves import (
     AtThreshold,
     ThresholdCurve,

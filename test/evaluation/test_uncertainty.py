@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation import LabelError
-from gaussian_yolo_node.evaluation.kitti import evaluate
+from gaussian_yolo_node.evaluation.all_objects import evaluate
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
-from gaussian_yolo_node.evaluation.predictions import FramePredictions, read_predictions
-from gaussian_yolo_node.evaluation.report import report_dict, sigma_table, uncertainty_lines
-from gaussian_yolo_node.evaluation.truths import FrameTruths, GroundTruth
+from gaussian_yolo_node.evaluation.tables import report_dict, sigma_table, uncertainty_lines
 from gaussian_yolo_node.evaluation.uncertainty import rank_correlation, sigma_figures, sigma_quality
+from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.predictions import read_predictions
 
 TRUTH = np.array([[100.0, 100, 200, 180]])
 SHIFTED = TRUTH + np.array([[3.0, 0, 3, 0]])  # centre x is off by 3 px, all else is right

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from gaussian_yolo_node.evaluation import LEAST_SCORE
-from gaussian_yolo_node.evaluation.kitti import evaluate
+from gaussian_yolo_node.evaluation.all_objects import evaluate
 from gaussian_yolo_node.evaluation.paired import Paired, pair
-from gaussian_yolo_node.evaluation.predictions import FramePredictions
-from gaussian_yolo_node.evaluation.truths import FrameTruths, GroundTruth
 from gaussian_yolo_node.evaluation.uncertainty_report import uncertainty_report
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
 
 FRAMES = 40
 

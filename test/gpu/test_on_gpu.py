@@ -21,9 +21,9 @@ from gaussian_yolo_node.detector.decode import NonFiniteOutputError
 from gaussian_yolo_node.detector.letterbox import Letterbox
 from gaussian_yolo_node.errors import ModelError, SettingError
 from gaussian_yolo_node.runtime import RuntimeOptions
-from gaussian_yolo_node.runtime.cuda import Gpu
-from gaussian_yolo_node.runtime.plugin_library import CANVAS, RESIZES, PluginLibrary, PreprocessParams
-from gaussian_yolo_node.runtime.tensorrt import TensorRtRuntime
+from gaussian_yolo_node.runtime.tensorrt.cuda import Gpu
+from gaussian_yolo_node.runtime.tensorrt.plugin_library import CANVAS, RESIZES, PluginLibrary, PreprocessParams
+from gaussian_yolo_node.runtime.tensorrt.runtime import TensorRtRuntime
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FP32 = RuntimeOptions(precision="fp32")
@@ -178,7 +178,7 @@ def test_compute_sanitizer_finds_nothing(tiny: Path, tool: str) -> None:
     sanitizer = shutil.which("compute-sanitizer") or shutil.which("/usr/local/cuda/bin/compute-sanitizer")
     if sanitizer is None:
         pytest.skip("compute-sanitizer is not installed; it comes with the CUDA toolkit")
-    program = [sys.executable, "-m", "gaussian_yolo_node.cli", "benchmark", str(tiny), "--runtime", "tensorrt"]
+    program = [sys.executable, "-m", "gaussian_yolo_node.commands", "benchmark", str(tiny), "--runtime", "tensorrt"]
     command = [sanitizer, "--tool", tool, "--error-exitcode", "9", *program, "--frames", "3", "--size", "48x160"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
@@ -192,7 +192,7 @@ def test_measures_every_stage(plugin: PluginLibrary, shipped: Path, tmp_path: Pa
     build(model, "--precision", precision)
     output = REPOSITORY / "out" / f"gpu_{precision}.json"
     output.parent.mkdir(exist_ok=True)
-    program = [sys.executable, "-m", "gaussian_yolo_node.cli", "benchmark", str(model), "--runtime", "tensorrt"]
+    program = [sys.executable, "-m", "gaussian_yolo_node.commands", "benchmark", str(model), "--runtime", "tensorrt"]
     done = subprocess.run(
         [*program, "--json", str(output)], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )

@@ -91,7 +91,7 @@ def test_both_nodes_share_namespace_and_log_level(replay: Callable[..., Any]) ->
 
 
 def test_arguments_match_the_replay_node(replay: Callable[..., Any]) -> None:
-    launched = pytest.importorskip("gaussian_yolo_node.ros.replay.launched", reason="ROS 2 or rosbags not present")
+    launched = pytest.importorskip("gaussian_yolo_node.commands.replay_node_run", reason="ROS 2 or rosbags not present")
     _, node = replay(
         **dict.fromkeys(("rate", "hz", "timeout", "score_threshold"), "1"),
         **dict.fromkeys(("overwrite", "report"), "true"),

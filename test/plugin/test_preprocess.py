@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from plugin_kernels import CpuKernels, FrameCall, Kernels
 
 from gaussian_yolo_node.detector.letterbox import Letterbox
-from gaussian_yolo_node.runtime import plugin_library
+from gaussian_yolo_node.runtime.tensorrt import plugin_library
 
 FRAMES = [
     (93, 211),

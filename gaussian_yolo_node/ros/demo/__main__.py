@@ -23,12 +23,12 @@ from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.bags.writing import BagWriter
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.machine import machine
+from gaussian_yolo_node.frames import open_source, without_password
 from gaussian_yolo_node.ros.demo import DemoError
 from gaussian_yolo_node.ros.demo.observer import Observer, percentile_ms
 from gaussian_yolo_node.ros.demo.pictures import write_pictures
 from gaussian_yolo_node.ros.driving.node_process import NodeProcess
-from gaussian_yolo_node.sources import open_source, without_password
+from gaussian_yolo_node.runtime.machine import machine
 
 NAMESPACE = "/demo"
 NODE = f"{NAMESPACE}/perception"

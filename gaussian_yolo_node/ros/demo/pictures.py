@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags.reading import BagReader
-from gaussian_yolo_node.recording import VideoRecording
+from gaussian_yolo_node.frames.recording import VideoRecording
 
 SHEET_COLUMNS = 3
 SHEET_ROWS = 4

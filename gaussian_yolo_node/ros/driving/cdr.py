@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE
-from gaussian_yolo_node.datasets.images import size_in_header
+from gaussian_yolo_node.bags.image_header import size_in_header
 
 # A writer may pad a message to a multiple of 4 bytes.
 _MOST_PADDING = 3

@@ -1,0 +1,96 @@
+"""The command `anchors`: anchors that fit labelled boxes."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from gaussian_yolo_node.commands.data_options import (
+    ClassesOption,
+    ConfigArgument,
+    DataOption,
+    FormatOption,
+    ImagesOption,
+    LabelsOption,
+    ListOption,
+    NamesOption,
+    select_data,
+)
+from gaussian_yolo_node.commands.sizes import parse_size
+from gaussian_yolo_node.errors import SettingError
+
+# Height and width of KITTI's commonest image, px.
+_KITTI_SIZE = (375, 1242)
+
+
+class Resize(str, Enum):
+    letterbox = "letterbox"
+    stretch = "stretch"
+
+
+def anchors(
+    config: ConfigArgument = None,
+    data: DataOption = None,
+    data_format: FormatOption = None,
+    images: ImagesOption = None,
+    labels: LabelsOption = None,
+    names: NamesOption = None,
+    image_list: ListOption = None,
+    classes: ClassesOption = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Canvas height and width, px.", show_default="the config's")
+    ] = None,
+    count: Annotated[int, typer.Option(min=3, help="How many, a multiple of 3.")] = 9,
+    resize: Annotated[
+        Resize, typer.Option(help="How images come to the canvas; the detector keeps their proportions.")
+    ] = Resize.letterbox,
+    seed: Annotated[int, typer.Option(help="Of the k-means; same boxes and seed, same anchors.")] = 0,
+    image_size: Annotated[
+        str | None,
+        typer.Option(metavar="HxW", help="Size of images that are not given, px.", show_default="KITTI's 375x1242"),
+    ] = None,
+) -> None:
+    """Anchors that fit labelled boxes, by k-means with the distance 1 - IoU, as YAML for a training config.
+
+    Takes the training data of a config, or one data set in a format.
+
+    Example: gaussian-yolo anchors --format kitti --images image_2 --labels label_2 --size 320x1024
+    """
+    import numpy as np
+
+    from gaussian_yolo_node.lab.training.anchors import anchors_for, mean_iou, sizes_on_canvas
+    from gaussian_yolo_node.lab.training.box_sizes import box_sizes
+
+    selection = select_data(config, data, data_format, images, labels, names, image_list, classes)
+    recipe = selection.config
+    if size is not None:
+        canvas = parse_size(size)
+    elif recipe is not None:
+        canvas = recipe.model.input_size
+    else:
+        raise SettingError("--size is missing: give the canvas's HEIGHTxWIDTH in px, 320x1024 for instance")
+    default = _KITTI_SIZE if (data_format or "").startswith("kitti") else None
+    if image_size is not None:
+        default = _parse_image_size(image_size)
+    train = next(iter(selection.splits.values()))
+    boxes, image_sizes = box_sizes(train, selection.classes, default)
+    fit = anchors_for(boxes, image_sizes, canvas, resize=resize.value, count=count, seed=seed)
+    how = "letterboxed" if resize is Resize.letterbox else "stretched"
+    print(f"# k-means with 1 - IoU over {fit.boxes:,} boxes, {how} to {canvas[0]}x{canvas[1]}, seed {seed};")
+    print(f"# mean IoU {fit.mean_iou:.3f}")
+    if recipe is not None:
+        own = np.array(recipe.model.anchors).reshape(-1, 2)
+        on_canvas = sizes_on_canvas(boxes, image_sizes, canvas, resize.value)
+        print(f"# (the anchors that are in {config} now: {mean_iou(on_canvas, own):.3f})")
+    print("anchors:  # w, h in px, for strides 32, 16, 8")
+    for head in fit.anchors:
+        print("  - [" + ", ".join(f"[{w:.1f}, {h:.1f}]" for w, h in head) + "]")
+
+
+def _parse_image_size(text: str) -> tuple[int, int]:
+    try:
+        return parse_size(text)
+    except SettingError as error:
+        raise SettingError(str(error).replace("--size", "--image-size")) from error

@@ -1,0 +1,69 @@
+"""The command `bag info`: what is in a bag."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gaussian_yolo_node.bags import BagError
+from gaussian_yolo_node.commands.progress import progress_bar
+
+if TYPE_CHECKING:
+    from gaussian_yolo_node.bags.info import BagInfo, TopicInfo
+
+# Columns of the table of topics that are set flush right.
+_NUMBERS = (2, 3, 4, 5)
+
+
+def info(
+    bag: Annotated[Path, typer.Argument(help="ROS 2 bag (folder, .mcap, .db3) or ROS 1 .bag, damaged or not.")],
+    json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write it as JSON, too.")] = None,
+) -> None:
+    """List topics, types, rates and gaps of a bag, and what is wrong with it.
+
+    Example: gaussian-yolo bag info drive.mcap
+    """
+    from gaussian_yolo_node.bags.info import read_info, shown
+
+    with progress_bar("reading") as on_message:
+        result = read_info(bag, on_message)
+    for line in (*shown(result), *_table(result)):
+        print(line)
+    for note in result.notes:
+        print(f"note: {note}")
+    if json_path is not None:
+        try:
+            json_path.write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise BagError(f"{json_path} cannot be written: {error.strerror}") from error
+
+
+def _table(result: BagInfo) -> Iterator[str]:
+    """The topics in columns, however wide that is: names are there to be copied."""
+    rows: list[tuple[str, ...]] = [("topic", "type", "messages", "rate", "largest gap", "delay", "images")]
+    rows += [_row(topic, result.start_ns or 0) for topic in result.topics]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(
+            text.rjust(width) if place in _NUMBERS else text.ljust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+
+
+def _row(topic: TopicInfo, start_ns: int) -> tuple[str, ...]:
+    gap = ""
+    if topic.largest_gap_s is not None and topic.largest_gap_at_ns is not None:
+        gap = f"{topic.largest_gap_s:.3f} s at {(topic.largest_gap_at_ns - start_ns) / 1e9:.1f} s"
+    return (
+        topic.name,
+        topic.type if topic.decodable else f"{topic.type} (unknown)",
+        str(topic.count),
+        "" if topic.rate_hz is None else f"{topic.rate_hz:.2f} Hz",
+        gap,
+        "" if topic.delay_s is None else f"{topic.delay_s * 1e3:.1f} ms",
+        ", ".join(topic.sizes),
+    )

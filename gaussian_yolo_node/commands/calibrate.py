@@ -1,0 +1,78 @@
+"""The command `calibrate`: a model's sigmas fitted to labelled frames."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gaussian_yolo_node.commands.sizes import InputSize, parse_input_size
+from gaussian_yolo_node.evaluation import LEAST_SCORE
+
+
+def calibrate(
+    model: Annotated[str, typer.Argument(help="Name of a shipped model, or path of an ONNX file with a card.")],
+    images: Annotated[Path, typer.Option(metavar="DIR", help="Frames that the model was not trained on, one drive.")],
+    labels: Annotated[Path, typer.Option(metavar="DIR", help="Their KITTI label files.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the model with the fit on its card (extra: train).")
+    ] = None,
+    input_size: InputSize = None,
+    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
+    threads: Annotated[int, typer.Option(help="Processor threads; 0 takes all cores.")] = 0,
+    least_score: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the boxes that the sigmas are fitted to.")
+    ] = LEAST_SCORE,
+) -> None:
+    """Fit a model's sigmas to the errors on labelled frames: sigma' = a*sigma + b*size, an a and a b a coordinate.
+
+    The table shows the sigmas raw, calibrated, and calibrated by the fit to the other half of the recording: what to
+    expect of unseen frames.
+
+    Example: gaussian-yolo calibrate model.onnx --images drive/image --labels drive/label_2 -o calibrated.onnx
+    """
+    from rich.console import Console
+
+    from gaussian_yolo_node.commands.calibrate_run import calibrate_detector, calibrated_card
+    from gaussian_yolo_node.detector.detector import Detector
+    from gaussian_yolo_node.detector.sigma_correction import COORDINATES
+    from gaussian_yolo_node.evaluation import tables
+    from gaussian_yolo_node.frames import open_source
+    from gaussian_yolo_node.labels.annotations import LabelError
+    from gaussian_yolo_node.labels.truths import read_kitti_labels
+    from gaussian_yolo_node.runtime import RuntimeOptions
+
+    if output is not None:
+        import onnx  # noqa: F401  # what is missing is told before the work
+
+        from gaussian_yolo_node.lab.export.card_file import check_writable, write_card
+
+        check_writable(output)
+    truths = read_kitti_labels(labels)
+    if not images.is_dir():
+        raise LabelError(f"image folder {images} does not exist")
+    source = open_source(str(images))
+    options = RuntimeOptions(threads, input_size=parse_input_size(input_size))
+    try:
+        with Detector.open(
+            model, runtime, options=options, score_threshold=least_score, sigma_calibration=None
+        ) as detector:
+            run = calibrate_detector(detector, source, truths, least_score, Console(stderr=True))
+            description = detector.runtime.description
+    finally:
+        source.close()
+    if source.message:
+        print(f"note: {source.message}", file=sys.stderr)
+    console = Console()
+    console.print(tables.sigma_table({name: quality.rows for name, quality in run.qualities.items()}))
+    print(f"{run.boxes} boxes from score {least_score:g} on their objects in {run.frames} frames; {description}")
+    console.print(tables.SIGMA_METHOD, markup=False, highlight=False)
+    print(run.verdict)
+    for name, a, b in zip(COORDINATES, run.calibration.scale, run.calibration.offset, strict=True):
+        print(f"{name}: sigma' = {a:.3f} sigma + {b:.3f} {'width' if name in ('cx', 'w') else 'height'}")
+    if output is not None:
+        card = calibrated_card(detector.card, run, least_score, description)
+        write_card(detector.model_path, card, output)
+        print(f"written: {output}")

@@ -1,0 +1,97 @@
+"""The command `data check`: what is wrong with data, and what is in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gaussian_yolo_node.commands.data_options import (
+    ClassesOption,
+    ConfigArgument,
+    DataOption,
+    FormatOption,
+    ImagesOption,
+    LabelsOption,
+    ListOption,
+    NamesOption,
+    select_data,
+)
+from gaussian_yolo_node.errors import GaussianYoloError
+
+EXIT_FAULTS = 1
+
+
+class DataOutputError(GaussianYoloError):
+    """A result cannot be written."""
+
+
+def check(
+    config: ConfigArgument = None,
+    data: DataOption = None,
+    data_format: FormatOption = None,
+    images: ImagesOption = None,
+    labels: LabelsOption = None,
+    names: NamesOption = None,
+    image_list: ListOption = None,
+    classes: ClassesOption = None,
+    samples: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write pictures with their boxes into this folder.")
+    ] = None,
+    sample_count: Annotated[int, typer.Option(min=1, help="How many, of each split.")] = 12,
+    tiny: Annotated[float, typer.Option(min=0, help="Warn of boxes with a side shorter than this, px.")] = 4.0,
+    limit: Annotated[int, typer.Option(min=0, help="Lines to print of each kind of fault; 0 prints all.")] = 50,
+    json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write all that was found.")] = None,
+) -> None:
+    """Find what is wrong with data: of a training config, or of one data set in a format.
+
+    Looks for images that are missing, corrupt, of another size than labelled, double, or in two splits; for labels that
+    are malformed or of unknown class; for boxes that are inverted, empty, outside the image, double, tiny. Exits with 1
+    if there are faults; warnings are none.
+
+    Example: gaussian-yolo data check recipe.yaml --data data --samples out/samples
+    """
+    from rich.console import Console
+
+    from gaussian_yolo_node.labels.check import CheckOptions, check_sources
+    from gaussian_yolo_node.labels.check_report import (
+        draw_samples,
+        fault_lines,
+        images_table,
+        notes,
+        objects_table,
+        result_dict,
+        verdict,
+    )
+
+    selection = select_data(config, data, data_format, images, labels, names, image_list, classes)
+    options = CheckOptions(tiny=tiny, samples=sample_count if samples is not None else 0)
+    with Console(stderr=True).status("checking") as status:
+        result = check_sources(
+            selection.splits, selection.classes, options, lambda count: status.update(f"checking: {count:,} images")
+        )
+    console = Console()
+    console.print(images_table(result.splits))
+    for split in result.splits:
+        console.print(objects_table(split, selection.classes, tiny))
+        for line in notes(split, selection.classes):
+            print(line)
+    shown = [fault for fault in result.faults if not fault.kind.is_summed_up]
+    for line in fault_lines(shown, limit):
+        print(line)
+    if samples is not None:
+        print(f"samples: {len(draw_samples(result.samples, samples))} pictures in {samples}")
+    if json_path is not None:
+        _write_json(json_path, result_dict(result))
+    print(verdict(result))
+    if result.errors:
+        raise typer.Exit(EXIT_FAULTS)
+
+
+def _write_json(path: Path, document: object) -> None:
+    try:
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataOutputError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,105 @@
+"""The command `detect`."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gaussian_yolo_node.commands.sizes import InputSize, parse_input_size
+
+
+class Precision(str, Enum):
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Criterion(str, Enum):
+    gaussian = "gaussian"
+    confidence = "confidence"
+
+
+def detect(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Camera index, video, image or image folder, ROS bag, URL (rtsp://...), or GStreamer pipeline."
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Name of a shipped model, or path of an ONNX file with a card.")
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="auto computes in bf16 where the processor has it.")
+    ] = Precision.auto,
+    input_size: InputSize = None,
+    threads: Annotated[int, typer.Option(help="Processor threads; 0 takes all cores.")] = 0,
+    rebuild_engine: Annotated[
+        bool, typer.Option("--rebuild-engine", help="Build the TensorRT engine again where it is missing or stale.")
+    ] = False,
+    score_threshold: Annotated[
+        float | None,
+        typer.Option(help="Least detection criterion, 0 up to but not 1.", show_default="the model's"),
+    ] = None,
+    iou_threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="IoU above which the lesser of two boxes goes, 0 up to but not 1.",
+            show_default="the model's",
+        ),
+    ] = None,
+    variance_vote: Annotated[
+        bool | None,
+        typer.Option(
+            "--variance-vote/--no-variance-vote",
+            help="Let suppressed boxes vote on the one that is kept.",
+            show_default="the model's",
+        ),
+    ] = None,
+    criterion: Annotated[
+        Criterion, typer.Option(help="What a score is: with the uncertainty term (gaussian), or without (confidence).")
+    ] = Criterion.gaussian,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", metavar="OUT", help="Write detections, a record a frame.")
+    ] = None,
+    video_path: Annotated[
+        Path | None, typer.Option("--video", metavar="OUT", help="Write annotated frames as .mp4.")
+    ] = None,
+) -> None:
+    """Detect objects in a source.
+
+    Example: gaussian-yolo detect drive.mp4 --json found.json --video annotated.mp4
+    """
+    from rich.console import Console
+
+    from gaussian_yolo_node.commands.detect_run import detect_source
+    from gaussian_yolo_node.detector.detector import Detector
+    from gaussian_yolo_node.detector.model import DEFAULT_MODEL
+    from gaussian_yolo_node.frames import open_source
+    from gaussian_yolo_node.runtime import RuntimeOptions
+
+    frames = open_source(source)
+    try:
+        with Detector.open(
+            model or DEFAULT_MODEL,
+            runtime,
+            options=RuntimeOptions(threads, precision.value, rebuild_engine, parse_input_size(input_size)),
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            variance_vote=variance_vote,
+            criterion=criterion.value,
+        ) as detector:
+            console = Console(stderr=True)
+            summary = detect_source(frames, detector, console, json_path=json_path, video_path=video_path)
+            print(f"{summary}; {detector.card.name} on {detector.runtime.description}")
+    finally:
+        frames.close()
+    if frames.message:
+        print(f"note: {frames.message}", file=sys.stderr)
+    if summary.interrupted:
+        raise KeyboardInterrupt

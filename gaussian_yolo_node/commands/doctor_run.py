@@ -1,0 +1,240 @@
+"""`gaussian-yolo doctor`: what this machine has of all that the package can use, and what to install for the rest."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gaussian_yolo_node.detector.model import engine_folders
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.runtime.tensorrt.board import Board, read_board
+from gaussian_yolo_node.runtime.tensorrt.engine_file import SUFFIX, describe_engine
+from gaussian_yolo_node.runtime.tensorrt.plugin_library import find_plugin
+
+PROBE_TIMEOUT_S = 60.0
+
+# Run in a Python of their own, because a package that does not fit the machine may take the process down with it. Each
+# prints its version, a tab, and details.
+_PROBES = {
+    "NVIDIA driver": """
+import ctypes
+cuda = ctypes.CDLL("libcuda.so.1")
+version, count = ctypes.c_int(), ctypes.c_int()
+cuda.cuDriverGetVersion(ctypes.byref(version))
+code = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
+names = []
+for number in range(count.value):
+    name, major, minor = ctypes.create_string_buffer(99), ctypes.c_int(), ctypes.c_int()
+    cuda.cuDeviceGetName(name, 99, number)
+    cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, number)
+    cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, number)
+    names.append(f"{name.value.decode()} (SM {major.value}{minor.value})")
+detail = ", ".join(names) or f"no GPU (error {code})"
+print(f"CUDA {version.value // 1000}.{version.value % 1000 // 10}", detail, sep="\\t")
+""",
+    "TensorRT": "import tensorrt\nprint(tensorrt.__version__)",
+    # The package of that name only passes on the other's.
+    "TensorRT for RTX": (
+        "try:\n import tensorrt_rtx as trt\nexcept ModuleNotFoundError:\n import tensorrt_rtx_bindings as trt\n"
+        "print(trt.__version__)"
+    ),
+    "pycuda": """
+import pycuda, pycuda.driver
+print(pycuda.VERSION_TEXT, "built for CUDA %d.%d.%d" % pycuda.driver.get_version(), sep="\\t")
+""",
+    "OpenVINO": """
+import sys
+sys.modules["openvino_telemetry"] = None
+import openvino
+print(openvino.get_version().split("-")[0], ", ".join(openvino.Core().available_devices), sep="\\t")
+""",
+    "ONNX Runtime": """
+import onnxruntime
+print(onnxruntime.__version__, ", ".join(onnxruntime.get_available_providers()), sep="\\t")
+""",
+    "OpenCV": """
+import cv2, re
+found = re.search(r"GStreamer:\\s*(\\S+)", cv2.getBuildInformation())
+print(cv2.__version__, "GStreamer " + ("yes" if found and found[1] == "YES" else "no"), sep="\\t")
+""",
+    "rclpy (ROS 2)": "import os, rclpy\nprint(os.environ.get('ROS_DISTRO', 'ROS_DISTRO not set'))",
+    "vision_msgs": "from vision_msgs.msg import Detection2DArray\nprint('')",
+}
+_FOR_GPU = frozenset({"NVIDIA driver", "CUDA toolkit", "TensorRT", "TensorRT for RTX", "pycuda", "plugin library"})
+_INSTALL = {
+    "OpenVINO": "python3 -m pip install 'openvino>=2024.4'",
+    "ONNX Runtime": "python3 -m pip install 'onnxruntime>=1.17'",
+    "OpenCV": "sudo apt install python3-opencv",
+    "rclpy (ROS 2)": "https://docs.ros.org: install ROS 2 and source its setup.bash",
+    "vision_msgs": "sudo apt install ros-$ROS_DISTRO-vision-msgs",
+    "plugin library": "cmake -S engines/plugin -B engines/plugin/build && cmake --build engines/plugin/build",
+}
+_BOARD_INSTALL = {"NVIDIA driver": "driver", "CUDA toolkit": "cuda", "TensorRT": "tensorrt", "pycuda": "pycuda"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that was looked for.
+
+    Attributes:
+        name: what it is.
+        found: whether it is there and loads.
+        version: of it, empty where it has none.
+        detail: devices, paths, or why it does not load.
+        install: shell line that installs it here; empty if it is there, or has no use here.
+    """
+
+    name: str
+    found: bool
+    version: str
+    detail: str
+    install: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found.
+
+    Attributes:
+        board: the machine.
+        python: version of Python.
+        parts: in the order of `detect`'s needs.
+        engines: a line for each TensorRT engine that models may have beside them.
+        runtimes: for each runtime, "ready" or what is missing.
+    """
+
+    board: Board
+    python: str
+    parts: tuple[Part, ...]
+    engines: tuple[str, ...]
+    runtimes: dict[str, str]
+
+    def to_json(self) -> str:
+        """As JSON text, with the fields above."""
+        fields: dict[str, Any] = asdict(self)
+        fields["board"]["jetpack"] = self.board.jetpack
+        return json.dumps(fields, indent=1)
+
+
+def examine(board: Board | None = None) -> Report:
+    """Look at the machine; takes some seconds.
+
+    Args:
+        board: taken as this machine instead of looking.
+    """
+    board = board or read_board()
+    started = {name: _start(script) for name, script in _PROBES.items()}
+    parts = {name: _part(name, board, *_finish(process)) for name, process in started.items()}
+    parts["CUDA toolkit"] = _part("CUDA toolkit", board, *_toolkit())
+    parts["plugin library"] = _part("plugin library", board, *_plugin())
+    order = ("NVIDIA driver", "CUDA toolkit", "TensorRT", "TensorRT for RTX", "pycuda", "plugin library")
+    listed = tuple(parts[name] for name in (*order, *(name for name in parts if name not in order)))
+    return Report(board, platform.python_version(), listed, tuple(_engines()), _runtimes(parts))
+
+
+def print_report(report: Report, console: Console) -> None:
+    """As a table, and after it what to install."""
+    board = report.board
+    jetpack = f", JetPack {board.jetpack}" if board.jetpack else ""
+    release = f", release {board.release}{jetpack}" if board.release else ""
+    console.print(f"{board.name}{release}; Python {report.python}", markup=False, highlight=False)
+    table = Table()
+    for heading in ("part", "found", "version", "detail"):
+        table.add_column(heading, overflow="fold")
+    for part in report.parts:
+        table.add_row(part.name, "yes" if part.found else "no", part.version, escape(part.detail))
+    console.print(table)
+    for engine in report.engines:
+        console.print(f"engine {engine}", markup=False, highlight=False, soft_wrap=True)
+    for name, state in report.runtimes.items():
+        console.print(f"runtime {name}: {state}", markup=False, highlight=False, soft_wrap=True)
+    wanted = [part for part in report.parts if part.install]
+    if wanted:
+        console.print("to install what is missing:")
+    for part in wanted:
+        console.print(f"  {part.name}: {part.install}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _part(name: str, board: Board, found: bool, version: str, detail: str) -> Part:
+    # TensorRT for RTX is an alternative on desktops only, and no GPU part helps where there is no GPU.
+    useless = name == "TensorRT for RTX" or (name in _FOR_GPU and board.kind == "cpu")
+    if found or useless:
+        return Part(name, found, version, detail)
+    line = board.install_line(_BOARD_INSTALL[name]) if name in _BOARD_INSTALL else _INSTALL[name]
+    return Part(name, found, version, detail, line)
+
+
+def _start(script: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", script]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _finish(process: subprocess.Popen[str]) -> tuple[bool, str, str]:
+    try:
+        output, errors = process.communicate(timeout=PROBE_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return False, "", f"does not load within {PROBE_TIMEOUT_S:.0f} s"
+    if process.returncode < 0:
+        return False, "", f"crashes when it is loaded (signal {-process.returncode})"
+    if process.returncode:
+        return False, "", _last_line(errors)
+    version, _, detail = _last_line(output).partition("\t")
+    return not detail.startswith("no GPU"), version, detail
+
+
+def _toolkit() -> tuple[bool, str, str]:
+    nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
+    try:
+        done = subprocess.run([nvcc, "--version"], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return False, "", f"{nvcc}: {getattr(error, 'strerror', None) or 'does not answer'}"
+    release = re.search(r"release (\S+),", done.stdout)
+    return release is not None, release[1] if release else "", nvcc
+
+
+def _plugin() -> tuple[bool, str, str]:
+    try:
+        return True, "", str(find_plugin())
+    except GaussianYoloError as error:
+        return False, "", str(error).split(";")[0]
+
+
+def _engines() -> Iterable[str]:
+    seen: set[Path] = set()
+    for folder in [*engine_folders(), Path.cwd()]:
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            if path.resolve() not in seen:
+                seen.add(path.resolve())
+                yield describe_engine(path)
+
+
+def _runtimes(parts: dict[str, Part]) -> dict[str, str]:
+    needs: dict[str, tuple[str, ...]] = {
+        "openvino": ("OpenVINO", "OpenCV"),
+        "onnxruntime": ("ONNX Runtime", "OpenCV"),
+        "tensorrt": ("NVIDIA driver", "TensorRT", "pycuda", "plugin library"),
+    }
+    states = {}
+    for runtime, names in needs.items():
+        missing = [name for name in names if not parts[name].found]
+        states[runtime] = f"lacks {', '.join(missing)}" if missing else "ready"
+    return states
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip("\n").splitlines()
+    return lines[-1] if lines else ""

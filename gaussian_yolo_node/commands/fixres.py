@@ -1,0 +1,76 @@
+"""The command `fixres`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gaussian_yolo_node.commands.train import TrainDevice, log_to
+from gaussian_yolo_node.errors import SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def fixres(
+    checkpoint: Annotated[Path, typer.Argument(help="Training checkpoint (.pt) of a classifier or a detector.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA_OR_RECIPE",
+            help="A recipe, whose data are taken; or a classifier's pictures, a folder a class, or a detector's data.",
+        ),
+    ],
+    size: Annotated[str, typer.Option(help="Side of a classifier's square, or a detector's HEIGHTxWIDTH, px.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the new checkpoint.")],
+    epochs: Annotated[
+        float | None, typer.Option(min=0.0, help="Epochs.", show_default="1.5 of a classifier, 2 of a detector")
+    ] = None,
+    last_stages: Annotated[
+        int, typer.Option(min=0, help="Stages of the backbone that learn too; 0: only what follows it.")
+    ] = 0,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0.0, help="Peak.", show_default="a tenth of the recipe's")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the output folder.")] = False,
+    device: Annotated[TrainDevice, typer.Option(help="auto takes CUDA where there is one.")] = TrainDevice.auto,
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves PyTorch's choice.")] = 0,
+) -> None:
+    """Fine-tune at the larger size that a network is to be used at, shallow layers frozen, nothing augmented.
+
+    Example: gaussian-yolo fixres out/student/last.pt data/train --size 288 -o out/student_288
+    """
+    from rich.console import Console
+
+    from gaussian_yolo_node.lab.fixres import FixRes
+    from gaussian_yolo_node.lab.fixres import fixres as fine_tune
+
+    console = Console(stderr=True)
+    log_to(console)
+    options = FixRes(parse_sides(size), epochs, last_stages, learning_rate)
+    outcome = fine_tune(
+        checkpoint, data, options, output, resume=resume, threads=threads, device=device.value, console=console
+    )
+    for name, figures in (
+        ("before", outcome.before),
+        (f"before, at {size}", outcome.larger),
+        ("after", outcome.after),
+    ):
+        if figures:
+            print(f"{name}: {_line(figures)}")
+    print(f"trained: {outcome.checkpoint}")
+
+
+def parse_sides(text: str) -> tuple[int, int]:
+    """`288` as (288, 288), `352x1120` as (352, 1120): height and width, px. Raises SettingError for anything else."""
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
+    if match is None:
+        raise SettingError(f"size {text!r} is neither a side such as 288 nor HEIGHTxWIDTH such as 352x1120")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _line(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {100 * value:.1f} %" for name, value in figures.items() if name != "images")

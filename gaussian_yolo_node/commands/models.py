@@ -1,0 +1,28 @@
+"""The command `models`: the list of models."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def models(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Built-in or shipped models.", show_default="all")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time one image in each runtime that is installed; takes minutes for all.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads to measure with; 0 takes all cores.")] = 0,
+) -> None:
+    """List shipped models and built-in detectors, with size and cost (needs the extra `train`).
+
+    Example: gaussian-yolo models efficientnet_lite0_kitti_int8 --measure
+    """
+    from rich.console import Console
+
+    from gaussian_yolo_node.lab.catalogue import catalogue, print_catalogue
+    from gaussian_yolo_node.runtime import RuntimeOptions
+
+    print_catalogue(catalogue(names), Console(), RuntimeOptions(threads) if measure else None)

@@ -1,0 +1,37 @@
+"""The command `noisy-student train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gaussian_yolo_node.commands.train import TrainDevice, log_to
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML recipe; a classifier's says 'kind: classification'.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints and logs.")],
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the output folder.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data.", show_default="the recipe's")] = None,
+    device: Annotated[TrainDevice, typer.Option(help="auto takes CUDA where there is one.")] = TrainDevice.auto,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run.", show_default="the recipe's")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves PyTorch's choice.")] = 0,
+) -> None:
+    """Train a student (or a first teacher) by its recipe.
+
+    Selected labels are a source of it: {format: pseudo, labels: out/selected.json}. Ctrl-C saves the position.
+    Several processes: torchrun --nproc-per-node N -m gaussian_yolo_node.commands noisy-student train ...
+
+    Example: gaussian-yolo noisy-student train student.yaml --data data -o out/student
+    """
+    from rich.console import Console
+
+    from gaussian_yolo_node.lab.noisy_student.student import TrainOptions
+    from gaussian_yolo_node.lab.noisy_student.student import train as train_student
+
+    console = Console(stderr=True)
+    log_to(console)
+    options = TrainOptions(resume, data, threads, device.value, seed)
+    print(f"trained: {train_student(config, output, options, console=console)}")

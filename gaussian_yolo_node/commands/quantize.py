@@ -1,0 +1,37 @@
+"""The command `quantize`: the int8 version of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def quantize(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a shipped model, or path of an ONNX file.")],
+    frames: Annotated[
+        list[str],
+        typer.Option(
+            help="Source of frames like those to come, as `detect` takes it; may be given again. None to judge it by.",
+            metavar="SOURCE",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
+    limit: Annotated[
+        int, typer.Option(min=1, help="Most frames to take, spread evenly where the sources have an end.")
+    ] = 128,
+) -> None:
+    """Write the int8 version of a model (needs the extras `cpu` and `train`).
+
+    Its first layer and its heads stay in float. Measure what it costs in accuracy with `detect` and `evaluate`.
+
+    Example: gaussian-yolo quantize model.onnx --frames drive/image -o model_int8.onnx
+    """
+    from rich.console import Console
+
+    from gaussian_yolo_node.lab.export.quantize import quantize_model
+
+    card, taken = quantize_model(model, frames, output, limit=limit, console=Console(stderr=True))
+    skipped = f", skipped {taken.skipped} unreadable" if taken.skipped else ""
+    print(f"quantised: {output}, {card.name}, calibrated on {len(taken.canvases)} frames{skipped}")

@@ -1,0 +1,35 @@
+"""The executable `replay_node`: a replay by launch, and its signals.
+
+SIGINT and SIGTERM, with which launch ends its nodes, end it with 0 at any moment; what is played by then is kept. This
+module imports nothing heavy at the top, so that its handlers are there before anything takes time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+
+def main(args: list[str] | None = None) -> None:
+    """Replay as the parameters say, and exit."""
+    _on_signals(lambda *_: os._exit(0))
+    from gaussian_yolo_node.commands.replay_node_run import run
+
+    _on_signals(signal.default_int_handler)
+    try:
+        code = run(sys.argv if args is None else args)
+    except KeyboardInterrupt:
+        code = 0
+    sys.exit(code)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, handler)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""The command `robustness`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from gaussian_yolo_node.errors import SettingError
+
+
+def robustness(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Detector: shipped name or ONNX file; or a training checkpoint (.pt) of either kind.",
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA", help="Of a detector a folder of images with labels, of a classifier a folder a class."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
+    labels: Annotated[Path | None, typer.Option(help="A detector's labels.", show_default="label_2 beside")] = None,
+    corruptions: Annotated[
+        str,
+        typer.Option(metavar="NAME,..", help="Corruptions or groups, with commas, or none.", show_default="all 15"),
+    ] = "",
+    severities: Annotated[str, typer.Option(metavar="N,..", help="Of 1 to 5, with commas.")] = "1,2,3,4,5",
+    perturbations: Annotated[
+        str,
+        typer.Option(metavar="NAME,..", help="A classifier's sequences, with commas, or none.", show_default="all 10"),
+    ] = "",
+    baseline_flips: Annotated[
+        Path | None,
+        typer.Option(help="JSON of the flip probabilities that mFR divides by.", show_default="no mFR"),
+    ] = None,
+    mask: Annotated[
+        bool, typer.Option("--mask", help="Classifier: only DATA's classes can be the answer, as in ImageNet-A.")
+    ] = False,
+    attacks: Annotated[
+        str, typer.Option(metavar="NAME,..", help="Of a checkpoint: fgsm, pgd.", show_default="none")
+    ] = "",
+    epsilons: Annotated[str, typer.Option(metavar="E,..", help="Of the attacks, of 255.")] = "0,1,2,4,8",
+    limit: Annotated[int, typer.Option(min=0, help="Images, evenly spaced; 0 takes all.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that corrupt a detector's images; 0 is this one.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    least_score: Annotated[float, typer.Option(min=0, max=1, help="Of boxes whose sigmas are looked at.")] = 0.3,
+    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 takes all cores.")] = 0,
+) -> None:
+    """How accuracy and sigmas hold under ImageNet-C's corruptions, perturbation sequences, FGSM and PGD.
+
+    A detector: AP and sigmas under corruption; its training checkpoint: under attacks, which need gradients. A
+    classifier's checkpoint: errors, mCE, flip probabilities, attacks.
+
+    Example: gaussian-yolo robustness efficientnet_lite0_kitti kitti/training --limit 20 -o out/robustness
+
+    Run the same command again to go on with one that was interrupted.
+    """
+    chosen = _Chosen(
+        _words(corruptions), _words(perturbations), _words(attacks), _numbers("--severities", severities, int),
+        _numbers("--epsilons", epsilons, float),
+    )  # fmt: skip
+    if Path(model).suffix != ".pt":
+        if chosen.attacks:
+            raise SettingError(f"--attacks need gradients, and so a training checkpoint (.pt), which {model} is not")
+        _corrupted_detector(model, data, output, labels, chosen, limit, workers, seed, least_score, runtime, threads)
+        return
+    from gaussian_yolo_node.lab.threads import use_threads
+    from gaussian_yolo_node.lab.training.checkpoint import read_checkpoint
+
+    use_threads(threads)
+    if "classifier" in read_checkpoint(Path(model)):
+        _classifier(Path(model), data, output, chosen, limit, seed, mask, baseline_flips)
+    else:
+        _attacked_detector(Path(model), data, output, labels, chosen, limit, seed, least_score)
+
+
+class _Chosen:
+    """What the options name: corruptions and perturbations are empty for all, and ("none",) for none."""
+
+    def __init__(
+        self,
+        corruptions: tuple[str, ...],
+        perturbations: tuple[str, ...],
+        attacks: tuple[str, ...],
+        severities: tuple[Any, ...],
+        epsilons: tuple[Any, ...],
+    ) -> None:
+        self.corruptions, self.perturbations, self.attacks = corruptions, perturbations, attacks
+        self.severities, self.epsilons = severities, epsilons
+
+
+def _corrupted_detector(
+    model: str,
+    data: Path,
+    output: Path,
+    labels: Path | None,
+    chosen: _Chosen,
+    limit: int,
+    workers: int,
+    seed: int,
+    least_score: float,
+    runtime: str,
+    threads: int,
+) -> None:
+    from gaussian_yolo_node.detector.detector import Detector
+    from gaussian_yolo_node.lab.robustness import report
+    from gaussian_yolo_node.lab.robustness.corruptions import (
+        CORRUPTIONS,
+        check_corruptions,
+        check_severities,
+        load_library,
+    )
+    from gaussian_yolo_node.lab.robustness.detector_robustness import RobustnessOptions, detector_robustness
+    from gaussian_yolo_node.lab.robustness.frames import find_frames
+    from gaussian_yolo_node.runtime import RuntimeOptions
+
+    # What can be refused is refused before a model is loaded.
+    names, levels = check_corruptions(chosen.corruptions or CORRUPTIONS), check_severities(chosen.severities)
+    load_library()
+    find_frames(data, labels, limit)
+    options = RobustnessOptions(names, levels, limit, seed, workers, least_score)
+    with (
+        Console(stderr=True).status("clean") as status,
+        Detector.open(model, runtime, options=RuntimeOptions(threads)) as detector,
+    ):
+        result = detector_robustness(
+            detector, data, output, options, labels=labels,
+            on_frame=lambda name, done: status.update(f"{name}: {done} frames"),
+        )  # fmt: skip
+    Console().print(report.table(result))
+    report.draw(result, output / "robustness.png")
+    share = "" if result.rpc is None else f", {result.rpc:.1%} of clean"
+    print(f"mPC at IoU 0.5: {result.mpc:.3f}{share}; written: {output}")
+
+
+def _attacked_detector(
+    model: Path,
+    data: Path,
+    output: Path,
+    labels: Path | None,
+    chosen: _Chosen,
+    limit: int,
+    seed: int,
+    least_score: float,
+) -> None:
+    from gaussian_yolo_node.lab.robustness import report
+    from gaussian_yolo_node.lab.robustness.detector_attack import AttackOptions, detector_attacks
+
+    options = AttackOptions(chosen.attacks, chosen.epsilons, limit, seed, least_score)
+    with Console(stderr=True).status("clean") as status:
+        result = detector_attacks(model, data, output, options, labels=labels, on_cell=status.update)
+    report.draw_attacks(result, output / "robustness.png")
+    for kind, row in result["attacks"].items():
+        for epsilon, cell in row.items():
+            ratio = "-" if cell["sigma_ratio"] is None else f"{cell['sigma_ratio']:.2f}"
+            print(f"{kind} epsilon {epsilon}: mAP50 {100 * cell['map50']:.1f} %, sigma ratio {ratio}")
+    print(f"written: {output}")
+
+
+def _classifier(
+    model: Path,
+    data: Path,
+    output: Path,
+    chosen: _Chosen,
+    limit: int,
+    seed: int,
+    mask: bool,
+    baseline_flips: Path | None,
+) -> None:
+    from gaussian_yolo_node.lab.robustness import report
+    from gaussian_yolo_node.lab.robustness.classifier import (
+        ClassifierOptions,
+        classifier_robustness,
+        read_baseline,
+    )
+    from gaussian_yolo_node.lab.robustness.corruptions import CORRUPTIONS
+    from gaussian_yolo_node.lab.robustness.perturbations import PERTURBATIONS
+
+    options = ClassifierOptions(
+        _all_or_none(chosen.corruptions, CORRUPTIONS),
+        chosen.severities,
+        _all_or_none(chosen.perturbations, tuple(PERTURBATIONS)),
+        chosen.attacks,
+        chosen.epsilons,
+        limit,
+        seed,
+        mask,
+        None if baseline_flips is None else read_baseline(baseline_flips),
+    )
+    with Console(stderr=True).status("clean") as status:
+        result = classifier_robustness(model, data, output, options, on_cell=status.update)
+    report.draw_classifier(result, output / "robustness.png")
+    print(f"clean top-1: {result['clean']:.1%}")
+    for name, row in result["errors"].items():
+        print(f"{name}: errors {', '.join(f'{100 * value:.1f}' for value in row.values())} %")
+    for name, value in result["flips"].items():
+        print(f"{name} sequences: flip probability {100 * value:.2f} %")
+    for kind, row in result["attacks"].items():
+        print(f"{kind}: top-1 {', '.join(f'{100 * value:.1f} % at {epsilon}' for epsilon, value in row.items())}")
+    for name, key in (("mCE", "mce"), ("mFR", "mfr")):
+        if result[key] is not None:
+            print(f"{name}: {result[key]:.1f} %")
+    print(f"written: {output}")
+
+
+def _all_or_none(chosen: tuple[str, ...], everything: tuple[str, ...]) -> tuple[str, ...]:
+    return () if chosen == ("none",) else chosen or everything
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:
+    try:
+        return tuple(kind(word) for word in _words(text))
+    except ValueError:
+        raise SettingError(f"{option} {text!r} must be numbers with commas between, such as 1,2,5") from None

@@ -1,0 +1,62 @@
+"""The command `train`."""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+class TrainDevice(str, Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def log_to(console: Console) -> None:
+    """Show what trainings log on `console`, above a progress bar where it is a terminal."""
+    from rich.logging import RichHandler
+
+    form = "%(asctime)s %(message)s"
+    handler: logging.Handler = logging.StreamHandler()
+    if console.is_terminal:
+        form, handler = "%(message)s", RichHandler(console=console, show_path=False, show_level=False)
+    logging.basicConfig(level=logging.INFO, format=form, datefmt="%H:%M:%S", handlers=[handler])
+
+
+def train(
+    config: Annotated[str, typer.Argument(help="YAML recipe, or the name of one that comes with the program.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints and logs.")],
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the output folder.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data sets.", show_default="the config's")] = None,
+    device: Annotated[TrainDevice, typer.Option(help="auto takes CUDA where there is one.")] = TrainDevice.auto,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run.", show_default="the config's")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves PyTorch's choice.")] = 0,
+) -> None:
+    """Train a model (needs the extra `train`).
+
+    Ctrl-C saves the position first; a second one does not. Several processes:
+    torchrun --nproc-per-node N -m gaussian_yolo_node.commands train ...
+
+    Example: gaussian-yolo train recipe.yaml --data data -o out/run
+    """
+    from gaussian_yolo_node.lab.training.recipes import find_recipe
+    from gaussian_yolo_node.lab.training.train import run
+
+    console = Console(stderr=True)
+    log_to(console)
+    checkpoint = run(
+        find_recipe(config),
+        output,
+        resume=resume,
+        data_root=data,
+        threads=threads,
+        device=device.value,
+        seed=seed,
+        console=console,
+    )
+    print(f"trained: {checkpoint}")

@@ -1,0 +1,78 @@
+"""Sources of frames: cameras and streams, video files, images, bags."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from gaussian_yolo_node.bags import is_bag
+from gaussian_yolo_node.frames.camera import CameraSource
+from gaussian_yolo_node.frames.capture import without_password
+from gaussian_yolo_node.frames.files import FileSource, ImageFiles, Media, VideoFile, list_images
+from gaussian_yolo_node.frames.frame import Frame
+from gaussian_yolo_node.frames.source import Source, SourceError, SourceState
+
+__all__ = ["Frame", "Source", "SourceError", "SourceState", "open_source", "without_password"]
+
+
+def open_source(
+    spec: str,
+    *,
+    playback: Literal["fastest", "realtime"] = "fastest",
+    fps: float = 0.0,
+    loop: bool = False,
+) -> Source:
+    """Open what a user calls a source.
+
+    Args:
+        spec: a camera index ("0"); an image folder, image file, video file, ROS bag with one topic of
+            images, or camera device ("/dev/video0"); a URL ("rtsp://..."); or a GStreamer pipeline (text with
+            " ! ", ending in `appsink`). What looks like an index is one: write "./0" for a folder of that name.
+        playback: files only. "fastest": a frame whenever it is asked for. "realtime": as a camera delivers.
+        fps: files only. Rate of realtime playback in Hz; 0 is the video's own, or 10 for images.
+        loop: files only. Start again at the end.
+
+    Raises:
+        SourceError: there is no such file, folder or camera, or nothing in it can be read.
+    """
+    spec = spec.strip()
+    if not spec:
+        raise SourceError("no source given: name a camera, a video, an image folder, a URL or a pipeline")
+    if playback not in ("fastest", "realtime"):
+        raise SourceError(f"playback must be 'fastest' or 'realtime', not '{playback}'")
+    if fps < 0:
+        raise SourceError(f"the playback rate must not be negative, and it is {fps:g} fps")
+    if spec.isascii() and spec.isdigit():
+        return CameraSource.open(spec)
+    path = Path(os.path.expanduser(spec))
+    if os.path.exists(path):
+        if path.is_char_device():
+            return CameraSource.open(str(path))
+        return FileSource(_media(path), realtime=playback == "realtime", fps=fps, loop=loop)
+    if "://" in spec or " ! " in spec:
+        return CameraSource.open(spec)
+    raise SourceError(f"source {spec} does not exist: there is no such file, folder or device")
+
+
+def _media(path: Path) -> Media:
+    """What a file or folder holds."""
+    if path.is_dir():
+        try:
+            return ImageFiles(list_images(path))
+        except SourceError:
+            if not is_bag(path):
+                raise
+    if is_bag(path):
+        return _bag(path)
+    return ImageFiles.single(path) if ImageFiles.accepts(path) else VideoFile(path)
+
+
+def _bag(path: Path) -> Media:
+    try:
+        from gaussian_yolo_node.frames.bag import BagImages
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            f"bag {path} needs {error.name}, which is not installed: pip install 'gaussian_yolo[bags]'"
+        ) from error
+    return BagImages(path)

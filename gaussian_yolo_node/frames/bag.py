@@ -1,0 +1,73 @@
+"""The images of a bag as frames."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from gaussian_yolo_node.bags import COMPRESSED_IMAGE, INFO_TOPIC
+from gaussian_yolo_node.bags.frame_info import FrameInfo, stamp_ns
+from gaussian_yolo_node.bags.reading import BagError, BagReader
+from gaussian_yolo_node.frames.files import IMAGE_FPS, Picture
+from gaussian_yolo_node.frames.image_messages import ImageMessageError, image_from_compressed, image_from_message
+from gaussian_yolo_node.frames.source import SourceError
+
+_log = logging.getLogger(__name__)
+
+
+class BagImages:
+    """The images on a bag's only topic of images, in the order they were recorded.
+
+    A frame is called what the bag calls it, or else its stamp in ns.
+
+    Raises:
+        SourceError: the bag cannot be read, has no images, or has several topics of them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.name = path.name
+        try:
+            with BagReader(path) as reader:
+                topics = reader.image_topics()
+                if len(topics) > 1:
+                    raise SourceError(
+                        f"{path} has {len(topics)} topics of images, {', '.join(topics)}: "
+                        "`gaussian-yolo replay --image-topic` takes one of them"
+                    )
+                self._topic = reader.the_image_topic(None)
+                self.length: int | None = reader.topics[self._topic].count
+                duration_s = ((reader.end_ns or 0) - (reader.start_ns or 0)) / 1e9
+                self._notes = list(reader.notes)
+        except BagError as error:
+            raise SourceError(str(error)) from error
+        self.fps = (self.length - 1) / duration_s if duration_s > 0 and self.length > 1 else IMAGE_FPS
+        for note in self._notes:
+            _log.warning("%s", note)
+
+    def play(self) -> Iterator[Picture]:
+        with BagReader(self._path) as reader:
+            topics = {self._topic, INFO_TOPIC} & reader.topics.keys()
+            compressed = reader.topics[self._topic].type == COMPRESSED_IMAGE
+            # What is to be known of a frame is recorded before its picture, so that few wait here.
+            names: dict[int, str] = {}
+            for message in reader.messages(topics):
+                try:
+                    content = message.decode()
+                    if message.topic == INFO_TOPIC:
+                        info = FrameInfo.from_json(content.data)
+                        names[info.stamp_ns] = info.frame
+                        continue
+                    stamp = stamp_ns(content.header)
+                    name = names.pop(stamp, str(stamp))
+                except (BagError, ValueError) as error:
+                    if message.topic == self._topic:
+                        yield Picture(None, None, str(error))
+                    continue
+                try:
+                    image = image_from_compressed(content) if compressed else image_from_message(content)
+                except ImageMessageError as error:
+                    yield Picture(None, name, str(error))
+                else:
+                    yield Picture(image, name)

@@ -1,0 +1,262 @@
+"""Live sources: cameras, network streams, GStreamer pipelines."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.frames.capture import has_backend, open_camera, without_password
+from gaussian_yolo_node.frames.frame import Frame
+from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
+
+_log = logging.getLogger(__name__)
+
+# A device that hands over this many undecodable frames in a row is taken for lost.
+_MAX_BAD_FRAMES = 30
+
+
+class Capture(Protocol):
+    """What we use of `cv2.VideoCapture`."""
+
+    def isOpened(self) -> bool: ...
+
+    def grab(self) -> bool: ...
+
+    def retrieve(self) -> tuple[bool, Any]: ...
+
+    def get(self, prop: int, /) -> float: ...
+
+    def release(self) -> None: ...
+
+
+class CameraSource:
+    """Frames of a camera, newest first come: a frame that is not read in time is overwritten and counted.
+
+    A daemon thread owns the capture and reads it as fast as it delivers, so no buffer in the driver fills up,
+    and neither `read` nor `close` depends on a device that blocks. A capture that fails is reopened for ever,
+    with pauses that double from `retry_min_s` to `retry_max_s`.
+
+    Args:
+        spec: what `capture.open_camera` takes; also names the camera in messages.
+        opener: opens the capture; called in the reader thread, again for each try.
+        retry_min_s, retry_max_s: first and longest pause before a lost camera is tried again, s.
+        stall_s: a camera silent for longer than this is reported as lost, s.
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        *,
+        opener: Callable[[str], Capture] = open_camera,
+        retry_min_s: float = 0.5,
+        retry_max_s: float = 10.0,
+        stall_s: float = 3.0,
+    ) -> None:
+        self._spec = spec
+        self._name = without_password(spec)
+        self._opener = opener
+        self._retry_min_s, self._retry_max_s, self._stall_s = retry_min_s, retry_max_s, stall_s
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        self._tried = threading.Event()
+        self._open_error: str | None = None
+        self._newest: Frame | None = None
+        self._alive_at = 0.0
+        self._state = SourceState.OPENING
+        self._message = ""
+        self._fps = 0.0
+        self._index = 0
+        self._skipped = self._dropped = self._reopened = 0
+        self._thread = threading.Thread(target=self._read_capture, name=f"camera {self._name}", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    @classmethod
+    def open(cls, spec: str, **settings: Any) -> CameraSource:
+        """A source whose camera could be opened just now.
+
+        Raises:
+            SourceError: it could not. (Once open, a source raises nothing any more.)
+        """
+        source = cls(spec, **settings)
+        try:
+            # The wait, unlike the open itself, can be interrupted by Ctrl-C.
+            source._tried.wait()
+        except BaseException:
+            source.close()
+            raise
+        if source._open_error is not None:
+            source.close()
+            raise SourceError(source._open_error)
+        return source
+
+    @property
+    def state(self) -> SourceState:
+        return SourceState.LOST if self._stalled() else self._state
+
+    @property
+    def message(self) -> str:
+        if self._stalled():
+            return f"camera {self._name} has sent no frame for {time.monotonic() - self._alive_at:.1f} s"
+        return self._message
+
+    @property
+    def skipped(self) -> int:
+        return self._skipped
+
+    @property
+    def dropped(self) -> int:
+        return self._dropped
+
+    @property
+    def reopened(self) -> int:
+        return self._reopened
+
+    @property
+    def length(self) -> int | None:
+        return None
+
+    @property
+    def fps(self) -> float:
+        return self._fps
+
+    def read(self) -> Frame | None:
+        """The newest frame not read so far; blocks while there is none. None only after `close`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest is not None or self._closing.is_set())
+            if self._closing.is_set():
+                return None
+            frame, self._newest = self._newest, None
+            return frame
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing.set()
+            self._state = SourceState.CLOSED
+            self._changed.notify_all()
+        # Enough for a healthy camera to be released; one that blocks in its driver is left to the thread.
+        self._thread.join(JOIN_S)
+        atexit.unregister(self.close)
+
+    def _stalled(self) -> bool:
+        if self._state not in (SourceState.OPENING, SourceState.STREAMING) or not self._alive_at:
+            return False
+        return time.monotonic() - self._alive_at > self._stall_s
+
+    # All below runs in the reader thread.
+
+    def _read_capture(self) -> None:
+        pause_s = self._retry_min_s
+        while not self._closing.is_set():
+            capture = self._open_capture()
+            if not self._tried.is_set():
+                self._open_error = None if capture else _open_failure(self._spec)
+                self._alive_at = time.monotonic()
+                self._tried.set()
+                if not capture:
+                    return
+            delivered = False
+            if capture:
+                self._fps = _plausible_fps(capture.get(cv2.CAP_PROP_FPS))
+                delivered = self._deliver_until_lost(capture)
+                capture.release()
+            pause_s = self._retry_min_s if delivered else min(2 * pause_s, self._retry_max_s)
+            self._report_lost("stopped sending" if capture else "cannot be reopened", pause_s)
+            self._closing.wait(pause_s)
+
+    def _open_capture(self) -> Capture | None:
+        try:
+            capture = self._opener(self._spec)
+        except cv2.error as error:  # a backend may raise where others just fail to open
+            _log.debug("opening %s: %s", self._name, error)
+            return None
+        if capture.isOpened():
+            return capture
+        capture.release()
+        return None
+
+    def _deliver_until_lost(self, capture: Capture) -> bool:
+        """Deliver frames until the capture fails; returns whether there was any."""
+        delivered = False
+        bad = 0
+        while not self._closing.is_set() and bad < _MAX_BAD_FRAMES and capture.grab():
+            stamp = time.time()
+            image = _retrieve(capture)
+            index = self._index
+            self._index += 1
+            if image is None:
+                bad += 1
+                self._skipped += 1
+                self._message = f"camera {self._name} sent a frame that cannot be decoded"
+                continue
+            bad = 0
+            if not delivered and self._state is SourceState.LOST:
+                self._reopened += 1
+                _log.warning("camera %s is back", self._name)
+            delivered = True
+            self._deliver(Frame(image, stamp, index, str(index)))
+        return delivered
+
+    def _deliver(self, frame: Frame) -> None:
+        with self._changed:
+            if self._closing.is_set():
+                return
+            self._dropped += self._newest is not None
+            self._newest = frame
+            self._alive_at = time.monotonic()
+            self._state = SourceState.STREAMING
+            self._changed.notify_all()
+
+    def _report_lost(self, trouble: str, pause_s: float) -> None:
+        message = f"camera {self._name} {trouble}; next try in {pause_s:.1f} s"
+        with self._changed:
+            if self._closing.is_set():
+                return
+            self._state, self._message = SourceState.LOST, message
+        _log.warning("%s", message)
+
+
+def _retrieve(capture: Capture) -> NDArray[np.uint8] | None:
+    """The grabbed frame as BGR; None if it cannot be decoded."""
+    try:
+        ok, image = capture.retrieve()
+        return _to_bgr(image) if ok and image is not None and image.size else None
+    except cv2.error:
+        return None
+
+
+def _to_bgr(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey and BGRA frames, which GStreamer pipelines can deliver, as BGR."""
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if channels == 1:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
+    if channels == 4:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2BGR), np.uint8)
+    return image
+
+
+def _plausible_fps(fps: float) -> float:
+    """Drivers answer -1, NaN or a time base such as 90000 when they do not know."""
+    return fps if 0 < fps <= 1000 else 0.0
+
+
+def _open_failure(spec: str) -> str:
+    name = without_password(spec)
+    if " ! " in spec:
+        if not has_backend(cv2.CAP_GSTREAMER):
+            return (
+                f"pipeline '{name}' needs GStreamer, and this OpenCV was built without it: "
+                "use the system's python3-opencv, or a camera index or URL"
+            )
+        return f"pipeline '{name}' cannot be started: try it with gst-launch-1.0, and let it end in 'appsink'"
+    if "://" in spec:
+        return f"stream {name} cannot be opened: the address is wrong or the server does not answer"
+    return f"camera {name} cannot be opened: there is no such camera, it is in use, or access to it is denied"

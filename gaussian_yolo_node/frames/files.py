@@ -1,0 +1,304 @@
+"""Recorded sources: image folders, single images, video files."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.frames.capture import open_video_file, quiet_opencv
+from gaussian_yolo_node.frames.frame import Frame
+from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
+
+_log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+IMAGE_FPS = 10.0  # as KITTI's cameras
+
+# Frames decoded ahead of the reader: enough to ride out a slow one at 30 Hz, and no more than 100 MB at 4K.
+_AHEAD = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One decoded frame of a medium, or the reason why there is none."""
+
+    image: NDArray[np.uint8] | None
+    name: str | None
+    trouble: str = ""
+
+
+class Media(Protocol):
+    """Something that can be played from the start, any number of times."""
+
+    name: str
+    length: int | None
+    fps: float
+
+    def play(self) -> Iterator[Picture]: ...
+
+
+class FileSource:
+    """Plays a medium, decoding ahead in a thread.
+
+    In realtime a frame is delivered when it is due and stamped with that time; a frame that was not decoded
+    by then is due when it is. Otherwise a frame is delivered, and stamped, when it is asked for.
+
+    Args:
+        media: what to play.
+        realtime: deliver as a camera would, rather than as fast as asked.
+        fps: rate of realtime playback in Hz; 0 is the medium's own.
+        loop: start again at the end.
+    """
+
+    def __init__(self, media: Media, *, realtime: bool = False, fps: float = 0.0, loop: bool = False) -> None:
+        self._media = media
+        self._realtime = realtime
+        self._fps = fps or media.fps
+        self._loop = loop
+        self._state = SourceState.OPENING
+        self._message = ""
+        self._skipped = 0
+        self._index = 0
+        self._due = 0.0
+        self._changed = threading.Condition()
+        self._ahead: deque[tuple[float, Picture]] = deque()
+        self._decoded_all = False
+        self._closed = False
+        # Daemon: a decoder that blocks (a file on a lost network share) must not keep the process alive.
+        self._thread = threading.Thread(target=self._decode, name=f"decode {media.name}", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    @property
+    def state(self) -> SourceState:
+        return self._state
+
+    @property
+    def message(self) -> str:
+        return self._message
+
+    @property
+    def skipped(self) -> int:
+        return self._skipped
+
+    @property
+    def dropped(self) -> int:
+        return 0
+
+    @property
+    def reopened(self) -> int:
+        return 0
+
+    @property
+    def length(self) -> int | None:
+        return None if self._loop else self._media.length
+
+    @property
+    def fps(self) -> float:
+        return self._fps
+
+    def read(self) -> Frame | None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ahead or self._decoded_all or self._closed)
+                if self._closed:
+                    return None
+                if not self._ahead:
+                    self._finish()
+                    return None
+                decoded_at, picture = self._ahead.popleft()
+                self._changed.notify_all()
+            index = self._index
+            self._index += 1
+            if picture.image is None:
+                self._skipped += 1
+                name = picture.name or f"frame {index}"
+                self._report(f"skipped {name} of {self._media.name}: {picture.trouble}")
+                continue
+            if self._realtime:
+                self._wait_until_due(decoded_at)
+            with self._changed:
+                if self._closed:
+                    return None
+                self._state = SourceState.STREAMING
+            late_s = time.monotonic() - self._due if self._realtime else 0.0
+            return Frame(picture.image, time.time() - late_s, index, picture.name or str(index))
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._state = SourceState.CLOSED
+            self._ahead.clear()
+            self._changed.notify_all()
+        # A thread that is still inside OpenCV when the interpreter goes down takes the process with it (SIGABRT).
+        self._thread.join(JOIN_S)
+        atexit.unregister(self.close)
+
+    def _wait_until_due(self, decoded_at: float) -> None:
+        """Sleep until the next frame is due, or the source is closed; sets `_due`, on the monotonic clock."""
+        self._due = max(self._due + 1 / self._fps, decoded_at) if self._due else time.monotonic()
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, timeout=max(0.0, self._due - time.monotonic()))
+
+    def _finish(self) -> None:
+        if self._state is SourceState.FINISHED:
+            return
+        self._state = SourceState.FINISHED
+        expected = self.length
+        if expected is not None and self._index < expected:
+            self._report(f"{self._media.name} ended after {self._index} of its {expected} frames: cut short")
+
+    def _report(self, message: str) -> None:
+        self._message = message
+        _log.warning("%s", message)
+
+    def _decode(self) -> None:
+        """Runs in the decoding thread."""
+        try:
+            # Going round and round where nothing can be read would never deliver a frame.
+            while self._decode_once() and self._loop:
+                pass
+        finally:
+            with self._changed:
+                self._decoded_all = True
+                self._changed.notify_all()
+
+    def _decode_once(self) -> bool:
+        """Play the medium to its end; returns whether a frame was readable (False, too, when closed)."""
+        readable = False
+        for picture in self._media.play():
+            readable |= picture.image is not None
+            with self._changed:
+                self._changed.wait_for(lambda: len(self._ahead) < _AHEAD or self._closed)
+                if self._closed:
+                    return False
+                self._ahead.append((time.monotonic(), picture))
+                self._changed.notify_all()
+        return readable
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The images of a folder, sorted by name; not those of its subfolders.
+
+    Raises:
+        SourceError: there are none, or the folder cannot be read.
+    """
+    try:
+        paths = sorted(path for path in folder.iterdir() if ImageFiles.accepts(path))
+    except OSError as error:
+        raise SourceError(f"folder {folder} cannot be read: {error.strerror}") from error
+    if not paths:
+        raise SourceError(f"folder {folder} has no images: looked for {', '.join(IMAGE_SUFFIXES)}")
+    return paths
+
+
+class ImageFiles:
+    """Images played one after the other; one that cannot be decoded is a picture with its trouble."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self.name = str(paths[0] if len(paths) == 1 else paths[0].parent)
+        self.length: int | None = len(paths)
+        self.fps = IMAGE_FPS
+
+    @staticmethod
+    def accepts(path: Path) -> bool:
+        """Whether a name is that of an image."""
+        # Hidden files are not: "._x.jpg" is what macOS leaves beside "x.jpg".
+        return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+    @classmethod
+    def single(cls, path: Path) -> ImageFiles:
+        """One image, which must be readable.
+
+        Raises:
+            SourceError: it is not.
+        """
+        picture = _read_image(path)
+        if picture.image is None:
+            raise SourceError(f"image {path} cannot be read: {picture.trouble}")
+        return cls([path])
+
+    def play(self) -> Iterator[Picture]:
+        return map(_read_image, self._paths)
+
+
+def _read_image(path: Path) -> Picture:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Picture(None, path.name, error.strerror or str(error))
+    return decode_picture(data, path.name)
+
+
+def decode_picture(data: bytes, name: str) -> Picture:
+    """The picture in the bytes of an image file."""
+    if not data:
+        return Picture(None, name, "the file is empty")
+    if _is_cut_jpeg(data):
+        return Picture(None, name, "the JPEG is cut short")
+    try:
+        with quiet_opencv:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        return Picture(None, name, f"not an image OpenCV can decode ({error.err})")
+    if image is None:
+        return Picture(None, name, "not an image OpenCV can decode")
+    return Picture(np.asarray(image, np.uint8), name)
+
+
+def _is_cut_jpeg(data: bytes) -> bool:
+    """Whether a JPEG lacks its end: some OpenCV versions show the missing part in grey instead of refusing it."""
+    scan, end = b"\xff\xda", b"\xff\xd9"
+    # Neither marker can occur in compressed data. A thumbnail has both, before the picture's own scan.
+    return data.startswith(b"\xff\xd8") and data.find(scan, max(0, data.rfind(end))) >= 0
+
+
+class VideoFile:
+    """A video file.
+
+    Raises:
+        SourceError: no frame of it can be decoded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self.name = path.name
+        capture = open_video_file(self._path)
+        try:
+            if not capture.isOpened() or _is_text(capture) or not capture.grab():
+                raise SourceError(f"video {path} cannot be read: damaged, or not a video OpenCV can decode")
+            frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+            fps = capture.get(cv2.CAP_PROP_FPS)
+        finally:
+            capture.release()
+        self.length: int | None = int(frames) if frames > 0 else None
+        self.fps = fps if 0 < fps <= 1000 else IMAGE_FPS
+
+    def play(self) -> Iterator[Picture]:
+        capture = open_video_file(self._path)
+        try:
+            while capture.grab():
+                ok, image = capture.retrieve()
+                if ok and image is not None and image.size:
+                    yield Picture(np.asarray(image, np.uint8), None)
+                else:
+                    yield Picture(None, None, "a frame cannot be decoded")
+        finally:
+            capture.release()
+
+
+def _is_text(capture: cv2.VideoCapture) -> bool:
+    """FFmpeg renders plain text files as "ANSI art" videos; nobody means that."""
+    return int(capture.get(cv2.CAP_PROP_FOURCC)) == int.from_bytes(b"ansi", "little")

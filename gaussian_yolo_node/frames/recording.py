@@ -1,0 +1,162 @@
+"""Files that a run leaves behind: detections as JSON, annotated frames as a video."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.detector.detections import Detections
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.frames.capture import quiet_opencv
+
+
+class RecordingError(GaussianYoloError):
+    """A result file cannot be written."""
+
+
+def detection_record(
+    frame: str | int, image_size: tuple[int, int], detections: Detections, classes: tuple[str, ...]
+) -> dict[str, Any]:
+    """The JSON record of one frame.
+
+    Args:
+        frame: file name, or index in a video or stream.
+        image_size: (height, width) in px.
+        detections: in px of the frame.
+        classes: names, indexed by class id.
+
+    Returns:
+        `{"frame", "width", "height", "detections": [{"class", "score", "box": [x1, y1, x2, y2], "sigma": [cx, cy, w,
+        h]}]}`, boxes and standard deviations in px.
+    """
+    return {
+        "frame": frame,
+        "width": image_size[1],
+        "height": image_size[0],
+        "detections": [
+            {
+                "class": classes[class_id],
+                "score": round(float(score), 6),
+                "box": [round(float(value), 3) for value in box],
+                "sigma": [round(float(value), 3) for value in sigma],
+            }
+            for class_id, score, box, sigma in zip(
+                detections.class_ids, detections.scores, detections.boxes, detections.sigmas, strict=True
+            )
+        ],
+    }
+
+
+class JsonArrayFile:
+    """A JSON array that grows record by record and is valid after each, however the run ends."""
+
+    _END = b"\n]\n"
+
+    def __init__(self, path: Path) -> None:
+        """Create the file with an empty array.
+
+        Raises:
+            RecordingError: it cannot be written.
+        """
+        self._path = path
+        self._empty = True
+        try:
+            self._file: BinaryIO = path.open("wb", buffering=0)
+            self._file.write(b"[" + self._END)
+        except OSError as error:
+            raise RecordingError(f"{path} cannot be written: {error.strerror}") from error
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one record.
+
+        Raises:
+            RecordingError: it cannot be written; the records before it stay.
+        """
+        text = json.dumps(record, allow_nan=False).encode()
+        separator = b"\n" if self._empty else b",\n"
+        try:
+            self._file.seek(-len(self._END), 2)
+            # One write, unbuffered: there is no moment at which the closing bracket is missing.
+            self._file.write(separator + text + self._END)
+        except OSError as error:
+            raise RecordingError(f"{self._path} cannot be written: {error.strerror}") from error
+        self._empty = False
+
+    def __enter__(self) -> JsonArrayFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+class VideoRecording:
+    """A video of frames; the first one decides its size, others are fitted into it."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        """Nothing is written before the first frame.
+
+        Raises:
+            RecordingError: there is no such folder, or the name is not that of an .mp4 file.
+        """
+        if path.suffix.lower() != ".mp4":
+            raise RecordingError(f"{path} cannot be written: a video is an .mp4 file")
+        if not path.parent.is_dir():
+            raise RecordingError(f"{path} cannot be written: there is no folder {path.parent}")
+        self._path = path
+        self._fps = fps
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+
+    def write(self, image: NDArray[np.uint8]) -> None:
+        """Append a frame, uint8 [H, W, 3] BGR.
+
+        Raises:
+            RecordingError: OpenCV cannot write such a video.
+        """
+        if self._writer is None:
+            # Encoders want even sides.
+            self._size = (image.shape[1] // 2 * 2, image.shape[0] // 2 * 2)
+            fourcc = cv2.VideoWriter.fourcc(*"mp4v")
+            with quiet_opencv:
+                self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, self._size)
+            if not self._writer.isOpened():
+                raise RecordingError(
+                    f"OpenCV cannot write a video to {self._path}: the folder is not writable, or it lacks the encoder"
+                )
+        self._writer.write(_fit(image, self._size))
+
+    def __enter__(self) -> VideoRecording:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+
+def _fit(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Cut an odd last row or column; shrink or enlarge a frame of another size, on black."""
+    width, height = size
+    if image.shape[0] // 2 * 2 == height and image.shape[1] // 2 * 2 == width:
+        return np.ascontiguousarray(image[:height, :width])
+    scale = min(width / image.shape[1], height / image.shape[0])
+    scaled = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    left, top = (width - scaled[0]) // 2, (height - scaled[1]) // 2
+    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas[top : top + scaled[1], left : left + scaled[0]] = cv2.resize(image, scaled)
+    return canvas

@@ -1,0 +1,1 @@
+"""What makes models and tests them: networks, training, export. Needs torch, but for the export of engines."""

@@ -1,0 +1,197 @@
+"""Checkpoints of classifiers, and the classifiers in them: to use, to teach, to go on from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gaussian_yolo_node.files import file_hash
+from gaussian_yolo_node.lab.classification.config import ClassifierConfig
+from gaussian_yolo_node.lab.classification.crops import centre_crop
+from gaussian_yolo_node.lab.networks.backbones import create_backbone
+from gaussian_yolo_node.lab.networks.blocks import Backbone, Normalisation
+from gaussian_yolo_node.lab.networks.efficientnet import EfficientNetLite, load_pretrained_lite0
+from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, read_checkpoint, write_whole
+from gaussian_yolo_node.lab.training.config import ConfigError
+
+log = logging.getLogger("gaussian_yolo.train")
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier as it is used: averaged weights, eval mode, no noise.
+
+    Attributes:
+        model: normalised RGB `[B,3,H,W]` -> logits `[B,C]`.
+        classes: C names, in the order of the logits.
+        config: the recipe that it was trained by.
+        epochs: that it has seen.
+        validation: its latest `top1` and `top5` on the recipe's validation data; empty without any.
+    """
+
+    model: Backbone
+    classes: tuple[str, ...]
+    config: ClassifierConfig
+    epochs: float
+    validation: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square that the network sees, px."""
+        return self.config.model.image_size
+
+    def prepare(self, image_bgr: NDArray[np.uint8], size: int | None = None) -> Tensor:
+        """What the network sees of a picture uint8 `[H,W,3]` BGR: its centre, normalised RGB float32 `[3,S,S]`.
+
+        Args:
+            size: side S, px; `image_size` if not given.
+        """
+        crop = centre_crop(image_bgr, size or self.image_size, self.config.model.crop_fraction)
+        return normalised(as_tensor([crop]), self.model.normalisation)[0]
+
+    @torch.no_grad()
+    def probabilities(self, images: Sequence[NDArray[np.uint8]], size: int | None = None) -> NDArray[np.float32]:
+        """`[N,C]` of N pictures uint8 `[H,W,3]` BGR of any sizes, in one batch."""
+        device = next(self.model.parameters()).device
+        batch = torch.stack([self.prepare(image, size) for image in images]).to(device)
+        return cast("NDArray[np.float32]", self.model(batch).softmax(1).cpu().numpy())
+
+
+class ClassifierTeacher:
+    """A classifier that labels: see `noisy_student.teachers.Teacher`.
+
+    Args:
+        path: checkpoint of a classifier.
+        threads: of the network. The same number gives the same probabilities.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or not a classifier's.
+    """
+
+    kind: ClassVar[Literal["classification"]] = "classification"
+
+    def __init__(self, path: Path, *, threads: int = 1) -> None:
+        self.threads = threads
+        self.classifier = load_classifier(path)
+        self.name = self.classifier.config.name
+        self.hash = file_hash(path)
+        self.classes = self.classifier.classes
+
+    def label(self, image_bgr: NDArray[np.uint8]) -> dict[str, Any]:
+        """`probabilities` float32 `[C]` of a picture uint8 `[H,W,3]` BGR."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            return {"probabilities": self.classifier.probabilities([image_bgr])[0]}
+        finally:
+            torch.set_num_threads(before)  # whoever trains in the same process wants its own
+
+    def close(self) -> None:
+        """Nothing is held that has to be given back."""
+
+
+def load_classifier(path: Path) -> Classifier:
+    """Read a checkpoint to use its model.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or not a classifier's.
+    """
+    document = read_classifier(path)
+    config = ClassifierConfig.from_dict(document["config"], str(path))
+    classes = tuple(document["classifier"]["classes"])
+    model = build_network(config, len(classes))
+    try:
+        model.load_state_dict(document["ema"])
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights in {path} do not fit its config") from error
+    return Classifier(model.eval(), classes, config, float(document["epoch"]), document.get("validation", {}))
+
+
+def read_classifier(path: Path) -> dict[str, Any]:
+    """The document of a classifier's checkpoint. Raises CheckpointError where it is none."""
+    document = read_checkpoint(path)
+    if "classifier" not in document:
+        raise CheckpointError(f"{path} is the checkpoint of a detector, not of a classifier")
+    return document
+
+
+def save_classifier(path: Path, config: ClassifierConfig, classes: Sequence[str], state: Mapping[str, Any]) -> None:
+    """Write a checkpoint whole or not at all.
+
+    Args:
+        state: has at least `epoch` and `ema`, the weights to use.
+    """
+    write_whole(path, {"classifier": {"classes": list(classes)}, "config": config.to_dict(), **state})
+
+
+def build_network(config: ClassifierConfig, num_classes: int) -> Backbone:
+    """The network of a recipe with fresh weights, its noise as the recipe says.
+
+    Raises:
+        ConfigError: there is no such backbone, or it does not take the options.
+    """
+    network, noise = config.model, config.noise.network()
+    options = dict(network.options)
+    if noise["stochastic_depth"]:
+        options["stochastic_depth"] = noise["stochastic_depth"]
+    try:
+        model = create_backbone(network.backbone, num_classes, **options)
+    except TypeError as error:
+        reason = str(error).split("__init__() ")[-1]
+        raise ConfigError(f"backbone {network.backbone} does not take these options: {reason}") from error
+    model.dropout = noise["dropout"]  # any backbone's classifier has it
+    return model
+
+
+def initial_network(config: ClassifierConfig, num_classes: int) -> Backbone:
+    """The network with the weights that training begins with.
+
+    Raises:
+        GaussianYoloError: `pretrained` or `init` cannot be had, or fit nothing.
+    """
+    model = build_network(config, num_classes)
+    if config.model.pretrained:
+        if not isinstance(model, EfficientNetLite) or config.model.backbone != "efficientnet_lite0":
+            raise ConfigError("model.pretrained: ImageNet's weights are those of efficientnet_lite0, not of others")
+        published = EfficientNetLite(num_classes=1000)
+        load_pretrained_lite0(published)
+        # Its classifier is ImageNet's, also where as many classes are wanted.
+        given = {name: value for name, value in published.state_dict().items() if not name.startswith("classifier.")}
+        _fill(model, given, "ImageNet's weights")
+    if config.model.init:
+        _fill(model, read_classifier(Path(config.model.init))["ema"], config.model.init)
+    return model
+
+
+@torch.no_grad()
+def _fill(model: nn.Module, given: Mapping[str, Tensor], source: str) -> None:
+    """Take what has the same name and shape in both."""
+    wanted = model.state_dict()
+    fitting = [name for name, value in wanted.items() if name in given and given[name].shape == value.shape]
+    if not any(wanted[name].ndim > 1 for name in fitting):
+        raise CheckpointError(f"no weight of {source} fits the model: set model.backbone and options to those of it")
+    for name in fitting:
+        wanted[name].copy_(given[name])
+    fresh = [name for name, _ in model.named_parameters() if name not in fitting]
+    if fresh:
+        log.info("fresh, not from %s: %s%s", source, ", ".join(fresh[:3]), " .." if len(fresh) > 3 else "")
+
+
+def as_tensor(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Pictures of one size, uint8 `[H,W,3]` BGR, as uint8 `[N,3,H,W]` RGB."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack(images)[..., ::-1])).permute(0, 3, 1, 2)
+
+
+def normalised(images: Tensor, normalisation: Normalisation) -> Tensor:
+    """uint8 `[N,3,H,W]` RGB as the float32 that a backbone was made for."""
+    mean, scale = (images.new_tensor(row, dtype=torch.float32)[:, None, None] for row in
+                   (normalisation.mean, normalisation.scale))  # fmt: skip
+    return (images.float() - mean) * scale

@@ -1,0 +1,1 @@
+"""Networks into model files: ONNX, int8, fp16, Darknet import, TensorRT engines."""

@@ -1,0 +1,314 @@
+"""From a model file to an engine file with its sidecar."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard, file_hash, read_card, resolve_model
+from gaussian_yolo_node.errors import SettingError
+from gaussian_yolo_node.lab.export.free_size import fix_size
+from gaussian_yolo_node.lab.export.tensorrt.contract import (
+    INTEGER_OUTPUTS,
+    PLUGIN_NAME,
+    DetectAttributes,
+    EngineError,
+    output_shapes,
+)
+from gaussian_yolo_node.lab.export.tensorrt.options import BuildOptions, command_line
+from gaussian_yolo_node.lab.export.tensorrt.plugin_node import append_plugin
+from gaussian_yolo_node.lab.export.tensorrt.precision import EnginePrecision, default_precision, with_precision
+from gaussian_yolo_node.lab.export.tensorrt.progress import run_build
+from gaussian_yolo_node.lab.export.tensorrt.tensorrt_api import TensorRt, find_tensorrt, make_logger, provide_plugin
+from gaussian_yolo_node.runtime.base import RuntimeUnavailableError, show_size, unreadable
+from gaussian_yolo_node.runtime.tensorrt.engine_file import SUFFIX
+from gaussian_yolo_node.runtime.tensorrt.plugin_library import find_plugin
+from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar, sidecar_path, sidecar_text
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """A model's graph, ready for TensorRT.
+
+    Attributes:
+        serialized: the ONNX graph, with the plugin's node.
+        card: the model's, with the thresholds that are built in.
+        attributes: of the plugin's node.
+        precision: that the graph is in.
+        batch: images of one inference, None where that is open.
+    """
+
+    serialized: bytes
+    card: ModelCard
+    attributes: DetectAttributes
+    precision: EnginePrecision
+    batch: int | None
+
+
+def prepare_model(
+    path: Path, options: BuildOptions, console: Console | None = None, *, rtx: bool = False
+) -> PreparedModel:
+    """The graph that TensorRT is to get; TensorRT itself is not needed for it.
+
+    Args:
+        path: the model.
+        options: of the engine.
+        console: where to show progress, None for nowhere.
+        rtx: whether it is for TensorRT for RTX, in which int8 leaves depthwise convolutions in float: it would make
+            dense ones of them, whose filters are nearly all zero, as the size of its engines shows.
+
+    Raises:
+        ModelError: the file is missing or unreadable, or has no card that fits.
+        EngineError: network and card do not agree, or the plugin or the precision do not suit the model.
+        RuntimeUnavailableError: a package that is needed is not installed.
+        QuantizeError: the model cannot be quantised, or no frame can be read.
+        SourceError: there is no such source.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise RuntimeUnavailableError(
+            "build-engine needs the package onnx; install it with `python3 -m pip install onnx`"
+        ) from error
+    try:
+        model = onnx.load(str(path))
+        # A file that is cut short may still be read, with half of a graph.
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise unreadable(path, f"onnx {onnx.__version__}", error) from error
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    card = read_card(metadata, path)
+    changes = {
+        name: value
+        for name in ("score_threshold", "iou_threshold", "variance_vote")
+        if (value := getattr(options, name)) is not None
+    }
+    card = replace(card, **changes)
+    if options.input_size is not None and options.input_size != card.input_size:
+        if all(size.HasField("dim_value") for size in model.graph.input[0].type.tensor_type.shape.dim[1:3]):
+            raise EngineError(
+                f"{path} takes a canvas of {show_size(card.input_size)} px only; leave --input-size out, or export it "
+                "again"
+            )
+        if any(side % card.strides[0] for side in options.input_size):
+            raise SettingError(
+                f"--input-size is {show_size(options.input_size)}; give multiples of {card.strides[0]} px"
+            )
+        card = replace(
+            card, input_size=options.input_size, sigma_calibration=card.sigma_calibration_at(options.input_size)
+        )
+    fix_size(model, card.input_size)
+    attributes = DetectAttributes.of_card(card, max_detections=options.max_detections, criterion=options.criterion)
+    # First, on the graph as it is: quantising takes minutes, and would change the message.
+    trial = onnx.ModelProto()
+    trial.CopyFrom(model)
+    append_plugin(trial, attributes, path)
+    precision = options.precision or default_precision(model)
+    model = with_precision(
+        model,
+        path,
+        card,
+        precision,
+        options.calibration,
+        options.calibration_frames,
+        console,
+        float_depthwise=rtx,
+    )
+    batch = append_plugin(model, attributes, path)
+    onnx.helper.set_model_props(model, {**metadata, CARD_KEY: card.to_json()})
+    return PreparedModel(model.SerializeToString(), card, attributes, precision, batch)
+
+
+def build_engine(
+    model: str | Path, output: Path, options: BuildOptions | None = None, console: Console | None = None
+) -> EngineSidecar:
+    """Build an engine; a failure, or Ctrl-C, leaves what was at `output`.
+
+    Args:
+        model: a path, or the name of a shipped model.
+        output: the engine to write, NAME.engine; its sidecar goes beside it.
+        options: defaults if not given.
+        console: where to show progress, None for nowhere.
+
+    Returns:
+        What the sidecar says.
+
+    Raises:
+        RuntimeUnavailableError: TensorRT, the plugin's library, or what the options need is missing.
+        EngineError: TensorRT cannot build it, with what it said; or the file cannot be written.
+        GaussianYoloError: as `prepare_model`.
+    """
+    options = options or BuildOptions()
+    if output.suffix != SUFFIX:
+        raise SettingError(f"the engine {output} must be named NAME{SUFFIX}, which is how the runtime finds it")
+    for target in filter(None, (output, options.save_onnx, options.timing_cache)):
+        folder = target.absolute().parent
+        if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise EngineError(f"{target} cannot be written: give the path of a file in a folder that exists")
+    path = resolve_model(model)
+    found = find_tensorrt(ahead_of_time=bool(options.compute_capabilities))
+    capabilities = _check_machine(found, options)
+    library = _library(found, options)
+    prepared = prepare_model(path, options, console, rtx=found.is_rtx)
+    try:
+        if options.save_onnx is not None:
+            _replace_files({options.save_onnx: prepared.serialized})
+        engine, cache = _build(found, prepared, options, library, console)
+        sidecar = EngineSidecar(
+            tensorrt=found.version,
+            compute_capability=capabilities,
+            model_hash=file_hash(path),
+            card=json.loads(prepared.card.to_json()),
+            command=command_line(model, output, options),
+            flavor=found.flavor,
+            precision=prepared.precision,
+            model=prepared.card.name,
+            batch=prepared.batch or options.max_batch,
+            dynamic_batch=prepared.batch is None,
+            max_detections=options.max_detections,
+            criterion=options.criterion,
+        )
+        files = {output: engine, sidecar_path(output): sidecar_text(sidecar).encode()}
+        if options.timing_cache is not None and cache is not None:
+            files[options.timing_cache] = cache
+        _replace_files(files)
+    except OSError as error:
+        raise EngineError(f"{output} cannot be written: {error.strerror or error}") from error
+    return sidecar
+
+
+def _check_machine(found: TensorRt, options: BuildOptions) -> str:
+    """Compute capabilities to build for, as the sidecar has them."""
+    from gaussian_yolo_node.runtime.tensorrt.cuda import open_gpu
+
+    known = found.compute_capabilities()
+    for capability in options.compute_capabilities:
+        if capability not in known:
+            raise SettingError(
+                f"--compute-capability has {capability!r}; TensorRT for RTX {found.version} builds for "
+                f"{', '.join(known)}"
+            )
+    if found.is_rtx and options.timing_cache is not None:
+        raise SettingError("--timing-cache is for TensorRT; TensorRT for RTX measures layers where the engine runs")
+    if found.is_rtx and options.dla is not None:
+        raise SettingError("--dla is for boards with TensorRT, and TensorRT for RTX is installed here; leave it out")
+    if options.compute_capabilities:
+        return ",".join(options.compute_capabilities)
+    try:
+        return open_gpu().compute_capability
+    except RuntimeUnavailableError as error:
+        hint = "; without a GPU, --compute-capability builds ahead of time" if found.is_rtx else ""
+        raise RuntimeUnavailableError(f"an engine is built for the GPU of this machine: {error}{hint}") from error
+
+
+def _library(found: TensorRt, options: BuildOptions) -> Path | None:
+    """The plugin's library; None where the stand-in does."""
+    if options.plugin is not None:
+        if not options.plugin.is_file():
+            raise EngineError(f"--plugin names {options.plugin}, which does not exist; build it from engines/plugin")
+        return options.plugin
+    # Ahead of time the library may be missing, or be the one of another TensorRT on this machine.
+    return None if found.is_rtx and options.compute_capabilities else find_plugin()
+
+
+def _build(
+    found: TensorRt, prepared: PreparedModel, options: BuildOptions, library: Path | None, console: Console | None
+) -> tuple[bytes, bytes | None]:
+    """The engine, and the timing cache where one is asked for."""
+    trt = found.module
+    log = make_logger(trt)
+    builder = trt.Builder(log)
+    provide_plugin(found, library)
+    network = builder.create_network(found.network_flags())
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(prepared.serialized):
+        errors = [parser.get_error(index) for index in range(parser.num_errors)]
+        said = "; ".join(f"{error.node_operator()} {error.node_name()!r}: {error.desc()}" for error in errors)
+        raise EngineError(f"TensorRT {found.version} cannot read the graph of {prepared.card.name}: {_line(said)}")
+    log.take()  # what was said so far, of a plugin or a GPU that is not there, did not matter
+    _check_network(trt, network, prepared)
+    config = builder.create_builder_config()
+    if options.workspace_mb is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
+    if prepared.batch is None:
+        config.add_optimization_profile(_profile(builder, network, options.max_batch))
+    if options.dla is not None:
+        _use_dla(trt, builder, config, options.dla)
+    if options.compute_capabilities:
+        config.num_compute_capabilities = len(options.compute_capabilities)
+        known = found.compute_capabilities()
+        for index, capability in enumerate(options.compute_capabilities):
+            config.set_compute_capability(known[capability], index)
+    if options.timing_cache is not None:
+        _read_timing_cache(config, options.timing_cache)
+    plan = run_build(trt, config, lambda: builder.build_serialized_network(network, config), console)
+    if plan is None:
+        raise EngineError(f"TensorRT {found.version} cannot build {prepared.card.name}: {_line(log.take())}")
+    cache = bytes(memoryview(config.get_timing_cache().serialize())) if options.timing_cache is not None else None
+    return bytes(plan), cache
+
+
+def _check_network(trt: Any, network: Any, prepared: PreparedModel) -> None:
+    """What the parser made of the graph must be what the runtime reads."""
+    wanted = output_shapes(-1 if prepared.batch is None else prepared.batch, prepared.attributes.max_detections)
+    outputs = {}
+    for index in range(network.num_outputs):
+        tensor = network.get_output(index)
+        outputs[tensor.name] = (tuple(tensor.shape), tensor.dtype)
+    for name, shape in wanted.items():
+        kind = trt.int32 if name in INTEGER_OUTPUTS else trt.float32
+        if outputs.get(name) != (shape, kind):
+            raise EngineError(
+                f"{PLUGIN_NAME} gives {name} as {outputs.get(name)} where {(shape, kind)} is needed; build its library "
+                "again from this version's engines/plugin"
+            )
+
+
+def _profile(builder: Any, network: Any, max_batch: int) -> Any:
+    image = network.get_input(0)
+    _, *rest = image.shape
+    profile = builder.create_optimization_profile()
+    profile.set_shape(image.name, (1, *rest), (max_batch, *rest), (max_batch, *rest))
+    return profile
+
+
+def _use_dla(trt: Any, builder: Any, config: Any, core: int) -> None:
+    cores = builder.num_DLA_cores
+    if core >= cores:
+        there = f"has {cores}, numbered from 0" if cores else "has none"
+        raise SettingError(f"--dla is {core} and this machine {there}; leave it out or give one that is there")
+    config.default_device_type = trt.DeviceType.DLA
+    config.DLA_core = core
+    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+
+
+def _read_timing_cache(config: Any, path: Path) -> None:
+    measured = path.read_bytes() if path.is_file() else b""
+    cache = config.create_timing_cache(measured)
+    # A cache of another GPU or version is not taken, and a new one begun.
+    if cache is None or not config.set_timing_cache(cache, False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)
+
+
+def _replace_files(files: dict[Path, bytes]) -> None:
+    """Write files so that each is there whole or as it was, the last ones right after one another."""
+    with ExitStack() as folders:
+        parts = {}
+        for target, content in files.items():
+            # Beside the target, so that replacing it is one step whatever happens.
+            folder = tempfile.TemporaryDirectory(prefix=".build-engine-", dir=target.absolute().parent)
+            parts[target] = Path(folders.enter_context(folder)) / "part"
+            parts[target].write_bytes(content)
+        for target, part in parts.items():
+            os.replace(part, target)
+
+
+def _line(said: str) -> str:
+    return " ".join(said.split())[:600] or "it did not say why"

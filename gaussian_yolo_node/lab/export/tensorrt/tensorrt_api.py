@@ -1,0 +1,182 @@
+"""TensorRT's Python package and what differs between its versions: TensorRT 10.3 to 11, and TensorRT for RTX."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from gaussian_yolo_node.lab.export.tensorrt.contract import PLUGIN_NAME, PLUGIN_NAMESPACE, EngineError
+from gaussian_yolo_node.runtime.base import RuntimeUnavailableError, last_words
+from gaussian_yolo_node.runtime.tensorrt.board import read_board
+from gaussian_yolo_node.runtime.tensorrt.loaded_engine import log_class
+from gaussian_yolo_node.runtime.tensorrt.plugin_library import PLUGIN_VERSION
+
+Flavor = Literal["tensorrt", "tensorrt_rtx"]
+
+OLDEST = (10, 3)
+_MODULES: dict[Flavor, tuple[str, ...]] = {
+    "tensorrt": ("tensorrt",),
+    # The package of that name is only an alias, which its wheel does not always bring.
+    "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
+}
+
+
+@dataclass(frozen=True)
+class TensorRt:
+    """An installed TensorRT.
+
+    Attributes:
+        flavor: "tensorrt", or "tensorrt_rtx" for TensorRT for RTX, whose engines other versions do not load.
+        module: its Python package.
+    """
+
+    flavor: Flavor
+    module: Any
+
+    @property
+    def version(self) -> str:
+        return str(self.module.__version__)
+
+    @property
+    def is_rtx(self) -> bool:
+        return self.flavor == "tensorrt_rtx"
+
+    def network_flags(self) -> int:
+        """Flags of a strongly typed network, the only kind that TensorRT 11 knows, in which it is no flag any more."""
+        flag = getattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+        return 0 if flag is None else 1 << int(flag)
+
+    def compute_capabilities(self) -> dict[str, Any]:
+        """GPUs that TensorRT for RTX builds for ahead of time, by compute capability; empty for TensorRT."""
+        kinds = getattr(self.module, "ComputeCapability", None)
+        names = (
+            [] if kinds is None or not self.is_rtx else [name for name in dir(kinds) if re.fullmatch(r"SM\d+", name)]
+        )
+        return {name[2:]: getattr(kinds, name) for name in sorted(names, key=lambda name: int(name[2:]))}
+
+
+def find_tensorrt(ahead_of_time: bool = False) -> TensorRt:
+    """The installed TensorRT; of both flavors TensorRT itself, but for building ahead of time.
+
+    Args:
+        ahead_of_time: whether it is to build for GPUs that are not here, which is TensorRT for RTX's alone.
+
+    Raises:
+        RuntimeUnavailableError: none is installed, or it does not load, or is too old; says how to install it here.
+    """
+    flavors: list[Flavor] = ["tensorrt_rtx"] if ahead_of_time else ["tensorrt", "tensorrt_rtx"]
+    reasons = []
+    for flavor in flavors:
+        try:
+            found = TensorRt(flavor, import_tensorrt(flavor))
+        except ImportError as error:
+            reasons.append(last_words(error))
+            continue
+        numbers = tuple(int(number) for number in re.findall(r"\d+", found.version)[:2])
+        if not found.is_rtx and numbers < OLDEST:
+            raise RuntimeUnavailableError(
+                f"TensorRT {found.version} is installed and build-engine needs {'.'.join(map(str, OLDEST))} or later; "
+                f"update it with `{read_board().install_line('tensorrt')}`"
+            )
+        return found
+    board = read_board()
+    lines = " or ".join(f"`{board.install_line(flavor)}`" for flavor in flavors)
+    raise RuntimeUnavailableError(
+        f"build-engine needs the package {' or '.join(flavors)}, which cannot be imported ({'; '.join(reasons)}); "
+        f"install it with {lines}"
+    )
+
+
+def import_tensorrt(flavor: Flavor) -> Any:
+    """TensorRT's Python package.
+
+    Raises:
+        ImportError: it is not installed, or does not load.
+    """
+    names = _MODULES[flavor]
+    for name in names[:-1]:
+        try:
+            return import_module(name)
+        except ImportError:
+            continue
+    return import_module(names[-1])
+
+
+def make_logger(trt: Any) -> Any:
+    """TensorRT's logger, keeping the last errors: its calls themselves only say that they failed."""
+    return log_class(trt)()
+
+
+def provide_plugin(found: TensorRt, library: Path | None) -> None:
+    """Make `GaussianYoloDetect` known to TensorRT, once a process.
+
+    Args:
+        found: which TensorRT.
+        library: `libgaussian_yolo_plugin.so`; None, with TensorRT for RTX, registers a stand-in that builds engines and
+            runs none.
+
+    Raises:
+        EngineError: TensorRT does not take it.
+    """
+    if found.is_rtx:
+        _alias_rtx_library()
+    registry = found.module.get_plugin_registry()
+    if registry.get_creator(PLUGIN_NAME, PLUGIN_VERSION, PLUGIN_NAMESPACE) is not None:
+        return
+    if library is not None:
+        try:
+            taken = registry.load_library(str(library)) is not None
+        except RuntimeError as error:
+            raise EngineError(
+                f"{library} cannot be loaded ({last_words(error)}); build it again from engines/plugin"
+            ) from error
+        if not taken or registry.get_creator(PLUGIN_NAME, PLUGIN_VERSION, PLUGIN_NAMESPACE) is None:
+            raise EngineError(
+                f"TensorRT {found.version} does not take {library} as a library with {PLUGIN_NAME}; build it again "
+                "from engines/plugin, with the headers of this TensorRT"
+            )
+    else:
+        from gaussian_yolo_node.lab.export.tensorrt.build_time_plugin import register
+
+        register(found.module)
+
+
+@cache
+def _alias_rtx_library() -> None:
+    """Have `libtensorrt_rtx.so` loaded, the name by which RTX's ONNX parser looks for its library at a plugin's node.
+
+    The wheel brings it only as libtensorrt_rtx.so.1. A library of the other name, with nothing in it but the need for
+    that one, is found because it is loaded already. Installations from an archive have both names.
+    """
+    try:
+        folder = Path(str(import_module("tensorrt_rtx_libs").__file__)).parent
+    except ImportError:
+        return
+    versioned = sorted(folder.glob("libtensorrt_rtx.so.*"))
+    if not versioned or (folder / "libtensorrt_rtx.so").exists():
+        return
+    linker = next(filter(None, map(shutil.which, ("ld", "ld.bfd", "ld.gold", "ld.lld", "lld"))), None)
+    if linker is None:
+        raise RuntimeUnavailableError(
+            "TensorRT for RTX needs a linker for plugins and there is no `ld`; install it with "
+            "`sudo apt install binutils`"
+        )
+    with tempfile.TemporaryDirectory(prefix="gaussian-yolo-") as place:
+        alias = Path(place) / "libtensorrt_rtx.so"
+        command = [linker, "-shared", "--no-as-needed", "-soname", alias.name, "-o", str(alias), str(versioned[-1])]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeUnavailableError(
+                f"an alias of {versioned[-1]} cannot be linked ({last_words(RuntimeError(done.stderr))}); repair the "
+                "linker with `sudo apt install --reinstall binutils`"
+            )
+        # Stays loaded for as long as the process runs, without its file.
+        ctypes.CDLL(str(alias))

@@ -1,0 +1,283 @@
+"""FixRes (Touvron et al., NeurIPS 2019; SPEC section 4): a short fine-tuning at the size that a network is used at.
+
+Random crops show objects larger than they are when the network is used, so it sees them best at a larger size than it
+was trained at, once its last layers know what statistics these have. The shallow layers stay as they are, batch norms
+included, and nothing is augmented.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from torch import nn
+
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.lab.classification.checkpoint import Classifier, load_classifier
+from gaussian_yolo_node.lab.classification.config import ClassifierConfig, ImagesConfig
+from gaussian_yolo_node.lab.classification.data import read_labelled
+from gaussian_yolo_node.lab.classification.evaluate import accuracy
+from gaussian_yolo_node.lab.classification.train import train_classifier
+from gaussian_yolo_node.lab.networks.blocks import TableBackbone
+from gaussian_yolo_node.lab.training.augment import AugmentConfig
+from gaussian_yolo_node.lab.training.checkpoint import Trained, load_trained, network_of, read_checkpoint
+from gaussian_yolo_node.lab.training.config import MULTIPLE, TrainConfig
+from gaussian_yolo_node.lab.training.session import Device
+from gaussian_yolo_node.lab.training.train import run
+from gaussian_yolo_node.lab.training.validate import average_precisions, check_sources
+
+CLASSIFIER_EPOCHS = 1.5  # the paper's
+DETECTOR_EPOCHS = 2
+# Of the recipe's peak: what is there is to be adapted, not learned.
+RATE_SHARE = 0.1
+RECIPE = "recipe.yaml"
+REPORT = "fixres.json"
+
+
+class FixResError(GaussianYoloError):
+    """A fine-tuning cannot be; the message names the option."""
+
+
+@dataclass(frozen=True)
+class FixRes:
+    """How to fine-tune.
+
+    Attributes:
+        size: height and width, px; of a classifier a square.
+        epochs: None is 1.5 of a classifier, and 2 of a detector, whose epochs are whole.
+        last_stages: of the backbone that learn too. 0 is the paper's: a classifier's last layer and batch norm; of a
+            detector all that follows the backbone.
+        learning_rate: peak; None is a tenth of the recipe's.
+    """
+
+    size: tuple[int, int]
+    epochs: float | None = None
+    last_stages: int = 0
+    learning_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The fine-tuned checkpoint; and on the validation data, if there are any, the figures of the given checkpoint at
+    its own size (`before`) and at the new one (`larger`), and of the fine-tuned one (`after`)."""
+
+    checkpoint: Path
+    before: dict[str, float]
+    larger: dict[str, float]
+    after: dict[str, float]
+
+
+def fixres(
+    checkpoint: Path,
+    data: Path,
+    options: FixRes,
+    output: Path,
+    *,
+    resume: bool = False,
+    threads: int = 0,
+    device: Device = "auto",
+    console: Console | None = None,
+) -> Outcome:
+    """Fine-tune a classifier's or a detector's training checkpoint.
+
+    Args:
+        checkpoint: `last.pt` or `best.pt`.
+        data: a recipe (.yaml), whose data are taken; or, of a classifier, labelled pictures (see
+            `classification.data.read_labelled`), and of a detector the data folder, which replaces the recipe's root.
+        output: folder for the new checkpoint, the recipe that it is trained by, and the figures, `fixres.json`.
+        resume: go on with what was interrupted.
+        threads, device, console: as of any training.
+
+    Raises:
+        GaussianYoloError: one sentence that names what is wrong.
+        KeyboardInterrupt: SIGINT or SIGTERM came; `resume` goes on.
+    """
+    if options.last_stages < 0:
+        raise FixResError(f"last_stages must be at least 0, not {options.last_stages}")
+    if not data.exists():
+        raise FixResError(f"there is no recipe or data {data}")
+    if "classifier" in read_checkpoint(checkpoint):
+        classifier = load_classifier(checkpoint)
+        recipe = classifier_recipe(classifier, checkpoint, data, options)
+        _write_recipe(output, recipe.to_dict())
+        tuned = train_classifier(recipe, output, resume=resume, threads=threads, device=device, console=console)
+        outcome = Outcome(tuned, *_classifier_figures(classifier, tuned, recipe))
+    else:
+        trained = load_trained(checkpoint)
+        detector = detector_recipe(trained, checkpoint, data, options)
+        check_sources(detector)
+        path = _write_recipe(output, detector.to_dict())
+        tuned = run(path, output, resume=resume, threads=threads, device=device, console=console)
+        outcome = Outcome(tuned, *_detector_figures(trained, tuned, detector))
+    figures = {"before": outcome.before, "larger": outcome.larger, "after": outcome.after}
+    write_whole(output / REPORT, json.dumps({"size": list(options.size), **figures}, indent=1) + "\n")
+    return outcome
+
+
+def classifier_recipe(classifier: Classifier, checkpoint: Path, data: Path, options: FixRes) -> ClassifierConfig:
+    """The recipe of the fine-tuning. Raises FixResError for an option that cannot be."""
+    config = classifier.config
+    height, width = options.size
+    if height != width:
+        raise FixResError(f"a classifier sees a square: give one side as size, not {height}x{width}")
+    if height <= config.model.image_size:
+        raise FixResError(
+            f"size {height} is not larger than the {config.model.image_size} px that {checkpoint} was trained at"
+        )
+    if data.suffix in (".yaml", ".yml"):
+        images = replace(ClassifierConfig.load(data).data, pseudo="")
+    else:
+        images = ImagesConfig(str(data.resolve()), workers=config.data.workers, licence=config.data.licence)
+    model = classifier.model
+    last = [name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)][-1]
+    learning = ["classifier.", f"{last}."]
+    if options.last_stages:
+        stages = _last_stages(model, options.last_stages)
+        learning += [*(f"blocks.{stage}." for stage in stages), "conv_head.", "bn2."]
+    rate = options.learning_rate or config.schedule.learning_rate * RATE_SHARE
+    recipe = replace(
+        config,
+        name=f"{config.name}_fixres{height}",
+        data=images,
+        model=replace(
+            config.model,
+            image_size=height,
+            classes=classifier.classes,
+            pretrained=False,
+            init=str(checkpoint.resolve()),
+        ),
+        # Unaugmented: what the network sees when it is used.
+        noise=replace(config.noise, enabled=False, least_crop=1.0, flip=0.0),
+        schedule=replace(
+            config.schedule,
+            epochs=CLASSIFIER_EPOCHS if options.epochs is None else options.epochs,
+            learning_rate=rate,
+            warmup_steps=0,
+            frozen=tuple(shallow(model, learning)),
+        ),
+    )
+    return ClassifierConfig.from_dict(recipe.to_dict(), "fixres")
+
+
+def detector_recipe(trained: Trained, checkpoint: Path, data: Path, options: FixRes) -> TrainConfig:
+    """The recipe of the fine-tuning: whole frames, anchors that grow with them. Raises FixResError."""
+    config = trained.config
+    new, old = options.size, config.model.input_size
+    if any(side % MULTIPLE for side in new):
+        raise FixResError(f"size {new[0]}x{new[1]} of a detector needs multiples of {MULTIPLE}")
+    if new[0] * new[1] <= old[0] * old[1] or new[0] < old[0] or new[1] < old[1]:
+        raise FixResError(f"size {new[0]}x{new[1]} is not larger than the {old[0]}x{old[1]} of {checkpoint}")
+    epochs = DETECTOR_EPOCHS if options.epochs is None else options.epochs
+    if epochs != int(epochs):
+        raise FixResError(f"a detector's epochs are whole: {epochs} are not")
+    down, across = new[0] / old[0], new[1] / old[1]
+    anchors = tuple(tuple((w * across, h * down) for w, h in head) for head in config.model.anchors)
+    network = config.model
+    frozen: tuple[str, ...] = ("backbone.",)
+    if options.last_stages:
+        model = network_of(network)
+        stages = _last_stages(model.backbone, options.last_stages)
+        frozen = tuple(f"backbone.{name}" for name in shallow(model.backbone, [f"blocks.{n}." for n in stages]))
+    sources = TrainConfig.load(data).data if data.suffix in (".yaml", ".yml") else replace(config.data, root=str(data))
+    schedule = config.schedule
+    recipe = replace(
+        config,
+        name=f"{config.name}_fixres{new[0]}x{new[1]}",
+        data=sources,
+        model=replace(
+            network,
+            input_size=new,
+            anchors=anchors,
+            pretrained=False,
+            stochastic_depth=0.0,
+            dropout=0.0,
+            init=str(checkpoint.resolve()),
+        ),
+        schedule=replace(
+            schedule,
+            epochs=int(epochs),
+            crop_size=new,
+            multi_scale=(1.0, 1.0),
+            learning_rate=options.learning_rate or schedule.learning_rate * RATE_SHARE,
+            rate_schedule="cosine",
+            rate_steps=(),
+            warmup_steps=0,
+            mosaic_off_epochs=0,
+            frozen=frozen,
+            validate_every=int(epochs) or 1,
+            patience=0,
+        ),
+        augment=replace(
+            AugmentConfig(
+                scale=(1.0, 1.0), aspect=0.0, flip=0.0, hue=0.0, saturation=1.0, exposure=1.0, mosaic=0.0
+            ),
+            min_visible=config.augment.min_visible,
+            min_size=config.augment.min_size,
+        ),
+    )  # fmt: skip
+    return TrainConfig.from_dict(recipe.to_dict(), "fixres")
+
+
+def shallow(model: nn.Module, learning: Sequence[str], prefix: str = "") -> Iterator[str]:
+    """The shortest prefixes of names that hold all parameters and batch norms but those of `learning`.
+
+    Args:
+        learning: prefixes, each a whole module's with its dot (`blocks.6.`).
+    """
+    for name, child in model.named_children():
+        place = f"{prefix}{name}."
+        if place in learning or not any(True for _ in child.parameters()):
+            continue
+        if any(wanted.startswith(place) for wanted in learning):
+            yield from shallow(child, learning, place)
+        else:
+            yield place
+
+
+def _last_stages(backbone: nn.Module, count: int) -> range:
+    """Numbers of the last stages of a backbone. Raises FixResError where it has not as many to leave one."""
+    if not isinstance(backbone, TableBackbone):
+        raise FixResError("this backbone is not made of stages: leave last_stages at 0")
+    stages = len(backbone.blocks)
+    if count >= stages:
+        raise FixResError(f"last_stages {count} leaves nothing shallow: the backbone has {stages} stages")
+    return range(stages - count, stages)
+
+
+def _write_recipe(output: Path, document: dict[str, object]) -> Path:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FixResError(f"output folder {output} cannot be made: {error.strerror}") from error
+    path = output / RECIPE
+    write_whole(path, yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
+def _classifier_figures(
+    classifier: Classifier, tuned: Path, recipe: ClassifierConfig
+) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    if not recipe.data.validation:
+        return {}, {}, {}
+    items, _ = read_labelled(Path(recipe.data.root) / recipe.data.validation, classifier.classes)
+    after = accuracy(load_classifier(tuned), items)
+    return accuracy(classifier, items), accuracy(classifier, items, recipe.model.image_size), after
+
+
+def _detector_figures(
+    trained: Trained, tuned: Path, recipe: TrainConfig
+) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    if not recipe.data.validation:
+        return {}, {}, {}
+    root = Path(recipe.data.root)
+    own = replace(trained.config, data=recipe.data)
+    return (
+        average_precisions(trained.model, own, root),
+        average_precisions(trained.model, recipe, root),
+        average_precisions(load_trained(tuned).model, recipe, root),
+    )

@@ -1,0 +1,84 @@
+"""The built-in detectors by name. Any other backbone, neck and number of classes: `gaussian_yolo.build_model`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from gaussian_yolo_node.detector.letterbox import Resize
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.lab.networks.blocks import measure_batch_norms
+from gaussian_yolo_node.lab.networks.darknet import gaussian_yolov3_darknet53
+from gaussian_yolo_node.lab.networks.gaussian_yolo import build_model
+from gaussian_yolo_node.lab.networks.yolov3 import INPUT_SIZE, PRESETS
+
+WIDE_SIZE = (256, 832)  # height, width: the shape of a road camera's image
+# All but EfficientNet-L0..L2, the teachers of Noisy Student: no camera waits for them.
+LIGHT_BACKBONES = (
+    *(f"efficientnet_lite{member}" for member in range(5)),
+    *(f"mixnet_{member}" for member in "sml"),
+    *(f"efficientnet_b{member}" for member in range(8)),
+    "mobilenet_v1",
+    "mobilenet_v2",
+)
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A detector that can be built from its name.
+
+    Attributes:
+        network: builds it with fresh weights.
+        preset: its classes and anchors, a key of `yolov3.PRESETS`.
+        input_size: height and width in px, unless another is asked for.
+        neck: for people.
+        resize: how frames come to the canvas, see `Letterbox`.
+    """
+
+    network: Callable[[], nn.Module]
+    preset: str
+    input_size: tuple[int, int]
+    neck: str
+    resize: Resize = "bilinear"
+
+
+def _official(preset: str) -> BuiltIn:
+    network = partial(gaussian_yolov3_darknet53, preset)
+    return BuiltIn(network, preset, INPUT_SIZE, "YOLOv3", "align_corners")
+
+
+def _light(backbone: str) -> BuiltIn:
+    network = partial(build_model, backbone, len(PRESETS["kitti"].classes))
+    return BuiltIn(network, "kitti", WIDE_SIZE, "light pyramid")
+
+
+BUILT_INS: dict[str, BuiltIn] = {
+    "gaussian-yolov3-darknet53": _official("bdd"),
+    "gaussian-yolov3-darknet53-kitti": _official("kitti"),
+    **{backbone: _light(backbone) for backbone in LIGHT_BACKBONES},
+}
+
+
+def find_built_in(name: str) -> BuiltIn:
+    """The detector of that name; GaussianYoloError listing all if there is none."""
+    if name not in BUILT_INS:
+        raise GaussianYoloError(f"there is no built-in detector {name!r}; there are {', '.join(BUILT_INS)}")
+    return BUILT_INS[name]
+
+
+def build_fresh(name: str, seed: int = 0) -> nn.Module:
+    """A built-in detector with fresh weights, in eval mode; it takes RGB 0..255 and gives raw heads by `STRIDES`.
+
+    Its batch norms hold the statistics of noise: without any, signals fade to numbers so small that a processor takes
+    longer to compute with them.
+    """
+    built_in = find_built_in(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = built_in.network()
+        measure_batch_norms(model, [255 * torch.rand(2, 3, 128, 128)])
+    return model.eval()

@@ -1,0 +1,140 @@
+"""Images of bags by their number on the topic: ranges of them for shards, and single ones as files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+
+from gaussian_yolo_node.bags import COMPRESSED_IMAGE
+from gaussian_yolo_node.bags.frame_info import stamp_ns
+from gaussian_yolo_node.bags.reading import BagError, BagReader, Message
+from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.frames.files import Picture
+from gaussian_yolo_node.frames.image_messages import ImageMessageError, image_from_compressed, image_from_message
+from gaussian_yolo_node.frames.source import SourceError
+
+
+@dataclass(frozen=True)
+class BagOverview:
+    """The topic that images are taken from, how many the bag says there are, and bytes of its files."""
+
+    topic: str
+    count: int
+    size: int
+
+
+def overview(path: Path, topic: str | None) -> BagOverview:
+    """What is to be known of a bag to cut it into ranges.
+
+    Args:
+        topic: of the images; None is the only one.
+
+    Raises:
+        SourceError: the bag cannot be read, or has no such topic, or several to choose from.
+    """
+    try:
+        with BagReader(path) as reader:
+            found = reader.the_image_topic(topic)
+            size = sum(file.stat().st_size for file in reader.files)
+            return BagOverview(found, reader.topics[found].count, size)
+    except BagError as error:
+        hint = " with --topic" if topic is None and "choose one of" in str(error) else ""
+        raise SourceError(f"{error}{hint}") from error
+
+
+class BagPictures:
+    """The images of a topic, read forwards: a range after the one before costs no more than what lies between.
+
+    Raises:
+        SourceError: the bag cannot be read.
+    """
+
+    def __init__(self, path: Path, topic: str) -> None:
+        self.path = path
+        self.topic = topic
+        self.position = 0
+        try:
+            self._reader = BagReader(path)
+        except BagError as error:
+            raise SourceError(str(error)) from error
+        self._compressed = self._reader.topics[topic].type == COMPRESSED_IMAGE
+        self._messages = self._reader.messages({topic})
+
+    def range(self, first: int, count: int | None) -> Iterator[tuple[int, str, Picture]]:
+        """Number, name and picture of `count` images from `first`, which must not be behind `position`.
+
+        Without a count to the end; then what ails the bag comes last, with number -1 and an empty name.
+        """
+        end = None if count is None else first + count
+        while end is None or self.position < end:
+            message = next(self._messages, None)
+            if message is None:
+                break
+            index = self.position
+            self.position += 1
+            if index >= first:
+                yield (index, *self._picture(index, message))
+        if end is None:
+            for note in self._reader.notes:
+                yield -1, "", Picture(None, None, note)
+
+    def close(self) -> None:
+        """Close the bag."""
+        self._reader.close()
+
+    def __enter__(self) -> BagPictures:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _picture(self, index: int, message: Message) -> tuple[str, Picture]:
+        # Stamps may repeat, where nobody set them; the number does not.
+        name = f"{self.topic.strip('/')}/{index:06d}"
+        try:
+            content = message.decode()
+            name = f"{name}_{stamp_ns(content.header)}"
+            image = image_from_compressed(content) if self._compressed else image_from_message(content)
+        except (BagError, ImageMessageError) as error:
+            return name, Picture(None, name, str(error))
+        return name, Picture(image, name)
+
+
+def extract(path: Path, wanted: set[str], folder: Path) -> dict[str, Path]:
+    """Write the images of a bag that are wanted as PNG, unless they are there; name -> file.
+
+    Raises:
+        SourceError: the bag cannot be read.
+        WriteError: a file cannot be written.
+    """
+    targets = {name: folder / f"{name}.png" for name in wanted}
+    found = {name: target for name, target in targets.items() if target.exists()}
+    by_topic: dict[str, set[str]] = {}
+    for name in wanted - found.keys():
+        by_topic.setdefault(name.rpartition("/")[0], set()).add(name)
+    for topic, names in by_topic.items():
+        for name, picture in _all_of(path, topic):
+            if name in names and picture.image is not None:
+                data = cv2.imencode(".png", picture.image)[1].tobytes()
+                write_whole(targets[name], data)
+                found[name] = targets[name]
+    return found
+
+
+def _all_of(path: Path, topic: str) -> Iterator[tuple[str, Picture]]:
+    try:
+        with BagReader(path) as reader:
+            known = next((name for name in reader.image_topics() if name.strip("/") == topic), None)
+    except BagError as error:
+        raise SourceError(str(error)) from error
+    if known is None:
+        return
+    with BagPictures(path, known) as bag:
+        for _, name, picture in bag.range(0, None):
+            yield name, picture

@@ -1,0 +1,76 @@
+"""The steps of a chain of classifiers, as the paper has them; a checkpoint labels by itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from gaussian_yolo_node.lab.classification.checkpoint import load_classifier
+from gaussian_yolo_node.lab.classification.config import ClassifierConfig
+from gaussian_yolo_node.lab.classification.train import CHECKPOINT, train_classifier
+from gaussian_yolo_node.lab.noisy_student.chain_config import Round, TrainOptions
+from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
+from gaussian_yolo_node.lab.noisy_student.select_classes import select_classification
+from gaussian_yolo_node.lab.noisy_student.tables import read_labels
+from gaussian_yolo_node.lab.training.config import ConfigError
+
+OPTIONS = ("threshold", "per_class", "hard")
+
+
+def select_probabilities(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """`select_classification` of a folder of labels. Raises SelectionError for an option that there is not."""
+    unknown = [name for name in options if name not in OPTIONS]
+    if unknown:
+        raise SelectionError(f"there is no option {unknown[0]!r} of a selection; there are {', '.join(OPTIONS)}")
+    return select_classification(read_labels(labels), output, **options)
+
+
+def train_student(recipe: Path, output: Path, options: TrainOptions, console: Console | None) -> Path:
+    """Train a classifier as its recipe says, and the command line; its checkpoint."""
+    config = ClassifierConfig.load(recipe)
+    if options.data is not None:
+        config = replace(config, data=replace(config.data, root=str(options.data)))
+    if options.seed is not None:
+        config = config.seeded(options.seed)
+    return train_classifier(
+        config, output, resume=options.resume, threads=options.threads, device=options.device, console=console
+    )
+
+
+class ClassifierSteps:
+    """See `iterate.Steps`."""
+
+    def __init__(self, seed: int | None) -> None:
+        self.seed = seed
+
+    def select(self, labels: Path, output: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        return select_probabilities(labels, output, options)
+
+    def recipe(self, path: Path, root: Path, selected: Path | None, one: Round | None, teacher: Path | None) -> Any:
+        config = ClassifierConfig.load(path)
+        if self.seed is not None:
+            config = config.seeded(self.seed)
+        recipe = config.to_dict()
+        recipe["data"]["root"] = str(root)
+        if selected is not None and one is not None:
+            recipe["data"]["pseudo"] = os.path.abspath(selected)
+            recipe["schedule"]["unlabelled_ratio"] = one.ratio
+            if one.start_from_teacher:
+                if teacher is None:
+                    raise ConfigError(f"round {one.name!r}: the teacher is no checkpoint to start from")
+                recipe["model"] |= {"init": str(teacher), "pretrained": False}
+        return recipe
+
+    def train(self, recipe: Path, output: Path, root: Path, console: Console | None) -> Mapping[str, Any]:
+        resume = (output / CHECKPOINT).exists()
+        checkpoint = train_classifier(ClassifierConfig.load(recipe), output, resume=resume, console=console)
+        trained = load_classifier(checkpoint)
+        return {"epochs": trained.epochs, **trained.validation}
+
+    def deploy(self, output: Path, name: str) -> Path:
+        return output / CHECKPOINT

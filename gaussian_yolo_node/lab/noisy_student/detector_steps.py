@@ -1,0 +1,144 @@
+"""The steps of a chain of detectors: selection by score and sigma, our training, and export for the next labels."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.lab.noisy_student.chain_config import Round
+from gaussian_yolo_node.lab.noisy_student.select_boxes import BoxRules, Found, SelectionError, select_boxes
+from gaussian_yolo_node.lab.noisy_student.shards import extract
+from gaussian_yolo_node.lab.noisy_student.tables import DetectionRow, read_labels
+from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint, load_trained
+from gaussian_yolo_node.lab.training.config import ConfigError, TrainConfig, read_yaml
+from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
+from gaussian_yolo_node.labels import load_sources
+from gaussian_yolo_node.labels.selected import FORMAT
+
+MODEL = "model.onnx"
+IMAGES = "images"  # pictures of bags and shards, beside the selected labels
+
+
+def select_detections(labels: Path, output: Path, rules: BoxRules) -> dict[str, Any]:
+    """Write the pseudo labels of a folder of labels as a source for training, see `labels.selected`.
+
+    Args:
+        labels: folder that `noisy-student label` wrote.
+        output: JSON file; pictures that are not files yet are taken out beside it, into `images/`.
+
+    Returns:
+        counts: images, showings, boxes by class, ignore regions, mean weights.
+
+    Raises:
+        GaussianYoloError: the labels are of another kind, unfinished or damaged, or nothing is left.
+    """
+    found = read_labels(labels)
+    rows = [row for row in found.rows if isinstance(row, DetectionRow)]
+    if found.kind != "detection":
+        raise SelectionError(f"{labels} holds labels for {found.kind}, not for detection")
+    chosen = select_boxes([Found(row.boxes, row.scores, tuple(row.classes), row.sigmas) for row in rows], rules)
+    kept = [(row, one) for row, one in zip(rows, chosen, strict=True) if one.copies]
+    if not kept:
+        raise SelectionError(
+            f"nothing in {labels} is sure enough for a pseudo label: lower positive, or raise max_sigma"
+        )
+    wanted: dict[str, set[str]] = {}
+    for row, _ in kept:
+        wanted.setdefault(row.source, set()).add(row.image)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    paths = extract(wanted, output.parent / IMAGES)
+    records = [one.to_dict(os.path.relpath(paths[row.source, row.image], output.parent)) for row, one in kept]
+    boxes = [name for _, one in kept for name, ignored in zip(one.classes, one.ignored, strict=True) if not ignored]
+    weights = np.concatenate([one.weights[~one.ignored] for _, one in kept])
+    counts: dict[str, Any] = {
+        "images": len(kept),
+        "of": len(rows),
+        "showings": sum(one.copies for _, one in kept),
+        "boxes": {name: boxes.count(name) for name in found.teacher["classes"] if name in boxes},
+        "ignore_regions": sum(int(one.ignored.sum()) for _, one in kept),
+        "mean_weights": [round(float(value), 3) for value in weights.mean(0)] if len(weights) else [],
+    }
+    document = {
+        "format": FORMAT,
+        "kind": "detection",
+        "teacher": dict(found.teacher),
+        "rules": rules.to_dict(),
+        "counts": counts,
+        "images": records,
+    }
+    write_whole(output, json.dumps(document) + "\n")
+    return counts
+
+
+class DetectorSteps:
+    """See `iterate.Steps`."""
+
+    def __init__(self, seed: int | None) -> None:
+        self.seed = seed
+
+    def select(self, labels: Path, output: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        return select_detections(labels, output, rules_of(options))
+
+    def recipe(self, path: Path, root: Path, selected: Path | None, one: Round | None, teacher: Path | None) -> Any:
+        document = read_yaml(path, "recipe")
+        config = TrainConfig.from_dict(document, str(path))
+        recipe = config.to_dict()
+        recipe["data"]["root"] = str(root)
+        if self.seed is not None:
+            recipe["schedule"]["seed"] = self.seed
+        if selected is not None and one is not None:
+            recipe["data"]["train"].append(self._pseudo_source(config, root, selected, one.ratio))
+            if one.start_from_teacher:
+                if teacher is None:
+                    raise ConfigError(
+                        f"round {one.name!r}: the teacher is a model file, which no training can start from"
+                    )
+                recipe["model"]["init"] = str(teacher)
+        return recipe
+
+    def _pseudo_source(self, config: TrainConfig, root: Path, selected: Path, ratio: float) -> dict[str, Any]:
+        """The selected labels, weighed so that an epoch shows `ratio` of them for each labelled image."""
+        labelled = sum(image.weight for image in load_sources(root, config.data.train, config.model.classes))
+        source = {"format": "pseudo", "labels": os.path.abspath(selected)}
+        pseudo = sum(image.weight for image in load_sources(root, [source], config.model.classes))
+        return {**source, "weight": round(ratio * labelled / pseudo, 6)}
+
+    def train(self, recipe: Path, output: Path, root: Path, console: Console | None) -> Mapping[str, Any]:
+        checkpoint = run(recipe, output, resume=(output / CHECKPOINT).exists(), data_root=root, console=console)
+        trained = load_trained(checkpoint)
+        figures = {name: round(value, 4) for name, value in trained.validation.items() if name.startswith("AP50 ")}
+        return {"epochs": trained.epochs, **figures}
+
+    def deploy(self, output: Path, name: str) -> Path:
+        model = output / MODEL
+        if not model.exists():
+            # The card takes its name from the file's.
+            with tempfile.TemporaryDirectory(prefix=".export_", dir=output) as folder:
+                part = Path(folder) / f"{name}.onnx"
+                export_checkpoint(output / CHECKPOINT, part)
+                part.replace(model)
+        return model
+
+
+def rules_of(options: Mapping[str, Any]) -> BoxRules:
+    """Rules of a mapping. Raises SelectionError for an option that there is not, or that cannot be."""
+    known = [one.name for one in fields(BoxRules)]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise SelectionError(f"there is no option {unknown[0]!r} of a selection; there are {', '.join(known)}")
+    values = dict(options)
+    if values.get("max_sigma", 0) is None:
+        del values["max_sigma"]
+    try:
+        return BoxRules(**values)
+    except TypeError as error:
+        raise SelectionError(f"an option of the selection is no number: {error}") from error

@@ -1,0 +1,176 @@
+"""The chain: a teacher labels, labels are selected, a student learns, and is the next teacher (SPEC section 4)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+from rich.console import Console
+
+from gaussian_yolo_node.detector.model import resolve_model
+from gaussian_yolo_node.files import file_hash, write_whole
+from gaussian_yolo_node.lab.noisy_student.chain_config import ChainConfig, Round
+from gaussian_yolo_node.lab.noisy_student.labelling import label
+from gaussian_yolo_node.lab.noisy_student.manifest import Done, Manifest
+
+SELECTED = "selected.json"
+RECIPE = "recipe.yaml"
+
+
+class Steps(Protocol):
+    """What differs between the kinds of a chain."""
+
+    def select(self, labels: Path, output: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Write the selected labels; counts."""
+        ...
+
+    def recipe(self, path: Path, root: Path, selected: Path | None, one: Round | None, teacher: Path | None) -> Any:
+        """The recipe of a training, JSON-ready, with the selected labels among its data."""
+        ...
+
+    def train(self, recipe: Path, output: Path, root: Path, console: Console | None) -> Mapping[str, Any]:
+        """Train, or go on with a training; counts."""
+        ...
+
+    def deploy(self, output: Path, name: str) -> Path:
+        """The file that labels, of a finished training; made if it is not there."""
+        ...
+
+
+@dataclass(frozen=True)
+class Student:
+    """A trained student, or the first teacher: the file that labels, and the checkpoint if there is one."""
+
+    name: str
+    model: Path
+    checkpoint: Path | None
+    steps: Mapping[str, Done]
+
+
+def iterate(config_path: Path, output: Path, *, console: Console | None = None) -> list[Student]:
+    """Run the chain of a file; what is done in `output` is not done again, what was interrupted goes on.
+
+    Args:
+        config_path: see `ChainConfig`.
+        output: folder of all results: a folder each for teacher and students, and `manifest.json`.
+
+    Returns:
+        teacher and students in order.
+
+    Raises:
+        GaussianYoloError: one sentence that names what is wrong.
+        KeyboardInterrupt: the same call goes on.
+    """
+    config = ChainConfig.load(config_path)
+    steps = _steps_of(config)
+    chain = _Chain(config, config_path.parent, output, Manifest(output), steps, console)
+    students = [chain.first()]
+    for number, one in enumerate(config.rounds, start=1):
+        students.append(chain.round(number, one, students[-1]))
+    return students
+
+
+def _steps_of(config: ChainConfig) -> Steps:
+    if config.kind == "classification":
+        from gaussian_yolo_node.lab.noisy_student.classifier_steps import ClassifierSteps
+
+        return ClassifierSteps(config.seed)
+    from gaussian_yolo_node.lab.noisy_student.detector_steps import DetectorSteps
+
+    return DetectorSteps(config.seed)
+
+
+@dataclass(frozen=True)
+class _Chain:
+    config: ChainConfig
+    folder: Path  # of the config file
+    output: Path
+    manifest: Manifest
+    steps: Steps
+    console: Console | None
+
+    def first(self) -> Student:
+        if self.config.teacher:
+            given = Path(self.config.teacher)
+            # A checkpoint is no model to be found by name.
+            model = given if given.suffix == ".pt" else resolve_model(self.config.teacher)
+            return Student("teacher", model, given if given.suffix == ".pt" else None, {})
+        recipe = self.steps.recipe(self.folder / self.config.teacher_recipe, self._root, None, None, None)
+        return self._trained("0_teacher", recipe, {})
+
+    def round(self, number: int, one: Round, teacher: Student) -> Student:
+        """Label, select, train."""
+        name = f"{number}_{one.name}"
+        place = self.output / name
+        labels, selected = place / "labels", place / SELECTED
+        sources = [str(self._root / source) for source in self.config.unlabelled]
+        labelled = self._step(
+            f"{name} label",
+            {
+                "teacher": file_hash(teacher.model),
+                "unlabelled": list(self.config.unlabelled),
+                "score_threshold": self.config.score_threshold,
+            },
+            lambda: self._label(sources, teacher, labels),
+        )
+        chosen = self._step(
+            f"{name} select",
+            {"labels": _digest(labelled.outputs), "select": one.select},
+            lambda: ([selected], self.steps.select(labels, selected, one.select)),
+        )
+        recipe = self.steps.recipe(self.folder / one.recipe, self._root, selected, one, teacher.checkpoint)
+        return self._trained(name, recipe, {"selected": chosen.outputs[f"{name}/{SELECTED}"]}, labelled, chosen)
+
+    def _label(self, sources: list[str], teacher: Student, labels: Path) -> tuple[list[Path], Mapping[str, Any]]:
+        config = self.config
+        summary = label(
+            sources,
+            str(teacher.model),
+            labels,
+            engine=config.engine,
+            workers=config.workers,
+            address=config.address,
+            score_threshold=config.score_threshold,
+            console=self.console,
+        )
+        files = sorted(path for path in labels.iterdir() if path.suffix in (".json", ".parquet"))
+        return files, {"images": summary.images, "skipped": summary.skipped}
+
+    def _trained(self, name: str, recipe: Any, inputs: Mapping[str, Any], *before: Done) -> Student:
+        place = self.output / name
+        training, recipe_path = place / "training", place / RECIPE
+        checkpoint = training / "last.pt"
+
+        def train() -> tuple[list[Path], Mapping[str, Any]]:
+            place.mkdir(parents=True, exist_ok=True)
+            text = yaml.safe_dump(recipe, sort_keys=False)
+            if not recipe_path.exists() or recipe_path.read_text(encoding="utf-8") != text:
+                write_whole(recipe_path, text)
+            return [checkpoint], self.steps.train(recipe_path, training, self._root, self.console)
+
+        trained = self._step(f"{name} train", {"recipe": _digest(recipe), **inputs}, train)
+        model = self.steps.deploy(training, name)
+        names = ("label", "select", "train")[-1 - len(before) :]
+        return Student(name, model, checkpoint, dict(zip(names, (*before, trained), strict=True)))
+
+    def _step(self, name: str, inputs: Mapping[str, Any], make: Any) -> Done:
+        before = self.manifest.steps.get(name)
+        done = self.manifest.run(name, inputs, make)
+        if self.console is not None:
+            told = ", ".join(f"{key} {value}" for key, value in done.counts.items())
+            self.console.print(f"{name}: {told}{' (done before)' if done is before else ''}", highlight=False)
+        return done
+
+    @property
+    def _root(self) -> Path:
+        return Path(os.path.abspath(self.config.data))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

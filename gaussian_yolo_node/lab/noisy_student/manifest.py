@@ -1,0 +1,111 @@
+"""What has been done in a folder, so that a chain of steps that was interrupted goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.files import file_hash, write_whole
+
+NAME = "manifest.json"
+FORMAT = 1
+
+
+class ManifestError(GaussianYoloError):
+    """A folder holds results of other settings, or a damaged manifest; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A step that is finished: what it was made from, what it made (file -> hash), and counts worth telling."""
+
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, str]
+    counts: Mapping[str, Any]
+
+
+class Manifest:
+    """`manifest.json` of a folder: steps by name, in the order in which they were finished.
+
+    Args:
+        folder: made if it is not there.
+
+    Raises:
+        ManifestError: the folder cannot be made, or the file is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / NAME
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        except OSError as error:
+            raise ManifestError(f"{folder} cannot be used as output folder: {error.strerror}") from error
+        self.steps: dict[str, Done] = self._parse(text) if text else {}
+
+    def run(
+        self, name: str, inputs: Mapping[str, Any], make: Callable[[], tuple[list[Path], Mapping[str, Any]]]
+    ) -> Done:
+        """Do a step, or nothing if it is done: same inputs, and every output as it was written.
+
+        Args:
+            inputs: what decides the result, JSON-ready: hashes of files and settings.
+            make: does it; gives the files that it made, in the folder, and counts. If it is interrupted, it is called
+                again with the next run, and has to go on by itself.
+
+        Raises:
+            ManifestError: the step was done, or begun, with other inputs.
+        """
+        wanted = json.loads(json.dumps(inputs))
+        done = self.steps.get(name)
+        begun = done.inputs if done else self._begun(name)
+        if begun is not None and begun != wanted:
+            raise ManifestError(
+                f"{self.folder}: step {name!r} was made with another {_first_difference(begun, wanted)}; choose "
+                f"another output folder, or remove this one"
+            )
+        if done and all(file_hash(self.folder / path) == value for path, value in done.outputs.items()):
+            return done
+        self._write(begun={name: wanted})
+        files, counts = make()
+        outputs = {os.path.relpath(path, self.folder): file_hash(path) for path in files}
+        self.steps[name] = Done(wanted, outputs, dict(counts))
+        self._write(begun={})
+        return self.steps[name]
+
+    def _begun(self, name: str) -> Any:
+        document = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+        return document.get("begun", {}).get(name)
+
+    def _parse(self, text: str) -> dict[str, Done]:
+        try:
+            document = json.loads(text)
+            if document["format"] != FORMAT:
+                raise ManifestError(f"{self.path} is of format {document['format']}, not {FORMAT}: another version's")
+            return {
+                name: Done(step["inputs"], step["outputs"], step["counts"]) for name, step in document["steps"].items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ManifestError(f"{self.path} is damaged: remove it, and the steps are done again") from error
+
+    def _write(self, begun: Mapping[str, Any]) -> None:
+        steps = {
+            name: {"inputs": step.inputs, "outputs": step.outputs, "counts": step.counts}
+            for name, step in self.steps.items()
+        }
+        document = {"format": FORMAT, "steps": steps, "begun": begun}
+        write_whole(self.path, json.dumps(document, indent=1) + "\n")
+
+
+def _first_difference(one: Any, other: Any) -> str:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in sorted({*one, *other}):
+            if one.get(key) != other.get(key):
+                return str(key)
+    return "input"

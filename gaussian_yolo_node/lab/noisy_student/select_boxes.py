@@ -1,0 +1,186 @@
+"""Which of a teacher's detections a student learns from, and how much (SPEC section 4, turned to detection).
+
+A detection becomes a pseudo label if its score *and* its sigmas say so. One that the teacher is unsure of, by either,
+becomes a region that is neither object nor background. What is kept weighs by 1 / sigma^2, coordinate by coordinate:
+an edge that the teacher could hardly place teaches the student hardly anything about that edge.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.lab.noisy_student.balance import balance
+
+Weights = Literal["sigma", "none"]
+
+
+class SelectionError(GaussianYoloError):
+    """Labels cannot be selected from; the message names the option or the file."""
+
+
+@dataclass(frozen=True)
+class BoxRules:
+    """What makes a detection a pseudo label.
+
+    Attributes:
+        positive: least score of a pseudo label.
+        ignore: least score of an ignore region; below, a detection is background.
+        max_sigma: greatest relative sigma of a pseudo label, see `relative_sigmas`; a detection with a greater one is
+            an ignore region. Infinity does not filter.
+        weights: "sigma" weighs coordinates by 1 / sigma^2, "none" all the same.
+        least_weight: of a coordinate.
+        per_class: images that each class is to have, by dropping the least sure and repeating the surest; None
+            leaves the number as it is.
+        keep_empty: keep images without a pseudo label: to learn that there is nothing.
+    """
+
+    positive: float = 0.5
+    ignore: float = 0.1
+    max_sigma: float = math.inf
+    weights: Weights = "sigma"
+    least_weight: float = 0.05
+    per_class: int | None = None
+    keep_empty: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises SelectionError for the first rule that cannot be."""
+        for name in ("positive", "ignore", "least_weight"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SelectionError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+        if self.ignore > self.positive:
+            raise SelectionError(f"ignore, {self.ignore:g}, is above positive, {self.positive:g}: exchange them")
+        if not self.max_sigma > 0:
+            raise SelectionError(f"max_sigma must be above 0, not {self.max_sigma}")
+        if self.weights not in ("sigma", "none"):
+            raise SelectionError(f"weights must be sigma or none, not {self.weights!r}")
+        if self.per_class is not None and self.per_class < 1:
+            raise SelectionError(f"per_class must be at least 1, not {self.per_class}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; no filter is null."""
+        values = asdict(self)
+        return {**values, "max_sigma": None if math.isinf(self.max_sigma) else self.max_sigma}
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A teacher's detections on one image.
+
+    boxes: `[N,4]` x1 y1 x2 y2, px; scores: `[N]`; classes: N names; sigmas: `[N,4]` of centre x, centre y, width and
+    height, px.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: tuple[str, ...]
+    sigmas: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class PseudoLabels:
+    """What is selected of one image: boxes `[M,4]`, class names, weights of their coordinates `[M,4]`, which of them
+    are ignore regions `[M]`; and how often the student is shown it, 0 for never."""
+
+    boxes: NDArray[np.float32]
+    classes: tuple[str, ...]
+    weights: NDArray[np.float32]
+    ignored: NDArray[np.bool_]
+    copies: int
+
+    def to_dict(self, path: str) -> dict[str, Any]:
+        """The record of `labels.selected`."""
+        return {
+            "path": path,
+            "copies": self.copies,
+            "boxes": [[round(float(value), 3) for value in box] for box in self.boxes],
+            "classes": list(self.classes),
+            "weights": [[round(float(value), 4) for value in row] for row in self.weights],
+            "ignored": self.ignored.tolist(),
+        }
+
+
+def relative_sigmas(boxes: NDArray[np.float32], sigmas: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sigmas `[N,4]` of centre x, centre y, width and height, as shares of the box's width and height."""
+    sides = np.maximum((boxes[:, 2:] - boxes[:, :2]).astype(np.float64), 1e-6)
+    return sigmas.astype(np.float64) / np.concatenate([sides, sides], axis=1)
+
+
+def select_boxes(images: Sequence[Found], rules: BoxRules) -> list[PseudoLabels]:
+    """Pseudo labels of each image, in the order of `images`; those with `copies` 0 are left out of training.
+
+    The weight of a coordinate is `(median / sigma)^2` at most 1, where sigma is relative to the box and the median
+    is that coordinate's over all pseudo labels. So half of them count in full, as a person's label does.
+    """
+    positives = [_positive(found, rules) for found in images]
+    relative = [relative_sigmas(found.boxes, found.sigmas) for found in images]
+    kept = [rows[mask] for rows, mask in zip(relative, positives, strict=True)]
+    pooled = np.concatenate(kept) if kept else np.zeros((0, 4))
+    medians = np.median(pooled, axis=0) if len(pooled) else np.ones(4)
+    copies = _copies(images, positives, rules)
+    return [
+        _labels(found, mask, rows, medians, rules, count)
+        for found, mask, rows, count in zip(images, positives, relative, copies, strict=True)
+    ]
+
+
+def _positive(found: Found, rules: BoxRules) -> NDArray[np.bool_]:
+    sure = (relative_sigmas(found.boxes, found.sigmas) <= rules.max_sigma).all(axis=1)
+    return np.asarray((found.scores >= rules.positive) & sure)
+
+
+def _labels(
+    found: Found,
+    positive: NDArray[np.bool_],
+    relative: NDArray[np.float64],
+    medians: NDArray[np.float64],
+    rules: BoxRules,
+    copies: int,
+) -> PseudoLabels:
+    shown = positive | (found.scores >= rules.ignore)
+    weights = np.ones_like(relative)
+    if rules.weights == "sigma":
+        weights = np.clip(np.square(medians / np.maximum(relative, 1e-9)), rules.least_weight, 1.0)
+        weights[~positive] = 1.0
+    return PseudoLabels(
+        found.boxes[shown],
+        tuple(name for name, wanted in zip(found.classes, shown, strict=True) if wanted),
+        weights[shown].astype(np.float32),
+        ~positive[shown],
+        copies,
+    )
+
+
+def _copies(images: Sequence[Found], positives: Sequence[NDArray[np.bool_]], rules: BoxRules) -> list[int]:
+    """How often each image is shown: as often as the one of its classes that needs it most."""
+    best = [_best_scores(found, mask) for found, mask in zip(images, positives, strict=True)]
+    empty = int(rules.keep_empty)
+    if rules.per_class is None:
+        return [1 if scores else empty for scores in best]
+    names = sorted({name for scores in best for name in scores})
+    pairs = [(index, names.index(name), score) for index, scores in enumerate(best) for name, score in scores.items()]
+    counts = balance(
+        np.array([class_id for _, class_id, _ in pairs], np.int64),
+        np.array([score for _, _, score in pairs], np.float64),
+        rules.per_class,
+        len(names),
+    )
+    copies = [0 if scores else empty for scores in best]
+    for (index, _, _), count in zip(pairs, counts, strict=True):
+        copies[index] = max(copies[index], int(count))
+    return copies
+
+
+def _best_scores(found: Found, positive: NDArray[np.bool_]) -> dict[str, float]:
+    """Class -> best score of a pseudo label of it on the image."""
+    best: dict[str, float] = {}
+    for name, score, wanted in zip(found.classes, found.scores, positive, strict=True):
+        if wanted:
+            best[name] = max(best.get(name, 0.0), float(score))
+    return best

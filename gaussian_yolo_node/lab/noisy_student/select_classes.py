@@ -1,0 +1,116 @@
+"""Which of a classifier's labels a student learns from (Noisy Student, section 3.1; SPEC section 4)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.lab.noisy_student.balance import balance
+from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
+from gaussian_yolo_node.labels.selected import FORMAT
+
+if TYPE_CHECKING:
+    from gaussian_yolo_node.lab.noisy_student.tables import Labels
+
+IMAGES = "images"  # pictures of bags and shards, beside the selected labels
+
+
+def select_classification(
+    labels: Labels,
+    output: Path,
+    *,
+    threshold: float = 0.3,
+    per_class: int | None = None,
+    hard: bool = False,
+) -> dict[str, Any]:
+    """Write the pictures whose likeliest class is likely enough, with their probabilities.
+
+    The document is `{"format": 1, "kind": "classification", "classes": [..], "images": [{"path", "probabilities",
+    "copies"}]}`; paths are relative to its folder.
+
+    Args:
+        labels: of a classifier, read by `tables.read_labels`.
+        output: JSON file; pictures that are not files yet are taken out beside it, into `images/`.
+        threshold: least probability of the likeliest class.
+        per_class: pictures that each class is to have, see `balance`; None takes each picture once.
+        hard: write a 1 for the likeliest class instead of the probabilities.
+
+    Returns:
+        counts: pictures labelled and selected, showings, and those of each class.
+
+    Raises:
+        SelectionError: an option or the labels cannot be used, or nothing is left.
+    """
+    from gaussian_yolo_node.lab.noisy_student.shards import extract
+
+    if labels.kind != "classification":
+        raise SelectionError(f"labels for {labels.kind} are selected by their boxes, not by classes")
+    classes = tuple(labels.teacher["classes"])
+    rows: Sequence[Any] = labels.rows
+    probabilities = np.array([row.probabilities for row in rows], np.float32).reshape(len(rows), len(classes))
+    copies = copies_of(probabilities, threshold, per_class)
+    kept = [(row, given, int(count)) for row, given, count in zip(rows, probabilities, copies, strict=True) if count]
+    if not kept:
+        raise SelectionError(f"no label has a probability of {threshold:g}: lower the threshold")
+    wanted: dict[str, set[str]] = {}
+    for row, _, _ in kept:
+        wanted.setdefault(row.source, set()).add(row.image)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    paths = extract(wanted, output.parent / IMAGES)
+    showings = dict.fromkeys(classes, 0)
+    images = []
+    for row, given, count in kept:
+        likeliest = int(given.argmax())
+        showings[classes[likeliest]] += count
+        learned = np.eye(len(classes), dtype=np.float32)[likeliest] if hard else given
+        path = os.path.relpath(paths[row.source, row.image], output.parent)
+        images.append({"path": path, "probabilities": [round(float(p), 6) for p in learned], "copies": count})
+    counts = {"images": len(kept), "of": len(rows), "showings": int(copies.sum()), "classes": showings}
+    rules = {"threshold": threshold, "per_class": per_class, "hard": hard}
+    document = {
+        "format": FORMAT,
+        "kind": "classification",
+        "classes": list(classes),
+        "teacher": dict(labels.teacher),
+        "rules": rules,
+        "counts": counts,
+        "images": images,
+    }
+    write_whole(output, json.dumps(document) + "\n")
+    return counts
+
+
+def copies_of(probabilities: NDArray[np.float32], threshold: float, per_class: int | None) -> NDArray[np.int64]:
+    """How often each of N pictures is shown, `[N]`, given `[N,C]` probabilities; see `select_classification`.
+
+    Raises:
+        SelectionError: an option is out of range, or a probability is no number.
+    """
+    if not 0 <= threshold <= 1:
+        raise SelectionError(f"threshold must be between 0 and 1, not {threshold}")
+    if per_class is not None and per_class < 1:
+        raise SelectionError(f"per_class must be at least 1, not {per_class}")
+    if not np.isfinite(probabilities).all():
+        raise SelectionError("a label's probability is no number: label again")
+    copies = np.zeros(len(probabilities), np.int64)
+    if not len(probabilities):
+        return copies
+    confidences = probabilities.max(axis=1)
+    sure = np.flatnonzero(confidences >= np.float32(threshold))
+    if per_class is None:
+        copies[sure] = 1
+    else:
+        copies[sure] = balance(
+            probabilities[sure].argmax(axis=1).astype(np.int64),
+            confidences[sure].astype(np.float64),
+            per_class,
+            probabilities.shape[1],
+        )
+    return copies

@@ -1,0 +1,319 @@
+"""Sources of images without labels, cut into shards that can be labelled alone: folders, tars, bags.
+
+A tar of WebDataset is a plain tar; its images are read with Python's own `tarfile`. The `webdataset` library reads with
+the same module, adds the grouping of members into samples, which is of no use here, and takes a damaged tar for a
+shorter one without a word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.bags import is_bag
+from gaussian_yolo_node.frames.files import IMAGE_SUFFIXES, ImageFiles
+from gaussian_yolo_node.frames.source import SourceError
+from gaussian_yolo_node.lab.noisy_student import tar_images
+
+# Bags need packages of their own (the extra `bags`), which nobody has to install for folders and tars.
+if TYPE_CHECKING:
+    from gaussian_yolo_node.lab.noisy_student.bag_images import BagPictures
+
+WHOLE = -1  # an index: not of an image, of the whole tar or bag
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one worker labels in one go; small, without pixels.
+
+    Attributes:
+        name: unique among the shards of a plan.
+        source: as it was given.
+        kind: what the source is.
+        path: of the folder, tar or bag, absolute.
+        first: index of the first image in the folder or bag.
+        count: images from there; None is to the end.
+        members: of a folder the images, relative to it.
+        prefix: of a tar what stands before the names of its members, where a source has several.
+        topic: of a bag.
+        size: bytes that are read from, so that a source that was changed is noticed.
+    """
+
+    name: str
+    source: str
+    kind: Literal["folder", "tar", "bag"]
+    path: str
+    first: int = 0
+    count: int | None = None
+    members: tuple[str, ...] = ()
+    prefix: str = ""
+    topic: str = ""
+    size: int = 0
+
+    @property
+    def digest(self) -> str:
+        """Tells whether a shard is the same as before, wherever its source lies: SHA-256, hexadecimal."""
+        values = {name: value for name, value in asdict(self).items() if name != "path"}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Shard:
+        """What `to_json` wrote."""
+        values = json.loads(text)
+        return cls(**{**values, "members": tuple(values["members"])})
+
+
+@dataclass(frozen=True, eq=False)
+class ShardImage:
+    """An image of a shard, or the reason why there is none.
+
+    Attributes:
+        name: in the source, unique there.
+        index: in the folder, tar or bag; `WHOLE` where the reason is what ails the tar or bag.
+        image_bgr: uint8 `[H,W,3]`.
+    """
+
+    name: str
+    index: int
+    image_bgr: NDArray[np.uint8] | None
+    reason: str = ""
+
+
+def plan_shards(sources: Sequence[str], images_per_shard: int = 64, topic: str | None = None) -> list[Shard]:
+    """Cut sources into shards, in the order of the sources and of their images.
+
+    Args:
+        sources: folders of images, with their subfolders; tars, also by a pattern (`*`, `?`, `[0-9]`, `{000..099}`,
+            `{a,b}`), a tar being one shard; ROS bags.
+        images_per_shard: of folders and bags.
+        topic: of a bag's images; None takes the only one.
+
+    Raises:
+        SourceError: a source is missing, is given twice, or has no images.
+        BagError: a bag cannot be read, or has no such topic.
+    """
+    if images_per_shard < 1:
+        raise SourceError(f"images_per_shard must be at least 1, not {images_per_shard}")
+    if not sources:
+        raise SourceError("there is nothing to label: name folders of images, .tar shards or bags")
+    shards: list[Shard] = []
+    for number, source in enumerate(sources):
+        if source in sources[:number]:
+            raise SourceError(f"{source} is given twice: name it once")
+        shards += _shards_of(source, images_per_shard, topic)
+    return shards
+
+
+class ShardReader:
+    """Reads shards one after the other; a bag stays open from one range of it to the next."""
+
+    def __init__(self) -> None:
+        self._bag: BagPictures | None = None
+
+    def images(self, shard: Shard) -> Iterator[ShardImage]:
+        """The images of a shard; those that cannot be read come with the reason."""
+        read = {"folder": _read_folder, "tar": _read_tar, "bag": self._read_bag}[shard.kind]
+        for found in read(shard):
+            try:
+                found.name.encode()
+            except UnicodeEncodeError:
+                shown = found.name.encode(errors="backslashreplace").decode()
+                yield ShardImage(shown, found.index, None, "the name is not UTF-8: rename the file")
+            else:
+                yield found
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._bag is not None:
+            self._bag.close()
+            self._bag = None
+
+    def _read_bag(self, shard: Shard) -> Iterator[ShardImage]:
+        from gaussian_yolo_node.lab.noisy_student import bag_images
+
+        path, bag = Path(shard.path), self._bag
+        if bag is None or (bag.path, bag.topic) != (path, shard.topic) or bag.position > shard.first:
+            self.close()
+            bag = self._bag = bag_images.BagPictures(path, shard.topic)
+        for index, name, picture in bag.range(shard.first, shard.count):
+            yield ShardImage(name or path.name, index, picture.image, picture.trouble)
+
+
+def images(shard: Shard) -> Iterator[ShardImage]:
+    """The images of one shard; see `ShardReader`."""
+    reader = ShardReader()
+    try:
+        yield from reader.images(shard)
+    finally:
+        reader.close()
+
+
+def extract(rows_wanted: Mapping[str, set[str]], folder: Path) -> dict[tuple[str, str], Path]:
+    """Files of images of any source, for a training that reads files.
+
+    Images of folders stay where they are. Those of tars are written into `folder` byte for byte, those of bags as PNG;
+    each whole or not at all, and not again if it is there.
+
+    Args:
+        rows_wanted: names of images by source, as `LabelledRow` has both.
+        folder: for images of tars and bags; one folder inside for each source.
+
+    Returns:
+        (source, name) -> file, of all that are wanted.
+
+    Raises:
+        SourceError: a source or an image is not there any more.
+        WriteError: a file cannot be written.
+    """
+    paths: dict[tuple[str, str], Path] = {}
+    for source, names in rows_wanted.items():
+        found = _extract_source(source, set(names), folder)
+        missing = sorted(set(names) - found.keys())
+        if missing:
+            raise SourceError(
+                f"{source} has no readable image {missing[0]} any more ({len(missing)} are missing): put it back, or "
+                "label again"
+            )
+        paths |= {(source, name): path for name, path in found.items()}
+    return paths
+
+
+def _shards_of(source: str, images_per_shard: int, topic: str | None) -> list[Shard]:
+    path = Path(source)
+    if path.is_dir() and not is_bag(path):
+        return _folder_shards(source, images_per_shard)
+    if path.exists() and is_bag(path):
+        return _bag_shards(source, images_per_shard, topic)
+    if source.endswith(tar_images.SUFFIXES):
+        return _tar_shards(source)
+    if path.is_file():
+        raise SourceError(
+            f"{source} is not a source of images: give a folder of images, .tar shards, or a bag (.mcap, .db3, .bag)"
+        )
+    raise SourceError(f"there is no source {source}: give a folder of images, .tar shards, or a bag")
+
+
+def _folder_shards(source: str, images_per_shard: int) -> list[Shard]:
+    root = Path(source)
+    names = _image_names(root)
+    if not names:
+        tars = next(root.rglob("*.tar"), None)
+        hint = f"; shards are given as '{source}/*.tar'" if tars is not None else ""
+        raise SourceError(f"folder {source} has no images: looked for {', '.join(IMAGE_SUFFIXES)}{hint}")
+    shards = []
+    for first in range(0, len(names), images_per_shard):
+        members = names[first : first + images_per_shard]
+        size = sum(_file_size(root / name) for name in members)
+        name = f"{source}[{first}:{first + len(members)}]"
+        shards.append(
+            Shard(name, source, "folder", str(root.absolute()), first, len(members), tuple(members), size=size)
+        )
+    return shards
+
+
+def _image_names(root: Path) -> list[str]:
+    def refuse(error: OSError) -> None:
+        raise SourceError(f"folder {error.filename} cannot be read: {error.strerror}") from error
+
+    names = []
+    for parent, folders, files in os.walk(root, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(parent, name) for name in files)
+        names += [path.relative_to(root).as_posix() for path in paths if ImageFiles.accepts(path)]
+    return sorted(names)
+
+
+def _file_size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a dangling link, which is skipped when it is read
+        return 0
+
+
+def _tar_shards(source: str) -> list[Shard]:
+    paths = tar_images.expand(source)
+    absent = next((path for path in paths if not Path(path).is_file()), None)
+    if absent is not None or not paths:
+        also = f", which {source} names" if absent not in (None, source) else ""
+        raise SourceError(f"there is no tar {absent or source}{also}: give .tar files, or a pattern of them")
+    if not any(tar_images.has_image(Path(path)) for path in paths):
+        looked = ", ".join(tar_images.MEMBER_SUFFIXES)
+        raise SourceError(f"{source} has no images in it: looked for members {looked}")
+    alone = paths == [source]
+    common = os.path.commonpath([os.path.dirname(path) or "." for path in paths])
+    return [
+        Shard(
+            path,
+            source,
+            "tar",
+            str(Path(path).absolute()),
+            prefix="" if alone else f"{os.path.relpath(path, common)}/",
+            size=Path(path).stat().st_size,
+        )
+        for path in paths
+    ]
+
+
+def _bag_shards(source: str, images_per_shard: int, topic: str | None) -> list[Shard]:
+    from gaussian_yolo_node.lab.noisy_student import bag_images
+
+    found = bag_images.overview(Path(source), topic)
+    # The last one goes to the end: a damaged bag may have more than it counts.
+    firsts = range(0, max(found.count, 1), images_per_shard)
+    return [
+        Shard(
+            f"{source}[{first}:{'' if first == firsts[-1] else first + images_per_shard}]",
+            source,
+            "bag",
+            str(Path(source).absolute()),
+            first,
+            None if first == firsts[-1] else images_per_shard,
+            topic=found.topic,
+            size=found.size,
+        )
+        for first in firsts
+    ]
+
+
+def _read_folder(shard: Shard) -> Iterator[ShardImage]:
+    for index, name in enumerate(shard.members, start=shard.first):
+        (picture,) = ImageFiles([Path(shard.path) / name]).play()
+        yield ShardImage(name, index, picture.image, picture.trouble)
+
+
+def _read_tar(shard: Shard) -> Iterator[ShardImage]:
+    for index, (name, picture) in enumerate(tar_images.pictures(Path(shard.path))):
+        if name:
+            yield ShardImage(shard.prefix + name, index, picture.image, picture.trouble)
+        else:
+            yield ShardImage(Path(shard.path).name, WHOLE, None, picture.trouble)
+
+
+def _extract_source(source: str, names: set[str], folder: Path) -> dict[str, Path]:
+    path = Path(source)
+    if path.is_dir() and not is_bag(path):
+        return {name: path / name for name in names if (path / name).is_file()}
+    place = folder / f"{_safe(Path(source).stem)}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
+    if path.exists() and is_bag(path):
+        from gaussian_yolo_node.lab.noisy_student import bag_images
+
+        return bag_images.extract(path, names, place)
+    found: dict[str, Path] = {}
+    for shard in _tar_shards(source):
+        found |= tar_images.extract(Path(shard.path), shard.prefix, names, place)
+    return found
+
+
+def _safe(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)

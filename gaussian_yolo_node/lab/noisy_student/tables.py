@@ -1,0 +1,270 @@
+"""Folders of labels: what a teacher says of every image, as Parquet files with `labels.json` beside them.
+
+A part is the rows of one shard. It tells itself what it was made from and what was left out, so that `labels.json`, the
+list of the parts, can be made anew from them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.files import file_hash
+
+FORMAT = 1
+LABELS = "labels.json"
+# Of the Parquet schema.
+_METADATA = b"gaussian_yolo.labels"
+
+Kind = Literal["detection", "classification"]
+
+_COMMON = [
+    ("image", pa.string()),
+    ("source", pa.string()),
+    ("shard", pa.string()),
+    ("index", pa.int64()),
+    ("height", pa.int32()),
+    ("width", pa.int32()),
+]
+_QUADS = pa.list_(pa.list_(pa.float32(), 4))
+_COLUMNS: Mapping[str, list[tuple[str, Any]]] = {
+    "detection": [
+        *_COMMON,
+        ("boxes", _QUADS),
+        ("scores", pa.list_(pa.float32())),
+        ("classes", pa.list_(pa.string())),
+        ("sigmas", _QUADS),
+    ],
+    "classification": [*_COMMON, ("probabilities", pa.list_(pa.float32()))],
+}
+
+
+class LabelsFolderError(GaussianYoloError):
+    """A folder of labels cannot be read or written, or is not finished; the message says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledRow:
+    """What is common to the rows of both kinds.
+
+    Attributes:
+        image: name in the source: path relative to the folder, member of the tar, number and stamp in the bag.
+        source: as it was given.
+        shard: name of the shard.
+        index: of the image in its folder, tar or bag, from 0.
+        height, width: px.
+    """
+
+    image: str
+    source: str
+    shard: str
+    index: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionRow(LabelledRow):
+    """A detector's: boxes float32 `[N,4]` x1 y1 x2 y2 in px, scores `[N]`, N class names, sigmas `[N,4]` of centre x,
+    centre y, width and height in px."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: tuple[str, ...]
+    sigmas: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationRow(LabelledRow):
+    """A classifier's: probabilities float32 `[C]`, of the teacher's classes."""
+
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """A finished folder of labels.
+
+    Attributes:
+        teacher: "name", "hash" and "classes".
+        rows: in the order of the sources; all of the class that fits `kind`.
+        skipped: (image, reason) of those that could not be read.
+    """
+
+    kind: Kind
+    teacher: Mapping[str, Any]
+    score_threshold: float
+    sources: tuple[str, ...]
+    rows: tuple[LabelledRow, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+def read_labels(folder: Path) -> Labels:
+    """All labels of a folder.
+
+    Raises:
+        LabelsFolderError: it is no folder of labels, is not finished, or a file of it is missing or damaged.
+    """
+    document = read_document(folder)
+    if document is None:
+        raise LabelsFolderError(f"{folder} holds no labels, it has no {LABELS}: `noisy-student label` makes it")
+    missing = document["planned"] - len(document["shards"])
+    if missing:
+        raise LabelsFolderError(
+            f"{folder} is not finished, {missing} of {document['planned']} shards are missing: run the same "
+            "`noisy-student label` again, it goes on"
+        )
+    rows: list[LabelledRow] = []
+    for shard in document["shards"]:
+        path = folder / shard["file"]
+        if file_hash(path) != shard["sha256"]:
+            raise LabelsFolderError(
+                f"{path} is {'damaged' if path.exists() else 'missing'}: run the same `noisy-student label` again, it "
+                "makes that part anew"
+            )
+        rows += _read_rows(path, document["kind"])
+    return Labels(
+        document["kind"],
+        document["teacher"],
+        document["score_threshold"],
+        tuple(document["sources"]),
+        tuple(rows),
+        tuple((skip["image"], skip["reason"]) for shard in document["shards"] for skip in shard["skipped"]),
+    )
+
+
+def read_document(folder: Path) -> dict[str, Any] | None:
+    """`labels.json` of a folder; None where there is none.
+
+    Raises:
+        LabelsFolderError: it is damaged, or of another version.
+    """
+    path = folder / LABELS
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["format"] != FORMAT:
+            raise LabelsFolderError(f"{path} is of format {document['format']!r}, not {FORMAT}: another version's")
+        # What the rest of this module relies on.
+        if document["kind"] not in _COLUMNS or not isinstance(document["planned"], int):
+            raise ValueError("kind or planned")
+        tuple(document[key] for key in ("teacher", "score_threshold", "sources"))
+        for shard in document["shards"]:
+            tuple(shard[key] for key in ("name", "file", "sha256", "images", "rows"))
+            tuple((skip["image"], skip["reason"]) for skip in shard["skipped"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise LabelsFolderError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise LabelsFolderError(
+            f"{path} is damaged: remove it and run the same `noisy-student label` again, finished parts stay"
+        ) from error
+    return dict(document)
+
+
+def part_name(number: int) -> str:
+    """File of the part of a shard, by its number."""
+    return f"part-{number:05d}.parquet"
+
+
+@contextmanager
+def new_part(folder: Path, number: int) -> Iterator[Path]:
+    """A temporary file to write a part into; it becomes the part, whole and on the disk, when the block ends.
+
+    It is there from the beginning of the block: a process that dies leaves word of the shard it was at.
+    """
+    target = folder / part_name(number)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=".tmp", dir=folder)
+    except OSError as error:
+        raise LabelsFolderError(f"{target} cannot be written: {error.strerror}") from error
+    try:
+        os.fchmod(handle, 0o644)
+        yield Path(name)
+        os.fsync(handle)
+        os.replace(name, target)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise LabelsFolderError(f"{target} cannot be written: {error.strerror or error}") from error
+        raise
+    finally:
+        os.close(handle)
+
+
+def unfinished(folder: Path, number: int | None = None) -> list[Path]:
+    """Temporary files of parts, or of one: of processes that are at work, or died."""
+    stem = "part-*" if number is None else Path(part_name(number)).stem
+    return sorted(folder.glob(f".{stem}.*.tmp"))
+
+
+def write_rows(path: Path, kind: Kind, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
+    """Write the rows of a part; the same rows give the same bytes.
+
+    Args:
+        rows: values by column; numbers of a list as nested lists.
+        about: what the part is made from and what was left out, JSON-ready; `read_about` gives it back.
+    """
+    schema = pa.schema(_COLUMNS[kind], metadata={_METADATA: json.dumps({"format": FORMAT, "kind": kind, **about})})
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema)
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+
+
+def read_about(path: Path) -> dict[str, Any] | None:
+    """What a part says of itself, after all of it was read; None if it is missing, damaged, or no part."""
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        about = json.loads((table.schema.metadata or {})[_METADATA])
+        known = about["format"] == FORMAT and table.column_names == [name for name, _ in _COLUMNS[about["kind"]]]
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+        return None
+    return {**about, "rows": table.num_rows} if known else None
+
+
+def _read_rows(path: Path, kind: Kind) -> Iterator[LabelledRow]:
+    try:
+        table = pq.read_table(path)
+        if table.column_names != [name for name, _ in _COLUMNS[kind]]:
+            raise LabelsFolderError(f"{path} has other columns than labels for {kind}: it is of another version")
+        table = table.combine_chunks()
+    except (OSError, pa.ArrowException) as error:
+        raise LabelsFolderError(f"{path} cannot be read: {error}") from error
+    common: Iterator[tuple[str, str, str, int, int, int]] = zip(
+        *(table[name].to_pylist() for name, _ in _COMMON), strict=True
+    )
+    if kind == "classification":
+        for place, probabilities in zip(common, _lists(table["probabilities"]), strict=True):
+            yield ClassificationRow(*place, probabilities=probabilities)
+        return
+    columns = (_quads(table["boxes"]), _lists(table["scores"]), table["classes"].to_pylist(), _quads(table["sigmas"]))
+    for place, boxes, scores, classes, sigmas in zip(common, *columns, strict=True):
+        yield DetectionRow(*place, boxes=boxes, scores=scores, classes=tuple(classes), sigmas=sigmas)
+
+
+def _lists(column: Any) -> list[NDArray[np.float32]]:
+    """Numbers of each row, without the detour over Python's."""
+    lengths, values = _lengths(column), column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return np.split(np.asarray(values, np.float32), np.cumsum(lengths)[:-1]) if len(lengths) else []
+
+
+def _quads(column: Any) -> list[NDArray[np.float32]]:
+    lengths, values = _lengths(column), column.combine_chunks().flatten().flatten().to_numpy(zero_copy_only=False)
+    quads = np.asarray(values, np.float32).reshape(-1, 4)
+    return np.split(quads, np.cumsum(lengths)[:-1]) if len(lengths) else []
+
+
+def _lengths(column: Any) -> NDArray[np.int64]:
+    return np.asarray(pc.list_value_length(column).to_numpy(zero_copy_only=False), np.int64)

@@ -1,0 +1,235 @@
+"""A classifier under corruptions, perturbations and attacks: errors, mCE, flips, and top-1 against epsilon."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gaussian_yolo_node.files import file_hash
+from gaussian_yolo_node.lab.classification.checkpoint import Classifier, as_tensor, load_classifier, normalised
+from gaussian_yolo_node.lab.classification.crops import centre_crop
+from gaussian_yolo_node.lab.classification.data import Items, read_labelled
+from gaussian_yolo_node.lab.robustness import RobustnessError
+from gaussian_yolo_node.lab.robustness.attacks import attacked, check_attacks
+from gaussian_yolo_node.lab.robustness.cells import Cells, write_json
+from gaussian_yolo_node.lab.robustness.corruptions import (
+    CORRUPTIONS,
+    SEVERITIES,
+    check_corruptions,
+    check_severities,
+    corrupt,
+    library_version,
+    load_library,
+)
+from gaussian_yolo_node.lab.robustness.flips import flip_probability, is_noise, mean_flip_rate, top5_distance
+from gaussian_yolo_node.lab.robustness.frames import evenly
+from gaussian_yolo_node.lab.robustness.mce import mean_corruption_error
+from gaussian_yolo_node.lab.robustness.perturbations import PERTURBATIONS, check_perturbation, sequence
+from gaussian_yolo_node.labels import read_image
+
+BATCH = 32
+RESULT = "robustness.json"
+Image = NDArray[np.uint8]
+OnCell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ClassifierOptions:
+    """What to test with.
+
+    Attributes:
+        corruptions, severities: see `corruptions`; none leaves them out.
+        perturbations: see `perturbations`; none leaves them out.
+        attacks: "fgsm", "pgd"; epsilons: of 255.
+        limit: pictures, evenly spaced; 0 takes all.
+        mask: only the classes that the data have can be the answer, as the 200 of ImageNet-A.
+        baseline_flips: perturbation -> flip probability of the network that mFR divides by; none leaves mFR out.
+    """
+
+    corruptions: Sequence[str] = CORRUPTIONS
+    severities: Sequence[int] = SEVERITIES
+    perturbations: Sequence[str] = tuple(PERTURBATIONS)
+    attacks: Sequence[str] = ()
+    epsilons: Sequence[float] = (0.0, 1.0, 2.0, 4.0, 8.0)
+    limit: int = 0
+    seed: int = 0
+    mask: bool = False
+    baseline_flips: Mapping[str, float] | None = None
+
+
+def classifier_robustness(
+    checkpoint: Path, data: Path, output: Path, options: ClassifierOptions, *, on_cell: OnCell = lambda name: None
+) -> dict[str, Any]:
+    """Test a classifier; a call that was interrupted goes on where it was.
+
+    Pictures are corrupted as the network sees them, after the central crop, as ImageNet-C's are.
+
+    Args:
+        checkpoint: of a classifier.
+        data: see `classification.data.read_labelled`.
+        output: folder of the cells and of robustness.json.
+
+    Returns:
+        what robustness.json holds: `clean` (top1), `errors` (corruption -> severity -> top-1 error), `mce` in percent
+        against AlexNet (None unless all corruptions and severities were tested), `flips`, `mean_flip_probability`,
+        `mfr` (None without a baseline), `top5_distance`, and `attacks` (attack -> epsilon -> top1).
+
+    Raises:
+        GaussianYoloError: one sentence that names what cannot be used.
+    """
+    names = check_corruptions(options.corruptions) if options.corruptions else ()
+    for name in options.perturbations:
+        check_perturbation(name)
+    severities = check_severities(options.severities)
+    check_attacks(options.attacks, options.epsilons)
+    if names:
+        load_library()
+    classifier = load_classifier(checkpoint)
+    pictures = _Pictures(classifier, *_limited(read_labelled(data, classifier.classes)[0], options.limit), options)
+    cells = Cells(output, pictures.settings(checkpoint))
+
+    def cell(name: str, make: Callable[[], Any]) -> Any:
+        on_cell(name)
+        return cells.get_or_make(name, make)
+
+    clean = cell("clean", lambda: pictures.top1(pictures.crops))
+    errors = {
+        name: {
+            str(severity): 1 - cell(f"{name}-{severity}", partial(pictures.corrupted, name, severity))
+            for severity in severities
+        }
+        for name in names
+    }
+    sequences = {name: cell(f"sequence-{name}", partial(pictures.perturbed, name)) for name in options.perturbations}
+    flips = {name: found["flip"] for name, found in sequences.items()}
+    attacks = {
+        kind: {f"{eps:g}": cell(f"{kind}-{eps:g}", partial(pictures.attacked, kind, eps))
+               for eps in options.epsilons}
+        for kind in options.attacks
+    }  # fmt: skip
+    whole = set(names) == set(CORRUPTIONS) and severities == SEVERITIES
+    result = {
+        "settings": cells.settings,
+        "clean": clean,
+        "errors": errors,
+        "mce": mean_corruption_error({name: list(row.values()) for name, row in errors.items()}) if whole else None,
+        "flips": flips,
+        "mean_flip_probability": float(np.mean(list(flips.values()))) if flips else None,
+        "mfr": mean_flip_rate(flips, options.baseline_flips) if flips and options.baseline_flips else None,
+        "top5_distance": {name: found["top5"] for name, found in sequences.items()},
+        "attacks": attacks,
+    }
+    write_json(output / RESULT, result)
+    return result
+
+
+def _limited(items: Items, limit: int) -> tuple[list[Path], NDArray[np.intp]]:
+    """Paths and class ids of at most `limit` pictures."""
+    paths = evenly(items.paths, limit)
+    of = dict(zip(items.paths, items.targets.argmax(axis=1), strict=True))
+    return paths, np.array([of[path] for path in paths], np.intp)
+
+
+class _Pictures:
+    """The pictures of a test as the network sees them: `crops` uint8 `[S,S,3]` BGR."""
+
+    def __init__(
+        self, classifier: Classifier, paths: list[Path], truths: NDArray[np.intp], options: ClassifierOptions
+    ) -> None:
+        self.classifier, self.paths, self.truths, self.options = classifier, paths, truths, options
+        fraction, size = classifier.config.model.crop_fraction, classifier.image_size
+        self.crops = [centre_crop(read_image(path), size, fraction) for path in paths]
+        # Added to the logits.
+        self.mask = torch.zeros(len(classifier.classes))
+        if options.mask:
+            self.mask[np.setdiff1d(np.arange(len(classifier.classes)), truths)] = -torch.inf
+
+    def settings(self, checkpoint: Path) -> dict[str, Any]:
+        """All that decides what is in a cell."""
+        digest = hashlib.sha256(b"".join(crop.tobytes() for crop in self.crops) + self.truths.tobytes())
+        return {
+            "kind": "classification",
+            "model": self.classifier.config.name,
+            "model_hash": file_hash(checkpoint)[:12],
+            "pictures": len(self.paths),
+            "pictures_hash": digest.hexdigest()[:16],
+            "mask": self.options.mask,
+            "seed": self.options.seed,
+            "library": library_version(),
+        }
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """`[B,C]` of RGB `[B,3,S,S]`, 0..255."""
+        return self.classifier.model(normalised(pixels, self.classifier.model.normalisation)) + self.mask
+
+    @torch.no_grad()
+    def scores(self, crops: Sequence[Image]) -> NDArray[np.float32]:
+        """Logits `[N,C]`."""
+        parts = [self.logits(as_tensor(crops[start : start + BATCH])) for start in range(0, len(crops), BATCH)]
+        return np.asarray(torch.cat(parts).numpy(), np.float32)
+
+    def top1(self, crops: Sequence[Image]) -> float:
+        """Share of the pictures whose class is the likeliest."""
+        return float((self.scores(crops).argmax(axis=1) == self.truths).mean())
+
+    def corrupted(self, name: str, severity: int) -> float:
+        """`top1` under a corruption."""
+        seed = self.options.seed
+        return self.top1(
+            [corrupt(crop, name, severity, key=str(number), seed=seed) for number, crop in enumerate(self.crops)]
+        )
+
+    def perturbed(self, name: str) -> dict[str, float]:
+        """Flip probability and top-5 distance over the sequences of all pictures."""
+        scores = [
+            self.scores(sequence(crop, name, np.random.default_rng([self.options.seed, number])))
+            for number, crop in enumerate(self.crops)
+        ]
+        noise = is_noise(name)
+        return {
+            "flip": flip_probability([each.argmax(axis=1) for each in scores], noise=noise),
+            "top5": top5_distance(scores, noise=noise),
+        }
+
+    def attacked(self, kind: str, epsilon: float) -> float:
+        """`top1` on pictures that an attack has changed by at most epsilon."""
+        generator = torch.Generator().manual_seed(self.options.seed)
+        right = 0
+        for start in range(0, len(self.crops), BATCH):
+            pixels = as_tensor(self.crops[start : start + BATCH]).float()
+            truths = torch.from_numpy(self.truths[start : start + BATCH])
+
+            def loss(given: Tensor, truths: Tensor = truths) -> Tensor:
+                return F.cross_entropy(self.logits(given), truths, reduction="none")
+
+            changed = attacked(kind, pixels, loss, epsilon, generator)
+            with torch.no_grad():
+                right += int((self.logits(changed).argmax(1) == truths).sum())
+        return right / len(self.crops)
+
+
+def read_baseline(path: Path) -> dict[str, float]:
+    """Flip probabilities of another network, JSON `{perturbation: probability}`, or a robustness.json of it.
+
+    Raises:
+        RobustnessError: the file is none of these.
+    """
+
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): float(value) for name, value in document.get("flips", document).items()}
+    except OSError as error:
+        raise RobustnessError(f"baseline {path} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RobustnessError(f"baseline {path} is no JSON of flip probabilities by perturbation") from error

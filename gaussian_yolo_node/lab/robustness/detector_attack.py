@@ -1,0 +1,147 @@
+"""FGSM and PGD on a detector: average precision and sigmas against epsilon. Gradients need a training checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gaussian_yolo_node.detector.decode import decode
+from gaussian_yolo_node.detector.letterbox import Letterbox
+from gaussian_yolo_node.detector.nms import nms
+from gaussian_yolo_node.files import file_hash
+from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES
+from gaussian_yolo_node.lab.robustness import RobustnessError
+from gaussian_yolo_node.lab.robustness.attacks import attacked, check_attacks
+from gaussian_yolo_node.lab.robustness.cells import Cells, write_json
+from gaussian_yolo_node.lab.robustness.detector import SCORE_THRESHOLD, parse, record
+from gaussian_yolo_node.lab.robustness.frames import LabelledFrames, find_frames
+from gaussian_yolo_node.lab.robustness.sigma import cell_figures
+from gaussian_yolo_node.lab.training.checkpoint import Trained, load_trained
+from gaussian_yolo_node.lab.training.loss import make_loss
+from gaussian_yolo_node.labels.classes import KITTI_CLASSES
+from gaussian_yolo_node.labels.images import read_image
+from gaussian_yolo_node.labels.labelled_frames import FrameTruths
+
+RESULT = "robustness.json"
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class AttackOptions:
+    """attacks: "fgsm", "pgd"; epsilons: of 255, on the network's canvas; limit: frames, 0 takes all; least_score: of
+    the boxes whose sigmas are looked at."""
+
+    attacks: Sequence[str] = ("fgsm",)
+    epsilons: Sequence[float] = (0.0, 1.0, 2.0, 4.0, 8.0)
+    limit: int = 0
+    seed: int = 0
+    least_score: float = 0.3
+
+
+def detector_attacks(
+    checkpoint: Path,
+    data: Path,
+    output: Path,
+    options: AttackOptions,
+    *,
+    labels: Path | None = None,
+    on_cell: Callable[[str], None] = lambda name: None,
+) -> dict[str, Any]:
+    """Attack a detector's loss on labelled frames; a call that was interrupted goes on where it was.
+
+    Args:
+        checkpoint: of a detector's training.
+        data, labels: see `find_frames`.
+        output: folder of the cells and of robustness.json.
+
+    Returns:
+        what robustness.json holds: `settings`, and `attacks`: attack -> epsilon -> figures as `sigma.CellFigures`,
+        compared with epsilon 0.
+
+    Raises:
+        GaussianYoloError: one sentence that names what cannot be used.
+    """
+    check_attacks(options.attacks, options.epsilons)
+    if not options.attacks:
+        raise RobustnessError(
+            f"{checkpoint} is a checkpoint, which can be attacked: give --attacks fgsm; for corruptions export it first"
+        )
+    trained = load_trained(checkpoint)
+    frames = find_frames(data, labels, options.limit)
+    settings = {
+        "kind": "detection attacks",
+        "model": trained.config.name,
+        "model_hash": file_hash(checkpoint)[:12],
+        "frames": len(frames.paths),
+        "frames_hash": frames.digest,
+        "score_threshold": SCORE_THRESHOLD,
+        "seed": options.seed,
+    }
+    cells = Cells(output, settings)
+    victim = _Victim(trained, frames, options.seed)
+
+    def cell(kind: str, epsilon: float) -> Any:
+        # Every attack of epsilon 0 is none.
+        name = f"{kind}-{epsilon:g}" if epsilon else "clean"
+        on_cell(name)
+        return parse(cells.get_or_make(name, lambda: victim.detections(kind, epsilon)))
+
+    clean = cell(options.attacks[0], 0.0)
+    result = {
+        "settings": {**settings, "least_score": options.least_score},
+        "attacks": {
+            kind: {
+                f"{epsilon:g}": cell_figures(frames.truths, cell(kind, epsilon), clean, options.least_score).to_dict()
+                for epsilon in options.epsilons
+            }
+            for kind in options.attacks
+        },
+    }
+    write_json(output / RESULT, result)
+    return result
+
+
+class _Victim:
+    def __init__(self, trained: Trained, frames: LabelledFrames, seed: int) -> None:
+        self.model, self.config, self.frames, self.seed = trained.model, trained.config.model, frames, seed
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+        self.loss = make_loss(self.config.anchors, STRIDES, len(self.config.classes), trained.config.loss)
+        self.anchors = [np.asarray(head, np.float32) for head in self.config.anchors]
+
+    def detections(self, kind: str, epsilon: float) -> list[dict[str, Any]]:
+        """Records of all frames."""
+        return [self._detect(path, kind, epsilon, number) for number, path in enumerate(self.frames.paths)]
+
+    def _detect(self, path: Path, kind: str, epsilon: float, number: int) -> dict[str, Any]:
+        image = read_image(path)
+        letterbox = Letterbox.fit((image.shape[0], image.shape[1]), self.config.input_size)
+        canvas = letterbox.to_canvas(image)[..., ::-1].copy()
+        pixels = torch.from_numpy(canvas).permute(2, 0, 1)[None].float()
+        boxes, ids = self._truths(path, letterbox)
+
+        def loss(given: Tensor) -> Tensor:
+            return self.loss(self.model(given), [boxes], [ids]).total[None]
+
+        changed = attacked(kind, pixels, loss, epsilon, torch.Generator().manual_seed(self.seed + number))
+        with torch.no_grad():
+            heads = [head.numpy() for head in self.model(changed)]
+        candidates = decode(heads, self.anchors, STRIDES, SCORE_THRESHOLD)
+        return record(path.name, letterbox.to_frame(nms(candidates, self.config.iou_threshold)), self.config.classes)
+
+    def _truths(self, path: Path, letterbox: Letterbox) -> tuple[Tensor, Tensor]:
+        """Boxes `[N,4]` on the canvas and class ids `[N]` of the objects that the network knows."""
+        frames = self.frames.truths.frames
+        truth: FrameTruths = frames[path.stem] if path.stem in frames else frames[path.name]
+        names = [KITTI_CLASSES.get(str(name), str(name)) for name in truth.classes]
+        known = np.array([name in self.config.classes for name in names], bool) & ~truth.ignored
+        boxes = letterbox.boxes_to_canvas(truth.boxes[known].astype(np.float32))
+        ids = [self.config.classes.index(name) for name, wanted in zip(names, known, strict=True) if wanted]
+        return torch.from_numpy(np.asarray(boxes, np.float32).reshape(-1, 4)), torch.tensor(ids, dtype=torch.int64)

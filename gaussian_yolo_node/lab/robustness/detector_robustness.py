@@ -1,0 +1,127 @@
+"""Robustness of a detector: average precision and sigmas under common corruptions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gaussian_yolo_node.detector.detector import Detector
+from gaussian_yolo_node.lab.robustness.cells import Cells, write_json
+from gaussian_yolo_node.lab.robustness.corruptions import (
+    CORRUPTIONS,
+    SEVERITIES,
+    check_corruptions,
+    check_severities,
+    library_version,
+    load_library,
+)
+from gaussian_yolo_node.lab.robustness.detector import CLEAN, SCORE_THRESHOLD, corruption_cells
+from gaussian_yolo_node.lab.robustness.frames import CorruptedFrames, find_frames
+from gaussian_yolo_node.lab.robustness.sigma import CellFigures, cell_figures, severity_correlation
+
+RESULT = "robustness.json"
+
+
+@dataclass(frozen=True)
+class RobustnessOptions:
+    """What to test on. `least_score` is of the boxes whose sigmas are looked at; `limit` 0 takes all frames."""
+
+    corruptions: Sequence[str] = CORRUPTIONS
+    severities: Sequence[int] = SEVERITIES
+    limit: int = 0
+    seed: int = 0
+    workers: int = 0
+    least_score: float = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class DetectorRobustness:
+    """Figures by (corruption, severity), and of the clean frames.
+
+    Attributes:
+        clean: figures without corruption.
+        cells: of each corruption and severity.
+        rho: corruption -> Spearman's correlation of the severity with the sigma of the same objects against clean.
+        settings: of the test.
+    """
+
+    clean: CellFigures
+    cells: dict[tuple[str, int], CellFigures]
+    rho: dict[str, float | None]
+    settings: dict[str, Any]
+
+    @property
+    def mpc(self) -> float:
+        """Mean of the mAP at IoU 0.5 over all cells (Michaelis et al., 2019)."""
+        return sum(cell.map50 for cell in self.cells.values()) / len(self.cells)
+
+    @property
+    def rpc(self) -> float | None:
+        """`mpc` as a share of the clean one; None where that is 0."""
+        return self.mpc / self.clean.map50 if self.clean.map50 > 0 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "settings": self.settings,
+            "mpc50": self.mpc,
+            "rpc50": self.rpc,
+            "clean": self.clean.to_dict(),
+            "rho_severity_sigma": self.rho,
+            "cells": [
+                {"corruption": name, "severity": severity, **cell.to_dict()}
+                for (name, severity), cell in self.cells.items()
+            ],
+        }
+
+
+def detector_robustness(
+    detector: Detector,
+    data: Path,
+    output: Path,
+    options: RobustnessOptions | None = None,
+    *,
+    labels: Path | None = None,
+    on_frame: Callable[[str, int], None] = lambda name, done: None,
+) -> DetectorRobustness:
+    """Detect on corrupted copies of labelled frames; a call that was interrupted goes on where it was.
+
+    Args:
+        detector: its score threshold is set to 0.005.
+        data, labels: see `find_frames`.
+        output: folder of the cells and of robustness.json.
+
+    Raises:
+        RobustnessError: an option, the data or the output folder cannot be used, or the library is missing.
+        LabelError: the labels cannot be read.
+    """
+    options = options or RobustnessOptions()
+    names, severities = check_corruptions(options.corruptions), check_severities(options.severities)
+    load_library()
+    frames = find_frames(data, labels, options.limit)
+    detector.score_threshold = SCORE_THRESHOLD
+    settings = {
+        "kind": "detection",
+        "model": detector.card.name,
+        "model_hash": detector.model_hash,
+        "runtime": detector.runtime.description,
+        "frames": len(frames.paths),
+        "frames_hash": frames.digest,
+        "score_threshold": SCORE_THRESHOLD,
+        "seed": options.seed,
+        "library": library_version(),
+    }
+    cells = Cells(output, settings)
+    with CorruptedFrames(options.workers, options.seed) as corrupted:
+        found = corruption_cells(
+            detector, detector.card.classes, frames.paths, cells, names, severities, corrupted, on_frame
+        )
+    clean = found.pop((CLEAN, 0))
+    reference = cell_figures(frames.truths, clean, clean, options.least_score)
+    figures = {key: cell_figures(frames.truths, cell, clean, options.least_score) for key, cell in found.items()}
+    rho = {name: severity_correlation({0: reference, **{s: figures[name, s] for s in severities}}) for name in names}
+    result = DetectorRobustness(reference, figures, rho, {**settings, "least_score": options.least_score})
+    write_json(output / RESULT, result.to_dict())
+    return result

@@ -1,0 +1,152 @@
+"""Labelled frames to test a detector on, and corrupted copies of them, made here or in other processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from gaussian_yolo_node.lab.robustness import RobustnessError
+from gaussian_yolo_node.lab.robustness.corruptions import Image, corrupt
+from gaussian_yolo_node.labels.images import image_files, read_image
+from gaussian_yolo_node.labels.labelled_frames import GroundTruth
+from gaussian_yolo_node.labels.truths import read_ground_truth
+
+_IMAGE_FOLDERS = ("image_2", "image", "images", "training/image_2")
+_LABEL_FOLDERS = ("label_2", "label", "labels", "training/label_2")
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledFrames:
+    """Images that have labels.
+
+    Attributes:
+        paths: of the images, by name.
+        truths: their labels, and maybe those of others.
+        labels: where these are from.
+    """
+
+    paths: tuple[Path, ...]
+    truths: GroundTruth
+    labels: Path
+
+    @property
+    def names(self) -> list[str]:
+        """File names, by which predictions and seeds go."""
+        return [path.name for path in self.paths]
+
+    @property
+    def digest(self) -> str:
+        """Of names and labels: tests of other frames, or of corrected labels, are other tests."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            truth = self.truths.frames.get(path.stem, self.truths.frames.get(path.name))
+            digest.update(path.name.encode())
+            if truth is not None:
+                digest.update(truth.boxes.tobytes() + "\0".join(truth.classes.tolist()).encode())
+        return digest.hexdigest()[:16]
+
+
+def find_frames(data: Path, labels: Path | None = None, limit: int = 0) -> LabelledFrames:
+    """The images of a folder that have labels.
+
+    Args:
+        data: folder of images, or one with such a folder (image_2, image, images) and its labels (label_2, ..).
+        labels: anything that `evaluate` takes as ground truth; None looks for it beside the images.
+        limit: take no more than this many, evenly spaced; 0 takes all.
+
+    Raises:
+        RobustnessError: there is no such folder, or it has no images with labels.
+        LabelError: the labels cannot be read.
+    """
+    if not data.is_dir():
+        raise RobustnessError(f"DATA {data} does not exist: give a folder of images with labels")
+    images = next((data / name for name in _IMAGE_FOLDERS if (data / name).is_dir()), data)
+    parents = (data, images.parent)
+    found = (parent / name for parent in parents for name in _LABEL_FOLDERS if (parent / name).is_dir())
+    where = labels or next(found, None)
+    if where is None:
+        raise RobustnessError(f"{data} has no labels (a folder label_2 beside the images): give them with --labels")
+    truths = read_ground_truth(where)
+    names = {Path(name).stem for name in truths.frames}
+    paths = [path for path in image_files(images) if path.stem in names]
+    if not paths:
+        raise RobustnessError(f"no image in {images} has a label in {where}: their names must be the same")
+    return LabelledFrames(tuple(evenly(paths, limit)), truths, where)
+
+
+def evenly(items: Sequence[Path], limit: int) -> list[Path]:
+    """At most `limit` of the items, evenly spaced with first and last; all where it is 0."""
+    if limit < 0:
+        raise RobustnessError(f"a limit of {limit} frames is not possible: give 1 or more, or 0 for all")
+    if not limit or limit >= len(items):
+        return list(items)
+    places = np.linspace(0, len(items) - 1, limit).round().astype(int)
+    return [items[place] for place in places]
+
+
+class CorruptedFrames(AbstractContextManager["CorruptedFrames"]):
+    """Makes corrupted copies of images, in order, whoever makes them.
+
+    Args:
+        workers: processes; 0 corrupts in this one.
+        seed: see `corrupt`.
+    """
+
+    def __init__(self, workers: int = 0, seed: int = 0) -> None:
+        if workers < 0:
+            raise RobustnessError(f"{workers} workers are not possible: give 0 or more")
+        self.workers = workers
+        self.seed = seed
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __call__(self, paths: Sequence[Path], name: str, severity: int) -> Iterator[Image]:
+        """Yields uint8 [H, W, 3] BGR of each path; severity 0 is the image itself."""
+        if not self.workers or not severity:
+            yield from (corrupted_file(path, name, severity, self.seed) for path in paths)
+            return
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(self.workers, get_context("spawn"), _begin)
+        waiting: deque[Future[Image]] = deque()
+        # A few ahead: whoever corrupts faster than the detector runs would fill the memory.
+        try:
+            for path in paths:
+                waiting.append(self._pool.submit(corrupted_file, path, name, severity, self.seed))
+                if len(waiting) > 2 * self.workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise RobustnessError("a worker process died (out of memory?): use fewer with --workers") from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+
+def corrupted_file(path: Path, name: str, severity: int, seed: int) -> Image:
+    """Read an image and corrupt it; severity 0 leaves it as it is."""
+    image = read_image(path)
+    return corrupt(image, name, severity, key=path.name, seed=seed) if severity else image
+
+
+def _begin() -> None:
+    # Ctrl-C is the parent's: it ends the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,0 +1,88 @@
+"""Mean corruption error (Hendrycks & Dietterich, ICLR 2019, section 4.3; SPEC section 4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from gaussian_yolo_node.lab.robustness import RobustnessError
+from gaussian_yolo_node.lab.robustness.corruptions import CORRUPTIONS, SEVERITIES
+
+# Mean top-1 errors over the five severities, as the authors published them (SPEC section 4).
+ALEXNET_ERRORS: Mapping[str, float] = {
+    "gaussian_noise": 0.886428,
+    "shot_noise": 0.894468,
+    "impulse_noise": 0.92264,
+    "defocus_blur": 0.81988,
+    "glass_blur": 0.826268,
+    "motion_blur": 0.785948,
+    "zoom_blur": 0.79836,
+    "snow": 0.866816,
+    "frost": 0.826572,
+    "fog": 0.819324,
+    "brightness": 0.564592,
+    "contrast": 0.853204,
+    "elastic_transform": 0.646056,
+    "pixelate": 0.71784,
+    "jpeg_compression": 0.6065,
+}
+
+
+def corruption_errors(
+    errors: Mapping[str, Sequence[float]], baseline: Mapping[str, float] = ALEXNET_ERRORS
+) -> dict[str, float]:
+    """CE of each corruption, in percent: `100 * sum_s E_s / sum_s E_s(baseline)`.
+
+    Args:
+        errors: corruption -> top-1 errors 0..1 at severities 1 to 5.
+        baseline: corruption -> mean error over the severities; AlexNet's.
+
+    Raises:
+        RobustnessError: a corruption has no five errors, or one is out of range, or the baseline lacks it.
+    """
+    return {name: 100 * _mean(name, values) / _of(baseline, name) for name, values in errors.items()}
+
+
+def mean_corruption_error(
+    errors: Mapping[str, Sequence[float]], baseline: Mapping[str, float] = ALEXNET_ERRORS
+) -> float:
+    """mCE in percent, the mean of all 15 CEs. RobustnessError as `corruption_errors`, or where one is missing."""
+    missing = [name for name in CORRUPTIONS if name not in errors]
+    if missing:
+        raise RobustnessError(f"mCE is the mean of all 15 corruptions, and {', '.join(missing)} have not been measured")
+    return math.fsum(corruption_errors(errors, baseline).values()) / len(errors)
+
+
+def relative_mean_corruption_error(
+    errors: Mapping[str, Sequence[float]],
+    clean: float,
+    baseline_clean: float,
+    baseline: Mapping[str, float] = ALEXNET_ERRORS,
+) -> float | None:
+    """Relative mCE in percent: of what corruption adds to the clean error, instead of the error.
+
+    Args:
+        clean, baseline_clean: top-1 errors on clean images, 0..1.
+
+    Returns:
+        None where the baseline loses nothing by some corruption: then it is not defined.
+    """
+    added = {name: _of(baseline, name) - baseline_clean for name in errors}
+    if min(added.values(), default=0.0) <= 0:
+        return None
+    return math.fsum(100 * (_mean(name, values) - clean) / added[name] for name, values in errors.items()) / len(errors)
+
+
+def _mean(name: str, values: Sequence[float]) -> float:
+    if len(values) != len(SEVERITIES):
+        raise RobustnessError(f"{name} has {len(values)} errors; CE is over all {len(SEVERITIES)} severities")
+    if not all(0 <= value <= 1 for value in values):
+        raise RobustnessError(f"{name} has an error outside 0..1: {list(values)}")
+    return math.fsum(values) / len(values)
+
+
+def _of(baseline: Mapping[str, float], name: str) -> float:
+    value = baseline.get(name, 0.0)
+    if not value > 0:
+        raise RobustnessError(f"the baseline has no error for {name}")
+    return value

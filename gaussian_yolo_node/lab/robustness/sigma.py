@@ -1,0 +1,167 @@
+"""Average precision and sigmas of one cell against the clean frames: whether a detector knows that it sees badly.
+
+mPC and rPC are those of Michaelis et al., "Benchmarking Robustness in Object Detection", 2019: the mean AP over
+corruptions and severities, and its share of the clean AP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, LOOSE_IOU, ClassResult, evaluate_paired, match_boxes
+from gaussian_yolo_node.evaluation.matching import MatchedBoxes
+from gaussian_yolo_node.evaluation.paired import Paired, pair
+from gaussian_yolo_node.evaluation.uncertainty import absolute_z, box_uncertainty
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
+
+Floats = NDArray[np.float64]
+_LEAST_RANKED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class CellFigures:
+    """What the detections of one cell come to.
+
+    Attributes:
+        ap50, ap: class -> all-point AP at IoU 0.5 and at KITTI's, 0..1; of classes with objects.
+        matched, above: boxes on an object at IoU 0.5, and all boxes, from the least score on.
+        sigma: median over matched boxes of the mean sigma relative to the box's size; `sigma_px` of it in px.
+        sigma_all: as `sigma`, over all boxes from the least score on.
+        coverage: share of matched boxes' errors within one sigma (a Gaussian: 0.683); `coverage_loose`: of boxes that
+            meet their object at IoU 0.1 or more, so that the worst errors count.
+        paired: objects found here and on the clean frames; `sigma_ratio`, `error_ratio`: median over them of the
+            relative sigma, and ratio of the median relative error, here to clean.
+        ratios: [paired], the single sigma ratios.
+    """
+
+    ap50: Mapping[str, float]
+    ap: Mapping[str, float]
+    matched: int
+    above: int
+    sigma: float | None
+    sigma_px: float | None
+    sigma_all: float | None
+    coverage: float | None
+    coverage_loose: float | None
+    paired: int
+    sigma_ratio: float | None
+    error_ratio: float | None
+    ratios: Floats
+
+    @property
+    def map50(self) -> float:
+        """Mean of `ap50`; NaN without objects."""
+        return float(np.mean(list(self.ap50.values()))) if self.ap50 else float("nan")
+
+    @property
+    def map(self) -> float:
+        """Mean of `ap`; NaN without objects."""
+        return float(np.mean(list(self.ap.values()))) if self.ap else float("nan")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without the single ratios."""
+        fields = {name: value for name, value in vars(self).items() if name != "ratios"}
+        return {"map50": self.map50, "map": self.map, **fields}
+
+
+def cell_figures(
+    truths: GroundTruth, cell: Sequence[FramePredictions], clean: Sequence[FramePredictions], least_score: float
+) -> CellFigures:
+    """Figures of a cell.
+
+    Args:
+        cell, clean: predictions of the same frames, corrupted and not.
+        least_score: of the boxes whose sigmas are looked at; AP counts all.
+
+    Raises:
+        LabelError: labels and predictions do not belong together.
+    """
+    paired, before = pair(truths, cell), pair(truths, clean)
+    result = evaluate_paired(paired, least_score)
+    matched = match_boxes(paired, COMMON_IOU, least_score)
+    loose = match_boxes(paired, LOOSE_IOU, least_score)
+    ratios, errors = _against(matched, match_boxes(before, COMMON_IOU, least_score))
+    seen = paired.found.scores >= least_score
+    return CellFigures(
+        _by_class(result.at_common_iou),
+        _by_class(result.at_kitti_iou),
+        len(matched),
+        int(seen.sum()),
+        _median(_relative(matched)),
+        None if matched.sigmas is None else _median(matched.sigmas.ravel()),
+        _median(_relative_found(paired, seen)),
+        _coverage(matched),
+        _coverage(loose),
+        len(ratios),
+        _median(ratios),
+        errors,
+        ratios,
+    )
+
+
+def spearman(x: Floats, y: Floats) -> float | None:
+    """Rank correlation of two arrays [N]; ties share their mean rank. None below 3 values, or without spread."""
+    if len(x) < _LEAST_RANKED:
+        return None
+    first, second = _ranks(x), _ranks(y)
+    spread = float(first.std() * second.std())
+    return float(((first - first.mean()) * (second - second.mean())).mean()) / spread if spread else None
+
+
+def severity_correlation(figures: Mapping[int, CellFigures]) -> float | None:
+    """Spearman's correlation of the severity with the sigma ratios of single objects; 0 severity is clean, ratio 1."""
+    severities = [np.full(len(cell.ratios), float(severity)) for severity, cell in figures.items()]
+    if not severities:
+        return None
+    return spearman(np.concatenate(severities), np.concatenate([cell.ratios for cell in figures.values()]))
+
+
+def _against(here: MatchedBoxes, before: MatchedBoxes) -> tuple[Floats, float | None]:
+    """Sigma ratios of the objects that are in both, [N], and the ratio of their median errors."""
+    rows = {_key(before, row): row for row in range(len(before))}
+    both = [(row, rows[_key(here, row)]) for row in range(len(here)) if _key(here, row) in rows]
+    if not both or here.sigmas is None or before.sigmas is None:
+        return np.empty(0), None
+    now, then = (here[np.array([each[i] for each in both], np.intp)] if i == 0 else
+                 before[np.array([each[i] for each in both], np.intp)] for i in (0, 1))  # fmt: skip
+    error, clean = (np.median(np.abs(each.errors / np.maximum(each.sizes, 1e-6))) for each in (now, then))
+    ratios: Floats = _relative(now) / np.maximum(_relative(then), 1e-9)
+    return ratios, float(error / clean) if clean > 0 else None
+
+
+def _key(matched: MatchedBoxes, row: int) -> tuple[Any, ...]:
+    return int(matched.frames[row]), str(matched.classes[row]), tuple(matched.truths[row].tolist())
+
+
+def _relative(matched: MatchedBoxes) -> Floats:
+    return np.empty(0) if matched.sigmas is None else box_uncertainty(matched.boxes, matched.sigmas)
+
+
+def _relative_found(paired: Paired, rows: NDArray[np.bool_]) -> Floats:
+    found = paired.found
+    return np.empty(0) if found.sigmas is None else box_uncertainty(found.boxes[rows], found.sigmas[rows])
+
+
+def _coverage(matched: MatchedBoxes) -> float | None:
+    if matched.sigmas is None or not len(matched):
+        return None
+    return float((absolute_z(matched.errors, matched.sigmas) <= 1).mean())
+
+
+def _by_class(results: Sequence[ClassResult]) -> dict[str, float]:
+    return {row.name: row.all_point for row in results if row.truths}
+
+
+def _median(values: Floats) -> float | None:
+    return float(np.median(values)) if len(values) else None
+
+
+def _ranks(values: Floats) -> Floats:
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[group.ravel()]
+    return ranks

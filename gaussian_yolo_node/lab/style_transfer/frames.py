@@ -1,0 +1,98 @@
+"""The pictures that are to be stylised, their labels, and the styles to choose from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gaussian_yolo_node.lab.style_transfer.pictures import FolderError
+from gaussian_yolo_node.labels.images import IMAGE_SUFFIXES
+
+# Where a data set keeps its images, and its labels beside them.
+IMAGE_FOLDERS = ("image_2", "images", "image")
+LABEL_FOLDERS = ("label_2", "labels", "label")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is to be stylised.
+
+    Attributes:
+        folder: of the images.
+        names: their paths in it, with /, sorted.
+        labels: folder with label files of the same paths and stems, one label file for all, or None.
+    """
+
+    folder: Path
+    names: Sequence[str]
+    labels: Path | None
+
+    def label_of(self, name: str) -> Path | None:
+        if self.labels is None or not self.labels.is_dir():
+            return None
+        path = (self.labels / name).with_suffix(".txt")
+        return path if path.is_file() else None
+
+
+def find_frames(content: Path, labels: Path | None = None) -> Frames:
+    """The frames of a folder of images, subfolders included, or of a data set with `image_2` and `label_2`.
+
+    Args:
+        content: the one or the other; `images`, `image`, `labels`, `label` are known too.
+        labels: folder of label files, or one JSON file; without, the folder beside the images, if they are in one of
+            the names above.
+
+    Raises:
+        FolderError: there are no images, or the labels are not theirs.
+    """
+    if not content.is_dir():
+        raise FolderError(f"image folder {content} does not exist")
+    folder = next((content / name for name in IMAGE_FOLDERS if (content / name).is_dir()), content)
+    names = sorted(images_in(folder))
+    if not names:
+        raise FolderError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)})")
+    given = labels is not None
+    if labels is None and folder.resolve().name in IMAGE_FOLDERS:
+        beside = (folder.resolve().parent / name for name in LABEL_FOLDERS)
+        labels = next((path for path in beside if path.is_dir()), None)
+    elif labels is not None and not labels.exists():
+        raise FolderError(f"--labels {labels} does not exist")
+    frames = Frames(folder, names, labels)
+    if labels is None or labels.is_file() or any(map(frames.label_of, names)):
+        return frames
+    if given:
+        raise FolderError(f"no image of {folder} has its label file, NAME.txt, in --labels {labels}")
+    return Frames(folder, names, None)
+
+
+def find_styles(style: Path) -> dict[str, Path]:
+    """A picture, or all of a folder, by name. FolderError where there is none."""
+    if style.is_file():
+        return {style.name: style}
+    if not style.is_dir():
+        raise FolderError(f"style {style} does not exist: give a picture, or a folder of pictures")
+    names = sorted(images_in(style))
+    if not names:
+        raise FolderError(f"style folder {style} has no pictures ({', '.join(IMAGE_SUFFIXES)})")
+    return {name: style / name for name in names}
+
+
+def choose_style(names: Sequence[str], frame: str, seed: int) -> str:
+    """The style of a frame: by chance, but always the same for its name and the seed, in any order of frames."""
+    return names[frame_seed(frame, seed) % len(names)]
+
+
+def frame_seed(frame: str, seed: int) -> int:
+    """A seed of the frame's own, whatever the order of frames."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {frame}".encode()).digest()[:7], "big")
+
+
+def images_in(folder: Path) -> Iterator[str]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                yield (Path(parent) / name).relative_to(folder).as_posix()

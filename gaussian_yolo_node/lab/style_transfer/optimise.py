@@ -1,0 +1,153 @@
+"""Search for the picture whose responses fit the targets: L-BFGS, as in the paper, or Adam, over its pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.lab.style_transfer.extractors import Extractor
+from gaussian_yolo_node.lab.style_transfer.losses import Objective
+
+Optimizer = Literal["lbfgs", "adam"]
+OPTIMIZERS: tuple[Optimizer, ...] = ("lbfgs", "adam")
+HISTORY = 20  # steps from which L-BFGS guesses the curvature
+MOST_EVALUATIONS = 26  # of one step of L-BFGS: where it is, and the line search
+ADAM_RATE = 0.02  # of pixels 0..1
+
+
+class OptimisationError(GaussianYoloError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss of one picture; content and style with their weights alpha and beta w_l."""
+
+    content: float
+    style: float
+
+    @property
+    def total(self) -> float:
+        return self.content + self.style
+
+
+@dataclass(frozen=True, eq=False)
+class Optimised:
+    """What a search came to.
+
+    Attributes:
+        image: 0..1, as many channels as the start.
+        losses: of the start and after each step; L-BFGS ends early where no step makes the loss smaller.
+    """
+
+    image: Tensor
+    losses: Sequence[Loss]
+
+
+def optimise(
+    start: Tensor,
+    extractor: Extractor,
+    objective: Objective,
+    *,
+    steps: int,
+    optimizer: Optimizer = "lbfgs",
+    on_step: Callable[[int, Loss], None] | None = None,
+) -> Optimised:
+    """Change the pixels of `start` so that the objective falls.
+
+    L-BFGS searches each step's length by the strong Wolfe conditions, so that no step makes the loss greater.
+
+    Args:
+        start: RGB `[1,3,H,W]` or grey `[1,1,H,W]`, 0..1; not changed.
+        steps: of the optimizer; one of L-BFGS evaluates the loss once or a few times.
+        on_step: is told the number of steps done, and the loss.
+
+    Raises:
+        OptimisationError: the loss became NaN or infinite.
+    """
+    pixels = start.detach().clone(memory_format=torch.contiguous_format).requires_grad_(True)
+    latest: list[Loss] = []
+    scale: float | None = None
+
+    def evaluate() -> Tensor:
+        nonlocal scale
+        content, style = objective(extractor.responses(pixels.expand(-1, 3, -1, -1), objective.layers))
+        total = content + style
+        loss = Loss(content.item(), style.item())
+        if not math.isfinite(loss.total):
+            raise OptimisationError(
+                f"the loss became {loss.total} (content {loss.content:g}, style {loss.style:g}) at step {len(losses)}: "
+                "take a smaller beta or alpha, or --start content"
+            )
+        gradient = torch.autograd.grad(total, pixels)[0].contiguous()
+        if scale is None:
+            # A pixel of a large frame has a gradient of 1e-8 or less, below what both optimizers take for nothing.
+            scale = 1 / (gradient.abs().mean().item() or 1.0)
+        pixels.grad = gradient * scale
+        latest[:] = [loss]
+        return total.detach() * scale
+
+    losses: list[Loss] = []
+    step = _lbfgs_step(pixels, evaluate) if optimizer == "lbfgs" else _adam_step(pixels, evaluate)
+    evaluate()
+    losses.append(latest[0])
+    for number in range(1, steps + 1):
+        before = pixels.detach().clone()
+        step()
+        losses.append(latest[0])
+        if on_step is not None:
+            on_step(number, losses[-1])
+        if torch.equal(before, pixels.detach()):
+            break
+    return Optimised(pixels.detach().clamp(0, 1), losses)
+
+
+def _lbfgs_step(pixels: Tensor, evaluate: Callable[[], Tensor]) -> Callable[[], None]:
+    optimizer = torch.optim.LBFGS(
+        [pixels], lr=1, max_iter=1, max_eval=MOST_EVALUATIONS, history_size=HISTORY, line_search_fn="strong_wolfe",
+        tolerance_grad=0, tolerance_change=0,
+    )  # fmt: skip
+    known = _Remembered(pixels, evaluate)
+
+    def step() -> None:
+        optimizer.step(known)
+        known()  # the line search may have ended on another point than it took
+
+    return step
+
+
+class _Remembered:
+    """Evaluates anew only where the pixels have changed: torch's L-BFGS asks again for where it is."""
+
+    def __init__(self, pixels: Tensor, evaluate: Callable[[], Tensor]) -> None:
+        self._pixels, self._evaluate = pixels, evaluate
+        self._at: Tensor | None = None
+        self._loss = torch.zeros(())
+        self._gradient: Tensor | None = None
+
+    def __call__(self) -> Tensor:
+        if self._at is None or not torch.equal(self._at, self._pixels.detach()):
+            self._loss = self._evaluate()
+            self._at = self._pixels.detach().clone()
+            assert self._pixels.grad is not None
+            self._gradient = self._pixels.grad.clone()
+        self._pixels.grad = self._gradient
+        return self._loss
+
+
+def _adam_step(pixels: Tensor, evaluate: Callable[[], Tensor]) -> Callable[[], None]:
+    optimizer = torch.optim.Adam([pixels], lr=ADAM_RATE)
+
+    def step() -> None:
+        optimizer.step()
+        with torch.no_grad():
+            pixels.clamp_(0, 1)
+        evaluate()
+
+    return step

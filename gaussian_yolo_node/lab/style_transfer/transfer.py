@@ -1,0 +1,321 @@
+"""Style transfer: a picture with the content of one and the style of another (Gatys et al., CVPR 2016; SPEC section 5).
+
+Geometry does not move, so a labelled frame stays labelled: night, rain or winter from the labelled day.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gaussian_yolo_node.errors import GaussianYoloError, SettingError
+from gaussian_yolo_node.lab.style_transfer.colour import (
+    PRESERVE_COLOUR,
+    PreserveColour,
+    luminance,
+    match_colours,
+    match_luminance,
+    with_luminance,
+)
+from gaussian_yolo_node.lab.style_transfer.extractors import Extractor
+from gaussian_yolo_node.lab.style_transfer.losses import Objective, StyleTarget
+from gaussian_yolo_node.lab.style_transfer.optimise import OPTIMIZERS, Loss, Optimizer, optimise
+from gaussian_yolo_node.lab.style_transfer.pictures import Image
+from gaussian_yolo_node.lab.style_transfer.reconstruct import reconstruct_content, reconstruct_style
+from gaussian_yolo_node.lab.style_transfer.tiles import Tile, in_tiles, tile_grid
+from gaussian_yolo_node.lab.training.session import Device, device_kind
+
+STARTS = ("recolored", "content", "noise")
+LEAST_SIDE = 32  # px: the deepest layers have one position there
+NORMALISING_SIDE = 640  # px, longer side: means over 10^5 positions need no more
+# Reflected around a picture and cut off again: convolutions pad with zeros, and the search would paint against them.
+MARGIN = 16
+
+
+class PictureError(GaussianYoloError):
+    """A picture is too small."""
+
+
+@dataclass(frozen=True)
+class StyleSettings:
+    """How to transfer a style; empty layers and weights, and alpha None, are the extractor's.
+
+    Attributes:
+        content_layers, style_layers: names of the extractor's layers.
+        style_weights: w_l, one for each style layer; without, 1 / their number.
+        alpha: weight of the content's loss, for the whole frame; None balances it.
+        balance: without alpha, alpha is balance x beta / (N M) of the content's responses; None is the extractor's.
+        beta: weight of the style's loss.
+        optimizer: "lbfgs" or "adam".
+        steps: of the optimizer, at the final size.
+        coarse_steps: before that, at half the size, to begin with what is larger than a filter sees; 0: none.
+        start: "content" or "noise", as in the paper; "recolored" is the content with the mean and covariance of the
+            style's colours: what a filter that looks for edges hardly sees, the search would be long in finding.
+        preserve_colour: "none"; "histogram" gives the style picture the content's colours first; "luminance" transfers
+            brightness only.
+        size: longer side to compute at, px; 0 is the frame's own. The result has the frame's size.
+        style_scale: size of the style picture; at 1 its shorter side is the frame's.
+        tile: side of tiles, px, for frames that do not fit into memory; 0: none.
+        seed: of the noise.
+    """
+
+    content_layers: tuple[str, ...] = ()
+    style_layers: tuple[str, ...] = ()
+    style_weights: tuple[float, ...] = ()
+    alpha: float | None = None
+    balance: float | None = None
+    beta: float = 1.0
+    optimizer: Optimizer = "lbfgs"
+    steps: int = 60
+    coarse_steps: int = 40
+    start: str = "recolored"
+    preserve_colour: PreserveColour = "none"
+    size: int = 0
+    style_scale: float = 1.0
+    tile: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("start", self.start, STARTS),
+            ("preserve-color", self.preserve_colour, PRESERVE_COLOUR),
+        ):
+            if value not in allowed:
+                raise SettingError(f"--{name} {value} is unknown: choose {' or '.join(allowed)}")
+        for name, number in (
+            ("alpha", self.alpha or 0.0),
+            ("balance", self.balance or 0.0),
+            ("beta", self.beta),
+            *(("style-weights", weight) for weight in self.style_weights),
+        ):
+            if not (math.isfinite(number) and number >= 0):
+                raise SettingError(f"--{name} {number} must be a number from 0")
+        if self.alpha is not None and self.balance is not None:
+            raise SettingError("--balance chooses alpha: give either --balance or --alpha")
+        if self.alpha == 0 == self.beta:
+            raise SettingError("--alpha and --beta are both 0: nothing is left to search for")
+        if self.steps < 1 or self.coarse_steps < 0:
+            raise SettingError(
+                f"--steps {self.steps} must be at least 1, and --coarse-steps {self.coarse_steps} at least 0"
+            )
+        if self.size and self.size < LEAST_SIDE:
+            raise SettingError(
+                f"--size {self.size} is too small: give {LEAST_SIDE} px or more, or 0 for the frame's own"
+            )
+        if not (math.isfinite(self.style_scale) and self.style_scale > 0):
+            raise SettingError(f"--style-scale {self.style_scale} must be above 0")
+        tile_grid(LEAST_SIDE, LEAST_SIDE, self.tile, self.tile // 4)
+
+
+@dataclass(frozen=True, eq=False)
+class Stylised:
+    """A result.
+
+    Attributes:
+        image: uint8 `[H,W,3]` BGR, of the content's size.
+        losses: of each tile, at the final size: at the start and after each step.
+    """
+
+    image: Image
+    losses: Sequence[Sequence[Loss]]
+
+
+class StyleTransfer:
+    """Transfers styles with one extractor.
+
+    Args:
+        extractor: normalised by `normalise`, or used as it is.
+        settings: how.
+        device: "cpu", "cuda", or "auto", which takes CUDA where there is one.
+
+    Raises:
+        GaussianYoloError: the extractor has no such layer, the weights are not as many as the layers, or there is no
+            such device.
+    """
+
+    def __init__(self, extractor: Extractor, settings: StyleSettings | None = None, device: Device = "cpu") -> None:
+        self.extractor = extractor
+        self.settings = settings = settings or StyleSettings()
+        self.device = torch.device(device_kind(device))
+        extractor.network.to(self.device)
+        self.content_layers = settings.content_layers or extractor.defaults.content
+        self.style_layers = settings.style_layers or extractor.defaults.style
+        extractor.require((*self.content_layers, *self.style_layers))
+        weights = settings.style_weights or (1 / len(self.style_layers),) * len(self.style_layers)
+        if len(weights) != len(self.style_layers):
+            raise SettingError(f"--style-weights has {len(weights)} numbers for {len(self.style_layers)} style layers")
+        self.style_weights: Mapping[str, float] = dict(zip(self.style_layers, weights, strict=True))
+
+    def normalise(self, images: Sequence[Image]) -> None:
+        """Scale the extractor's channels so that their mean activation over these pictures (BGR) is 1."""
+        sized = (_scaled(image, min(1.0, NORMALISING_SIDE / max(image.shape[:2]))) for image in images)
+        self.extractor.normalise([self._tensor(image) for image in sized])
+
+    def __call__(
+        self,
+        content: Image,
+        style: Image,
+        *,
+        seed: int | None = None,
+        on_step: Callable[[int, Loss], None] | None = None,
+    ) -> Stylised:
+        """Transfer the style of one picture to the other.
+
+        Args:
+            content, style: uint8 `[H,W,3]` BGR.
+            seed: of the noise, if not the settings'.
+            on_step: is told each tile's number of steps done, and its loss.
+
+        Raises:
+            PictureError: the content is too small.
+            OptimisationError: the loss is no longer a number.
+        """
+        frame = self._tensor(content)
+        target = _padded(self._tensor(self._sized(content)))
+        source = self._tensor(_style_sized(style, min(target.shape[-2:]) * self.settings.style_scale))
+        if self.settings.preserve_colour == "histogram":
+            source = match_colours(source, target)
+        elif self.settings.preserve_colour == "luminance":
+            target = luminance(target)
+            source = match_luminance(luminance(source), target)
+        noise = torch.Generator().manual_seed(self.settings.seed if seed is None else seed)
+        start = (
+            target if self.settings.start == "content" else torch.rand(target.shape, generator=noise).to(self.device)
+        )
+        if self.settings.coarse_steps:
+            halves = _halved(start), _halved(target), _halved(source)
+            coarse, _ = self._search(*halves, self.settings.coarse_steps, None)
+            start = _resized(coarse, target.shape[-2:])
+        result, losses = self._search(start, target, source, self.settings.steps, on_step)
+        result = _resized(_unpadded(result), frame.shape[-2:])
+        if self.settings.preserve_colour == "luminance":
+            result = with_luminance(frame, result)
+        return Stylised(to_image(result), losses)
+
+    def reconstructions(
+        self, content: Image, style: Image, *, on_step: Callable[[int, Loss], None] | None = None
+    ) -> Iterator[tuple[str, Image]]:
+        """Pictures from noise that know what the network's layers know (the paper's figure 1), named.
+
+        `content_LAYER` for each content layer: the settings', or some from all depths. `style_NUMBER_LAYER` for the
+        style layers up to and with that one.
+
+        Args:
+            content, style: uint8 `[H,W,3]` BGR.
+            on_step: is told each one's number of steps done, and its loss.
+        """
+        settings = self.settings
+        picture = _padded(self._tensor(self._sized(content)))
+        for layer in settings.content_layers or self.extractor.defaults.reconstructed:
+            found = reconstruct_content(
+                self.extractor, picture, layer, steps=settings.steps, seed=settings.seed,
+                optimizer=settings.optimizer, on_step=on_step,
+            )  # fmt: skip
+            yield f"content_{layer}", to_image(_unpadded(found.image))
+        picture = _padded(self._tensor(self._sized(style)))
+        for count, layer in enumerate(self.style_layers, 1):
+            found = reconstruct_style(
+                self.extractor, picture, self.style_layers[:count], steps=settings.steps, seed=settings.seed,
+                optimizer=settings.optimizer, on_step=on_step,
+            )  # fmt: skip
+            yield f"style_{count}_{layer}", to_image(_unpadded(found.image))
+
+    def _search(
+        self, start: Tensor, content: Tensor, style: Tensor, steps: int, on_step: Callable[[int, Loss], None] | None
+    ) -> tuple[Tensor, list[Sequence[Loss]]]:
+        # The style is the whole style picture's in every tile, so that tiles are of one kind.
+        with torch.no_grad():
+            responses = self.extractor.responses(style.expand(-1, 3, -1, -1), self.style_layers)
+        targets = {layer: StyleTarget.of(response) for layer, response in responses.items()}
+        losses: list[Sequence[Loss]] = []
+
+        def search(tile: Tile) -> Tensor:
+            part = tile.crop(content)
+            objective = self._objective(part, targets, content[0, 0].numel() / part[0, 0].numel())
+            found = optimise(
+                tile.crop(start),
+                self.extractor,
+                objective,
+                steps=steps,
+                optimizer=self.settings.optimizer,
+                on_step=on_step,
+            )
+            losses.append(found.losses)
+            return found.image
+
+        return in_tiles(content, self.settings.tile, self.settings.tile // 4, search), losses
+
+    def _objective(self, content: Tensor, style: Mapping[str, StyleTarget], share: float) -> Objective:
+        """For a tile that is 1/share of the frame."""
+        with torch.no_grad():
+            responses = self.extractor.responses(content.expand(-1, 3, -1, -1), self.content_layers)
+        if self.settings.alpha is None:
+            # Without a style, any content's weight will do, but 0.
+            beta = self.settings.beta or 1.0
+            balance = self.settings.balance
+            balance = self.extractor.defaults.balance if balance is None else balance
+            alpha = balance * beta / sum(response.numel() for response in responses.values())
+        else:
+            # The content's loss is a sum over positions, the style's is not: without this, a tile would weigh its
+            # content less than the whole frame does.
+            alpha = self.settings.alpha * share
+        return Objective(responses, style, self.style_weights, alpha, self.settings.beta)
+
+    def _tensor(self, image: Image) -> Tensor:
+        return to_tensor(image).to(self.device)
+
+    def _sized(self, image: Image) -> Image:
+        height, width = image.shape[:2]
+        if min(height, width) < LEAST_SIDE:
+            raise PictureError(f"a picture of {width}x{height} px is too small: it takes {LEAST_SIDE} on each side")
+        scale = self.settings.size / max(height, width) if self.settings.size else 1.0
+        return _scaled(image, scale)
+
+
+def to_tensor(image: Image) -> Tensor:
+    """uint8 `[H,W,3]` BGR -> float32 RGB `[1,3,H,W]`, 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)[None])).float() / 255
+
+
+def to_image(image: Tensor) -> Image:
+    """RGB `[1,3,H,W]`, 0..1 -> uint8 `[H,W,3]` BGR."""
+    values = (image.clamp(0, 1) * 255).round().to(torch.uint8)[0].permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(values[..., ::-1])
+
+
+def _style_sized(image: Image, shorter: float) -> Image:
+    return _scaled(image, max(shorter, LEAST_SIDE) / min(image.shape[:2]))
+
+
+def _scaled(image: Image, scale: float) -> Image:
+    if scale == 1:
+        return image
+    height, width = (max(LEAST_SIDE, round(side * scale)) for side in image.shape[:2])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return cv2.resize(image, (width, height), interpolation=how).astype(np.uint8, copy=False)
+
+
+def _padded(image: Tensor) -> Tensor:
+    return F.pad(image, (MARGIN,) * 4, mode="reflect")
+
+
+def _unpadded(image: Tensor) -> Tensor:
+    return image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+
+
+def _halved(image: Tensor) -> Tensor:
+    return F.avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False)
+
+
+def _resized(image: Tensor, size: Sequence[int]) -> Tensor:
+    if tuple(image.shape[-2:]) == tuple(size):
+        return image
+    return F.interpolate(image, size=tuple(size), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)

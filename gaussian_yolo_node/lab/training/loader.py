@@ -1,0 +1,229 @@
+"""Batches of augmented samples; each sample depends only on seed, epoch and position, so that a resumed run repeats."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.lab.training.augment import Labelled, Sample, augment
+from gaussian_yolo_node.lab.training.config import ConfigError, TrainConfig, training_sizes
+from gaussian_yolo_node.lab.training.distributed import Processes
+from gaussian_yolo_node.lab.training.frame_cache import FrameCache
+from gaussian_yolo_node.labels import LabelledImage, read_image
+
+MEMORY_BYTES = 4 << 30  # of decoded images that a process keeps; further ones are decoded each time
+
+MEASURED_BATCHES = 8  # whose statistics unfolded batch norms start with
+GRACE_SECONDS = 8  # a worker goes on after SIGTERM
+
+
+class Key(NamedTuple):
+    """What one sample is made from: position is its number in the epoch, image the index of the
+    image that it shows, size the canvas's height and width in px."""
+
+    epoch: int
+    position: int
+    image: int
+    mosaic: bool
+    size: tuple[int, int]
+
+
+class Batch(NamedTuple):
+    """images uint8 `[B,3,H,W]` RGB; per image boxes float32 `[N,4]` (x1 y1 x2 y2, canvas px), class ids int64 `[N]`,
+    what each coordinate's error counts (`[N,4]`, see `augment.Sample`), and the files it was made of."""
+
+    images: Tensor
+    boxes: list[Tensor]
+    class_ids: list[Tensor]
+    box_weights: list[Tensor]
+    files: list[tuple[str, ...]]
+
+
+class EpochSampler(Sampler[list[Key]]):
+    """Keys of the batches of one epoch, `accumulate` a step; of several processes each draws its share of every batch.
+
+    Attributes:
+        epoch: set it before each pass.
+        start: step to begin the next pass at, in a resumed run.
+    """
+
+    def __init__(self, images: Sequence[LabelledImage], config: TrainConfig, processes: Processes) -> None:
+        self.weights = np.array([image.weight for image in images])
+        self.config = config
+        self.processes = processes
+        self.sizes = training_sizes(config.schedule)
+        self.epoch = 0
+        self.start = 0
+        parts = config.schedule.accumulate * processes.count
+        self.share, rest = divmod(config.schedule.batch_size, parts)
+        if rest:
+            raise ConfigError(f"schedule.batch_size {config.schedule.batch_size} cannot be shared among {parts} parts")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of a whole epoch."""
+        return max(1, int(self.weights.sum()) // self.config.schedule.batch_size)
+
+    def __len__(self) -> int:
+        return self.steps * self.config.schedule.accumulate
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        schedule = self.config.schedule
+        rng = np.random.default_rng([schedule.seed, self.epoch])
+        # A weight of 1.3 is one showing and a 30 % chance of a second.
+        counts = np.floor(self.weights + rng.random(len(self.weights))).astype(int)
+        order = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+        order = np.resize(order, self.steps * schedule.batch_size)
+        mosaic = self.epoch < schedule.epochs - schedule.mosaic_off_epochs
+        for step in range(self.start, self.steps):
+            draw = np.random.default_rng([schedule.seed, self.epoch, step, 2]).integers(len(self.sizes))
+            for part in range(schedule.accumulate):
+                offset = (part * self.processes.count + self.processes.rank) * self.share
+                first = step * schedule.batch_size + offset
+                yield [
+                    Key(self.epoch, position, int(order[position]), mosaic, self.sizes[draw])
+                    for position in range(first, first + self.share)
+                ]
+
+
+class AugmentedImages(Dataset[Sample]):
+    """Training samples by the keys of `EpochSampler`.
+
+    Decoded images stay in memory, as far as `MEMORY_BYTES` reach, or on disk where the config names a cache.
+    """
+
+    def __init__(self, images: Sequence[LabelledImage], config: TrainConfig) -> None:
+        self.images = images
+        self.config = config
+        # No smaller than the largest a frame is shown.
+        growth = max(1.0, config.augment.scale[1]) * config.schedule.multi_scale[1]
+        height, width = (round(side * growth) for side in config.model.input_size)
+        self._cache = FrameCache(Path(config.data.cache), (height, width)) if config.data.cache else None
+        self._decoded: dict[int, Labelled] = {}
+        self._bytes = 0
+
+    def __getitem__(self, key: Key) -> Sample:
+        """Raises DatasetError where an image cannot be read."""
+        config = self.config
+        rng = np.random.default_rng([config.schedule.seed, key.epoch, key.position, 1])
+        picked = [key.image]
+        if key.mosaic and rng.random() < config.augment.mosaic:
+            picked += [int(other) for other in rng.integers(len(self.images), size=3)]
+        # Multi-scale training shows the whole scene larger or smaller, not more or less of it.
+        growth = key.size[0] / config.schedule.crop_size[0], key.size[1] / config.schedule.crop_size[1]
+        height, width = config.model.input_size
+        reference = round(height * growth[0]), round(width * growth[1])
+        sample = augment([self._read(i) for i in picked], key.size, reference, config.augment, rng)
+        return replace(sample, files=tuple(str(self.images[i].path) for i in picked))
+
+    def _read(self, index: int) -> Labelled:
+        image = self.images[index]
+        if self._cache is not None:
+            frame, (across, down) = self._cache.read(image.path)
+            boxes = image.boxes * np.array([across, down] * 2, np.float32)
+            return Labelled(frame, boxes, image.class_ids, image.coordinate_weights)
+        if index in self._decoded:
+            return self._decoded[index]
+        item = Labelled(read_image(image.path), image.boxes, image.class_ids, image.coordinate_weights)
+        if self._bytes + item.image.nbytes <= MEMORY_BYTES:
+            self._bytes += item.image.nbytes
+            self._decoded[index] = item
+        return item
+
+
+class _Reported(Dataset["Sample | GaussianYoloError"]):
+    """Gives the errors of a data set instead of raising them: a worker process would wrap them in its traceback."""
+
+    def __init__(self, samples: AugmentedImages) -> None:
+        self.samples = samples
+
+    def __getitem__(self, key: Key) -> Sample | GaussianYoloError:
+        try:
+            return self.samples[key]
+        except GaussianYoloError as error:
+            return error
+
+
+def make_loader(
+    images: Sequence[LabelledImage], config: TrainConfig, processes: Processes | None = None
+) -> tuple[BatchLoader, EpochSampler]:
+    """The loader of a run and the sampler that selects its epoch.
+
+    Raises:
+        ConfigError: the batch cannot be shared among the processes.
+    """
+    sampler = EpochSampler(images, config, processes or Processes())
+    return BatchLoader(AugmentedImages(images, config), sampler, config.schedule.workers), sampler
+
+
+def first_images(images: Sequence[LabelledImage], config: TrainConfig) -> Iterator[Tensor]:
+    """RGB images `[B,3,H,W]` of the first batches of a run, whatever processes share it."""
+    samples, sampler = AugmentedImages(images, config), EpochSampler(images, config, Processes())
+    for keys in islice(sampler, MEASURED_BATCHES):
+        yield collate([samples[key] for key in keys]).images
+
+
+class BatchLoader:
+    """The batches of a sampler's epoch, made by `workers` processes, or by this one if there are none."""
+
+    def __init__(self, samples: AugmentedImages, sampler: EpochSampler, workers: int) -> None:
+        self._loader: DataLoader[Sample | GaussianYoloError] = DataLoader(
+            _Reported(samples),
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=_collate_reported,
+            persistent_workers=workers > 0,
+            worker_init_fn=_outlive_signals,
+        )
+        self._iterator: Iterator[Batch | GaussianYoloError] = iter(())
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Raises DatasetError where an image cannot be read."""
+        self._iterator = iter(self._loader)
+        for batch in self._iterator:
+            if isinstance(batch, GaussianYoloError):
+                raise batch
+            yield batch
+
+    def close(self) -> None:
+        """End the workers; without it they may outlast an error for as long as its traceback is kept."""
+        if isinstance(self._iterator, _MultiProcessingDataLoaderIter):
+            self._iterator._shutdown_workers()
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """The samples as one batch."""
+    canvases = np.stack([sample.canvas for sample in samples])[..., ::-1]
+    return Batch(
+        torch.from_numpy(np.ascontiguousarray(canvases)).permute(0, 3, 1, 2),
+        [torch.from_numpy(sample.boxes) for sample in samples],
+        [torch.from_numpy(sample.class_ids) for sample in samples],
+        [torch.from_numpy(sample.box_weights) for sample in samples],
+        [sample.files for sample in samples],
+    )
+
+
+def _collate_reported(samples: Sequence[Sample | GaussianYoloError]) -> Batch | GaussianYoloError:
+    errors = [sample for sample in samples if isinstance(sample, GaussianYoloError)]
+    return errors[0] if errors else collate([sample for sample in samples if isinstance(sample, Sample)])
+
+
+def _outlive_signals(worker: int) -> None:
+    """Let the main process finish its step: a terminal or a service manager signals its workers as well."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Not ignored: whoever ends an idle worker waits for it.
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_SECONDS))

@@ -1,0 +1,228 @@
+"""The loss of Gaussian YOLOv3 (Choi et al., ICCV 2019; SPEC section 1), and of YOLOv3 to compare it with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.lab.training.assign import Positives, assign
+from gaussian_yolo_node.lab.training.box_losses import (
+    MAX_ENTRY,
+    MAX_LOG_SIZE,
+    bounded,
+    complete_iou,
+    focal_cross_entropy,
+    gaussian_box_loss,
+    plain_box_loss,
+)
+from gaussian_yolo_node.labels import IGNORE
+
+BOX_ENTRIES = 9
+OBJECTNESS = 8
+
+# Whose boxes are compared with truths together, where it is not the whole batch: a GPU waits for launches, a processor
+# for what its cache does not hold.
+IMAGES_AT_ONCE = {"cpu": 1}
+
+# [P,9+C] raw entries, [P,4] targets, [P,4] weights -> [P]
+BoxLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+BOX_LOSSES: dict[str, BoxLoss] = {"gaussian": gaussian_box_loss, "yolov3": plain_box_loss}
+
+
+class LossConfigError(GaussianYoloError):
+    """A loss option has a value outside its range; the message names it."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Options of the loss; the defaults are the official ones.
+
+    Attributes:
+        kind: "gaussian", or "yolov3": the same heads, whose sigma entries stay unused.
+        ignore_iou: cells whose box meets a truth better than this are no background.
+        ignore_region_share: share of a predicted box inside an ignore region that exempts it.
+        positive_iou: see `assign`.
+        box_weight, objectness_weight, class_weight: factors of the terms.
+        iou_weight: factor of 1 - complete IoU of each matched box, added to the box term; 0 leaves it out.
+        focal_gamma: of the objectness, see `focal_cross_entropy`.
+        label_smoothing: class targets are this / 2 and 1 - this / 2.
+    """
+
+    kind: str = "gaussian"
+    ignore_iou: float = 0.5
+    ignore_region_share: float = 0.5
+    positive_iou: float = 1.0
+    box_weight: float = 1.0
+    objectness_weight: float = 1.0
+    class_weight: float = 1.0
+    iou_weight: float = 0.0
+    focal_gamma: float = 0.0
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises LossConfigError for the first value that is out of range."""
+        if self.kind not in BOX_LOSSES:
+            raise LossConfigError(f"loss.kind must be one of {', '.join(BOX_LOSSES)}, not {self.kind!r}")
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            # A share or IoU ends at 1, a weight nowhere.
+            most = math.inf if field.name.endswith(("weight", "gamma")) else 1.0
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or not 0 <= value <= most:
+                bounds = "at least 0" if most == math.inf else "between 0 and 1"
+                raise LossConfigError(f"loss.{field.name} must be a number {bounds}, not {value!r}")
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Loss terms, each a scalar per matched truth entry."""
+
+    box: Tensor
+    objectness: Tensor
+    classification: Tensor
+    positives: int
+
+    @property
+    def total(self) -> Tensor:
+        return self.box + self.objectness + self.classification
+
+
+def make_loss(
+    anchors: Tensor | Sequence[Sequence[Sequence[float]]],
+    strides: Sequence[int],
+    num_classes: int,
+    config: LossConfig,
+) -> YoloLoss:
+    """The loss that `config` asks for.
+
+    Args:
+        anchors: `[S,A,2]` w, h in canvas px, in the order of `strides` (coarsest first).
+        num_classes: C.
+    """
+    return YoloLoss(torch.as_tensor(anchors, dtype=torch.float32), strides, num_classes, config)
+
+
+class YoloLoss:
+    """Loss of raw heads against truths.
+
+    Args:
+        anchors: `[S,A,2]` canvas px, in the order of `strides` (coarsest first).
+    """
+
+    def __init__(self, anchors: Tensor, strides: Sequence[int], num_classes: int, config: LossConfig) -> None:
+        self.anchors = anchors
+        self.strides = tuple(strides)
+        self.num_classes = num_classes
+        self.config = config
+
+    def __call__(
+        self,
+        heads: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        class_ids: Sequence[Tensor],
+        box_weights: Sequence[Tensor] | None = None,
+    ) -> Losses:
+        """Loss of raw heads `[B, A*(9+C), h, w]` against per-image boxes `[N,4]` (canvas px) and class ids `[N]`.
+
+        `box_weights`, `[N,4]` per image, are what the errors of centre x, centre y, width and height of each box count:
+        1 if not given, less where a teacher was unsure of that coordinate. Class id `IGNORE` marks a region where
+        objectness is not trained. Computed in float32, or in float64 for heads of that; loss and gradients are finite
+        for heads of any numbers, infinities too, but not for NaN.
+        """
+        config = self.config
+        size = (heads[0].shape[2] * self.strides[0], heads[0].shape[3] * self.strides[0])
+        # Half precision would lose the likelihood's tail.
+        dtype = torch.promote_types(heads[0].dtype, torch.float32)
+        anchors = self.anchors.to(heads[0].device, dtype)
+        boxes = [truth.to(anchors) for truth in boxes]
+        assigned = assign(boxes, class_ids, anchors, self.strides, size, config.positive_iou, box_weights)
+        box = objectness = classification = anchors.new_zeros(())
+        for scale, (head, positives) in enumerate(zip(heads, assigned, strict=True)):
+            batch, _, rows, columns = head.shape
+            entries = bounded(head, MAX_ENTRY, dtype)
+            entries = entries.view(batch, len(anchors[scale]), BOX_ENTRIES + self.num_classes, rows, columns)
+            weight = self._objectness_weight(entries, scale, boxes, class_ids)
+            target = torch.zeros_like(weight)
+            where = (positives.image, positives.anchor, positives.row, positives.column)
+            target[where] = 1.0
+            weight[where] = 1.0
+            cost = focal_cross_entropy(entries[:, :, OBJECTNESS], target, config.focal_gamma)
+            objectness = objectness + (cost * weight).sum()
+            picked = entries[positives.image, positives.anchor, :, positives.row, positives.column]
+            box = box + self._box_loss(picked, positives, scale)
+            one_hot = F.one_hot(positives.class_id, self.num_classes).to(dtype)
+            smooth = one_hot * (1 - config.label_smoothing) + config.label_smoothing / 2
+            classification = classification + F.binary_cross_entropy_with_logits(
+                picked[:, BOX_ENTRIES:], smooth, reduction="sum"
+            )
+        count = sum(len(positives.image) for positives in assigned)
+        share = 1.0 / max(count, 1)
+        return Losses(
+            box * share,
+            objectness * (share * config.objectness_weight),
+            classification * (share * config.class_weight),
+            count,
+        )
+
+    def _box_loss(self, picked: Tensor, positives: Positives, scale: int) -> Tensor:
+        """Picked entries `[P, 9+C]` against their targets, summed."""
+        weight = positives.weight[:, None] * positives.coordinates
+        loss = self.config.box_weight * BOX_LOSSES[self.config.kind](picked, positives.box, weight).sum()
+        if self.config.iou_weight:
+            mean = picked[:, 0:8:2]
+            predicted = self._to_canvas(torch.cat([mean[:, :2].sigmoid(), mean[:, 2:]], 1), positives, scale)
+            truth = self._to_canvas(positives.box, positives, scale)
+            # One figure of all four coordinates: it counts what they do on the whole.
+            share = positives.coordinates.mean(1)
+            loss = loss + self.config.iou_weight * (share * (1 - complete_iou(predicted, truth))).sum()
+        return loss
+
+    def _to_canvas(self, t: Tensor, positives: Positives, scale: int) -> Tensor:
+        """Boxes `[P,4]` (centre x, centre y, w, h; canvas px) of t_x t_y t_w t_h."""
+        cells = torch.stack([positives.column, positives.row], 1)
+        anchors = self.anchors[scale].to(t)[positives.anchor]
+        return torch.cat([(cells + t[:, :2]) * self.strides[scale], bounded(t[:, 2:], MAX_LOG_SIZE).exp() * anchors], 1)
+
+    @torch.no_grad()
+    def _objectness_weight(
+        self, entries: Tensor, scale: int, boxes: Sequence[Tensor], class_ids: Sequence[Tensor]
+    ) -> Tensor:
+        """`[B,A,h,w]`: 1 where an empty cell is background, 0 where its box meets a truth or an ignore region."""
+        corners = self._decode(entries, scale)
+        weight = entries.new_ones(*entries.shape[:2], *entries.shape[3:])
+        at_once = IMAGES_AT_ONCE.get(entries.device.type, len(boxes))
+        for first in range(0, len(boxes), at_once):
+            images = slice(first, first + at_once)
+            # What pads has no area, so no box meets it.
+            truth = pad_sequence(list(boxes[images]), batch_first=True)
+            ids = pad_sequence([own.to(entries.device) for own in class_ids[images]], batch_first=True)
+            if not truth.shape[1]:
+                continue
+            # One plane a coordinate and a row a truth: twice as fast as pairs of boxes.
+            x1, y1, x2, y2 = (plane[images].flatten(1)[:, None] for plane in corners)
+            left, top, right, bottom = (side[..., None] for side in truth.unbind(2))
+            across = (torch.minimum(x2, right) - torch.maximum(x1, left)).clamp(min=0)
+            inner = across * (torch.minimum(y2, bottom) - torch.maximum(y1, top)).clamp(min=0)
+            area, other = (x2 - x1) * (y2 - y1), ((right - left) * (bottom - top)).clamp(min=0)
+            met = inner > self.config.ignore_iou * (area + other - inner)
+            region = (inner > self.config.ignore_region_share * area) & (ids == IGNORE)[..., None]
+            weight[images] = (~(met | region).any(1)).to(weight.dtype).view(weight[images].shape)
+        return weight
+
+    def _decode(self, entries: Tensor, scale: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x1, y1, x2, y2 `[B,A,h,w]` of the mean boxes, canvas px."""
+        stride = self.strides[scale]
+        rows, columns = entries.shape[3:]
+        x = (torch.arange(columns, device=entries.device) + entries[:, :, 0].sigmoid()) * stride
+        y = (torch.arange(rows, device=entries.device)[:, None] + entries[:, :, 2].sigmoid()) * stride
+        half = self.anchors[scale].to(entries).view(-1, 2, 1, 1) / 2
+        w = entries[:, :, 4].clamp(max=MAX_LOG_SIZE).exp() * half[:, 0]
+        h = entries[:, :, 6].clamp(max=MAX_LOG_SIZE).exp() * half[:, 1]
+        return x - w, y - h, x + w, y + h

@@ -1,0 +1,78 @@
+"""Where a run computes and what ends it, of detectors and classifiers alike."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+import torch
+
+from gaussian_yolo_node.lab.threads import use_threads
+from gaussian_yolo_node.lab.training.config import ConfigError
+from gaussian_yolo_node.lab.training.distributed import Processes, join
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@contextmanager
+def started(output: Path, device: Device, threads: int) -> Iterator[tuple[Processes, torch.device]]:
+    """A run's processes and this one's device, its output folder made.
+
+    Args:
+        device: "auto" is CUDA where there is one.
+        threads: torch's; 0 leaves its choice.
+
+    Raises:
+        ConfigError: there is no such device, or the folder cannot be made.
+    """
+    use_threads(threads)
+    kind = device_kind(device)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output folder {output} cannot be made: {error.strerror}") from error
+    with join(kind) as processes:
+        if kind == "cuda":
+            if processes.local_rank >= torch.cuda.device_count():
+                raise ConfigError(
+                    f"process {processes.rank} has no GPU of its own, there are {torch.cuda.device_count()}: "
+                    "give torchrun that many as --nproc-per-node, or train with --device cpu"
+                )
+            torch.cuda.set_device(processes.local_rank)
+        yield processes, torch.device(kind, processes.local_rank) if kind == "cuda" else torch.device(kind)
+
+
+def device_kind(device: Device) -> str:
+    """ "cpu" or "cuda". Raises ConfigError where CUDA is asked for and there is none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: PyTorch finds no CUDA device; use cpu, or install a CUDA build of torch")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` at the first SIGINT or SIGTERM; a second one does what it did before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        restore()
+        stop()
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        restore()

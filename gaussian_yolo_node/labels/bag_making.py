@@ -1,0 +1,279 @@
+"""Driving data into a bag: images, calibration, truth."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.bags import (
+    CAMERA_INFO,
+    CAMERA_INFO_TOPIC,
+    COMPRESSED_IMAGE,
+    DETECTIONS,
+    IMAGE,
+    IMAGE_TOPIC,
+    INFO_TOPIC,
+    STRING,
+    TRUTH_TOPIC,
+    BagError,
+    messages,
+)
+from gaussian_yolo_node.bags.camera_calibration import Calibration
+from gaussian_yolo_node.bags.frame_info import FrameInfo
+from gaussian_yolo_node.bags.writing import BagWriter, Compression, StorageName
+from gaussian_yolo_node.labels.sequence_labels import is_ignored
+from gaussian_yolo_node.labels.sequences import FrameSequence, SequenceFrame
+
+# Of frames that nobody knows the time of: 2001-09-09 01:46:40 UTC, so that two bags of the same frames are the same.
+DEFAULT_START_NS = 1_000_000_000_000_000_000
+# A bag holds files as they are; a frame of a video has to be made one.
+_JPEG_QUALITY = 95
+_SIGNATURES = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png"}
+
+
+@dataclass(frozen=True)
+class MakeOptions:
+    """What a bag is to be like.
+
+    Attributes:
+        image: pixels as they are (bgr8), or files as they are (JPEG, PNG).
+        rate_hz: of even steps in place of the times that the data have; None for those, or for the camera's rate.
+        calibration: in place of that of the data; `no_calibration` for neither.
+        frames: how many to write, from the start again as often as it takes; None for `loops` times all.
+        start_ns: stamp of the first frame; None for its own.
+    """
+
+    storage: StorageName = "mcap"
+    compression: Compression = "none"
+    image: Literal["raw", "compressed"] = "raw"
+    rate_hz: float | None = None
+    calibration: Calibration | None = None
+    no_calibration: bool = False
+    frame_id: str = "camera"
+    frames: int | None = None
+    loops: int = 1
+    start_ns: int | None = None
+    overwrite: bool = False
+
+    def check(self) -> None:
+        """Raise BagError for values that make no bag."""
+        if self.rate_hz is not None and not 0 < self.rate_hz <= 1e6:
+            raise BagError(f"the rate must be above 0 Hz, and it is {self.rate_hz:g}")
+        if self.loops < 1 or (self.frames is not None and self.frames < 1):
+            raise BagError("at least one frame, and one round, is needed for a bag")
+        if self.frames is not None and self.loops != 1:
+            raise BagError("--frames and --loop exclude each other: both say when to end")
+        # A stamp's seconds are an int32.
+        if self.start_ns is not None and not 0 <= self.start_ns < 2**31 * 1_000_000_000:
+            raise BagError("the start must be between 1970 and 2038, as a stamp of ROS is")
+
+
+@dataclass
+class MakeSummary:
+    """What was written.
+
+    Attributes:
+        frames: images; of these, `labelled` have a truth, with `objects` in sum.
+        skipped: names of files that are no images, each once, with what is wrong.
+        sizes: how many images of a (width, height) there are.
+        first_ns, last_ns: stamps.
+        notes: what is worth a word.
+    """
+
+    frames: int = 0
+    labelled: int = 0
+    objects: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    first_ns: int = 0
+    last_ns: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def make_bag(
+    sequence: FrameSequence,
+    output: Path,
+    options: MakeOptions,
+    on_frame: Callable[[int, int | None], None] = lambda done, total: None,
+) -> MakeSummary:
+    """Write a sequence to a bag.
+
+    Args:
+        output: see `BagWriter`.
+        on_frame: called after each frame, with how many are written and how many there will be, if that is known.
+
+    Raises:
+        BagError: the options contradict each other, the bag cannot be written, or no image can be read.
+    """
+    options.check()
+    summary = MakeSummary(notes=list(sequence.notes))
+    image_topic = IMAGE_TOPIC if options.image == "raw" else f"{IMAGE_TOPIC}/compressed"
+    topics = {image_topic: IMAGE if options.image == "raw" else COMPRESSED_IMAGE}
+    total = options.frames
+    if total is None and sequence.length is not None:
+        total = sequence.length * options.loops
+    with BagWriter(
+        output, topics, storage=options.storage, compression=options.compression, overwrite=options.overwrite
+    ) as writer:
+        for frame, stamp_ns in _stamped(sequence, options, summary):
+            encoded = _encoded(frame, options, summary)
+            if encoded is None:
+                continue
+            _write(writer, frame, stamp_ns, encoded, sequence, options, summary)
+            on_frame(summary.frames, total)
+            if summary.frames == options.frames:
+                break
+        if not summary.frames:
+            trouble = "; ".join(f"{name}: {words}" for name, words in list(summary.skipped.items())[:3])
+            raise BagError(f"{sequence.description}: none of the images can be read ({trouble or 'there are none'})")
+    if len(summary.sizes) > 1:
+        sizes = ", ".join(f"{width}x{height} ({count})" for (width, height), count in summary.sizes.most_common())
+        summary.notes.append(f"images of {len(summary.sizes)} sizes: {sizes}")
+    return summary
+
+
+def _write(
+    writer: BagWriter,
+    frame: SequenceFrame,
+    stamp_ns: int,
+    encoded: _Encoded,
+    sequence: FrameSequence,
+    options: MakeOptions,
+    summary: MakeSummary,
+) -> None:
+    """One frame: first what is to be known of it, then the picture."""
+    header = messages.header(stamp_ns, options.frame_id)
+    height, width = encoded.size
+    objects = frame.objects or ()
+    info = FrameInfo(
+        stamp_ns,
+        frame.name,
+        width,
+        height,
+        frame.objects is not None,
+        tuple(map(is_ignored, objects)),
+        tuple(each.truncation for each in objects),
+        tuple(each.occlusion for each in objects),
+    )
+    _send(writer, INFO_TOPIC, STRING, stamp_ns, messages.text(info.to_json()))
+    if frame.objects is not None:
+        truth = messages.truth([(each.name, each.box) for each in objects], header)
+        _send(writer, TRUTH_TOPIC, DETECTIONS, stamp_ns, truth)
+    calibration = options.calibration
+    if calibration is None and not options.no_calibration:
+        calibration = sequence.calibration(frame)
+    if calibration is not None:
+        if calibration.size is not None and calibration.size != encoded.size:
+            _note_once(
+                summary,
+                f"the calibration is for images of {calibration.size[1]}x{calibration.size[0]} px, "
+                f"and there are some of {width}x{height}",
+            )
+        message = messages.camera_info(calibration, calibration.size or encoded.size, header)
+        _send(writer, CAMERA_INFO_TOPIC, CAMERA_INFO, stamp_ns, message)
+    if isinstance(encoded.content, bytes):
+        image = messages.compressed_image(encoded.content, encoded.layout, header)
+        _send(writer, f"{IMAGE_TOPIC}/compressed", COMPRESSED_IMAGE, stamp_ns, image)
+    else:
+        _send(writer, IMAGE_TOPIC, IMAGE, stamp_ns, messages.raw_image(encoded.content, header))
+    if not summary.frames:
+        summary.first_ns = stamp_ns
+    summary.last_ns = stamp_ns
+    summary.frames += 1
+    summary.labelled += frame.objects is not None
+    summary.objects += len(objects)
+    summary.sizes[width, height] += 1
+
+
+def _send(writer: BagWriter, topic: str, kind: str, stamp_ns: int, raw: bytes) -> None:
+    """Write a message; a topic is in the bag from its first message on."""
+    if topic not in writer.topics:
+        writer.add_topic(topic, kind)
+    writer.write(topic, stamp_ns, raw)
+
+
+def _note_once(summary: MakeSummary, note: str) -> None:
+    if note not in summary.notes:
+        summary.notes.append(note)
+
+
+@dataclass(frozen=True, eq=False)
+class _Encoded:
+    """A picture, or the bytes of a file in a layout, and its height and width in px."""
+
+    content: NDArray[np.uint8] | bytes
+    size: tuple[int, int]
+    layout: str = ""
+
+
+def _encoded(frame: SequenceFrame, options: MakeOptions, summary: MakeSummary) -> _Encoded | None:
+    """What goes into the bag; None, and an entry in the summary, for what is no image."""
+    picture = frame.picture()
+    if picture.image is None:
+        # In the next round it is the same file.
+        summary.skipped.setdefault(frame.file.name if frame.file else f"frame {frame.name}", picture.trouble)
+        return None
+    height, width = picture.image.shape[:2]
+    if options.image == "raw":
+        return _Encoded(picture.image, (height, width))
+    data = b"" if frame.file is None else frame.file.read_bytes()
+    layout = next((name for start, name in _SIGNATURES.items() if data.startswith(start)), "")
+    if layout and not _is_turned(data, picture.image):
+        return _Encoded(data, (height, width), layout)
+    suffix, layout = (".jpg", "jpeg") if frame.file is None else (".png", "png")
+    _, encoded = cv2.imencode(suffix, picture.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return _Encoded(encoded.tobytes(), (height, width), layout)
+
+
+def _is_turned(data: bytes, picture: NDArray[np.uint8]) -> bool:
+    """Whether Exif data turn the picture; in a message nobody heeds them, as the frame is the sensor's."""
+    if b"Exif" not in data[:4096]:
+        return False
+    as_stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return as_stored is None or not np.array_equal(as_stored, picture)
+
+
+def _stamped(
+    sequence: FrameSequence, options: MakeOptions, summary: MakeSummary
+) -> Iterator[tuple[SequenceFrame, int]]:
+    """The frames of all rounds with their stamps, ns; from the second round on names end in "#" and its number."""
+    round_ = 0
+    offset_ns = 0
+    while options.frames is not None or round_ < options.loops:
+        round_ += 1
+        stamps: list[int] = []
+        for index, frame in enumerate(sequence.frames()):
+            stamps.append(_own_stamp(frame, index, sequence, options))
+            if round_ == 1 and index == 0 and options.start_ns is not None:
+                offset_ns = options.start_ns - stamps[0]
+            named = frame if round_ == 1 else replace(frame, name=_numbered(frame.name, round_))
+            yield named, stamps[-1] + offset_ns
+        if not summary.frames:
+            return  # another round would find no more
+        offset_ns += stamps[-1] - stamps[0] + _step(stamps, sequence, options)
+
+
+def _own_stamp(frame: SequenceFrame, index: int, sequence: FrameSequence, options: MakeOptions) -> int:
+    if frame.stamp_ns is not None and options.rate_hz is None:
+        return frame.stamp_ns
+    return DEFAULT_START_NS + round(index * 1e9 / (options.rate_hz or sequence.rate_hz))
+
+
+def _step(stamps: list[int], sequence: FrameSequence, options: MakeOptions) -> int:
+    """From the last frame of a round to the first of the next, ns."""
+    steps = [after - before for before, after in pairwise(stamps) if after > before]
+    return round(statistics.median(steps)) if steps else round(1e9 / (options.rate_hz or sequence.rate_hz))
+
+
+def _numbered(name: str, round_: int) -> str:
+    path = Path(name)
+    return f"{path.stem}#{round_}{path.suffix}"

@@ -1,0 +1,128 @@
+"""Truth and detections that are in bags, as the evaluation takes them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, TRUTH_TOPIC, BagError
+from gaussian_yolo_node.bags.frame_info import FrameInfo, read_frame_infos, stamp_ns
+from gaussian_yolo_node.bags.reading import BagReader
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths
+
+_log = logging.getLogger(__name__)
+
+# Where var(cx), var(cy), var(w), var(h) lie in the row-major 6x6 covariance of a detection's pose.
+_VARIANCES = [0, 7, 14, 21]
+
+
+def read_bag_truths(path: Path, topic: str = TRUTH_TOPIC, info: str = INFO_TOPIC) -> list[FrameTruths]:
+    """The truths in a bag, a record a message; frames that nobody has labelled have none.
+
+    Raises:
+        BagError: there are none, or the bag cannot be read.
+    """
+    with BagReader(path) as reader:
+        _check_detections(reader, topic)
+        infos = read_frame_infos(reader, info)
+        truths = [_truths(message.decode(), infos) for message in reader.messages({topic})]
+        _warn(reader)
+    return truths
+
+
+def read_bag_predictions(path: Path, topic: str | None = None) -> list[FramePredictions]:
+    """The detections in a bag, a record a message and a row a result; names of frames are the bag's, else stamps.
+
+    Args:
+        topic: where they are; None for the only topic of detections that is not the truth.
+
+    Raises:
+        BagError: there are none, or several topics to choose from, or the bag cannot be read.
+    """
+    with BagReader(path) as reader:
+        if topic is None:
+            topic = _the_detections_topic(reader)
+        _check_detections(reader, topic)
+        names = {stamp: info.frame for stamp, info in read_frame_infos(reader).items()}
+        predictions = [_predictions(message.decode(), names) for message in reader.messages({topic})]
+        _warn(reader)
+    return predictions
+
+
+def _warn(reader: BagReader) -> None:
+    for note in reader.notes:
+        _log.warning("%s", note)
+
+
+def _the_detections_topic(reader: BagReader) -> str:
+    found = [topic.name for topic in reader.topics.values() if topic.type == DETECTIONS and topic.name != TRUTH_TOPIC]
+    if not found:
+        raise BagError(f"{reader.path} has no detections: it has topics {', '.join(reader.topics) or 'none'}")
+    if len(found) > 1:
+        raise BagError(f"{reader.path} has {len(found)} topics of detections, {', '.join(found)}: one is wanted")
+    return found[0]
+
+
+def _check_detections(reader: BagReader, topic: str) -> None:
+    if topic not in reader.topics:
+        raise BagError(f"{reader.path} has no topic {topic}: it has topics {', '.join(reader.topics) or 'none'}")
+    if reader.topics[topic].type != DETECTIONS:
+        raise BagError(f"{reader.path}, topic {topic}: it is of {reader.topics[topic].type}, and not {DETECTIONS}")
+
+
+def _truths(message: Any, infos: Mapping[int, FrameInfo]) -> FrameTruths:
+    stamp = stamp_ns(message.header)
+    info = infos.get(stamp)
+    count = len(message.detections)
+    if info is not None and not len(info.ignored) == len(info.truncation) == len(info.occlusion) == count:
+        raise BagError(f"the truth of frame {info.frame} has {count} objects, and its information is of another number")
+    return FrameTruths(
+        frame=info.frame if info else str(stamp),
+        boxes=np.array([_corners(box.bbox) for box in message.detections], np.float64).reshape(-1, 4),
+        classes=np.array([_best_class(box.results) for box in message.detections], np.str_),
+        ignored=np.array(info.ignored if info else [False] * count, np.bool_),
+        truncation=np.array(info.truncation if info else [0.0] * count, np.float64),
+        occlusion=np.array(info.occlusion if info else [0] * count, np.intp),
+        stamp_ns=stamp,
+        size=(info.height, info.width) if info else None,
+    )
+
+
+def _predictions(message: Any, names: Mapping[int, str]) -> FramePredictions:
+    stamp = stamp_ns(message.header)
+    rows = [(_corners(box.bbox), result) for box in message.detections for result in box.results]
+    variances = [np.asarray(result.pose.covariance)[_VARIANCES] for _, result in rows]
+    return FramePredictions(
+        frame=names.get(stamp, str(stamp)),
+        boxes=np.array([box for box, _ in rows], np.float64).reshape(-1, 4),
+        scores=np.array([_hypothesis(result).score for _, result in rows], np.float64),
+        classes=np.array([_class_name(result) for _, result in rows], np.str_),
+        sigmas=np.sqrt(np.array(variances, np.float64).reshape(-1, 4)),
+        stamp_ns=stamp,
+    )
+
+
+def _corners(box: Any) -> tuple[float, float, float, float]:
+    # Before vision_msgs 4 the centre was a flat Pose2D.
+    centre = getattr(box.center, "position", box.center)
+    half_width, half_height = box.size_x / 2, box.size_y / 2
+    return centre.x - half_width, centre.y - half_height, centre.x + half_width, centre.y + half_height
+
+
+def _hypothesis(result: Any) -> Any:
+    # Before vision_msgs 3 it was the result itself.
+    return getattr(result, "hypothesis", result)
+
+
+def _class_name(result: Any) -> str:
+    hypothesis = _hypothesis(result)
+    return str(hypothesis.class_id if hasattr(hypothesis, "class_id") else hypothesis.id)
+
+
+def _best_class(results: Iterable[Any]) -> str:
+    best = max(results, key=lambda result: _hypothesis(result).score, default=None)
+    return "" if best is None else _class_name(best)

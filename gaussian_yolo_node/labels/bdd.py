@@ -1,0 +1,152 @@
+"""BDD100K's detection labels of 2018 (a file an image, or one list) and Scalabel JSON, which the later releases use.
+
+Formats: doc.bdd100k.com, "Label Format"; doc.scalabel.ai, "Scalabel Format".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gaussian_yolo_node.labels.annotations import (
+    AnnotatedImage,
+    Annotation,
+    DatasetError,
+    Fault,
+    FaultKind,
+    Report,
+)
+from gaussian_yolo_node.labels.classes import BDD_CATEGORIES
+from gaussian_yolo_node.labels.images import ImageTree, Pick
+
+# Attributes of a label that say: a group, or not to be counted.
+_IGNORING = ("crowd", "ignored")
+# Labels of areas and lines, in the same files.
+_NOT_OBJECTS = ("drivable area", "area/", "lane", "lane/")
+
+
+@dataclass(frozen=True)
+class Bdd:
+    """A JSON file, or a folder of them, and the images that it names."""
+
+    images: Path | None
+    labels: Path
+    pick: Pick
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return BDD_CATEGORIES
+
+    def read(self, report: Report) -> Iterator[AnnotatedImage]:
+        """Every frame, in the order of the files; see `convert.Reader`."""
+        tree = None if self.images is None else ImageTree(self.images)
+        seen: set[str] = set()
+        for path in self._files():
+            for number, frame in enumerate(_frames(path, report)):
+                place = f"frame {number}"
+                name = frame.get("name") if isinstance(frame, dict) else None
+                if not isinstance(name, str) or not name:
+                    report(Fault(FaultKind.MALFORMED_LABEL, path, place, 'it has no "name"'))
+                    continue
+                place = f"{place} ({name})"
+                video = str(frame.get("videoName") or frame.get("video_name") or "")
+                if not self.pick.wants(Path(name).stem, video):
+                    continue
+                seen.add(Path(name).stem)
+                image = None if tree is None else tree.find(name, video)
+                if tree is not None and image is None:
+                    message = f"there is no image {name} in {tree.folder}"
+                    report(Fault(FaultKind.MISSING_IMAGE, path, place, message))
+                objects = list(_objects(path, place, frame, report))
+                yield AnnotatedImage(image, path, objects, _size(frame), name=name)
+        self.pick.report_absent(seen, report)
+
+    def _files(self) -> list[Path]:
+        if not self.labels.is_dir():
+            return [self.labels]
+        files = sorted(self.labels.glob("*.json"))
+        if not files:
+            raise DatasetError(f"label folder {self.labels} has no JSON files")
+        return files
+
+
+def read_json(path: Path) -> Any:
+    """The document in a file; DatasetError where it is missing or no JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise DatasetError(f"label file {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DatasetError(f"label file {path} is not JSON: {error}") from error
+
+
+def _frames(path: Path, report: Report) -> list[Any]:
+    try:
+        document = read_json(path)
+    except DatasetError as error:
+        cause = error.__cause__
+        place = cause.lineno if isinstance(cause, json.JSONDecodeError) else None
+        message = str(error).removeprefix(f"label file {path} ")
+        report(Fault(FaultKind.MALFORMED_LABEL, path, place, f"it {message}"))
+        return []
+    if isinstance(document, dict):
+        # A file of one image has its name outside, and in "frames" its one frame.
+        document = [document] if "name" in document else document.get("frames")
+    if not isinstance(document, list):
+        message = 'it is neither a list of frames, nor an object with "frames", nor that of one image'
+        report(Fault(FaultKind.MALFORMED_LABEL, path, None, message))
+        return []
+    return document
+
+
+def _objects(path: Path, place: str, frame: dict[str, Any], report: Report) -> Iterator[Annotation]:
+    labels = frame.get("labels")
+    if labels is None and isinstance(frame.get("frames"), list):
+        parts = [part.get("objects") if isinstance(part, dict) else None for part in frame["frames"]]
+        labels = [label for objects in parts if isinstance(objects, list) for label in objects]
+    # Scalabel leaves "labels" out, or null, where there are none.
+    for number, label in enumerate([] if labels is None else labels if isinstance(labels, list) else [labels]):
+        where = f"{place}, label {number}"
+        category = label.get("category") if isinstance(label, dict) else None
+        if not isinstance(category, str):
+            report(Fault(FaultKind.MALFORMED_LABEL, path, where, 'it has no "category"'))
+            continue
+        if category.startswith(_NOT_OBJECTS):
+            continue
+        try:
+            box = _box(label)
+        except (KeyError, TypeError, ValueError, OverflowError):
+            message = 'its "box2d" is not of numbers x1, y1, x2, y2'
+            report(Fault(FaultKind.MALFORMED_LABEL, path, where, message))
+            continue
+        if box is not None:
+            attributes = label.get("attributes")
+            ignored = isinstance(attributes, dict) and any(attributes.get(key) is True for key in _IGNORING)
+            yield Annotation(category, box, where, ignored)
+
+
+def _box(label: dict[str, Any]) -> tuple[float, float, float, float] | None:
+    """x1 y1 x2 y2; of an instance without a box, what its outline spans; None for what has neither."""
+    box = label.get("box2d")
+    if box is not None:
+        return float(box["x1"]), float(box["y1"]), float(box["x2"]), float(box["y2"])
+    points = [(float(x), float(y)) for outline in label.get("poly2d") or () for x, y, *_ in _vertices(outline)]
+    if not points:
+        return None
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _vertices(outline: Any) -> Any:
+    # The files of 2018 have the bare list of points.
+    return outline["vertices"] if isinstance(outline, dict) else outline
+
+
+def _size(frame: dict[str, Any]) -> tuple[int, int] | None:
+    size = frame.get("size")
+    if isinstance(size, dict) and isinstance(size.get("height"), int) and isinstance(size.get("width"), int):
+        return size["height"], size["width"]
+    return None

@@ -1,0 +1,290 @@
+"""All that is wrong with a data set, not just the first thing, and what is in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.labels import DatasetError
+from gaussian_yolo_node.labels.annotations import (
+    IGNORE,
+    AnnotatedImage,
+    Annotation,
+    Fault,
+    FaultKind,
+    box_fault,
+)
+from gaussian_yolo_node.labels.classes import BACKGROUND, UNKNOWN, is_region
+from gaussian_yolo_node.labels.convert import class_of, unknown_class
+from gaussian_yolo_node.labels.image_check import NEAR_BITS, ImageFacts, inspect_images, nearest_looks
+from gaussian_yolo_node.labels.sources import Source
+
+IGNORED = "ignored"
+UNUSED = "not used"
+# px by which a box may reach over the image's edge: labels are rounded.
+_EDGE_TOLERANCE = 1.0
+# Unlabelled images that are named.
+_NAMED = 5
+# px within which two boxes are the same.
+_SAME_BOX = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnBox:
+    """One box of a sample picture: px of the image, what to write, and whether it is a truth of a class."""
+
+    box: tuple[float, float, float, float]
+    name: str
+    used_as: str
+
+
+@dataclass(frozen=True, eq=False)
+class SamplePicture:
+    """An image with its boxes, to be drawn."""
+
+    split: str
+    image: Path
+    boxes: list[DrawnBox]
+
+
+@dataclass(eq=False)
+class SplitContent:
+    """What is in one split.
+
+    Attributes:
+        images: that there are, labelled or not; of labels without images, their records.
+        unlabelled: how many are without a label file.
+        first_unlabelled: some of those.
+        empty: labelled images without an object of any class.
+        sizes: widths and heights, px, by the category in the files and what it is used as: a class, "ignored" or
+            "not used".
+    """
+
+    name: str
+    images: int = 0
+    unlabelled: int = 0
+    first_unlabelled: list[Path] = field(default_factory=list)
+    empty: int = 0
+    sizes: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class CheckResult:
+    """What a check found: faults and warnings in the order of the files, content by split, pictures to draw."""
+
+    faults: list[Fault]
+    splits: list[SplitContent]
+    samples: list[SamplePicture]
+
+    @property
+    def errors(self) -> list[Fault]:
+        return [fault for fault in self.faults if not fault.kind.is_warning]
+
+    @property
+    def warnings(self) -> list[Fault]:
+        return [fault for fault in self.faults if fault.kind.is_warning]
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What to look for.
+
+    Attributes:
+        tiny: px; a box with a shorter side is worth a warning.
+        samples: pictures to draw of each split.
+        seed: which ones.
+    """
+
+    tiny: float = 4.0
+    samples: int = 12
+    seed: int = 0
+
+
+def check_sources(
+    splits: Mapping[str, Sequence[Source]],
+    classes: Sequence[str] | None,
+    options: CheckOptions = CheckOptions(),
+    progress: Callable[[int], None] = lambda images: None,
+) -> CheckResult:
+    """Read all sources and decode all their images.
+
+    Args:
+        splits: sources by name of the split, "train" and "validation" for instance.
+        classes: of the network; None takes every category for a class of its own.
+        progress: told how many images have been seen, now and then.
+    """
+    return _Check(classes, options, progress).run(splits)
+
+
+class _Check:
+    def __init__(self, classes: Sequence[str] | None, options: CheckOptions, progress: Callable[[int], None]) -> None:
+        self.classes = classes
+        self.options = options
+        self.progress = progress
+        self.rng = np.random.default_rng(options.seed)
+        self.faults: list[Fault] = []
+        self.seen = 0
+        self.first_with: dict[bytes, tuple[str, Path]] = {}
+        self.looks: dict[str, list[tuple[Path, NDArray[np.float32]]]] = {}
+
+    def run(self, splits: Mapping[str, Sequence[Source]]) -> CheckResult:
+        contents, samples = [], []
+        for split, sources in splits.items():
+            content = SplitContent(split)
+            contents.append(content)
+            kept: list[SamplePicture] = []
+            for source in sources:
+                kept += self._source(source, content)
+            picked = self.rng.permutation(len(kept))[: self.options.samples]
+            samples += [kept[index] for index in sorted(picked)]
+        self._compare_splits()
+        return CheckResult(self.faults, contents, samples)
+
+    def _source(self, source: Source, content: SplitContent) -> list[SamplePicture]:
+        """Check one source; returns as many of its pictures as may be drawn, chosen at random."""
+        name_of = self._naming(source)
+        kept: list[SamplePicture] = []
+        drawable = 0
+        for annotated, facts in inspect_images(self._read(source)):
+            boxes = self._image(annotated, facts, name_of, content)
+            if annotated.image is None or facts is None or facts.size is None or annotated.unlabelled:
+                continue
+            # Every picture has the same chance, however many there are (reservoir sampling).
+            drawable += 1
+            place = len(kept) if drawable <= self.options.samples else int(self.rng.integers(drawable))
+            if place < self.options.samples:
+                kept[place : place + 1] = [SamplePicture(content.name, annotated.image, boxes)]
+        return kept
+
+    def _read(self, source: Source) -> Iterator[tuple[AnnotatedImage, Path | None]]:
+        try:
+            for annotated in source.reader.read(self.faults.append):
+                yield annotated, annotated.image
+        except DatasetError as error:
+            self.faults.append(Fault(FaultKind.UNUSABLE_SOURCE, Path(source.name), None, str(error)))
+
+    def _naming(self, source: Source) -> Callable[[Annotation], str | None]:
+        """What an annotation is used as; None: its category is unknown."""
+        classes = self.classes
+        if classes is not None:
+            class_map = source.class_map(classes)
+            names = {IGNORE: IGNORED, BACKGROUND: UNUSED, UNKNOWN: None}
+
+            def of_class(annotation: Annotation) -> str | None:
+                class_id = class_of(annotation, class_map)
+                return classes[class_id] if class_id >= 0 else names[class_id]
+
+            return of_class
+        known = source.class_map(())
+
+        def as_it_is(annotation: Annotation) -> str | None:
+            if known(annotation.name) == UNKNOWN:
+                return None
+            return IGNORED if annotation.ignored or is_region(annotation.name) else annotation.name
+
+        return as_it_is
+
+    def _image(
+        self,
+        annotated: AnnotatedImage,
+        facts: ImageFacts | None,
+        name_of: Callable[[Annotation], str | None],
+        content: SplitContent,
+    ) -> list[DrawnBox]:
+        self.seen += 1
+        self.progress(self.seen)
+        content.images += 1
+        size = annotated.size
+        if facts is not None and annotated.image is not None:
+            self._picture(annotated, annotated.image, facts, content.name)
+            size = facts.size or size
+        if annotated.unlabelled:
+            content.unlabelled += 1
+            if annotated.image is not None and len(content.first_unlabelled) < _NAMED:
+                content.first_unlabelled.append(annotated.image)
+            return []
+        drawn: list[DrawnBox] = []
+        sound: list[Annotation] = []
+        for annotation in annotated.annotations:
+            fault = box_fault(annotated.labels, annotation) or _outside(annotated.labels, annotation, size)
+            if fault is not None:
+                self.faults.append(fault)
+            used_as = name_of(annotation)
+            if used_as is None:
+                self.faults.append(unknown_class(annotated, annotation))
+            if fault is not None and fault.kind is not FaultKind.OUTSIDE_IMAGE:
+                continue
+            used_as = used_as or UNUSED
+            x1, y1, x2, y2 = annotation.box
+            content.sizes.setdefault((annotation.name, used_as), []).append((x2 - x1, y2 - y1))
+            drawn.append(DrawnBox(annotation.box, annotation.name, used_as))
+            if used_as != UNUSED and not annotation.ignored and not is_region(annotation.name):
+                sound.append(annotation)
+        content.empty += not any(box.used_as not in (IGNORED, UNUSED) for box in drawn)
+        self._small_and_same(annotated.labels, sound)
+        return drawn
+
+    def _picture(self, annotated: AnnotatedImage, path: Path, facts: ImageFacts, split: str) -> None:
+        if facts.size is None:
+            self.faults.append(Fault(FaultKind.UNREADABLE_IMAGE, path, None, facts.trouble))
+            return
+        if annotated.size is not None and annotated.size != facts.size:
+            (height, width), (told_height, told_width) = facts.size, annotated.size
+            message = f"it is {width}x{height} px, and {annotated.labels.name} says {told_width}x{told_height}"
+            self.faults.append(Fault(FaultKind.WRONG_SIZE, path, None, message))
+        if annotated.unlabelled:
+            return  # training leaves it out, so it may be in a source of pseudo labels as well
+        first_split, first = self.first_with.setdefault(facts.digest, (split, path))
+        if first_split != split:
+            message = f"it is in {split} and, the same picture, as {first} in {first_split}: exclude it from one"
+            self.faults.append(Fault(FaultKind.LEAK, path, None, message))
+        elif first is not path:
+            self.faults.append(Fault(FaultKind.DUPLICATE_IMAGE, path, None, f"it is the same picture as {first}"))
+        elif facts.look is not None:
+            self.looks.setdefault(split, []).append((path, facts.look))
+
+    def _small_and_same(self, labels: Path, annotations: list[Annotation]) -> None:
+        places: dict[tuple[int, ...], int | str] = {}
+        for annotation in annotations:
+            x1, y1, x2, y2 = annotation.box
+            if min(x2 - x1, y2 - y1) < self.options.tiny:
+                message = f"the box of {annotation.name} is {x2 - x1:.1f}x{y2 - y1:.1f} px"
+                self.faults.append(Fault(FaultKind.TINY_BOX, labels, annotation.place, message))
+            key = tuple(math.floor(value / _SAME_BOX + 0.5) for value in annotation.box)
+            first = places.setdefault(key, annotation.place)
+            if first != annotation.place:
+                where = f"line {first}" if isinstance(first, int) else first
+                message = f"the box of {annotation.name} is that of {where} again: remove one"
+                self.faults.append(Fault(FaultKind.DUPLICATE_BOX, labels, annotation.place, message))
+
+    def _compare_splits(self) -> None:
+        names = list(self.looks)
+        for index, name in enumerate(names):
+            for earlier in names[:index]:
+                looks = np.stack([look for _, look in self.looks[name]])
+                others = np.stack([look for _, look in self.looks[earlier]])
+                for own, other, bits in zip(range(len(looks)), *nearest_looks(looks, others), strict=True):
+                    if bits <= NEAR_BITS:
+                        path, near = self.looks[name][own][0], self.looks[earlier][other][0]
+                        message = f"it is in {name} and looks like {near} in {earlier} ({bits} of 256 bits differ)"
+                        self.faults.append(Fault(FaultKind.NEAR_DUPLICATE, path, None, message))
+
+
+def _outside(labels: Path, annotation: Annotation, size: tuple[int, int] | None) -> Fault | None:
+    if size is None:
+        return None
+    height, width = size
+    x1, y1, x2, y2 = annotation.box
+    reach = max(-x1, -y1, x2 - width, y2 - height)
+    if reach <= _EDGE_TOLERANCE:
+        return None
+    shown = " ".join(f"{value:g}" for value in annotation.box)
+    entirely = x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0
+    how = "lies outside" if entirely else f"reaches {reach:.1f} px out of"
+    message = f"the box {shown} {how} the image of {width}x{height} px"
+    return Fault(FaultKind.OUTSIDE_IMAGE, labels, annotation.place, message)

@@ -1,0 +1,96 @@
+"""What an image file holds, and which of many are the same picture."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.labels import DatasetError, read_image
+
+T = TypeVar("T")
+
+_SIDE = 16  # of the difference hash, bits
+# Bits, of 256, that two views of one scene may differ in. Consecutive frames of a KITTI drive differ in some 33, frames
+# of different drives in 64 and more.
+NEAR_BITS = 40
+# Grey levels: with less contrast the hash is that of noise.
+_LEAST_CONTRAST = 4.0
+_BATCH = 256
+_ROWS = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFacts:
+    """What was found in one image file.
+
+    Attributes:
+        size: height and width in px; None where it cannot be read.
+        trouble: why not.
+        digest: of the file's bytes.
+        look: difference hash, float32 `[256]` of -1 and 1 (Krawetz, "Kind of Like That", 2013); None for a picture
+            without contrast.
+    """
+
+    size: tuple[int, int] | None
+    trouble: str = ""
+    digest: bytes = b""
+    look: NDArray[np.float32] | None = None
+
+
+def inspect_images(items: Iterable[tuple[T, Path | None]]) -> Iterator[tuple[T, ImageFacts | None]]:
+    """Each item with the facts of its image, in order; decodes on all cores."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        while batch := list(islice(iterator, _BATCH)):
+            facts = pool.map(lambda path: None if path is None else inspect(path), [path for _, path in batch])
+            yield from zip((item for item, _ in batch), facts, strict=True)
+
+
+def inspect(path: Path) -> ImageFacts:
+    """Decode one image; a file that is none has a `trouble`."""
+    try:
+        digest = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+        image = read_image(path)
+    except OSError as error:
+        return ImageFacts(None, f"is not a readable image ({error.strerror}): replace or remove it")
+    except DatasetError as error:
+        return ImageFacts(None, str(error).removeprefix(f"{path} "))
+    return ImageFacts((image.shape[0], image.shape[1]), "", digest, difference_hash(image))
+
+
+def difference_hash(image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    """`look` of an image uint8 `[H,W,3]`: whether each of 16x16 fields is brighter than its left neighbour."""
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    small = cv2.resize(grey, (_SIDE + 1, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    if small.std() < _LEAST_CONTRAST:
+        return None
+    return np.where(small[:, 1:] > small[:, :-1], 1, -1).astype(np.float32).ravel()
+
+
+def nearest_looks(
+    looks: NDArray[np.float32], others: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of `others` `[M,256]` the most similar to each of `looks` `[N,256]`: indices `[N]`, and differing bits `[N]`."""
+    nearest, bits = np.empty(len(looks), np.int64), np.empty(len(looks), np.int64)
+    for start in range(0, len(looks), _ROWS):
+        rows = slice(start, start + _ROWS)
+        best = np.full(len(looks[rows]), -np.inf, np.float32)
+        for first in range(0, len(others), _ROWS):
+            products = looks[rows] @ others[first : first + _ROWS].T
+            index = products.argmax(1)
+            value = products[np.arange(len(index)), index]
+            better = value > best
+            nearest[rows][better] = first + index[better]
+            best = np.maximum(best, value)
+        bits[rows] = (looks.shape[1] - best) / 2
+    return nearest, bits

@@ -1,0 +1,147 @@
+"""Image files: pixels, sizes, folders, lists."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.bags.image_header import size_in_header
+from gaussian_yolo_node.frames.files import ImageFiles
+from gaussian_yolo_node.labels.annotations import DatasetError, Fault, FaultKind, Report
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Pixels uint8 `[H,W,3]` BGR; DatasetError if the file is missing, cut short or corrupt."""
+    (picture,) = ImageFiles([path]).play()
+    if picture.image is None:
+        raise DatasetError(f"{path} is not a readable image ({picture.trouble}): replace or remove it")
+    return picture.image
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image in px, from its header where that tells (JPEG without Exif, PNG).
+
+    Raises:
+        DatasetError: it is no image.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
+    except OSError as error:
+        raise DatasetError(f"{path} is not a readable image ({error.strerror}): replace or remove it") from error
+    size = size_in_header(head)
+    if size is None:
+        height, width = read_image(path).shape[:2]
+        return height, width
+    return size
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder, by name. DatasetError where there is no such folder."""
+    if not folder.is_dir():
+        raise DatasetError(f"image folder {folder} does not exist: set data.root in the config or pass --data")
+    paths = (Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith("."))
+    return sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+class ImageTree:
+    """Images of a folder and its subfolders, found by the names that label files give them."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise DatasetError(f"image folder {folder} does not exist: set data.root in the config or pass --data")
+        self.folder = folder
+        self._by_path: dict[str, Path] = {}
+        self._by_name: dict[str, Path] = {}
+        for parent, folders, names in os.walk(folder):
+            folders.sort()
+            for name in sorted(names):
+                if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                    path = Path(parent) / name
+                    self._by_path[path.relative_to(folder).as_posix()] = path
+                    self._by_name.setdefault(name, path)
+
+    def find(self, name: str, subfolder: str = "") -> Path | None:
+        """By path in `subfolder` or in the folder, with or without suffix; else by file name, wherever it is."""
+        names = (name,) if name.lower().endswith(IMAGE_SUFFIXES) else tuple(name + s for s in IMAGE_SUFFIXES)
+        for candidate in names:
+            found = self._by_path.get(f"{subfolder}/{candidate}") if subfolder else None
+            found = found or self._by_path.get(candidate) or self._by_name.get(Path(candidate).name)
+            if found is not None:
+                return found
+        return None
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Which images of a source are wanted.
+
+    Attributes:
+        exclude: stems to leave out, or patterns of them ("Seq05VD_*").
+        only: wanted stems, with the line of the list that names them; None: all.
+        list_file: that list.
+        include: patterns, one of which a wanted stem matches; none: all.
+    """
+
+    exclude: frozenset[str] = frozenset()
+    only: dict[str, int] | None = None
+    list_file: Path | None = None
+    include: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, exclude: Sequence[str], list_file: Path | None, include: Sequence[str] = ()) -> Pick:
+        """From a source's `exclude`, `list` and `include`. DatasetError where the list cannot be read."""
+        only = None if list_file is None else {Path(entry).stem: number for number, entry in read_list(list_file)}
+        return cls(frozenset(exclude), only, list_file, tuple(include))
+
+    def wants(self, stem: str, group: str = "") -> bool:
+        """Whether an image is wanted; in a sequence, `group`, it may also be called "group/stem"."""
+        names = {stem, f"{group}/{stem}", group} if group else {stem}
+
+        def one_of(patterns: Iterable[str]) -> bool:
+            return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+
+        return (
+            (self.only is None or stem in self.only)
+            and not (names & self.exclude or one_of(self._exclude_patterns))
+            and (not self.include or one_of(self.include))
+        )
+
+    @cached_property
+    def _exclude_patterns(self) -> tuple[str, ...]:
+        """Apart from plain names, which may be thousands."""
+        return tuple(name for name in self.exclude if set(name) & set("*?["))
+
+    def report_absent(self, seen: set[str], report: Report) -> None:
+        """Report the images of the list that are not among those `seen`."""
+        for stem, line in (self.only or {}).items():
+            if self.list_file is not None and stem not in seen and self.wants(stem):
+                message = f"there is no image {stem} in the source's folder"
+                report(Fault(FaultKind.MISSING_IMAGE, self.list_file, line, message))
+
+
+def read_list(path: Path) -> list[tuple[int, str]]:
+    """Line numbers and entries of a text file that names an image a line.
+
+    Raises:
+        DatasetError: it cannot be read, or is empty.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DatasetError(f"image list {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"image list {path} is not text") from error
+    entries = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not entries:
+        raise DatasetError(f"image list {path} is empty")
+    return entries

@@ -1,0 +1,26 @@
+"""JSON files of labels and predictions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gaussian_yolo_node.labels.annotations import LabelError
+
+
+def read_document(path: Path, what: str) -> Any:
+    """The JSON document in a file.
+
+    Args:
+        what: to call it in messages ("predictions", "ground truth").
+
+    Raises:
+        LabelError: there is no such file, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise LabelError(f"{what} {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise LabelError(f"{what} {path} are not JSON: {error}") from error

@@ -1,0 +1,201 @@
+"""KITTI's object and tracking labels (Geiger et al., CVPR 2012; the devkits' readme files)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.labels.annotations import (
+    AnnotatedImage,
+    Annotation,
+    DatasetError,
+    Fault,
+    FaultKind,
+    LabelledImage,
+    Report,
+)
+from gaussian_yolo_node.labels.classes import KITTI_TYPES, ClassMap
+from gaussian_yolo_node.labels.convert import convert, refuse, to_arrays
+from gaussian_yolo_node.labels.images import Pick, image_files
+
+_FIELDS = 15  # type truncated occluded alpha x1 y1 x2 y2 h w l x y z ry; 16 with a score
+# The tracking labels' word for Person_sitting.
+_TRACKING_TYPES = {"Person": "Person_sitting"}
+
+
+@dataclass(frozen=True)
+class KittiObjects:
+    """A folder of images and a folder of `label_2` files with the same stems.
+
+    Attributes:
+        positive: least score of each type of pseudo labels, which have one as their 16th field; an object below it is a
+            region to ignore. Types without one count at any score.
+    """
+
+    images: Path | None
+    labels: Path
+    pick: Pick
+    positive: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return KITTI_TYPES
+
+    def read(self, report: Report) -> Iterator[AnnotatedImage]:
+        """Every image, and every label file without one; see `convert.Reader`."""
+        images = {} if self.images is None else {path.stem: path for path in image_files(self.images)}
+        by_stem = {path.stem: path for path in label_files(self.labels)}
+        stems = sorted(images.keys() | by_stem.keys())
+        for stem in filter(self.pick.wants, stems):
+            label, image = by_stem.get(stem), images.get(stem)
+            if label is None:
+                yield AnnotatedImage(image, self.labels / f"{stem}.txt", [], unlabelled=True)
+                continue
+            if image is None and self.images is not None:
+                report(Fault(FaultKind.MISSING_IMAGE, label, None, f"its image {self.images / stem}.* does not exist"))
+            yield AnnotatedImage(image, label, list(read_objects(label, report, self.positive)))
+        self.pick.report_absent(set(stems), report)
+
+
+@dataclass(frozen=True)
+class KittiTracking:
+    """Sequences: `images/0000/000000.png`, .. and `labels/0000.txt`, a line an object with its frame and track.
+
+    A labelled sequence is labelled in all frames; those without a line are empty.
+    """
+
+    images: Path | None
+    labels: Path
+    pick: Pick
+    sequences: tuple[str, ...] = ()
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return KITTI_TYPES
+
+    def read(self, report: Report) -> Iterator[AnnotatedImage]:
+        """Every frame of every labelled sequence; see `convert.Reader`."""
+        by_stem = {path.stem: path for path in label_files(self.labels)}
+        absent = sorted(set(self.sequences) - by_stem.keys())
+        if absent:
+            raise DatasetError(f"sequence {absent[0]} has no label file in {self.labels}")
+        for sequence in self.sequences or sorted(by_stem):
+            yield from self.read_sequence(sequence, by_stem[sequence], report)
+
+    def read_sequence(self, sequence: str, label: Path, report: Report) -> Iterator[AnnotatedImage]:
+        """Every frame of one sequence, a folder of images, from its label file."""
+        of_frame: dict[int, list[Annotation]] = {}
+        for number, fields in _lines(label, report):
+            try:
+                frame, _track = int(fields[0]), int(fields[1])
+            except (ValueError, IndexError):
+                message = f"it does not begin with the numbers of frame and track: {' '.join(fields[:2])}"
+                report(Fault(FaultKind.MALFORMED_LABEL, label, number, message))
+                continue
+            annotation = _object(label, number, fields[2:], report)
+            if annotation is not None:
+                name = _TRACKING_TYPES.get(annotation.name, annotation.name)
+                of_frame.setdefault(frame, []).append(annotation._replace(name=name))
+        images: dict[int, Path] = {}
+        for path in [] if self.images is None else image_files(self.images / sequence):
+            if path.stem.isdecimal():
+                images[int(path.stem)] = path
+        for frame in sorted(of_frame.keys() | images.keys()):
+            image, found = images.get(frame), of_frame.get(frame, [])
+            if not self.pick.wants(f"{frame:06d}", sequence):
+                continue
+            if image is None and self.images is not None:
+                message = f"its image {self.images / sequence / f'{frame:06d}'}.* does not exist"
+                report(Fault(FaultKind.MISSING_IMAGE, label, found[0].place, message))
+            yield AnnotatedImage(image, label, found)
+
+
+def load_kitti(
+    images: Path, labels: Path, classes: Sequence[str], *, exclude: Sequence[str] = (), weight: float = 1.0
+) -> list[LabelledImage]:
+    """Every labelled image of a KITTI-style folder pair; images without a label file are unlabelled and left out.
+
+    Args:
+        images: folder of images; labels: folder of `label_2` text files of the same stems.
+        classes: class names, in the order of the network's outputs.
+        exclude: stems to leave out.
+
+    Raises:
+        DatasetError: a folder is missing or empty, or a label line is malformed.
+    """
+    reader = KittiObjects(images, labels, Pick.of(exclude, None))
+    return convert(reader, ClassMap(classes, KITTI_TYPES), weight, skip_missing=True)
+
+
+def read_kitti_label(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Boxes `[N,4]` (x1 y1 x2 y2, px) and class ids `[N]` of one KITTI label file.
+
+    Neighbouring classes (Van, Truck, ..) and DontCare become ignore regions, as they are in the evaluation.
+
+    Raises:
+        DatasetError: a line is malformed.
+    """
+    annotated = AnnotatedImage(None, path, list(read_objects(path, refuse)))
+    boxes, class_ids, _ = to_arrays(annotated, ClassMap(classes, KITTI_TYPES), [])
+    return boxes, class_ids
+
+
+def label_files(folder: Path) -> list[Path]:
+    """The label files of a folder, by name. DatasetError where there are none."""
+    if not folder.is_dir():
+        raise DatasetError(f"label folder {folder} does not exist: set data.root in the config or pass --data")
+    paths = sorted(folder.glob("*.txt"))
+    if not paths:
+        raise DatasetError(f"label folder {folder} has no KITTI label files (*.txt)")
+    return paths
+
+
+def read_objects(path: Path, report: Report, positive: Mapping[str, float] | None = None) -> Iterator[Annotation]:
+    """The objects of one `label_2` file; a file or line that is none goes to `report`.
+
+    `positive` is that of `KittiObjects`.
+    """
+    for number, fields in _lines(path, report):
+        annotation = _object(path, number, fields, report)
+        if annotation is None:
+            continue
+        if positive and len(fields) > _FIELDS and float(fields[_FIELDS]) < positive.get(annotation.name, -math.inf):
+            annotation = annotation._replace(ignored=True)
+        yield annotation
+
+
+def _lines(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:
+    try:
+        text = path.read_text(encoding="ascii")
+    except OSError as error:
+        report(Fault(FaultKind.MALFORMED_LABEL, path, None, f"the label file cannot be read: {error.strerror}"))
+        return
+    except UnicodeDecodeError:
+        report(Fault(FaultKind.MALFORMED_LABEL, path, None, "the label file is not text"))
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split()
+        if fields:
+            yield number, fields
+
+
+def _object(path: Path, number: int, fields: list[str], report: Report) -> Annotation | None:
+    if len(fields) not in (_FIELDS, _FIELDS + 1):
+        message = f"it has {len(fields)} fields, and a KITTI label has {_FIELDS}"
+        report(Fault(FaultKind.MALFORMED_LABEL, path, number, message))
+        return None
+    try:
+        numbers = [float(field) for field in fields[1:]]
+    except ValueError:
+        message = f"all after the type must be numbers: {' '.join(fields[1:])}"
+        report(Fault(FaultKind.MALFORMED_LABEL, path, number, message))
+        return None
+    x1, y1, x2, y2 = numbers[3:7]
+    # DontCare has -1 for both.
+    truncation, occlusion = max(0.0, numbers[0]), int(min(3.0, max(0.0, numbers[1])))
+    return Annotation(fields[0], (x1, y1, x2, y2), number, truncation=truncation, occlusion=occlusion)

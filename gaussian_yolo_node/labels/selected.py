@@ -1,0 +1,106 @@
+"""Pseudo labels that `gaussian-yolo noisy-student select` has chosen from a teacher's detections (SPEC section 4)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gaussian_yolo_node.labels.annotations import (
+    AnnotatedImage,
+    Annotation,
+    DatasetError,
+    Fault,
+    FaultKind,
+    Report,
+)
+from gaussian_yolo_node.labels.images import Pick
+
+FORMAT = 1
+KIND = "detection"
+
+
+@dataclass(frozen=True)
+class Selected:
+    """One file of selected pseudo labels.
+
+    Its document is `{"format": 1, "kind": "detection", "images": [..]}`. An image has `path` (relative to the file's
+    folder, or absolute), `copies` (times that an epoch shows it), and a list entry per box: `boxes` (x1 y1 x2 y2,
+    px), `classes` (names), `weights` (what the errors of centre x, centre y, width and height count) and `ignored`
+    (a region that is neither object nor background).
+    """
+
+    labels: Path
+    pick: Pick
+
+    @property
+    def categories(self) -> None:
+        return None
+
+    def read(self, report: Report) -> Iterator[AnnotatedImage]:
+        """Every image of the file; see `convert.Reader`."""
+        seen: set[str] = set()
+        for number, record in enumerate(self._records()):
+            place = f"image {number}"
+            image = self._path(record, place)
+            if not self.pick.wants(image.stem):
+                continue
+            seen.add(image.stem)
+            annotations, copies = self._annotations(record, place), self._number(record.get("copies", 1), place)
+            if not image.is_file():
+                message = f"there is no image {image}: restore it, or select again"
+                report(Fault(FaultKind.MISSING_IMAGE, self.labels, place, message))
+                continue
+            yield AnnotatedImage(image, self.labels, annotations, name=str(record["path"]), copies=copies)
+        self.pick.report_absent(seen, report)
+
+    def _records(self) -> list[Any]:
+        try:
+            document = json.loads(self.labels.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise DatasetError(f"selected labels {self.labels} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise DatasetError(f"{self.labels} is not valid JSON: select again") from error
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise DatasetError(f"{self.labels} is not a file of selected labels of format {FORMAT}: select again")
+        if document.get("kind") != KIND:
+            raise DatasetError(
+                f"{self.labels} holds labels for {document.get('kind')}, where a detector needs those for {KIND}"
+            )
+        images = document.get("images")
+        if not isinstance(images, list):
+            raise DatasetError(f"{self.labels} has no list 'images': select again")
+        return images
+
+    def _path(self, record: object, place: str) -> Path:
+        if not isinstance(record, Mapping) or not isinstance(record.get("path"), str):
+            raise self._wrong(place, "it has no path")
+        return self.labels.parent / record["path"]
+
+    def _annotations(self, record: Mapping[str, Any], place: str) -> list[Annotation]:
+        columns = [record.get(name) for name in ("boxes", "classes", "weights", "ignored")]
+        if not all(isinstance(column, list) and len(column) == len(columns[0] or ()) for column in columns):
+            raise self._wrong(place, "boxes, classes, weights and ignored are not lists of one length")
+        annotations = []
+        for index, (box, name, weights, ignored) in enumerate(zip(*columns, strict=True)):  # type: ignore[arg-type]
+            where = f"{place}, box {index}"
+            if not isinstance(box, list) or not isinstance(weights, list) or len(box) != 4 or len(weights) != 4:
+                raise self._wrong(where, "box and weights are not of four numbers")
+            if not isinstance(name, str) or not isinstance(ignored, bool):
+                raise self._wrong(where, "its class is no name, or ignored not true or false")
+            x1, y1, x2, y2 = (self._number(value, where, least=-math.inf) for value in box)
+            x, y, w, h = (self._number(value, where) for value in weights)
+            annotations.append(Annotation(name, (x1, y1, x2, y2), where, ignored, weights=(x, y, w, h)))
+        return annotations
+
+    def _number(self, value: object, place: str, least: float = 0.0) -> float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < least:  # type: ignore[arg-type,operator]
+            raise self._wrong(place, f"{value!r} is not a number" + (" from 0" if least == 0 else ""))
+        return float(value)  # type: ignore[arg-type]
+
+    def _wrong(self, place: str, message: str) -> DatasetError:
+        return DatasetError(f"{self.labels}, {place}: {message}; select again")

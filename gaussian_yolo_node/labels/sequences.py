@@ -1,0 +1,273 @@
+"""Frames of driving data in their order, with all that a data set says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cache, partial
+from pathlib import Path
+from typing import Literal
+
+from gaussian_yolo_node.bags import BagError
+from gaussian_yolo_node.bags.camera_calibration import Calibration, read_kitti_calibration
+from gaussian_yolo_node.frames.files import ImageFiles, Picture, VideoFile, list_images
+from gaussian_yolo_node.labels.sequence_labels import Objects, read_labels, read_video_labels
+
+Format = Literal["auto", "kitti-object", "kitti-tracking", "kitti-raw", "bdd", "folder", "video"]
+KITTI_HZ = 10.0
+
+_RAW_CAMERAS = ("image_02", "image_03", "image_00", "image_01")
+# Folders of labels that lie beside one of images, in the layouts that there are.
+_LABELS_BESIDE = {"image_2": "label_2", "image_02": "label_02", "image": "label_2", "images": "labels"}
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceFrame:
+    """One frame.
+
+    Attributes:
+        name: as `gaussian-yolo detect` calls it: the file's, or the index in a video.
+        file: the image file; None for a frame of a video.
+        picture: decodes it.
+        stamp_ns: when it was taken, ns since the epoch; None if nobody knows.
+        objects: what is labelled in it; None if nobody has looked.
+    """
+
+    name: str
+    file: Path | None
+    picture: Callable[[], Picture]
+    stamp_ns: int | None = None
+    objects: Objects | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSequence:
+    """Frames that can be gone through any number of times.
+
+    Attributes:
+        description: what they were taken for.
+        frames: from the first.
+        length: how many there are; None if that shows only at the end.
+        rate_hz: of the camera, as far as that is known.
+        calibration: of the camera that took a frame; None if there is none.
+        notes: what is worth a word, a sentence each.
+    """
+
+    description: str
+    frames: Callable[[], Iterator[SequenceFrame]]
+    length: int | None
+    rate_hz: float
+    calibration: Callable[[SequenceFrame], Calibration | None]
+    notes: list[str] = field(default_factory=list)
+
+
+def open_sequence(
+    source: Path, layout: Format = "auto", labels: Path | None = None, *, labelled: bool = True
+) -> FrameSequence:
+    """Frames of a data set, a folder of images, or a video.
+
+    Args:
+        source: of KITTI's raw data a drive, or one of its camera folders; of its object benchmark the folder with
+            `image_2` in it; of its tracking benchmark a sequence's folder of images, `image_02/0000`; else a folder of
+            images, or a video.
+        layout: which of these it is; "auto" looks.
+        labels: where the objects are; see `sequence_labels.read_labels`. None: in their place in the data set, if it
+            has one.
+        labelled: False leaves out the labels that the data set has.
+
+    Raises:
+        BagError: there is nothing of that layout.
+        SourceError: there are no images, or the video cannot be read.
+        DatasetError: a label file is malformed.
+    """
+    if not source.exists():
+        raise BagError(f"{source} does not exist: give a data set, a folder of images, or a video")
+    if layout == "auto":
+        layout = _layout_of(source, labels)
+    if source.is_file() != (layout == "video") and not (layout == "bdd" and source.is_file()):
+        wanted = "file" if layout == "video" else "folder"
+        raise BagError(f"{source} is not what {layout} data are in: that is a {wanted}")
+    if source.is_file():
+        return _of_video(source, labels if labelled else None)
+    found = _OPENERS[layout](source)
+    chosen = (labels or found.labels) if labelled else None
+    if layout == "bdd" and labelled and chosen is None:
+        raise BagError(f"{source} has not one JSON file of labels in it: name it with --labels")
+    return _of_images(found, chosen)
+
+
+def _layout_of(source: Path, labels: Path | None) -> Format:
+    if source.is_file():
+        return "video"
+    if (source / "data").is_dir() or any((source / camera / "data").is_dir() for camera in _RAW_CAMERAS):
+        return "kitti-raw"
+    if (source / "image_2").is_dir() or source.name == "image_2":
+        return "kitti-object"
+    if source.parent.name.startswith("image_0") or (source / "image_02").is_dir():
+        return "kitti-tracking"
+    if labels is not None and (labels.suffix == ".json" or (labels.is_dir() and any(labels.glob("*.json")))):
+        return "bdd"
+    return "folder"
+
+
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """Images of a layout; `labels` is where it keeps them, if it has them."""
+
+    description: str
+    paths: Sequence[Path]
+    labels: Path | None = None
+    calibration: Callable[[SequenceFrame], Calibration | None] = lambda frame: None
+    stamps: Mapping[Path, int] | None = None
+    notes: Sequence[str] = ()
+
+
+def _raw(source: Path) -> _Images:
+    cameras = [source] if (source / "data").is_dir() else [source / name for name in _RAW_CAMERAS]
+    folder = next((camera for camera in cameras if (camera / "data").is_dir()), None)
+    if folder is None:
+        raise BagError(f"{source} is not a drive of KITTI's raw data: it has no image_02/data")
+    drive = folder.parent
+    images = list_images(folder / "data")
+    times = folder / "timestamps.txt"
+    known = times.is_file()
+    # One file for all drives of a day.
+    files = (drive / "calib_cam_to_cam.txt", drive.parent / "calib_cam_to_cam.txt")
+    found = next((path for path in files if path.is_file()), None)
+    calibration = None if found is None else read_kitti_calibration(found, f"P_rect_{folder.name[-2:]}")
+    return _Images(
+        f"KITTI raw data, {drive.name}, {folder.name}",
+        images,
+        calibration=lambda frame: calibration,
+        stamps=_read_timestamps(times, images) if known else None,
+        notes=() if known else (f"there is no {times.name} in {folder.name}: stamps are of even steps",),
+    )
+
+
+def _object(source: Path) -> _Images:
+    folder = source if source.name == "image_2" else source / "image_2"
+    if not folder.is_dir():
+        raise BagError(f"{source} is not KITTI's object data: it has no folder image_2")
+    read = cache(read_kitti_calibration)
+
+    def calibration(frame: SequenceFrame) -> Calibration | None:
+        # Every image has a file of its own: they are of many drives.
+        path = folder.parent / "calib" / f"{frame.file.stem if frame.file else ''}.txt"
+        return read(path, "P2") if path.is_file() else None
+
+    return _Images("KITTI object data", list_images(folder), _labels_beside(folder), calibration)
+
+
+def _tracking(source: Path) -> _Images:
+    if (source / "image_02").is_dir():
+        sequences = sorted(path.name for path in (source / "image_02").iterdir() if path.is_dir())
+        if not sequences:
+            raise BagError(f"{source} has no sequences in image_02")
+        example = source / "image_02" / sequences[0]
+        raise BagError(f"{source} has the sequences {', '.join(sequences)}: choose one, such as {example}")
+    root, camera = source.parent.parent, source.parent.name
+    labels = root / camera.replace("image", "label") / f"{source.name}.txt"
+    path = root / "calib" / f"{source.name}.txt"
+    known = read_kitti_calibration(path, f"P{camera[-1]}") if path.is_file() and camera[-1:].isdigit() else None
+    return _Images(
+        f"KITTI tracking data, sequence {source.name}",
+        list_images(source),
+        labels if labels.is_file() else None,
+        lambda frame: known,
+    )
+
+
+def _bdd(source: Path) -> _Images:
+    files = list(source.glob("*.json"))
+    return _Images("BDD100K frames", list_images(source), files[0] if len(files) == 1 else None)
+
+
+def _folder(source: Path) -> _Images:
+    inside = [source / name for name in _LABELS_BESIDE if (source / name).is_dir()]
+    folder = inside[0] if inside and not any(map(ImageFiles.accepts, source.iterdir())) else source
+    return _Images(f"images of {folder}", list_images(folder), _labels_beside(folder))
+
+
+_OPENERS: Mapping[str, Callable[[Path], _Images]] = {
+    "kitti-object": _object,
+    "kitti-tracking": _tracking,
+    "kitti-raw": _raw,
+    "bdd": _bdd,
+    "folder": _folder,
+}
+
+
+def _of_video(source: Path, labels: Path | None) -> FrameSequence:
+    video = VideoFile(source)
+    by_index = {} if labels is None else read_video_labels(labels, source.stem, video.fps)
+
+    def frames() -> Iterator[SequenceFrame]:
+        for index, picture in enumerate(video.play()):
+            yield SequenceFrame(str(index), None, partial(_same, picture), objects=by_index.get(index))
+
+    return FrameSequence(f"video {source.name}", frames, video.length, video.fps, lambda frame: None)
+
+
+def _of_images(found: _Images, labels: Path | None) -> FrameSequence:
+    notes = list(found.notes)
+    objects: dict[Path, Objects] = {} if labels is None else read_labels(labels, found.paths, notes)
+
+    def frames() -> Iterator[SequenceFrame]:
+        for path in found.paths:
+            stamp_ns = None if found.stamps is None else found.stamps[path]
+            yield SequenceFrame(path.name, path, partial(_read, path), stamp_ns, objects.get(path))
+
+    return FrameSequence(found.description, frames, len(found.paths), KITTI_HZ, found.calibration, notes)
+
+
+def _read(path: Path) -> Picture:
+    (picture,) = ImageFiles([path]).play()
+    return picture
+
+
+def _same(picture: Picture) -> Picture:
+    return picture
+
+
+def _labels_beside(folder: Path) -> Path | None:
+    beside = folder.parent / _LABELS_BESIDE.get(folder.name, "")
+    return beside if beside != folder.parent and beside.is_dir() and any(beside.glob("*.txt")) else None
+
+
+def _read_timestamps(path: Path, images: Sequence[Path]) -> dict[Path, int]:
+    """When KITTI's images were taken, ns; a line a frame, by the number of its file. The clock is taken for UTC."""
+    try:
+        lines = path.read_text(encoding="ascii").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BagError(f"{path} cannot be read: {error}") from error
+    stamps = {}
+    for index, image in enumerate(images):
+        number = int(image.stem) if image.stem.isdecimal() else index
+        if number >= len(lines) or not lines[number].strip():
+            raise BagError(f"{path} has no line for {image.name}: it ends after {len(lines) - 1}")
+        try:
+            stamps[image] = parse_time(lines[number])
+        except ValueError as error:
+            raise BagError(f"{path}, line {number + 1}: {lines[number].strip()!r} is not a time") from error
+    return stamps
+
+
+def parse_time(text: str) -> int:
+    """A time in ns since the epoch, from seconds since then, or from ISO 8601 (UTC unless it tells a zone).
+
+    Raises:
+        ValueError: it is neither.
+    """
+    text = text.strip()
+    whole, _, fraction = text.partition(".")
+    digits = len(fraction) - len(fraction.lstrip("0123456789"))
+    fraction, zone = fraction[:digits], fraction[digits:]
+    nanoseconds = int((fraction + "0" * 9)[:9]) if fraction else 0
+    if whole.isascii() and whole.isdigit() and not zone:
+        return int(whole) * 1_000_000_000 + nanoseconds
+    # Python's own parser keeps microseconds alone.
+    moment = datetime.fromisoformat((whole + zone).replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return round(moment.timestamp()) * 1_000_000_000 + nanoseconds

@@ -1,0 +1,289 @@
+"""The `train` and `validation` sources of a config."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gaussian_yolo_node.labels.annotations import DatasetError, LabelledImage
+from gaussian_yolo_node.labels.bdd import Bdd
+from gaussian_yolo_node.labels.classes import BDD_CLASSES, KITTI_CLASSES, KITTI_TYPES, ClassMap
+from gaussian_yolo_node.labels.coco import CocoJson
+from gaussian_yolo_node.labels.convert import Reader, convert
+from gaussian_yolo_node.labels.images import Pick
+from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking, label_files
+from gaussian_yolo_node.labels.pseudo import Detections
+from gaussian_yolo_node.labels.selected import Selected
+from gaussian_yolo_node.labels.yolo import COCO_NAMES, YoloTxt, showing
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source of a config, ready to be read.
+
+    Attributes:
+        name: what to call it in messages and tables.
+        rules: category -> class, "ignore" or "background", before the defaults of `ClassMap`.
+        closed: whether categories that the reader does not know are faults.
+        weight: expected number of times an epoch shows each image.
+        skip_missing: leave out what has no image, where training would refuse it.
+        only_objects: leave out images that show none of the classes.
+    """
+
+    name: str
+    reader: Reader
+    rules: Mapping[str, str]
+    closed: bool
+    weight: float
+    skip_missing: bool
+    only_objects: bool
+
+    def class_map(self, classes: Sequence[str]) -> ClassMap:
+        """Which category becomes which of `classes`. DatasetError where a rule leads nowhere."""
+        try:
+            return ClassMap(classes, self.reader.categories if self.closed else None, self.rules)
+        except DatasetError as error:
+            raise DatasetError(f"{self.name}: {error}") from error
+
+
+def load_sources(root: Path, sources: Sequence[Mapping[str, object]], classes: Sequence[str]) -> list[LabelledImage]:
+    """All labelled images of the `sources` of a config, always in the same order.
+
+    Args:
+        root: folder that paths of the sources are relative to.
+        sources: each with `format` and what that needs; see `FORMATS`, and for all of them `name` for messages,
+            `exclude: [stems or patterns]`, `include: [patterns]`, `weight: images an epoch`,
+            `map: {category: class | ignore | background}`, `ignore: [categories]`, `missing: skip`, `empty: skip`.
+        classes: class names, in the order of the network's outputs.
+
+    Raises:
+        DatasetError: a source is written wrong, or its data are; the message names it.
+    """
+    loaded: list[LabelledImage] = []
+    for number, mapping in enumerate(sources, start=1):
+        source = open_source(root, mapping, f"data source {number}")
+        images = convert(source.reader, source.class_map(classes), source.weight, skip_missing=source.skip_missing)
+        if not images:
+            raise DatasetError(f"{source.name}: none of its images has labels; check its paths")
+        loaded += showing(images, root, classes) if source.only_objects else images
+    return loaded
+
+
+def missing_paths(root: Path, sources: Sequence[Mapping[str, object]]) -> list[Path]:
+    """Files and folders that `sources` name and that are not there, each once."""
+    named = [root / str(source[key]) for source in sources for key in _PATHS if isinstance(source.get(key), str)]
+    return [path for path in dict.fromkeys(named) if not path.exists()]
+
+
+def open_source(root: Path, mapping: Mapping[str, object], name: str, *, labels_only: bool = False) -> Source:
+    """Check one source of a config; files are opened when it is read.
+
+    Args:
+        name: begins every error.
+        labels_only: it needs no images.
+
+    Raises:
+        DatasetError: a key is unknown, missing, or has an impossible value.
+    """
+    kind = mapping.get("format")
+    if not isinstance(kind, str) or kind not in FORMATS:
+        raise DatasetError(f"{name}: unknown data format {kind!r}: use one of {', '.join(FORMATS)}")
+    name = f"{mapping.get('name', name)} ({kind})"
+    layout = FORMATS[kind]
+    known = ("format", *layout.required, *layout.optional, *_COMMON)
+    unknown = [str(key) for key in mapping if key not in known]
+    missing = [key for key in layout.required if key not in mapping and not (labels_only and key == "images")]
+    faults = [f"unknown key {key!r}" for key in unknown] + [f"key {key!r} is missing" for key in missing]
+    if faults:
+        raise DatasetError(f"{name}: {', '.join(faults)}; known: {', '.join(known)}")
+    options = Options(root, mapping, name)
+    choice = {"missing": ("error", "skip"), "empty": ("keep", "skip")}
+    for key, allowed in choice.items():
+        if mapping.get(key, allowed[0]) not in allowed:
+            raise DatasetError(f"{name}: {key!r} is {mapping[key]!r}: write {' or '.join(allowed)}")
+    skip_missing = mapping.get("missing", "skip" if layout.by_image and "list" not in mapping else "error") == "skip"
+    only_objects = mapping.get("empty", "skip" if kind == "coco_txt" else "keep") == "skip"
+    return Source(name, layout.make(options), options.rules(), layout.closed, options.number("weight", 1.0),
+                  skip_missing, only_objects)  # fmt: skip
+
+
+class Options:
+    """The values of one source, checked as they are taken."""
+
+    def __init__(self, root: Path, mapping: Mapping[str, object], name: str) -> None:
+        self.root = root
+        self._mapping = mapping
+        self.name = name
+
+    def path(self, key: str) -> Path:
+        """A path, relative to the root. DatasetError if it is something else."""
+        value = self._mapping[key]
+        if not isinstance(value, str) or not value:
+            raise DatasetError(f"{self.name}: {key!r} must be a path, not {value!r}")
+        return self.root / value
+
+    def path_or_none(self, key: str) -> Path | None:
+        return self.path(key) if key in self._mapping else None
+
+    def number(self, key: str, default: float) -> float:
+        """A finite number from 0. DatasetError if it is something else."""
+        value = self._mapping.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            raise DatasetError(f"{self.name}: {key!r} must be a number from 0, not {value!r}")
+        return float(value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of strings. DatasetError if it is something else, as numbers that should have been quoted."""
+        value = self._mapping.get(key, ())
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise DatasetError(f'{self.name}: {key!r} must be a list of quoted names, ["000087"], not {value!r}')
+        return tuple(value)
+
+    def pick(self) -> Pick:
+        """The images that `exclude`, `include` and `list` leave, without those that have labels in `unlabelled_in`."""
+        exclude = self.texts("exclude")
+        labelled = self.path_or_none("unlabelled_in")
+        if labelled is not None:  # what people have labelled is in a source of its own
+            exclude += tuple(path.stem for path in label_files(labelled))
+        return Pick.of(exclude, self.path_or_none("list"), self.texts("include"))
+
+    def scores(self, key: str) -> dict[str, float]:
+        """A number of 0 to 1 for each of some categories. DatasetError if it is something else."""
+        value: Any = self._mapping.get(key, {})
+        scores: dict[Any, Any] = value if isinstance(value, dict) else {"": None}
+        if not all(isinstance(name, str) and _is_share(score) for name, score in scores.items()):
+            raise DatasetError(f"{self.name}: {key!r} must be scores of 0 to 1, such as {{Car: 0.4}}, not {value!r}")
+        return {name: float(score) for name, score in scores.items()}
+
+    def rules(self) -> dict[str, str]:
+        """What `map` and `ignore` say."""
+        rules = self._mapping.get("map", {})
+        if not isinstance(rules, dict) or not all(isinstance(text, str) for pair in rules.items() for text in pair):
+            raise DatasetError(f"{self.name}: 'map' must be a mapping such as {{person: pedestrian}}, not {rules!r}")
+        # Of pseudo labels, "ignore" is a score.
+        ignored = () if self._mapping.get("format") == "detections" else self.texts("ignore")
+        both = sorted(set(rules) & set(ignored))
+        if both:
+            raise DatasetError(f"{self.name}: {both[0]!r} is in 'map' and in 'ignore'; decide")
+        return {**rules, **dict.fromkeys(ignored, "ignore")}
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """Class names: a list, a mapping of numbers, or a file with one a line, or a YAML file with `names`."""
+        value: Any = self._mapping[key]
+        if isinstance(value, str):
+            value = _read_names(self.root / value, self.name)
+        if isinstance(value, dict) and sorted(value) == list(range(len(value))):
+            value = [value[number] for number in range(len(value))]
+        if not isinstance(value, list | tuple) or not value or not all(isinstance(item, str) for item in value):
+            raise DatasetError(f"{self.name}: {key!r} must be a list of class names in the order of their numbers")
+        return tuple(value)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _read_names(path: Path, source: str) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix not in (".yaml", ".yml"):
+            return [line.strip() for line in text.splitlines() if line.strip()]
+        document = yaml.safe_load(text)
+    except OSError as error:
+        raise DatasetError(f"{source}: class names {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DatasetError(f"{source}: class names {path} are not valid YAML or text") from error
+    return document.get("names") if isinstance(document, dict) else None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A format: its own keys, how to open it, whether its categories are fixed, whether its images, not its label
+    records, say what there is; the classes that a network for such data usually has."""
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    make: Callable[[Options], Reader]
+    closed: bool = False
+    by_image: bool = False
+    usual_classes: tuple[str, ...] | None = None
+
+
+_KITTI = tuple(KITTI_CLASSES.values())
+_PATHS = ("images", "labels", "folder", "list", "detections", "unlabelled_in")
+_COMMON = ("name", "exclude", "include", "weight", "map", "ignore", "missing", "empty")
+
+
+def _kitti(options: Options) -> Reader:
+    positive = options.scores("positive")
+    types = [*KITTI_TYPES, *options.rules()]
+    unknown = [name for name in positive if name not in types]
+    if unknown:
+        raise DatasetError(f"{options.name}: 'positive' names {unknown[0]!r}; types are {', '.join(types)}")
+    return KittiObjects(options.path_or_none("images"), options.path("labels"), options.pick(), positive)
+
+
+def _kitti_tracking(options: Options) -> Reader:
+    return KittiTracking(
+        options.path_or_none("images"), options.path("labels"), options.pick(), options.texts("sequences")
+    )
+
+
+def _bdd(options: Options) -> Reader:
+    return Bdd(options.path_or_none("images"), options.path("labels"), options.pick())
+
+
+def _coco(options: Options) -> Reader:
+    return CocoJson(options.path_or_none("images"), options.path("labels"), options.pick())
+
+
+def _coco_txt(options: Options) -> Reader:
+    folder = options.path("folder")
+    return YoloTxt(folder / "images", folder / "labels", COCO_NAMES, options.pick())
+
+
+def _yolo(options: Options) -> Reader:
+    list_file = options.path_or_none("list")
+    images, labels = options.path_or_none("images"), options.path_or_none("labels")
+    if images is None and list_file is None:
+        raise DatasetError(f"{options.name}: it needs 'images', a folder, or 'list', a file of image paths")
+    roots = (options.root,) if list_file is None else (list_file.parent, options.root)
+    return YoloTxt(images, labels, options.names("names"), options.pick(), roots)
+
+
+def _detections(options: Options) -> Reader:
+    positive, ignore = options.number("positive", 0.6), options.number("ignore", 0.2)
+    if ignore > positive:
+        raise DatasetError(f"{options.name}: 'ignore', {ignore:g}, is above 'positive', {positive:g}: exchange them")
+    return Detections(options.path_or_none("images"), options.path("detections"), options.pick(), positive, ignore)
+
+
+def _selected(options: Options) -> Reader:
+    return Selected(options.path("labels"), options.pick())
+
+
+FORMATS: Mapping[str, Layout] = {
+    "kitti": Layout(
+        ("images", "labels"),
+        ("list", "positive", "unlabelled_in"),
+        _kitti,
+        closed=True,
+        by_image=True,
+        usual_classes=_KITTI,
+    ),
+    "kitti_tracking": Layout(
+        ("images", "labels"), ("sequences",), _kitti_tracking, closed=True, by_image=True, usual_classes=_KITTI
+    ),
+    "bdd": Layout(("images", "labels"), ("list",), _bdd, closed=True, usual_classes=BDD_CLASSES),
+    "scalabel": Layout(("images", "labels"), ("list",), _bdd, closed=True, usual_classes=BDD_CLASSES),
+    "coco": Layout(("images", "labels"), ("list",), _coco),
+    "yolo": Layout(("names",), ("images", "labels", "list"), _yolo, by_image=True),
+    "coco_txt": Layout(("folder",), ("list",), _coco_txt, by_image=True),
+    "detections": Layout(("images", "detections"), ("list", "positive", "unlabelled_in"), _detections),
+    "pseudo": Layout(("labels",), ("list",), _selected),
+}

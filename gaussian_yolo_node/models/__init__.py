@@ -1,1 +1,0 @@
-"""Torch modules that become model files: backbones, neck, Gaussian heads, ONNX export. Needs the `train` extra."""

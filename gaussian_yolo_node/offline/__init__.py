@@ -1,1 +1,0 @@
-"""Offline tools: style transfer, Noisy Student, FixRes, robustness."""

@@ -1,0 +1,79 @@
+"""Writes messages to a bag in a thread of its own: a slow disk must not keep a frame from its time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from gaussian_yolo_node.bags.typestore import make_typestore
+from gaussian_yolo_node.bags.writing import BagWriter
+from gaussian_yolo_node.replay import ReplayError
+
+
+class Recorder:
+    """A bag that grows beside a replay; closed on leaving it as a context manager.
+
+    Args:
+        path: the .mcap file.
+        topics: message type by topic.
+        repeatable: topics whose equal messages are written as equal bytes. The middleware leaves gaps between fields as
+            they happen to be in memory; clearing them takes time that a replay in real time has better use for.
+
+    Raises:
+        ReplayError: it cannot be written; also from `check` and on leaving.
+    """
+
+    def __init__(self, path: Path, topics: Mapping[str, str], *, repeatable: Collection[str] = ()) -> None:
+        self._path = path
+        self._kinds = {topic: topics[topic] for topic in repeatable}
+        self._queue: queue.SimpleQueue[tuple[str, int, bytes] | None] = queue.SimpleQueue()
+        self._trouble: Exception | None = None
+        self._writer = BagWriter(path, topics, overwrite=True)
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    def write(self, topic: str, stamp_ns: int, raw: bytes) -> None:
+        """Append a serialised message, whose time in the bag is `stamp_ns`. Returns at once."""
+        self._queue.put((topic, stamp_ns, raw))
+
+    def check(self) -> None:
+        """Raise ReplayError if a message could not be written."""
+        if self._trouble is not None:
+            raise ReplayError(f"{self._path} cannot be written: {self._trouble}") from self._trouble
+
+    def _run(self) -> None:
+        while (entry := self._queue.get()) is not None:
+            if self._trouble is None:
+                try:
+                    topic, stamp_ns, raw = entry
+                    if topic in self._kinds:
+                        raw = without_gaps(raw, self._kinds[topic])
+                    self._writer.write(topic, stamp_ns, raw)
+                except Exception as error:  # raised to the player by `check`
+                    self._trouble = error
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        if self._trouble is None:
+            try:
+                self._writer.close()
+            except OSError as failure:
+                self._trouble = failure
+        if self._trouble is not None:
+            self._writer.abort()
+        self.check()
+
+
+def without_gaps(raw: bytes, kind: str) -> bytes:
+    """A serialised message of one of ROS 2's or this package's types, with zeros for what lies between its fields."""
+    store = make_typestore()
+    return bytes(store.serialize_cdr(store.deserialize_cdr(raw, kind), kind))

@@ -1,0 +1,133 @@
+"""From matplotlib to SVG inside HTML: the same bytes for the same figures, in the colours of the page.
+
+Colours are drawn as stand-ins that become the page's CSS variables, so that one drawing suits light and dark. Text
+stays text: it can be searched, read aloud and shown in scripts that matplotlib's own font lacks.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gaussian_yolo_node.report.page import Content, Html, escape, join, plain, tag
+from gaussian_yolo_node.report.style import SERIES
+
+INK, SOFT, LINE, GOOD, BAD = "#010101", "#020202", "#030303", "#040404", "#050505"
+COLOURS = tuple(f"#0606{index:02x}" for index in range(len(SERIES)))
+# Rasterised points are pixels and know no variables: a blue that shows on white and on black.
+RASTER = "#3d8fc4"
+
+_VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", GOOD: "good", BAD: "bad"} | dict(
+    zip(COLOURS, SERIES, strict=True)
+)
+_STYLE: dict[Any, Any] = {
+    "axes.edgecolor": LINE,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": SOFT,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "figure.facecolor": "none",
+    "font.size": 9,
+    "grid.color": LINE,
+    "grid.linewidth": 0.5,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.6,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "gaussian_yolo",
+    "text.color": INK,
+    # A dollar in the name of a class is a dollar.
+    "text.parse_math": False,
+    "xtick.color": LINE,
+    "xtick.labelcolor": SOFT,
+    "ytick.color": LINE,
+    "ytick.labelcolor": SOFT,
+}
+_RASTER_DPI = 160
+_LONGEST_LABEL = 32
+_TAG = re.compile(r"<[^<>]*>")
+_ID = re.compile(r'(?:\bid="|\bhref="#|url\(#)')
+_HEX = re.compile(r"#0[1-6][0-9a-f]{4}\b")
+
+
+def draw(
+    name: str,
+    describe: str,
+    paint: Callable[[Axes], None],
+    *,
+    inches: tuple[float, float] = (4.9, 3.4),
+) -> Html:
+    """An inline SVG.
+
+    Args:
+        name: of the figure, unique in the page: its ids begin with it.
+        describe: what is shown, for those who cannot see it.
+        paint: draws on the axes.
+        inches: width and height; text is 9 points in it.
+    """
+    with _style():
+        figure = Figure(figsize=inches, layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_axisbelow(True)
+        paint(axes)
+        written = StringIO()
+        figure.savefig(written, format="svg", dpi=_RASTER_DPI, metadata={"Date": None, "Creator": None})
+    return _inline(written.getvalue(), name, describe)
+
+
+def captioned(drawing: Html, title: str, text: Content, *, class_: str | None = None) -> Html:
+    """A figure with a caption: what it shows, of how many boxes or frames, and how to read it."""
+    return tag("figure", drawing, tag("figcaption", tag("strong", f"{title}. "), text), class_=class_)
+
+
+def side_by_side(*figures: Html) -> Html:
+    """Figures beside each other where the page is wide enough."""
+    return tag("div", *figures, class_="figures")
+
+
+def series_label(name: str) -> str:
+    """A name for a legend or an axis: short, because it takes its room from the drawing."""
+    short = name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
+    # matplotlib leaves out the empty and those that begin with an underscore.
+    return f" {short}" if short[:1] in ("", "_") else short
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # Only the width of the text is measured with matplotlib's font; the reader's browser has others.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        matplotlib.rcdefaults()  # whatever a matplotlibrc says
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def _inline(svg: str, name: str, describe: str) -> Html:
+    """The element alone, without the heading of a file, with ids of its own."""
+    svg = plain(svg[svg.index("<svg") :])
+    head, body = svg.split(">", 1)
+    view = re.search(r'viewBox="([^"]+)"', head)
+    assert view is not None
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
+    body = _TAG.sub(lambda found: _HEX.sub(_variable, _ID.sub(lambda prefix: f"{prefix[0]}{name}-", found[0])), body)
+    opening = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="{view[1]}" role="img" aria-label="{escape(describe)}">'
+    )
+    return join(Html(opening), Html(body.strip()))
+
+
+def _variable(found: re.Match[str]) -> str:
+    return f"var(--{_VARIABLES[found[0]]})" if found[0] in _VARIABLES else found[0]

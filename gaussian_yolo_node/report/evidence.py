@@ -1,0 +1,127 @@
+"""What a report is made from: a run's folder, or files of truth and predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from gaussian_yolo_node.bags import TRUTH_TOPIC
+from gaussian_yolo_node.bags.reading import BagReader
+from gaussian_yolo_node.evaluation.paired import pair
+from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
+from gaussian_yolo_node.labels.predictions import read_predictions
+from gaussian_yolo_node.labels.truths import read_ground_truth
+from gaussian_yolo_node.replay.run_folder import (
+    ANSWERS_FILE,
+    DETECTIONS_FILE,
+    RUN_FILE,
+    ReplayRun,
+    read_run,
+)
+from gaussian_yolo_node.report.provenance import file_hashes
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What was measured, as it lies in the files.
+
+    Attributes:
+        name: of the run or of the predictions, for headings.
+        answers: predictions, a record an answered frame.
+        lost: records without detections, one for each frame that was played and not answered.
+        truths: None where nothing is labelled.
+        run: None for predictions from a file.
+        files: SHA-256 by name, of what the figures follow from.
+        notes: what a reader must know, a sentence each.
+    """
+
+    name: str
+    answers: tuple[FramePredictions, ...]
+    lost: tuple[FramePredictions, ...] = ()
+    truths: GroundTruth | None = None
+    run: ReplayRun | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def all_frames(self) -> list[FramePredictions]:
+        """Answers, and the frames without one as frames without detections, in the order in which they were played."""
+        if self.run is None:
+            return [*self.answers, *self.lost]
+        place = {frame.name: number for number, frame in enumerate(self.run.frames)}
+        return sorted([*self.answers, *self.lost], key=lambda record: place[str(record.frame)])
+
+
+def read_run_evidence(folder: Path) -> Evidence:
+    """Everything in the folder of a run.
+
+    Raises:
+        ReplayRunError: it is not the folder of a run.
+        LabelError: its detections cannot be read, or are of other frames than the run's.
+    """
+    run = read_run(folder)
+    answers = tuple(read_predictions(folder / DETECTIONS_FILE))
+    names = {frame.name for frame in run.frames}
+    answered: set[str] = set()
+    for record in answers:
+        if str(record.frame) not in names or str(record.frame) in answered:
+            raise LabelError(
+                f"{folder / DETECTIONS_FILE} has the frame {record.frame} twice, or {folder / RUN_FILE} has it not: "
+                "the files are not of one run; replay again"
+            )
+        answered.add(str(record.frame))
+    lost = tuple(_nothing(frame.name, frame.stamp_ns) for frame in run.frames if frame.name not in answered)
+    truths, notes = _truths_of(folder / ANSWERS_FILE)
+    if truths is not None and not has_objects(truths, (*answers, *lost)):
+        notes.append("The bag has truth, but no object in it is of one of the frames that were played.")
+        truths = None
+    return Evidence(
+        folder.resolve().name,
+        answers,
+        lost,
+        truths,
+        run,
+        file_hashes(folder / name for name in (RUN_FILE, DETECTIONS_FILE, ANSWERS_FILE)),
+        (*map(str, run.notes), *notes),
+    )
+
+
+def read_file_evidence(ground_truth: Path, predictions: Path) -> Evidence:
+    """Predictions and truth from files, as `gaussian-yolo evaluate` takes them.
+
+    Raises:
+        LabelError: one of them cannot be read.
+    """
+    truths = read_ground_truth(ground_truth)
+    answers = tuple(read_predictions(predictions, truths))
+    files = file_hashes(path for path in (predictions, ground_truth) if path.is_file())
+    return Evidence(predictions.name, answers, truths=truths, files=files)
+
+
+def has_objects(truths: GroundTruth, records: Sequence[FramePredictions]) -> bool:
+    """Whether there is an object that counts in any of the records' frames."""
+    try:
+        return bool(pair(truths, records).classes)
+    except LabelError:  # no frame is labelled
+        return False
+
+
+def _truths_of(answers: Path) -> tuple[GroundTruth | None, list[str]]:
+    if not answers.exists():
+        return None, [f"{answers.name} is missing from the run's folder: without it there is no truth to judge by."]
+    with BagReader(answers) as bag:
+        labelled = TRUTH_TOPIC in bag.topics
+    if not labelled:
+        return None, ["The bag has no truth: this report is of latency and detections alone."]
+    return read_ground_truth(answers), []
+
+
+def _nothing(name: str, stamp_ns: int) -> FramePredictions:
+    return FramePredictions(
+        name, np.empty((0, 4)), np.empty(0), np.empty(0, np.str_), np.empty((0, 4)), stamp_ns=stamp_ns
+    )

@@ -1,0 +1,87 @@
+"""The frames' own pictures, for thumbnails: from the bag that was played, or from a folder."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.bags import COMPRESSED_IMAGE
+from gaussian_yolo_node.bags.reading import BagReader, Message
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.frames.image_messages import image_from_compressed, image_from_message
+
+Picture = NDArray[np.uint8]
+
+_STAMP = 4  # after the encapsulation of CDR
+_STAMP_END = 12
+
+
+def folder_images(folder: Path, names: Collection[str]) -> tuple[dict[str, Picture], list[str]]:
+    """Pictures of a folder by the name of their frame, with or without its suffix, and what is missing in words."""
+    if not folder.is_dir():
+        return {}, [f"The image folder {folder} does not exist, so frames are told without pictures."]
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    # Looked up, not joined: a name in the data is no path on this machine.
+    by_name = {path.stem: path for path in files} | {path.name: path for path in files}
+    found = {}
+    for name in names:
+        path = by_name.get(name) or by_name.get(Path(name).stem)
+        picture = None if path is None else cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is not None:
+            found[name] = np.asarray(picture, np.uint8)
+    missing = [name for name in names if name not in found]
+    if missing:
+        return found, [f"{folder} has no picture of {len(missing)} of the worst frames, such as {missing[0]}."]
+    return found, []
+
+
+def bag_images(bag: Path, topic: str, stamps: Mapping[str, int]) -> tuple[dict[str, Picture], list[str]]:
+    """Pictures of a bag, and what is missing in words: a report can do without.
+
+    Args:
+        bag: its path.
+        topic: of the images.
+        stamps: header stamps in ns of the wanted frames, by their names.
+    """
+    if not stamps:
+        return {}, []
+    if not bag.exists():
+        return {}, [f"The bag {bag} is not there any more, so frames are told without pictures."]
+    found: dict[str, Picture] = {}
+    notes: list[str] = []
+    wanted = {stamp: name for name, stamp in stamps.items()}
+    try:
+        with BagReader(bag) as reader:
+            for message in reader.messages({topic}):
+                name = wanted.pop(_header_stamp_ns(message.raw), None)
+                if name is None:
+                    continue
+                try:
+                    found[name] = _picture(message)
+                except GaussianYoloError as error:
+                    notes.append(f"The picture of frame {name} cannot be shown: {error}.")
+                if not wanted:
+                    break
+    except GaussianYoloError as error:
+        return found, [*notes, f"Not all pictures of the worst frames can be shown: {error}."]
+    if wanted:
+        notes.append(f"The bag {bag} has no picture of {len(wanted)} of the worst frames.")
+    return found, notes
+
+
+def _header_stamp_ns(raw: bytes) -> int:
+    # Both kinds of image begin with their header, and that with its stamp; a frame's megabytes need not be decoded.
+    if len(raw) < _STAMP_END:
+        return -1
+    seconds, nanoseconds = struct.unpack_from("<iI" if raw[1] & 1 else ">iI", raw, _STAMP)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+def _picture(message: Message) -> Picture:
+    decoded = message.decode()
+    return image_from_compressed(decoded) if message.type == COMPRESSED_IMAGE else image_from_message(decoded)

@@ -1,0 +1,154 @@
+"""The worst frames, with pictures where there are any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.evaluation.paired import pair, take_greedily
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
+from gaussian_yolo_node.report.accuracy import headline_curves
+from gaussian_yolo_node.report.assess import Assessment, judge_class
+from gaussian_yolo_node.report.evidence import Evidence
+from gaussian_yolo_node.report.frame_images import bag_images, folder_images
+from gaussian_yolo_node.report.page import Html, Section, bullets, count, join, tag
+from gaussian_yolo_node.report.thumbnails import Picture, annotate, data_uris
+from gaussian_yolo_node.report.worst import APART_SECONDS, WorstFrame, worst_frames
+
+Floats = NDArray[np.float64]
+
+_PANORAMA = 2.2  # width over height
+
+
+@dataclass(frozen=True)
+class ToldFrame:
+    """A frame among the worst.
+
+    Attributes:
+        name: of the frame.
+        false_positives, missed: mistakes at the threshold.
+    """
+
+    name: str
+    false_positives: int
+    missed: int
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The worst frames, and how they look.
+
+    Attributes:
+        told: the frames, worst first.
+        uris: data URIs by name, of those that have a picture.
+        panoramas: whether they are so wide that two beside each other would be too small.
+        notes: which have none and why.
+    """
+
+    told: tuple[ToldFrame, ...]
+    uris: dict[str, str]
+    panoramas: bool
+    notes: tuple[str, ...]
+
+
+def pictures_of(evidence: Evidence, assessment: Assessment, most: int, folder: Path | None) -> Pictures:
+    """Choose the worst frames and draw on them.
+
+    Args:
+        evidence, assessment: of a run.
+        most: number of frames.
+        folder: with the frames; None for the bag that was played.
+    """
+    worst = worst_frames(assessment.figures, most)
+    records = evidence.all_frames
+    chosen = {str(records[each.row].frame): each for each in worst}
+    images, notes = _images(evidence, chosen, folder)
+    drawn = {
+        name: _drawn(images[name], evidence.truths, assessment, records[each.row])
+        for name, each in chosen.items()
+        if name in images and evidence.truths is not None
+    }
+    told = tuple(ToldFrame(name, each.false_positives, each.missed) for name, each in chosen.items())
+    widest = max((picture.shape[1] / picture.shape[0] for picture in drawn.values()), default=0.0)
+    return Pictures(told, data_uris(drawn), widest > _PANORAMA, tuple(notes))
+
+
+def pictures_section(pictures: Pictures, threshold: float) -> Section:
+    """The frames with their mistakes."""
+    intro = (
+        f"The {count(len(pictures.told))} answered frames with most mistakes, wrong detections and missed objects "
+        f"together, at the score threshold {threshold:g}; of frames within {APART_SECONDS:g} s of each other the worst "
+        "alone. Dashed white: objects that were found; dashed white on red: missed; dashed grey: regions that do not "
+        "count. Solid in colour with a band of one sigma: detections; crossed out in red: wrong ones. Look for what "
+        "they have in common - size, distance, light, occlusion - and for labels that are wrong themselves."
+    )
+    parts: list[Html] = [tag("p", intro)]
+    if pictures.notes:
+        parts.append(bullets(pictures.notes))
+    looks = "thumbnails panoramas" if pictures.panoramas else "thumbnails"
+    parts.append(tag("div", *(_figure(each, pictures.uris.get(each.name)) for each in pictures.told), class_=looks))
+    return Section("worst", "Worst frames", join(*parts))
+
+
+def _figure(frame: ToldFrame, uri: str | None) -> Html:
+    text = f"{count(frame.false_positives)} wrong, {count(frame.missed)} missed"
+    shown = tag("img", src=uri, alt=f"Frame {frame.name} with detections and objects") if uri else join()
+    return tag("figure", shown, tag("figcaption", tag("strong", frame.name), f": {text}"))
+
+
+def _images(
+    evidence: Evidence, chosen: dict[str, WorstFrame], folder: Path | None
+) -> tuple[dict[str, Picture], list[str]]:
+    if not chosen:
+        return {}, []
+    if folder is not None:
+        return folder_images(folder, tuple(chosen))
+    if evidence.run is None:
+        return {}, ["No image folder was given, so frames are told without pictures."]
+    stamps = {frame.name: frame.stamp_ns for frame in evidence.run.frames if frame.name in chosen}
+    return bag_images(Path(evidence.run.bag), evidence.run.image_topic, stamps)
+
+
+def _drawn(image: Picture, truths: GroundTruth | None, assessment: Assessment, record: FramePredictions) -> Picture:
+    assert truths is not None and assessment.result is not None
+    used = record.scores >= assessment.threshold
+    shown = replace(
+        record,
+        boxes=record.boxes[used],
+        scores=record.scores[used],
+        classes=record.classes[used],
+        sigmas=None if record.sigmas is None else record.sigmas[used],
+        places=None if record.places is None else record.places[used],
+    )
+    paired = pair(truths, [shown])
+    found, objects = paired.found, paired.objects
+    wanted = {curve.name: curve.iou for curve in headline_curves(assessment.result)}
+    counted = np.isin(objects.classes, list(wanted)) & ~objects.ignored
+    taken = np.zeros(len(objects.boxes), bool)
+    wrong: list[Floats] = [np.empty((0, 4))]
+    for name, iou in wanted.items():
+        rows = np.flatnonzero(found.classes == name)
+        rows = rows[np.argsort(-found.scores[rows], kind="stable")]
+        mine = np.flatnonzero(counted & (objects.classes == name))
+        target = take_greedily(
+            found.boxes[rows], found.frames[rows], found.scores[rows], objects.boxes[mine], objects.frames[mine], iou
+        )
+        taken[mine[target[target >= 0]]] = True
+        # Of the detections that count, the verdict knows the scores, in this order.
+        judged = judge_class(assessment.result.protocol, paired, name, iou)
+        mistakes = judged.scores[~judged.correct].tolist()
+        wrong += [found.boxes[[row]] for row in rows[target < 0] if _taken_from(mistakes, float(found.scores[row]))]
+    return annotate(
+        image, shown, objects.boxes[counted & taken], objects.boxes[counted & ~taken], objects.boxes[~counted],
+        np.concatenate(wrong),
+    )  # fmt: skip
+
+
+def _taken_from(scores: list[float], score: float) -> bool:
+    if score not in scores:
+        return False
+    scores.remove(score)
+    return True

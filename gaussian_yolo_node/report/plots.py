@@ -1,0 +1,294 @@
+"""The drawings of the report, from plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.report.bootstrap import Estimate
+from gaussian_yolo_node.report.drawing import (
+    BAD,
+    COLOURS,
+    INK,
+    LINE,
+    RASTER,
+    SOFT,
+    draw,
+    series_label,
+)
+from gaussian_yolo_node.report.page import Html
+
+Floats = NDArray[np.float64]
+
+# More points than this are more than a screen shows.
+_LINE_POINTS = 400
+_SCATTER_POINTS = 5000
+_TIMELINE_POINTS = 1200
+_MARKED_POINTS = 300
+_LEAST_SPAN_MS = 0.1
+_CROWD = 1000  # dots, that must be smaller not to hide each other
+_BOUND: dict[str, Any] = {"color": SOFT, "linewidth": 1.1}
+_DASHES: tuple[str, ...] = ("-", "--", ":", "-.")
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A line of a drawing.
+
+    Attributes:
+        name: for the legend.
+        x, y: [N].
+    """
+
+    name: str
+    x: Floats
+    y: Floats
+
+
+def precision_recall(figure: str, lines: Sequence[Line]) -> Html:
+    """Precision against recall, a line a class."""
+
+    def paint(axes: Axes) -> None:
+        for number, line in enumerate(lines):
+            rows = _thinned(len(line.x))
+            axes.plot(line.x[rows], line.y[rows], label=series_label(line.name), **_looks(number))
+        _unit_square(axes, "recall: share of the objects found", "precision: share of the detections right")
+        axes.legend(loc="lower left")
+
+    return draw(figure, f"Precision against recall of {_names(lines)}", paint)
+
+
+def false_positives(figure: str, lines: Sequence[Line], threshold: float | None) -> Html:
+    """False positives against the score threshold."""
+
+    def paint(axes: Axes) -> None:
+        for number, line in enumerate(lines):
+            rows = _thinned(len(line.x))
+            axes.plot(line.x[rows], line.y[rows], label=series_label(line.name), **_looks(number))
+        if threshold is not None:
+            axes.axvline(threshold, color=SOFT, linewidth=1, linestyle=":")
+        axes.set(xlabel="score threshold", ylabel="false positives", xlim=(0, 1), yscale="symlog")
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(FuncFormatter(_grouped))
+        axes.legend(loc="upper right")
+
+    return draw(figure, "False positives against the score threshold", paint)
+
+
+def found_against_false(figure: str, lines: Sequence[Line]) -> Html:
+    """Objects found against false positives, as the threshold falls."""
+
+    def paint(axes: Axes) -> None:
+        for number, line in enumerate(lines):
+            rows = _thinned(len(line.x))
+            axes.plot(line.x[rows], line.y[rows], label=series_label(line.name), **_looks(number))
+        axes.set(xlabel="false positives", ylabel="objects found", xscale="symlog")
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter(FuncFormatter(_grouped))
+        axes.yaxis.set_major_formatter(FuncFormatter(_grouped))
+        axes.legend(loc="lower right")
+
+    return draw(figure, "Objects found against false positives", paint)
+
+
+def iou_against_sigma(
+    figure: str, sigmas: Floats, ious: Floats, centres: Floats, means: Floats, low: Floats, high: Floats
+) -> Html:
+    """IoU of boxes with their objects against their uncertainty.
+
+    Args:
+        figure: its name.
+        sigmas, ious: [N], of single boxes; at most 5,000 of them are drawn.
+        centres, means, low, high: [B], uncertainty, mean IoU and two percentiles of it in bins.
+    """
+
+    def paint(axes: Axes) -> None:
+        shown = _sample(len(sigmas), _SCATTER_POINTS)
+        size, opacity = (9, 0.7) if len(shown) < _CROWD else (5, 0.35)
+        axes.scatter(sigmas[shown], ious[shown], s=size, color=RASTER, alpha=opacity, linewidths=0, rasterized=True)
+        axes.fill_between(centres, low, high, color=COLOURS[1], alpha=0.25, linewidth=0)
+        axes.plot(centres, means, color=COLOURS[1], marker="o", markersize=3.5)
+        axes.set(xlabel="relative sigma of the box", ylabel="IoU with the object", ylim=(0, 1.02))
+        if len(centres):
+            # The last few boxes would squeeze all others into a corner.
+            axes.set_xlim(0, float(max(np.quantile(sigmas, 0.995), centres.max())) * 1.05)
+
+    return draw(figure, "IoU of boxes with their objects against their uncertainty", paint)
+
+
+def reliability(figure: str, score: Floats, precision: Floats, detections: NDArray[np.intp]) -> Html:
+    """Precision of detections against their score.
+
+    Args:
+        figure: its name.
+        score, precision, detections: [B], mean score, share right and number of the detections in a bin.
+    """
+
+    def paint(axes: Axes) -> None:
+        _diagonal(axes)
+        share = np.sqrt(detections / max(1, detections.max(initial=1)))
+        axes.scatter(score, precision, s=12 + 60 * share, color=COLOURS[0], zorder=3, linewidths=0)
+        axes.plot(score, precision, color=COLOURS[0])
+        _unit_square(axes, "mean score", "share of the detections right")
+
+    return draw(figure, "Precision of detections against their score", paint)
+
+
+def sigma_coverage(figure: str, expected: Floats, observed: Mapping[str, Floats]) -> Html:
+    """Share of the errors inside central intervals, against the share that a Gaussian has there.
+
+    Args:
+        figure: its name.
+        expected: [L], 0..1.
+        observed: [L] by coordinate.
+    """
+
+    def paint(axes: Axes) -> None:
+        _diagonal(axes)
+        for number, (name, values) in enumerate(observed.items()):
+            axes.plot(expected, values, label=series_label(name), **_looks(number))
+        _unit_square(axes, "share expected inside the interval", "share observed inside")
+        axes.legend(loc="upper left")
+
+    return draw(figure, "Observed against expected coverage of the predicted intervals", paint)
+
+
+def risk_coverage(figure: str, lines: Sequence[Line], bounds: Sequence[Line], ylabel: str) -> Html:
+    """Error of the boxes that are kept, against the share that is kept.
+
+    Args:
+        figure: its name.
+        lines: by what is dropped by.
+        bounds: between which they should lie.
+        ylabel: what the error is.
+    """
+
+    def paint(axes: Axes) -> None:
+        for number, line in enumerate(lines):
+            rows = _thinned(len(line.x))
+            axes.plot(line.x[rows], line.y[rows], label=series_label(line.name), **_looks(number))
+        for number, line in enumerate(bounds):
+            rows = _thinned(len(line.x))
+            axes.plot(line.x[rows], line.y[rows], label=line.name, **_BOUND, linestyle=_DASHES[1 + number])
+        axes.set(xlabel="share kept, surest first", ylabel=ylabel, xlim=(0, 1))
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
+        axes.legend(loc="best")
+
+    return draw(figure, "Error of the boxes that are kept against the share that is kept", paint)
+
+
+def age_histogram(figure: str, ages_ms: Floats, marks: Mapping[str, float]) -> Html:
+    """How many answers were how old.
+
+    Args:
+        figure: its name.
+        ages_ms: [N].
+        marks: percentiles by name, ms.
+    """
+
+    def paint(axes: Axes) -> None:
+        top = float(np.quantile(ages_ms, 0.999)) * 1.02
+        shown = np.minimum(ages_ms, top)  # the last bar holds what is older
+        bins = int(np.clip(np.sqrt(len(ages_ms)) * 2, 10, 60))
+        low = float(shown.min())
+        # Ages that are all but equal would ask for bars that are finer than the last bit.
+        span = (low, max(top, low + _LEAST_SPAN_MS))
+        axes.hist(shown, bins=bins, range=span, color=COLOURS[0], alpha=0.8, linewidth=0)
+        for number, (name, value) in enumerate(marks.items()):
+            axes.axvline(value, color=INK, linewidth=1.2, linestyle=_DASHES[number], label=series_label(name))
+        axes.set(xlabel="age of the answer, ms", ylabel="frames")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncol=len(marks), borderaxespad=0)
+
+    return draw(figure, "Histogram of the ages of the answers", paint)
+
+
+def age_timeline(figure: str, times_s: Floats, ages_ms: Floats, lost_s: Floats) -> Html:
+    """Ages over the run, with frames that were lost.
+
+    Args:
+        figure: its name.
+        times_s, ages_ms: [N], when a frame was published and how old its answer was.
+        lost_s: [M], when the frames without an answer were published.
+    """
+
+    def paint(axes: Axes) -> None:
+        if len(times_s) > _TIMELINE_POINTS:
+            groups = np.array_split(np.arange(len(times_s)), _TIMELINE_POINTS // 2)
+            middle = np.array([np.median(times_s[rows]) for rows in groups])
+            low, high = (np.array([pick(ages_ms[rows]) for rows in groups]) for pick in (np.min, np.max))
+            axes.fill_between(middle, low, high, color=COLOURS[0], linewidth=0.4, alpha=0.9)
+        else:
+            marker = "." if len(times_s) < _MARKED_POINTS else ""
+            axes.plot(times_s, ages_ms, color=COLOURS[0], linewidth=0.8, marker=marker, markersize=3)
+        top = float(ages_ms.max(initial=1.0)) * 1.12
+        if len(lost_s):
+            many = len(lost_s) > _TIMELINE_POINTS
+            axes.vlines(lost_s, 0, top, color=BAD if not many else "#d0453a", linewidth=0.7, rasterized=many)
+        axes.set(xlabel="time since the start of the run, s", ylabel="age of the answer, ms", ylim=(0, top))
+        axes.margins(x=0.01)
+
+    return draw(figure, "Ages of the answers over the run", paint, inches=(9.6, 2.6))
+
+
+def differences(figure: str, rows: Mapping[str, Estimate], xlabel: str) -> Html:
+    """Differences and their confidence intervals, one under the other."""
+
+    def paint(axes: Axes) -> None:
+        names = list(rows)
+        for place, name in enumerate(names):
+            estimate = rows[name]
+            if estimate.value is None:
+                continue
+            colour = COLOURS[0] if estimate.excludes_zero else SOFT
+            if estimate.low is not None and estimate.high is not None:
+                axes.plot([estimate.low, estimate.high], [place, place], color=colour, linewidth=2.2)
+            axes.plot([estimate.value], [place], color=colour, marker="o", markersize=5)
+        axes.axvline(0, color=INK, linewidth=0.9)
+        axes.set_yticks(range(len(names)), [series_label(name) for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlabel(xlabel)
+
+    return draw(figure, "Differences with confidence intervals", paint, inches=(4.9, 0.8 + 0.34 * len(rows)))
+
+
+def _looks(number: int) -> dict[str, Any]:
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": _DASHES[number // len(COLOURS) % len(_DASHES)],
+    }
+
+
+def _unit_square(axes: Axes, xlabel: str, ylabel: str) -> None:
+    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1.01), ylim=(0, 1.01))
+
+
+def _diagonal(axes: Axes) -> None:
+    axes.plot([0, 1], [0, 1], color=LINE, linewidth=1.2)
+
+
+def _thinned(points: int) -> NDArray[np.intp]:
+    """Rows of evenly spread points with both ends."""
+    return np.unique(np.linspace(0, max(0, points - 1), min(points, _LINE_POINTS)).round().astype(np.intp))
+
+
+def _sample(points: int, most: int) -> NDArray[np.intp]:
+    """Rows of a fixed choice: the same data is the same drawing."""
+    if points <= most:
+        return np.arange(points)
+    return np.sort(np.random.default_rng(0).choice(points, most, replace=False))
+
+
+def _grouped(value: float, _position: int | None = None) -> str:
+    return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def _names(lines: Sequence[Line]) -> str:
+    return ", ".join(line.name for line in lines)

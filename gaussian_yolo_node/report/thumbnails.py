@@ -1,0 +1,126 @@
+"""Small pictures of frames: what was there and what was detected."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.detector.detections import Detections
+from gaussian_yolo_node.detector.drawing import draw_detections
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
+
+Picture = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+# All pictures of a report together, before base64; the page stays one that can be mailed.
+BUDGET_BYTES = 2_500_000
+_WIDTHS = (960, 720, 480, 320)
+_QUALITIES = (85, 70, 50)
+
+_WHITE, _BLACK, _GREY, _RED = (255, 255, 255), (0, 0, 0), (170, 170, 170), (40, 40, 235)
+_DASH = 7
+
+
+def annotate(
+    image: Picture, predictions: FramePredictions, objects: Floats, missed: Floats, ignored: Floats, wrong: Floats
+) -> Picture:
+    """The frame with its objects and detections.
+
+    Args:
+        image: uint8 [H, W, 3], BGR.
+        predictions: what to draw as detections.
+        objects: [N, 4], x1 y1 x2 y2 in px, objects that were found: dashed white.
+        missed: [N, 4], objects that were not: dashed white on red.
+        ignored: [N, 4], regions that count neither way: dashed grey.
+        wrong: [N, 4], detections that are wrong: crossed out in red.
+    """
+    classes = list(dict.fromkeys(predictions.classes.tolist()))
+    with_objects: Picture = image.copy()
+    for box in ignored:
+        _dashed(with_objects, box, _GREY, _BLACK)
+    for box in objects:
+        _dashed(with_objects, box, _WHITE, _BLACK)
+    found = _detections(predictions, classes)
+    picture = draw_detections(with_objects, found, [_printable(name) for name in classes])
+    # Mistakes come on top: they are what the picture is looked at for.
+    for box in missed:
+        _dashed(picture, box, _WHITE, _RED)
+    for x1, y1, x2, y2 in _pixels(wrong):
+        cv2.line(picture, (x1, y1), (x2, y2), _RED, 2, cv2.LINE_AA)
+        cv2.line(picture, (x1, y2), (x2, y1), _RED, 2, cv2.LINE_AA)
+    return picture
+
+
+def data_uris(pictures: Mapping[str, Picture], budget: int = BUDGET_BYTES) -> dict[str, str]:
+    """JPEGs as URIs that need no file, the largest and best that fit the budget together.
+
+    Args:
+        pictures: uint8 [H, W, 3], BGR.
+        budget: bytes of all of them, before base64.
+    """
+    coded: list[bytes] = []
+    for width in _WIDTHS:
+        small = [_fit(picture, width) for picture in pictures.values()]
+        for quality in _QUALITIES:
+            coded = [_jpeg(picture, quality) for picture in small]
+            if sum(map(len, coded)) <= budget:
+                break
+        else:
+            continue
+        break
+    return {
+        name: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+        for name, jpeg in zip(pictures, coded, strict=True)
+    }
+
+
+def _detections(predictions: FramePredictions, classes: Sequence[str]) -> Detections:
+    sigmas = predictions.sigmas
+    return Detections(
+        predictions.boxes.astype(np.float32),
+        np.clip(predictions.scores, 0, 1).astype(np.float32),
+        np.array([classes.index(name) for name in predictions.classes], np.int32),
+        np.zeros((len(predictions.scores), 4), np.float32) if sigmas is None else sigmas.astype(np.float32),
+    )
+
+
+def _dashed(picture: Picture, box: Floats, colour: tuple[int, int, int], beneath: tuple[int, int, int]) -> None:
+    # A full line beneath, so that the dashes show on any background.
+    ((x1, y1, x2, y2),) = _pixels(box[None])
+    cv2.rectangle(picture, (x1, y1), (x2, y2), beneath, 2)
+    for start in range(x1, x2, 2 * _DASH):
+        for y in (y1, y2):
+            cv2.line(picture, (start, y), (min(start + _DASH, x2), y), colour, 2)
+    for start in range(y1, y2, 2 * _DASH):
+        for x in (x1, x2):
+            cv2.line(picture, (x, start), (x, min(start + _DASH, y2)), colour, 2)
+
+
+def _pixels(boxes: Floats) -> list[tuple[int, int, int, int]]:
+    # Labels may lie far outside; a picture is never larger.
+    rounded = np.rint(np.clip(boxes, -(1 << 14), 1 << 14)).astype(int)
+    return [(int(x1), int(y1), int(x2), int(y2)) for x1, y1, x2, y2 in rounded]
+
+
+def _printable(name: str) -> str:
+    # OpenCV's fonts have no others.
+    return "".join(character if " " <= character <= "~" else "?" for character in name)
+
+
+def _fit(picture: Picture, width: int) -> Picture:
+    height, full = picture.shape[:2]
+    scale = min(1.0, width / full, width / height)
+    if scale == 1:
+        return picture
+    size = (max(1, round(full * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _jpeg(picture: Picture, quality: int) -> bytes:
+    ok, coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert ok
+    return coded.tobytes()

@@ -1,0 +1,215 @@
+"""Writes a report: gathers, judges, and puts the parts together."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.report.assess import Assessment, Intervals, assess, frames_of
+from gaussian_yolo_node.report.bootstrap import LEVEL, RESAMPLES
+from gaussian_yolo_node.report.compared import comparison_dict
+from gaussian_yolo_node.report.comparison import common_frames, compare
+from gaussian_yolo_node.report.contents import Baseline, Contents, scores_are_alike, sections_of
+from gaussian_yolo_node.report.evidence import Evidence, read_file_evidence, read_run_evidence
+from gaussian_yolo_node.report.latency import measure_latency
+from gaussian_yolo_node.report.page import page
+from gaussian_yolo_node.report.pictures import pictures_of
+from gaussian_yolo_node.report.provenance import shell
+
+HTML_FILE = "report.html"
+FORMAT = 1
+
+
+class ReportError(GaussianYoloError):
+    """A report cannot be written; the message says why."""
+
+
+def write_report(
+    run_dir: Path,
+    *,
+    baseline: Path | None = None,
+    thumbnails: int = 12,
+    protocol: str | None = None,
+    images: Path | None = None,
+    output: Path | None = None,
+) -> Path:
+    """Write the report of a replay.
+
+    Args:
+        run_dir: folder that `gaussian-yolo replay` wrote.
+        baseline: folder of another run of the same bag, to compare with.
+        thumbnails: how many of the worst frames are shown; 0 for none, so that no pixel of the bag is in the report.
+        protocol: "all", "kitti", "bdd" or "coco"; None for the one that fits the truth.
+        images: folder of the frames; None for the bag that was played.
+        output: the HTML file; None for report.html in the run's folder. The JSON goes beside it.
+
+    Returns:
+        Path of the HTML.
+
+    Raises:
+        ReplayRunError, LabelError, BagError: something in the folders is missing or malformed.
+        ComparisonError: the runs have no frames in common.
+        ReportError: it cannot be written.
+    """
+    evidence = read_run_evidence(run_dir)
+    if protocol is None:
+        evidence, assessment = _assessed(evidence)
+    else:  # who asks for one protocol is told why it cannot be followed
+        assessment = assess(evidence, protocol)
+    other = None if baseline is None else _compared(evidence, assessment, baseline)
+    target = run_dir / HTML_FILE if output is None else output
+    options = ["--baseline", str(baseline)] if baseline is not None else []
+    options += ["--protocol", protocol] if protocol is not None else []
+    commands = [shell(["gaussian-yolo", "report", str(run_dir), *options])]
+    if evidence.run is not None and evidence.run.command:
+        commands.insert(0, shell(evidence.run.command))
+    return _write(evidence, assessment, other, target, thumbnails, images, commands)
+
+
+def write_file_report(
+    ground_truth: Path,
+    predictions: Path,
+    output: Path,
+    *,
+    images: Path | None = None,
+    thumbnails: int = 12,
+    protocol: str | None = None,
+) -> Path:
+    """Write the report of predictions in a file; it has no latency.
+
+    Args:
+        ground_truth, predictions: as `gaussian-yolo evaluate` takes them.
+        output: the HTML file; the JSON goes beside it.
+        images: folder of the frames; None for no thumbnails.
+        thumbnails, protocol: see `write_report`.
+
+    Returns:
+        Path of the HTML.
+
+    Raises:
+        LabelError, BagError: one of the files is missing or malformed, or no frame has both.
+        ReportError: it cannot be written.
+    """
+    evidence = read_file_evidence(ground_truth, predictions)
+    words = ["--ground-truth", str(ground_truth), "--predictions", str(predictions), "--output", str(output)]
+    words += ["--protocol", protocol] if protocol is not None else []
+    command = shell(["gaussian-yolo", "report", *words])
+    return _write(evidence, assess(evidence, protocol), None, output, thumbnails, images, [command])
+
+
+def _assessed(
+    evidence: Evidence, protocol: str | None = None, threshold: float | None = None
+) -> tuple[Evidence, Assessment]:
+    """As `assess`; what cannot be held against the truth is still a run with a latency."""
+    try:
+        return evidence, assess(evidence, protocol, threshold)
+    except LabelError as error:
+        note = f"The detections cannot be held against the bag's truth: {error}."
+        evidence = replace(evidence, truths=None, notes=(*evidence.notes, note))
+        return evidence, assess(evidence, protocol, threshold)
+
+
+def _compared(evidence: Evidence, assessment: Assessment, folder: Path) -> Baseline:
+    theirs = read_run_evidence(folder)
+    common_frames(assessment.figures.keys, frames_of(theirs)[0])  # before a truth of other frames is held against it
+    # One truth and one threshold for both: what differs is the runs.
+    theirs = replace(theirs, truths=evidence.truths)
+    protocol = None if assessment.result is None else assessment.result.protocol
+    theirs, other = _assessed(theirs, protocol, assessment.threshold)
+    no_verdict = [] if scores_are_alike(evidence.run, theirs.run) else ["found", "false_positives"]
+    if len(evidence.lost) != len(theirs.lost):  # who does not answer makes no mistakes
+        no_verdict.append("false_positives")
+    if any(each.run is not None and each.run.mode == "lockstep" for each in (evidence, theirs)):
+        no_verdict += ["age_p50_s", "age_p99_s"]  # of a node at rest, and of the load of the moment
+    return Baseline(theirs, other, compare(assessment.figures, other.figures, no_verdict=no_verdict))
+
+
+def _write(
+    evidence: Evidence,
+    assessment: Assessment,
+    baseline: Baseline | None,
+    output: Path,
+    thumbnails: int,
+    images: Path | None,
+    commands: list[str],
+) -> Path:
+    pictures = pictures_of(evidence, assessment, thumbnails, images)
+    contents = Contents(
+        evidence=evidence,
+        assessment=assessment,
+        intervals=Intervals.of(assessment.figures),
+        latency=None if evidence.run is None else measure_latency(evidence.run),
+        baseline=baseline,
+        pictures=pictures,
+        commands=tuple(commands),
+    )
+    if output.suffix not in (".html", ".htm"):
+        raise ReportError(f"the report is HTML: give {output} a name that ends in .html")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.with_suffix(".json").write_text(
+            json.dumps(_plain(_document(contents)), indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
+        output.write_text(page(contents.title, contents.subtitle, sections_of(contents)), encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"{output} cannot be written: {error.strerror}") from error
+    return output
+
+
+def _document(contents: Contents) -> dict[str, Any]:
+    """All figures, unrounded: shares in 0..1, times in s, sigmas in px."""
+    evidence, assessment = contents.evidence, contents.assessment
+    run, result, answered = evidence.run, assessment.result, assessment.answered
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "name": evidence.name,
+        "protocol": None if result is None else result.protocol,
+        "ap": {} if result is None else result.ap,
+        "map": None if result is None else result.map,
+        "score_threshold": assessment.threshold,
+        "accuracy": None if result is None else result.to_dict(),
+        "accuracy_answered": None if answered is None else answered.to_dict(),
+        "drop_cost_map": None if result is None or answered is None else answered.map - result.map,
+        "intervals": {
+            "bootstrap": {"resamples": RESAMPLES, "block_frames": contents.intervals.block, "level": LEVEL},
+            "figures": {name: asdict(estimate) for name, estimate in contents.intervals.estimates.items()},
+        },
+        "uncertainty": None if contents.uncertainty is None else contents.uncertainty.to_dict(),
+        "latency": None if contents.latency is None else asdict(contents.latency),
+        "counters": None if run is None else asdict(run.counters),
+        "worst_frames": [asdict(each) for each in contents.pictures.told],
+        "comparison": None,
+        "notes": list(contents.notes),
+        "commands": list(contents.commands),
+        "files": contents.files,
+    }
+    if run is not None:
+        fields = ("bag", "image_topic", "mode", "rate_factor", "rate_hz", "criterion", "model", "model_hash")
+        document["run"] = {name: getattr(run, name) for name in (*fields, "runtime", "machine", "started", "elapsed_s")}
+    if contents.baseline is not None:
+        document["comparison"] = {
+            "baseline": contents.baseline.evidence.name,
+            **comparison_dict(contents.baseline.compared),
+        }
+    return document
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has words for; not a number becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

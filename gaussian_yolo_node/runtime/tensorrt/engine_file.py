@@ -1,0 +1,54 @@
+"""Engine files: which one belongs to a model, and whether it fits model and machine."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+from gaussian_yolo_node.errors import ModelError
+from gaussian_yolo_node.runtime.base import check_readable
+from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar, read_sidecar
+
+SUFFIX = ".engine"
+
+
+def engine_of(path: Path) -> Path:
+    """The engine of a model: beside it, of the same name; an engine is its own."""
+    return path if path.suffix == SUFFIX else path.with_suffix(SUFFIX)
+
+
+def model_hash(path: Path) -> str | None:
+    """Hash of the model that an engine must have been built from; None where only the engine is there."""
+    model = path.with_suffix(".onnx") if path.suffix == SUFFIX else path
+    return sha256(model.read_bytes()).hexdigest()[:12] if model.is_file() else None
+
+
+def read_engine(path: Path) -> EngineSidecar:
+    """What is known of a model's engine.
+
+    Args:
+        path: the engine, or the model beside which it lies.
+
+    Raises:
+        ModelError: there is no engine, or nothing is known of it.
+    """
+    engine = engine_of(path)
+    if not engine.is_file():
+        source = f"{path}" if path.suffix != SUFFIX else "MODEL.onnx"
+        raise ModelError(
+            f"there is no engine {engine}; build it on this machine with "
+            f"`gaussian-yolo build-engine {source} -o {engine}`"
+        )
+    check_readable(engine)
+    return read_sidecar(engine)
+
+
+def describe_engine(path: Path) -> str:
+    """An engine and what it was built for, or what is wrong with it; nothing of CUDA is loaded for that."""
+    try:
+        sidecar = read_engine(path)
+    except ModelError as error:
+        return f"{path}: {error}"
+    built = f"{sidecar.flavor} {sidecar.tensorrt} for SM {sidecar.compute_capability}, {sidecar.precision}"
+    other = model_hash(path) not in (None, sidecar.model_hash)
+    return f"{path}: {built}" + (", stale: the model beside it is another" if other else "")

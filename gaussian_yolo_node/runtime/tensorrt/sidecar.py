@@ -1,0 +1,148 @@
+"""What an engine was built from and for, in a JSON file beside it: NAME.engine.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from gaussian_yolo_node.errors import ModelError
+from gaussian_yolo_node.runtime.tensorrt.plugin_library import PLUGIN_VERSION
+
+FORMAT = 1
+_REBUILD = "build the engine again with `gaussian-yolo build-engine`"
+
+
+@dataclass(frozen=True)
+class EngineSidecar:
+    """What an engine was built from and for.
+
+    Attributes:
+        tensorrt: version of TensorRT, which alone can load the engine.
+        compute_capability: of the GPU, "87"; of several, for which TensorRT for RTX built it ahead of time, "86,89".
+        model_hash: of the ONNX file, as `detector.model.file_hash` gives it.
+        card: of the model, with the thresholds that were built in.
+        command: builds the engine again.
+        flavor: package that runs the engine, "tensorrt" or "tensorrt_rtx".
+        precision: "fp32", "fp16" or "int8".
+        model: the model's name.
+        plugin_version: of `GaussianYoloDetect`.
+        batch: most images of one inference; 0 where the sidecar does not say.
+        dynamic_batch: whether fewer may be given.
+        max_detections: rows of the outputs.
+        criterion: what a detection's score is, "gaussian" or "confidence".
+    """
+
+    tensorrt: str
+    compute_capability: str
+    model_hash: str
+    card: Mapping[str, Any]
+    command: str
+    flavor: str = "tensorrt"
+    precision: str = "fp32"
+    model: str = ""
+    plugin_version: str = PLUGIN_VERSION
+    batch: int = 1
+    dynamic_batch: bool = False
+    max_detections: int = 300
+    criterion: str = "gaussian"
+    format: int = field(default=FORMAT, kw_only=True)
+
+    def stale_reasons(
+        self, *, tensorrt: str, compute_capability: str, model_hash: str | None, plugin_version: str
+    ) -> list[str]:
+        """Why the engine must not be used here, empty where it may.
+
+        Args:
+            tensorrt: version here.
+            compute_capability: of this machine's GPU.
+            model_hash: of the model that is wanted, None where that is not known.
+            plugin_version: of the plugin that this package brings.
+        """
+        reasons = []
+        if self.tensorrt != tensorrt:
+            reasons.append(f"it was built by TensorRT {self.tensorrt} and this machine has {tensorrt}")
+        if compute_capability not in self.compute_capability.split(","):
+            reasons.append(
+                f"it was built for GPUs of compute capability {self.compute_capability} and this one has "
+                f"{compute_capability}"
+            )
+        if model_hash is not None and self.model_hash != model_hash:
+            reasons.append(f"it was built from model {self.model_hash} and the model is {model_hash} now")
+        if self.plugin_version != plugin_version:
+            reasons.append(f"it holds plugin version {self.plugin_version} and this package has {plugin_version}")
+        return reasons
+
+
+def sidecar_path(engine: Path) -> Path:
+    """Where an engine's sidecar is."""
+    return engine.with_name(f"{engine.name}.json")
+
+
+def sidecar_text(sidecar: EngineSidecar) -> str:
+    """What the file holds."""
+    return json.dumps(asdict(sidecar), indent=1) + "\n"
+
+
+def write_sidecar(engine: Path, sidecar: EngineSidecar) -> None:
+    """Write an engine's sidecar; a failure leaves the one that was there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = sidecar_path(engine)
+    with tempfile.TemporaryDirectory(prefix=".sidecar-", dir=path.absolute().parent) as folder:
+        part = Path(folder) / "sidecar.json"
+        part.write_text(sidecar_text(sidecar))
+        os.replace(part, path)
+
+
+def read_sidecar(engine: Path) -> EngineSidecar:
+    """Read and check an engine's sidecar.
+
+    Raises:
+        ModelError: it is missing, or names the field that is missing or wrong.
+    """
+    path = sidecar_path(engine)
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ModelError(f"{engine} has no {path}, so what it was built for is unknown; {_REBUILD}") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); {_REBUILD}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} is not a JSON object; {_REBUILD}")
+    if values.get("format") != FORMAT:
+        raise ModelError(f"{path} has format {values.get('format')!r} and this version reads {FORMAT}; {_REBUILD}")
+    known = {entry.name: entry for entry in fields(EngineSidecar)}
+    for name, kind in _KINDS.items():
+        if name not in values:
+            if name in _REQUIRED:
+                raise ModelError(f"{path} lacks {name}; {_REBUILD}")
+        elif type(values[name]) is not kind:
+            raise ModelError(f"{path} has {name} = {json.dumps(values[name])}, which must be {_SAID[kind]}; {_REBUILD}")
+    for name in _CARD:
+        if name not in values["card"]:
+            raise ModelError(f"the card of {path} lacks {name}; {_REBUILD}")
+    # Fields of a later version that still has this format only say more.
+    return EngineSidecar(**{name: value for name, value in values.items() if name in known})
+
+
+# Of the card, which the detector checks in full: what its builder always writes and the runtime needs.
+_CARD = (
+    *("anchors", "classes", "input_size", "name", "strides"),
+    *("score_threshold", "iou_threshold", "variance_vote"),
+)
+_REQUIRED = ("tensorrt", "compute_capability", "model_hash", "card", "command")
+_KINDS = {
+    **dict.fromkeys(("tensorrt", "compute_capability", "model_hash", "command", "flavor", "precision"), str),
+    **dict.fromkeys(("model", "plugin_version", "criterion"), str),
+    **dict.fromkeys(("batch", "max_detections"), int),
+    "card": dict,
+    "dynamic_batch": bool,
+}
+_SAID = {str: "text", int: "a whole number", dict: "an object", bool: "true or false"}

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="rosbags is not installed")
+
+from bag_factory import (
+    PERIOD_NS,
+    START_NS,
+    camera_records,
+    compressed,
+    image,
+    info,
+    pictures,
+    text,
+    text_records,
+    write_recording,
+)
+
+from gaussian_yolo_node.bags import IMAGE_TOPIC, INFO_TOPIC
+from gaussian_yolo_node.frames import Frame, SourceError, open_source
+
+
+def frames(spec: object) -> tuple[list[Frame], int, str]:
+    """The frames of a source, how many were skipped, and its last message."""
+    source = open_source(str(spec))
+    try:
+        found = []
+        while (frame := source.read()) is not None:
+            found.append(frame)
+        return found, source.skipped, source.message
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize("layout", ["raw", "compressed"])
+@pytest.mark.parametrize("whole", [True, False], ids=["folder", "file"])
+def test_images_come_as_frames_by_their_names(tmp_path, layout, whole):
+    records = []
+    for index, picture in enumerate(pictures(3)):
+        stamp_ns = START_NS + index * PERIOD_NS
+        topic = IMAGE_TOPIC if layout == "raw" else f"{IMAGE_TOPIC}/compressed"
+        message = image(picture, stamp_ns) if layout == "raw" else compressed(picture, stamp_ns)
+        if index < 2:
+            records.append((INFO_TOPIC, stamp_ns, info(stamp_ns, f"{index}.png")))
+        records.append((topic, stamp_ns, message))
+    bag = write_recording(tmp_path / "bag", records)
+    found, skipped, message = frames(bag if whole else bag / "bag.mcap")
+    assert [frame.name for frame in found] == ["0.png", "1.png", str(START_NS + 2 * PERIOD_NS)]
+    assert (skipped, message) == (0, "")
+    for frame, picture in zip(found, pictures(3), strict=True):
+        np.testing.assert_array_equal(frame.image, picture)
+
+
+def test_length_and_rate_are_those_of_the_recording(tmp_path):
+    source = open_source(str(write_recording(tmp_path / "bag", camera_records(5))))
+    assert (source.length, source.fps) == (5, pytest.approx(10.0))
+    source.close()
+
+
+def test_what_cannot_be_decoded_is_skipped(tmp_path):
+    bad = bytearray(camera_records(1)[0][2])
+    bad[bad.index(b"bgr8")] = ord("x")
+    records = [
+        (IMAGE_TOPIC, START_NS, bytes(bad)),
+        (IMAGE_TOPIC, START_NS + 1, b"\0\1\0\0"),
+        *((topic, stamp + 2, raw) for topic, stamp, raw in camera_records(1)),
+        (INFO_TOPIC, START_NS + 3, text("nothing")),
+    ]
+    found, skipped, message = frames(write_recording(tmp_path / "bag", records))
+    assert (len(found), skipped) == (1, 2)
+    assert "skipped frame 1 of bag: topic /camera/image_raw" in message
+
+
+def test_a_damaged_bag_warns(tmp_path, caplog):
+    bag = write_recording(tmp_path / "bag", camera_records(5))
+    os.truncate(bag / "bag.mcap", (bag / "bag.mcap").stat().st_size // 3)
+    found, _, _ = frames(bag)
+    assert 0 < len(found) < 5
+    assert "bag.mcap is cut short" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("records", "words"),
+    [
+        (text_records(1), "has no images: it has topics /text"),
+        (
+            [*camera_records(1), (f"{IMAGE_TOPIC}/compressed", START_NS, compressed(pictures(1)[0], 0))],
+            "2 topics of images, .*: `gaussian-yolo replay --image-topic` takes one",
+        ),
+    ],
+)
+def test_a_bag_without_one_topic_of_images_is_an_error(tmp_path, records, words):
+    with pytest.raises(SourceError, match=words):
+        open_source(str(write_recording(tmp_path / "bag", records)))
+
+
+def test_a_file_that_only_ends_like_a_bag_is_an_error(tmp_path):
+    (tmp_path / "bag.mcap").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"bag\.mcap is empty"):
+        open_source(str(tmp_path / "bag.mcap"))

@@ -1,0 +1,187 @@
+"""Every built-in detector as a file in every CPU runtime, and the parts it is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
+pytest.importorskip("onnx", reason="onnx is not installed (extra 'train')")
+
+from torch import nn  # noqa: E402
+
+from gaussian_yolo_node.detector.detector import Detector  # noqa: E402
+from gaussian_yolo_node.errors import GaussianYoloError  # noqa: E402
+from gaussian_yolo_node.lab.complexity import complexity  # noqa: E402
+from gaussian_yolo_node.lab.export.built_in import export_built_in  # noqa: E402
+from gaussian_yolo_node.lab.export.onnx import ExportOptions, export_model  # noqa: E402
+from gaussian_yolo_node.lab.networks.backbones import BACKBONES, create_backbone  # noqa: E402
+from gaussian_yolo_node.lab.networks.darknet import gaussian_yolov3_darknet53  # noqa: E402
+from gaussian_yolo_node.lab.networks.factory import BUILT_INS, build_fresh, find_built_in  # noqa: E402
+from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES, GaussianYolo, build_model  # noqa: E402
+from gaussian_yolo_node.lab.networks.mdconv import MDConv  # noqa: E402
+from gaussian_yolo_node.lab.networks.yolov3 import PRESETS  # noqa: E402
+from gaussian_yolo_node.runtime import RuntimeOptions, open_runtime  # noqa: E402
+
+SIZE = (64, 96)
+RUNTIMES = ("onnxruntime", "openvino")
+
+
+def rgb(canvas: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(canvas[..., ::-1].copy()).permute(2, 0, 1)[None].float()
+
+
+@pytest.mark.parametrize("name", BUILT_INS)
+def test_every_built_in_detector_gives_torchs_heads_in_every_runtime(name: str, tmp_path: Path) -> None:
+    for runtime in RUNTIMES:
+        pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
+    card = export_built_in(name, tmp_path / "model.onnx", SIZE)
+    canvas = np.random.default_rng(3).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    with torch.no_grad():
+        expected = [head.numpy() for head in build_fresh(name)(rgb(canvas))]
+    # Heads of a network whose signals have faded would agree with anything.
+    assert all(head.std(axis=(0, 2, 3)).max() > 0.01 for head in expected)
+    for name_of_runtime in RUNTIMES:
+        runtime = open_runtime(tmp_path / "model.onnx", name_of_runtime, RuntimeOptions(precision="fp32"))
+        heads = [head.copy() for head in runtime.infer(canvas)]
+        runtime.close()
+        assert runtime.strides == card.strides == STRIDES
+        for ours, theirs in zip(heads, expected, strict=True):
+            assert ours.shape == theirs.shape
+            assert np.abs(ours - theirs).max() <= 1e-3
+
+
+@pytest.mark.parametrize("name", BUILT_INS)
+def test_every_built_in_detector_builds_and_counts(name: str) -> None:
+    built_in = find_built_in(name)
+    preset = PRESETS[built_in.preset]
+    with torch.device("meta"):
+        model = built_in.network()
+        heads = model.eval()(torch.zeros(1, 3, *SIZE))
+    channels = 3 * (9 + len(preset.classes))
+    assert [tuple(head.shape) for head in heads] == [(1, channels, SIZE[0] // s, SIZE[1] // s) for s in STRIDES]
+    cost = complexity(model, built_in.input_size)
+    assert cost.parameters > 1e6 and cost.macs > 1e9
+
+
+@pytest.mark.parametrize("neck", ["light", "yolov3", "csp"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_takes_every_neck(backbone: str, neck: str) -> None:
+    with torch.device("meta"):
+        heads = build_model(backbone, 2, width=8, neck=neck).eval()(torch.zeros(1, 3, 32, 64))
+    assert [tuple(head.shape) for head in heads] == [(1, 33, 1, 2), (1, 33, 2, 4), (1, 33, 4, 8)]
+
+
+def test_the_yolov3_neck_on_darknet53_is_the_official_network() -> None:
+    torch.manual_seed(0)
+    official = gaussian_yolov3_darknet53("kitti").eval()
+    ours = GaussianYolo(create_backbone("darknet53"), len(PRESETS["kitti"].classes), neck="yolov3").eval()
+    # In the order of the cfg: the backbone, then each scale from the coarsest, which first narrows the one before.
+    parts: list[nn.Module] = [ours.backbone]
+    for level, tower, head in zip((2, 1, 0), ours.towers, ours.heads, strict=True):
+        parts += [*([ours.neck.join[level]] if level < 2 else []), ours.neck.mix[level], tower, head]
+    units = [module for part in parts for module in part.modules() if isinstance(module, nn.Conv2d | nn.BatchNorm2d)]
+    theirs = [m for unit in official.darknet.convolutions for m in (unit.conv, unit.norm) if m is not None]
+    assert len(units) == len(theirs)
+    for mine, other in zip(units, theirs, strict=True):
+        if isinstance(other, nn.BatchNorm2d):
+            nn.init.normal_(other.bias, std=0.1)
+        mine.load_state_dict(other.state_dict())
+    image = torch.rand(1, 3, 64, 96) * 255
+    with torch.no_grad():
+        for mine, other in zip(ours(image), official(image), strict=True):
+            assert torch.allclose(mine, other, atol=1e-5)
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in official.parameters())
+
+
+@pytest.mark.parametrize(
+    ("backbone", "mean", "scale"),
+    [
+        ("efficientnet_lite0", 127.0, 1 / 128),
+        ("darknet53", 0.0, 1 / 255),
+        ("mixnet_s", (123.675, 116.28, 103.53), (1 / 58.395, 1 / 57.12, 1 / 57.375)),
+    ],
+)
+def test_each_backbone_brings_its_normalisation(backbone: str, mean: object, scale: object) -> None:
+    with torch.device("meta"):
+        network = create_backbone(backbone)
+    detector = GaussianYolo(network, 1, width=16)
+    image = torch.rand(1, 3, 2, 2) * 255
+    expected = (image - torch.tensor(mean).view(-1, 1, 1)) * torch.tensor(scale).view(-1, 1, 1)
+    assert torch.allclose(detector.normalise(image), expected, atol=1e-5)
+    assert not any("normalise" in name for name in detector.state_dict())
+
+
+def test_fresh_weights_are_the_same_every_time_and_leave_the_global_seed_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, second = build_fresh("mobilenet_v2").state_dict(), build_fresh("mobilenet_v2").state_dict()
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["heads.0.weight"], build_fresh("mobilenet_v2", seed=1).state_dict()["heads.0.weight"])
+
+
+def test_a_built_in_detector_opens_as_a_detector(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra 'cpu')")
+    export_built_in("mobilenet_v2", tmp_path / "small.onnx", SIZE)
+    with Detector.open(tmp_path / "small.onnx", "onnxruntime") as detector:
+        detector(np.zeros((48, 64, 3), np.uint8))
+        assert detector.card.classes == PRESETS["kitti"].classes
+        assert detector.card.anchors[-1] == ((13, 30), (23, 53), (17, 102))  # stride 8 has the small ones
+        assert "fresh" in detector.card.training["weights"]
+
+
+def test_unknown_names_list_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(GaussianYoloError, match=r"'resnet'.*gaussian-yolov3-darknet53.*mixnet_s"):
+        export_built_in("resnet", tmp_path / "model.onnx")
+    with pytest.raises(GaussianYoloError, match=r"unknown neck 'bifpn'.*light, yolov3, csp"):
+        build_model("mixnet_s", 3, neck="bifpn")
+    with pytest.raises(GaussianYoloError, match=r"unknown backbone 'resnet'.*efficientnet_lite0"):
+        build_model("resnet", 3)
+    with pytest.raises(GaussianYoloError, match="no ImageNet weights for mixnet_s"):
+        build_model("mixnet_s", 3, pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "merged"),
+    [
+        (ExportOptions(), ["3.5", "3.5.7"]),
+        (ExportOptions(merge_up_to=0), []),
+        (ExportOptions(runtime="onnxruntime"), ["3.5", "3.5.7", "3.5.7.9", "3.5.7.9.11"]),
+    ],
+)
+def test_the_card_names_the_merged_mdconvs(tmp_path: Path, options: ExportOptions, merged: list[str]) -> None:
+    onnx = pytest.importorskip("onnx")
+    card = export_built_in("mixnet_s", tmp_path / "model.onnx", (32, 32), options)
+    model = build_fresh("mixnet_s")
+    kernels = {".".join(map(str, model.get_submodule(name).kernels)) for name in card.deployment["merged_mdconv"]}
+    assert (card.deployment["runtime"], sorted(kernels)) == (options.runtime, merged)
+    graph = onnx.load(str(tmp_path / "model.onnx")).graph
+    unmerged = sum(isinstance(module, MDConv) for module in model.modules()) - len(card.deployment["merged_mdconv"])
+    assert sum(node.op_type == "Split" for node in graph.node) == unmerged
+
+
+def test_merged_and_unmerged_files_agree(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra 'cpu')")
+    canvas = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    heads = []
+    for merge_up_to in (0, 11):
+        path = tmp_path / f"{merge_up_to}.onnx"
+        export_built_in("mixnet_s", path, SIZE, ExportOptions(merge_up_to=merge_up_to))
+        heads.append(open_runtime(path, "onnxruntime").infer(canvas))
+    for unmerged, merged in zip(*heads, strict=True):
+        assert np.abs(unmerged - merged).max() < 1e-4
+
+
+def test_a_backbone_without_mdconvs_says_nothing_of_them(tmp_path: Path) -> None:
+    assert export_built_in("mobilenet_v2", tmp_path / "model.onnx", (32, 32)).deployment == {}
+
+
+def test_the_models_own_mdconvs_stay(tmp_path: Path) -> None:
+    model = build_fresh("mixnet_s")
+    names = [name for name, _ in model.named_parameters()]
+    card = export_built_in("mixnet_s", tmp_path / "a.onnx", (32, 32))
+    export_model(model, card, tmp_path / "b.onnx")
+    assert [name for name, _ in model.named_parameters()] == names

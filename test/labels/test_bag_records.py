@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="rosbags is not installed")
+
+from bag_factory import START_NS, detections, info, text, text_records, write_recording
+
+from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, TRUTH_TOPIC
+from gaussian_yolo_node.bags.frame_info import FrameInfo
+from gaussian_yolo_node.bags.reading import BagError
+from gaussian_yolo_node.labels.bag_records import read_bag_predictions, read_bag_truths
+
+CAR = ("Car", 1.0, (1.5, 2.0, 11.0, 5.0))
+REGION = ("DontCare", 1.0, (0.0, 0.0, 3.0, 3.0))
+FOUND = "/perception/detections"
+
+
+def test_truths_are_what_was_written(tmp_path):
+    bag = write_recording(
+        tmp_path / "bag",
+        [
+            (
+                INFO_TOPIC,
+                START_NS,
+                info(START_NS, "a.png", 2, ignored=[False, True], truncation=[0.25, 0], occlusion=[2, 0]),
+            ),
+            (TRUTH_TOPIC, START_NS, detections([CAR, REGION], START_NS)),
+            (INFO_TOPIC, START_NS + 1, info(START_NS + 1, "b.png", labelled=False)),
+            (INFO_TOPIC, START_NS + 2, info(START_NS + 2, "c.png")),
+            (TRUTH_TOPIC, START_NS + 2, detections([], START_NS + 2)),
+        ],
+    )
+    first, last = read_bag_truths(bag)  # nobody has looked at b.png
+    assert (first.frame, first.stamp_ns, first.size) == ("a.png", START_NS, (8, 16))
+    np.testing.assert_array_equal(first.boxes, [CAR[2], REGION[2]])
+    assert first.classes.tolist() == ["Car", "DontCare"]
+    assert first.ignored.tolist() == [False, True]
+    assert first.truncation.tolist() == [0.25, 0.0]
+    assert first.occlusion.tolist() == [2, 0]
+    assert (last.frame, last.boxes.shape) == ("c.png", (0, 4))
+
+
+def test_truths_without_information_go_by_their_stamps(tmp_path):
+    records = [("/objects", START_NS, detections([CAR], START_NS))]
+    (frame,) = read_bag_truths(write_recording(tmp_path / "bag", records, types={"/objects": DETECTIONS}), "/objects")
+    assert (frame.frame, frame.ignored.tolist(), frame.size) == (str(START_NS), [False], None)
+
+
+def test_predictions_have_a_row_a_result(tmp_path):
+    found = detections([("car", 0.75, (0.0, 0.0, 4.0, 2.0)), ("cyclist", 0.5, (1.0, 1.0, 2.0, 2.0))], START_NS)
+    bag = write_recording(
+        tmp_path / "bag",
+        [
+            (INFO_TOPIC, START_NS, info(START_NS, "a.png")),
+            (TRUTH_TOPIC, START_NS, detections([CAR], START_NS)),
+            (FOUND, START_NS + 5, found),
+            (FOUND, START_NS + 9, detections([], START_NS + 7)),
+        ],
+    )
+    first, second = read_bag_predictions(bag)
+    assert (first.frame, second.frame) == ("a.png", str(START_NS + 7))
+    np.testing.assert_array_equal(first.boxes, [(0, 0, 4, 2), (1, 1, 2, 2)])
+    assert (first.scores.tolist(), first.classes.tolist()) == ([0.75, 0.5], ["car", "cyclist"])
+    np.testing.assert_array_equal(first.sigmas, [(1, 2, 3, 4)] * 2)
+    assert second.boxes.shape == second.sigmas.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("records", "reader", "words"),
+    [
+        (text_records(1), read_bag_truths, "has no topic /ground_truth: it has topics /text"),
+        (text_records(1), read_bag_predictions, "has no detections: it has topics /text"),
+        ([(TRUTH_TOPIC, START_NS, detections([], 1))], read_bag_predictions, "has no detections"),
+        (
+            [(INFO_TOPIC, START_NS, info(3, "a", 1)), (TRUTH_TOPIC, START_NS, detections([], 3))],
+            read_bag_truths,
+            "frame a has 0 objects",
+        ),
+        (
+            [(INFO_TOPIC, START_NS, text('{"frame": 3}')), (TRUTH_TOPIC, START_NS, detections([], 3))],
+            read_bag_truths,
+            "topic /ground_truth/info: it is not the information of a frame",
+        ),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_error(tmp_path, records, reader, words):
+    bag = write_recording(tmp_path / "bag", records)
+    with pytest.raises(BagError, match=words):
+        reader(bag)
+
+
+def test_truth_on_a_topic_of_another_type_is_an_error(tmp_path):
+    bag = write_recording(tmp_path / "bag", text_records(1))
+    with pytest.raises(BagError, match=r"topic /text: it is of std_msgs/msg/String"):
+        read_bag_truths(bag, "/text")
+
+
+def test_several_topics_of_detections_are_to_choose_from(tmp_path):
+    types = {"/a": DETECTIONS, "/b": DETECTIONS}
+    bag = write_recording(tmp_path / "bag", [(topic, START_NS, detections([CAR], 3)) for topic in types], types=types)
+    with pytest.raises(BagError, match="2 topics of detections, /a, /b"):
+        read_bag_predictions(bag)
+    assert read_bag_predictions(bag, "/b")[0].classes.tolist() == ["Car"]
+
+
+def test_information_of_a_frame_survives_json():
+    frame = FrameInfo(5, "ä.png", 4, 3, True, (True, False), (0.1, 0.0), (3, 0))
+    assert FrameInfo.from_json(frame.to_json()) == frame
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", "null", '{"stamp_ns": "x"}'])
+def test_other_json_is_refused(content):
+    with pytest.raises(ValueError, match="not the information of a frame"):
+        FrameInfo.from_json(content)

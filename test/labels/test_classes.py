@@ -1,0 +1,66 @@
+"""What becomes of a category in a network with other classes."""
+
+from __future__ import annotations
+
+import pytest
+
+from gaussian_yolo_node.labels import IGNORE, DatasetError
+from gaussian_yolo_node.labels.classes import (
+    BACKGROUND,
+    BDD_CATEGORIES,
+    BDD_CLASSES,
+    KITTI_TYPES,
+    UNKNOWN,
+    ClassMap,
+)
+
+KITTI = ("car", "pedestrian", "cyclist")
+
+
+@pytest.mark.parametrize(
+    ("classes", "known", "category", "expected"),
+    [
+        (KITTI, KITTI_TYPES, "Car", 0),
+        (KITTI, KITTI_TYPES, "Person_sitting", IGNORE),
+        (KITTI, KITTI_TYPES, "Tram", IGNORE),
+        (KITTI, KITTI_TYPES, "DontCare", IGNORE),
+        (("car",), KITTI_TYPES, "Pedestrian", BACKGROUND),  # nothing like a car
+        (("car",), KITTI_TYPES, "Van", IGNORE),
+        (("pedestrian",), KITTI_TYPES, "Misc", IGNORE),  # could be anything
+        (KITTI, KITTI_TYPES, "Spaceship", UNKNOWN),
+        # BDD100K trains a KITTI network,
+        (KITTI, BDD_CATEGORIES, "person", 1),
+        (KITTI, BDD_CATEGORIES, "pedestrian", 1),
+        (KITTI, BDD_CATEGORIES, "rider", IGNORE),
+        (KITTI, BDD_CATEGORIES, "motor", IGNORE),
+        (KITTI, BDD_CATEGORIES, "truck", IGNORE),
+        (KITTI, BDD_CATEGORIES, "trailer", IGNORE),
+        (KITTI, BDD_CATEGORIES, "traffic sign", BACKGROUND),
+        # and KITTI one of BDD100K.
+        (BDD_CLASSES, KITTI_TYPES, "Tram", BDD_CLASSES.index("train")),
+        (BDD_CLASSES, KITTI_TYPES, "Pedestrian", BDD_CLASSES.index("person")),
+        (BDD_CLASSES, KITTI_TYPES, "Cyclist", IGNORE),  # a rider's box is without the bicycle
+        (BDD_CLASSES, BDD_CATEGORIES, "bicycle", BDD_CLASSES.index("bike")),
+        (BDD_CLASSES, BDD_CATEGORIES, "motorcycle", BDD_CLASSES.index("motor")),
+        (BDD_CLASSES, BDD_CATEGORIES, "traffic light", BDD_CLASSES.index("traffic light")),
+        (BDD_CLASSES, BDD_CATEGORIES, "other vehicle", IGNORE),
+        (BDD_CLASSES, None, "stop sign", IGNORE),
+        (BDD_CLASSES, None, "zebra", BACKGROUND),
+        (("traffic-light",), None, "Traffic_Light", 0),
+        (("person", "pedestrian"), None, "pedestrian", 1),  # its own name before a synonym's
+    ],
+)
+def test_defaults(classes: tuple[str, ...], known: tuple[str, ...] | None, category: str, expected: int) -> None:
+    class_map = ClassMap(classes, known)
+    assert class_map(category) == expected
+    assert class_map(category) == expected  # from its memory
+
+
+def test_rules_come_before_defaults() -> None:
+    class_map = ClassMap(KITTI, KITTI_TYPES, {"Van": "car", "person_sitting": "background", "UFO": "ignore"})
+    assert [class_map(name) for name in ("Van", "Person_sitting", "ufo", "Truck")] == [0, BACKGROUND, IGNORE, IGNORE]
+
+
+def test_a_rule_that_leads_nowhere() -> None:
+    with pytest.raises(DatasetError, match=r"'pedestrain', which is no class .* car, pedestrian, cyclist"):
+        ClassMap(KITTI, None, {"person": "pedestrain"})
