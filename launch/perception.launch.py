@@ -1,9 +1,9 @@
-"""Starts perception_node: frames from a camera, file, URL or image topic in, detections with uncertainty out.
+"""Starts perception_node, which turns frames from a camera, file, URL or image topic into detections with uncertainty.
 
     ros2 launch gaussian_yolo perception.launch.py source:=drive.mp4
     ros2 launch gaussian_yolo perception.launch.py image_topic:=/camera/image_raw namespace:=front
 
-Parameters come from params_file; an argument that is given replaces the file's value, an empty one does not.
+Parameters come from params_file. A non-empty argument overrides the file's value.
 """
 
 import os
@@ -28,7 +28,7 @@ def boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
-# Argument and parameter name -> (reader of its text, description)
+# Argument and parameter name -> (parser, description)
 PARAMETERS: dict[str, tuple[Callable[[str], object], str]] = {
     "source": (
         str,
@@ -108,8 +108,8 @@ def start_node(context: LaunchContext) -> list[Node]:
 
 
 def overrides(arguments: dict[str, str]) -> dict[str, object]:
-    """Parameters that arguments set, by name. Raises RuntimeError naming the argument that cannot be read."""
-    # The node takes one input: the one named here replaces the one that params_file may name.
+    """Parameters set by arguments, by name. Raises RuntimeError naming the argument that cannot be parsed."""
+    # The node takes one input: the argument replaces the input in params_file.
     if arguments["source"] and arguments["image_topic"]:
         raise RuntimeError("source and image_topic are both given: the node takes one of them")
     values: dict[str, object] = {}
@@ -128,12 +128,12 @@ def overrides(arguments: dict[str, str]) -> dict[str, object]:
 
 
 def text_value(text: str) -> ParameterValue:
-    """Text that stays text: launch would make a number of a camera index."""
+    """A string parameter: launch would turn a camera index into a number."""
     return ParameterValue(text, value_type=str)
 
 
 def fastdds_profile() -> dict[str, str]:
-    """Environment that gives Fast DDS the shipped profile, unless the user has set one."""
+    """Environment that makes Fast DDS use the shipped profile, unless the user has set one."""
     if any(name in os.environ for name in FASTDDS_PROFILE_VARIABLES):
         return {}
     return dict.fromkeys(FASTDDS_PROFILE_VARIABLES, str(HERE / "fastdds_shm.xml"))

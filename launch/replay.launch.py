@@ -1,9 +1,9 @@
-"""Plays a bag through perception_node, records and judges its answers, and ends with the bag.
+"""Replays a bag through perception_node, records and evaluates the answers, and exits with the bag.
 
     ros2 launch gaussian_yolo replay.launch.py bag:=drive.mcap output:=out/run
     ros2 launch gaussian_yolo replay.launch.py bag:=drive.mcap output:=out/run mode:=realtime rate:=2.0 threads:=2
 
-All arguments of perception.launch.py are those of the node here, too, but for its input: that is the bag.
+Accepts all arguments of perception.launch.py for the node, except the input: that is the bag.
 """
 
 import runpy
@@ -17,11 +17,11 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 HERE = Path(__file__).parent
-# How arguments become parameters is the same in both files; a launch file cannot be imported by name.
+# Both files convert arguments to parameters in the same way; a launch file cannot be imported by name.
 PERCEPTION = runpy.run_path(str(HERE / "perception.launch.py"))
 boolean: Callable[[str], bool] = PERCEPTION["boolean"]
 
-# Argument and parameter name -> (reader of its text, description)
+# Argument and parameter name -> (parser, description)
 REQUIRED: dict[str, str] = {
     "bag": "ROS 2 bag (folder, .mcap, .db3) or ROS 1 .bag.",
     "output": "Folder for the results.",
@@ -57,7 +57,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(HERE / "perception.launch.py")),
-                # The replay configures and activates it, on the bag's images and with the bag's time.
+                # The replay configures and activates the node, with the bag's images and the bag's time.
                 launch_arguments=[("autostart", "false"), ("use_sim_time", "true"), ("source", "")],
             ),
             OpaqueFunction(function=start_replay),
@@ -66,7 +66,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start_replay(context: LaunchContext) -> list[Node]:
-    """The replay's action, once the arguments are known. Raises RuntimeError naming one that cannot be read."""
+    """The replay action, once the arguments are known. Raises RuntimeError naming the one that cannot be parsed."""
 
     def argument(name: str) -> str:
         return str(LaunchConfiguration(name).perform(context))

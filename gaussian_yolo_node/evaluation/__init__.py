@@ -1,4 +1,4 @@
-"""How good detections are, measured against labels."""
+"""Accuracy of detections, measured against ground truth."""
 
-# Detections below this score are there to draw out the precision-recall curve; nobody looks at their sigmas.
+# Detections below this score only extend the precision-recall curve; no user looks at their sigmas.
 LEAST_SCORE = 0.05

@@ -1,9 +1,8 @@
-"""Average precision over every labelled object, for the classes of Gaussian YOLOv3: the figures of the models' pages.
+"""Average precision over every labelled object, for the classes of Gaussian YOLOv3: the figures on the models' pages.
 
-As in KITTI's devkit (Geiger et al., CVPR 2012), neighbouring classes and DontCare regions count neither way; unlike
-there, all of Van, Truck, Tram, Misc and Person_sitting are such neighbours of all classes, and there are no difficulty
-levels. `kitti` has those. Of data sets that are not KITTI's all classes count, and ignored regions are as
-DontCare.
+As in KITTI's devkit (Geiger et al., CVPR 2012), neighbouring classes and DontCare regions count neither way. Unlike the
+devkit, Van, Truck, Tram, Misc and Person_sitting are neighbours of every class, and there are no difficulty levels;
+`kitti` has those. For data sets other than KITTI, all classes count, and ignored regions are treated as DontCare.
 """
 
 from __future__ import annotations
@@ -29,23 +28,23 @@ from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FramePrediction
 
 KITTI_IOU = {"car": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
 COMMON_IOU = 0.5
-# Boxes that hardly overlap their object, among which a sigma must tell the good from the bad.
+# Low enough to include badly placed boxes, which sigma must tell from good ones.
 LOOSE_IOU = 0.1
-# Share of a detection's own area that must lie in a DontCare region for it not to count.
+# Minimum share of a detection's own area inside a DontCare region for the detection to be ignored.
 DONT_CARE_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """The detections of one class that count, by falling score, and what became of them.
+    """The counted detections of one class by falling score, and the verdict on each.
 
     Attributes:
         scores: [N].
-        correct: [N], whether a detection found an object.
-        frames: [N], index of the frame.
+        correct: [N], whether a detection matches an object.
+        frames: [N], frame index.
         truths_per_frame: [F], objects of the class in each frame.
         frame_names: F names.
-        ignored: detections on ignore regions, which do not count.
+        ignored: number of detections on ignored regions, which do not count.
     """
 
     scores: NDArray[np.float64]
@@ -67,14 +66,14 @@ class Judged:
 
 @dataclass(frozen=True)
 class ClassResult:
-    """How well one class is detected at one IoU.
+    """Accuracy for one class at one IoU threshold.
 
     Attributes:
         name: the class.
-        iou: least IoU of a detection with its object.
-        truths: labelled objects.
-        detections: detections that count.
-        ignored: detections on ignore regions, which do not.
+        iou: minimum IoU of a detection with its object.
+        truths: number of labelled objects.
+        detections: number of detections that count.
+        ignored: number of detections on ignored regions, which do not count.
         all_point, eleven_point, forty_point: average precision, 0..1; NaN without truths.
     """
 
@@ -90,19 +89,19 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class KittiResult:
-    """What an evaluation found.
+    """Result of an evaluation.
 
     Attributes:
-        at_kitti_iou: a result a class at KITTI's IoU for it.
-        at_common_iou: the same, all at IoU 0.5.
-        matched: stems of the label files that a prediction record belongs to; these are evaluated.
-        unlabelled: frames of prediction records without a label file; not counted.
+        at_kitti_iou: one result per class, at KITTI's IoU threshold for the class.
+        at_common_iou: one result per class, at IoU 0.5.
+        matched: stems of the label files that have a prediction record; these frames are evaluated.
+        unlabelled: frames with a prediction record but no label file; not counted.
         unpredicted: stems of label files without a prediction record; not counted.
-        unknown_classes: classes among the counted predictions that the labels have not; not counted.
-        lowest_score: of the counted predictions; 0 without any.
-        least_score: of the detections that `scores` and `sigma` are about.
-        scores: whether scores are the share of detections that is right at IoU 0.5, by class and "all".
-        sigma: how honest the standard deviations are; None where the predictions have none.
+        unknown_classes: predicted classes that the labels lack; not counted.
+        lowest_score: lowest score of the counted predictions; 0 without any.
+        least_score: minimum score of the detections that `scores` and `sigma` cover.
+        scores: calibration of the scores at IoU 0.5 (score against share of correct detections), by class and "all".
+        sigma: calibration of the standard deviations; None if the predictions have none.
     """
 
     at_kitti_iou: tuple[ClassResult, ...]
@@ -123,8 +122,8 @@ def evaluate(
     """Evaluate the frames that have both labels and a prediction record.
 
     Args:
-        predictions: a record a frame; "000012.png" and 12 belong to the labels "000012".
-        least_score: of the detections whose scores and sigmas are judged; AP counts all.
+        predictions: one record per frame; "000012.png" and 12 belong to the labels "000012".
+        least_score: minimum score of the detections whose scores and sigmas are judged; AP uses all detections.
 
     Raises:
         LabelError: no frame has both, or two records belong to one frame.
@@ -133,7 +132,7 @@ def evaluate(
 
 
 def evaluate_paired(paired: Paired, least_score: float = LEAST_SCORE) -> KittiResult:
-    """As `evaluate`, of frames that are already together."""
+    """Like `evaluate`, for frames that are already paired."""
     ious = class_ious(paired)
     common = {name: judge_class(paired, name, COMMON_IOU) for name in ious}
     correlations = tuple(
@@ -154,14 +153,17 @@ def evaluate_paired(paired: Paired, least_score: float = LEAST_SCORE) -> KittiRe
 
 
 def class_ious(paired: Paired) -> dict[str, float]:
-    """Least IoU of each class: KITTI's for its three, 0.5 for all others."""
+    """Minimum IoU of each class: KITTI's for its three classes, 0.5 for all others."""
     names = tuple(KITTI_IOU) if paired.kitti else paired.classes
     return {name: KITTI_IOU.get(name, COMMON_IOU) for name in names}
 
 
 def judge_class(paired: Paired, name: str, iou_threshold: float) -> Judged:
-    """Which detections of a class count, and are right: each, by falling score, takes the free object of its frame that
-    it overlaps most, if by the threshold or more."""
+    """Which detections of a class count, and which of them are correct.
+
+    By falling score, each detection takes the free object of its frame with the largest IoU, if that reaches the
+    threshold.
+    """
     found, objects = paired.found, paired.objects
     rows = found.of_class(name)
     boxes, frames, scores = found.boxes[rows], found.frames[rows], found.scores[rows]
@@ -179,7 +181,7 @@ def judge_class(paired: Paired, name: str, iou_threshold: float) -> Judged:
 
 
 def match_boxes(paired: Paired, iou_threshold: float, least_score: float) -> MatchedBoxes:
-    """Detections from a least score on that found an object of their class, beside it."""
+    """Detections of at least a minimum score that match an object of their class, beside that object."""
     found, objects = paired.found, paired.objects
     parts = []
     for name in class_ious(paired):

@@ -1,8 +1,8 @@
-"""Average precision of one class, from the scores of its detections and which of them are right.
+"""Average precision of one class, from the scores of its detections and which of them are correct.
 
-Three ways of interpolating are in use: all points of the curve (VOC since 2010, BDD100K), 11 recalls (VOC 2007,
-and KITTI until 2019), 40 recalls (KITTI since; Simonelli et al., "Disentangling Monocular 3D Object Detection",
-ICCV 2019). In each, the precision at a recall is the best at that recall or a higher one.
+Three interpolations are in use: all points of the curve (VOC since 2010, BDD100K), 11 recalls (VOC 2007, and KITTI
+until 2019), 40 recalls (KITTI since; Simonelli et al., "Disentangling Monocular 3D Object Detection", ICCV 2019). In
+each, the precision at a recall is the best at that recall or a higher one.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class PrecisionRecall:
-    """Precision and recall as the score threshold falls past one detection after the other.
+    """Precision and recall as the score threshold falls past each detection in turn.
 
     Attributes:
         scores: [N], falling.
         precision, recall: [N], 0..1; recall does not fall.
-        truths: number of objects there are. With none, recall and average precision are NaN.
+        truths: number of objects. With none, recall and average precision are NaN.
     """
 
     scores: Floats
@@ -32,12 +32,12 @@ class PrecisionRecall:
 
     @classmethod
     def of(cls, scores: Floats, correct: NDArray[np.bool_], truths: int) -> PrecisionRecall:
-        """The curve of N detections.
+        """Curve of N detections.
 
         Args:
-            scores: [N]; of equal ones the first is taken first.
-            correct: [N], whether a detection found an object that none before it had found.
-            truths: number of objects there are, >= `correct.sum()`.
+            scores: [N]; equal scores keep their order.
+            correct: [N], whether a detection matches an object that no earlier detection matched.
+            truths: number of objects, >= `correct.sum()`.
         """
         order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
         found = np.cumsum(np.asarray(correct, bool)[order], dtype=np.float64)
@@ -68,11 +68,11 @@ def _mean_precision_at(curve: PrecisionRecall, recalls: Floats) -> float:
     if not curve.truths:
         return float("nan")
     reached = np.searchsorted(curve.recall, recalls, side="left")
-    envelope = np.append(_envelope(curve.precision), 0.0)  # a recall that is never reached has precision 0
+    envelope = np.append(_envelope(curve.precision), 0.0)  # precision is 0 at recalls never reached
     return float(envelope[reached].mean())
 
 
 def _envelope(precision: Floats) -> Floats:
-    """The best precision at each point of the curve or after it."""
+    """Best precision at each point of the curve or any later one."""
     envelope: Floats = np.maximum.accumulate(precision[::-1])[::-1]
     return envelope

@@ -1,8 +1,8 @@
-"""Average precision as BDD100K's evaluation of 2018 defines it, the one Gaussian YOLOv3 reports.
+"""Average precision as defined by BDD100K's evaluation of 2018, which Gaussian YOLOv3 reports.
 
-A pixel is an area: a box from 3 to 5 is 3 px wide. Each detection is judged against the one object of its class
-that it overlaps most, and is wrong if a better detection already took that object. IoU must be above the
-threshold. Ignored regions are not known: a detection there is wrong.
+Pixels have an area: a box from 3 to 5 is 3 px wide. Each detection is compared with the one object of its class that it
+overlaps most, and is wrong if a better detection already took that object. IoU must be above the threshold. There are
+no ignored regions: a detection in one is wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BDD_IOUS = (0.5, 0.7, 0.75)
 
 
 def judge_class(paired: Paired, name: str, iou_threshold: float) -> Judged:
-    """Which detections of a class are right; all count."""
+    """Which detections of a class are correct; all detections count."""
     found, objects = paired.found, paired.objects
     rows = found.of_class(name)
     wanted = (objects.classes == name) & ~objects.ignored
@@ -43,12 +43,12 @@ def judge_class(paired: Paired, name: str, iou_threshold: float) -> Judged:
 def bdd_average_precision(
     ground_truth: Sequence[Record], predictions: Sequence[Record], iou_threshold: float = 0.75
 ) -> dict[str, float]:
-    """All-point average precision of each class of the ground truth; 0 for one without detections.
+    """All-point average precision of each class of the ground truth; 0 for a class without detections.
 
     Args:
         ground_truth: objects, `{"name": frame, "category": class, "bbox": [x1, y1, x2, y2]}` in px.
         predictions: detections, the same with "score".
-        iou_threshold: what the IoU of a detection with its object must exceed.
+        iou_threshold: the IoU of a detection with its object must exceed this.
     """
     correct = bdd_correct(ground_truth, predictions, iou_threshold)
     scores = np.array([detection["score"] for detection in predictions], np.float64)
@@ -63,11 +63,11 @@ def bdd_average_precision(
 def bdd_correct(
     ground_truth: Sequence[Record], predictions: Sequence[Record], iou_threshold: float = 0.75
 ) -> NDArray[np.bool_]:
-    """`[N]`, which of the predictions are right; the arguments are those of `bdd_average_precision`.
+    """`[N]`, which predictions are correct; arguments as for `bdd_average_precision`.
 
-    Of two detections of one object the better one is; of equal ones, the first.
+    Of two detections of one object, the one with the higher score is correct; of equal scores, the first.
     """
-    # A class in a frame is to the matching as a frame is.
+    # Match per (class, frame).
     places = sorted({(truth["category"], truth["name"]) for truth in ground_truth})
     number = {place: index for index, place in enumerate(places)}
     truth_places = np.array([number[truth["category"], truth["name"]] for truth in ground_truth], np.intp)
@@ -90,8 +90,9 @@ def _first_of_each(
     truth_frames: NDArray[np.intp],
     iou_threshold: float,
 ) -> NDArray[np.bool_]:
-    """[N], which detections are the best of the object that they overlap most; frames of the truth do not fall."""
-    last_pixel = np.array([0.0, 0.0, 1.0, 1.0])  # belongs to the box
+    """[N], which detections have the highest score on the object that they overlap most; `truth_frames` must not
+    fall."""
+    last_pixel = np.array([0.0, 0.0, 1.0, 1.0])  # the last pixel belongs to the box
     rows, objects = candidates(frames, truth_frames)
     iou = overlaps_of_pairs(boxes[rows] + last_pixel, truth_boxes[objects] + last_pixel)
     order = np.lexsort((objects, -iou, rows))

@@ -1,6 +1,7 @@
 """COCO's average precision (Lin et al., ECCV 2014), computed by pycocotools.
 
-Ignored regions are crowds of their class, and of every class where they have none, as KITTI's DontCare and neighbours.
+Ignored regions become crowds of their class. Regions without a class, like KITTI's DontCare and neighbours, become
+crowds of every class.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.evaluation.paired import Paired
 
-MOST_DETECTIONS = 100  # of a class in a frame; the best count
+MOST_DETECTIONS = 100  # per class and frame, highest scores first
 _WHOLE = slice(None)
 
 
@@ -22,7 +23,7 @@ def coco_evaluation(paired: Paired, names: tuple[str, ...]) -> Any:
     """pycocotools' `COCOeval` of the classes, accumulated.
 
     Args:
-        names: of the classes; a class's id is its place from 1.
+        names: class names; a class's id is its position, from 1.
 
     Raises:
         ModuleNotFoundError: pycocotools is not installed.
@@ -38,9 +39,9 @@ def coco_evaluation(paired: Paired, names: tuple[str, ...]) -> Any:
         "annotations": list(_annotations(paired, names)),
     }
     results = _results(paired, names)
-    with contextlib.redirect_stdout(io.StringIO()):  # it reports every step
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints every step
         truth.createIndex()
-        # Of no results it makes an error of its own.
+        # `loadRes` raises an error for an empty list.
         detections = truth.loadRes(results) if results else _nothing(COCO, truth)
         evaluation = COCOeval(truth, detections, "bbox")
         evaluation.evaluate()
@@ -52,7 +53,7 @@ def average_precision(evaluation: Any, place: int, iou: float | None = None) -> 
     """AP of one class over all areas, 0..1; NaN without truths.
 
     Args:
-        place: of the class among the names, from 0.
+        place: index of the class among the names, from 0.
         iou: 0.5, 0.55 .. 0.95; None for the mean over all ten.
     """
     precision = evaluation.eval["precision"][_at(evaluation, iou), :, place, 0, -1]
@@ -61,16 +62,16 @@ def average_precision(evaluation: Any, place: int, iou: float | None = None) -> 
 
 
 def precisions(evaluation: Any, place: int, iou: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Recalls 0, 0.01 .. 1 and the precision at each, [101] both."""
+    """Recalls 0, 0.01 .. 1 and the precision at each, both [101]."""
     at = evaluation.eval["precision"][_at(evaluation, iou), :, place, 0, -1]
     return np.asarray(evaluation.params.recThrs, np.float64), np.asarray(at[0], np.float64)
 
 
 def counts_at(evaluation: Any, place: int, iou: float, score: float) -> tuple[int, int]:
-    """True and false positives of one class from a score on; a detection of a crowd is neither."""
+    """True and false positives of one class at or above a score; a detection on a crowd is neither."""
     (at,) = _at(evaluation, iou)
     frames = len(evaluation.params.imgIds)
-    # Of the first of the areas, which is all of them; evaluations are by class, then area, then frame.
+    # The first area range is "all"; evaluations are ordered by class, then area, then frame.
     start = place * len(evaluation.params.areaRng) * frames
     tp = fp = 0
     for found in filter(None, evaluation.evalImgs[start : start + frames]):

@@ -1,21 +1,23 @@
-"""KITTI's object detection benchmark, 2-D boxes: the rules of the development kit (Geiger et al., CVPR 2012; evaluation
-of `devkit_object`, with the 40 recall points of 2019).
+"""KITTI's object detection benchmark for 2-D boxes.
 
-Of a class, three difficulties are evaluated. An object that is too small, too occluded or too truncated for one is
-ignored there, and so is one of a neighbouring class (Van for Car, Person_sitting for Pedestrian): it neither counts as
-missed, nor does a detection of it count. A detection that is less high than the difficulty's least height is ignored,
-and one with more of its area in a DontCare region than the class's least IoU is no false positive.
+The rules are those of the development kit (Geiger et al., CVPR 2012; evaluation of `devkit_object`, with the 40 recall
+points of 2019).
 
-Peculiar to the devkit, and kept:
-- IoU must be above the threshold; objects choose their detections in the order of the labels, not the other way round.
-- Scores are sampled at (up to) 41 recalls by a first matching in which an object takes the detection of the best score;
-  precision and recall come from a second one, a matching for each sampled score, in which it takes the one of the best
-  overlap, of those that are not ignored if there are any.
-- A detection that is too small is ignored whatever its class is, so it can take an object of another class, which is
-  then not missed.
-- The precision at a recall that was never sampled is 0, and so it is where nothing that counts is left (0 / 0 there).
+Each class is evaluated at three difficulties. An object that is too small, too occluded or too truncated for a
+difficulty is ignored there, as is an object of a neighbouring class (Van for Car, Person_sitting for Pedestrian): it
+does not count as missed, and a detection of it does not count. A detection below the difficulty's minimum height is
+ignored. A detection whose share of area inside a DontCare region exceeds the class's minimum IoU is no false positive.
 
-An object of exactly the least height counts, as in the C++ program; rewritings in Python mostly ignore it.
+Peculiarities of the devkit, kept here:
+- IoU must be above the threshold. Objects choose their detections, in the order of the labels, not the other way round.
+- Scores are sampled at up to 41 recalls by a first matching, in which an object takes the detection with the highest
+  score. Precision and recall come from a second matching for each sampled score, in which an object takes the detection
+  with the largest IoU, preferring detections that are not ignored.
+- A detection that is too small is ignored whatever its class. It can therefore take an object of another class, which
+  is then not missed.
+- Precision is 0 at a recall that was never sampled, and where nothing that counts is left (0 / 0 there).
+
+An object of exactly the minimum height counts, as in the C++ program; most Python ports ignore it.
 """
 
 from __future__ import annotations
@@ -47,13 +49,13 @@ SAMPLES = 41
 
 @dataclass(frozen=True, eq=False)
 class DevkitCurve:
-    """Precision of one class at one difficulty where it was sampled.
+    """Precision of one class at one difficulty, at the sampled scores.
 
     Attributes:
-        truths: objects that count.
+        truths: number of objects that count.
         thresholds: [S], falling scores; S <= 41.
-        tp, fp, fn: [S], counts at each.
-        precision: [41], the best at this recall sample or a higher one; 0 where there was none.
+        tp, fp, fn: [S], counts at each score.
+        precision: [41], the best at this recall sample or a higher one; 0 if there is no sample.
         recall: [S].
     """
 
@@ -77,11 +79,11 @@ class DevkitCurve:
 
 
 def sample_scores(scores: Floats, truths: int) -> Floats:
-    """The scores, falling, at which recall comes nearest to 0, 1/40 .. 1.
+    """The scores, falling, at which recall is nearest to 0, 1/40 .. 1.
 
     Args:
-        scores: of the right detections, in any order.
-        truths: objects there are.
+        scores: scores of the correct detections, in any order.
+        truths: number of objects.
     """
     falling = np.sort(scores)[::-1]
     sampled: list[float] = []
@@ -97,12 +99,12 @@ def sample_scores(scores: Floats, truths: int) -> Floats:
 
 
 class Matching:
-    """The objects and detections that one class at one difficulty is about, and which of them overlap enough.
+    """Objects and detections relevant to one class at one difficulty, and the pairs with enough overlap.
 
     Args:
         name: "car", "pedestrian" or "cyclist".
         difficulty: one of `DIFFICULTIES`.
-        least_iou: what the IoU of a detection with its object must exceed.
+        least_iou: the IoU of a detection with its object must exceed this.
     """
 
     def __init__(self, paired: Paired, name: str, difficulty: str, least_iou: float) -> None:
@@ -137,13 +139,13 @@ class Matching:
         iou = overlaps_of_pairs(objects.boxes[wanted][targets], found.boxes[rows][places])
         near = iou > least_iou
         targets, places, iou = targets[near], places[near], iou[near]
-        # An object with one detection that has no other object: nothing to choose.
+        # One object and one detection that overlap only each other leave no choice.
         alone = (np.bincount(targets)[targets] == 1) & (np.bincount(places)[places] == 1)
         self._targets, self._places = targets[alone], places[alone]
         self._contests = list(self._groups(targets[~alone], places[~alone], iou[~alone]))
 
     def curve(self) -> DevkitCurve:
-        """Precision at each of the samples."""
+        """Precision at each sample."""
         thresholds = sample_scores(self._first_pass(), self.truths)
         tp, fp, fn = self._second_pass(thresholds)
         precision = np.zeros(SAMPLES)
@@ -152,12 +154,12 @@ class Matching:
         return DevkitCurve(self.truths, thresholds, tp, fp, fn, precision, tp / np.maximum(tp + fn, 1))
 
     def counts_at(self, score: float) -> tuple[int, int, int]:
-        """True positives, false positives and misses from a score on."""
+        """True positives, false positives and misses at or above a score."""
         tp, fp, fn = self._second_pass(np.array([score]))
         return int(tp[0]), int(fp[0]), int(fn[0])
 
     def _groups(self, targets: Indices, places: Indices, iou: Floats) -> Iterator[_Contest]:
-        """Objects and detections that are connected, each group by itself, in the order of the labels."""
+        """One connected group of objects and detections at a time, in the order of the labels."""
         group = _connected(targets, places)
         order = np.argsort(group, kind="stable")
         columns = (values[order].tolist() for values in (group, targets, places, iou))
@@ -175,7 +177,7 @@ class Matching:
             ]
 
     def _first_pass(self) -> Floats:
-        """Scores of the right detections, if each object takes the free detection of the best score."""
+        """Scores of the correct detections when each object takes the free detection with the highest score."""
         right = self._object_counts[self._targets] & self._row_counts[self._places]
         scores = self._scores[self._places[right]].tolist()
         for contest in self._contests:
@@ -184,21 +186,21 @@ class Matching:
                 free = [option for option in options if option.place not in taken]
                 if not free:
                     continue
-                best = max(free, key=lambda option: option.score)  # of equal ones the first
+                best = max(free, key=lambda option: option.score)  # the first of equal scores
                 taken.add(best.place)
                 if object_counts and best.counts:
                     scores.append(best.score)
         return np.array(scores, np.float64)
 
     def _second_pass(self, thresholds: Floats) -> tuple[Indices, Indices, Indices]:
-        """True positives, false positives and misses, [S] each, at falling scores [S]."""
+        """True positives, false positives and misses, each [S], at falling scores [S]."""
         wrong, places = self._wrong_if_free, self._places
         object_counts = self._object_counts[self._targets]
         tp = _at_least(self._scores[places[object_counts & self._row_counts[places]]], thresholds)
         matched = _at_least(self._scores[places[object_counts]], thresholds)
-        # What is free and counts is wrong, unless it lies in DontCare.
+        # A free detection that counts is wrong, unless it lies in DontCare.
         fp = _at_least(self._scores[wrong], thresholds) - _at_least(self._scores[places[wrong[places]]], thresholds)
-        # The first sample at which each detection is there. Between two of a contest's, nothing changes.
+        # First sample that includes each detection. Between two such samples a group's matching does not change.
         since = np.searchsorted(-thresholds, -self._scores, side="left").tolist()
         steps = [[0, 0, 0] for _ in range(len(thresholds) + 1)]
         for contest in self._contests:
@@ -211,8 +213,11 @@ class Matching:
         return tp + right, fp - spared, self.truths - matched - found
 
     def _take(self, contest: _Contest, since: list[int], sample: int) -> list[int]:
-        """Right detections, objects that count and are matched, and detections that would be wrong and are taken, among
-        those that are there at a sample."""
+        """Match a group with the detections that a sample includes.
+
+        Returns:
+            Correct detections, counted objects that are matched, and matched detections that would otherwise be wrong.
+        """
         taken: set[int] = set()
         right = matched = spared = 0
         for object_counts, options in contest:
@@ -220,7 +225,7 @@ class Matching:
             if not free:
                 continue
             real = [option for option in free if option.counts]
-            # Of ignored ones the first that comes, of the others the one of the best overlap.
+            # The first of the ignored detections, or the largest overlap of the others.
             best = max(real, key=lambda option: option.iou) if real else free[0]
             taken.add(best.place)
             matched += object_counts
@@ -230,7 +235,7 @@ class Matching:
 
 
 class _Option(NamedTuple):
-    """A detection that an object may take; `counts` unless it is too low."""
+    """A detection that an object may take; `counts` unless its height is too small."""
 
     place: int
     score: float
@@ -238,12 +243,13 @@ class _Option(NamedTuple):
     counts: bool
 
 
-# Objects in the order of the labels: whether each counts, and what it may take in the order of the predictions.
+# Objects in the order of the labels: whether each counts, and its candidates in the order of the predictions.
 _Contest = list[tuple[bool, list[_Option]]]
 
 
 def _connected(targets: Indices, places: Indices) -> Indices:
-    """[P], the least object that each pair is connected with, over shared objects and detections."""
+    """[P], the smallest object index in the connected group of each pair; shared objects and detections connect
+    pairs."""
     group = targets
     while len(group):
         least = group
@@ -258,6 +264,6 @@ def _connected(targets: Indices, places: Indices) -> Indices:
 
 
 def _at_least(scores: Floats, thresholds: Floats) -> Indices:
-    """How many scores are at each threshold or above."""
+    """Number of scores at or above each threshold."""
     counted: Indices = len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")
     return counted

@@ -1,4 +1,4 @@
-"""Which detections found which objects."""
+"""Detections beside the objects that they match, and box overlaps."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class MatchedBoxes:
-    """Detections of any number of frames, each beside the object it found.
+    """Detections from any number of frames, each beside the object it matches.
 
     Attributes:
         boxes, truths: [N, 4], x1 y1 x2 y2 in px.
         sigmas: [N, 4], standard deviations of centre x, centre y, width, height in px; None if unknown.
         classes: N names.
-        frames: [N], number of the frame that a detection is of, in the order of the recording.
+        frames: [N], frame number of each detection, in the order of the recording.
     """
 
     boxes: Floats
@@ -40,13 +40,13 @@ class MatchedBoxes:
 
     @property
     def errors(self) -> Floats:
-        """[N, 4], centre x, centre y, width, height of the detection less those of the object, px."""
+        """[N, 4], centre x, centre y, width, height of the detection minus those of the object, px."""
         low, high = np.split(self.boxes - self.truths, 2, axis=1)
         return np.concatenate([(low + high) / 2, high - low], axis=1)
 
     @property
     def sizes(self) -> Floats:
-        """[N, 4], the detection's width, height, width, height in px: what each coordinate is measured by."""
+        """[N, 4], the detection's width, height, width, height in px: the scale of each coordinate."""
         return coordinate_sizes(self.boxes)
 
     @property
@@ -56,7 +56,7 @@ class MatchedBoxes:
 
 
 def join(parts: Sequence[MatchedBoxes]) -> MatchedBoxes:
-    """The boxes of several recordings as of one, at least one of them; without sigmas if one has none."""
+    """Concatenate the boxes of one or more recordings; sigmas are dropped if any recording lacks them."""
     frames, count = [], 0
     for part in parts:
         frames.append(part.frames + count)
@@ -78,7 +78,7 @@ def box_areas(boxes: Floats) -> Floats:
 
 
 def intersection_areas(a: Floats, b: Floats) -> Floats:
-    """Areas [N, M] that corner boxes [N, 4] and [M, 4] share, px^2."""
+    """Intersection areas [N, M] of corner boxes [N, 4] and [M, 4], px^2."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     sides: Floats = np.maximum(high - low, 0.0)
@@ -86,19 +86,19 @@ def intersection_areas(a: Floats, b: Floats) -> Floats:
 
 
 def overlaps(a: Floats, b: Floats) -> Floats:
-    """Intersection over union [N, M]; in float64, as published figures are, and 0 where both have no area."""
+    """IoU [N, M] in float64, as in published figures; 0 if both boxes have no area."""
     shared = intersection_areas(a, b)
     union = box_areas(a)[:, None] + box_areas(b)[None, :] - shared
     return shared / np.maximum(union, np.finfo(np.float64).tiny)
 
 
 def intersection_areas_of_pairs(a: Floats, b: Floats) -> Floats:
-    """Areas [N] that each corner box of [N, 4] shares with the other one of its row, px^2."""
+    """Intersection areas [N] of the two corner boxes in each row, px^2."""
     sides: Floats = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0.0)
     return sides[:, 0] * sides[:, 1]
 
 
 def overlaps_of_pairs(a: Floats, b: Floats) -> Floats:
-    """Intersection over union [N] of the two corner boxes of each row, as `overlaps`."""
+    """IoU [N] of the two corner boxes in each row, as in `overlaps`."""
     shared = intersection_areas_of_pairs(a, b)
     return shared / np.maximum(box_areas(a) + box_areas(b) - shared, np.finfo(np.float64).tiny)

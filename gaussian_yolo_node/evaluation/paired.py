@@ -1,4 +1,4 @@
-"""Truths and detections of the frames that have both, as flat arrays over all frames: what the protocols compute on."""
+"""Truths and detections of the frames that have both, as flat arrays over all frames: the input of the protocols."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ Frame = tuple[FrameTruths, FramePredictions]
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """Labelled objects of all frames, frame after frame in the order of the labels.
+    """Labelled objects of all frames, in frame order and then in the order of the labels.
 
     Attributes:
-        frames: [M], index of the frame.
+        frames: [M], frame index.
         boxes: [M, 4], x1 y1 x2 y2 in px.
-        categories: M names as the data set has them; `classes`: as detectors have them, "" for none.
+        categories: M names as in the data set.
+        classes: M names as detectors use them, "" for none.
         ignored: [M], regions that count neither way.
         truncation, occlusion: [M], see `FrameTruths`.
     """
@@ -44,15 +45,15 @@ class Objects:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Detections of all frames, frame after frame in the order of the predictions.
+    """Detections of all frames, in frame order and then in the order of the predictions.
 
     Attributes:
-        frames: [N], index of the frame.
+        frames: [N], frame index.
         boxes: [N, 4], x1 y1 x2 y2 in px.
         scores: [N].
         classes: N names.
         sigmas: [N, 4], of centre x, centre y, width, height in px; None if unknown.
-        places: [N], of equal scores that of the lesser place counts first.
+        places: [N], breaks ties: of equal scores, the smaller place counts first.
     """
 
     frames: Indices
@@ -73,12 +74,12 @@ class Paired:
     """The frames that have both truth and a prediction record.
 
     Attributes:
-        names: of the frames, as the ground truth has them.
-        objects, found: in them.
+        names: frame names as in the ground truth.
+        objects, found: the truths and detections of these frames.
         unlabelled: frames of prediction records without truth; not counted.
         unpredicted: frames of the truth without a prediction record.
         kitti: whether the categories are KITTI's types.
-        vocabulary: classes that the data set knows, whether or not there are objects of them in these frames; sorted.
+        vocabulary: classes of the data set, with or without objects in these frames; sorted.
     """
 
     names: tuple[str, ...]
@@ -91,19 +92,19 @@ class Paired:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """That truths which count are of, sorted."""
+        """Classes of the truths that count, sorted."""
         return tuple(sorted(set(self.objects.classes[~self.objects.ignored].tolist()) - {""}))
 
     @property
     def unknown_classes(self) -> tuple[str, ...]:
-        """Of detections, that no object of the truth has; sorted."""
+        """Classes of detections that no truth has, sorted."""
         return tuple(sorted(set(self.found.classes.tolist()) - set(self.objects.classes.tolist())))
 
 
 def pair(truths: GroundTruth, predictions: Sequence[FramePredictions]) -> Paired:
-    """Bring truths and predictions together.
+    """Pair truths with predictions.
 
-    A list of objects does not tell of frames without any, so predicted frames that it does not name are such.
+    A list of objects does not name frames without objects, so predicted frames that it lacks count as empty frames.
 
     Raises:
         LabelError: no frame has both, or two records belong to one frame.
@@ -142,9 +143,9 @@ def pair(truths: GroundTruth, predictions: Sequence[FramePredictions]) -> Paired
 def pair_frames(
     labels: Mapping[str, FrameTruths], predictions: Sequence[FramePredictions]
 ) -> tuple[dict[str, Frame], list[str]]:
-    """The frames that have both labels and a prediction record, by name of the labels, and the names of the others.
+    """The frames that have both labels and a prediction record, by label name, and the names of the other records.
 
-    "000012.png" and 12 belong to the labels "000012", and a record without a name to the frame of its stamp.
+    "000012.png" and 12 belong to the labels "000012". A record without a name belongs to the frame of its stamp.
 
     Raises:
         LabelError: no frame has both, or two records belong to one frame.
@@ -169,10 +170,11 @@ def pair_frames(
 
 
 def candidates(first: Indices, second: Indices) -> tuple[Indices, Indices]:
-    """Rows of two arrays that are of one frame, each with each: [P] and [P], by rising row of the first, then second.
+    """All pairs of rows from two arrays that belong to the same frame: [P] and [P], ordered by first row, then second
+    row.
 
     Args:
-        first, second: frame of each row; `second` does not fall.
+        first, second: frame of each row; `second` must not fall.
     """
     starts, ends = np.searchsorted(second, first, "left"), np.searchsorted(second, first, "right")
     counts = ends - starts
@@ -184,15 +186,16 @@ def candidates(first: Indices, second: Indices) -> tuple[Indices, Indices]:
 def take_greedily(
     boxes: Floats, frames: Indices, scores: Floats, truth_boxes: Floats, truth_frames: Indices, threshold: float
 ) -> Indices:
-    """Let each detection, by falling score, take the free object of its frame that it overlaps most, if by the
-    threshold or more; of equal scores or overlaps, the first.
+    """Match greedily: by falling score, each detection takes the free object of its frame with the largest IoU.
+
+    The IoU must reach the threshold. Of equal scores or overlaps, the first is taken.
 
     Args:
         boxes, frames, scores: [N, 4], [N], [N].
-        truth_boxes, truth_frames: [M, 4], [M]; frames do not fall.
+        truth_boxes, truth_frames: [M, 4], [M]; frames must not fall.
 
     Returns:
-        [N], the object that each detection took, -1 for none.
+        [N], index of the matched object, -1 for none.
     """
     taken = np.full(len(boxes), -1, np.intp)
     rows, objects = candidates(frames, truth_frames)
@@ -200,7 +203,7 @@ def take_greedily(
     near = iou >= threshold
     rows, objects, iou = rows[near], objects[near], iou[near]
     free = np.ones(len(truth_boxes), bool)
-    # Few are near enough, so one after the other is quick.
+    # Few pairs reach the threshold, so a Python loop is fast enough.
     for pair in np.lexsort((objects, -iou, rows, -scores[rows])).tolist():
         row, target = rows[pair], objects[pair]
         if taken[row] < 0 and free[target]:
@@ -215,8 +218,8 @@ def covers_any(
     """[N], whether a detection covers a region of its frame.
 
     Args:
-        region_boxes, region_frames: [M, 4], [M]; frames do not fall.
-        least: IoU with the region, or share of the detection's area inside it.
+        region_boxes, region_frames: [M, 4], [M]; frames must not fall.
+        least: minimum IoU with the region, or minimum share of the detection's area inside it.
     """
     covered = np.zeros(len(boxes), bool)
     rows, regions = candidates(frames, region_frames)
@@ -231,7 +234,7 @@ def covers_any(
 
 
 def _keys(frame: str | int) -> tuple[str, ...]:
-    """The names that the labels of a frame may have."""
+    """Names that the labels of a frame may have."""
     if isinstance(frame, int):
         return f"{frame:06d}", str(frame)
     return frame, Path(frame).stem
@@ -250,7 +253,7 @@ def _renamed(categories: NDArray[np.str_], truths: GroundTruth) -> NDArray[np.st
     if not len(categories):
         return categories
     names, which = np.unique(categories, return_inverse=True)
-    # DontCare is no class, whatever the data set says of it.
+    # DontCare is not a class, whatever the data set's mapping says.
     return np.array(["" if name == DONT_CARE else truths.class_of(str(name)) for name in names], np.str_)[which.ravel()]
 
 
@@ -258,7 +261,7 @@ def _vocabulary(truths: GroundTruth, objects: Objects) -> tuple[str, ...]:
     if truths.is_kitti:
         return tuple(sorted(KITTI_CLASSES.values()))
     known = {*objects.classes.tolist(), *truths.category_ids.values()} - {""}
-    # A few frames of BDD need not have all of its classes.
+    # A few frames of BDD may lack some of its classes.
     return tuple(sorted(known | (set() if known.isdisjoint(BDD_CATEGORIES) else set(BDD_CATEGORIES))))
 
 

@@ -1,4 +1,4 @@
-"""The protocols by which detections are judged, each with the same kind of result."""
+"""The evaluation protocols, all with the same type of result."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTr
 
 PROTOCOLS = ("all", "kitti", "bdd", "coco")
 COUNT_SCORE = 0.5
-ALL = "all"  # the one difficulty of protocols that have none
+ALL = "all"  # the one difficulty of protocols without difficulty levels
 HEADLINE_DIFFICULTY = "moderate"
 _ANY_IOU = ("all", "bdd")
-# Predictions that start above this score were cut for use, not for measuring.
+# Predictions whose lowest score is above this were cut off for use and lack the tail of the curve.
 FULL_CURVE_SCORE = 0.05
 
 DESCRIPTIONS = {
@@ -53,17 +53,17 @@ DESCRIPTIONS = {
 
 @dataclass(frozen=True, eq=False)
 class ClassCurve:
-    """One class at one IoU, and at one difficulty where the protocol has such.
+    """One class at one IoU, and at one difficulty if the protocol has difficulties.
 
     Attributes:
         name: the class.
-        iou: what a detection must overlap its object by.
+        iou: IoU threshold of a detection with its object.
         difficulty: "easy", "moderate", "hard", or "all".
-        truths: objects that count.
-        detections: detections of the class that count.
-        ignored: detections that do not, as far as the protocol tells them.
-        ap: the protocol's own, 0..1; NaN without truths.
-        interpolations: other ways of summing up the same curve, by name.
+        truths: number of objects that count.
+        detections: number of detections of the class that count.
+        ignored: number of detections that do not count, if the protocol reports it.
+        ap: AP as the protocol defines it, 0..1; NaN without truths.
+        interpolations: AP of the same curve by other interpolations, by name.
         curve: precision and recall.
     """
 
@@ -80,13 +80,13 @@ class ClassCurve:
 
 @dataclass(frozen=True)
 class Counts:
-    """Right, wrong and missing boxes of a class from a score on.
+    """True positives, false positives and misses of a class at or above a score.
 
     Attributes:
         iou, difficulty: as in `ClassCurve`.
-        score: least score.
-        tp, fp, fn: true and false positives, and objects that were not found.
-        precision, recall: 0..1; None where there is nothing to divide by.
+        score: minimum score.
+        tp, fp, fn: true positives, false positives, and objects without a match.
+        precision, recall: 0..1; None if the denominator is 0.
     """
 
     name: str
@@ -102,18 +102,18 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class ProtocolResult:
-    """What a protocol says of detections.
+    """Result of a protocol.
 
     Attributes:
         protocol: its name.
-        description: its rules, for people.
+        description: its rules, for readers.
         curves: by class, IoU and difficulty.
         ap: class -> IoU ("0.5") -> the protocol's AP, 0..1; NaN without truths.
         map: mean over classes with truths, at the protocol's IoU; NaN without any.
         counts: at one score.
-        frames: that were counted.
+        frames: number of counted frames.
         unlabelled, unpredicted: frames that only the predictions, or only the truth, have.
-        notes: what to know of the figures, a sentence each.
+        notes: caveats of the figures, one sentence each.
     """
 
     protocol: str
@@ -128,7 +128,7 @@ class ProtocolResult:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the points of the curves, for JSON; null where there is no number."""
+        """Everything except the points of the curves, for JSON; null for missing values."""
         return {
             "protocol": self.protocol,
             "description": self.description,
@@ -146,7 +146,7 @@ class ProtocolResult:
         }
 
     def _difficulties(self) -> dict[str, dict[str, dict[str, float | None]]]:
-        """Class, and "mean" -> difficulty -> way of summing up -> AP; empty where the protocol has one difficulty."""
+        """Class, and "mean" -> difficulty -> interpolation -> AP; empty if the protocol has one difficulty."""
         curves = [curve for curve in self.curves if curve.difficulty != ALL]
         table: dict[str, dict[str, dict[str, float | None]]] = {}
         for curve in curves:
@@ -167,15 +167,15 @@ def evaluate_protocol(
     count_score: float = COUNT_SCORE,
     ious: Sequence[float] = (),
 ) -> ProtocolResult:
-    """Judge detections by a protocol, one of `PROTOCOLS`.
+    """Evaluate detections by a protocol, one of `PROTOCOLS`.
 
     Args:
-        count_score: least score of the detections that `counts` is about.
-        ious: to judge by besides the protocol's own, which the mean stays at; of "all" and "bdd" only.
+        count_score: minimum score of the detections in `counts`.
+        ious: further IoU thresholds; "all" and "bdd" only. The mean stays at the protocol's own.
 
     Raises:
-        LabelError: no frame has both truth and predictions, the truth has no objects, no predicted class is known to
-            it, or the protocol does not suit it.
+        LabelError: no frame has both truth and predictions, the truth has no objects, it knows none of the predicted
+            classes, or the protocol does not apply to it.
         ModuleNotFoundError: the protocol is "coco", and pycocotools is not installed.
     """
     paired = pair(truths, predictions)
@@ -186,7 +186,7 @@ def evaluate_protocol(
 def evaluate_pairs(
     protocol: str, paired: Paired, count_score: float = COUNT_SCORE, ious: Sequence[float] = ()
 ) -> ProtocolResult:
-    """As `evaluate_protocol`, of frames that are already together and whatever their classes are called."""
+    """Like `evaluate_protocol`, for frames that are already paired, and without a check of the class names."""
     if not paired.classes:
         raise LabelError(
             "the ground truth has no objects that count in the frames that were predicted: there is nothing to measure"
@@ -209,7 +209,10 @@ def evaluate_pairs(
 
 
 def check_classes(paired: Paired) -> None:
-    """Raise LabelError where no detection is of a class that the data set knows: all figures would be 0, for a name."""
+    """Raise LabelError if the data set knows none of the detected classes.
+
+    All figures would be 0 because of a mismatch of names.
+    """
     predicted = set(paired.found.classes.tolist())
     if predicted and predicted.isdisjoint(paired.vocabulary):
         raise LabelError(
@@ -221,13 +224,13 @@ def check_classes(paired: Paired) -> None:
 def judge(
     protocol: str, truths: GroundTruth, predictions: Sequence[FramePredictions], class_name: str, iou: float
 ) -> Judged:
-    """What became of each detection of one class by the rules of "bdd", or else of "all"."""
+    """Verdicts on the detections of one class, by the rules of "bdd" or else of "all"."""
     judge_class = bdd.judge_class if protocol == "bdd" else all_objects.judge_class
     return judge_class(pair(truths, predictions), class_name, iou)
 
 
 def finite(value: float) -> float | None:
-    """For JSON, which has no NaN."""
+    """None for NaN, which JSON lacks."""
     return None if math.isnan(value) else value
 
 
@@ -252,7 +255,7 @@ def _judged(
     headline: Mapping[str, float],
     count_score: float,
 ) -> _Evaluation:
-    """Protocols without difficulties, from the verdict on every detection."""
+    """Result of a protocol without difficulties, from the verdict on every detection."""
     curves, counts = [], []
     ap: dict[str, dict[str, float]] = {}
     for name, thresholds in ious.items():

@@ -1,4 +1,4 @@
-"""Whether a detection's score is the probability that it is right."""
+"""Whether a detection's score is the probability that it is correct."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SCORE_BINS = 10  # of equal width over 0..1
 
 @dataclass(frozen=True)
 class ScoreBin:
-    """Detections of about the same score.
+    """Detections with similar scores.
 
     Attributes:
         detections: how many, at least 1.
         score: their mean score.
-        precision: share of them that are right.
+        precision: share of them that is correct.
     """
 
     detections: int
@@ -27,15 +27,15 @@ class ScoreBin:
 
 @dataclass(frozen=True)
 class ScoreQuality:
-    """How well scores say what share of the detections is right.
+    """Calibration of scores: how well they predict the share of correct detections.
 
     Attributes:
-        detections: how many were judged.
+        detections: number of detections judged.
         calibration_error: expected calibration error, 0..1 (Guo et al., "On Calibration of Modern Neural Networks",
-            ICML 2017; with precision for accuracy, as Kueppers et al., "Multivariate Confidence Calibration for
-            Object Detection", CVPR Workshops 2020): mean of |score - precision| over the bins, weighted by their
+            ICML 2017; with precision for accuracy, as Kueppers et al., "Multivariate Confidence Calibration for Object
+            Detection", CVPR Workshops 2020): mean of |score - precision| over the bins, weighted by the number of
             detections; None without detections.
-        bins: those that hold detections, by rising score.
+        bins: the non-empty bins, by rising score.
     """
 
     detections: int
@@ -48,7 +48,7 @@ def score_quality(scores: NDArray[np.float64], correct: NDArray[np.bool_]) -> Sc
 
     Args:
         scores: [N], 0..1.
-        correct: [N], whether the detection is right.
+        correct: [N], whether the detection is correct.
     """
     numbers = np.minimum((scores * SCORE_BINS).astype(int), SCORE_BINS - 1)
     bins = tuple(

@@ -1,7 +1,7 @@
-"""Whether dropping what is most uncertain leaves what is better: risk against coverage.
+"""Risk against coverage: whether dropping the most uncertain detections lowers the mean risk of the rest.
 
-El-Yaniv and Wiener, "On the Foundations of Noise-free Selective Classification", JMLR 2010; the area and what it is
-above the oracle's as Geifman et al., "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019.
+El-Yaniv and Wiener, "On the Foundations of Noise-free Selective Classification", JMLR 2010. The area, and its excess
+over the oracle's, as in Geifman et al., "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _DICT_POINTS = 100
 
 @dataclass(frozen=True, eq=False)
 class RiskCoverage:
-    """Mean risk of the surest, as more and more are kept.
+    """Mean risk of the least uncertain detections, as a function of the share kept.
 
     Attributes:
         coverage: [N], share that is kept: 1/N, 2/N .. 1.
-        risk: [N], mean risk of these. Of equally uncertain ones each is as likely to be kept: an expectation.
-        oracle: [N], the same with the least risks first: no order is better.
+        risk: [N], mean risk of the kept ones. Among equal uncertainties this is the expectation over a random order.
+        oracle: [N], the same ordered by risk, which no order can beat.
         area: mean of `risk`, AURC.
         oracle_area: mean of `oracle`.
-        random_area: mean risk of all, which is what dropping at random leaves.
+        random_area: mean risk of all, the expected risk when dropping at random.
     """
 
     coverage: Floats
@@ -43,7 +43,7 @@ class RiskCoverage:
 
     @property
     def gain(self) -> float | None:
-        """How far from random (0) to the oracle (1); below 0 is worse than random. None if the risks are all equal."""
+        """Position between random (0) and the oracle (1); below 0 is worse than random. None if all risks are equal."""
         room = self.random_area - self.oracle_area
         # Equal risks have means that differ by rounding.
         if room <= 1e-12 * abs(self.random_area):
@@ -51,8 +51,8 @@ class RiskCoverage:
         return (self.random_area - self.area) / room
 
     def at(self, coverage: float) -> float:
-        """Mean risk when this share is kept, above 0 to 1; of what falls between two boxes, the greater share."""
-        # A share such as 0.07 times 100 lies a rounding above the whole number it means.
+        """Mean risk when a share in (0, 1] is kept; a fraction of a box rounds up."""
+        # Rounding can put, say, 0.07 * 100 just above the whole number.
         kept = int(np.ceil(coverage * len(self.risk) * (1 - 1e-12)))
         return float(self.risk[min(max(kept, 1), len(self.risk)) - 1])
 
@@ -74,11 +74,11 @@ class RiskCoverage:
 
 @dataclass(frozen=True, eq=False)
 class DetectionRisks:
-    """Detections that count, right ones and wrong ones, by class and falling score.
+    """Detections that count, correct and wrong, by class and falling score.
 
     Attributes:
         scores: [N].
-        risks: [N], 1 - IoU with the object that was found, 1 for a false positive.
+        risks: [N], 1 - IoU with the matched object, 1 for a false positive.
         uncertainties: [N], `box_uncertainty`; None if sigmas are unknown.
     """
 
@@ -91,8 +91,8 @@ def risk_coverage(uncertainties: Floats, risks: Floats) -> RiskCoverage | None:
     """Drop the most uncertain first.
 
     Args:
-        uncertainties: [N], of whatever kind: only their order counts.
-        risks: [N], what each that is kept costs.
+        uncertainties: [N], in any unit: only their order counts.
+        risks: [N], cost of keeping each one.
 
     Returns:
         None if N is 0.
@@ -101,7 +101,7 @@ def risk_coverage(uncertainties: Floats, risks: Floats) -> RiskCoverage | None:
     if not count:
         return None
     kept = np.arange(1, count + 1)
-    # The expected sum over a group of equals grows by its mean with each that is kept.
+    # Within a group of equal uncertainties, each one kept adds the group's mean to the expected sum.
     _, group, sizes = np.unique(uncertainties, return_inverse=True, return_counts=True)
     means = np.bincount(group, weights=risks) / sizes
     risk = np.cumsum(np.repeat(means, sizes)) / kept
@@ -112,13 +112,13 @@ def risk_coverage(uncertainties: Floats, risks: Floats) -> RiskCoverage | None:
 
 
 def box_risks(matched: MatchedBoxes) -> Mapping[str, Mapping[str, RiskCoverage]]:
-    """What sigmas tell of the errors of boxes that found their object, and what the size of the box alone would.
+    """How well sigmas rank the errors of matched boxes, compared with ranking by box size.
 
-    Large boxes have large errors in px and small ones low IoU, so any sigma that grows with the box looks good by
-    itself. It must tell more than the size does.
+    Large boxes have large errors in px and small boxes have low IoU, so any sigma that grows with the box looks good by
+    itself. Sigma must do better than the size does.
 
     Returns:
-        By risk ("1 - IoU", "centre error" and "size error", Euclidean in px) and by what is dropped by: "sigma"
+        By risk ("1 - IoU", "centre error" and "size error", Euclidean in px), then by ranking: "sigma"
         (`box_uncertainty` for IoU; sigma of centre or size in px for the errors) and "box size". Empty without sigmas
         or boxes.
     """
@@ -140,14 +140,14 @@ def box_risks(matched: MatchedBoxes) -> Mapping[str, Mapping[str, RiskCoverage]]
 
 
 def detection_risks(paired: Paired, iou_threshold: float, least_score: float) -> DetectionRisks:
-    """What keeping each detection costs, by the rules for every labelled object (`all_objects.judge_class`).
+    """Risk of each detection, by the rules for every labelled object (`all_objects.judge_class`).
 
     Args:
-        iou_threshold: of a detection with its object, to have found it.
-        least_score: of the detections that count.
+        iou_threshold: minimum IoU of a detection with the object it matches.
+        least_score: minimum score of the detections that count.
     """
     found = paired.found
-    # With its place in the order as its score, a detection's verdict tells whose it is.
+    # `judge_class` returns scores but no indices, so the rank in score order is passed as the score.
     order = np.lexsort((found.places, -found.scores))
     places = np.empty(len(order))
     places[order] = np.arange(len(order))
@@ -168,7 +168,7 @@ def detection_risks(paired: Paired, iou_threshold: float, least_score: float) ->
 
 
 def detection_curves(risks: DetectionRisks) -> Mapping[str, RiskCoverage]:
-    """Risk and coverage by what is dropped by, "score" and "sigma"; without sigmas or detections less."""
+    """Risk-coverage curves by ranking, "score" and "sigma"; "sigma" needs sigmas, and both need detections."""
     curves = {"score": risk_coverage(-risks.scores, risks.risks)}
     if risks.uncertainties is not None:
         curves["sigma"] = risk_coverage(risks.uncertainties, risks.risks)
@@ -176,7 +176,7 @@ def detection_curves(risks: DetectionRisks) -> Mapping[str, RiskCoverage]:
 
 
 def _in_order_of_frames(frames: NDArray[np.intp], correct: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Places of what is correct, in the order in which `match_boxes` gives them."""
+    """Indices of correct detections, in the order of `match_boxes`."""
     places = np.flatnonzero(correct)
     return places[np.argsort(frames[places], kind="stable")]
 
@@ -187,5 +187,5 @@ def _length(vectors: Floats) -> Floats:
 
 
 def _at_least_one(curve: RiskCoverage | None) -> RiskCoverage:
-    assert curve is not None  # there are boxes
+    assert curve is not None  # callers check that there are boxes
     return curve

@@ -1,6 +1,6 @@
-"""What predicted standard deviations tell of the boxes: of their IoU, of their errors, and how sharp they are.
+"""How predicted standard deviations relate to the IoU and the errors of boxes, and how sharp they are.
 
-All of it is of boxes that found their object. Sigmas that are unknown make None, and so do no boxes.
+Everything here covers boxes that match an object. Functions return None if sigmas are unknown or there are no boxes.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _PERCENTILES = (10, 50, 90)
 
 @dataclass(frozen=True)
 class Spread:
-    """How one quantity is distributed among the boxes of a bin of another.
+    """Distribution of one quantity over the boxes in one bin of another.
 
     Attributes:
         boxes: how many, at least 1.
-        low, high: least and greatest value of what the bin is of.
-        centre: its mean.
+        low, high: least and greatest value of the binned quantity.
+        centre: mean of the binned quantity.
         mean, std: of the other quantity.
-        p10, p50, p90: percentiles of it.
+        p10, p50, p90: percentiles of the other quantity.
     """
 
     boxes: int
@@ -53,13 +53,13 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class IouAgainstSigma:
-    """Whether boxes that are less sure lie worse (Choi et al., "Gaussian YOLOv3", ICCV 2019, figure 3).
+    """Whether less certain boxes have lower IoU (Choi et al., "Gaussian YOLOv3", ICCV 2019, figure 3).
 
     Attributes:
         sigmas: [N], `box_uncertainty` of each box.
         ious: [N], of each box with its object.
-        by_sigma: IoU in bins of about as many boxes, by rising sigma; equal sigmas share a bin.
-        by_iou: sigma in bins of IoU of width 0.05, by rising IoU; those that hold boxes.
+        by_sigma: IoU in bins with about equal numbers of boxes, by rising sigma; equal sigmas share a bin.
+        by_iou: sigma in bins of IoU of width 0.05, by rising IoU; only non-empty bins.
     """
 
     sigmas: Floats
@@ -73,9 +73,9 @@ class CoverageCurve:
     """Reliability diagram of the sigmas.
 
     Attributes:
-        expected: [99], share of errors that the central interval of a Gaussian holds: 0.01, 0.02 .. 0.99.
-        observed: by cx, cy, w, h and "all", the share that it does hold, [99]; above `expected` the sigmas are too
-            large, below it too small.
+        expected: [99], share of errors inside the central interval of a Gaussian: 0.01, 0.02 .. 0.99.
+        observed: by cx, cy, w, h and "all", the observed share, [99]. Above `expected` the sigmas are too large, below
+            it too small.
     """
 
     expected: Floats
@@ -84,7 +84,7 @@ class CoverageCurve:
 
 @dataclass(frozen=True)
 class Sharpness:
-    """How small the sigmas of a coordinate are: of two detectors with honest ones, the sharper tells more.
+    """Size of the sigmas of one coordinate; of two calibrated detectors, the sharper one is more informative.
 
     Attributes:
         mean_px, median_px, rms_px: of sigma.
@@ -100,11 +100,11 @@ class Sharpness:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """What sigmas of their own are worth to the likelihood of the errors of a coordinate; nats, of px, less is better.
+    """How much per-box sigmas improve the likelihood of one coordinate's errors; nats, errors in px, less is better.
 
     Attributes:
-        nll: mean negative log-likelihood under the predicted sigmas; None where one is 0.
-        constant: the same under the best single sigma in px for all boxes, which takes hindsight; None if all errors
+        nll: mean negative log-likelihood under the predicted sigmas; None if one is 0.
+        constant: the same under the best single sigma in px for all boxes, chosen with hindsight; None if all errors
             are 0.
         proportional: under the best sigma that is a fixed share of the box's width or height; None likewise.
     """
@@ -115,7 +115,7 @@ class Likelihood:
 
 
 def iou_against_sigma(matched: MatchedBoxes, bins: int = SIGMA_BINS) -> IouAgainstSigma | None:
-    """IoU by sigma and sigma by IoU; boxes that hardly overlap their object belong here, too."""
+    """IoU by sigma and sigma by IoU; pass boxes with low IoU, too."""
     if matched.sigmas is None or not len(matched):
         return None
     sigmas, ious = box_uncertainty(matched.boxes, matched.sigmas), matched.ious
@@ -171,9 +171,9 @@ def likelihoods(matched: MatchedBoxes) -> Mapping[str, Likelihood] | None:
 
 
 def gaussian_nll(errors: Floats, sigmas: Floats) -> float | None:
-    """Mean negative log-likelihood of at least one error in Gaussians of these sigmas, px, of the same shape; nats.
+    """Mean negative log-likelihood of errors under Gaussians with these sigmas, in nats.
 
-    None where a sigma is 0.
+    Errors and sigmas are in px and have the same shape, with at least one element. None if a sigma is 0.
     """
     if (sigmas <= LEAST_SIGMA).any():
         return None
@@ -181,7 +181,7 @@ def gaussian_nll(errors: Floats, sigmas: Floats) -> float | None:
 
 
 def _spreads(numbers: NDArray[np.intp], of: Floats, values: Floats) -> tuple[Spread, ...]:
-    """Of `values` in the bins of `of` whose number each box has, by rising number."""
+    """Distribution of `values` per bin of `of`, by rising bin; `numbers` is the bin of each box."""
     spreads = []
     for number in np.unique(numbers):
         inside = numbers == number
@@ -204,7 +204,7 @@ def _spreads(numbers: NDArray[np.intp], of: Floats, values: Floats) -> tuple[Spr
 
 
 def _equal_bins(values: Floats, bins: int) -> NDArray[np.intp]:
-    """Numbers [N] of bins that hold about as many values each, and equal values together."""
+    """Bin numbers [N]; bins hold about equally many values, and equal values share a bin."""
     ranked = np.sort(values)
     starts = np.unique(ranked[np.arange(1, bins) * len(ranked) // bins])
     return np.searchsorted(starts, values, side="right")

@@ -1,16 +1,16 @@
-"""Fits the correction of the standard deviations to boxes that found their objects.
+"""Fits the correction of the standard deviations to matched boxes.
 
-The fit is the likeliest one: of all `sigma' = a*sigma + b*size` with a > 0 and b >= 0, it takes the one under which the
-errors, as Gaussians, are most probable. Scaling a and b together is always allowed, and the likelihood is greatest
-where the mean of (error / sigma')^2 is 1, so under the fit the standardised errors have exactly unit variance (about
-zero: a bias counts as error). That leaves one number to look for, the offset's share.
+The fit maximises the likelihood. Of all `sigma' = a*sigma + b*size` with a > 0 and b >= 0, it takes the one under which
+the errors, as Gaussians, are most probable. Scaling a and b together is always allowed, and the likelihood is greatest
+where the mean of (error / sigma')^2 is 1, so the standardised errors have exactly unit variance under the fit (about
+zero: a bias counts as error). One unknown remains: the offset's share.
 
-Errors of detectors have heavier tails than a Gaussian, and then no scale gives all coverages. With unit variance, more
-than 68 % lie within one sigma and about 95 % within two: for Laplace errors 75.7 and 94.1 %. To bound the influence of
-the worst errors instead (Student's t, Huber's second proposal) claims less uncertainty than there is, and covered
-unseen frames no better.
+Detectors' errors have heavier tails than a Gaussian, so no scale matches all coverages. With unit variance, more than
+68 % lie within one sigma and about 95 % within two; for Laplace errors, 75.7 and 94.1 %. Bounding the influence of the
+worst errors instead (Student's t, Huber's second proposal) claims less uncertainty than there is, and did not cover
+unseen frames better.
 
-Fit on frames that the network was not trained on: on those it was, its errors are smaller than they will be.
+Fit on frames that the network was not trained on: on training frames its errors are smaller than in use.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from gaussian_yolo_node.evaluation.uncertainty import LEAST_SIGMA
 Floats = NDArray[np.float64]
 
 LEAST_BOXES = 30
-# What the offset may make up of the corrected sigma's root mean square, so that what the network says is never lost.
+# Upper limit of the offset's share of the corrected sigma's RMS, so that the network's sigma keeps an influence.
 MOST_OFFSET = 0.9
-_GRID = 46  # shares tried at once
+_GRID = 46  # shares per search step
 
 
 class CalibrationError(GaussianYoloError):
-    """The boxes at hand do not allow a fit; the message says why."""
+    """The given boxes do not allow a fit; the message says why."""
 
 
 def fit_sigma_calibration(matched: MatchedBoxes) -> SigmaCalibration:
-    """The correction under which the errors are likeliest; their standardised variance is then 1.
+    """Maximum-likelihood correction; the standardised errors then have unit variance.
 
     Args:
         matched: boxes beside their objects, with the network's own sigmas.
@@ -65,23 +65,23 @@ def fit_sigma_calibration(matched: MatchedBoxes) -> SigmaCalibration:
 
 
 def calibrated(matched: MatchedBoxes, calibration: SigmaCalibration) -> MatchedBoxes:
-    """The boxes with corrected sigmas; they must have some."""
+    """The boxes with corrected sigmas; the boxes must have sigmas."""
     assert matched.sigmas is not None
     return replace(matched, sigmas=calibration.apply(matched.sigmas, matched.boxes))
 
 
 def cross_validated(matched: MatchedBoxes, blocks: int = 2) -> MatchedBoxes:
-    """The boxes with sigmas corrected by fits to other frames: how a fit does on frames that it has not seen.
+    """The boxes with sigmas corrected by fits to other frames, which shows how a fit does on unseen frames.
 
-    Consecutive frames show the same objects, so the recording is cut into blocks of consecutive frames that hold about
-    as many boxes; each block gets the fit to all others.
+    Consecutive frames show the same objects, so the recording is cut into blocks of consecutive frames with about
+    equally many boxes. Each block gets the fit to all other blocks.
 
     Raises:
-        CalibrationError: as `fit_sigma_calibration`, of what is left without a block.
+        CalibrationError: as `fit_sigma_calibration`, for the boxes outside a block.
     """
     order = np.argsort(matched.frames, kind="stable")
     matched = matched[order]
-    # A frame belongs to the block in which the middle of its boxes falls.
+    # A frame belongs to the block that contains the middle of its boxes.
     _, first, counts = np.unique(matched.frames, return_index=True, return_counts=True)
     block = np.repeat(((first + counts / 2) * blocks / max(1, len(matched))).astype(int), counts)
     sigmas = np.empty((len(matched), 4))
@@ -98,14 +98,14 @@ def _fit(errors: Floats, sigmas: Floats, sizes: Floats) -> tuple[float, float]:
     for _ in range(2):  # the whole range, then between the neighbours of the best
         shares = np.clip(np.linspace(share - reach, share + reach, _GRID), 0, MOST_OFFSET)
         nll = np.array([_profile(each, errors, sigmas, sizes)[0] for each in shares])
-        # Where sigma is a fixed share of the size, all are as good but for rounding: then without an offset.
+        # If sigma is a fixed share of the size, all shares are equal up to rounding; the smallest offset wins then.
         share = float(shares[np.flatnonzero(nll <= nll.min() + 1e-9)[0]])
         reach = 2 * reach / (_GRID - 1)
     return _profile(share, errors, sigmas, sizes)[1:]
 
 
 def _profile(share: float, errors: Floats, sigmas: Floats, sizes: Floats) -> tuple[float, float, float]:
-    """Negative log-likelihood (nats a box, less a constant), scale and offset, at an offset's share."""
+    """Negative log-likelihood (nats per box, up to a constant), scale and offset for one share of the offset."""
     rms_sigma, rms_size = (math.sqrt((values**2).mean()) for values in (sigmas, sizes))
     shape = (1 - share) / rms_sigma * sigmas + share / rms_size * sizes
     scale = math.sqrt(((errors / shape) ** 2).mean())

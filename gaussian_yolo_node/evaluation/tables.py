@@ -1,4 +1,4 @@
-"""An evaluation, for people and for programs."""
+"""Evaluation results as tables and text, and as JSON."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SIGMA_METHOD = (
 
 
 def curve_table(result: ProtocolResult) -> Table:
-    """AP in percent, a row a class, IoU and difficulty, and one for their mean."""
+    """AP in percent, one row per class, IoU and difficulty, and one row for their mean."""
     all_ways = dict.fromkeys(way for curve in result.curves for way in curve.interpolations if curve.truths)
-    # One of them is the protocol's own.
+    # One interpolation is the protocol's own AP and needs no second column.
     ways = [
         way for way in all_ways if any(curve.interpolations[way] != curve.ap for curve in result.curves if curve.truths)
     ]
@@ -36,7 +36,7 @@ def curve_table(result: ProtocolResult) -> Table:
         for curve in curves:
             cells = [_percent(curve.interpolations[way]) for way in ways]
             table.add_row(name, curve.difficulty, str(curve.truths), f"{curve.iou:g}", _percent(curve.ap), *cells)
-        for iou in areas.keys() - {f"{curve.iou:g}" for curve in curves}:  # a mean over several
+        for iou in areas.keys() - {f"{curve.iou:g}" for curve in curves}:  # a mean over several thresholds
             table.add_row(name, ALL, str(curves[0].truths), iou, _percent(areas[iou]))
         table.add_section()
     table.add_row("mean", "", "", "", _percent(result.map))
@@ -44,7 +44,7 @@ def curve_table(result: ProtocolResult) -> Table:
 
 
 def counts_table(result: ProtocolResult) -> Table:
-    """Right, wrong and missing boxes from a score on."""
+    """True positives, false positives and misses at or above a score."""
     table = Table(title=f"boxes from score {result.counts[0].score:g}")
     for heading in ("class", "difficulty"):
         table.add_column(heading)
@@ -57,13 +57,13 @@ def counts_table(result: ProtocolResult) -> Table:
 
 
 def coverage_lines(result: KittiResult) -> list[str]:
-    """Which frames were counted, a sentence."""
+    """Which frames were counted, one sentence per item."""
     frames = len(result.matched) + len(result.unlabelled)
     return [f"{len(result.matched)} of {frames} predicted frames have labels{_names(result.matched)}"]
 
 
 def sigma_table(sections: Mapping[str, Mapping[str, SigmaFigures]]) -> Table:
-    """How honest standard deviations are: named sections with a row for each of their coordinates or classes."""
+    """Calibration of standard deviations: named sections with one row per coordinate or class."""
     table = Table()
     table.add_column("sigma")
     table.add_column("of")
@@ -77,7 +77,7 @@ def sigma_table(sections: Mapping[str, Mapping[str, SigmaFigures]]) -> Table:
 
 
 def uncertainty_lines(result: KittiResult) -> list[str]:
-    """What the table of the sigmas says and of which boxes, and how good the scores are, a sentence each."""
+    """What the sigma table shows and for which boxes, and the calibration of the scores, one sentence per item."""
     together = result.scores["all"]
     by_class = ", ".join(f"{name} {_percent(of.calibration_error)}" for name, of in result.scores.items())
     lines = [
@@ -100,7 +100,7 @@ def uncertainty_lines(result: KittiResult) -> list[str]:
 
 
 def report_dict(result: KittiResult) -> dict[str, Any]:
-    """All of the result, ready for JSON; AP in 0..1, null where there are no truths."""
+    """The whole result, ready for JSON; AP in 0..1, null without truths."""
     return {
         "classes": [_class_dict(row) for row in (*result.at_kitti_iou, *result.at_common_iou)],
         "mean_ap": {
@@ -127,7 +127,7 @@ def _class_dict(row: ClassResult) -> dict[str, Any]:
 
 
 def _mean(rows: tuple[ClassResult, ...]) -> float:
-    """Over the classes that have truths."""
+    """Mean over the classes with truths."""
     values = [row.all_point for row in rows if row.truths]
     return sum(values) / len(values) if values else math.nan
 

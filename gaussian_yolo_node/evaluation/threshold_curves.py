@@ -1,4 +1,4 @@
-"""True and false positives against the score threshold, and what the uncertainty term of the score does to them."""
+"""True and false positives against the score threshold, and the effect of the score's uncertainty term on them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.evaluation.all_objects import Judged
 from gaussian_yolo_node.evaluation.matching import Floats
 
-# In a table; a curve has all.
+# Rows of a table; a curve keeps every score.
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 
 
 @dataclass(frozen=True)
 class AtThreshold:
-    """What passes a threshold.
+    """Counts at one threshold.
 
     Attributes:
-        threshold: least score.
-        true_positives, false_positives: detections of at least that score.
-        missed: objects that none of these found.
+        threshold: minimum score.
+        true_positives, false_positives: detections with at least that score.
+        missed: objects that none of these matches.
     """
 
     threshold: float
@@ -34,12 +34,12 @@ class AtThreshold:
 
 @dataclass(frozen=True, eq=False)
 class ThresholdCurve:
-    """True and false positives as the threshold falls past one score after the other.
+    """True and false positives as the threshold falls past each score in turn.
 
     Attributes:
-        thresholds: [K], the scores that occur, falling.
-        true_positives, false_positives: [K], detections of at least that score.
-        truths: objects there are.
+        thresholds: [K], the distinct scores, falling.
+        true_positives, false_positives: [K], detections with at least that score.
+        truths: number of objects.
     """
 
     thresholds: Floats
@@ -54,9 +54,9 @@ class ThresholdCurve:
         return AtThreshold(threshold, right, wrong, self.truths - right)
 
     def finding(self, true_positives: int) -> AtThreshold | None:
-        """Counts at the highest threshold that lets so many true positives through; None if there are fewer.
+        """Counts at the highest threshold with at least this many true positives; None if there are fewer.
 
-        For none of them, that is above all scores: infinity.
+        For zero true positives the threshold is infinite, above all scores.
         """
         if true_positives <= 0:
             return AtThreshold(float("inf"), 0, 0, self.truths)
@@ -66,12 +66,13 @@ class ThresholdCurve:
 
 @dataclass(frozen=True)
 class TermEffect:
-    """What the uncertainty term does at a threshold.
+    """Effect of the uncertainty term at one threshold.
 
     Attributes:
-        with_term, without_term: at the same threshold. The term lowers every score, so less passes, right or wrong.
-        equal: without the term, at the threshold that finds as many objects as `with_term` does: only this shows
-            whether the term tells right from wrong. None if that many are found at no threshold.
+        with_term, without_term: at the same threshold. The term lowers every score, so fewer detections pass, correct
+            or wrong.
+        equal: without the term, at the threshold that matches as many objects as `with_term`. Only this comparison
+            shows whether the term separates correct from wrong. None if no threshold matches as many.
     """
 
     with_term: AtThreshold
@@ -80,12 +81,12 @@ class TermEffect:
 
 
 def threshold_curve(scores: Floats, correct: NDArray[np.bool_], truths: int) -> ThresholdCurve:
-    """Count what passes.
+    """Count true and false positives at each score.
 
     Args:
         scores: [N], in any order.
-        correct: [N], whether a detection found an object.
-        truths: objects there are.
+        correct: [N], whether a detection matches an object.
+        truths: number of objects.
     """
     rising, group = np.unique(scores, return_inverse=True)
     count = len(rising)
@@ -96,7 +97,7 @@ def threshold_curve(scores: Floats, correct: NDArray[np.bool_], truths: int) -> 
 
 
 def false_positives_by_threshold(judged: Judged | Iterable[Judged]) -> ThresholdCurve:
-    """Of one class, or of several together."""
+    """The curve of one class, or of several classes together."""
     parts = [judged] if isinstance(judged, Judged) else list(judged)
     scores = np.concatenate([np.empty(0), *(part.scores for part in parts)])
     correct = np.concatenate([np.empty(0, bool), *(part.correct for part in parts)])
@@ -106,7 +107,7 @@ def false_positives_by_threshold(judged: Judged | Iterable[Judged]) -> Threshold
 def term_effects(
     with_term: ThresholdCurve, without_term: ThresholdCurve, thresholds: Sequence[float] = THRESHOLDS
 ) -> tuple[TermEffect, ...]:
-    """Compare two runs of one model over the same frames, by criterion "gaussian" and "confidence"."""
+    """Compare two runs of one model over the same frames, with criterion "gaussian" and "confidence"."""
     effects = []
     for threshold in thresholds:
         here = with_term.at(threshold)

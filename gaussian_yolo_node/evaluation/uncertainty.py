@@ -1,4 +1,4 @@
-"""How honest predicted standard deviations are, from the errors of boxes that found their object."""
+"""Calibration of predicted standard deviations, from the errors of matched boxes."""
 
 from __future__ import annotations
 
@@ -15,37 +15,36 @@ from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 
 Floats = NDArray[np.float64]
 
-# A sigma of 0 claims a perfect box; any error then counts as far outside, without a division by zero.
+# A sigma of 0 claims a perfect box; any error is then far outside, without a division by zero.
 LEAST_SIGMA = 1e-6  # px
-# So that a box clipped to nothing is very unsure, and not infinitely.
+# Keeps the uncertainty of a box clipped to nothing finite.
 _LEAST_SIZE = 1e-6  # px
 
-# Central intervals whose coverage is looked at, and how many sigma they reach to each side.
+# Central intervals whose coverage is measured, and their half-widths in sigma.
 LEVELS = np.arange(1, 100) / 100
 _REACHES = np.array([NormalDist().inv_cdf((1 + level) / 2) for level in LEVELS])
 _ENCE_BINS = 10
-_ENCE_LEAST = 20  # in a bin, to have a root mean square worth the name
+_ENCE_LEAST = 20  # per bin; fewer give no meaningful RMS
 _LEAST_RANKED = 3  # any two points have a perfect rank correlation
 
 
 @dataclass(frozen=True)
 class SigmaFigures:
-    """What errors and sigmas of some coordinates of some boxes come to; z is error / sigma.
+    """Calibration of sigmas against errors, for some coordinates of some boxes; z is error / sigma.
 
     Attributes:
-        boxes: how many boxes they are of.
-        nll: mean negative log-likelihood of the errors in Gaussians of these sigmas, nats, of coordinates in px; None
-            where a sigma is 0.
+        boxes: number of boxes.
+        nll: mean negative log-likelihood of the errors under Gaussians with these sigmas, nats, coordinates in px; None
+            if a sigma is 0.
         within: share of the errors that are at most 1, 2, 3 sigma (a Gaussian: 0.683, 0.954, 0.997).
-        rms: root mean square of z; 1 is calibrated, more is overconfident; None where a sigma is 0.
+        rms: root mean square of z; 1 is calibrated, more is overconfident; None if a sigma is 0.
         calibration_error: expected calibration error of the sigmas, 0..1: mean of |observed - expected coverage| over
-            the central intervals that a Gaussian fills to 1, 2 .. 99 %. The curve is that of Kuleshov et al.,
-            "Accurate Uncertainties for Deep Learning Using Calibrated Regression", ICML 2018, with central intervals
-            for one-sided ones; summed up by its mean distance from the diagonal.
-        ence: expected normalised calibration error (Levi et al., "Evaluating and Calibrating Uncertainty Prediction
-            in Regression Tasks", Sensors 2022): in bins of as many boxes by rising sigma, the mean of
-            |RMS sigma - RMS error| / RMS sigma, so that the sigmas must also be large where errors are; None with
-            fewer than 40 values.
+            the central intervals that a Gaussian fills to 1, 2 .. 99 %. The curve is that of Kuleshov et al., "Accurate
+            Uncertainties for Deep Learning Using Calibrated Regression", ICML 2018, with central instead of one-sided
+            intervals, summarised by its mean distance from the diagonal.
+        ence: expected normalised calibration error (Levi et al., "Evaluating and Calibrating Uncertainty Prediction in
+            Regression Tasks", Sensors 2022): the mean of |RMS sigma - RMS error| / RMS sigma over bins of equal size by
+            rising sigma, so sigmas must also be large where errors are; None with fewer than 40 values.
     """
 
     boxes: int
@@ -58,13 +57,13 @@ class SigmaFigures:
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Whether boxes that are less sure lie worse.
+    """Whether less certain boxes have lower IoU.
 
     Attributes:
-        least_iou: of the boxes with their objects.
-        boxes: how many there are.
+        least_iou: minimum IoU of the boxes with their objects.
+        boxes: number of boxes.
         rho: Spearman's correlation of a box's uncertainty with its IoU, -1..1, lower is better; equal values share
-            their mean rank. None with fewer than 3 boxes, or where all have the same uncertainty or IoU.
+            their mean rank. None with fewer than 3 boxes, or if all have the same uncertainty or IoU.
     """
 
     least_iou: float
@@ -74,14 +73,14 @@ class RankCorrelation:
 
 @dataclass(frozen=True)
 class SigmaQuality:
-    """How honest the standard deviations are.
+    """Calibration of the standard deviations.
 
     Attributes:
         boxes: number of matched boxes.
         coordinates: by cx, cy, w, h.
         overall: of all four coordinates together.
-        classes: the same by class, for classes that have matched boxes.
-        correlations: at the IoU of the figures above, and with worse boxes too: to leave those out hides what is asked.
+        classes: the same by class, for classes with matched boxes.
+        correlations: at the IoU of the figures above, and at a lower one, because sigma must rank bad boxes too.
     """
 
     boxes: int
@@ -107,7 +106,7 @@ class SigmaQuality:
 
 
 def sigma_quality(matched: MatchedBoxes, correlations: tuple[RankCorrelation, ...] = ()) -> SigmaQuality | None:
-    """Figures of matched boxes; None if sigmas are unknown or nothing was matched."""
+    """Calibration of matched boxes; None if sigmas are unknown or nothing matches."""
     if matched.sigmas is None or not len(matched):
         return None
     errors, sigmas = matched.errors, matched.sigmas
@@ -124,7 +123,7 @@ def sigma_quality(matched: MatchedBoxes, correlations: tuple[RankCorrelation, ..
 
 
 def sigma_figures(errors: Floats, sigmas: Floats) -> SigmaFigures:
-    """Figures of errors and their sigmas, px: two arrays [N] or [N, coordinates], of at least one box."""
+    """Calibration of sigmas against errors, both in px: two arrays [N] or [N, coordinates], of at least one box."""
     z = absolute_z(errors, sigmas)
     known = bool((sigmas > LEAST_SIGMA).all())
     one, two, three = (float((z <= limit).mean()) for limit in (1, 2, 3))
@@ -139,21 +138,20 @@ def sigma_figures(errors: Floats, sigmas: Floats) -> SigmaFigures:
 
 
 def absolute_z(errors: Floats, sigmas: Floats) -> Floats:
-    """How many sigma off, of errors and sigmas in px of the same shape; finite for a sigma of 0, too."""
+    """|error| / sigma for errors and sigmas in px of the same shape; finite for a sigma of 0, too."""
     z: Floats = np.abs(errors) / np.maximum(sigmas, LEAST_SIGMA)
     return z
 
 
 def observed_coverage(errors: Floats, sigmas: Floats) -> Floats:
-    """Share of at least one error that lies in the central interval that a Gaussian of its sigma fills to each of
-    `LEVELS`, [99]."""
+    """[99], observed coverage: share of at least one error inside the central interval of its Gaussian, at `LEVELS`."""
     z = np.sort(absolute_z(errors, sigmas), axis=None)
     observed: Floats = np.searchsorted(z, _REACHES, side="right") / z.size
     return observed
 
 
 def relative_sigmas(boxes: Floats, sigmas: Floats) -> Floats:
-    """Sigmas of centre x and width over the width of the box, of centre y and height over its height.
+    """Sigmas of centre x and width over the box's width, of centre y and height over its height.
 
     Args:
         boxes: [N, 4], x1 y1 x2 y2 in px.
@@ -167,7 +165,7 @@ def relative_sigmas(boxes: Floats, sigmas: Floats) -> Floats:
 
 
 def box_uncertainty(boxes: Floats, sigmas: Floats) -> Floats:
-    """How unsure boxes are, relative to their size as IoU is: the mean of a box's `relative_sigmas`, [N]."""
+    """[N], mean of a box's `relative_sigmas`: uncertainty relative to the box size, as IoU is."""
     means: Floats = relative_sigmas(boxes, sigmas).mean(axis=1)
     return means
 
@@ -176,8 +174,8 @@ def rank_correlation(matched: MatchedBoxes, least_iou: float) -> RankCorrelation
     """Spearman's correlation of `box_uncertainty` with IoU.
 
     Args:
-        matched: boxes with sigmas; without, there is no correlation.
-        least_iou: what they were matched with.
+        matched: boxes with sigmas; None as the correlation if they have none.
+        least_iou: minimum IoU that the boxes were matched with.
     """
     rho = None
     if matched.sigmas is not None and len(matched) >= _LEAST_RANKED:
@@ -189,7 +187,7 @@ def rank_correlation(matched: MatchedBoxes, least_iou: float) -> RankCorrelation
 
 
 def _ranks(values: Floats) -> Floats:
-    """From 1, [N]; equal values share their mean rank."""
+    """Ranks [N] from 1; equal values share their mean rank."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[group]
     return ranks

@@ -1,4 +1,4 @@
-"""All that an evaluation says of scores and sigmas, in one place, for pages and for programs."""
+"""All that an evaluation says about scores and sigmas, in one result for pages and for programs."""
 
 from __future__ import annotations
 
@@ -46,21 +46,22 @@ class UncertaintyReport:
     """How far scores and sigmas can be trusted.
 
     Attributes:
-        iou: of a detection with its object, to be right; a box with IoU 0.1 or more enters `iou_against_sigma`.
-        least_score: of the detections that all but `thresholds` is about.
-        boxes: detections that found their object.
-        score: whether the score is the share of detections that is right, all classes together.
+        iou: minimum IoU of a correct detection with its object; `iou_against_sigma` includes boxes with IoU 0.1 or
+            more.
+        least_score: minimum score of the detections in everything except `thresholds`.
+        boxes: number of detections that match an object.
+        score: calibration of the score, all classes together.
         sigma: coverage, likelihood and calibration errors; None without sigmas or boxes, as are the next four.
-        coverage: the sigmas' reliability diagram.
+        coverage: reliability diagram of the sigmas.
         sharpness: by coordinate.
-        likelihoods: by coordinate, beside what sigmas that know nothing of the box reach.
+        likelihoods: by coordinate, compared with sigmas that do not depend on the box.
         iou_against_sigma: the paper's figure, both ways.
         box_risks: see `risk_coverage.box_risks`.
-        detection_risks: with false positives, whose risk is 1, by what is dropped by: "score", "sigma".
+        detection_risks: risk-coverage curves including false positives, whose risk is 1; by ranking: "score", "sigma".
         thresholds: true and false positives, by class and "all".
         term_effects: with and without the uncertainty term, all classes together: "common" at `iou`, "class" at the
-            least IoU of each class (`all_objects.class_ious`), where boxes must lie better. None without a run to
-            compare with.
+            minimum IoU of each class (`all_objects.class_ious`), which demands better placed boxes. None without a run
+            to compare with.
     """
 
     iou: float
@@ -78,7 +79,7 @@ class UncertaintyReport:
     term_effects: Mapping[str, tuple[TermEffect, ...]] | None
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: null where there is no number; px and nats where a name does not say otherwise."""
+        """For JSON: null for missing values; px and nats unless a name says otherwise."""
         against = self.iou_against_sigma
         effects = self.term_effects
         return {
@@ -114,9 +115,9 @@ def uncertainty_report(
 
     Args:
         paired: truth and detections.
-        least_score: of the detections whose scores and sigmas are judged.
-        iou_threshold: of a detection with its object, to be right.
-        without_term: the same frames by criterion "confidence", to show what the uncertainty term is worth.
+        least_score: minimum score of the detections whose scores and sigmas are judged.
+        iou_threshold: minimum IoU of a correct detection with its object.
+        without_term: the same frames with criterion "confidence", to show the effect of the uncertainty term.
     """
     common = dict.fromkeys(class_ious(paired), iou_threshold)
     judged = _judged(paired, common)

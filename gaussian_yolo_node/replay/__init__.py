@@ -1,7 +1,7 @@
-"""A bag's images played through a running perception node, and its answers recorded."""
+"""Plays a bag's images through a running perception node and records its answers."""
 
 from gaussian_yolo_node.errors import GaussianYoloError
 
 
 class ReplayError(GaussianYoloError):
-    """A replay cannot start, or cannot go on; says why."""
+    """A replay cannot start or continue; the message says why."""

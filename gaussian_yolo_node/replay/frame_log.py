@@ -1,4 +1,4 @@
-"""What became of every frame of a replay, and which frame an answer belongs to."""
+"""The outcome of every frame of a replay, and the assignment of answers to frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gaussian_yolo_node.replay.run_folder import ReplayCounters, ReplayedFrame
 
 
 class FrameName(NamedTuple):
-    """What a bag says of the frame of one stamp, beside the picture; of a long bag there are many."""
+    """What a bag says about the frame with one stamp, besides the picture; small, because a long bag has many."""
 
     name: str
     width: int
@@ -22,7 +22,7 @@ class FrameName(NamedTuple):
 class Row:
     """One frame: times are monotonic ns, the size is in px."""
 
-    # A long bag has many of these.
+    # A long bag has many rows.
     __slots__ = ("answered_ns", "bag_ns", "boxes", "failure", "height", "published_ns", "stamp_ns", "width")
 
     stamp_ns: int
@@ -36,16 +36,16 @@ class Row:
 
 
 class FrameLog:
-    """Frames in the order they were published.
+    """Frames in the order of publication.
 
-    Answers are told apart by their stamps, which are the images'. The node works on frames in the order they come and
-    never goes back, so an answer tells that those before it were dropped.
+    Answers are identified by their stamps, which are the images' stamps. The node processes frames in order and never
+    goes back, so an answer means that earlier unanswered frames were dropped.
 
     Attributes:
         answered: frames with an answer.
         failed: frames that are known to have failed.
-        late: answers that came when their frame had already been given up.
-        zero, repeated, backwards: stamps that are 0, equal to an earlier frame's, or before the frame's before.
+        late: answers that arrived after their frame had been given up.
+        zero, repeated, backwards: stamps that are 0, equal to an earlier frame's, or smaller than the previous frame's.
     """
 
     def __init__(self) -> None:
@@ -72,11 +72,11 @@ class FrameLog:
 
     @property
     def in_flight(self) -> int:
-        """Frames whose answer may yet come."""
+        """Frames that may still be answered."""
         return len(self._pending)
 
     def published(self, stamp_ns: int, bag_ns: int, size: tuple[int, int], now_ns: int) -> int:
-        """Enter a frame, `size` its (width, height), and return its index."""
+        """Add a frame with `size` (width, height), and return its index."""
         self.zero += stamp_ns == 0
         self.repeated += stamp_ns in self._stamps
         self.backwards += bool(self._rows) and stamp_ns < self._rows[-1].stamp_ns
@@ -86,7 +86,7 @@ class FrameLog:
         return len(self._rows) - 1
 
     def take_answer(self, stamp_ns: int, now_ns: int, boxes: int) -> Row | None:
-        """The frame that an answer belongs to, entered as answered; None for one that nobody waits for any more."""
+        """The frame that an answer belongs to, marked as answered; None if the log no longer expects the answer."""
         if self._owed[stamp_ns] > 0:
             self._owed[stamp_ns] -= 1
             self.late += 1
@@ -104,10 +104,10 @@ class FrameLog:
         return row
 
     def fail(self, index: int, words: str, *, answer_owed: bool = False) -> None:
-        """Enter a waiting frame as failed.
+        """Mark a waiting frame as failed.
 
         Args:
-            answer_owed: its answer may yet come, and must not be taken for that of a later frame with its stamp.
+            answer_owed: its answer may still arrive, and must not be assigned to a later frame with the same stamp.
         """
         self._rows[index].failure = words
         self._pending.remove(index)
@@ -116,7 +116,7 @@ class FrameLog:
             self._owed[self._rows[index].stamp_ns] += 1
 
     def forgive(self) -> bool:
-        """A frame that was given up is now known to have failed: expect no answer. False if there is none."""
+        """Stop expecting the answer of one given-up frame, now known to have failed. False if there is none."""
         stamp = next((stamp for stamp, count in self._owed.items() if count), None)
         if stamp is None:
             return False
@@ -124,16 +124,16 @@ class FrameLog:
         return True
 
     def expect_no_late_answers(self) -> None:
-        """The node has nothing more to do: what has not come never comes."""
+        """Stop expecting late answers: the node is idle."""
         self._owed.clear()
 
     def fail_unanswered(self, count: int, words: str) -> int:
-        """Enter `count` failures that the node told of without saying which frames.
+        """Count `count` failures that the node reported without naming the frames.
 
-        Where it is as many as there are frames without answer, they are known.
+        If all unanswered frames failed, they are marked as failed.
 
         Returns:
-            How many could not be laid to a frame.
+            Number of failures that could not be assigned to a frame.
         """
         open_rows = [row for row in self._rows if row.answered_ns is None and not row.failure]
         self.failed += min(count, len(open_rows))
@@ -144,15 +144,15 @@ class FrameLog:
         return 0
 
     def counters(self) -> ReplayCounters:
-        """Sums, with every frame that is neither answered nor failed as dropped."""
+        """Totals; every frame that is neither answered nor failed counts as dropped."""
         played = len(self._rows)
         return ReplayCounters(played, self.answered, played - self.answered - self.failed, self.failed)
 
     def named(self, known: Mapping[int, FrameName], start_ns: int) -> Iterator[ReplayedFrame]:
-        """All frames with their names, which are unique: of frames with one stamp the later ones are numbered.
+        """All frames with unique names: of frames with the same name, the later ones are numbered.
 
         Args:
-            known: what the bag says of frames, by stamp in ns.
+            known: what the bag says about frames, by stamp in ns.
             start_ns: the run's start, monotonic.
         """
         seen: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""The images of a bag as a replay takes them: serialised as they are, with what must be known of them."""
+"""A bag's images for a replay: the serialised messages, with the fields that the replay needs."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from gaussian_yolo_node.bags import COMPRESSED_IMAGE, DETECTIONS, INFO_TOPIC, ST
 from gaussian_yolo_node.bags.reading import BagReader, Message
 from gaussian_yolo_node.ros.driving.cdr import CdrError, ImageHead, image_head
 
-# What is copied into the recording, so that it can be judged without the bag.
+# Copied into the recording, so that it can be evaluated without the bag.
 _TRUTH_TYPES = {TRUTH_TOPIC: DETECTIONS, INFO_TOPIC: STRING}
 
 
 class Selection:
-    """What of a bag is replayed.
+    """The part of a bag that is replayed.
 
     Args:
         reader: the open bag.
         wanted: topic of the images; empty for the only one.
 
     Attributes:
-        topic: of the images.
-        kind: their type.
-        copied: types of the topics that go into the recording as they are.
+        topic: topic of the images.
+        kind: message type of the images.
+        copied: types of the topics that are copied into the recording unchanged.
 
     Raises:
         BagError: there is no such topic, or several to choose from.
@@ -37,23 +37,23 @@ class Selection:
 
     @property
     def count(self) -> int:
-        """Images that the bag announces."""
+        """Number of images stated by the bag."""
         return self.reader.topics[self.topic].count
 
     @property
     def compressed(self) -> bool:
-        """Whether the images are."""
+        """True for CompressedImage topics."""
         return self.kind == COMPRESSED_IMAGE
 
     @property
     def target(self) -> str:
-        """Where the images are published: compressed ones where the node looks for them."""
+        """Topic on which the images are published; compressed images go where the node subscribes to them."""
         add = self.compressed and not self.topic.endswith("/compressed")
         return f"{self.topic}/compressed" if add else self.topic
 
     @property
     def has_truth(self) -> bool:
-        """Whether there is something to hold the answers against."""
+        """Whether the bag has ground truth for the answers."""
         return TRUTH_TOPIC in self.copied
 
     def _holds(self, topic: str, kind: str) -> bool:
@@ -66,10 +66,10 @@ class BagFrame:
     """One image message.
 
     Attributes:
-        raw: as it is published.
-        bag_ns: when it was recorded, ns; never less than the frame's before.
+        raw: the serialised message to publish.
+        bag_ns: recording time in ns; never less than the previous frame's.
         head: stamp and size.
-        fault: why no node could read it; empty if it may be published.
+        fault: why no node could read the image; empty if it may be published.
     """
 
     raw: bytes
@@ -80,18 +80,18 @@ class BagFrame:
 
 @dataclass
 class BagTime:
-    """Recording times that do not run backwards, whatever the bag says.
+    """Recording times, forced not to run backwards.
 
     Attributes:
-        latest_ns: the latest so far.
-        backwards: how often the bag's time was before that.
+        latest_ns: the latest time so far.
+        backwards: how often the bag's time was earlier than that.
     """
 
     latest_ns: int | None = None
     backwards: int = 0
 
     def forward(self, bag_ns: int) -> int:
-        """The time, or the latest if that is later."""
+        """The given time, or the latest one if that is later."""
         if self.latest_ns is not None and bag_ns < self.latest_ns:
             self.backwards += 1
             return self.latest_ns
@@ -100,7 +100,7 @@ class BagTime:
 
 
 def frames_and_copies(selection: Selection, time: BagTime) -> Iterator[BagFrame | Message]:
-    """The images as frames, and the messages of the copied topics as they are, in the bag's order."""
+    """The images as frames, and the messages of the copied topics unchanged, in the bag's order."""
     for message in selection.reader.messages({selection.topic, *selection.copied}):
         if message.topic != selection.topic:
             yield message

@@ -18,29 +18,29 @@ from gaussian_yolo_node.ros.driving import DrivingError
 from gaussian_yolo_node.ros.driving.driver import DISCOVERY_TIMEOUT_S, NodeDriver
 from gaussian_yolo_node.ros.driving.own_node import OwnNode
 
-# A node that is active is known to everybody by then, with all its topics.
+# Discovery of an active node and all its topics takes less than this.
 LISTEN_TIMEOUT_S = 5.0
-# Answers that may wait while a frame is published.
+# Queue of answers that arrive while a frame is published.
 _ANSWERS_DEPTH = 100
 
 
-# Called with a serialised detections message and its arrival, monotonic ns.
+# Called with a serialised detections message and its arrival time, monotonic ns.
 AnswerHandler = Callable[[bytes, int], None]
 
 
 class NodeLink:
-    """Publishes serialised images and /clock, and hands on the node's detections.
+    """Publishes serialised images and /clock, and passes on the node's detections.
 
     Args:
-        own: the node of ours.
-        driver: speaks to the perception node.
-        topic: where images go, before remapping.
-        kind: their type.
-        reliable: every image must arrive; else images go as a camera's, and a late one is overwritten.
+        own: the replay's own node.
+        driver: controls the perception node.
+        topic: topic of the images, before remapping.
+        kind: message type of the images.
+        reliable: every image must arrive; otherwise images use a camera's QoS, and a late one is overwritten.
 
     Attributes:
-        image_topic: where images go, after remapping.
-        notes: what is not as it should be, a sentence each.
+        image_topic: topic of the images, after remapping.
+        notes: irregularities, one sentence each.
     """
 
     def __init__(self, own: OwnNode, driver: NodeDriver, topic: str, kind: str, *, reliable: bool) -> None:
@@ -55,29 +55,29 @@ class NodeLink:
         self._images: Any = None
         self._clock = own.node.create_publisher(Clock, "/clock", QoSProfile(depth=1))
         self._clock_ns = -1
-        # ROS 2 Humble hands over the message alone.
+        # ROS 2 Humble passes the message without its info.
         numbered = hasattr(Subscription, "CallbackType")
         receive: Callable[..., None] = self._receive_timed if numbered else self._receive
-        # Raw: nothing is decoded while frames must be in time.
+        # Raw, because decoding would delay frames.
         self._answers: Any = own.node.create_subscription(
             Detection2DArray, driver.topic("detections"), receive, QoSProfile(depth=_ANSWERS_DEPTH), raw=True
         )
 
     @property
     def answer_topic(self) -> str:
-        """Where detections come from, after remapping."""
+        """Topic of the detections, after remapping."""
         return str(self._answers.topic_name)
 
     @property
     def node_is_there(self) -> bool:
-        """Whether somebody publishes detections."""
+        """Whether the detections topic has a publisher."""
         return bool(self._answers.get_publisher_count())
 
     def connect(self) -> None:
-        """Wait until images and answers have their way.
+        """Wait until images and answers are connected.
 
         Raises:
-            DrivingError: the node does not listen, or somebody else publishes images there, too.
+            DrivingError: the node does not subscribe, or another publisher sends images on the topic.
         """
         if not self._driver.holds(lambda: self._listener() is not None, LISTEN_TIMEOUT_S):
             raise DrivingError(
@@ -104,7 +104,7 @@ class NodeLink:
         return None
 
     def _qos(self) -> QoSProfile:
-        """Of the images: as asked, if the node's subscription goes with it."""
+        """QoS of the images: as requested, if compatible with the node's subscription."""
         listens_reliably = self._listener().qos_profile.reliability == QoSReliabilityPolicy.RELIABLE
         if self._reliable and not listens_reliably:
             self.notes.append(
@@ -120,7 +120,7 @@ class NodeLink:
         self._on_answer = on_answer
 
     def tick(self, sim_ns: int) -> None:
-        """Publish the time, ns; it never runs backwards, and the same is not said twice."""
+        """Publish the time in ns; the time never runs backwards and is never repeated."""
         if sim_ns > self._clock_ns:
             self._clock_ns = sim_ns
             seconds, nanoseconds = divmod(sim_ns, 1_000_000_000)
@@ -131,7 +131,7 @@ class NodeLink:
         self._images.publish(raw)
 
     def close(self) -> None:
-        """Take the topics off our node."""
+        """Destroy the publishers and the subscription."""
         node = self._own.node
         if self._images is not None:
             node.destroy_publisher(self._images)
@@ -139,7 +139,7 @@ class NodeLink:
         node.destroy_subscription(self._answers)
 
     def _receive_timed(self, raw: bytes, info: Mapping[str, int]) -> None:
-        # When the middleware had it; that we come to look at it later does not make the answer older.
+        # Use the time of reception by the middleware: a delay in this process does not make the answer older.
         waited_ns = max(0, time.time_ns() - info["received_timestamp"]) if info["received_timestamp"] else 0
         if self._on_answer is not None:
             self._on_answer(raw, time.monotonic_ns() - waited_ns)

@@ -1,4 +1,5 @@
-"""Lockstep: the next frame waits for the answer to the last, so that nothing depends on the machine's speed."""
+"""Lockstep: each frame waits for the answer to the previous one, so the result does not depend on the machine's
+speed."""
 
 from __future__ import annotations
 
@@ -10,16 +11,16 @@ from gaussian_yolo_node.replay.frame_log import Row
 from gaussian_yolo_node.replay.frames import BagFrame
 from gaussian_yolo_node.replay.player import Player
 
-# After so many frames in a row without a word, the node is not going to answer any more.
+# After this many consecutive frames without a response, the replay gives up on the node.
 _MOST_SILENT = 5
 
 
 class Lockstep(Player):
-    """Publishes a frame, waits until the node has answered it or said that it cannot, publishes the next.
+    """Publishes a frame, waits until the node answers it or reports a failure, then publishes the next.
 
     Args:
-        timeout_s: a frame without a word by then has failed.
-        arguments: of the Player.
+        timeout_s: a frame without a response within this time has failed.
+        arguments: arguments of Player.
     """
 
     def __init__(self, *arguments: Any, timeout_s: float) -> None:
@@ -38,7 +39,7 @@ class Lockstep(Player):
             if self._driver.reports != reports:
                 reports = self._driver.reports
                 for _ in range(self._new_failures()):
-                    # One that was given up may be the one that failed.
+                    # The failure may belong to a frame that was given up earlier.
                     if not log.forgive() and log.waiting:
                         log.fail(index, self._failure_words)
                 if self._driver.is_idle:

@@ -1,4 +1,4 @@
-"""What a reader of a run must know of its bag."""
+"""Notes on a run's bag for the reader of the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gaussian_yolo_node.replay.run_folder import ReplayedFrame
 
 
 def notes_on(played: Played, frames: Sequence[ReplayedFrame], selection: Selection, bag_time: BagTime) -> Iterator[str]:
-    """What is out of the ordinary in the bag's images, a sentence each."""
+    """Irregularities of the bag's images, one sentence each."""
     log = played.log
     sizes = Counter(f"{frame.width}x{frame.height}" for frame in frames if frame.width)
     if len(sizes) > 1:

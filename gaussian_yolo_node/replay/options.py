@@ -1,4 +1,4 @@
-"""What a replay is asked to do."""
+"""Options of a replay."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class ReplayOptions:
 
     Attributes:
         bag: file or folder.
-        output: folder of the run; made if it is not there.
-        mode: whether the next frame waits for the answer to the last, or comes in its time.
-        rate_factor: in real time, speed against the bag's own.
+        output: folder of the run; created if missing.
+        mode: whether each frame waits for the answer to the previous one, or is published at its time.
+        rate_factor: in real time, speed relative to the bag.
         rate_hz: in real time, a fixed rate instead, Hz.
         image_topic: topic in the bag; empty for the only one.
         node: full name of a running node; empty to start one.
-        parameters: of the node, over its defaults: model, runtime, threads, score_threshold, criterion.
-        remaps: topics that go by another name, each as `from:=to`.
-        timeout_s: in lockstep, a frame without a word of the node by then has failed.
-        overwrite: replace a run that is there.
-        command: what repeats the run.
+        parameters: node parameters that override the defaults: model, runtime, threads, score_threshold, criterion.
+        remaps: topic remappings, each as `from:=to`.
+        timeout_s: in lockstep, a frame without a response from the node within this time has failed.
+        overwrite: replace an existing run.
+        command: command line that repeats the run.
     """
 
     bag: Path
@@ -44,7 +44,7 @@ class ReplayOptions:
     command: Sequence[str] = ()
 
     def check(self) -> None:
-        """Raise ReplayError for values that make no replay."""
+        """Raise ReplayError for invalid values."""
         if not self.rate_factor > 0 or not (self.rate_hz is None or self.rate_hz > 0):
             raise ReplayError("the rate of a replay must be above 0")
         if not self.timeout_s > 0:

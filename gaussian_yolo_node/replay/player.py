@@ -1,4 +1,4 @@
-"""What both ways of replaying have in common: frames go out, answers come in and are recorded."""
+"""Common part of both replay modes: publish frames, take answers and record them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from gaussian_yolo_node.ros.driving.cdr import detection_count, stamp_of
 from gaussian_yolo_node.ros.driving.driver import NodeDriver
 from gaussian_yolo_node.ros.driving.own_node import OwnNode
 
-# How often the node is looked for if it is no child of ours, s.
+# Interval in s for checking that the node exists if it is not a child process.
 _LOOK_S = 1.0
-# How long the node's last report may take, s.
+# Timeout in s for the node's last report.
 _REPORT_S = 2.0
 
 OnProgress = Callable[[FrameLog], None]
@@ -29,15 +29,15 @@ OnProgress = Callable[[FrameLog], None]
 
 @dataclass
 class Played:
-    """What a replay has come to so far.
+    """State of a replay so far.
 
     Attributes:
         log: its frames.
-        names: what the bag says of frames, by stamp in ns.
-        unread_names: what is wrong with those that cannot be read.
+        names: what the bag says about frames, by stamp in ns.
+        unread_names: errors of the entries that cannot be read.
         start_ns: publication of the first frame, monotonic.
-        end_ns: when the last frame was done with, monotonic; None if it never was.
-        notes: what a reader must know, a sentence each.
+        end_ns: when the last frame was finished, monotonic; None if it never was.
+        notes: notes for the reader, one sentence each.
     """
 
     log: FrameLog = field(default_factory=FrameLog)
@@ -57,8 +57,8 @@ class Player(ABC):
     """Plays frames through a node.
 
     Args:
-        own, driver, link: the way to the node.
-        recorder: takes answers and copies.
+        own, driver, link: the connection to the node.
+        recorder: records answers and copies.
         on_progress: called after each frame.
     """
 
@@ -76,7 +76,7 @@ class Player(ABC):
         self._skipped = 0
 
     def listen(self) -> None:
-        """Hear how many frames the node has failed at before; one that does not report is not waited for."""
+        """Read the node's failure count from its next report, if one arrives in time."""
         self._wait_for_report()
         self._skipped = self._driver.count("frames_skipped")
 
@@ -84,8 +84,8 @@ class Player(ABC):
         """Play all frames; messages between them are copied into the recording.
 
         Raises:
-            GaussianYoloError: the node or the bag is gone, or the recording cannot be written; what was played until
-                then is in `played`.
+            GaussianYoloError: the node or the bag is gone, or the recording cannot be written; `played` holds the
+                frames played so far.
         """
         for item in items:
             if isinstance(item, BagFrame):
@@ -106,17 +106,17 @@ class Player(ABC):
 
     @abstractmethod
     def _finish(self) -> None:
-        """See to what is still on its way."""
+        """Wait for outstanding answers."""
 
     @abstractmethod
     def _recording_time(self, row: Row) -> int:
-        """Time of an answer in the recording, ns of the bag's time."""
+        """Time of an answer in the recording, in ns of the bag's time."""
 
     def on_answer(self, raw: bytes, arrived_ns: int) -> None:
-        """Take a detections message of the node."""
+        """Record a detections message from the node."""
         row = self.played.log.take_answer(stamp_of(raw), arrived_ns, detection_count(raw))
         if row is not None:
-            # Readers go by time: no answer may come before the one it came after.
+            # Readers sort by time, so times must keep the order of arrival.
             self._recorded_ns = max(self._recorded_ns + 1, self._recording_time(row))
             self._recorder.write(self._link.answer_topic, self._recorded_ns, raw)
 
@@ -162,7 +162,7 @@ class Player(ABC):
                 raise DrivingError(f"node {self._driver.name} is gone: nobody publishes {self._link.answer_topic}")
 
     def _wait_for_report(self) -> None:
-        """The node's counters shall be those of all frames."""
+        """Wait for the next report, so that the node's counters include all frames."""
         wanted = self._driver.reports + 1
         deadline = time.monotonic() + _REPORT_S
         while self._driver.reports < wanted and time.monotonic() < deadline:

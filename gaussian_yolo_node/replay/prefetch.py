@@ -1,4 +1,4 @@
-"""Reading ahead in a thread, so that whoever must be in time never waits for a disk or a decompression."""
+"""Reads ahead in a thread, so that a time-critical consumer never waits for the disk or decompression."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-# How soon a closed reader's thread sees it, s.
+# Interval in s at which the thread checks whether the reader was closed.
 _STEP_S = 0.1
 
 
 class Prefetched(Generic[Item]):
-    """The items of an iterable, read up to `depth` ahead; once.
+    """The items of an iterable, read up to `depth` ahead; can be iterated once.
 
-    What the iterable raises is raised to the consumer in its place. As a context manager the thread ends on leaving.
+    An exception of the iterable is raised to the consumer at the same position. Leaving the context manager ends the
+    thread.
     """
 
     def __init__(self, items: Iterable[Item], depth: int) -> None:

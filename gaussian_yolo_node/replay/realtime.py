@@ -1,4 +1,4 @@
-"""Real time: frames come when a camera would send them, whether or not the node has done with the last."""
+"""Real time: frames are published when a camera would send them, whether or not the node has finished the last."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from gaussian_yolo_node.replay.frame_log import Row
 from gaussian_yolo_node.replay.frames import BagFrame
 from gaussian_yolo_node.replay.player import Player
 
-# /clock between frames, Hz: `ros2 bag play` gives as much.
+# Rate of /clock between frames, Hz; the same as `ros2 bag play`.
 CLOCK_HZ = 40.0
-# A bag may be of several drives; nobody waits for the pause between them.
+# A bag may hold several drives; the pause between them is shortened.
 LONGEST_GAP_S = 60.0
 SHORTENED_GAP_S = 1.0
-# How long the last answers may take, s.
+# Timeout in s for the last answers.
 _SETTLE_S = 3.0
-# A frame published later than this is worth a word.
+# A frame published later than this is noted.
 _LATE_S = 0.005
-# Too little to spin in.
+# Shorter waits sleep instead of spinning.
 _NAP_S = 0.001
-# Threads that read and record must give way at once, not only after Python's 5 ms.
+# Threads that read and record must yield at once, not after Python's default 5 ms.
 _SWITCH_INTERVAL_S = 0.0005
 
 
 class Schedule:
-    """When frames are due, ns from the first: by their times in the bag, or at a fixed rate.
+    """When frames are due, in ns from the first: by their times in the bag, or at a fixed rate.
 
     Args:
-        rate_factor: speed against the bag's own.
-        rate_hz: frames a second, whatever the bag says.
+        rate_factor: speed relative to the bag.
+        rate_hz: frames per second, whatever the bag's times.
 
     Attributes:
-        shortened: gaps of the bag that are not waited for.
+        shortened: number of gaps in the bag that were shortened.
     """
 
     def __init__(self, rate_factor: float, rate_hz: float | None) -> None:
@@ -55,7 +55,7 @@ class Schedule:
             self.shortened += 1
         self._elapsed_ns += gap
         self._frames += 1
-        # From the start each time, so that nothing adds up.
+        # Computed from the start each time, so that rounding errors do not accumulate.
         return round((self._frames - 1) * 1e9 / self._hz) if self._hz else round(self._elapsed_ns / self._factor)
 
 
@@ -64,7 +64,7 @@ class RealTime(Player):
 
     Args:
         schedule: when frames are due.
-        arguments: of the Player.
+        arguments: arguments of Player.
     """
 
     def __init__(self, *arguments: Any, schedule: Schedule) -> None:
@@ -86,7 +86,7 @@ class RealTime(Player):
 
     def _play(self, frame: BagFrame) -> None:
         due = self.played.start_ns + self._schedule.due_ns(frame.bag_ns)
-        # A node that answers faster than frames come must be heard even if we are late with them.
+        # Handle answers even if this frame is already late.
         self._own.spin(0.0)
         self._wait(due, frame.bag_ns)
         late_s = (time.monotonic_ns() - due) / 1e9
@@ -96,7 +96,7 @@ class RealTime(Player):
         self._publish(frame)
 
     def _wait(self, due_ns: int, bag_ns: int) -> None:
-        """Handle what comes in until a frame is due, and publish the time that passes."""
+        """Handle incoming messages until a frame is due, and publish the passing time."""
         while (left_s := (due_ns - time.monotonic_ns()) / 1e9) > 0:
             if left_s < _NAP_S:
                 time.sleep(left_s)
@@ -106,7 +106,7 @@ class RealTime(Player):
             self._tick(due_ns, bag_ns)
 
     def _tick(self, due_ns: int, bag_ns: int) -> None:
-        """Publish the time between the last frame and the next, as far as it has come."""
+        """Publish the time between the last frame and the next, interpolated to now."""
         if self._previous is None or time.monotonic_ns() < self._next_tick_ns:
             return
         before_ns, bag_before_ns = self._previous
@@ -125,7 +125,7 @@ class RealTime(Player):
                 deadline = time.monotonic() + _SETTLE_S
 
     def _account(self) -> None:
-        """Lay the node's failures to frames, and tell what was not as it should be."""
+        """Assign the node's failures to frames, and note irregularities."""
         log, notes = self.played.log, self.played.notes
         unknown = log.fail_unanswered(self._new_failures(), self._failure_words)
         if unknown:
@@ -150,6 +150,6 @@ class RealTime(Player):
             )
 
     def _recording_time(self, row: Row) -> int:
-        # So that the recording tells the age of an answer as a bag recorded on the road would.
+        # The recording then shows the same age of an answer as a bag recorded on the road.
         assert row.answered_ns is not None
         return row.bag_ns + row.answered_ns - row.published_ns

@@ -1,4 +1,4 @@
-"""Writes messages to a bag in a thread of its own: a slow disk must not keep a frame from its time."""
+"""Writes messages to a bag in its own thread: a slow disk must not delay frames."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from gaussian_yolo_node.replay import ReplayError
 
 
 class Recorder:
-    """A bag that grows beside a replay; closed on leaving it as a context manager.
+    """A bag that is written during a replay; leaving the context manager closes it.
 
     Args:
         path: the .mcap file.
         topics: message type by topic.
-        repeatable: topics whose equal messages are written as equal bytes. The middleware leaves gaps between fields as
-            they happen to be in memory; clearing them takes time that a replay in real time has better use for.
+        repeatable: topics whose equal messages are written as equal bytes. The middleware leaves arbitrary memory in
+            the padding between fields. Clearing it takes time that a real-time replay cannot spare.
 
     Raises:
-        ReplayError: it cannot be written; also from `check` and on leaving.
+        ReplayError: the bag cannot be written; also raised by `check` and on leaving.
     """
 
     def __init__(self, path: Path, topics: Mapping[str, str], *, repeatable: Collection[str] = ()) -> None:
@@ -36,7 +36,7 @@ class Recorder:
         self._thread.start()
 
     def write(self, topic: str, stamp_ns: int, raw: bytes) -> None:
-        """Append a serialised message, whose time in the bag is `stamp_ns`. Returns at once."""
+        """Append a serialised message with the bag time `stamp_ns`. Returns at once."""
         self._queue.put((topic, stamp_ns, raw))
 
     def check(self) -> None:
@@ -74,6 +74,6 @@ class Recorder:
 
 
 def without_gaps(raw: bytes, kind: str) -> bytes:
-    """A serialised message of one of ROS 2's or this package's types, with zeros for what lies between its fields."""
+    """A serialised message of a ROS 2 type or a type of this package, with zeros in the padding between its fields."""
     store = make_typestore()
     return bytes(store.serialize_cdr(store.deserialize_cdr(raw, kind), kind))

@@ -1,4 +1,4 @@
-"""The files of a finished replay, made of its recording: memory does not grow with the bag."""
+"""Writes the files of a finished replay from its recording, so that memory does not grow with the bag."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gaussian_yolo_node.ros.messages import detections_from_message
 
 
 def write_detections(folder: Path, topic: str, frames: Iterable[ReplayedFrame]) -> None:
-    """Write detections.json, a record an answered frame, from the answers that were recorded.
+    """Write detections.json, one record per answered frame, from the recorded answers.
 
     Args:
-        folder: of the run.
-        topic: of the answers.
-        frames: in the order they were published; so are the answers.
+        folder: folder of the run.
+        topic: topic of the answers.
+        frames: in the order of publication, like the answers.
 
     Raises:
         RecordingError: the file cannot be written.
@@ -26,7 +26,7 @@ def write_detections(folder: Path, topic: str, frames: Iterable[ReplayedFrame]) 
     """
     answered = (frame for frame in frames if frame.answered_s is not None)
     with JsonArrayFile(folder / DETECTIONS_FILE) as file, BagReader(folder / ANSWERS_FILE) as reader:
-        if topic not in reader.topics:  # not one answer
+        if topic not in reader.topics:  # no frame was answered
             return
         for frame, message in zip(answered, reader.messages({topic}), strict=True):
             file.append(_record(frame, message.decode()))
@@ -35,6 +35,6 @@ def write_detections(folder: Path, topic: str, frames: Iterable[ReplayedFrame]) 
 def _record(frame: ReplayedFrame, message: Any) -> dict[str, Any]:
     names = tuple(sorted({result.hypothesis.class_id for box in message.detections for result in box.results}))
     found = detections_from_message(message, names)
-    # A box's classes lie together in the message; the detector's order is by score.
+    # The message groups a box's classes; the detector orders by score.
     by_score = found[(-found.scores).argsort(kind="stable")]
     return detection_record(frame.name, (frame.height, frame.width), by_score, names)

@@ -1,4 +1,4 @@
-"""One replay from beginning to end: bag in, run folder out, whatever happens on the way."""
+"""One replay from start to end: from the bag to the run folder, including after errors."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from gaussian_yolo_node.replay.session import LOG_FILE, Session, open_session, p
 from gaussian_yolo_node.ros.driving.own_node import OwnNode
 from gaussian_yolo_node.runtime.machine import machine
 
-# Images read ahead: enough to bridge a pause of the disk, few enough for large images.
+# Number of images read ahead: enough to bridge a pause of the disk, few enough for large images.
 _READ_AHEAD = 8
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run that is written, with what ended it early if something did."""
+    """A written run, with the error that ended it early, if any."""
 
     run: ReplayRun
     error: GaussianYoloError | None = None
@@ -57,13 +57,13 @@ def replay(
 ) -> Outcome:
     """Replay a bag and write the run's folder.
 
-    Once the first frame is played, an error or Ctrl-C ends the replay, but what there is by then is written.
+    Once the first frame is played, an error or Ctrl-C ends the replay, but the results so far are written.
 
     Args:
         options: what to replay, and how.
         on_progress: called after each frame.
-        on_start: called with the number of images that the bag announces, when the node is ready.
-        own: the node of ours to replay with, in place of one that is made for it.
+        on_start: called with the bag's number of images when the node is ready.
+        own: an existing node to replay with, instead of a new one.
 
     Raises:
         GaussianYoloError: the replay cannot start.
@@ -78,10 +78,10 @@ def replay(
 
 
 def prepare_folder(folder: Path, *, overwrite: bool) -> None:
-    """Make a run's folder, without what an earlier run has left in it.
+    """Create a run's folder, and remove the files of an earlier run.
 
     Raises:
-        ReplayError: there is a run in it already, or it cannot be made.
+        ReplayError: it already holds a run, or it cannot be created.
     """
     results = [folder / name for name in (RUN_FILE, ANSWERS_FILE, DETECTIONS_FILE)]
     try:
@@ -158,7 +158,7 @@ def _player(options: ReplayOptions, session: Session, recorder: Recorder, on_pro
 
 
 def _card(model: str) -> dict[str, Any]:
-    """The card of the node's model; empty if the file is not to be read here."""
+    """The card of the node's model; empty if the file cannot be read on this machine."""
     path = Path(model)
     try:
         return dict(json.loads(read_card(read_metadata(path), path).to_json()))

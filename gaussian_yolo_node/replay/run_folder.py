@@ -1,7 +1,7 @@
-"""The folder that a replay leaves behind: what was played, what was answered, how old the answers were.
+"""The folder that a replay writes: what was played, what was answered, and how old the answers were.
 
-answers.mcap      the node's detections as it published them, with copies of the bag's truth
-detections.json   the same as `detect --json` writes them, a record an answered frame
+answers.mcap      the node's detections as published, with copies of the bag's truth
+detections.json   the same in the format of `detect --json`, one record per answered frame
 run.json          everything else; this module reads and writes it
 """
 
@@ -29,19 +29,19 @@ MODES: tuple[Mode, ...] = ("lockstep", "realtime")
 
 
 class ReplayRunError(GaussianYoloError):
-    """A folder is not what a replay left behind, or cannot be written."""
+    """A folder is not the result of a replay, or cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)  # a long run has many
 class ReplayedFrame:
-    """One image of the bag and what became of it.
+    """One image of the bag and its outcome.
 
     Attributes:
-        name: file name that the bag gives it, else its header stamp in ns; unique in a run.
+        name: file name from the bag, or the header stamp in ns; unique in a run.
         stamp_ns: header stamp, ns.
-        width, height: px; 0 where the message does not tell.
-        published_s: when it was published, s since the run's start.
-        answered_s: when its detections had arrived, s since the run's start; None if they never did.
+        width, height: px; 0 if the message does not state them.
+        published_s: time of publication, s since the run's start.
+        answered_s: time of arrival of its detections, s since the run's start; None if they never arrived.
         detections: number of boxes in the answer.
         failure: why the node could not process it, in the node's words; empty for an answered or dropped frame.
     """
@@ -57,7 +57,7 @@ class ReplayedFrame:
 
     @property
     def age_s(self) -> float | None:
-        """From publishing the image to the arrival of its detections, s."""
+        """From the publication of the image to the arrival of its detections, s."""
         return None if self.answered_s is None else self.answered_s - self.published_s
 
     @property
@@ -78,26 +78,27 @@ class ReplayCounters:
 
 @dataclass(frozen=True)
 class ReplayRun:
-    """All that run.json holds.
+    """Contents of run.json.
 
     Attributes:
-        bag: path of the bag, as it was given.
+        bag: path of the bag as given.
         image_topic: topic in the bag.
-        mode: whether the next frame waited for the answer to the last, or came in its time.
-        rate_factor: speed against the bag's own, in real time; 1 in lockstep.
-        rate_hz: fixed rate that frames were published at, if one was asked for, Hz.
-        score_threshold: least criterion of the node's detections; None if the node does not tell.
-        criterion: "gaussian" or "confidence"; empty if the node does not tell.
+        mode: whether each frame waited for the answer to the previous one, or was published at its time.
+        rate_factor: speed relative to the bag, in real time; 1 in lockstep.
+        rate_hz: fixed rate of publication, if requested, Hz.
+        score_threshold: minimum criterion of the node's detections; None if the node does not report it.
+        criterion: "gaussian" or "confidence"; empty if the node does not report it.
         model: the model's card; empty if the file is not on this machine.
-        model_hash, runtime: as the node reports them.
+        model_hash, runtime: as reported by the node.
         machine: processor and cores.
         command: the command line that repeats the run.
         started: ISO 8601 with zone.
         elapsed_s: from the first frame's publication to the end, s.
-        notes: what a reader must know, a sentence each.
-        counters: sums over the frames. In real time the node's diagnostics tell how many frames failed but not which,
-            so `failed` may be more than the frames with a `failure`.
-        diagnostics: last key/values of the node's status. Its ages are by the replay's /clock: see the frames' instead.
+        notes: notes for the reader, one sentence each.
+        counters: totals over the frames. In real time the node's diagnostics report how many frames failed but not
+            which, so `failed` may exceed the number of frames with a `failure`.
+        diagnostics: last key/values of the node's status. Its ages are by the replay's /clock: use the frames' ages
+            instead.
         frames: in the order of the bag.
     """
 
@@ -121,7 +122,7 @@ class ReplayRun:
     frames: Sequence[ReplayedFrame] = field(repr=False)
 
     def summary_lines(self) -> list[str]:
-        """What the run came to, for a terminal or a log."""
+        """Summary of the run, for a terminal or a log."""
         counters = self.counters
         lines = [
             f"{counters.played} frames played, {counters.answered} answered, {counters.dropped} dropped, "
@@ -157,13 +158,13 @@ def write_run(folder: Path, run: ReplayRun) -> Path:
 
 
 def read_run(folder: Path) -> ReplayRun:
-    """Read a run's run.json.
+    """Read the run.json of a run.
 
     Args:
         folder: the run's folder, or its run.json.
 
     Raises:
-        ReplayRunError: there is none, or it is not what `write_run` writes; names the field.
+        ReplayRunError: there is none, or a field differs from what `write_run` writes; the message names the field.
     """
     path = folder / RUN_FILE if folder.is_dir() else folder
     if not path.exists():
@@ -181,14 +182,14 @@ def read_run(folder: Path) -> ReplayRun:
 
 
 def _write_document(file: TextIO, document: Mapping[str, Any], frames: Sequence[ReplayedFrame]) -> None:
-    # A line a frame: a long run is never one string in memory, and a person can read it.
+    # One line per frame: a long run is never one string in memory, and the file stays readable.
     file.write(json.dumps(document, indent=1, default=list, allow_nan=False).removesuffix("\n}") + ',\n "frames": [')
     for number, frame in enumerate(frames):
         file.write(("," if number else "") + "\n  " + json.dumps(asdict(frame), allow_nan=False))
     file.write("\n ]\n}\n")
 
 
-# Name -> (types, what it must be) of what stands in run.json beside "format", "counters" and "frames".
+# Name -> (types, expected value) of the fields of run.json besides "format", "counters" and "frames".
 _FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
     "bag": ((str,), "a path"),
     "image_topic": ((str,), "a topic"),

@@ -1,4 +1,4 @@
-"""The way from a replay to its node: the node is started or found, brought to life, and linked to."""
+"""Connects a replay to its node: starts or finds the node, activates it, and links to its topics."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from gaussian_yolo_node.ros.driving.own_node import OwnNode
 
 NAMESPACE = "/replay"
 LOG_FILE = "node.log"
-# Average precision needs the tail of the scores, too.
+# Average precision needs the low scores, too.
 LEAST_SCORE_FOR_TRUTH = 0.005
-# A failed frame is known by the node's next report, s.
+# Interval of the node's reports, s; a failed frame is known after the next one.
 _REPORT_PERIOD_S = 0.1
 
 
 @dataclass(frozen=True)
 class Session:
-    """Our node, what it drives the perception node with, and the topics between the two."""
+    """The replay's own node, the driver of the perception node, and the topics between the two."""
 
     own: OwnNode
     driver: NodeDriver
@@ -33,28 +33,28 @@ class Session:
 
 
 def prepare_environment(*, private: bool) -> None:
-    """Give this process the shipped transport profile, before it starts ROS.
+    """Set the shipped transport profile for this process, before ROS starts.
 
     Args:
-        private: in a ROS domain of its own, unless the user has chosen one.
+        private: use a separate ROS domain, unless the user has chosen one.
     """
     for name, value in fastdds_profile().items():
         os.environ.setdefault(name, value)
     if private:
-        # Neither does anybody's camera get between the frames, nor do ours reach anybody's node.
+        # A separate domain keeps other cameras out of the replay, and the replay's images away from other nodes.
         os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
         os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
 
 @contextmanager
 def open_session(options: ReplayOptions, selection: Selection, own: OwnNode | None) -> Iterator[Session]:
-    """A node that takes the selected images; it is ended on leaving if it was started here.
+    """A session with a node that takes the selected images; a node started here is ended on leaving.
 
     Args:
-        own: the node of ours, in place of one that is made for it.
+        own: an existing node for the replay, instead of a new one.
 
     Raises:
-        DrivingError: the node cannot be started, refuses its parameters, or does not listen.
+        DrivingError: the node cannot be started, refuses its parameters, or does not subscribe.
     """
     reliable = options.mode == "lockstep"
     with _nodes(options, selection, own) as (ours, driver):
@@ -65,13 +65,13 @@ def open_session(options: ReplayOptions, selection: Selection, own: OwnNode | No
 
 
 def _parameters(options: ReplayOptions, selection: Selection) -> dict[str, Any]:
-    """What the node is given: the input that we are, and what the user asks for."""
+    """Node parameters: the replay as input, and the user's settings."""
     values: dict[str, Any] = {
         "source": "",
         "image_topic": selection.target,
         "image_transport": "compressed" if selection.compressed else "raw",
         "reliability": "reliable" if options.mode == "lockstep" else "best_effort",
-        # Its clock is the bag's: against today's the frames would be as old as the bag.
+        # The node uses the bag's clock: by today's clock the frames would be as old as the bag.
         "use_sim_time": True,
     }
     if options.mode == "lockstep" and selection.has_truth:
@@ -81,7 +81,7 @@ def _parameters(options: ReplayOptions, selection: Selection) -> dict[str, Any]:
 
 @contextmanager
 def _nodes(options: ReplayOptions, selection: Selection, own: OwnNode | None) -> Iterator[tuple[OwnNode, NodeDriver]]:
-    """Our node and a driver of the perception node, which is started unless one is named."""
+    """The replay's own node and a driver of the perception node, which is started unless one is named."""
     remaps = [word for remap in options.remaps for word in ("-r", remap)]
     arguments = ["--ros-args", *remaps] if remaps else []
     if options.node:
@@ -101,7 +101,7 @@ def _nodes(options: ReplayOptions, selection: Selection, own: OwnNode | None) ->
 
 
 def _bring_to_life(options: ReplayOptions, driver: NodeDriver, parameters: Mapping[str, Any]) -> None:
-    """Bring the node to where it takes images; one that is active already keeps what it is not asked to change."""
+    """Bring the node to the active state; an active node keeps all parameters that the user does not set."""
     state = driver.state()
     if options.node:
         driver.set_parameters(options.parameters if state == "active" else parameters)

@@ -1,7 +1,7 @@
-"""The report of a replay: one HTML file that needs nothing else, and the same figures as JSON.
+"""The report of a replay: one self-contained HTML file, and the same figures as JSON.
 
-`write.write_report` makes it of a run's folder, `gaussian-yolo report` from the command line. A picture of it without a
-pixel of the data, for a page about the project:
+`write.write_report` writes it from a run's folder; `gaussian-yolo report` does so from the command line. For a picture
+of the report without any pixel of the data, for a project page:
 
     gaussian-yolo report RUN --thumbnails 0 --output report.html
     chromium --headless=new --no-sandbox --hide-scrollbars --window-size=1100,1500 --screenshot=report.png report.html

@@ -1,4 +1,4 @@
-"""The part of the report about what was found: precision and recall by the protocol."""
+"""The report's accuracy section: precision and recall by the protocol."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from gaussian_yolo_node.report.page import (
 )
 from gaussian_yolo_node.report.plots import Line
 
-# More lines than this are not told apart; those with most objects are drawn.
+# More lines than this cannot be told apart; the classes with the most objects are drawn.
 _MOST_LINES = 7
 _DIFFICULTIES = ("easy", "moderate", "hard")
-# Protocols whose AP the bootstrap is of: KITTI's difficulties and COCO's limits are not in what is resampled.
+# Protocols whose AP the bootstrap covers; it does not resample KITTI's difficulties and COCO's limits.
 RESAMPLED = ("all", "bdd")
 
 
@@ -45,12 +45,12 @@ def accuracy_section(
     """Tables and drawings of one run.
 
     Args:
-        result: over all labelled frames; those without an answer as frames without detections.
-        answered: over the answered frames alone; None where all were answered.
+        result: over all labelled frames; frames without an answer count as frames without detections.
+        answered: over the answered frames only; None if all were answered.
         estimates: bootstrap intervals, by the keys of `measure_of`.
-        block: frames in a stretch of the bootstrap.
-        figures: of the run, and of the baseline if there is one, by what they are called.
-        threshold: least score that is used when driving.
+        block: number of frames per block of the bootstrap.
+        figures: of the run and of the baseline, if there is one, by display name.
+        threshold: score threshold in use.
     """
     timed = any(bool(np.diff(each.stamps).any()) for each in figures.values() if np.isfinite(each.stamps).all())
     words = bootstrap_words(block, timed=timed)
@@ -67,11 +67,11 @@ def accuracy_section(
 
 
 def headline_curves(result: ProtocolResult) -> list[ClassCurve]:
-    """The curve of each class at the IoU that the mean AP is of; of COCO's many at 0.5, of KITTI's levels moderate."""
+    """Each class's curve at the IoU of the mean AP; for COCO's many IoUs at 0.5, for KITTI at moderate difficulty."""
     wanted: dict[str, ClassCurve] = {}
     for curve in result.curves:
         if curve.difficulty in (ALL, HEADLINE_DIFFICULTY):
-            if result.protocol == "bdd":  # its strictest
+            if result.protocol == "bdd":  # BDD's last curve is the strictest
                 wanted[curve.name] = curve
             else:
                 wanted.setdefault(curve.name, curve)
@@ -79,7 +79,7 @@ def headline_curves(result: ProtocolResult) -> list[ClassCurve]:
 
 
 def threshold_curve_of(figures: FrameFigures) -> ThresholdCurve:
-    """Right and wrong detections of all classes together, by falling score."""
+    """Correct and wrong detections of all classes together, by falling score."""
     scores = np.concatenate([judged.scores for judged in figures.classes.values()])
     correct = np.concatenate([judged.correct for judged in figures.classes.values()])
     return threshold_curve(scores, correct, int(sum(judged.truths.sum() for judged in figures.classes.values())))

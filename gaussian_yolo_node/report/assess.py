@@ -1,4 +1,4 @@
-"""Everything that the report tells about a run's accuracy and uncertainty, computed once."""
+"""All accuracy and uncertainty figures of a run's report, computed once."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from gaussian_yolo_node.report.latency import ages_of
 
 Floats = NDArray[np.float64]
 
-# What a box must overlap its object by, for its sigmas to be judged.
+# Minimum IoU of a box with its object for its sigmas to be judged.
 MATCH_IOU = all_objects.COMMON_IOU
-# Where nothing tells a threshold.
+# Used if neither the model nor the node states a threshold.
 _FALLBACK_THRESHOLD = 0.5
 
 
@@ -33,11 +33,12 @@ class Assessment:
     """Accuracy and uncertainty of a run.
 
     Attributes:
-        result: over all labelled frames; those without an answer as frames without detections. None without truth.
-        answered: over the answered frames alone; None where all were answered, or none that is labelled.
+        result: over all labelled frames; frames without an answer count as frames without detections. None without
+            truth.
+        answered: over the answered frames only; None if all were answered, or no answered frame is labelled.
         paired: truth and predictions of the labelled frames; None without truth.
         figures: frame by frame.
-        threshold: least score that is used when driving.
+        threshold: score threshold in use.
     """
 
     result: ProtocolResult | None
@@ -49,11 +50,11 @@ class Assessment:
 
 @dataclass(frozen=True)
 class Intervals:
-    """How far figures would move with other frames of the same drive.
+    """Confidence intervals of a run's figures, for other frames of the same drive.
 
     Attributes:
         estimates: by the keys of `comparison.measure_of`.
-        block: frames in a stretch of the bootstrap.
+        block: number of frames per block of the bootstrap.
     """
 
     estimates: Mapping[str, Estimate]
@@ -61,22 +62,22 @@ class Intervals:
 
     @classmethod
     def of(cls, figures: FrameFigures) -> Intervals:
-        """Of all figures of a run."""
+        """Intervals of all figures of a run."""
         resampling = Resampling.of(figures.stamps)
         return cls(resampling.estimates(lambda weights: figures_of(figures, weights)), resampling.block)
 
 
 def assess(evidence: Evidence, protocol: str | None, threshold: float | None = None) -> Assessment:
-    """Judge what there is to judge.
+    """Compute accuracy and uncertainty, as far as the evidence allows.
 
     Args:
-        evidence: of one run.
+        evidence: evidence of one run.
         protocol: name of the protocol; None for the one that fits the truth.
-        threshold: least score that is used when driving; None for the model's.
+        threshold: score threshold in use; None for the model's.
 
     Raises:
-        LabelError: no frame has both truth and predictions, two records belong to one frame, no predicted class is
-            known to the truth, or the protocol does not suit it.
+        LabelError: no frame has both truth and predictions, two records belong to one frame, the truth knows none of
+            the predicted classes, or the protocol does not apply to it.
     """
     used = driving_threshold(evidence) if threshold is None else threshold
     keys, stamps, ages = frames_of(evidence)
@@ -107,12 +108,12 @@ def assess(evidence: Evidence, protocol: str | None, threshold: float | None = N
 
 
 def judge_class(protocol: str, paired: Paired, name: str, iou: float) -> Judged:
-    """The verdict on every detection of a class; KITTI's difficulties and COCO's limits are not in it."""
+    """The verdict on every detection of a class; without KITTI's difficulties and COCO's limits."""
     return (bdd if protocol == "bdd" else all_objects).judge_class(paired, name, iou)
 
 
 def driving_threshold(evidence: Evidence) -> float:
-    """The model's threshold, or the node's if that is higher: what lies below is recorded for the curves alone."""
+    """The model's threshold, or the node's if higher: detections below it are recorded only for the curves."""
     if evidence.run is None:
         return _FALLBACK_THRESHOLD
     told = [evidence.run.model.get("score_threshold"), evidence.run.score_threshold]
@@ -121,7 +122,7 @@ def driving_threshold(evidence: Evidence) -> float:
 
 
 def default_protocol(truths: GroundTruth) -> str:
-    """The protocol that fits the data: every labelled KITTI object, COCO's own, else BDD's."""
+    """The protocol that fits the data: "all" for KITTI, "coco" for COCO, otherwise "bdd"."""
     if truths.is_kitti:
         return "all"
     return "coco" if truths.kind == "coco" else "bdd"
@@ -133,11 +134,11 @@ def frames_of(evidence: Evidence) -> tuple[tuple[str, ...], Floats, Floats | Non
         names = tuple(str(record.frame) for record in evidence.all_frames)
         return names, np.full(len(names), np.nan), None
     frames = evidence.run.frames
-    # The same name in another bag is another frame.
+    # The same name in another bag is a different frame.
     keys = tuple(
         frame.name if frame.name == str(frame.stamp_ns) else f"{frame.name} of {frame.stamp_ns}" for frame in frames
     )
-    # Differences are what counts, and in float64 the ns of an epoch would be lost.
+    # Relative to the first frame, because float64 cannot hold the ns of an epoch.
     first = frames[0].stamp_ns if frames else 0
     return keys, np.array([(frame.stamp_ns - first) / 1e9 for frame in frames], np.float64), ages_of(frames)
 
@@ -157,7 +158,7 @@ def _of_all_frames(judged: Judged, rows: NDArray[np.intp], frames: int) -> Judge
 
 
 def _counts(classes: Mapping[str, JudgedClass], threshold: float, frames: int) -> tuple[Floats, Floats]:
-    """Right and wrong detections in each frame."""
+    """Correct and wrong detections per frame."""
     found, wrong = np.zeros(frames), np.zeros(frames)
     for judged in classes.values():
         used = judged.scores >= threshold
@@ -169,7 +170,7 @@ def _counts(classes: Mapping[str, JudgedClass], threshold: float, frames: int) -
 def _within_one_sigma(
     matched: MatchedBoxes, rows: NDArray[np.intp], frames: int
 ) -> tuple[Floats | None, Floats | None]:
-    """Coordinates within one sigma of their object's, and how many there are, [F] each."""
+    """Number of coordinates within one sigma of the object's, and number of coordinates, both [F]."""
     if matched.sigmas is None or not len(matched):
         return None, None
     row = rows[matched.frames]
@@ -177,4 +178,4 @@ def _within_one_sigma(
     inside, boxes = np.zeros(frames), np.zeros(frames)
     np.add.at(inside, row, within)
     np.add.at(boxes, row, 1)
-    return inside, boxes * 4  # coordinates
+    return inside, boxes * 4  # four coordinates per box

@@ -1,10 +1,10 @@
-"""How far a figure of a recording would move with other frames of the same kind.
+"""Confidence intervals of a recording's figures, for other frames of the same kind.
 
-Consecutive frames show the same objects, so frames are no independent samples: resampling them one by one would claim
-far too much certainty. Whole stretches of consecutive frames are resampled instead (the moving-block bootstrap:
-Kuensch, Annals of Statistics 1989), on a circle, so that the frames at the ends come as often as all others (Politis
-and Romano, "A circular block-resampling procedure", 1992). What differs between recordings - another road, another
-day - no resampling of one recording can tell.
+Consecutive frames show the same objects, so frames are not independent samples: resampling single frames would claim
+far too much certainty. Blocks of consecutive frames are resampled instead (moving-block bootstrap: Kuensch, Annals of
+Statistics 1989), on a circle, so that frames at the ends are drawn as often as all others (Politis and Romano, "A
+circular block-resampling procedure", 1992). Resampling one recording cannot show the variation between recordings -
+another road, another day.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Counts = NDArray[np.int32]
 
 RESAMPLES = 1000
 LEVEL = 0.95
-# An object stays in view for some seconds.
+# An object stays in view for a few seconds.
 BLOCK_SECONDS = 2.0
-# Below this there is nothing to draw from.
+# With fewer blocks there is nothing to draw from.
 _LEAST_BLOCKS = 4
-# Rows of weights at a time: what they are multiplied with stays in the cache, and memory flat.
+# Elements of the weights per chunk: keeps the product in the cache and the memory bounded.
 _CHUNK = 1 << 18
 
 
@@ -33,8 +33,8 @@ class Estimate:
     """A figure with its confidence interval.
 
     Attributes:
-        value: of the frames as they are; None where there is nothing to measure.
-        low, high: ends of the interval; None where frames are too few, or where too many resamples had nothing to
+        value: the figure for the original frames; None if there is nothing to measure.
+        low, high: ends of the interval; None if there are too few frames, or if too many resamples have nothing to
             measure.
     """
 
@@ -53,8 +53,8 @@ class Resampling:
     """How often each frame is drawn.
 
     Attributes:
-        weights: int32 [R, F], a row a resample; each sums to F.
-        block: frames in a stretch.
+        weights: int32 [R, F], one row per resample; each row sums to F.
+        block: number of frames per block.
     """
 
     weights: Counts
@@ -62,13 +62,13 @@ class Resampling:
 
     @classmethod
     def of(cls, stamps: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Resampling:
-        """Draw stretches of about two seconds; of at most a quarter of the recording, so that there are some to draw.
+        """Draw blocks of about two seconds, but of at most a quarter of the recording.
 
         Args:
-            stamps: [F], times of the frames in s, rising. Where they are all the same or unknown (NaN), stretches
-                have as many frames as the cube root of F.
+            stamps: [F], times of the frames in s, rising. If they are all equal or unknown (NaN), a block has as many
+                frames as the cube root of F.
             resamples: R.
-            seed: of the draw.
+            seed: seed of the draw.
         """
         frames = len(stamps)
         block = block_length(stamps)
@@ -85,7 +85,7 @@ class Resampling:
         """Figures and their intervals, from percentiles of the resamples.
 
         Args:
-            figures: weights [r, F] -> [r] by name; NaN where there is nothing to measure.
+            figures: maps weights [r, F] to named arrays [r]; NaN if there is nothing to measure.
         """
         frames = self.weights.shape[1]
         if not frames:
@@ -111,7 +111,7 @@ def _estimate(value: float, drawn: Floats) -> Estimate:
 
 
 def block_length(stamps: Floats) -> int:
-    """Frames in about two seconds, 1 to a quarter of all."""
+    """Number of frames in about two seconds, 1 to a quarter of all."""
     frames = len(stamps)
     steps = np.diff(stamps)
     step = float(np.median(steps)) if frames > 1 else np.nan
@@ -126,17 +126,17 @@ def weighted_ap(
 
     Args:
         scores: [N].
-        correct: [N], whether a detection found an object that none before it had found.
+        correct: [N], whether a detection matches an object that no earlier detection matched.
         frames: [N], the frame of each detection.
-        truths: [F], objects in each frame.
+        truths: [F], number of objects in each frame.
         weights: [R, F].
 
     Returns:
-        [R], 0..1; NaN where no object is left.
+        [R], 0..1; NaN if no object is left.
     """
     order = np.argsort(-scores, kind="stable")
     found = np.flatnonzero(correct[order])
-    # What comes after the last right detection changes nothing.
+    # Detections after the last correct one do not change AP.
     of_detection = frames[order][: found[-1] + 1 if len(found) else 0]
     objects = weights @ truths.astype(np.int64)
     ap = np.zeros(len(weights))
@@ -151,13 +151,13 @@ def weighted_ap(
 
 
 def weighted_ratio(part: Floats, whole: Floats, weights: Counts) -> Floats:
-    """Sums of [F] over sums of [F], [R]; NaN where the whole is 0."""
+    """[R], weighted sum of `part` [F] over weighted sum of `whole` [F]; NaN if the latter is 0."""
     below = weights @ whole
     return np.where(below > 0, (weights @ part) / np.where(below > 0, below, 1), np.nan)
 
 
 def weighted_quantile(values: Floats, share: float, weights: Counts) -> Floats:
-    """The least value that a share of all values does not exceed, [R]; NaN values count as absent.
+    """[R], the smallest value that at least this share of the values does not exceed; NaN values are ignored.
 
     Args:
         values: [F].
@@ -170,6 +170,6 @@ def weighted_quantile(values: Floats, share: float, weights: Counts) -> Floats:
         return np.full(len(weights), np.nan)
     passed = np.cumsum(weights[:, rows], axis=1)
     total = passed[:, -1]
-    # In integers where it matters: a median of two equal halves must not hang on the last bit.
+    # The tolerance keeps rounding from deciding, for example, the median of two equal halves.
     at = (passed < np.ceil(share * total - 1e-9)[:, None]).sum(axis=1)
     return np.where(total > 0, values[rows][np.minimum(at, len(rows) - 1)], np.nan)

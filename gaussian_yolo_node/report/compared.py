@@ -1,4 +1,4 @@
-"""The part of the report that holds a run against another."""
+"""The report's section that compares a run with a baseline."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _VERDICTS = {
 
 
 def comparison_section(compared: ComparedRuns, baseline: str, notes: list[str]) -> Section:
-    """Figures of both runs, what differs, and whether chance explains it.
+    """Figures of both runs, their differences, and whether chance explains them.
 
     Args:
-        compared: all of it.
+        compared: the figures.
         baseline: the other run's name.
-        notes: what else differs between the runs, a sentence each.
+        notes: other differences between the runs, one sentence each.
     """
     intro = tag(
         "p",
@@ -73,7 +73,7 @@ def comparison_section(compared: ComparedRuns, baseline: str, notes: list[str]) 
 
 
 def comparison_dict(compared: ComparedRuns) -> dict[str, Any]:
-    """All of it, unrounded, for JSON; shares in 0..1, ages in s."""
+    """The whole comparison, unrounded, for JSON; shares in 0..1, ages in s."""
     return {
         "frames": compared.frames,
         "only_run": compared.only_run,
@@ -94,10 +94,10 @@ def comparison_dict(compared: ComparedRuns) -> dict[str, Any]:
 
 
 def bootstrap_words(block: int, *, timed: bool) -> str:
-    """How intervals came about, for a caption.
+    """How the intervals were computed, for a caption.
 
     Args:
-        block: frames in a stretch.
+        block: number of frames per block.
         timed: whether the times of the frames are known.
     """
     length = (
@@ -119,7 +119,7 @@ def shown(value: float | None, measure: Measure, *, sign: bool = False) -> str:
 
 
 def interval(estimate: Estimate, measure: Measure, *, sign: bool = False) -> str:
-    """Both ends of an interval; a dash where there is none."""
+    """Both ends of an interval; a dash without an interval."""
     if estimate.low is None or estimate.high is None:
         return MISSING
     low, high = (number(measure.scale * end, measure.digits, sign=sign) for end in (estimate.low, estimate.high))
@@ -138,7 +138,7 @@ def _row(row: Comparison) -> list[str]:
 
 
 def _difference(row: Comparison) -> str:
-    # Between two percentages lie points.
+    # The difference of two percentages is in points.
     unit = "points" if row.measure.unit == "%" else row.measure.unit
     return shown(row.difference.value, replace(row.measure, unit=unit), sign=True)
 

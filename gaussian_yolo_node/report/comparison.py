@@ -1,4 +1,4 @@
-"""Two runs over the same frames: what differs, and whether that is more than chance."""
+"""Two runs over the same frames: their differences, and whether these are more than chance."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Floats = NDArray[np.float64]
 
 
 class ComparisonError(GaussianYoloError):
-    """Two runs have nothing to be compared by; the message says why."""
+    """Two runs cannot be compared; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
 class JudgedClass:
-    """Detections of a class, right or wrong.
+    """Detections of a class, correct or wrong.
 
     Attributes:
         scores, correct: [N].
         frames: [N], row of the frame in `FrameFigures`.
-        truths: [F], objects in each frame.
+        truths: [F], number of objects in each frame.
     """
 
     scores: Floats
@@ -45,16 +45,16 @@ class JudgedClass:
 
 @dataclass(frozen=True, eq=False)
 class FrameFigures:
-    """What a run did, frame by frame.
+    """Results of a run, frame by frame.
 
     Attributes:
         keys: F names, the same for the same frame of another run.
-        stamps: [F], capture times in s, rising; NaN where unknown.
+        stamps: [F], capture times in s, rising; NaN if unknown.
         classes: judged detections by class; empty without truth.
-        found, false_positives: [F], right and wrong detections at the score threshold; None without truth.
-        inside, coordinates: [F], coordinates of boxes on their objects whose error is within one sigma, and how many
-            there are; None without truth or sigmas.
-        ages: [F], s; NaN for a frame without an answer. None where there was no run.
+        found, false_positives: [F], correct and wrong detections at the score threshold; None without truth.
+        inside, coordinates: [F], number of coordinates of matched boxes whose error is within one sigma, and number of
+            all such coordinates; None without truth or sigmas.
+        ages: [F], s; NaN for a frame without an answer. None if there was no run.
     """
 
     keys: tuple[str, ...]
@@ -67,7 +67,7 @@ class FrameFigures:
     ages: Floats | None
 
     def of(self, keys: tuple[str, ...]) -> FrameFigures:
-        """The frames of these names alone, in their order; all must be there."""
+        """The frames with these names only, in their order; all must exist."""
         row_of = {key: row for row, key in enumerate(self.keys)}
         rows = np.array([row_of[key] for key in keys], np.intp)
         new_row = np.full(len(self.keys), -1, np.intp)
@@ -91,11 +91,11 @@ class Measure:
     """A figure of a run.
 
     Attributes:
-        name: in words, with the unit that `scale` leads to.
-        unit: "%" for shares, else of the number.
-        scale: from the figure to what is shown.
-        higher_is_better: None where neither is.
-        digits: decimals that are shown.
+        name: display name, with the unit after scaling.
+        unit: "%" for shares, otherwise the unit of the number.
+        scale: factor from the figure to the displayed number.
+        higher_is_better: None if neither direction is better.
+        digits: displayed decimals.
     """
 
     name: str
@@ -107,12 +107,12 @@ class Measure:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A figure of two runs.
+    """One figure of two runs.
 
     Attributes:
-        measure: what it is.
-        run, baseline: its values over the common frames; None where there is nothing to measure.
-        difference: run less baseline, with its interval.
+        measure: which figure.
+        run, baseline: its values over the common frames; None if there is nothing to measure.
+        difference: run minus baseline, with its interval.
     """
 
     measure: Measure
@@ -122,7 +122,8 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """One of "better", "worse" or "changed"; "none" for exactly 0, "not beyond chance" for any other."""
+        """One of "better", "worse" or "changed"; "none" for a difference of exactly 0, "not beyond chance" for any
+        other."""
         if not self.difference.excludes_zero or self.difference.value is None:
             return "none" if self.difference.value == 0 else "not beyond chance"
         if self.measure.higher_is_better is None:
@@ -135,10 +136,10 @@ class ComparedRuns:
     """All figures of two runs.
 
     Attributes:
-        rows: by a key for programs.
-        frames: common to both.
-        only_run, only_baseline: frames of one alone, left out.
-        block: frames in a stretch of the bootstrap.
+        rows: by key.
+        frames: number of common frames.
+        only_run, only_baseline: number of frames in one run only, left out.
+        block: number of frames per block of the bootstrap.
     """
 
     rows: Mapping[str, Comparison]
@@ -156,15 +157,15 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> ComparedRuns:
-    """Compare two runs over the frames that both have, resampling the same frames in both.
+    """Compare two runs over their common frames, resampling the same frames in both.
 
     Args:
-        run, baseline: of the same truth and score threshold.
-        no_verdict: keys of figures of which, between these two, neither more nor less is better.
+        run, baseline: with the same truth and score threshold.
+        no_verdict: keys of figures for which, between these two, neither direction is better.
         resamples, seed: of the bootstrap.
 
     Raises:
-        ComparisonError: there are no common frames, or just one.
+        ComparisonError: there are no common frames, or only one.
     """
     common = common_frames(run.keys, baseline.keys)
     ours, others = run.of(common), baseline.of(common)
@@ -188,10 +189,10 @@ def compare(
 
 
 def common_frames(run: tuple[str, ...], baseline: tuple[str, ...]) -> tuple[str, ...]:
-    """Keys of the frames that both have, in the order of the run.
+    """Keys of the common frames, in the order of the run.
 
     Raises:
-        ComparisonError: there are none, or just one.
+        ComparisonError: there are none, or only one.
     """
     theirs = set(baseline)
     common = tuple(key for key in run if key in theirs)
@@ -212,11 +213,11 @@ def figures_of(run: FrameFigures, weights: Counts) -> dict[str, Floats]:
     """The figures of a run when frame f occurs `weights[:, f]` times.
 
     Args:
-        run: of F frames.
+        run: F frames.
         weights: [R, F].
 
     Returns:
-        [R] by the keys of `measure_of`; NaN where there is nothing to measure.
+        [R] by the keys of `measure_of`; NaN if there is nothing to measure.
     """
     by_class = {
         name: weighted_ap(judged.scores, judged.correct, judged.frames, judged.truths, weights)
@@ -240,7 +241,7 @@ def figures_of(run: FrameFigures, weights: Counts) -> dict[str, Floats]:
 
 
 def measure_of(key: str) -> Measure:
-    """What a figure is."""
+    """The measure of a key."""
     return Measure(f"AP {key.removeprefix(_AP)}", "%", 100, True, 2) if key.startswith(_AP) else _MEASURES[key]
 
 
@@ -257,7 +258,7 @@ _MEASURES = {
 
 
 def _mean_of_known(values: Floats) -> Floats:
-    """Column means of [C, R]; a class that a resample has no object of is no part of its mean."""
+    """Column means of [C, R]; a class without objects in a resample is left out of that resample's mean."""
     known = ~np.isnan(values)
     total = np.where(known, values, 0).sum(axis=0)
     return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)

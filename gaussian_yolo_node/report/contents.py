@@ -1,4 +1,4 @@
-"""What stands in a report, part by part, in the order in which it is read."""
+"""The sections of a report, in reading order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from gaussian_yolo_node.report.summary import (
 )
 from gaussian_yolo_node.report.uncertainty_section import uncertainty_section
 
-# Below this an AP moves by more than a point with each object.
+# With fewer objects, an AP moves by more than a point per object.
 _FEW_OBJECTS = 100
 THIS_RUN = "this run"
 
@@ -42,8 +42,8 @@ class Baseline:
     """Another run of the same bag.
 
     Attributes:
-        evidence, assessment: of it, by the truth and the threshold of the run that it is compared with.
-        compared: what differs.
+        evidence, assessment: of the baseline, by the truth and threshold of the run compared with it.
+        compared: the differences.
     """
 
     evidence: Evidence
@@ -53,14 +53,14 @@ class Baseline:
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """All that a report is of.
+    """All contents of a report.
 
     Attributes:
         evidence, assessment, intervals: of the run.
         latency: None for predictions from a file.
-        baseline: None where there is nothing to compare with.
-        pictures: of the worst frames.
-        commands: that repeat the report.
+        baseline: None if there is nothing to compare with.
+        pictures: pictures of the worst frames.
+        commands: commands that repeat the report.
     """
 
     evidence: Evidence
@@ -73,13 +73,13 @@ class Contents:
 
     @property
     def title(self) -> str:
-        """Of the page."""
+        """Title of the page."""
         run = self.evidence.run
         return f"Replay report: {self.evidence.name}" if run is not None else f"Report: {self.evidence.name}"
 
     @property
     def subtitle(self) -> str:
-        """What was measured, in a line."""
+        """What was measured, in one line."""
         run = self.evidence.run
         frames = f"{count(len(self.evidence.all_frames))} frames"
         if run is None:
@@ -89,19 +89,19 @@ class Contents:
 
     @cached_property
     def uncertainty(self) -> UncertaintyReport | None:
-        """None without truth."""
+        """Uncertainty of the run; None without truth."""
         if self.assessment.paired is None:
             return None
         return uncertainty_report(self.assessment.paired, without_term=self._without_term)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know, a sentence each."""
+        """Notes for the reader, one sentence each."""
         return self.evidence.notes
 
     @property
     def files(self) -> dict[str, str]:
-        """SHA-256 by name, of what the figures follow from."""
+        """SHA-256 by name of the files from which the figures are computed."""
         files = dict(self.evidence.files)
         if self.baseline is not None:
             files |= {f"baseline: {name}": digest for name, digest in self.baseline.evidence.files.items()}
@@ -116,14 +116,14 @@ class Contents:
 
 
 def scores_are_alike(run: ReplayRun | None, other: ReplayRun | None) -> bool:
-    """Whether a score means the same in both: of one model, by one criterion."""
+    """Whether scores of the two runs are comparable: same model and same criterion."""
     if run is None or other is None:
         return False
     return (run.model_hash, run.criterion) == (other.model_hash, other.criterion)
 
 
 def sections_of(contents: Contents) -> list[Section]:
-    """The parts of the report, in their order."""
+    """The sections of the report, in order."""
     return list(_sections(contents))
 
 
@@ -211,7 +211,7 @@ def _statements(contents: Contents) -> list[Content]:
 
 
 def _warnings(contents: Contents) -> list[Content]:
-    """What would be overlooked further down."""
+    """Warnings that a reader would overlook further down."""
     assessment, run = contents.assessment, contents.evidence.run
     told: list[Content] = []
     if assessment.result is None:
@@ -238,7 +238,7 @@ def _warnings(contents: Contents) -> list[Content]:
 
 
 def _detections_section(evidence: Evidence) -> Section:
-    """What was detected, where nobody can say whether it is right."""
+    """Detections of a run without truth."""
     counts: dict[str, int] = {}
     for record in evidence.answers:
         for name in record.classes.tolist():
@@ -275,7 +275,7 @@ def _differing(run: ReplayRun | None, other: ReplayRun | None) -> list[str]:
 
 
 def _remarks(contents: Contents) -> list[str]:
-    """How the comparison is to be read."""
+    """How to read the comparison."""
     result = contents.assessment.result
     told = [
         *_at_as_many_found(contents),
@@ -291,7 +291,7 @@ def _remarks(contents: Contents) -> list[str]:
 
 
 def _at_as_many_found(contents: Contents) -> list[str]:
-    """What the baseline pays for what the run finds."""
+    """False positives of the baseline at as many true positives as the run."""
     assert contents.baseline is not None
     run, baseline = (each.figures for each in (contents.assessment, contents.baseline.assessment))
     if not run.classes or not baseline.classes:

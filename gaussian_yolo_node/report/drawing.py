@@ -1,7 +1,7 @@
-"""From matplotlib to SVG inside HTML: the same bytes for the same figures, in the colours of the page.
+"""Converts matplotlib drawings to SVG inside HTML: equal figures give equal bytes, in the colours of the page.
 
-Colours are drawn as stand-ins that become the page's CSS variables, so that one drawing suits light and dark. Text
-stays text: it can be searched, read aloud and shown in scripts that matplotlib's own font lacks.
+Colours are drawn as placeholders that become the page's CSS variables, so that one drawing suits light and dark mode.
+Text stays text: it can be searched, read aloud and shown in scripts that matplotlib's own font lacks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gaussian_yolo_node.report.style import SERIES
 
 INK, SOFT, LINE, GOOD, BAD = "#010101", "#020202", "#030303", "#040404", "#050505"
 COLOURS = tuple(f"#0606{index:02x}" for index in range(len(SERIES)))
-# Rasterised points are pixels and know no variables: a blue that shows on white and on black.
+# Rasterised points are pixels and cannot use CSS variables: a blue that is visible on white and on black.
 RASTER = "#3d8fc4"
 
 _VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", GOOD: "good", BAD: "bad"} | dict(
@@ -48,7 +48,7 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "gaussian_yolo",
     "text.color": INK,
-    # A dollar in the name of a class is a dollar.
+    # A dollar sign in a class name is literal.
     "text.parse_math": False,
     "xtick.color": LINE,
     "xtick.labelcolor": SOFT,
@@ -69,13 +69,13 @@ def draw(
     *,
     inches: tuple[float, float] = (4.9, 3.4),
 ) -> Html:
-    """An inline SVG.
+    """Draw an inline SVG.
 
     Args:
-        name: of the figure, unique in the page: its ids begin with it.
-        describe: what is shown, for those who cannot see it.
+        name: name of the figure, unique in the page: a prefix of its ids.
+        describe: text alternative for readers who cannot see the drawing.
         paint: draws on the axes.
-        inches: width and height; text is 9 points in it.
+        inches: width and height; text is 9 points at this size.
     """
     with _style():
         figure = Figure(figsize=inches, layout="constrained")
@@ -88,34 +88,34 @@ def draw(
 
 
 def captioned(drawing: Html, title: str, text: Content, *, class_: str | None = None) -> Html:
-    """A figure with a caption: what it shows, of how many boxes or frames, and how to read it."""
+    """A figure with a caption: what it shows, for how many boxes or frames, and how to read it."""
     return tag("figure", drawing, tag("figcaption", tag("strong", f"{title}. "), text), class_=class_)
 
 
 def side_by_side(*figures: Html) -> Html:
-    """Figures beside each other where the page is wide enough."""
+    """Figures beside each other if the page is wide enough."""
     return tag("div", *figures, class_="figures")
 
 
 def series_label(name: str) -> str:
-    """A name for a legend or an axis: short, because it takes its room from the drawing."""
+    """A short name for a legend or an axis, where long names would shrink the drawing."""
     short = name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
-    # matplotlib leaves out the empty and those that begin with an underscore.
+    # matplotlib omits labels that are empty or start with an underscore.
     return f" {short}" if short[:1] in ("", "_") else short
 
 
 @contextmanager
 def _style() -> Iterator[None]:
     with matplotlib.rc_context(), warnings.catch_warnings():
-        # Only the width of the text is measured with matplotlib's font; the reader's browser has others.
+        # matplotlib's font only measures the width of the text; the reader's browser has the glyphs.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        matplotlib.rcdefaults()  # whatever a matplotlibrc says
+        matplotlib.rcdefaults()  # ignore any matplotlibrc
         matplotlib.rcParams.update(_STYLE)
         yield
 
 
 def _inline(svg: str, name: str, describe: str) -> Html:
-    """The element alone, without the heading of a file, with ids of its own."""
+    """The SVG element only, without the file header, with unique ids."""
     svg = plain(svg[svg.index("<svg") :])
     head, body = svg.split(">", 1)
     view = re.search(r'viewBox="([^"]+)"', head)

@@ -1,4 +1,4 @@
-"""What a report is made from: a run's folder, or files of truth and predictions."""
+"""The input of a report: a run's folder, or files of truth and predictions."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from gaussian_yolo_node.report.provenance import file_hashes
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What was measured, as it lies in the files.
+    """Measurements as read from the files.
 
     Attributes:
-        name: of the run or of the predictions, for headings.
-        answers: predictions, a record an answered frame.
-        lost: records without detections, one for each frame that was played and not answered.
-        truths: None where nothing is labelled.
+        name: name of the run or of the predictions, for headings.
+        answers: predictions, one record per answered frame.
+        lost: records without detections, one per frame that was played but not answered.
+        truths: None if nothing is labelled.
         run: None for predictions from a file.
-        files: SHA-256 by name, of what the figures follow from.
-        notes: what a reader must know, a sentence each.
+        files: SHA-256 by name of the files from which the figures are computed.
+        notes: notes for the reader, one sentence each.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Evidence:
 
     @cached_property
     def all_frames(self) -> list[FramePredictions]:
-        """Answers, and the frames without one as frames without detections, in the order in which they were played."""
+        """Answers, and unanswered frames as frames without detections, in the order of playback."""
         if self.run is None:
             return [*self.answers, *self.lost]
         place = {frame.name: number for number, frame in enumerate(self.run.frames)}
@@ -58,11 +58,11 @@ class Evidence:
 
 
 def read_run_evidence(folder: Path) -> Evidence:
-    """Everything in the folder of a run.
+    """Read the folder of a run.
 
     Raises:
         ReplayRunError: it is not the folder of a run.
-        LabelError: its detections cannot be read, or are of other frames than the run's.
+        LabelError: its detections cannot be read, or belong to other frames than the run's.
     """
     run = read_run(folder)
     answers = tuple(read_predictions(folder / DETECTIONS_FILE))
@@ -92,7 +92,7 @@ def read_run_evidence(folder: Path) -> Evidence:
 
 
 def read_file_evidence(ground_truth: Path, predictions: Path) -> Evidence:
-    """Predictions and truth from files, as `gaussian-yolo evaluate` takes them.
+    """Read predictions and truth from files, in the formats of `gaussian-yolo evaluate`.
 
     Raises:
         LabelError: one of them cannot be read.
@@ -104,7 +104,7 @@ def read_file_evidence(ground_truth: Path, predictions: Path) -> Evidence:
 
 
 def has_objects(truths: GroundTruth, records: Sequence[FramePredictions]) -> bool:
-    """Whether there is an object that counts in any of the records' frames."""
+    """Whether any of the records' frames has an object that counts."""
     try:
         return bool(pair(truths, records).classes)
     except LabelError:  # no frame is labelled

@@ -1,4 +1,4 @@
-"""The frames' own pictures, for thumbnails: from the bag that was played, or from a folder."""
+"""Pictures of frames for thumbnails, from the played bag or from a folder."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from gaussian_yolo_node.frames.image_messages import image_from_compressed, imag
 
 Picture = NDArray[np.uint8]
 
-_STAMP = 4  # after the encapsulation of CDR
+_STAMP = 4  # after the encapsulation header of CDR
 _STAMP_END = 12
 
 
 def folder_images(folder: Path, names: Collection[str]) -> tuple[dict[str, Picture], list[str]]:
-    """Pictures of a folder by the name of their frame, with or without its suffix, and what is missing in words."""
+    """Pictures in a folder by frame name, with or without its suffix, and a description of missing ones."""
     if not folder.is_dir():
         return {}, [f"The image folder {folder} does not exist, so frames are told without pictures."]
     files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    # Looked up, not joined: a name in the data is no path on this machine.
+    # Looked up instead of joined: a name from the data must not become a path on this machine.
     by_name = {path.stem: path for path in files} | {path.name: path for path in files}
     found = {}
     for name in names:
@@ -41,11 +41,11 @@ def folder_images(folder: Path, names: Collection[str]) -> tuple[dict[str, Pictu
 
 
 def bag_images(bag: Path, topic: str, stamps: Mapping[str, int]) -> tuple[dict[str, Picture], list[str]]:
-    """Pictures of a bag, and what is missing in words: a report can do without.
+    """Pictures from a bag, and a description of missing ones, which do not stop a report.
 
     Args:
         bag: its path.
-        topic: of the images.
+        topic: topic of the images.
         stamps: header stamps in ns of the wanted frames, by their names.
     """
     if not stamps:
@@ -75,7 +75,7 @@ def bag_images(bag: Path, topic: str, stamps: Mapping[str, int]) -> tuple[dict[s
 
 
 def _header_stamp_ns(raw: bytes) -> int:
-    # Both kinds of image begin with their header, and that with its stamp; a frame's megabytes need not be decoded.
+    # Both image types start with the header, and the header with the stamp, so the pixels need no decoding.
     if len(raw) < _STAMP_END:
         return -1
     seconds, nanoseconds = struct.unpack_from("<iI" if raw[1] & 1 else ">iI", raw, _STAMP)

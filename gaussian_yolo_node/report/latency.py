@@ -1,4 +1,4 @@
-"""How old answers were, and which frames went without one."""
+"""Ages of the answers, and frames without an answer."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ _STAGES = ("preprocess", "inference", "postprocess", "publish")
 
 @dataclass(frozen=True)
 class Latency:
-    """Ages of the answers of a run; an age is from publishing an image to the arrival of its detections.
+    """Ages of a run's answers; an age is the time from publishing an image to the arrival of its detections.
 
     Attributes:
         age_percentiles_s: by 50, 90, 99, 100; empty without answers.
-        played_hz, answered_hz: frames a second between the first and the last published; None for a single instant.
-        lost: frames without an answer.
-        longest_loss_frames: most frames in a row without an answer.
-        longest_wait_s: longest time between an answer and the next, or the run's ends; None without answers.
+        played_hz, answered_hz: frames per second between the first and the last published; None for a single instant.
+        lost: number of frames without an answer.
+        longest_loss_frames: most consecutive frames without an answer.
+        longest_wait_s: longest time between consecutive answers, or between an answer and the run's ends; None without
+            answers.
     """
 
     age_percentiles_s: dict[int, float]
@@ -51,19 +52,19 @@ class Latency:
 
 
 def ages_of(frames: Sequence[ReplayedFrame]) -> Floats:
-    """[F], age of the answer to each frame in s; NaN without one."""
+    """[F], age of the answer to each frame in s; NaN without an answer."""
     return np.array([np.nan if frame.age_s is None else frame.age_s for frame in frames], np.float64)
 
 
 def measure_latency(run: ReplayRun) -> Latency:
-    """The figures of a run."""
+    """The latency figures of a run."""
     ages = ages_of(run.frames)
     published = np.array([frame.published_s for frame in run.frames], np.float64)
     answered = np.array([frame.answered_s for frame in run.frames if frame.answered_s is not None], np.float64)
     lost = np.isnan(ages)
     once = np.ones((1, len(ages)), np.int32)
     span = float(np.ptp(published)) if len(published) else 0.0
-    # What counts for who listens: the silence between two answers, whatever the frames did meanwhile.
+    # A subscriber experiences the silence between answers, whichever frames they belong to.
     ends = [published.min(), max(published.max(), answered.max())] if len(answered) else []
     moments = np.sort(np.append(answered, ends))
     return Latency(
@@ -77,7 +78,7 @@ def measure_latency(run: ReplayRun) -> Latency:
 
 
 def latency_section(run: ReplayRun, latency: Latency) -> Section:
-    """Tables and drawings of one run."""
+    """Tables and drawings of one run's latency."""
     ages = ages_of(run.frames)
     known = ~np.isnan(ages)
     published = np.array([frame.published_s for frame in run.frames], np.float64)

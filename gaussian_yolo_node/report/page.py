@@ -1,6 +1,6 @@
-"""HTML that cannot be broken by what it shows: text is escaped unless it was made here.
+"""HTML that its contents cannot break: text is escaped unless it was made here.
 
-Names of classes, frames and files come from data. Everything that is not `Html` is taken as text.
+Names of classes, frames and files come from data. Everything that is not `Html` is treated as text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gaussian_yolo_node.report.style import CSS
 
-# Nothing may be loaded and nothing may run: the page is its own and only file. Pictures are data, styles are inline.
+# The page is a single file: it may load nothing and run nothing. Pictures are data URIs, styles are inline.
 SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 _VOID = {"br", "hr", "img", "meta"}
@@ -23,7 +23,7 @@ _FORBIDDEN = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u206
 
 
 class Html(str):
-    """Markup that is finished; any other string is text."""
+    """Finished markup; any other string is text."""
 
     __slots__ = ()
 
@@ -35,9 +35,10 @@ def tag(name: str, *content: Content, **attributes: str | int | None) -> Html:
     """An element.
 
     Args:
-        name: of the element.
-        content: `Html` as it is, anything else as text.
-        attributes: a trailing underscore is dropped (`class_`), other underscores become hyphens; None leaves one out.
+        name: name of the element.
+        content: `Html` unchanged, anything else as escaped text.
+        attributes: a trailing underscore is dropped (`class_`), other underscores become hyphens; None omits an
+            attribute.
     """
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
@@ -50,26 +51,26 @@ def tag(name: str, *content: Content, **attributes: str | int | None) -> Html:
 
 
 def join(*content: Content) -> Html:
-    """Contents one after the other."""
+    """Concatenate contents."""
     return Html("".join(part if isinstance(part, Html) else escape(part) for part in content))
 
 
 def escape(text: Content) -> str:
-    """Text for the inside of an element or of a quoted attribute."""
+    """Escape text for the inside of an element or of a quoted attribute."""
     return html.escape(plain(str(text)), quote=True)
 
 
 def plain(text: str) -> str:
-    """Text without what HTML forbids or what deceives a reader, with U+FFFD in its place.
+    """Text with characters that HTML forbids or that mislead a reader replaced by U+FFFD.
 
-    Forbidden are control characters and halves of surrogate pairs (from undecodable file names); characters that turn
-    the direction of writing make a name read as another.
+    HTML forbids control characters and lone surrogates (from undecodable file names). Characters that change the
+    writing direction make a name read as another.
     """
     return _FORBIDDEN.sub("\ufffd", text)
 
 
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
-    """A number of so many decimals, with a proper minus; a dash for what is not known."""
+    """A number with this many decimals and a proper minus sign; a dash if unknown."""
     if value is None or not math.isfinite(value):
         return MISSING
     return f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "−").replace(",", "\u202f")
@@ -81,7 +82,7 @@ def percent(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
 
 
 def count(value: float) -> str:
-    """A whole number, in groups of three digits."""
+    """A whole number, with digits in groups of three."""
     return number(value, 0)
 
 
@@ -91,22 +92,22 @@ def table(
     """A table.
 
     Args:
-        headings: of the columns.
+        headings: column headings.
         rows: cells.
-        caption: what the rows are of.
-        text_columns: how many columns at the left are words; the others are numbers.
+        caption: what the rows show.
+        text_columns: number of text columns at the left; the others are numbers.
     """
     kinds = ["words" if index < text_columns else None for index in range(len(headings))]
     head = tag("tr", *(tag("th", text, scope="col", class_=kind) for text, kind in zip(headings, kinds, strict=True)))
     body = [tag("tr", *(tag("td", cell, class_=kind) for cell, kind in zip(row, kinds, strict=True))) for row in rows]
-    # Not the table's own caption: on a phone, only the table is to be scrolled.
+    # A paragraph instead of the table's own caption: on a phone only the table should scroll.
     legend = [tag("p", caption, class_="caption")] if caption else []
     scrolled = tag("div", tag("table", tag("thead", head), tag("tbody", *body)), class_="wide")
     return tag("div", *legend, scrolled, class_="tabular")
 
 
 def pairs(rows: Iterable[tuple[Content, Content]]) -> Html:
-    """A list of names and what they are."""
+    """A list of names and their values."""
     return tag("dl", *(join(tag("dt", name), tag("dd", value)) for name, value in rows))
 
 
@@ -122,12 +123,12 @@ def bullets(texts: Iterable[Content]) -> Html:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report, with an entry in the table of contents.
+    """A section of the report, with an entry in the table of contents.
 
     Attributes:
-        anchor: the id that links lead to.
-        title: in words.
-        content: what is in it.
+        anchor: the id that links point to.
+        title: heading.
+        content: body.
     """
 
     anchor: str
@@ -140,8 +141,8 @@ def page(title: str, subtitle: Content, sections: Sequence[Section]) -> str:
 
     Args:
         title: of the window and the first heading.
-        subtitle: the line under it.
-        sections: in the order in which they are read.
+        subtitle: the line below it.
+        sections: in reading order.
     """
     contents = tag("ol", *(tag("li", tag("a", each.title, href=f"#{each.anchor}")) for each in sections))
     body = join(
@@ -156,7 +157,7 @@ def page(title: str, subtitle: Content, sections: Sequence[Section]) -> str:
         tag("meta", name_="color-scheme", content="light dark"),
         tag("title", title),
         tag("style", Html(CSS)),
-        # Without this, a browser asks for /favicon.ico where the report is served by a web server.
+        # Otherwise a browser requests /favicon.ico when a web server serves the report.
         Html('<link rel="icon" href="data:,">'),
     )
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'

@@ -1,4 +1,4 @@
-"""The worst frames, with pictures where there are any."""
+"""The worst frames, with pictures if available."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PANORAMA = 2.2  # width over height
 
 @dataclass(frozen=True)
 class ToldFrame:
-    """A frame among the worst.
+    """One of the worst frames.
 
     Attributes:
-        name: of the frame.
+        name: name of the frame.
         false_positives, missed: mistakes at the threshold.
     """
 
@@ -39,13 +39,13 @@ class ToldFrame:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The worst frames, and how they look.
+    """The worst frames and their pictures.
 
     Attributes:
         told: the frames, worst first.
-        uris: data URIs by name, of those that have a picture.
-        panoramas: whether they are so wide that two beside each other would be too small.
-        notes: which have none and why.
+        uris: data URIs by frame name, for frames that have a picture.
+        panoramas: whether the pictures are too wide to be shown two per row.
+        notes: which frames have no picture, and why.
     """
 
     told: tuple[ToldFrame, ...]
@@ -55,12 +55,12 @@ class Pictures:
 
 
 def pictures_of(evidence: Evidence, assessment: Assessment, most: int, folder: Path | None) -> Pictures:
-    """Choose the worst frames and draw on them.
+    """Select the worst frames and draw their mistakes.
 
     Args:
         evidence, assessment: of a run.
-        most: number of frames.
-        folder: with the frames; None for the bag that was played.
+        most: maximum number of frames.
+        folder: folder with the frames; None for the played bag.
     """
     worst = worst_frames(assessment.figures, most)
     records = evidence.all_frames
@@ -137,7 +137,7 @@ def _drawn(image: Picture, truths: GroundTruth | None, assessment: Assessment, r
             found.boxes[rows], found.frames[rows], found.scores[rows], objects.boxes[mine], objects.frames[mine], iou
         )
         taken[mine[target[target >= 0]]] = True
-        # Of the detections that count, the verdict knows the scores, in this order.
+        # The verdict has only the scores of the counted detections, in this order.
         judged = judge_class(assessment.result.protocol, paired, name, iou)
         mistakes = judged.scores[~judged.correct].tolist()
         wrong += [found.boxes[[row]] for row in rows[target < 0] if _taken_from(mistakes, float(found.scores[row]))]

@@ -1,4 +1,4 @@
-"""The drawings of the report, from plain arrays."""
+"""The report's drawings, from plain arrays."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from gaussian_yolo_node.report.page import Html
 
 Floats = NDArray[np.float64]
 
-# More points than this are more than a screen shows.
+# A screen cannot show more points than this.
 _LINE_POINTS = 400
 _SCATTER_POINTS = 5000
 _TIMELINE_POINTS = 1200
 _MARKED_POINTS = 300
 _LEAST_SPAN_MS = 0.1
-_CROWD = 1000  # dots, that must be smaller not to hide each other
+_CROWD = 1000  # dots; from here on they are drawn smaller, so that they do not hide each other
 _BOUND: dict[str, Any] = {"color": SOFT, "linewidth": 1.1}
 _DASHES: tuple[str, ...] = ("-", "--", ":", "-.")
 
@@ -52,7 +52,7 @@ class Line:
 
 
 def precision_recall(figure: str, lines: Sequence[Line]) -> Html:
-    """Precision against recall, a line a class."""
+    """Precision against recall, one line per class."""
 
     def paint(axes: Axes) -> None:
         for number, line in enumerate(lines):
@@ -82,7 +82,7 @@ def false_positives(figure: str, lines: Sequence[Line], threshold: float | None)
 
 
 def found_against_false(figure: str, lines: Sequence[Line]) -> Html:
-    """Objects found against false positives, as the threshold falls."""
+    """Objects detected against false positives, as the threshold falls."""
 
     def paint(axes: Axes) -> None:
         for number, line in enumerate(lines):
@@ -105,7 +105,7 @@ def iou_against_sigma(
     Args:
         figure: its name.
         sigmas, ious: [N], of single boxes; at most 5,000 of them are drawn.
-        centres, means, low, high: [B], uncertainty, mean IoU and two percentiles of it in bins.
+        centres, means, low, high: [B], mean uncertainty, mean IoU and two percentiles of IoU per bin.
     """
 
     def paint(axes: Axes) -> None:
@@ -116,7 +116,7 @@ def iou_against_sigma(
         axes.plot(centres, means, color=COLOURS[1], marker="o", markersize=3.5)
         axes.set(xlabel="relative sigma of the box", ylabel="IoU with the object", ylim=(0, 1.02))
         if len(centres):
-            # The last few boxes would squeeze all others into a corner.
+            # A few outliers would squeeze all other boxes into a corner.
             axes.set_xlim(0, float(max(np.quantile(sigmas, 0.995), centres.max())) * 1.05)
 
     return draw(figure, "IoU of boxes with their objects against their uncertainty", paint)
@@ -127,7 +127,7 @@ def reliability(figure: str, score: Floats, precision: Floats, detections: NDArr
 
     Args:
         figure: its name.
-        score, precision, detections: [B], mean score, share right and number of the detections in a bin.
+        score, precision, detections: [B], mean score, share correct and number of detections per bin.
     """
 
     def paint(axes: Axes) -> None:
@@ -141,7 +141,7 @@ def reliability(figure: str, score: Floats, precision: Floats, detections: NDArr
 
 
 def sigma_coverage(figure: str, expected: Floats, observed: Mapping[str, Floats]) -> Html:
-    """Share of the errors inside central intervals, against the share that a Gaussian has there.
+    """Share of errors inside central intervals, against the share of a Gaussian.
 
     Args:
         figure: its name.
@@ -164,9 +164,9 @@ def risk_coverage(figure: str, lines: Sequence[Line], bounds: Sequence[Line], yl
 
     Args:
         figure: its name.
-        lines: by what is dropped by.
-        bounds: between which they should lie.
-        ylabel: what the error is.
+        lines: one per ranking.
+        bounds: best and random order, between which the lines should lie.
+        ylabel: name of the error.
     """
 
     def paint(axes: Axes) -> None:
@@ -185,7 +185,7 @@ def risk_coverage(figure: str, lines: Sequence[Line], bounds: Sequence[Line], yl
 
 
 def age_histogram(figure: str, ages_ms: Floats, marks: Mapping[str, float]) -> Html:
-    """How many answers were how old.
+    """Histogram of the answers' ages.
 
     Args:
         figure: its name.
@@ -195,10 +195,10 @@ def age_histogram(figure: str, ages_ms: Floats, marks: Mapping[str, float]) -> H
 
     def paint(axes: Axes) -> None:
         top = float(np.quantile(ages_ms, 0.999)) * 1.02
-        shown = np.minimum(ages_ms, top)  # the last bar holds what is older
+        shown = np.minimum(ages_ms, top)  # the last bar holds all older ones
         bins = int(np.clip(np.sqrt(len(ages_ms)) * 2, 10, 60))
         low = float(shown.min())
-        # Ages that are all but equal would ask for bars that are finer than the last bit.
+        # Nearly equal ages would need bars narrower than float64 resolves.
         span = (low, max(top, low + _LEAST_SPAN_MS))
         axes.hist(shown, bins=bins, range=span, color=COLOURS[0], alpha=0.8, linewidth=0)
         for number, (name, value) in enumerate(marks.items()):
@@ -211,7 +211,7 @@ def age_histogram(figure: str, ages_ms: Floats, marks: Mapping[str, float]) -> H
 
 
 def age_timeline(figure: str, times_s: Floats, ages_ms: Floats, lost_s: Floats) -> Html:
-    """Ages over the run, with frames that were lost.
+    """Ages over the run, with lost frames.
 
     Args:
         figure: its name.
@@ -239,7 +239,7 @@ def age_timeline(figure: str, times_s: Floats, ages_ms: Floats, lost_s: Floats) 
 
 
 def differences(figure: str, rows: Mapping[str, Estimate], xlabel: str) -> Html:
-    """Differences and their confidence intervals, one under the other."""
+    """Differences and their confidence intervals, one below the other."""
 
     def paint(axes: Axes) -> None:
         names = list(rows)
@@ -275,12 +275,12 @@ def _diagonal(axes: Axes) -> None:
 
 
 def _thinned(points: int) -> NDArray[np.intp]:
-    """Rows of evenly spread points with both ends."""
+    """Indices of evenly spaced points, including both ends."""
     return np.unique(np.linspace(0, max(0, points - 1), min(points, _LINE_POINTS)).round().astype(np.intp))
 
 
 def _sample(points: int, most: int) -> NDArray[np.intp]:
-    """Rows of a fixed choice: the same data is the same drawing."""
+    """Indices of a fixed sample, so that equal data give equal drawings."""
     if points <= most:
         return np.arange(points)
     return np.sort(np.random.default_rng(0).choice(points, most, replace=False))

@@ -1,4 +1,4 @@
-"""What was measured, with what and how: the parts of the report that make its figures repeatable."""
+"""What was measured and how: the sections that make the report's figures reproducible."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def model_section(model: Mapping[str, Any], model_hash: str) -> Section:
     """The model's card.
 
     Args:
-        model: the card as an object; empty where it is not known.
-        model_hash: of the file.
+        model: the card as an object; empty if it is not known.
+        model_hash: hash of the model file.
     """
     if not model:
         content = paragraphs(["The model's card is not known: the file was not on the machine that recorded this run."])
@@ -56,12 +56,12 @@ def model_section(model: Mapping[str, Any], model_hash: str) -> Section:
 
 
 def method_section(run: ReplayRun | None, notes: Sequence[str], commands: Sequence[str]) -> Section:
-    """How the figures came about.
+    """How the figures were measured.
 
     Args:
-        run: what was recorded; None for predictions from a file.
-        notes: what a reader must know, a sentence each.
-        commands: that repeat it.
+        run: the recorded run; None for predictions from a file.
+        notes: notes for the reader, one sentence each.
+        commands: commands that repeat the measurement.
     """
     parts: list[Html] = []
     if run is not None:
@@ -78,15 +78,15 @@ def method_section(run: ReplayRun | None, notes: Sequence[str], commands: Sequen
 
 
 def limits_section(sentences: Iterable[Content]) -> Section:
-    """What the figures do not say."""
+    """What the figures do not cover."""
     return Section("limits", "What this report does not say", bullets(sentences))
 
 
 def signature_section(files: Mapping[str, str]) -> Section:
-    """What is signed, and where.
+    """The hashes of the input files.
 
     Args:
-        files: SHA-256 by name of the file.
+        files: SHA-256 by file name.
     """
     intro = (
         "Who signs, signs for these files: their SHA-256 tells whether a copy is the same. The figures above follow "
@@ -99,12 +99,12 @@ def signature_section(files: Mapping[str, str]) -> Section:
 
 
 def file_hashes(paths: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 of each of the files that exists, by its name."""
+    """SHA-256 of each existing file, by file name."""
     return {path.name: _sha256(path) for path in paths if path.is_file()}
 
 
 def shell(words: Sequence[str]) -> str:
-    """A command as it is typed."""
+    """A command line, quoted for the shell."""
     return shlex.join(words)
 
 

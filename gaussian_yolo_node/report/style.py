@@ -1,9 +1,9 @@
-"""The looks of the report: for a screen, a phone and paper, in light and dark."""
+"""The style of the report: for screens, phones and paper, in light and dark mode."""
 
 from __future__ import annotations
 
-# Series colours are Okabe and Ito's, which colour-blind people can tell apart too, darkened where they would be too
-# faint a line on white. The plots name them as variables, so that one drawing suits both backgrounds.
+# Series colours are Okabe and Ito's, which colour-blind readers can tell apart, darkened where a line would be too
+# faint on white. The plots use them as CSS variables, so that one drawing suits both backgrounds.
 SERIES = ("series-0", "series-1", "series-2", "series-3", "series-4", "series-5", "series-6")
 
 CSS = """

@@ -1,4 +1,4 @@
-"""The first page of the report: the figures that matter, and what is wrong with them."""
+"""The report's summary: the key figures and their caveats."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Card:
     """A figure in large type.
 
     Attributes:
-        name: what it is.
+        name: name of the figure.
         value: with its unit.
-        detail: how it is meant, or its interval.
+        detail: explanation, or the interval.
     """
 
     name: Content
@@ -43,7 +43,7 @@ class Card:
 
 
 def summary_section(cards: Iterable[Card], statements: Iterable[Content], warnings: Iterable[Content]) -> Section:
-    """Cards, then sentences, then what a reader must not overlook."""
+    """Cards, then sentences, then warnings."""
     told = list(warnings)
     alarm = [tag("div", tag("strong", "To be noted"), bullets(told), class_="warning")] if told else []
     return Section("summary", "Summary", join(_cards(cards), *alarm, bullets(statements)))
@@ -52,7 +52,7 @@ def summary_section(cards: Iterable[Card], statements: Iterable[Content], warnin
 def accuracy_cards(
     result: ProtocolResult, answered: ProtocolResult | None, estimates: Mapping[str, Estimate]
 ) -> list[Card]:
-    """Mean AP, and what the drops cost."""
+    """Mean AP, and the cost of drops."""
     estimate = estimates.get("map", Estimate(None)) if result.protocol in RESAMPLED else Estimate(None)
     between = interval(estimate, measure_of("map"))
     cards = [

@@ -1,4 +1,4 @@
-"""Small pictures of frames: what was there and what was detected."""
+"""Thumbnails of frames with their objects and detections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
-# All pictures of a report together, before base64; the page stays one that can be mailed.
+# Budget for all pictures of a report, before base64; small enough to mail the page.
 BUDGET_BYTES = 2_500_000
 _WIDTHS = (960, 720, 480, 320)
 _QUALITIES = (85, 70, 50)
@@ -28,15 +28,15 @@ _DASH = 7
 def annotate(
     image: Picture, predictions: FramePredictions, objects: Floats, missed: Floats, ignored: Floats, wrong: Floats
 ) -> Picture:
-    """The frame with its objects and detections.
+    """The frame with its objects and detections drawn in.
 
     Args:
         image: uint8 [H, W, 3], BGR.
-        predictions: what to draw as detections.
-        objects: [N, 4], x1 y1 x2 y2 in px, objects that were found: dashed white.
-        missed: [N, 4], objects that were not: dashed white on red.
+        predictions: the detections to draw.
+        objects: [N, 4], x1 y1 x2 y2 in px, detected objects: dashed white.
+        missed: [N, 4], missed objects: dashed white on red.
         ignored: [N, 4], regions that count neither way: dashed grey.
-        wrong: [N, 4], detections that are wrong: crossed out in red.
+        wrong: [N, 4], false positives: crossed out in red.
     """
     classes = list(dict.fromkeys(predictions.classes.tolist()))
     with_objects: Picture = image.copy()
@@ -46,7 +46,7 @@ def annotate(
         _dashed(with_objects, box, _WHITE, _BLACK)
     found = _detections(predictions, classes)
     picture = draw_detections(with_objects, found, [_printable(name) for name in classes])
-    # Mistakes come on top: they are what the picture is looked at for.
+    # Mistakes are drawn last, on top, because they are the purpose of the picture.
     for box in missed:
         _dashed(picture, box, _WHITE, _RED)
     for x1, y1, x2, y2 in _pixels(wrong):
@@ -56,11 +56,11 @@ def annotate(
 
 
 def data_uris(pictures: Mapping[str, Picture], budget: int = BUDGET_BYTES) -> dict[str, str]:
-    """JPEGs as URIs that need no file, the largest and best that fit the budget together.
+    """JPEG data URIs, at the largest size and best quality that fit the budget together.
 
     Args:
         pictures: uint8 [H, W, 3], BGR.
-        budget: bytes of all of them, before base64.
+        budget: total bytes, before base64.
     """
     coded: list[bytes] = []
     for width in _WIDTHS:
@@ -89,7 +89,7 @@ def _detections(predictions: FramePredictions, classes: Sequence[str]) -> Detect
 
 
 def _dashed(picture: Picture, box: Floats, colour: tuple[int, int, int], beneath: tuple[int, int, int]) -> None:
-    # A full line beneath, so that the dashes show on any background.
+    # A solid line below makes the dashes visible on any background.
     ((x1, y1, x2, y2),) = _pixels(box[None])
     cv2.rectangle(picture, (x1, y1), (x2, y2), beneath, 2)
     for start in range(x1, x2, 2 * _DASH):
@@ -101,13 +101,13 @@ def _dashed(picture: Picture, box: Floats, colour: tuple[int, int, int], beneath
 
 
 def _pixels(boxes: Floats) -> list[tuple[int, int, int, int]]:
-    # Labels may lie far outside; a picture is never larger.
+    # Labels may lie far outside; the limit is larger than any picture.
     rounded = np.rint(np.clip(boxes, -(1 << 14), 1 << 14)).astype(int)
     return [(int(x1), int(y1), int(x2), int(y2)) for x1, y1, x2, y2 in rounded]
 
 
 def _printable(name: str) -> str:
-    # OpenCV's fonts have no others.
+    # OpenCV's fonts have only printable ASCII.
     return "".join(character if " " <= character <= "~" else "?" for character in name)
 
 

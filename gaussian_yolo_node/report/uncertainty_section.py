@@ -1,4 +1,4 @@
-"""The part of the report about how far scores and sigmas can be trusted."""
+"""The report's section on how far scores and sigmas can be trusted."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _risks(report: UncertaintyReport) -> list[Html]:
 
 
 def _lines(curves: Mapping[str, RiskCoverage]) -> tuple[list[Line], list[Line]]:
-    """What is dropped by, and what it lies between."""
+    """The curves by ranking, and their bounds."""
     first = next(iter(curves.values()))
     ends = np.array([0.0, 1.0])
     return (

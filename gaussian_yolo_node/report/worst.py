@@ -1,4 +1,4 @@
-"""Which frames went worst."""
+"""Selection of the worst frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from gaussian_yolo_node.report.comparison import FrameFigures
 
-# Of a bad moment, one frame is shown: consecutive frames fail alike.
+# Consecutive frames fail alike, so one frame per moment is shown.
 APART_SECONDS = 0.5
 
 
@@ -17,9 +17,9 @@ class WorstFrame:
     """A frame with mistakes.
 
     Attributes:
-        row: in the `FrameFigures`.
+        row: row in the `FrameFigures`.
         false_positives: wrong detections at the threshold.
-        missed: objects that no detection at the threshold found.
+        missed: objects that no detection at the threshold matches.
     """
 
     row: int
@@ -28,18 +28,18 @@ class WorstFrame:
 
     @property
     def mistakes(self) -> int:
-        """Both kinds together."""
+        """False positives and missed objects together."""
         return self.false_positives + self.missed
 
 
 def worst_frames(figures: FrameFigures, most: int) -> list[WorstFrame]:
-    """Answered frames with mistakes, those with most first; of equal ones the first in time.
+    """Answered frames with mistakes, those with the most first; of equal ones, the first in time.
 
-    A frame without an answer misses all of its objects, and says nothing of the detector.
+    An unanswered frame misses all of its objects, which says nothing about the detector, so it is left out.
 
     Args:
         figures: with truth.
-        most: number of frames; those within half a second of a worse one are left out.
+        most: maximum number of frames; frames within half a second of a worse one are left out.
     """
     if figures.found is None or figures.false_positives is None or most < 1:
         return []
@@ -55,6 +55,6 @@ def worst_frames(figures: FrameFigures, most: int) -> list[WorstFrame]:
             continue
         chosen.append(WorstFrame(int(row), int(figures.false_positives[row]), int(missed[row])))
         free[row] = False
-        # A stamp that is not known (NaN) is near nothing.
+        # An unknown stamp (NaN) is near no other.
         free[np.abs(figures.stamps - figures.stamps[row]) < APART_SECONDS] = False
     return chosen

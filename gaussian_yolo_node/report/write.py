@@ -1,4 +1,4 @@
-"""Writes a report: gathers, judges, and puts the parts together."""
+"""Writes a report: reads the evidence, evaluates it, and assembles the sections."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def write_report(
     Args:
         run_dir: folder that `gaussian-yolo replay` wrote.
         baseline: folder of another run of the same bag, to compare with.
-        thumbnails: how many of the worst frames are shown; 0 for none, so that no pixel of the bag is in the report.
+        thumbnails: number of worst frames to show; with 0, the report contains no pixel of the bag.
         protocol: "all", "kitti", "bdd" or "coco"; None for the one that fits the truth.
-        images: folder of the frames; None for the bag that was played.
-        output: the HTML file; None for report.html in the run's folder. The JSON goes beside it.
+        images: folder of the frames; None for the played bag.
+        output: the HTML file; None for report.html in the run's folder. The JSON is written next to it.
 
     Returns:
         Path of the HTML.
@@ -62,7 +62,7 @@ def write_report(
     evidence = read_run_evidence(run_dir)
     if protocol is None:
         evidence, assessment = _assessed(evidence)
-    else:  # who asks for one protocol is told why it cannot be followed
+    else:  # an explicit protocol that cannot be applied is an error
         assessment = assess(evidence, protocol)
     other = None if baseline is None else _compared(evidence, assessment, baseline)
     target = run_dir / HTML_FILE if output is None else output
@@ -83,11 +83,11 @@ def write_file_report(
     thumbnails: int = 12,
     protocol: str | None = None,
 ) -> Path:
-    """Write the report of predictions in a file; it has no latency.
+    """Write the report of predictions in a file; it has no latency section.
 
     Args:
-        ground_truth, predictions: as `gaussian-yolo evaluate` takes them.
-        output: the HTML file; the JSON goes beside it.
+        ground_truth, predictions: as for `gaussian-yolo evaluate`.
+        output: the HTML file; the JSON is written next to it.
         images: folder of the frames; None for no thumbnails.
         thumbnails, protocol: see `write_report`.
 
@@ -108,7 +108,7 @@ def write_file_report(
 def _assessed(
     evidence: Evidence, protocol: str | None = None, threshold: float | None = None
 ) -> tuple[Evidence, Assessment]:
-    """As `assess`; what cannot be held against the truth is still a run with a latency."""
+    """Like `assess`; evidence that does not fit its truth is assessed without truth, for its latency."""
     try:
         return evidence, assess(evidence, protocol, threshold)
     except LabelError as error:
@@ -119,16 +119,16 @@ def _assessed(
 
 def _compared(evidence: Evidence, assessment: Assessment, folder: Path) -> Baseline:
     theirs = read_run_evidence(folder)
-    common_frames(assessment.figures.keys, frames_of(theirs)[0])  # before a truth of other frames is held against it
-    # One truth and one threshold for both: what differs is the runs.
+    common_frames(assessment.figures.keys, frames_of(theirs)[0])  # before they are paired with this run's truth
+    # Use one truth and one threshold, so that only the runs differ.
     theirs = replace(theirs, truths=evidence.truths)
     protocol = None if assessment.result is None else assessment.result.protocol
     theirs, other = _assessed(theirs, protocol, assessment.threshold)
     no_verdict = [] if scores_are_alike(evidence.run, theirs.run) else ["found", "false_positives"]
-    if len(evidence.lost) != len(theirs.lost):  # who does not answer makes no mistakes
+    if len(evidence.lost) != len(theirs.lost):  # an unanswered frame has no false positives
         no_verdict.append("false_positives")
     if any(each.run is not None and each.run.mode == "lockstep" for each in (evidence, theirs)):
-        no_verdict += ["age_p50_s", "age_p99_s"]  # of a node at rest, and of the load of the moment
+        no_verdict += ["age_p50_s", "age_p99_s"]  # lockstep ages are of an idle node and vary with the load
     return Baseline(theirs, other, compare(assessment.figures, other.figures, no_verdict=no_verdict))
 
 
@@ -203,7 +203,7 @@ def _document(contents: Contents) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has words for; not a number becomes null."""
+    """A value that JSON can represent; non-finite numbers become null."""
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

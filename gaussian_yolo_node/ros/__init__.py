@@ -1,1 +1,1 @@
-"""The ROS 2 face of the detector: a lifecycle node, its parameters, messages and diagnostics."""
+"""The ROS 2 interface of the detector: a lifecycle node, its parameters, messages and diagnostics."""

@@ -1,4 +1,4 @@
-"""What the node says of itself: counts, times, and the status on /diagnostics."""
+"""The node's counters, frame times and status on /diagnostics."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-# Times are reported over this many of the latest frames, the rate over the latest seconds.
+# Times cover this many of the latest frames, the rate covers the latest seconds.
 WINDOW_FRAMES = 300
 WINDOW_S = 5.0
 
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """How long one frame took, in s.
+    """Durations of one frame in s.
 
     Attributes:
-        age: from the frame's stamp to its detections being published; None for a frame without a stamp.
+        age: from the frame's stamp to the publication of its detections; None for a frame without a stamp.
         preprocess, inference, postprocess: the detector's stages.
         publish: building and publishing the detections.
     """
@@ -34,9 +34,9 @@ class FrameTimes:
 
 
 class FrameStatistics:
-    """Counts of frames and their recent times, safe to use from several threads.
+    """Thread-safe counts of frames and their recent times.
 
-    Every frame received ends up processed, failed, or dropped by the mailbox.
+    Every received frame is eventually processed, failed, or dropped by the mailbox.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,13 +52,13 @@ class FrameStatistics:
         self._finished_at: deque[float] = deque()
 
     def count_received(self) -> None:
-        """A frame has come in."""
+        """Count an incoming frame."""
         with self._lock:
             self._received += 1
             self._received_at = self._clock()
 
     def count_processed(self, times: FrameTimes) -> None:
-        """A frame's detections are published."""
+        """Count a frame whose detections are published."""
         with self._lock:
             self._processed += 1
             self._failing = False
@@ -67,10 +67,10 @@ class FrameStatistics:
             self._forget_old()
 
     def count_failed(self, message: str) -> bool:
-        """A frame could not be worked on.
+        """Count a frame that could not be processed.
 
         Returns:
-            Whether this is news, and not what the frame before it said.
+            Whether the message differs from the previous frame's.
         """
         with self._lock:
             news = not self._failing or message != self._last_error
@@ -105,12 +105,12 @@ class FrameStatistics:
 
     @property
     def last_error(self) -> str:
-        """Of the latest frame that failed; stays when others succeed again."""
+        """Message of the latest failed frame; kept after later frames succeed."""
         return self._last_error
 
     @property
     def silence_s(self) -> float:
-        """Seconds since a frame came in, or since the start."""
+        """Seconds since the last frame arrived, or since the start."""
         return self._clock() - self._received_at
 
     @property

@@ -1,4 +1,4 @@
-"""Where the node's frames come from: a topic, or a source read in a thread of its own."""
+"""The node's inputs: an image topic, or a source read in its own thread."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.messages import image_from_compressed, image_from_message
 from gaussian_yolo_node.ros.parameters import PerceptionParameters
 
-# A topic that is silent for longer is worth a warning.
+# A topic silent for longer than this gets a warning.
 _SILENCE_S = 2.0
-# Pauses between the attempts to open a camera that is not there.
+# Pauses between attempts to open a missing camera.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 
 _RELIABILITY = {
@@ -37,11 +37,11 @@ _RELIABILITY = {
 
 @dataclass(frozen=True)
 class Arrival:
-    """A frame that has come in.
+    """A frame that has arrived.
 
     Attributes:
-        header: stamp and frame_id, for everything that is published of it.
-        picture: decodes it to uint8 [H, W, 3] BGR; called by the worker, so a dropped frame costs nothing.
+        header: stamp and frame_id, copied to everything published for the frame.
+        picture: decodes the frame to uint8 [H, W, 3] BGR. The worker calls it, so a dropped frame costs no decoding.
     """
 
     header: Header
@@ -49,15 +49,15 @@ class Arrival:
 
 
 class Input(Protocol):
-    """What the node knows of its input.
+    """The node's view of its input.
 
     Attributes:
         state: "topic", or the state of the source.
-        trouble: why no frames come, for an error status; empty if they do.
-        notice: what else is worth a warning; empty if nothing is.
+        trouble: why no frames arrive, for an error status; empty if they do.
+        notice: another reason for a warning; empty if there is none.
         skipped: frames that could not be decoded and never arrived.
-        dropped: frames that were overwritten by newer ones before they came to the node.
-        message: the latest trouble, even if it is over.
+        dropped: frames that were overwritten by newer ones before they reached the node.
+        message: the latest error, even if it is over.
     """
 
     @property
@@ -79,12 +79,12 @@ class Input(Protocol):
     def message(self) -> str: ...
 
     def close(self) -> None:
-        """Stop; nothing arrives any more."""
+        """Stop; no frame arrives afterwards."""
         ...
 
 
 class TopicInput:
-    """Images of a topic. The executor's thread only puts them in the mailbox."""
+    """Images from a topic. The executor's thread only puts them in the mailbox."""
 
     skipped = 0
     state = "topic"
@@ -105,14 +105,14 @@ class TopicInput:
         self._missed = 0
         self._last_number = 0
         self._decode: Callable[[Any], NDArray[np.uint8]] = image_from_compressed if compressed else image_from_message
-        # ROS 2 Humble hands over the message alone.
+        # ROS 2 Humble passes the message without its info.
         numbered = hasattr(Subscription, "CallbackType")
         receive: Callable[..., None] = self._receive_numbered if numbered else self._receive
         self._subscription = node.create_subscription(
             CompressedImage if compressed else Image,
             parameters.subscribed_topic,
             receive,
-            # Only the newest image is of use, so none is queued here either.
+            # Only the newest image is useful, so the subscription does not queue images either.
             QoSProfile(depth=1, reliability=_RELIABILITY[parameters.reliability]),
         )
 
@@ -134,10 +134,10 @@ class TopicInput:
         self._node.destroy_subscription(self._subscription)
 
     def _receive_numbered(self, message: Image | CompressedImage, info: Mapping[str, Any]) -> None:
-        # Middleware that does not number messages gives None.
+        # The number is None if the middleware does not number messages.
         number = info["publication_sequence_number"] or 0
         missed = number - self._last_number - 1 if self._last_number else 0
-        # Each publisher has numbers of its own, so those of several say nothing.
+        # Each publisher numbers its own messages, so gaps mean nothing with several publishers.
         if missed > 0 and self._node.count_publishers(self._subscription.topic_name) == 1:
             self._missed += missed
         self._last_number = number
@@ -149,9 +149,9 @@ class TopicInput:
 
 
 class SourceInput:
-    """Frames of a source, read in a thread.
+    """Frames from a source, read in a thread.
 
-    A camera that is not there is tried again and again; a file that is not there is an error at once.
+    A missing camera is retried indefinitely; a missing file is an error at once.
 
     Raises:
         SourceError: a file or folder cannot be opened.
@@ -183,7 +183,7 @@ class SourceInput:
             return (SourceState.LOST if self._open_error else SourceState.OPENING).value
         state = self._source.state
         if state is SourceState.FINISHED and self._unanswered() > 0:
-            # Whoever waits for the end wants the detections of the last frame, too.
+            # A client that waits for the end also expects the detections of the last frame.
             return SourceState.STREAMING.value
         return state.value
 
@@ -215,7 +215,7 @@ class SourceInput:
         self._closing.set()
         if self._source is not None:
             self._source.close()
-        # A thread that is inside OpenCV's open of a dead camera cannot be woken: it ends by itself.
+        # A thread inside OpenCV's open of a dead camera cannot be interrupted; it is a daemon and ends by itself.
         self._thread.join(1.0)
 
     def _unanswered(self) -> int:
@@ -227,7 +227,7 @@ class SourceInput:
             self._source = self._open_until_there()
         if self._source is None:
             return
-        if self._closing.is_set():  # closed while it was being opened
+        if self._closing.is_set():  # closed during the open
             self._source.close()
             return
         while (frame := self._source.read()) is not None:
@@ -256,7 +256,7 @@ class SourceInput:
         )
 
     def _arrival(self, frame: Frame) -> Arrival:
-        # The frame is as old on the node's clock, which may be simulated, as it is on the system's.
+        # Keep the frame's age when converting its stamp from system time to the node's clock, which may be simulated.
         now = self._node.get_clock().now().nanoseconds
         stamp = Time(nanoseconds=max(0, now - int((time.time() - frame.stamp) * 1e9)))
         return Arrival(Header(stamp=stamp.to_msg(), frame_id=self._parameters.frame_id), lambda: frame.image)

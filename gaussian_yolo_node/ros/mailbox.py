@@ -1,4 +1,4 @@
-"""One slot between the thread that receives frames and the thread that works on them."""
+"""One slot between the thread that receives frames and the thread that processes them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Item = TypeVar("Item")
 
 
 class Mailbox(Generic[Item]):
-    """Holds the latest item only: a worker that is late skips to the newest instead of falling behind.
+    """Holds only the latest item: a slow worker skips to the newest instead of falling behind.
 
-    One thread puts, one thread gets. After `close` nothing is taken in and nothing is given out.
+    One thread puts, one thread gets. After `close`, no item is accepted or returned.
     """
 
     def __init__(self) -> None:
@@ -22,11 +22,11 @@ class Mailbox(Generic[Item]):
 
     @property
     def dropped(self) -> int:
-        """Items that were put and never given out: overwritten by a newer one, or left behind by `close`."""
+        """Items that were put but never taken: overwritten by a newer item, or discarded by `close`."""
         return self._dropped
 
     def put(self, item: Item) -> None:
-        """Replace whatever is waiting; what was replaced, or comes after `close`, counts as dropped."""
+        """Replace the waiting item; the replaced item, or an item put after `close`, counts as dropped."""
         with self._condition:
             if self._closed:
                 self._dropped += 1
@@ -47,7 +47,7 @@ class Mailbox(Generic[Item]):
             self._condition.notify_all()
 
     def get(self) -> Item | None:
-        """Wait for an item and take it; None once closed."""
+        """Wait for an item and take it; None after `close`."""
         with self._condition:
             self._condition.wait_for(lambda: self._item is not None or self._closed)
             if self._closed:
@@ -57,7 +57,7 @@ class Mailbox(Generic[Item]):
             return item
 
     def close(self) -> None:
-        """Let every waiting thread go; an item still waiting counts as dropped."""
+        """Release every waiting thread; an item still waiting counts as dropped."""
         with self._condition:
             if self._item is not None:
                 self._dropped += 1

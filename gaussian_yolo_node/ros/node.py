@@ -1,7 +1,7 @@
 """The perception node: a lifecycle around a detector, its input and its outputs.
 
-configure loads the model, activate opens the input, deactivate closes it, cleanup frees the model. What goes
-wrong fails the transition and stands on /diagnostics until it is mended.
+configure loads the model, activate opens the input, deactivate closes the input, cleanup frees the model. An error
+fails the transition and stays on /diagnostics until it is fixed.
 """
 
 from __future__ import annotations
@@ -39,9 +39,8 @@ class PerceptionNode(LifecycleNode):
     """Detects objects in the frames of a source or topic.
 
     Args:
-        stopping: set by a signal handler when the process must end; a model that is being loaded is then not
-            waited for.
-        node_arguments: passed on to rclpy's node, such as `context` or `parameter_overrides`.
+        stopping: set by a signal handler when the process must end; the node then stops waiting for a model to load.
+        node_arguments: passed to rclpy's node, such as `context` or `parameter_overrides`.
     """
 
     def __init__(self, stopping: threading.Event | None = None, **node_arguments: Any) -> None:
@@ -58,7 +57,7 @@ class PerceptionNode(LifecycleNode):
         self._worker: Worker | None = None
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # Wall time, whatever use_sim_time says: a node without a clock must still start and report.
+        # Wall time regardless of use_sim_time: a node without a clock must still start and report.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         started = parameters.read(self)
         self._report_timer = self.create_timer(started.diagnostics_period, self.report, clock=steady)
@@ -83,7 +82,7 @@ class PerceptionNode(LifecycleNode):
         self._diagnostics.publish(message_array)
 
     def release(self) -> None:
-        """Stop all threads and free the model, in whatever state the node is."""
+        """Stop all threads and free the model, in any state of the node."""
         self._close_input()
         if self._outputs is not None:
             self._outputs.destroy()
@@ -93,11 +92,11 @@ class PerceptionNode(LifecycleNode):
             self._detector = None
 
     def destroy_node(self) -> None:
-        """Release everything, and all of ROS that the node holds."""
+        """Release everything, including all ROS entities of the node."""
         self.release()
         super().destroy_node()
-        # rclpy leaves the state machine to the garbage collector. It holds on to the DDS participant, whose
-        # files would stay in /dev/shm when the process ends.
+        # rclpy leaves the state machine to the garbage collector. It keeps the DDS participant alive, whose files would
+        # stay in /dev/shm after the process ends.
         self._state_machine.destroy_when_not_in_use()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -106,7 +105,7 @@ class PerceptionNode(LifecycleNode):
         return super().on_configure(state) if result == _SUCCESS else result
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Open the input and start to detect."""
+        """Open the input and start detecting."""
         super().on_activate(state)
         result = self._attempt(self._open_input)
         if result != _SUCCESS:
@@ -130,7 +129,7 @@ class PerceptionNode(LifecycleNode):
         return _SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Back to unconfigured after a mistake of ours, which stays on /diagnostics."""
+        """Return to unconfigured after an internal error, which stays on /diagnostics."""
         self.release()
         return _SUCCESS
 
@@ -140,7 +139,7 @@ class PerceptionNode(LifecycleNode):
             self.trigger_activate()
 
     def _attempt(self, step: Callable[[], None]) -> TransitionCallbackReturn:
-        """Take a step of the lifecycle; what it raises becomes the node's trouble."""
+        """Run one step of the lifecycle; an exception becomes the node's error status."""
         self._trouble = ""
         try:
             step()
@@ -179,13 +178,13 @@ class PerceptionNode(LifecycleNode):
         self.get_logger().info(f"model {loaded.card.name} ({loaded.model_hash}) on {loaded.runtime.description}")
 
     def _wait_for(self, future: Future[Detector]) -> Detector:
-        """Wait for the model as the executor would: reporting, and ready to stop."""
+        """Wait for the model; keep reporting meanwhile, and stop on a signal."""
         period = self.get_parameter("diagnostics_period").value
         reported = time.monotonic()
         while not future.done():
             if self._stopping.is_set():
                 raise _Stopped
-            # In short steps: Python handles signals only between them.
+            # Wait in short steps: Python handles signals only between them.
             wait([future], timeout=0.05)
             if time.monotonic() - reported >= period:
                 reported = time.monotonic()
@@ -230,15 +229,15 @@ class PerceptionNode(LifecycleNode):
                 return SetParametersResult(successful=False, reason=reason)
         try:
             self._apply_thresholds({change.name: change.value for change in changes})
-        except SettingError as error:  # an engine of the GPU has them built in
-            self._apply_thresholds({})  # what came before the one that was refused
+        except SettingError as error:  # these settings are built into a GPU engine
+            self._apply_thresholds({})  # restore the values from before the refused change
             return SetParametersResult(successful=False, reason=str(error))
         for change in changes:
             self._refused.pop(change.name, None)
         return SetParametersResult(successful=True)
 
     def _apply_thresholds(self, changes: dict[str, Any]) -> None:
-        """Give the detector its live parameters, as they will be after `changes`."""
+        """Pass the live parameters to the detector, with `changes` applied."""
         detector = self._detector
         if detector is None:
             return
@@ -296,7 +295,7 @@ class PerceptionNode(LifecycleNode):
 
 
 class _Stopped(Exception):
-    """The process is to end while the model is still being loaded."""
+    """The process must end while the model is still loading."""
 
 
 def _load(values: PerceptionParameters) -> Detector:
@@ -305,7 +304,7 @@ def _load(values: PerceptionParameters) -> Detector:
 
 
 def _in_thread(function: Callable[[], Detector]) -> Future[Detector]:
-    """Start a function in a thread that does not keep the process alive."""
+    """Run a function in a daemon thread, which does not keep the process alive."""
     future: Future[Detector] = Future()
 
     def run() -> None:

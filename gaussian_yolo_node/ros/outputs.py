@@ -1,4 +1,4 @@
-"""What the node publishes of each frame."""
+"""What the node publishes for each frame."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.drawing import draw_detections
 from gaussian_yolo_node.ros.messages import detections_to_message, image_to_compressed, image_to_message
 
-# Reliable, so that both reliable and best-effort subscribers match. A subscriber that cannot keep up with
-# pictures loses old ones.
+# Reliable, so that both reliable and best-effort subscribers match. A subscriber too slow for the pictures loses the
+# oldest ones.
 _DETECTIONS_QOS = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
 _PICTURES_QOS = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.RELIABLE)
 
 
 class Outputs:
-    """The publishers of detections and annotated frames; they publish while the node is active."""
+    """Publishers of detections and annotated frames; they publish while the node is active."""
 
     def __init__(self, node: LifecycleNode, classes: Sequence[str]) -> None:
         self._node = node
@@ -38,7 +38,7 @@ class Outputs:
         self._detections.publish(detections_to_message(detections, header, self._classes))
 
     def publish_annotated(self, image_bgr: NDArray[np.uint8], detections: Detections, header: Header) -> None:
-        """Draw and publish, but only what somebody subscribes to."""
+        """Draw and publish, but only if a topic has subscribers."""
         raw_wanted = self._picture.get_subscription_count() > 0
         compressed_wanted = self._compressed.get_subscription_count() > 0
         if not raw_wanted and not compressed_wanted:

@@ -17,7 +17,7 @@ from gaussian_yolo_node.runtime import RUNTIMES
 
 
 class ParameterError(GaussianYoloError):
-    """A parameter has a value that the node cannot work with."""
+    """A parameter has an unusable value."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class PerceptionParameters:
     diagnostics_period: float
 
     def check(self) -> None:
-        """Raise ParameterError unless exactly one of source and image_topic is given."""
+        """Raise ParameterError unless exactly one of source and image_topic is set."""
         if not self.source and not self.image_topic:
             raise ParameterError(
                 "no input: set parameter 'source' (camera index, video file, image folder, URL or GStreamer "
@@ -59,12 +59,12 @@ class PerceptionParameters:
 
     @property
     def shown_input(self) -> str:
-        """The input as it may be logged and published: a stream's password is starred out."""
+        """The input as it may be logged and published, with a stream's password masked."""
         return without_password(self.source) or self.subscribed_topic
 
     @property
     def subscribed_topic(self) -> str:
-        """The topic to subscribe to: compressed images lie beside the raw ones, as image_transport has it."""
+        """The topic to subscribe to; for compressed images, the raw topic's name with image_transport's suffix."""
         if self.image_transport == "compressed" and not self.image_topic.endswith("/compressed"):
             return f"{self.image_topic}/compressed"
         return self.image_topic
@@ -80,7 +80,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "criterion": CRITERIA,
 }
 
-# When a change takes effect. The thresholds, variance_vote and criterion are in neither: they change live.
+# When a change takes effect. The thresholds, variance_vote and criterion are in neither set: they change live.
 READ_AT_CONFIGURE = frozenset({"model", "runtime", "threads", "precision"})
 READ_AT_ACTIVATE = frozenset(
     {
@@ -187,7 +187,7 @@ def declare(node: Node) -> dict[str, str]:
     """Declare all parameters.
 
     Returns:
-        Name and reason of each start value that was refused; its default stands in for it.
+        Name and reason of each refused start value; the default replaces it.
     """
     refused: dict[str, str] = {}
     for name, (default, text, constraints) in DECLARATIONS.items():
@@ -210,14 +210,14 @@ def declare(node: Node) -> dict[str, str]:
 
 
 def read(node: Node) -> PerceptionParameters:
-    """The values as they are now."""
+    """The current values."""
     return PerceptionParameters(
         **{field.name: node.get_parameter(field.name).value for field in fields(PerceptionParameters)}
     )
 
 
 def refusal(name: str, value: Any) -> str:
-    """Why a value of the right type is refused; empty if it is not. Ranges are the descriptors' business."""
+    """Why a value of the right type is refused; empty if it is accepted. The descriptors check the ranges."""
     choices = CHOICES.get(name)
     if choices is not None and not any(value == choice and type(value) is type(choice) for choice in choices):
         return f"parameter '{name}' is {value!r}, but must be one of: {_listed(choices)}"
@@ -225,7 +225,7 @@ def refusal(name: str, value: Any) -> str:
 
 
 def _hint(name: str, default: Any) -> str:
-    # ROS reads a bare 0 on the command line as a number, and a camera's index is one.
+    # ROS parses an unquoted 0 on the command line as an integer, but a camera index is a string parameter.
     return f"quoted twice on a command line: -p {name}:='\"0\"'" if isinstance(default, str) else f"like {default!r}"
 
 

@@ -1,7 +1,7 @@
-"""The executable `perception_node`: signals, spinning, and a clean end.
+"""The executable `perception_node`: signals, spinning, and a clean exit.
 
-SIGINT and SIGTERM end the process with 0 at any moment. Until ROS is up there is nothing to clean up, so this
-module imports nothing heavy at the top and `main` installs its handlers before it does.
+SIGINT and SIGTERM end the process with exit code 0 at any moment. Until ROS is up there is nothing to clean up, so this
+module imports nothing heavy at the top, and `main` installs its handlers before the heavy imports.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-# How often the executor looks whether a signal has come, s: Python handles signals between bytecodes only.
+# Interval in s at which the executor returns to Python, which handles signals only between bytecodes.
 _POLL_S = 0.1
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the node until a signal, or until somebody shuts ROS down."""
+    """Run the node until a signal, or until ROS is shut down."""
     _on_signals(_exit_at_once)
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -30,7 +30,7 @@ def main(args: list[str] | None = None) -> None:
     _on_signals(lambda *_: stopping.set())
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    except Exception as error:  # malformed --ros-args or parameter file; rclpy has no common type for them
+    except Exception as error:  # malformed --ros-args or parameter file; rclpy has no common exception type for them
         sys.exit(f"error: {error}")
 
     executor = SingleThreadedExecutor()
@@ -46,8 +46,8 @@ def main(args: list[str] | None = None) -> None:
         node.destroy_node()
         rclpy.try_shutdown()
     if threading.active_count() > 1:
-        # A model is still being loaded, or a dead camera opened, in native code that cannot be woken. It
-        # would crash an interpreter taken down under it; ROS is already cleaned up.
+        # Native code that cannot be interrupted is still loading a model or opening a dead camera. It would crash
+        # during interpreter shutdown. ROS is already cleaned up.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

@@ -18,7 +18,7 @@ from gaussian_yolo_node.ros.outputs import Outputs
 
 
 class Worker:
-    """Takes frames from the mailbox, detects, publishes; a frame that fails is counted, the next one tried.
+    """Takes frames from the mailbox, detects and publishes. A failed frame is counted and skipped.
 
     Ends when the mailbox is closed.
     """
@@ -42,7 +42,7 @@ class Worker:
         self._thread.start()
 
     def join(self, timeout: float) -> None:
-        """Wait up to `timeout` s for the frame in work to be finished."""
+        """Wait up to `timeout` s for the current frame to finish."""
         self._thread.join(timeout)
 
     def _run(self) -> None:
@@ -53,7 +53,7 @@ class Worker:
                 if self._statistics.count_failed(str(error)):
                     self._logger.error(str(error))
             except Exception as error:
-                # A mistake of ours: say all there is to know, but do not stop seeing for it.
+                # An internal error: log the traceback, but keep processing frames.
                 if self._statistics.count_failed(f"internal error: {error!r}"):
                     self._logger.error(traceback.format_exc())
 
@@ -77,6 +77,6 @@ class Worker:
 
     def _age(self, arrival: Arrival) -> float | None:
         stamp = arrival.header.stamp
-        if stamp.sec == 0 and stamp.nanosec == 0:  # the publisher left it out
+        if stamp.sec == 0 and stamp.nanosec == 0:  # the publisher did not set it
             return None
         return (self._clock.now().nanoseconds - stamp.sec * 1_000_000_000 - stamp.nanosec) / 1e9

@@ -51,16 +51,16 @@ def shrunk(share: float) -> list[float]:
     ("truths", "found", "at_kitti", "at_common", "ignored"),
     [
         ([("Car", CAR_BOX)], [("car", 0.9, CAR_BOX)], 1.0, 1.0, 0),
-        ([("Car", CAR_BOX)], [("car", 0.9, shrunk(0.6))], 0.0, 1.0, 0),  # 0.6 is enough for 0.5 only
+        ([("Car", CAR_BOX)], [("car", 0.9, shrunk(0.6))], 0.0, 1.0, 0),  # 0.6 is enough for threshold 0.5 only
         ([("Car", CAR_BOX)], [], 0.0, 0.0, 0),
         ([("Car", CAR_BOX)], [("pedestrian", 0.9, CAR_BOX)], 0.0, 0.0, 0),
-        # twice the same: the better one is wrong or right before the other
+        # two detections of one object: the wrong one before or after the right one
         ([("Car", CAR_BOX)], [("car", 0.9, FAR), ("car", 0.8, CAR_BOX)], 0.5, 0.5, 0),
         ([("Car", CAR_BOX)], [("car", 0.9, CAR_BOX), ("car", 0.8, CAR_BOX)], 1.0, 1.0, 0),
-        # ignore regions take what would be wrong
+        # ignored regions absorb what would be a false positive
         ([("Car", CAR_BOX), ("Van", FAR)], [("car", 0.9, FAR), ("car", 0.8, CAR_BOX)], 1.0, 1.0, 1),
         ([("Car", CAR_BOX), ("DontCare", FAR)], [("car", 0.9, FAR), ("car", 0.8, CAR_BOX)], 1.0, 1.0, 1),
-        # half of the detection in DontCare, however large the region
+        # half of the detection's area in DontCare, however large the region
         (
             [("Car", CAR_BOX), ("DontCare", [350.0, 0.0, 900.0, 900.0])],
             [("car", 0.9, FAR), ("car", 0.8, CAR_BOX)],
@@ -68,7 +68,7 @@ def shrunk(share: float) -> list[float]:
             1.0,
             1,
         ),
-        # a neighbour asks for the overlap of the class, a region for half
+        # a neighbour needs the class's IoU, a region half the area
         (
             [("Car", CAR_BOX), ("Van", [300.0, 100.0, 400.0, 160.0])],
             [("car", 0.9, FAR), ("car", 0.8, CAR_BOX)],
@@ -76,9 +76,9 @@ def shrunk(share: float) -> list[float]:
             1.0,
             0,
         ),
-        # a detection of a car counts, also in a DontCare region
+        # a detection of a car counts inside a DontCare region, too
         ([("Car", CAR_BOX), ("DontCare", [0.0, 0.0, 900.0, 900.0])], [("car", 0.9, CAR_BOX)], 1.0, 1.0, 0),
-        # without area: in no region
+        # a box without area lies in no region
         ([("Car", CAR_BOX), ("DontCare", FAR)], [("car", 0.9, [1.0] * 4), ("car", 0.8, CAR_BOX)], 0.5, 0.5, 0),
     ],
 )
@@ -203,7 +203,7 @@ def drive_labels(driving_dir: Path) -> dict[str, FrameTruths]:
 
 
 def noisy_predictions(labels_by_frame: dict[str, FrameTruths], seed: int) -> list[FramePredictions]:
-    """Shaken, dropped, doubled and invented boxes, on ignore regions too."""
+    """Jittered, dropped, duplicated and invented boxes, on ignored regions too."""
     rng = np.random.default_rng(seed)
     records = []
     for stem, frame in labels_by_frame.items():
@@ -223,7 +223,8 @@ def noisy_predictions(labels_by_frame: dict[str, FrameTruths], seed: int) -> lis
 def naive_average_precision(
     labels_by_frame: dict[str, FrameTruths], records: list[FramePredictions], kind: str, name: str, threshold: float
 ) -> float:
-    """The protocol once more, a box at a time and without numpy, on one list of detections over all frames."""
+    """The protocol implemented again, one box at a time and without numpy, on one list of detections over all
+    frames."""
 
     def area(box: list[float]) -> float:
         return (box[2] - box[0]) * (box[3] - box[1])

@@ -20,7 +20,7 @@ def curve(correct: list[bool], truths: int) -> PrecisionRecall:
 
 
 def exact_best_precision(correct: list[bool], truths: int, recall: Fraction) -> Fraction:
-    """The definition, in exact numbers: the best precision of any prefix that reaches the recall."""
+    """The definition in exact fractions: the best precision of any prefix that reaches the recall."""
     found, best = 0, Fraction(0)
     for count, right in enumerate(correct, start=1):
         found += right
@@ -30,7 +30,7 @@ def exact_best_precision(correct: list[bool], truths: int, recall: Fraction) -> 
 
 
 def exact_all_point(correct: list[bool], truths: int) -> Fraction:
-    """Each object found adds a step of 1/truths, as high as the best precision from there on."""
+    """Each matched object adds a step of width 1/truths, as high as the best precision from there on."""
     steps = range(1, sum(correct) + 1)
     return sum((exact_best_precision(correct, truths, Fraction(k, truths)) for k in steps), Fraction(0)) / truths
 

@@ -39,7 +39,7 @@ def test_golden_values_of_the_official_evaluation(golden_dir: Path) -> None:
         ([record([0, 0, 9, 9])], [], {"car": 0.0}),  # a class without detections
         ([record([0, 0, 9, 9])], [record([0, 0, 9, 9], 0.9, category="bus")], {"car": 0.0}),  # one without truths
         ([record([0, 0, 9, 9])], [record([0, 0, 9, 9], 0.9, name="b")], {"car": 0.0}),  # a frame without truths
-        # the second detection of an object is wrong, even where another object is near enough
+        # the second detection of an object is wrong, even if it overlaps another object enough
         (
             [record([0, 0, 99, 99]), record([0, 10, 99, 109])],
             [record([0, 0, 99, 99], 0.9), record([0, 1, 99, 100], 0.8)],
@@ -55,12 +55,12 @@ def test_rules(truths: list[Any], predictions: list[Any], expected: dict[str, fl
 def test_right_and_wrong_detections_come_in_the_order_given() -> None:
     truths = [record([0, 0, 9, 9]), record([50, 50, 69, 69], name="b", category="bus")]
     predictions = [
-        record([0, 0, 9, 8], 0.5),  # the object has a better one below
+        record([0, 0, 9, 8], 0.5),  # a better detection of this object follows
         record([0, 0, 9, 9], 0.9),
         record([30, 0, 39, 9], 0.8),  # nothing there
         record([50, 50, 69, 69], 0.1, name="b", category="bus"),
         record([50, 50, 69, 69], 0.7, name="b", category="car"),  # another class
-        record([0, 0, 9, 9], 0.6, category="train"),  # a class that has no objects
+        record([0, 0, 9, 9], 0.6, category="train"),  # a class without objects
     ]
     assert bdd_correct(truths, predictions).tolist() == [False, True, False, True, False, False]
     assert bdd_correct([], predictions).tolist() == [False] * 6
@@ -69,7 +69,7 @@ def test_right_and_wrong_detections_come_in_the_order_given() -> None:
 def slow_average_precision(
     truths: list[dict[str, Any]], predictions: list[dict[str, Any]], category: str, least: float
 ) -> float:
-    """The protocol as it is told, a detection at a time."""
+    """The protocol as its definition states it, one detection at a time."""
 
     def iou(a: list[float], b: list[float]) -> float:
         width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]) + 1)
@@ -114,7 +114,7 @@ def test_agrees_with_the_protocol_told_box_by_box(truths: list[Any], predictions
 @settings(max_examples=60, deadline=None)
 @given(drawn_truths, drawn_predictions)
 def test_the_command_s_way_gives_the_same(truths: list[Any], predictions: list[Any]) -> None:
-    """Read from files of the official formats."""
+    """Read from files in the official formats."""
     with tempfile.TemporaryDirectory() as folder:
         paths = Path(folder, "truth.json"), Path(folder, "predictions.json")
         for path, records in zip(paths, (truths, predictions), strict=True):

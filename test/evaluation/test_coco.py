@@ -1,4 +1,4 @@
-"""COCO's protocol against pycocotools called by itself, on files."""
+"""COCO's protocol compared with pycocotools called directly on files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IMAGES = 12
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    """Random objects, some of them crowds, and shaken and invented boxes."""
+    """Random objects, some of them crowds, and jittered and invented boxes."""
     rng = np.random.default_rng(0)
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []

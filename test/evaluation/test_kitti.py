@@ -1,4 +1,4 @@
-"""The development kit's rules: cases worked by hand, and a slow reference that goes box by box."""
+"""The development kit's rules: hand-worked cases, and a slow reference that goes box by box."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def low(height: float) -> list[float]:
 def frame(
     *objects: tuple[str, list[float]], truncation: float = 0.0, occlusion: int = 0, name: str = "000000"
 ) -> FrameTruths:
-    """The first object has the truncation and occlusion given, the others none."""
+    """Labels of one frame; the first object has the given truncation and occlusion, the others have none."""
     truths = FrameTruths.of(name, [box for _, box in objects], [kind for kind, _ in objects])
     truths.truncation[:1], truths.occlusion[:1] = truncation, occlusion
     return replace(truths, ignored=truths.classes == "DontCare")
@@ -59,7 +59,7 @@ CAR = ("car", 0.9, BOX)
         pytest.param(
             frame(("Car", BOX)), [("car", 0.9, [100.0, 100.0, 200.0, 170.0])], [(0, 1, 1)] * 3, id="at the threshold"
         ),
-        # ignored objects: neither missed, nor is their detection wrong
+        # ignored objects are not missed, and their detections are not wrong
         pytest.param(
             frame(("Car", BOX), truncation=0.2), [], [(0, 0, 0), (0, 0, 1), (0, 0, 1)], id="truncated, missed"
         ),
@@ -69,7 +69,7 @@ CAR = ("car", 0.9, BOX)
         pytest.param(frame(("Car", BOX), occlusion=1), [CAR], [(0, 0, 0), (1, 0, 0), (1, 0, 0)], id="partly occluded"),
         pytest.param(frame(("Car", BOX), occlusion=2), [CAR], [(0, 0, 0), (0, 0, 0), (1, 0, 0)], id="largely occluded"),
         pytest.param(frame(("Car", BOX), occlusion=3), [CAR], [(0, 0, 0)] * 3, id="occlusion unknown"),
-        # height, of truth and of detection
+        # height of the truth and of the detection
         pytest.param(frame(("Car", low(39))), [], [(0, 0, 0), (0, 0, 1), (0, 0, 1)], id="39 px, missed"),
         pytest.param(frame(("Car", low(25))), [], [(0, 0, 0), (0, 0, 1), (0, 0, 1)], id="25 px, missed"),
         pytest.param(frame(("Car", low(24.9))), [], [(0, 0, 0)] * 3, id="24.9 px, missed"),
@@ -77,7 +77,7 @@ CAR = ("car", 0.9, BOX)
             frame(("Car", BOX)), [CAR, ("car", 0.8, low(39))], [(1, 0, 0), (1, 1, 0), (1, 1, 0)], id="low box"
         ),
         pytest.param(frame(("Car", BOX)), [CAR, ("car", 0.8, low(24))], [(1, 0, 0)] * 3, id="box too low for all"),
-        # an object that counts, found by a box that does not: not missed, and not right
+        # an object that counts, matched by a box that is ignored: not missed and not a true positive
         pytest.param(
             frame(("Car", low(41))), [("car", 0.9, low(39))], [(0, 0, 0), (1, 0, 0), (1, 0, 0)], id="by low box"
         ),
@@ -104,7 +104,7 @@ CAR = ("car", 0.9, BOX)
         pytest.param(
             frame(("Car", BOX), ("DontCare", [0.0, 0.0, 900.0, 900.0])), [CAR], [(1, 0, 0)] * 3, id="car in DontCare"
         ),
-        # of two detections, the one that overlaps more is the right one
+        # of two detections, the one that overlaps more is correct
         pytest.param(
             frame(("Car", BOX)),
             [("car", 0.9, [100.0, 100.0, 200.0, 190.0]), ("car", 0.6, BOX)],
@@ -133,7 +133,7 @@ def test_neighbours_of_a_pedestrian(kind: str, wrong: int) -> None:
         ([0.5], 1, [0.5]),
         ([0.5], 10, [0.5]),
         ([0.3, 0.9, 0.6], 3, [0.9, 0.6, 0.3]),
-        # 80 right ones of 80: the first, nearest to recall 0, and every second from there, nearest to the fortieths
+        # 80 of 80 correct: the first is nearest to recall 0, then every second is nearest to a multiple of 1/40
         (list(np.arange(80) / 100), 80, [0.79, *(np.arange(78, -1, -2) / 100)]),
         # recall 2/120 is further from 1/40 than 3/120 is
         ([0.9, 0.8, 0.7], 120, [0.9, 0.7]),
@@ -144,13 +144,14 @@ def test_sample_scores(scores: list[float], truths: int, expected: list[float]) 
 
 
 def test_average_precision_by_hand() -> None:
-    """Two cars, one found at 0.9, then a wrong box at 0.8, then the other at 0.7: samples at recall 1/2 and 1."""
+    """Two cars, one detected at 0.9, then a wrong box at 0.8, then the other car at 0.7: samples at recall 1/2 and
+    1."""
     paired = together(
         frame(("Car", BOX), ("Car", FAR)), found(CAR, ("car", 0.8, [500.0, 0.0, 600.0, 100.0]), ("car", 0.7, FAR))
     )
     curve = Matching(paired, "car", "easy", 0.7).curve()
 
-    # There are but two samples, so 39 of the 41 precisions are 0.
+    # There are only two samples, so 39 of the 41 precisions are 0.
     assert curve.thresholds.tolist() == [0.9, 0.7]
     assert curve.precision[:3].tolist() == [1.0, 2 / 3, 0.0]
     assert curve.eleven_point == pytest.approx(1 / 11)
@@ -162,7 +163,7 @@ def test_nothing_to_find_has_no_average_precision() -> None:
     assert math.isnan(curve.forty_point) and math.isnan(curve.eleven_point) and curve.truths == 0
 
 
-# --- a slow reference
+# --- slow reference
 
 
 def overlap(a: list[float], b: list[float], *, of_first: bool = False) -> float:
@@ -176,7 +177,7 @@ def overlap(a: list[float], b: list[float], *, of_first: bool = False) -> float:
 def reference(
     frames: list[tuple[FrameTruths, FramePredictions]], name: str, difficulty: str, least: float
 ) -> tuple[list[float], list[tuple[int, int, int]]]:
-    """Precisions at 41 samples, and the right, wrong and missing boxes at those there are."""
+    """Precisions at 41 samples, and true positives, false positives and misses at the existing samples."""
     level = DIFFICULTIES.index(difficulty)
     height, occluded, truncated = (40, 25, 25)[level], level, (0.15, 0.3, 0.5)[level]
     kind, neighbour = {"car": ("Car", "Van"), "pedestrian": ("Pedestrian", "Person_sitting")}[name]

@@ -34,11 +34,11 @@ def test_candidates(first: list[int], second: list[int], expected: list[tuple[in
 @pytest.mark.parametrize(
     ("boxes", "scores", "truths", "expected"),
     [
-        ([low(0.8), low(0.9)], [0.9, 0.8], [A], [0, -1]),  # the first takes it, though the second fits better
-        ([low(0.9), low(0.8)], [0.8, 0.9], [A], [-1, 0]),  # by score, not by place
-        ([A, A], [0.5, 0.5], [A], [0, -1]),  # of equal scores the first
-        ([A, low(0.9)], [0.9, 0.8], [A, low(0.8)], [0, 1]),  # what the first left
-        ([A], [0.9], [A, A], [0]),  # of equal overlaps the first
+        ([low(0.8), low(0.9)], [0.9, 0.8], [A], [0, -1]),  # the first takes it, although the second fits better
+        ([low(0.9), low(0.8)], [0.8, 0.9], [A], [-1, 0]),  # by score, not by index
+        ([A, A], [0.5, 0.5], [A], [0, -1]),  # the first of equal scores
+        ([A, low(0.9)], [0.9, 0.8], [A, low(0.8)], [0, 1]),  # takes the object that the first left
+        ([A], [0.9], [A, A], [0]),  # the first of equal overlaps
         ([low(0.5)], [0.9], [A], [0]),  # at the threshold
         ([low(0.49)], [0.9], [A], [-1]),
         ([], [], [A], []),
@@ -106,7 +106,7 @@ def test_frames_of_one_side_only() -> None:
     assert (paired.names, paired.unlabelled, paired.unpredicted) == (("b",), ("c",), ("a",))
     assert paired.objects.classes.tolist() == ["Car", "Van"] and paired.unknown_classes == ("car",)
 
-    # a list of objects says nothing of the frames without any
+    # a list of objects does not name frames without objects
     paired = pair(GroundTruth.of(truths, "list"), [record("b"), record("c")])
     assert (paired.names, paired.unlabelled) == (("b", "c"), ()) and paired.found.frames.tolist() == [0, 1]
 

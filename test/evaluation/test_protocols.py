@@ -42,7 +42,8 @@ def evaluated(protocol: str) -> ProtocolResult:
     ],
 )
 def test_ap_by_class_and_iou(protocol: str, key: str, car: float) -> None:
-    """One of two cars is found, before a wrong one. KITTI's one sample is at recall 0, which 40 points leave out."""
+    """One of two cars is detected, before a wrong box. KITTI's only sample is at recall 0, which 40 points leave
+    out."""
     result = evaluated(protocol)
     assert result.ap["car"][key] == pytest.approx(car)
     assert result.ap["pedestrian"]["0.5"] == 0
@@ -65,16 +66,16 @@ def test_every_result_is_json_and_tells_what_was_counted(protocol: str) -> None:
 def test_a_class_without_truths_has_no_ap() -> None:
     result = evaluated("all")
     assert math.isnan(result.ap["cyclist"]["0.5"]) and result.to_dict()["ap"]["cyclist"]["0.5"] is None
-    assert result.map == pytest.approx(0.25)  # of car and pedestrian
+    assert result.map == pytest.approx(0.25)  # mean of car and pedestrian
 
 
 def test_difficulties_by_class_with_their_mean() -> None:
     table = evaluated("kitti").to_dict()["difficulties"]
     assert list(table) == ["car", "pedestrian", "cyclist", "mean"]
-    # One of two cars, at one sample: precision 1 at recall 0.
+    # One of two cars, one sample: precision 1 at recall 0.
     assert table["car"]["easy"] == {"eleven_point": pytest.approx(1 / 11), "forty_point": 0}
     assert table["cyclist"]["hard"] == {"eleven_point": None, "forty_point": None}
-    assert table["mean"]["moderate"]["eleven_point"] == pytest.approx(1 / 22)  # of car and pedestrian
+    assert table["mean"]["moderate"]["eleven_point"] == pytest.approx(1 / 22)  # mean of car and pedestrian
     assert evaluated("all").to_dict()["difficulties"] == {}
 
 

@@ -14,8 +14,8 @@ from gaussian_yolo_node.evaluation.reliability import ScoreBin, score_quality
         ([0.9], [False], 0.9),
         ([1.0, 0.0], [True, False], 0.0),  # both ends of the scale have a bin
         ([0.75, 0.75, 0.75, 0.75], [True, True, True, False], 0.0),
-        ([0.75, 0.75, 0.25, 0.25], [True, False, False, False], 0.25),  # apart by 1/4 in both bins
-        # 3 of 4 are in a bin that is 0.15 off, 1 in one that is 0.95 off
+        ([0.75, 0.75, 0.25, 0.25], [True, False, False, False], 0.25),  # off by 1/4 in both bins
+        # 3 of 4 are in a bin that is off by 0.15, 1 in a bin that is off by 0.95
         ([0.85, 0.85, 0.85, 0.95], [True, True, True, False], 0.75 * 0.15 + 0.25 * 0.95),
     ],
 )

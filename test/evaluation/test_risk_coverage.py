@@ -1,4 +1,4 @@
-"""Risk of what is kept: hand-worked, with ties and nothing, and never better than the oracle's order."""
+"""Risk against coverage: hand-worked, with ties, empty, and never better than the oracle's order."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ pairs = st.lists(st.tuples(st.integers(0, 5), st.floats(0, 100)), min_size=1, ma
         ([1], [0.5], [0.5], [0.5], None),
         ([1, 2, 3, 4], [0, 1, 2, 3], [0, 0.5, 1, 1.5], [0, 0.5, 1, 1.5], 1.0),
         ([4, 3, 2, 1], [0, 1, 2, 3], [3, 2.5, 2, 1.5], [0, 0.5, 1, 1.5], -1.0),
-        ([1, 1, 1, 1], [0, 1, 2, 3], [1.5, 1.5, 1.5, 1.5], [0, 0.5, 1, 1.5], 0.0),  # all equal: at random
+        ([1, 1, 1, 1], [0, 1, 2, 3], [1.5, 1.5, 1.5, 1.5], [0, 0.5, 1, 1.5], 0.0),  # all equal: as at random
         ([0, 0], [1, 0], [0.5, 0.5], [0, 0.5], 0.0),
-        ([1, 2, 2], [0, 3, 6], [0, 2.25, 3], [0, 1.5, 3], 1.25 / 1.5),  # of the two equals, either may be kept
+        ([1, 2, 2], [0, 3, 6], [0, 2.25, 3], [0, 1.5, 3], 1.25 / 1.5),  # either of the two equals may be kept
         ([1, 2, 3], [2, 2, 2], [2, 2, 2], [2, 2, 2], None),  # all the same risk
         ([1, 2, 3], [0.1, 0.1, 0.1], [0.1, 0.1, 0.1], [0.1, 0.1, 0.1], None),
         ([1, 2], [0, 0], [0, 0], [0, 0], None),
@@ -118,7 +118,7 @@ def test_ties_are_the_mean_over_all_orders() -> None:
 
 
 def on_truth(shifts: list[float], sigmas: list[float] | None, width: float = 100) -> MatchedBoxes:
-    """Boxes off by px in x, with the same sigma in px for all coordinates."""
+    """Boxes shifted by px in x, with the same sigma in px for all coordinates."""
     count = len(shifts)
     truths = np.tile([0.0, 0, width, 80], (count, 1))
     boxes = truths + np.array(shifts).reshape(-1, 1) * np.array([1, 0, 1, 0])
@@ -144,7 +144,7 @@ def test_box_risks_hand_worked() -> None:
 
 
 def test_the_size_of_a_box_is_what_a_sigma_must_beat() -> None:
-    """Sigmas that are a tenth of the width know no more than the width does."""
+    """Sigmas that are a tenth of the width tell no more than the width."""
     small, large = on_truth([1.0], [4.0], width=40), on_truth([9.0], [20.0], width=200)
     both = MatchedBoxes(
         *(np.concatenate([getattr(small, name), getattr(large, name)]) for name in ("boxes", "truths", "sigmas")),
@@ -161,7 +161,7 @@ def frame(name: str, boxes: list[list[float]], scores: list[float], sigmas: list
 
 
 def scene(sigmas: bool = True) -> Paired:
-    """Two frames: a car found twice, one missed by far, a van, a region nobody looked at, a car found by half."""
+    """Two frames: a car detected twice, one missed by far, a van, an unlabelled region, a car half covered."""
     van, nobody, off = [300.0, 100, 400, 180], [500.0, 0, 700, 200], [800.0, 100, 900, 180]
     half = [150.0, 100, 250, 180]
     truths = GroundTruth.of(
@@ -181,7 +181,7 @@ def scene(sigmas: bool = True) -> Paired:
 def test_wrong_detections_cost_one_and_ignored_ones_do_not_count() -> None:
     risks = detection_risks(scene(), 0.5, 0.05)
 
-    # by falling score: the shifted car, what is off, the car, its double, the half
+    # by falling score: the shifted car, the false positive, the car, its duplicate, the half-covered car
     np.testing.assert_allclose(risks.scores, [0.95, 0.9, 0.8, 0.7, 0.3])
     np.testing.assert_allclose(risks.risks, [1 - 95 / 105, 1, 0, 1, 1])
     assert risks.uncertainties is not None
@@ -211,7 +211,7 @@ def test_detections_without_sigmas_are_ranked_by_score_alone() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_of_every_class_and_frame_with_equal_scores(seed: int) -> None:
-    """Verdicts are those of the protocol, and the risk of what is right is that of its own box."""
+    """Verdicts match the protocol, and the risk of a correct detection is that of its own box."""
     rng = np.random.default_rng(seed)
     types, classes = np.array(["Car", "Pedestrian", "Cyclist", "Van"]), np.array(["car", "pedestrian", "cyclist"])
     labels, records = [], []

@@ -1,4 +1,4 @@
-"""What sigmas tell of boxes: hand-worked, degenerate, and for errors that really are Gaussian."""
+"""Sigmas against boxes: hand-worked, degenerate, and for errors that really are Gaussian."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COORDINATES = ["cx", "cy", "w", "h"]
 
 
 def matched(boxes: NDArray[np.float64], sigmas: NDArray[np.float64] | None) -> MatchedBoxes:
-    """Each on the same object."""
+    """Boxes that all match the same object."""
     count = len(boxes)
     return MatchedBoxes(
         boxes, np.repeat(TRUTH, count, axis=0), sigmas, np.array(["car"] * count), np.zeros(count, np.intp)
@@ -35,13 +35,13 @@ def matched(boxes: NDArray[np.float64], sigmas: NDArray[np.float64] | None) -> M
 
 
 def shifted(shifts: list[float], relative: list[float]) -> MatchedBoxes:
-    """Boxes off by px in x, with sigmas that are a share of width and height."""
+    """Boxes shifted by px in x, with sigmas as a share of width and height."""
     boxes = TRUTH + np.array(shifts, float).reshape(-1, 1) * np.array([1, 0, 1, 0])
     return matched(boxes, np.array(relative, float).reshape(-1, 1) * np.array([100, 80, 100, 80]))
 
 
 def drawn(count: int, seed: int, claimed: float = 1.0) -> MatchedBoxes:
-    """Boxes with Gaussian errors, of sigmas of their own that they claim `claimed` times."""
+    """Boxes with Gaussian errors, each with its own sigma; the boxes claim `claimed` times that sigma."""
     rng = np.random.default_rng(seed)
     sigmas = rng.uniform(0.5, 8, (count, 4))
     errors = rng.standard_normal((count, 4)) * sigmas
@@ -61,7 +61,7 @@ def test_nothing_to_say(function, boxes: MatchedBoxes) -> None:  # type: ignore[
 
 class TestIouAgainstSigma:
     def test_hand_worked(self) -> None:
-        # IoU 1, 0.6 and, of boxes that share 50 of 150 columns, 1/3
+        # IoU 1, 0.6, and 1/3 for boxes that share 50 of 150 columns
         figure = iou_against_sigma(shifted([0, 25, 50, 50], [0.1, 0.2, 0.3, 0.4]), bins=2)
 
         assert figure is not None
@@ -116,10 +116,10 @@ class TestCoverage:
     @pytest.mark.parametrize(
         ("sigma", "from_level"),
         [
-            (3.0, 69),  # an error of 1 sigma, which 68.3 % of a Gaussian is within
+            (3.0, 69),  # an error of 1 sigma: 68.3 % of a Gaussian
             (1.5, 96),  # 2 sigma
             (1.0, 100),  # 3 sigma: 99.7 %
-            (0.0, 100),  # claims to be perfect
+            (0.0, 100),  # a claim of perfection
             (1e9, 1),
         ],
     )
@@ -130,7 +130,7 @@ class TestCoverage:
         np.testing.assert_allclose(curve.expected, np.arange(1, 100) / 100)
         assert list(curve.observed) == [*COORDINATES, "all"]
         np.testing.assert_array_equal(curve.observed["cx"], np.arange(1, 100) >= from_level)
-        # no error is inside even of sigma 0
+        # an error of 0 is inside even with sigma 0
         np.testing.assert_array_equal(curve.observed["cy"], 1)
         np.testing.assert_allclose(curve.observed["all"], np.where(np.arange(1, 100) >= from_level, 1, 0.75))
 
@@ -140,7 +140,7 @@ class TestCoverage:
 
         assert curve is not None
         for observed in curve.observed.values():
-            # By Dvoretzky, Kiefer and Wolfowitz, one in 10,000 samples of 4,000 is further off than 0.035.
+            # By the Dvoretzky-Kiefer-Wolfowitz inequality, one in 10,000 samples of 4,000 deviates by more than 0.035.
             assert np.abs(observed - curve.expected).max() < 0.035
 
     @pytest.mark.parametrize(("claimed", "sign"), [(0.5, -1), (2.0, 1)])
@@ -173,16 +173,16 @@ class TestSharpness:
 
 class TestLikelihoods:
     def test_hand_worked(self) -> None:
-        # off by 3 and 4 px, of which the second says so
+        # errors of 3 and 4 px, with sigmas to match
         found = likelihoods(shifted([3, -4], [0.03, 0.04]))
 
         assert found is not None and list(found) == [*COORDINATES, "all"]
         log = math.log(2 * math.pi) / 2
         assert found["cx"].nll == pytest.approx(math.log(math.sqrt(12)) + 0.5 + log)
         assert found["cx"].constant == pytest.approx(math.log(math.sqrt(12.5)) + 0.5 + log)
-        # boxes of one width: a share of it is a constant
+        # the boxes have one width, so a share of it is a constant
         assert found["cx"].proportional == pytest.approx(found["cx"].constant)
-        # no error in y, and no sigma has a better likelihood than 0, which has none
+        # all errors in y are 0, so the best sigma would be 0, which has no likelihood
         assert found["cy"] == Likelihood(pytest.approx(math.log(math.sqrt(2.4 * 3.2)) + log), None, None)
         assert found["all"].constant is None
 

@@ -1,4 +1,4 @@
-"""Fits of sigmas to errors whose true spread is known, and to those of heavier tails, which have none."""
+"""Fits of sigmas to errors with a known spread, and to heavier-tailed errors."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def laplace(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
 
 
 def cut_student(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """Student's t with 4 degrees, cut where a box would no longer lie on its object; unit variance."""
+    """Student's t with 4 degrees of freedom, cut so that boxes still overlap their objects; unit variance."""
     t = np.clip(rng.standard_t(4, (count, 4)), -6, 6)
     return t / np.sqrt((t**2).mean())
 
 
 def simulate(count: int, noise=standard_normal, seed: int = 0, true: SigmaCalibration = TRUE) -> MatchedBoxes:  # type: ignore[no-untyped-def]
-    """Boxes whose sigmas, once corrected by `true`, are the spread of their errors."""
+    """Boxes whose sigmas, corrected by `true`, are the spread of their errors."""
     rng = np.random.default_rng(seed)
     width, height = rng.lognormal(4, 0.7, count), rng.lognormal(3.5, 0.7, count)
     corner = rng.uniform(0, 500, (count, 2))
@@ -78,7 +78,7 @@ def test_the_standardised_errors_have_unit_variance(noise, count: int) -> None: 
 
 @pytest.mark.parametrize("noise", [standard_normal, laplace, cut_student])
 def test_coverage_of_unseen_boxes(noise) -> None:  # type: ignore[no-untyped-def]
-    """Also of errors with tails: about 68 % or, with tails, some more within one sigma, about 95 % within two."""
+    """About 68 % within one sigma (slightly more with heavy tails), and about 95 % within two."""
     fit = fit_sigma_calibration(simulate(1000, noise, seed=1))
 
     rms, within = figures(calibrated(simulate(20000, noise, seed=2), fit))

@@ -1,4 +1,4 @@
-"""What passes a score threshold: hand-worked, with ties, and with nothing."""
+"""Counts at a score threshold: hand-worked, with ties, and empty."""
 
 from __future__ import annotations
 

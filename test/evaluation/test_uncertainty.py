@@ -1,4 +1,4 @@
-"""Errors against sigmas: what counts as within one, and what a detector with true sigmas gets."""
+"""Errors against sigmas: what counts as within one sigma, and the figures of a detector with true sigmas."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTru
 from gaussian_yolo_node.labels.predictions import read_predictions
 
 TRUTH = np.array([[100.0, 100, 200, 180]])
-SHIFTED = TRUTH + np.array([[3.0, 0, 3, 0]])  # centre x is off by 3 px, all else is right
+SHIFTED = TRUTH + np.array([[3.0, 0, 3, 0]])  # centre x is off by 3 px, everything else is exact
 GAUSSIAN = (0.6827, 0.9545, 0.9973)
 
 
@@ -35,7 +35,7 @@ def matched(
         (3.0, (1.0, 1.0, 1.0)),  # an error of exactly one sigma is within
         (2.0, (0.75, 1.0, 1.0)),
         (1.2, (0.75, 0.75, 1.0)),
-        (0.0, (0.75, 0.75, 0.75)),  # claims to be perfect and is not
+        (0.0, (0.75, 0.75, 0.75)),  # claims to be perfect but is not
     ],
 )
 def test_shares_within_one_two_three_sigma(sigma_x: float, within: tuple[float, float, float]) -> None:
@@ -65,8 +65,8 @@ def test_the_likelihood_is_a_gaussians() -> None:
     ("factor", "within", "calibration_error", "ence"),
     [
         (1.0, GAUSSIAN, 0.0, 0.0),
-        (2.0, (0.9545, 0.9999, 1.0), 0.205, 0.5),  # too modest
-        (0.5, (0.3829, 0.6827, 0.8664), 0.205, 1.0),  # too sure
+        (2.0, (0.9545, 0.9999, 1.0), 0.205, 0.5),  # underconfident
+        (0.5, (0.3829, 0.6827, 0.8664), 0.205, 1.0),  # overconfident
     ],
 )
 def test_sigmas_that_are_true_or_off_by_a_factor(
@@ -82,7 +82,7 @@ def test_sigmas_that_are_true_or_off_by_a_factor(
 
 
 def test_the_same_sigma_for_all_hides_nothing_from_ence() -> None:
-    """Right on average, wrong for each: coverage alone would let it pass."""
+    """Correct on average but wrong for each box: coverage alone would miss it."""
     rng = np.random.default_rng(1)
     true = np.repeat([1.0, 3.0], 5000)
     errors = rng.standard_normal(10000) * true
@@ -109,7 +109,7 @@ def test_a_sigma_of_zero_has_no_likelihood() -> None:
 @pytest.mark.parametrize(
     "boxes",
     [
-        matched(np.empty((0, 4)), np.empty((0, 4)), np.empty((0, 4))),  # nothing found
+        matched(np.empty((0, 4)), np.empty((0, 4)), np.empty((0, 4))),  # nothing matched
         matched(SHIFTED, TRUTH, None),  # another program's boxes
     ],
 )
@@ -118,7 +118,7 @@ def test_nothing_to_say(boxes: MatchedBoxes) -> None:
 
 
 def ladder(sigmas: list[float], shifts: list[float]) -> MatchedBoxes:
-    """Boxes that are shifted against their objects, with the same sigma for all coordinates."""
+    """Boxes shifted from their objects, with the same sigma for all coordinates."""
     count = len(sigmas)
     boxes = np.repeat(TRUTH, count, axis=0) + np.array(shifts)[:, None] * np.array([1, 0, 1, 0])
     return matched(boxes, np.repeat(TRUTH, count, axis=0), np.repeat(np.array(sigmas)[:, None], 4, axis=1))
@@ -127,13 +127,13 @@ def ladder(sigmas: list[float], shifts: list[float]) -> MatchedBoxes:
 @pytest.mark.parametrize(
     ("sigmas", "shifts", "rho"),
     [
-        ([1, 2, 3, 4], [0, 10, 20, 30], -1),  # less sure, lower IoU
+        ([1, 2, 3, 4], [0, 10, 20, 30], -1),  # less certain, lower IoU
         ([1, 2, 3, 9], [0, 10, 20, 30], -1),  # only ranks count
         ([4, 3, 2, 1], [0, 10, 20, 30], 1),
         ([1, 1, 2, 2], [0, 10, 20, 30], -0.894427),  # ties share their rank
         ([1, 2, 2, 3], [0, 10, 10, 30], -1),
         ([1, 2, 3], [10, 0, 20], -0.5),
-        ([1, 2], [0, 10], None),  # two always agree
+        ([1, 2], [0, 10], None),  # two points always agree
         ([1], [0], None),
         ([], [], None),
         ([2, 2, 2], [0, 10, 20], None),  # one sigma for all
@@ -171,7 +171,7 @@ def test_only_boxes_on_objects_of_their_class_and_of_the_least_score_count() -> 
     assert (result.sigma.boxes, result.sigma.within[0]) == (1, 1.0)
     assert result.sigma.rms == pytest.approx((1, 0, 0, 0))
     assert [each.boxes for each in result.sigma.correlations] == [1, 1]
-    # the box on the van does not count, the one of score 0.01 is below the least, the pedestrian is wrong
+    # the box on the van does not count, the one with score 0.01 is below the minimum, the pedestrian is wrong
     assert {name: scores.detections for name, scores in result.scores.items()} == {
         "car": 1, "pedestrian": 1, "cyclist": 0, "all": 2,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Everything about scores and sigmas, together: complete, plain JSON, and whatever is missing."""
+"""The whole report about scores and sigmas: complete, plain JSON, and with parts missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FRAMES = 40
 
 
 def drive(seed: int = 0) -> tuple[GroundTruth, list[FramePredictions]]:
-    """Cars and pedestrians with errors of their sigmas, and as many false positives of lower scores."""
+    """Cars and pedestrians with errors that follow their sigmas, and as many false positives with lower scores."""
     rng = np.random.default_rng(seed)
     labels, records = [], []
     for number in range(FRAMES):
@@ -77,7 +77,7 @@ def test_is_complete() -> None:
     curves = report["detection_risks"]
     assert curves["score"]["area"] < curves["sigma"]["area"] <= curves["score"]["random_area"] * 1.1
     assert curves["score"]["boxes"] == report["score"]["detections"]
-    # nothing changes, so neither does the term
+    # identical runs, so the term has no effect
     for effects in report["term_effects"].values():
         assert all(effect["with_term"] == effect["without_term"] for effect in effects)
 
@@ -104,7 +104,7 @@ def test_sigmas_that_tell_nothing(changes: dict[str, Any], sigma: bool) -> None:
 def test_nothing_found(least_score: float) -> None:
     truths, records = drive()
     none = FramePredictions("0", np.empty((0, 4)), np.empty(0), np.empty(0, np.str_), np.empty((0, 4)))
-    # a score above all, or no detections
+    # a minimum score above all scores, or no detections
     report = plain(pair(truths, records if least_score > 1 else [none]), least_score=least_score)
 
     assert report["boxes"] == 0
@@ -135,7 +135,7 @@ def test_a_threshold_above_all_scores_is_null() -> None:
 
 
 def test_what_the_term_is_worth_depends_on_how_well_a_box_must_lie() -> None:
-    """A box of IoU 0.6 is right at 0.5, and wrong at the 0.7 of a car: lowering its score helps there alone."""
+    """A box with IoU 0.6 is correct at 0.5 and wrong at a car's 0.7: only at 0.7 does a lower score help."""
     truths = GroundTruth.of([FrameTruths.of("0", [[0.0, 0, 100, 100], [300, 0, 400, 100]], ["Car", "Car"])])
     boxes, names = np.array([[0.0, 0, 100, 100], [325, 0, 425, 100]]), np.array(["car", "car"])
     with_term = FramePredictions("0", boxes, np.array([0.7, 0.4]), names)

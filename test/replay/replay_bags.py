@@ -1,4 +1,4 @@
-"""Small bags to replay, as a camera and a labeller would leave them."""
+"""Small bags to replay, as a camera and a labelling tool would write them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ TRUTH_TYPES = {TRUTH_TOPIC: DETECTIONS, INFO_TOPIC: STRING}
 
 
 def pictures(count: int, size: tuple[int, int] = (64, 96)) -> list[NDArray[np.uint8]]:
-    """Pictures of a (height, width); the tiny model's canvas by default."""
+    """Pictures of a (height, width); the default is the tiny model's canvas."""
     return [make_image(*size, seed=index) for index in range(count)]
 
 
 def image(picture: NDArray[np.uint8], stamp_ns: int = 0) -> Image:
-    """A message of a picture."""
+    """Image message of a picture."""
     return image_to_message(picture, header(stamp_ns))
 
 
@@ -47,12 +47,12 @@ def write_bag(
     truth: bool = False,
     topic: str = IMAGE_TOPIC,
 ) -> Path:
-    """A bag of images at 20 Hz.
+    """Write a bag of images at 20 Hz.
 
     Args:
         images: messages, or serialised ones; their stamps are set.
         stamps: header stamps in ns; by default the times in the bag.
-        truth: give every image a name, and an empty truth.
+        truth: give every image a name and an empty ground truth.
     """
     compressed = bool(images) and isinstance(images[0], CompressedImage)
     topic = f"{topic}/compressed" if compressed else topic

@@ -1,4 +1,4 @@
-"""Which frame an answer belongs to, whatever the stamps."""
+"""Assignment of answers to frames, for any stamps."""
 
 from __future__ import annotations
 

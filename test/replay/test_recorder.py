@@ -15,7 +15,7 @@ HYPOTHESIS = "vision_msgs/msg/ObjectHypothesis"
 
 
 def hypothesis(gap: bytes) -> bytes:
-    """A message whose number begins at a multiple of eight after the class name, and what lies between."""
+    """A message whose number starts at a multiple of eight after the class name, with `gap` in between."""
     store = make_typestore()
     raw = bytearray(store.serialize_cdr(store.types[HYPOTHESIS](class_id="cars", score=0.5), HYPOTHESIS))
     start = 4 + 4 + len("cars\0")

@@ -1,4 +1,4 @@
-"""Bags through a running node: odd ones, damaged ones, and what is said of them."""
+"""Bags through a running node: unusual and damaged bags, and the notes on them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Replay = Callable[..., Outcome]
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """A node that is there already, unconfigured; its model gives NaN for a black frame."""
+    """A running, unconfigured node; its model gives NaN for a black frame."""
     folder = tmp_path_factory.mktemp("node")
     model = make_model(folder / "fragile.onnx", nan_when_black=True)
     process = NodeProcess(folder / "node.log", {"model": model, "autostart": False})
@@ -49,13 +49,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[OwnNode]:
-    """A node of ours, that needs not be discovered again for each test."""
+    """A node for the replay, shared so that discovery happens once."""
     with OwnNode("replay") as own:
         yield own
 
 
 def perception_child() -> int:
-    """Process id of the node that the replay in this process has started."""
+    """Process id of the node started by the replay in this process."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
@@ -161,7 +161,7 @@ def test_an_active_node_keeps_its_topic_and_takes_frames_in_real_time(
     through: Replay, own: OwnNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bag = write_bag(tmp_path / "bag.mcap", [image(picture) for picture in pictures(6)])
-    assert through(bag).run.counters.answered == 6  # it is active from here on
+    assert through(bag).run.counters.answered == 6  # the node is active from here on
     clock: list[int] = []
     subscription = own.node.create_subscription(
         Clock, "/clock", lambda message: clock.append(message.clock.sec * 1_000_000_000 + message.clock.nanosec), 100
@@ -170,9 +170,9 @@ def test_an_active_node_keeps_its_topic_and_takes_frames_in_real_time(
     own.node.destroy_subscription(subscription)
     assert outcome.run.counters == ReplayCounters(6, 6, 0, 0)
     assert outcome.run.elapsed_s > 5 * PERIOD_NS / 1e9 / 0.5
-    assert clock == sorted(set(clock))  # it never stands still nor runs backwards
+    assert clock == sorted(set(clock))  # the clock never stands still nor runs backwards
     assert START_NS < clock[-1] <= START_NS + 5 * PERIOD_NS
-    assert len(clock) > 6  # also between the frames
+    assert len(clock) > 6  # also ticks between the frames
     monkeypatch.setattr(link, "LISTEN_TIMEOUT_S", 0.5)
     other = write_bag(tmp_path / "other.mcap", [image(pictures(1)[0])], topic="/other")
     with pytest.raises(GaussianYoloError, match=r"takes its images from /camera/image_raw, not from /other"):
@@ -207,7 +207,7 @@ def test_a_slow_node_drops_what_comes_too_fast(tmp_path: Path) -> None:
     assert run.counters.failed == 0
     assert [frame.dropped for frame in run.frames].count(True) == run.counters.dropped
     assert len(frames_of(tmp_path / "run")) == run.counters.answered
-    assert run.score_threshold == pytest.approx(0.3)  # the card's
+    assert run.score_threshold == pytest.approx(0.3)  # from the card
     published = [frame.published_s for frame in run.frames]
     assert published == sorted(published)
 

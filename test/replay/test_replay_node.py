@@ -1,4 +1,4 @@
-"""The executable `replay_node`, started as launch starts it beside a perception node that waits to be driven."""
+"""The executable `replay_node`, started as by launch, beside a perception node that waits to be configured."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_signal_ends_it_with_what_there_is(start_node: StartNode, tmp_path: Pa
 @pytest.mark.parametrize("delay", [0.0, 0.3])
 def test_a_signal_while_it_starts(tmp_path: Path, signum: int, delay: float) -> None:
     bag = write_bag(tmp_path / "bag.mcap", [image(pictures(1)[0])])
-    process = start(f"bag:={bag}", f"output:={tmp_path / 'run'}")  # it looks for a node that is not there
+    process = start(f"bag:={bag}", f"output:={tmp_path / 'run'}")  # the node it looks for does not exist
     deadline = time.monotonic() + 30
     while not handles_signals(process.pid) and time.monotonic() < deadline:
         time.sleep(0.01)

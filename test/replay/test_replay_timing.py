@@ -77,7 +77,7 @@ def test_no_more_than_the_depth_is_read_ahead_and_leaving_ends_it() -> None:
     before = threading.active_count()
     with Prefetched(source(), depth=3) as items:
         assert next(iter(items)) == 0
-        for _ in range(5):  # one taken, three waiting, one in hand
+        for _ in range(5):  # one taken, three waiting, one being read
             assert given.acquire(timeout=30)
         assert not given.acquire(timeout=0.2)
     assert threading.active_count() == before

@@ -1,4 +1,4 @@
-"""A run's folder: what is written is what is read, and what is wrong is named."""
+"""A run's folder: what is written is read back, and errors name the field."""
 
 from __future__ import annotations
 

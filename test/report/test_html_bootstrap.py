@@ -24,10 +24,10 @@ NAN = float("nan")
         ([0.0, 0.1], 1),
         (np.arange(91) / 10, 20),  # two seconds at 10 Hz
         (np.arange(18_000) / 30, 60),
-        (np.arange(40) / 30, 10),  # no more than a quarter
-        (np.zeros(64), 4),  # no times: the cube root
+        (np.arange(40) / 30, 10),  # at most a quarter
+        (np.zeros(64), 4),  # no times: cube root
         (np.full(1000, NAN), 10),
-        (np.arange(100) * 60.0, 1),  # a frame a minute
+        (np.arange(100) * 60.0, 1),  # one frame per minute
     ],
 )
 def test_block_length(stamps: list[float], expected: int) -> None:
@@ -48,7 +48,7 @@ def test_frames_come_equally_often_and_in_stretches() -> None:
 
     assert resampling.block == 20
     mean = resampling.weights.mean(axis=0)
-    assert np.abs(mean - 1).max() < 0.1  # the ends too
+    assert np.abs(mean - 1).max() < 0.1  # the ends, too
     neighbours = np.corrcoef(resampling.weights[:, 50], resampling.weights[:, 51])[0, 1]
     assert neighbours > 0.9
     far = np.corrcoef(resampling.weights[:, 10], resampling.weights[:, 60])[0, 1]
@@ -64,7 +64,7 @@ def test_the_same_seed_draws_the_same() -> None:
 
 def test_the_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
     values = np.random.default_rng(1).normal(size=2000)
-    resampling = Resampling.of(np.arange(2000) * 10.0, resamples=1000)  # independent frames: a block is one
+    resampling = Resampling.of(np.arange(2000) * 10.0, resamples=1000)  # independent frames: a block is one frame
 
     estimate = resampling.estimates(lambda weights: {"mean": weights @ values / 2000})["mean"]
 
@@ -74,7 +74,7 @@ def test_the_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
 
 
 def test_correlated_frames_widen_the_interval() -> None:
-    values = np.repeat(np.random.default_rng(1).normal(size=100), 20)  # twenty frames alike
+    values = np.repeat(np.random.default_rng(1).normal(size=100), 20)  # twenty equal frames
     alone = Resampling.of(np.arange(2000) * 10.0, resamples=500)
     stretches = Resampling.of(np.arange(2000) / 10, resamples=500)
     widths = []
@@ -121,7 +121,7 @@ def test_beyond_chance(estimate: Estimate, expected: bool) -> None:
 
 
 def random_detections(seed: int, frames: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Scores (with ties), right or wrong, frames, objects a frame."""
+    """Scores (with ties), correct or not, frames, objects per frame."""
     generator = np.random.default_rng(seed)
     count = int(generator.integers(0, 60))
     of_frame = generator.integers(0, frames, count)
@@ -139,7 +139,7 @@ def test_weighted_ap_is_the_ap_of_repeated_frames(seed: int) -> None:
     weighted = weighted_ap(scores, correct, frames, truths, weights)
 
     for weight, ap in zip(weights, weighted, strict=True):
-        # Copies of a detection stand beside each other: at equal scores, copies of the first come first.
+        # Copies of a detection are adjacent: at equal scores, copies of the first come first.
         rows = np.repeat(np.arange(len(scores)), weight[frames])
         expected = all_point_ap(PrecisionRecall.of(scores[rows], correct[rows], int(weight @ truths)))
         assert ap == pytest.approx(expected, abs=1e-12, nan_ok=True)

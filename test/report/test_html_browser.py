@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing on the console, nothing asked of the network."""
+"""The report in a real browser: no console output, no network requests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Nothing(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """Address of a web server that has nothing."""
+    """Address of an empty web server."""
     listening = ThreadingHTTPServer(("127.0.0.1", 0), _Nothing)
     thread = threading.Thread(target=listening.serve_forever, daemon=True)
     thread.start()
@@ -38,7 +38,7 @@ def server() -> Iterator[str]:
 
 
 def test_what_a_page_says_and_asks_for_is_seen(tmp_path: Path, server: str) -> None:
-    """Otherwise the other tests would prove nothing."""
+    """Console output and requests of a page are detected; otherwise the other tests would prove nothing."""
     page = tmp_path / "talkative.html"
     page.write_text(
         f"<!DOCTYPE html><title>t</title><img src='{server}/picture.png'>"
@@ -55,7 +55,7 @@ def test_what_a_page_says_and_asks_for_is_seen(tmp_path: Path, server: str) -> N
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A report with all there is, one without truth, and one whose every name is hostile."""
+    """A report with all sections, one without truth, and one in which every name is hostile."""
     folder = tmp_path_factory.mktemp("reports")
     baseline = make_run(folder / "baseline", wrong=3, criterion="confidence")
     full = make_run(folder / "full", drive=folder / "drive.mcap", lost=(3, 4))
@@ -95,7 +95,7 @@ def test_the_report_can_be_seen(
     assert picture is not None and picture.shape[1] == size[0]
     ground = int(np.median(picture))
     assert ground < 60 if flags else ground > 230
-    # Text that stands out from the ground, over the whole width of the text.
+    # Text contrasts with the background, over the whole width of the text.
     differs = np.abs(picture.astype(int) - ground).max(axis=2) > 100
     assert 0.01 < differs.mean() < 0.3
     assert differs[:, : size[0] // 2].any() and differs[:, size[0] // 2 :].any()

@@ -18,7 +18,7 @@ FRAMES = 80
 
 
 def figures(frames: int = FRAMES, *, right: float = 0.7, delay: float = 0.0, first: int = 0) -> FrameFigures:
-    """A run over frames at 10 Hz, three detections and three objects a frame."""
+    """A run over frames at 10 Hz, with three detections and three objects per frame."""
     generator = np.random.default_rng(5)
     of_frame = np.repeat(np.arange(frames), 3)
     correct = generator.random(3 * frames) < right
@@ -65,7 +65,7 @@ def test_a_known_shift_is_found() -> None:
 
 
 def test_pairs_see_what_independent_intervals_would_not() -> None:
-    """Ages that vary widely, but by the same from frame to frame in both runs."""
+    """Ages that vary widely from frame to frame, but equally in both runs."""
     varied = np.linspace(0.01, 0.1, FRAMES)
     baseline = replace(figures(), ages=varied)
     run = replace(figures(), ages=varied + 0.001)

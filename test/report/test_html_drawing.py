@@ -53,7 +53,7 @@ def test_plots_are_well_formed_and_small(values: np.ndarray) -> None:
         assert root.attrib["role"] == "img" and root.attrib["aria-label"], name
         assert not root.findall(".//{http://www.w3.org/2000/svg}script")
         assert len(svg) < 200_000, name
-        # Only colours that the page sets: text in a fixed black would vanish at night.
+        # Only colours that the page sets: text in fixed black would be invisible in dark mode.
         assert "#000000" not in svg and "font-family: inherit" not in svg
 
 

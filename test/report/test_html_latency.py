@@ -13,7 +13,7 @@ PLAIN = {
 
 
 def run_of(ages: list[float | None], hz: float = 10.0, mode: str = "realtime", **diagnostics: str) -> ReplayRun:
-    """A run at a steady rate."""
+    """A run at a constant rate."""
     frames = [
         ReplayedFrame(str(number), number, 10, 10, number / hz, None if age is None else number / hz + age)
         for number, age in enumerate(ages)

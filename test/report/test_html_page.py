@@ -36,7 +36,7 @@ HOSTILE = [
 
 
 class Reader(HTMLParser):
-    """Elements and text as a browser would see them."""
+    """Elements and text as a browser sees them."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -1,4 +1,4 @@
-"""The report as a whole, of run folders as a replay leaves them."""
+"""The whole report, for run folders as a replay writes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOSTILE_CLASS = '"><img src=x onerror=alert(1)>$\\frac{'
 
 
 class Page(HTMLParser):
-    """What a browser would make of the file."""
+    """The file as a browser parses it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(convert_charrefs=True)
@@ -104,7 +104,7 @@ def test_the_json_has_the_figures_of_the_evaluation(plain_run: Path) -> None:
     assert document["counters"] == {"played": 24, "answered": 22, "dropped": 2, "failed": 0}
     assert document["latency"]["longest_loss_frames"] == 2
     assert 0.02 <= document["latency"]["age_percentiles_s"]["50"] <= 0.022
-    assert document["score_threshold"] == 0.3  # the card's: the node was run below it for the curves
+    assert document["score_threshold"] == 0.3  # from the card: the node ran below it for the curves
     estimate = document["intervals"]["figures"]["ap/car"]
     assert estimate["low"] <= estimate["value"] <= estimate["high"]
     assert estimate["value"] == pytest.approx(document["ap"]["car"]["0.7"], abs=1e-12)
@@ -127,7 +127,7 @@ def test_every_protocol(plain_run: Path, tmp_path: Path, protocol: str, iou: str
     assert document["protocol"] == protocol
     assert 0 < document["ap"]["car"][iou] <= 1
     assert ("moderate" in Page(path).text) == (protocol == "kitti")
-    # Only of these is the interval one of the AP that is shown.
+    # The interval is for the displayed AP with these protocols only.
     assert ("The interval is of the AP" in Page(path).text) == (protocol in ("all", "bdd"))
 
 
@@ -175,7 +175,7 @@ def test_a_bag_that_is_gone(tmp_path: Path) -> None:
     gone = Page(write_report(tmp_path / "run"))
     assert not any(name == "img" for name, _ in gone.elements)
     assert "is not there any more" in gone.text
-    assert "000000.png" in gone.text  # they are told all the same
+    assert "000000.png" in gone.text  # frames without a picture are listed, too
 
 
 def test_a_bag_of_other_frames_and_a_damaged_one(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_of_files(plain_run: Path, tmp_path: Path) -> None:
 
 
 def test_real_frames_of_a_folder(driving_dir: Path, tmp_path: Path) -> None:
-    """Predictions that are one label file's own boxes, with the picture of the frame."""
+    """Predictions equal to one label file's boxes, with the picture of the frame."""
     drive = driving_dir / "kitti" / "drive_0011"
     truths = read_ground_truth(drive / "label_2")
     name, frame = next((name, frame) for name, frame in truths.frames.items() if (frame.classes == "Car").any())

@@ -12,7 +12,7 @@ NAN = float("nan")
 def figures(
     wrong: list[int], missed: list[int], *, hz: float = 1.0, ages: list[float] | None = None, stamps: bool = True
 ) -> FrameFigures:
-    """Frames with so many wrong detections and missed objects, one found in each besides."""
+    """Frames with these numbers of false positives and missed objects, plus one correct detection each."""
     frames = len(wrong)
     truths = np.array(missed, np.intp) + 1
     judged = JudgedClass(np.empty(0), np.empty(0, bool), np.empty(0, np.intp), truths)
@@ -32,9 +32,9 @@ def figures(
     ("wrong", "missed", "most", "expected"),
     [
         ([], [], 3, []),
-        ([0, 0], [0, 0], 3, []),  # nothing went wrong
+        ([0, 0], [0, 0], 3, []),  # no mistakes
         ([1, 0, 2], [0, 3, 0], 3, [1, 2, 0]),
-        ([1, 1, 1], [0, 0, 0], 2, [0, 1]),  # of equal ones the first
+        ([1, 1, 1], [0, 0, 0], 2, [0, 1]),  # the first of equals
         ([1, 2, 3], [0, 0, 0], 0, []),
         ([1, 0], [0, 0], 5, [0]),
     ],

@@ -12,7 +12,7 @@ from ros.harness import NodeProcess, Ros
 
 @pytest.fixture
 def ros() -> Iterator[Ros]:
-    """A Ros of this test's own."""
+    """A separate Ros for each test."""
     ros = Ros()
     yield ros
     ros.close()

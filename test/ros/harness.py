@@ -1,4 +1,4 @@
-"""A ROS domain of the tests' own, with nodes under test in this process or in processes of their own."""
+"""A ROS domain for the tests, with nodes under test in this process or in their own processes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# Before rclpy is first imported: messages that check their fields, the shipped transport profile, and a domain of
-# our own, so that nothing else on this machine is heard. Domains up to 101 are safe everywhere.
+# Before the first import of rclpy: messages that check their fields, the shipped transport profile, and a separate
+# domain, so that other nodes on this machine are not seen. Domains up to 101 are safe everywhere.
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
     os.environ[variable] = str(REPOSITORY / "launch" / "fastdds_shm.xml")
 
-# Generous: these bound how long a failing test takes, not how long a passing one may.
+# Generous: this limits how long a failing test takes, not a passing one.
 PATIENCE_S = 30.0
 
 
 class Ros:
-    """A ROS context with an observer node in it, and perception nodes under test."""
+    """A ROS context with an observer node, and perception nodes under test."""
 
     def __init__(self) -> None:
         import rclpy
@@ -50,7 +50,7 @@ class Ros:
         self._nodes: list[Any] = []
 
     def node(self, **parameters: Any) -> Any:
-        """A PerceptionNode in this process; it does not start by itself unless told to."""
+        """A PerceptionNode in this process; it does not autostart unless asked to."""
         from rclpy.parameter import Parameter
 
         from gaussian_yolo_node.ros.node import PerceptionNode
@@ -65,7 +65,7 @@ class Ros:
         return node
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
-        """Spin until the condition holds, and return what it gave."""
+        """Spin until the condition holds, and return its value."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             result = condition()
@@ -76,7 +76,7 @@ class Ros:
         pytest.fail(f"waited {PATIENCE_S:.0f} s in vain: {what}; last status: {last}")
 
     def until_status(self, level: bytes, words: str) -> dict[str, str]:
-        """Spin until a new status of this level has these words in its message; returns its values."""
+        """Spin until a new status of this level contains these words in its message; returns its values."""
         self.statuses.clear()
 
         def found() -> Any:
@@ -96,7 +96,7 @@ class Ros:
 
 
 class NodeProcess:
-    """The installed node's `main` in a process of its own, as a launch file would start it."""
+    """The installed node's `main` in its own process, as a launch file starts it."""
 
     def __init__(self, log: Path, parameters: dict[str, Any], name: str = "perception") -> None:
         arguments = ["--ros-args", "-r", f"__node:={name}"]
@@ -116,24 +116,24 @@ class NodeProcess:
 
     @property
     def output(self) -> str:
-        """All it has written so far."""
+        """All output so far."""
         return self._log.read_text()
 
     def has_handlers(self) -> bool:
-        """Whether it handles signals by now."""
+        """Whether it has installed its signal handlers."""
         return handles_signals(self.process.pid)
 
     def shared_memory(self) -> set[str]:
-        """Files under /dev/shm that this process has open or mapped and that came with it."""
+        """Files under /dev/shm that this process has open or mapped and that it created."""
         return _shared_memory(self.process.pid) - self._files_before
 
     def interrupt(self, signum: int = signal.SIGINT) -> int:
-        """Send a signal and return the exit code; a process that outlives it by 3 s is an error."""
+        """Send a signal and return the exit code; a process that survives it by 3 s is an error."""
         self.process.send_signal(signum)
         return self.process.wait(3.0)
 
     def left_behind(self) -> list[str]:
-        """Command lines of what lives on in its process group."""
+        """Command lines of processes left in its process group."""
         lines = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -145,7 +145,7 @@ class NodeProcess:
         return lines
 
     def stop(self) -> None:
-        """End it if it lives: kindly, for what is killed leaves files in shared memory."""
+        """End the process if it is alive, gently: a killed process leaves files in shared memory."""
         if self.process.poll() is not None:
             return
         self.process.send_signal(signal.SIGINT)
@@ -157,14 +157,14 @@ class NodeProcess:
 
 
 def handles_signals(pid: int) -> bool:
-    """Whether a process has a handler for SIGTERM by now; before, Python itself is still starting."""
+    """Whether a process has a handler for SIGTERM; without one, Python itself is still starting."""
     status = (Path("/proc") / str(pid) / "status").read_text()
     caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def left_in_shared_memory(files: set[str]) -> list[str]:
-    """Those of the files that are still there and that nobody uses: domains share some of Fast DDS's ports."""
+    """Files that still exist and that no process uses; domains share some of Fast DDS's ports."""
     left = files & _files_in_shared_memory()
     return sorted(left - _shared_memory_in_use()) if left else []
 
@@ -182,7 +182,7 @@ def _shared_memory_in_use() -> set[str]:
             FileNotFoundError,
             ProcessLookupError,
             PermissionError,
-        ):  # ended meanwhile, or not ours to see
+        ):  # ended meanwhile, or not readable by this user
             continue
     return files
 

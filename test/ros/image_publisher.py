@@ -1,9 +1,9 @@
-"""Publishes pictures at a fixed rate, in a process of its own.
+"""Publishes pictures at a fixed rate, in its own process.
 
     python image_publisher.py raw|compressed RATE_HZ COUNT [FOLDER]
 
-Repeats a first picture until a line comes on stdin: then all others have found each other. Then come COUNT pictures,
-and their stamps in ns on stdout, as a JSON list. Ends when stdin does.
+Repeats the first picture until a line arrives on stdin, which means that discovery is complete. Then publishes COUNT
+pictures and prints their stamps in ns on stdout as a JSON list. Ends when stdin closes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(transport: str, rate_hz: float, count: int, folder: str | None = None) 
         time.sleep(max(0.0, start + index / rate_hz - time.monotonic()))
         stamps.append(publish(messages[index % len(messages)]))
     print(json.dumps(stamps), flush=True)
-    sys.stdin.read()  # messages still on their way need their sender
+    sys.stdin.read()  # messages in transit need their sender
     node.destroy_node()
     rclpy.shutdown()
 

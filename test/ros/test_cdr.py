@@ -1,4 +1,4 @@
-"""What is read from a message's first bytes is what the message holds."""
+"""Fields parsed from a message's first bytes equal the message's fields."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gaussian_yolo_node.ros.driving.cdr import (
 )
 from gaussian_yolo_node.ros.messages import detections_to_message, image_to_compressed, image_to_message
 
-# Lengths that need all paddings.
+# Lengths that need every amount of padding.
 FRAME_IDS = ["", "c", "ca", "cam", "came", "camera_left"]
 
 

@@ -1,4 +1,4 @@
-"""The demo on a few frames with the tiny model: everything it promises lies in the folder and can be read."""
+"""The demo on a few frames with the tiny model: every promised file is in the folder and readable."""
 
 from __future__ import annotations
 

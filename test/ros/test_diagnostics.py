@@ -10,7 +10,7 @@ from gaussian_yolo_node.ros.diagnostics import WINDOW_FRAMES, FrameStatistics, F
 
 
 class Clock:
-    """Seconds that pass when the test says so."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0

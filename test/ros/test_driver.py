@@ -1,4 +1,4 @@
-"""Calls to a perception node: answers that never come are asked for again."""
+"""Calls to a perception node: requests without an answer are repeated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gaussian_yolo_node.ros.driving.own_node import OwnNode
 
 
 class LossyClient:
-    """A client of get_state whose first answers are lost, as they are before the two ends have found each other."""
+    """A client of get_state whose first answers are lost, as before discovery is complete."""
 
     srv_name = "/perception/get_state"
 

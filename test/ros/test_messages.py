@@ -221,7 +221,7 @@ def test_detections_to_message_and_back() -> None:
     )
     message = over_the_wire(detections_to_message(detections, HEADER, CLASSES))
     back = detections_from_message(message, CLASSES)
-    for field in ("boxes", "scores", "class_ids", "sigmas"):  # to the last bit
+    for field in ("boxes", "scores", "class_ids", "sigmas"):  # bit for bit
         np.testing.assert_array_equal(getattr(back, field), getattr(detections, field))
 
 

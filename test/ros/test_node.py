@@ -1,4 +1,4 @@
-"""The node in this process: lifecycle, live parameters, bad input, what it publishes."""
+"""The node in this process: lifecycle, live parameters, bad input, published messages."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def started(ros: Ros, model: Path, **parameters: Any) -> Any:
 
 
 def on_topic(ros: Ros, model: Path, **parameters: Any) -> tuple[Any, Any]:
-    """An active node on topic /image, and the publisher of it."""
+    """An active node on topic /image, and the topic's publisher."""
     publisher = ros.observer.create_publisher(Image, "/image", 10)
     node = started(ros, model, image_topic="/image", **parameters)
     ros.until_subscribed(publisher)

@@ -1,4 +1,4 @@
-"""The node with a TensorRT engine, on a pretend GPU: threads, live parameters, and what is freed."""
+"""The node with a TensorRT engine on a simulated GPU: threads, live parameters, and freed memory."""
 
 from __future__ import annotations
 
@@ -79,4 +79,4 @@ def test_a_lost_gpu_is_on_the_diagnostics(gpu: Gpu, ros: Ros, tmp_path: Path) ->
     assert node.trigger_deactivate() == SUCCESS
     assert node.trigger_cleanup() == SUCCESS
     for left in (gpu.memory, gpu.graphs, gpu.events):
-        left.clear()  # what the system frees with the process
+        left.clear()  # freed by the system with the process

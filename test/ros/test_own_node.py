@@ -14,7 +14,7 @@ from gaussian_yolo_node.ros.driving.own_node import interrupt_afterwards
 
 @pytest.fixture(autouse=True)
 def _python_s_own_handler() -> Iterator[None]:
-    """Background jobs of a shell have SIGINT ignored."""
+    """Restores Python's SIGINT handler: a shell's background jobs ignore SIGINT."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

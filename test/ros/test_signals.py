@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment: exit 0 within 3 s, no traceback, no child and no shared memory left behind."""
+"""Ctrl-C at any moment: exit code 0 within 3 s, no traceback, no child process and no shared memory left behind."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def test_while_a_model_loads(ros: Ros, start_node: StartNode, tmp_path: Path) ->
     model = slow_to_load(make_model(tmp_path / "slow.onnx"))
     node = start_node(model=model, runtime="openvino", image_topic="/image")
     ros.until(lambda: "loading model" in node.output, "the model to be loading")
-    time.sleep(0.3)  # until OpenVINO is at work
+    time.sleep(0.3)  # until OpenVINO is busy
     assert node.shared_memory()
     ends_cleanly(node)
-    assert "OpenVINO" not in node.output  # which it says when it is done with loading
+    assert "OpenVINO" not in node.output  # logged once loading is done
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
@@ -88,7 +88,7 @@ def test_after_a_failed_start(ros: Ros, start_node: StartNode) -> None:
 
 
 def slow_to_load(path: Path) -> Path:
-    """Give a tiny model products of constants, which OpenVINO works out, slowly, when it loads the model."""
+    """Add products of constants to a tiny model, which OpenVINO folds slowly while loading."""
     size = 2500
     model = onnx.load(str(path))
     constants = {"weights": np.full((size, size), 1e-9, np.float32), "four_ones": np.ones(4, np.int64)}

@@ -1,4 +1,4 @@
-"""A camera driver and the node in processes of their own, over Fast DDS with the shipped profile."""
+"""A camera driver and the node in separate processes, over Fast DDS with the shipped profile."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_at_60_hz_a_slow_model_takes_the_newest_frame_and_counts_the_others(
     ros.until(lambda: answered(ros)[-1:] == stamps[-1:], "detections of the newest frame")
     values = {key: int(value) for key, value in ros.until_status(OK, "topic").items() if key.startswith("frames")}
     assert values["frames_dropped"] > 0
-    assert values["frames_received"] > len(stamps)  # of the first pictures, too
+    assert values["frames_received"] > len(stamps)  # includes the first pictures
     assert values["frames_received"] == values["frames_processed"] + values["frames_dropped"]
     assert answered(ros) == sorted(answered(ros))
 
