@@ -1,16 +1,16 @@
-"""The errors a user can mend.
+"""Errors that the user can fix.
 
-Every message is one sentence that names the thing at fault and what to do about it, so the command line and
-the node's diagnostics can show it as it is, without a traceback.
+Every message is one sentence that names the cause and the remedy. The command line and the node's diagnostics
+show it unchanged, without a traceback.
 """
 
 
 class GaussianYoloError(Exception):
-    """Base of all errors this package raises on purpose; each subsystem derives its own."""
+    """Base class of all errors that this package raises on purpose; each subsystem derives its own."""
 
 
 class ModelError(GaussianYoloError):
-    """A model file is missing, unreadable, or does not fit its card."""
+    """A model file is missing, unreadable, or does not match its card."""
 
 
 class SettingError(GaussianYoloError):

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, whatever interrupts it; their hashes."""
+"""Atomic file writes, and file hashes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 
 from gaussian_yolo_node.errors import GaussianYoloError
 
-BLOCK = 1 << 20  # bytes that are hashed at once
+BLOCK = 1 << 20  # bytes per read when hashing
 
 
 class WriteError(GaussianYoloError):
-    """A file cannot be written; the message names it and says why."""
+    """A file cannot be written; the message names the file and the reason."""
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file, and the folders that it is in; a failure leaves what was there.
+    """Write a file atomically and create its parent folders; on failure the previous file stays.
 
-    One process at a time: what a killed one has left is written over by the next.
+    Not safe for concurrent writers of one path. The next write overwrites the partial file of a killed process.
 
     Args:
         content: bytes, or text, which is encoded as UTF-8.
 
     Raises:
-        WriteError: it cannot be written.
+        WriteError: the file cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
     try:
@@ -43,7 +43,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal; "" where there is none."""
+    """Hexadecimal SHA-256 of a file; "" if the file does not exist."""
     try:
         with path.open("rb") as file:
             digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""ROS bags without ROS: reading, also damaged ones; writing; what is in one."""
+"""Read, write and inspect ROS bags without ROS; damaged bags are read as far as possible."""
 
 from pathlib import Path
 
@@ -6,9 +6,10 @@ from gaussian_yolo_node.errors import GaussianYoloError
 
 IMAGE_TOPIC = "/camera/image_raw"
 CAMERA_INFO_TOPIC = "/camera/camera_info"
-# vision_msgs/Detection2DArray with the stamp of its image; class_id is the data set's category, the score is 1.
+# vision_msgs/Detection2DArray with the stamp of its image; class_id is the dataset's category, the score is 1.
 TRUTH_TOPIC = "/ground_truth"
-# std_msgs/String, JSON, of every frame: what a Detection2DArray has no field for; see `frame_info.FrameInfo`.
+# std_msgs/String, one JSON document per frame: the data without a field in Detection2DArray; see
+# `frame_info.FrameInfo`.
 INFO_TOPIC = "/ground_truth/info"
 
 IMAGE = "sensor_msgs/msg/Image"
@@ -19,15 +20,15 @@ STRING = "std_msgs/msg/String"
 
 
 class BagError(GaussianYoloError):
-    """A bag cannot be read or written; names the file and the mend."""
+    """A bag cannot be read or written; the message names the file and the remedy."""
 
 
-# What bag files end in.
+# Suffixes of bag files.
 SUFFIXES = (".mcap", ".db3", ".bag", ".bag.active", ".mcap.zstd", ".db3.zstd")
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path names a bag: a file, or the folder that `ros2 bag record` makes."""
+    """Whether a path is a bag: a bag file, or a folder written by `ros2 bag record`."""
     if path.is_dir():
         try:
             return any(child.name.endswith(SUFFIXES) for child in path.iterdir())

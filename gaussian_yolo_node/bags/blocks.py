@@ -1,4 +1,4 @@
-"""Messages lie in blocks that are read one after the other, so that memory does not grow with the file."""
+"""Blocks of messages, read one at a time so that memory does not grow with the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """A message in a block: id of its channel, time in ns, bytes."""
+    """A message in a block: channel id, time in ns, serialised bytes."""
 
     channel: int
     stamp_ns: int
@@ -21,9 +21,9 @@ class Block:
     """A part of a file.
 
     Attributes:
-        start_ns: time of its earliest message.
-        channels: ids of those that have messages in it; None if that is not known.
-        read: its messages, by time where that takes no more memory than a chunk should.
+        start_ns: time of its earliest message, ns.
+        channels: ids of the channels with messages in it; None if unknown.
+        read: returns its messages, sorted by time unless sorting would need too much memory.
     """
 
     start_ns: int
@@ -32,8 +32,8 @@ class Block:
 
 
 def merged(blocks: Iterable[Block], channels: frozenset[int]) -> Iterator[Entry]:
-    """The messages of some channels by time, with no more blocks in memory than overlap in time."""
-    # Of each open block, its next message; the number keeps blocks of equal times in the file's order.
+    """The messages of the given channels by time; only blocks that overlap in time are in memory together."""
+    # Next message of each open block. The number keeps blocks with equal times in file order.
     opened: list[tuple[int, int, Entry, Iterator[Entry]]] = []
 
     def advance(number: int, rest: Iterator[Entry]) -> None:

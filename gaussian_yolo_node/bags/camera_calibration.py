@@ -1,4 +1,4 @@
-"""What a camera does to a point: KITTI's calibration files, and the YAML of ROS's camera_calibration."""
+"""Camera calibrations: KITTI's calibration files, and the YAML of ROS's camera_calibration."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gaussian_yolo_node.bags import BagError
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """A pinhole camera, as sensor_msgs/CameraInfo has it.
+    """A pinhole camera, with the fields of sensor_msgs/CameraInfo.
 
     Attributes:
         camera_matrix: float64 [3, 3], K of the raw image, px.
-        distortion: float64 [D], coefficients of the model.
+        distortion: float64 [D], coefficients of the distortion model.
         rectification: float64 [3, 3], R.
         projection: float64 [3, 4], P of the rectified image, px.
-        size: height and width in px that it is for; None if the file does not tell.
+        size: (height, width) of the calibrated image in px; None if the file does not specify it.
     """
 
     camera_matrix: NDArray[np.float64]
@@ -37,11 +37,11 @@ def read_kitti_calibration(path: Path, key: str) -> Calibration:
     """The camera of KITTI's rectified images.
 
     Args:
-        path: `calib_cam_to_cam.txt` of the raw data, or a file of the benchmarks' `calib` folders.
-        key: of its projection matrix, such as "P_rect_02" or "P2".
+        path: `calib_cam_to_cam.txt` of the raw data, or a file from a `calib` folder of the benchmarks.
+        key: key of the projection matrix, such as "P_rect_02" or "P2".
 
     Raises:
-        BagError: the file cannot be read, or has no such matrix.
+        BagError: the file cannot be read, or does not contain the matrix.
     """
     for line in _text(path).splitlines():
         name, _, values = line.partition(" ")
@@ -51,7 +51,7 @@ def read_kitti_calibration(path: Path, key: str) -> Calibration:
             projection = np.array(values.split(), np.float64).reshape(3, 4)
         except ValueError as error:
             raise BagError(f"calibration {path}: {key} is not of 12 numbers") from error
-        # The images are rectified already: there is nothing left to undo.
+        # The images are already rectified, so there is no distortion and R is the identity.
         return Calibration(projection[:, :3].copy(), np.zeros(5), np.eye(3), projection)
     raise BagError(f"calibration {path} has no matrix {key}: is it one of KITTI's?")
 
@@ -60,7 +60,7 @@ def read_calibration_yaml(path: Path) -> Calibration:
     """The camera in a YAML file of ROS's camera_calibration.
 
     Raises:
-        BagError: the file cannot be read, or a field of it is missing.
+        BagError: the file cannot be read, or a field is missing.
     """
     try:
         document: Any = yaml.safe_load(_text(path))

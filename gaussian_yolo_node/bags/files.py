@@ -1,4 +1,4 @@
-"""Which files a bag is of, and how they are packed."""
+"""The files of a bag, and their compression."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class BagFiles:
 
     Args:
         path: file or folder.
-        notes: what is wrong is added to it; those of the files, too.
+        notes: receives one sentence per problem of the bag or its files.
 
     Raises:
-        BagError: there is no bag, or nothing of it can be read.
+        BagError: there is no bag, or no part of it can be read.
     """
 
     def __init__(self, path: Path, notes: list[str]) -> None:
@@ -53,7 +53,7 @@ class BagFiles:
                 try:
                     self.storages.append(self._open(file))
                 except BagError as error:
-                    # A recorder that is killed when it starts a new file leaves that empty.
+                    # A recorder that is killed when it starts a new file leaves an empty file.
                     if len(files) == 1:
                         raise
                     notes.append(f"{error}; the bag's other files are read")
@@ -71,12 +71,12 @@ class BagFiles:
 
     @property
     def ros1(self) -> bool:
-        """Whether the files are of ROS 1."""
+        """Whether the files are ROS 1 bags."""
         return self.kind == "ros1"
 
     def unpacked(self, raw: bytes) -> bytes:
-        """A message as it was serialised, whether or not the recorder compressed it."""
-        # No serialised message begins like this, so nobody needs to tell.
+        """The serialised message, decompressed if the recorder compressed it."""
+        # No serialised message starts with these bytes, so the metadata are not needed.
         if raw[:4] != ZSTD_MAGIC:
             return raw
         self.compression = "zstd messages"
@@ -119,7 +119,7 @@ class BagFiles:
 
 
 def _files_of(path: Path, notes: list[str]) -> list[Path]:
-    """The files of a bag, in the order of its metadata, else by name."""
+    """The files of a bag, in the order of its metadata, or by name without metadata."""
     if not path.exists():
         raise BagError(f"bag {path} does not exist")
     if not path.is_dir():
@@ -150,6 +150,6 @@ def _listed_files(folder: Path, notes: list[str]) -> list[Path]:
 
 
 def _number(path: Path) -> tuple[int, str]:
-    """Splits are numbered at the end of their names, without leading zeros."""
+    """Sort key of a split file: the number at the end of its name, which has no leading zeros."""
     digits = path.name.split(".")[0].rpartition("_")[2]
     return int(digits) if digits.isdecimal() else 0, path.name

@@ -1,4 +1,4 @@
-"""What a bag says of its images beside their pictures: names, sizes, and what truths have no field for."""
+"""Information on the images of a bag: names, sizes, and the truth data without a field in vision_msgs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gaussian_yolo_node.bags.reading import BagReader
 
 @dataclass(frozen=True)
 class FrameInfo:
-    """What a bag says of one image beside its picture; a message of `INFO_TOPIC`, as JSON.
+    """Information on one image, sent as JSON on `INFO_TOPIC`.
 
     Attributes:
-        stamp_ns: of the image, ns.
-        frame: its name, as that of the file it was.
+        stamp_ns: stamp of the image, ns.
+        frame: its name, such as the file name.
         width, height: px.
-        labelled: whether somebody looked for objects in it; only then there is a truth message, maybe an empty one.
-        ignored, truncation, occlusion: of each object of the truth, in its order; see `FrameTruths`.
+        labelled: whether the image is labelled. Only then there is a truth message, which may be empty.
+        ignored, truncation, occlusion: one value per object, in the order of the truth message; see `FrameTruths`.
     """
 
     stamp_ns: int
@@ -36,7 +36,7 @@ class FrameInfo:
 
     @classmethod
     def from_json(cls, text: str) -> FrameInfo:
-        """Raises ValueError for what `to_json` has not written."""
+        """Parse the output of `to_json`; raises ValueError for any other text."""
         try:
             values = json.loads(text)
             return cls(
@@ -59,10 +59,10 @@ def stamp_ns(header: Any) -> int:
 
 
 def read_frame_infos(reader: BagReader, topic: str = INFO_TOPIC) -> dict[int, FrameInfo]:
-    """What a bag says of its frames, by stamp in ns; empty if it has no such topic.
+    """The information on the frames of a bag, by stamp in ns; empty if the bag does not have the topic.
 
     Raises:
-        BagError: a message is not of that kind.
+        BagError: a message is not a valid `FrameInfo`.
     """
     infos: dict[int, FrameInfo] = {}
     if topic not in reader.topics:

@@ -1,4 +1,4 @@
-"""Height and width of a picture from the first bytes of its file, as a compressed image message holds it."""
+"""Height and width of an image from the first bytes of its file or compressed image message."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import struct
 
 
 def size_in_header(head: bytes) -> tuple[int, int] | None:
-    """Height and width in px that the first bytes of a JPEG or PNG tell; None where they do not, or may be turned."""
+    """(height, width) in px from the first bytes of a JPEG or PNG; None if absent, or if Exif may rotate the image."""
     return _png_size(head) or _jpeg_size(head)
 
 
@@ -18,7 +18,7 @@ def _png_size(head: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_size(head: bytes) -> tuple[int, int] | None:
-    """From the frame header (ITU T.81, B.2.2). None with Exif data, which may turn the picture when it is decoded."""
+    """From the frame header (ITU T.81, B.2.2). None with Exif data, which may rotate the decoded image."""
     if not head.startswith(b"\xff\xd8"):
         return None
     at = 2
@@ -26,7 +26,7 @@ def _jpeg_size(head: bytes) -> tuple[int, int] | None:
         marker, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
         if marker == 0xE1 and head[at + 4 : at + 8] == b"Exif":
             return None
-        # SOF0 to SOF15, without the tables DHT, JPG and DAC among them
+        # SOF0 to SOF15, without DHT, JPG and DAC
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">HH", head[at + 5 : at + 9])
             return (height, width) if height else None

@@ -1,4 +1,4 @@
-"""What is in a bag: topics, types, rates, gaps, stamps."""
+"""Contents of a bag: topics, types, rates, gaps, stamps."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from gaussian_yolo_node.bags.image_header import size_in_header
 from gaussian_yolo_node.bags.reading import BagReader, Message, Topic
 from gaussian_yolo_node.bags.storage import shown_time
 
-# The header of a JPEG or PNG lies within its first bytes.
+# Bytes of a JPEG or PNG to search for its size.
 _PICTURE_HEAD = 1 << 16
 
 
 @dataclass(frozen=True)
 class TopicInfo:
-    """What is on a topic.
+    """Contents of a topic.
 
     Attributes:
-        count: messages that can be read.
-        rate_hz: 1 / median of the times between messages; None for fewer than two.
-        largest_gap_s: between two messages, and `largest_gap_at_ns` when it begins; None for fewer than two.
-        delay_s: median of time in the bag minus stamp in the message's header; None for types without one.
-        backward: how many header stamps are before the one in front of them.
-        sizes: how many images of what kind, such as "1242x375 bgr8"; empty for other types.
+        count: number of readable messages.
+        rate_hz: 1 / median time between messages; None for fewer than two messages.
+        largest_gap_s: longest time between two messages, which begins at `largest_gap_at_ns`; None for fewer than two
+            messages.
+        delay_s: median of recording time minus header stamp; None for types without a header.
+        backward: number of header stamps earlier than the preceding one.
+        sizes: number of images per kind, such as "1242x375 bgr8"; empty for other types.
         decodable: whether the type is known.
-        qos: what the recorder noted of the publishers' offers, YAML.
+        qos: the publishers' offered QoS profiles as recorded, YAML.
     """
 
     name: str
@@ -54,16 +55,16 @@ class TopicInfo:
 
 @dataclass(frozen=True)
 class BagInfo:
-    """What is in a bag.
+    """Contents of a bag.
 
     Attributes:
         storage: "mcap", "sqlite3" or "ros1".
         compression: empty for none.
         files: names, in the order of their messages.
-        size: of the files, bytes.
-        messages: that can be read.
-        start_ns, end_ns: when the first and the last was recorded; None for a bag without messages.
-        notes: what is wrong with it, a sentence each.
+        size: total size of the files, bytes.
+        messages: number of readable messages.
+        start_ns, end_ns: recording times of the first and the last message; None for a bag without messages.
+        notes: problems of the bag, one sentence each.
     """
 
     path: str
@@ -79,24 +80,24 @@ class BagInfo:
 
     @property
     def duration_s(self) -> float:
-        """From the first message to the last."""
+        """Time from the first message to the last."""
         return 0.0 if self.start_ns is None or self.end_ns is None else (self.end_ns - self.start_ns) / 1e9
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """As plain values for JSON."""
         topics = [topic.to_dict() for topic in self.topics]
         return {**vars(self), "duration_s": self.duration_s, "topics": topics, "files": list(self.files),
                 "notes": list(self.notes)}  # fmt: skip
 
 
 def read_info(path: Path, on_message: Callable[[int, int], None] = lambda done, total: None) -> BagInfo:
-    """Go through a bag, whatever state it is in.
+    """Read all messages of a bag, which may be damaged.
 
     Args:
-        on_message: called after each message, with how many were read and how many there are.
+        on_message: called after each message with the number of messages read and their total.
 
     Raises:
-        BagError: there is no bag, or nothing of it can be read.
+        BagError: there is no bag, or no part of it can be read.
     """
     with BagReader(path) as reader:
         tallies = {name: _Tally() for name in reader.topics}
@@ -133,7 +134,7 @@ def read_info(path: Path, on_message: Callable[[int, int], None] = lambda done, 
 
 @dataclass
 class _Tally:
-    """What the messages of one topic add up to."""
+    """Statistics of the messages of one topic."""
 
     times: array[int] = field(default_factory=lambda: array("q"))
     delays: array[int] = field(default_factory=lambda: array("q"))
@@ -171,8 +172,8 @@ class _Tally:
 
 
 def header_stamp(raw: bytes) -> int:
-    """The stamp, ns, of a serialised message that begins with a std_msgs/Header."""
-    # The second byte tells the byte order of the rest (OMG, DDS-XTypes, 7.6.2.1.2).
+    """The stamp in ns of a serialised message that begins with a std_msgs/Header."""
+    # The second byte gives the byte order of the rest (OMG, DDS-XTypes, 7.6.2.1.2).
     seconds, nanoseconds = struct.unpack_from("<iI" if raw[1] & 1 else ">iI", raw, 4)
     return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
@@ -189,7 +190,7 @@ def _kind_of_image(message: Message) -> str:
 
 
 def shown(info: BagInfo) -> list[str]:
-    """What to print above the table of topics."""
+    """Lines to print above the table of topics."""
     span = ""
     if info.start_ns is not None and info.end_ns is not None:
         span = f", {info.duration_s:.3f} s from {shown_time(info.start_ns)} to {shown_time(info.end_ns)}"

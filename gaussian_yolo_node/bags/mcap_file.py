@@ -1,4 +1,4 @@
-"""MCAP files (mcap.dev/spec), with the index at their end or without, and whatever is left of damaged ones."""
+"""MCAP files (mcap.dev/spec) with or without an index, and the readable part of damaged files."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ MAGIC = b"\x89MCAP0\r\n"
 
 _RECORD = struct.Struct("<BQ")  # opcode, length
 _CHUNK = struct.Struct("<QQQI")  # first and last time, uncompressed size and checksum
-_MESSAGE = struct.Struct("<HIQQ")  # channel, sequence number, time of logging, time of publishing
+_MESSAGE = struct.Struct("<HIQQ")  # channel, sequence number, log time, publish time
 _LENGTH = struct.Struct("<Q")
-# A chunk larger than this is read message by message, without sorting them. Recorders write 0.8 to 4 MB.
+# A larger chunk is read message by message and not sorted. Recorders write chunks of 0.8 to 4 MB.
 _LARGE_CHUNK = 64 << 20
-# Messages outside chunks are gathered to blocks of this size.
+# Messages outside chunks are grouped into blocks of this size.
 _LOOSE_BLOCK = 1 << 20
 
-# What reading damaged bytes may raise; LZ4's errors are RuntimeErrors, and damaged lengths ask for any memory.
+# Errors from reading damaged bytes. LZ4 raises RuntimeError; a damaged length may request any amount of memory.
 _UNREADABLE = (
     McapError, ValueError, EOFError, struct.error, zstandard.ZstdError, RuntimeError, MemoryError, OverflowError
 )  # fmt: skip
 
 
 class _ChunkHead(NamedTuple):
-    """What a chunk says of itself, and where its content is in the file."""
+    """Header fields of a chunk, and the position of its content in the file."""
 
     start_ns: int
     size: int
@@ -57,17 +57,17 @@ class McapFile:
     """An open MCAP file; see `Storage`.
 
     Args:
-        notes: what is wrong with the file is added to it.
+        notes: receives one sentence per problem of the file.
 
     Raises:
-        BagError: it is no MCAP file.
+        BagError: the file is not MCAP.
     """
 
     def __init__(self, path: Path, notes: list[str]) -> None:
         self._path = path
         self._size = path.stat().st_size
         self._blocks: list[Block] = []
-        self._noted: set[int] = set()  # chunks whose damage is noted
+        self._noted: set[int] = set()  # chunks with a note on damage
         self._schemas: dict[int, Schema] = {}
         self._channels: dict[int, ChannelRecord] = {}
         self._counts: Counter[int] = Counter()
@@ -92,7 +92,7 @@ class McapFile:
             yield by_id[entry.channel], entry.stamp_ns, entry.raw
 
     def close(self) -> None:
-        """Nothing stays open between messages."""
+        """Does nothing: no file stays open between messages."""
 
     def _channel(self, record: ChannelRecord) -> Channel:
         schema = self._schemas.get(record.schema_id)
@@ -102,7 +102,7 @@ class McapFile:
         return Channel(
             record.id,
             record.topic,
-            # ROS 1 has no folder in its names.
+            # ROS 1 type names lack the "msg" part.
             f"{parts[0]}/msg/{parts[1]}" if encoding == "ros1msg" and len(parts) == 2 else kind,
             self._counts[record.id],
             record.message_encoding,
@@ -112,7 +112,7 @@ class McapFile:
         )
 
     def _take(self, summary: Summary) -> None:
-        """Trust the index."""
+        """Take blocks and channels from the index."""
         self._schemas, self._channels = summary.schemas, summary.channels
         statistics = summary.statistics
         assert statistics is not None
@@ -123,7 +123,7 @@ class McapFile:
         for index in sorted(summary.chunk_indexes, key=lambda index: index.chunk_start_offset):
             if previous is not None and 0 < index.message_end_time < previous.message_start_time:
                 self._backward.see(previous.message_end_time, index.message_start_time)
-            if index.message_end_time:  # 0 in one of schemas alone
+            if index.message_end_time:  # 0 in a chunk without messages
                 previous = index
             self.compression = index.compression or self.compression
             known = frozenset(index.message_index_offsets) or None
@@ -131,7 +131,7 @@ class McapFile:
             self._blocks.append(Block(index.message_start_time, known, read))
 
     def _scan(self, file: IO[bytes]) -> None:
-        """Go through the file from its beginning, as far as it goes."""
+        """Read the file from the start to its end or the first damage."""
         file.seek(len(MAGIC))
         loose: list[tuple[int, int]] = []  # offset and length of messages outside chunks
         first_ns, held = 0, 0
@@ -192,7 +192,7 @@ class McapFile:
             self._notes.append(damage_note(self._path, damage, sum(self._counts.values()), self.end_ns))
 
     def _scan_chunk(self, file: IO[bytes], start: int) -> None:
-        """Enter a chunk and what it defines; of one that is cut, what is there."""
+        """Register a chunk and its channels; of a truncated chunk, the part that exists."""
         head = _chunk_head(file, start)
         self.compression = head.compression or self.compression
         found: set[int] = set()
@@ -227,7 +227,7 @@ class McapFile:
         self.end_ns = stamp_ns if self.end_ns is None else max(self.end_ns, stamp_ns)
 
     def _read_chunk_at(self, start: int, size: int, channels: frozenset[int]) -> Iterable[Entry]:
-        """The messages of a chunk by time; of one that is damaged, those before the damage."""
+        """The messages of a chunk by time; of a damaged chunk, those before the damage."""
         with self._path.open("rb") as file:
             entries = self._entries(file, start, channels)
             if size > _LARGE_CHUNK:
@@ -266,7 +266,7 @@ class McapFile:
 
 
 class _Window(RawIOBase):
-    """A part of a file as a file of its own."""
+    """A section of a file as a file object."""
 
     def __init__(self, file: IO[bytes], offset: int, length: int) -> None:
         self._file = file
@@ -289,7 +289,7 @@ class _Window(RawIOBase):
 
 
 def _summary(file: IO[bytes], size: int) -> Summary | None:
-    """The index at the end of a file, if it is there and tells all that is needed."""
+    """The index at the end of a file; None if it is missing or incomplete."""
     try:
         file.seek(0)
         summary = SeekingReader(file, record_size_limit=size).get_summary()
@@ -298,7 +298,7 @@ def _summary(file: IO[bytes], size: int) -> Summary | None:
     if summary is None or summary.statistics is None:
         return None
     statistics = summary.statistics
-    # Messages outside chunks are in no index, and without schemas the channels say nothing.
+    # The index omits messages outside chunks, and channels without schemas have no type.
     indexed = bool(summary.chunk_indexes) or not statistics.message_count
     defined = all(record.schema_id in summary.schemas or not record.schema_id for record in summary.channels.values())
     counted = all(channel in summary.channels for channel in statistics.channel_message_counts)
@@ -312,7 +312,7 @@ def _has_end(file: IO[bytes], size: int) -> bool:
 
 
 def _chunk_head(file: IO[bytes], start: int) -> _ChunkHead:
-    """The head of the chunk record at byte `start`. Raises one of `_UNREADABLE` where there is none."""
+    """The header of the chunk record at byte `start`. Raises one of `_UNREADABLE` if there is no chunk."""
     file.seek(start)
     opcode, length = _RECORD.unpack(file.read(_RECORD.size))
     first_ns, _, size, checksum = _CHUNK.unpack(file.read(_CHUNK.size))
@@ -330,7 +330,7 @@ def _chunk_head(file: IO[bytes], start: int) -> _ChunkHead:
 
 
 def _records(file: IO[bytes], head: _ChunkHead) -> Iterator[tuple[int, bytes]]:
-    """Opcodes and bodies of the records in a chunk; one of `_UNREADABLE` after the last that is whole."""
+    """Opcodes and bodies of the records in a chunk. Raises one of `_UNREADABLE` after the last complete record."""
     window = _Window(file, head.offset, head.stored)
     content: Any
     if head.compression == "":

@@ -1,4 +1,4 @@
-"""Messages of frames and their truth, serialised."""
+"""Serialise the messages of frames and their ground truth."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _Box = tuple[float, float, float, float]
 
 
 def header(stamp_ns: int, frame_id: str) -> Any:
-    """A std_msgs/Header, as a field of the others."""
+    """A std_msgs/Header, to be used in other messages."""
     seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
     stamp = _new("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
     return _new("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)
 
 
 def raw_image(picture: NDArray[np.uint8], header: Any) -> bytes:
-    """A sensor_msgs/Image, bgr8, of a uint8 [H, W, 3] picture."""
+    """A sensor_msgs/Image with encoding bgr8 from a uint8 [H, W, 3] image."""
     height, width = picture.shape[:2]
     return _bytes(
         IMAGE,
@@ -38,12 +38,12 @@ def raw_image(picture: NDArray[np.uint8], header: Any) -> bytes:
 
 
 def compressed_image(data: bytes, layout: str, header: Any) -> bytes:
-    """A sensor_msgs/CompressedImage of the bytes of a file; `layout` is "jpeg" or "png"."""
+    """A sensor_msgs/CompressedImage with the bytes of an image file; `layout` is "jpeg" or "png"."""
     return _bytes(COMPRESSED_IMAGE, header=header, format=layout, data=np.frombuffer(data, np.uint8))
 
 
 def camera_info(calibration: Calibration, size: tuple[int, int], header: Any) -> bytes:
-    """A sensor_msgs/CameraInfo; `size` is height and width of the image in px."""
+    """A sensor_msgs/CameraInfo; `size` is (height, width) of the image in px."""
     whole = _new("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
     return _bytes(
         CAMERA_INFO,
@@ -67,7 +67,7 @@ def text(content: str) -> bytes:
 
 
 def truth(objects: Iterable[tuple[str, _Box]], header: Any) -> bytes:
-    """A vision_msgs/Detection2DArray of categories and boxes x1 y1 x2 y2 in px, with score 1 and no uncertainty."""
+    """A vision_msgs/Detection2DArray from categories and boxes x1 y1 x2 y2 in px, with score 1 and zero covariance."""
     return _bytes(DETECTIONS, header=header, detections=[_detection(name, box, header) for name, box in objects])
 
 

@@ -1,4 +1,4 @@
-"""Bags, whoever recorded them and however they ended, as one stream of messages."""
+"""Read any bag, complete or damaged, as one stream of messages."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Topic:
 
     Attributes:
         type: such as "sensor_msgs/msg/Image".
-        count: of its messages.
-        qos: what the recorder noted of the publishers' offers, YAML; empty if it did not.
+        count: number of messages.
+        qos: the publishers' offered QoS profiles as recorded, YAML; empty if not recorded.
         decodable: whether the type is known, from the bag or from ROS 2.
     """
 
@@ -39,8 +39,8 @@ class Message:
     """A message of a bag.
 
     Attributes:
-        stamp_ns: when it was recorded, ns.
-        raw: as ROS 2 serialises it (CDR), whatever the bag has.
+        stamp_ns: recording time, ns.
+        raw: serialised as in ROS 2 (CDR), also for ROS 1 bags.
     """
 
     topic: str
@@ -50,10 +50,10 @@ class Message:
     types: MessageTypes = field(repr=False)
 
     def decode(self) -> Any:
-        """The message, an object with the type's fields; numbers of an array are a numpy array.
+        """The message as an object with the type's fields; numeric arrays become numpy arrays.
 
         Raises:
-            BagError: the type is unknown, or the bytes are not a message of it.
+            BagError: the type is unknown, or the bytes are not a message of that type.
         """
         try:
             return self.types.decode(self.raw, self.type)
@@ -62,23 +62,23 @@ class Message:
 
 
 class BagReader:
-    """An open bag: a folder of ROS 2 with its metadata or without, a single .mcap or .db3 file, a .bag of ROS 1.
+    """An open bag: a ROS 2 folder with or without metadata, a single .mcap or .db3 file, or a ROS 1 .bag file.
 
-    What is damaged is read as far as it goes.
+    Damaged bags are read as far as possible.
 
     Args:
         path: file or folder.
 
     Attributes:
-        topics: by name; those without messages, too.
-        notes: what is wrong with the bag, a sentence each. Some things show only when messages are read.
-        types: of the messages.
-        ros1: whether it is a bag of ROS 1.
-        start_ns: when the first message was recorded, ns; None for a bag without messages.
-        end_ns: when the last one was.
+        topics: by name, including topics without messages.
+        notes: problems of the bag, one sentence each. Some are detected only while messages are read.
+        types: the message types.
+        ros1: whether it is a ROS 1 bag.
+        start_ns: recording time of the first message, ns; None for a bag without messages.
+        end_ns: recording time of the last message, ns.
 
     Raises:
-        BagError: there is no bag, or nothing of it can be read.
+        BagError: there is no bag, or no part of it can be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -101,26 +101,26 @@ class BagReader:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that the messages are in, in their order."""
+        """The files of the bag, in the order of their messages."""
         return self._files.paths
 
     @property
     def storage(self) -> str:
-        """How the messages are kept: "mcap", "sqlite3" or "ros1"."""
+        """The storage format: "mcap", "sqlite3" or "ros1"."""
         return self._files.kind
 
     @property
     def compression(self) -> str:
-        """How messages, chunks or files are compressed; empty if they are not, or if that has not shown yet."""
+        """Compression of messages, chunks or files; empty if there is none, or none was encountered yet."""
         return self._files.compression
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[Message]:
-        """The messages of some topics, or of all, by the time they were recorded; one file after the other.
+        """The messages of some or all topics by recording time, one file after the other.
 
-        No more is in memory than a chunk of the file. What cannot be read is noted.
+        Memory use is limited to about one chunk of the file. Unreadable parts are added to `notes`.
 
         Raises:
-            BagError: a topic is not there.
+            BagError: the bag does not have one of the topics.
         """
         absent = [] if topics is None else sorted(set(topics) - self.topics.keys())
         if absent:
@@ -129,21 +129,21 @@ class BagReader:
         previous: dict[str, int] = {}
         for storage in self._files.storages:
             for message in self._messages_of(storage, topics):
-                # Within a file they are sorted.
+                # Messages are sorted within a file, so a backward step can only occur between files.
                 backward.see(previous.get(message.topic, 0), message.stamp_ns)
                 previous[message.topic] = message.stamp_ns
                 yield message
 
     def image_topics(self) -> list[str]:
-        """Names of the topics with images, raw or compressed, that have messages."""
+        """Names of the raw and compressed image topics that have messages."""
         kinds = (IMAGE, COMPRESSED_IMAGE)
         return [topic.name for topic in self.topics.values() if topic.type in kinds and topic.count]
 
     def the_image_topic(self, wanted: str | None) -> str:
-        """The topic to take images from: the wanted one, else the only one.
+        """The topic to read images from: the wanted one, else the only image topic.
 
         Raises:
-            BagError: it has no images, or there are several to choose from; lists what is there.
+            BagError: the topic has no images, or there are several image topics; the message lists them.
         """
         images = self.image_topics()
         there = f"images are on {', '.join(images)}" if images else f"it has {_listed(self.topics)}"

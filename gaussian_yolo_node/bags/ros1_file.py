@@ -1,4 +1,4 @@
-"""ROS 1 bags, format 2.0 (wiki.ros.org/Bags/Format/2.0), also those that were not indexed or are cut short."""
+"""ROS 1 bags, format 2.0 (wiki.ros.org/Bags/Format/2.0), including unindexed and truncated bags."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAGIC = b"#ROSBAG V"
 _MESSAGE, _BAG, _INDEX, _CHUNK, _CONNECTION = 2, 3, 4, 5, 7
 _U32 = struct.Struct("<I")
 _TIME = struct.Struct("<II")  # s, ns
-# What reading damaged bytes may raise; LZ4's errors are RuntimeErrors.
+# Errors from reading damaged bytes; LZ4 raises RuntimeError.
 _UNREADABLE = (ValueError, EOFError, OSError, KeyError, IndexError, struct.error, RuntimeError)
 _DECOMPRESSORS: Mapping[bytes, Callable[[bytes], bytes]] = {
     b"none": bytes,
@@ -33,7 +33,7 @@ _DECOMPRESSORS: Mapping[bytes, Callable[[bytes], bytes]] = {
 
 @dataclass
 class _Chunk:
-    """A chunk that was passed, and what its index, which follows it, says."""
+    """A chunk, with the data of the index records that follow it."""
 
     offset: int
     counts: Counter[int] = field(default_factory=Counter)
@@ -47,23 +47,23 @@ class _Chunk:
 
 
 class Ros1File:
-    """An open .bag file; see `Storage`. Messages are as ROS 1 serialised them.
+    """An open .bag file; see `Storage`. Messages are in the serialisation of ROS 1.
 
     Args:
-        notes: what is wrong with the file is added to it.
+        notes: receives one sentence per problem of the file.
 
     Raises:
-        BagError: it is no bag that can be read.
+        BagError: the file is not a readable bag.
     """
 
     def __init__(self, path: Path, notes: list[str]) -> None:
         self._path = path
         self._size = path.stat().st_size
         self._blocks: list[Block] = []
-        self._noted: set[int] = set()  # chunks whose damage is noted
+        self._noted: set[int] = set()  # chunks with a note on damage
         self._connections: dict[int, Channel] = {}
         self._counts: Counter[int] = Counter()
-        self._previous = 0, 0  # times of the chunk before
+        self._previous = 0, 0  # times of the preceding chunk
         self._notes = notes
         self._backward = BackwardSteps(path.name, SORTED, notes)
         self.compression = ""
@@ -82,10 +82,10 @@ class Ros1File:
             yield by_id[entry.channel], entry.stamp_ns, entry.raw
 
     def close(self) -> None:
-        """Nothing stays open between messages."""
+        """Does nothing: no file stays open between messages."""
 
     def _scan(self, file: IO[bytes]) -> None:
-        """Go from record to record; into a chunk only where its index is missing."""
+        """Read all records; the content of a chunk only if its index is missing."""
         damage = ""
         indexed = False
         chunk: _Chunk | None = None
@@ -114,7 +114,7 @@ class Ros1File:
                         self.compression = "" if kind == "none" else kind
                         chunk = _Chunk(start)
                         if not length and not indexed:
-                            break  # its length was never filled in: it goes on to the end
+                            break  # its length was never filled in; it extends to the end of the file
                 file.seek(body + length)
             if not indexed:
                 damage = "it ends without the index that a recorder writes last"
@@ -130,7 +130,7 @@ class Ros1File:
             self._notes.append(damage_note(self._path, damage, sum(self._counts.values()), self.end_ns))
 
     def _enter(self, file: IO[bytes], chunk: _Chunk, *, look_inside: bool) -> None:
-        """Add a chunk to what can be read. Without the index of the file, only chunks define its connections."""
+        """Register a readable chunk. If the file has no index, connections are defined only inside chunks."""
         try:
             if look_inside or not chunk.counts:
                 self._look_inside(file, chunk)
@@ -161,7 +161,7 @@ class Ros1File:
         package, _, name = fields[b"type"].decode().partition("/")
         self._connections[number] = Channel(
             number,
-            # Older recorders did not insist on the slash.
+            # Older recorders allowed names without a leading slash.
             "/" + header[b"topic"].decode().strip("/"),
             f"{package}/msg/{name}",
             0,
@@ -193,7 +193,7 @@ class Ros1File:
 
 
 def _take_index(chunk: _Chunk, header: Mapping[bytes, bytes], data: bytes) -> None:
-    """Enter the times of one connection's messages."""
+    """Add the message times of one connection."""
     connection = _number(header[b"conn"])
     if len(data) % 12 or len(data) // 12 != _number(header[b"count"]):
         raise ValueError(f"the index of the chunk at byte {chunk.offset} is cut short")
@@ -202,7 +202,7 @@ def _take_index(chunk: _Chunk, header: Mapping[bytes, bytes], data: bytes) -> No
 
 
 def _record(file: IO[bytes]) -> tuple[dict[bytes, bytes], int]:
-    """The header of the record at the file's position, and the length of its data, where the file then is."""
+    """The header of the record at the file's position, and the length of its data; leaves the file at the data."""
     start = file.tell()
     length = _number(file.read(4))
     header = file.read(length)
@@ -212,7 +212,7 @@ def _record(file: IO[bytes]) -> tuple[dict[bytes, bytes], int]:
 
 
 def _inside(file: IO[bytes], offset: int) -> Iterator[tuple[dict[bytes, bytes], bytes]]:
-    """Headers and data of the records in the chunk at `offset`; of one that is cut, if it is not compressed."""
+    """Headers and data of the records in the chunk at `offset`; a truncated chunk must be uncompressed."""
     file.seek(offset)
     header, length = _record(file)
     data = file.read(length or -1)

@@ -1,4 +1,4 @@
-"""ROS 1 messages as ROS 2 has them: no `seq` in headers, lower-case fields, vision_msgs of version 4."""
+"""Convert ROS 1 messages to ROS 2: no `seq` in headers, lower-case field names, vision_msgs version 4."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from rosbags.interfaces import Nodetype
 from rosbags.typesys import Stores, TypesysError, get_typestore
 from rosbags.typesys.store import Typestore
 
-# What a field of an array becomes where ROS 1 has none, by its type there.
+# numpy dtype of an array field that the ROS 1 message lacks, by message type; other types have numpy's names.
 _DTYPES = {"bool": "?", "byte": "u1", "char": "u1", "octet": "u1"}
 
 
 class Ros1Types:
-    """Both sides of the messages of a ROS 1 bag.
+    """Converts the messages of a ROS 1 bag to ROS 2.
 
     Args:
-        types: definitions in the bag, as rosbags parses them.
-        target: ROS 2's types, and those of the bag that ROS 2 has not.
+        types: definitions from the bag, as parsed by rosbags.
+        target: ROS 2's types, and the types of the bag that ROS 2 lacks.
     """
 
     def __init__(self, types: Mapping[str, Any], target: Typestore) -> None:
         self.target = target
-        # A bag of ROS 1 defines all that its messages are of.
+        # A ROS 1 bag defines all types of its messages.
         self._source = get_typestore(Stores.EMPTY)
         with contextlib.suppress(TypesysError):
             self._source.register(dict(types))
 
     def converted(self, raw: bytes, kind: str) -> bytes:
-        """A serialised ROS 1 message, as ROS 2 serialises it. Raises what rosbags does."""
+        """Convert a serialised ROS 1 message to ROS 2's serialisation. Errors of rosbags are not caught."""
         message = self._source.deserialize_ros1(raw, kind)
         return bytes(self.target.serialize_cdr(self._message(message, kind), kind))
 
     def _message(self, source: Any, kind: str) -> Any:
-        """The fields of a message that ROS 2 has, from those of the source; those that this has not are 0 or empty."""
+        """The ROS 2 message with the field values of the source; fields that the source lacks are 0 or empty."""
         if kind == "vision_msgs/msg/ObjectHypothesisWithPose" and not hasattr(source, "hypothesis"):
             hypothesis = SimpleNamespace(class_id=str(source.id), score=source.score)
             source = SimpleNamespace(hypothesis=hypothesis, pose=source.pose)

@@ -1,4 +1,4 @@
-"""SQLite files of rosbag2, also those that a killed recorder left."""
+"""SQLite files of rosbag2, including those of a killed recorder."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from gaussian_yolo_node.bags.storage import SORTED, BackwardSteps, Channel, dama
 
 MAGIC = b"SQLite format 3\0"
 
-# What reading damaged bytes may raise; the module decodes SQLite's messages, which quote them.
+# Errors from reading damaged bytes. UnicodeDecodeError, because the sqlite3 module decodes error messages that quote
+# them.
 _UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
-# A column of SQLite holds anything, and that of a damaged file does.
+# SQLite columns are untyped, so a damaged file may contain values of any type.
 _SOUND = "typeof(topic_id) = 'integer' AND typeof(timestamp) = 'integer' AND typeof(data) = 'blob'"
 
 
@@ -25,10 +26,10 @@ class SqliteFile:
     """An open .db3 file; see `Storage`.
 
     Args:
-        notes: what is wrong with the file is added to it.
+        notes: receives one sentence per problem of the file.
 
     Raises:
-        BagError: it is no bag.
+        BagError: the file is not a bag.
     """
 
     def __init__(self, path: Path, notes: list[str]) -> None:
@@ -43,7 +44,7 @@ class SqliteFile:
             head = file.read(100)
         if not head.startswith(MAGIC):
             raise BagError(f"{path} is not an SQLite file: it does not begin as one")
-        # The file's own idea of its size (sqlite.org/fileformat.html, 1.3).
+        # Compare with the size in the file header (sqlite.org/fileformat.html, 1.3).
         page = int.from_bytes(head[16:18], "big")
         self._torn = path.stat().st_size < (65536 if page == 1 else page) * int.from_bytes(head[28:32], "big")
         try:
@@ -56,7 +57,7 @@ class SqliteFile:
     def messages(self, ids: Collection[int]) -> Iterator[tuple[Channel, int, bytes]]:
         by_id = {channel.id: channel for channel in self.channels}
         wanted = sorted(set(ids) & by_id.keys())
-        # The index over time may lie in what is missing of a torn file; the table begins before it.
+        # The time index of a truncated file may be in the missing part; the table begins before it.
         order = "id" if self._torn else "timestamp, id"
         query = (
             f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({','.join('?' * len(wanted))}) "
@@ -75,10 +76,10 @@ class SqliteFile:
     def _connect(self) -> sqlite3.Connection:
         log = self._path.with_name(self._path.name + "-wal")
         if not log.exists() or not log.stat().st_size:
-            # No locks and no files beside it: a bag may lie on a medium that cannot be written.
+            # No locks and no auxiliary files: the bag may be on a read-only medium.
             database = self._open(self._path, "immutable=1")
             if self._torn:
-                # Else SQLite refuses a file that is shorter than it says.
+                # Otherwise SQLite refuses a file shorter than its header says.
                 database.execute("PRAGMA writable_schema=ON")
             return database
         self._notes.append(
@@ -87,21 +88,21 @@ class SqliteFile:
         self._torn = False
         index = self._path.with_name(self._path.name + "-shm")
         if not index.exists():
-            # SQLite makes one to read the log, and leaves it.
+            # SQLite creates the log's index and does not delete it.
             self._resources.callback(index.unlink, missing_ok=True)
         try:
             database = self._open(self._path, "mode=ro")
             database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
             return database
         except sqlite3.OperationalError:
-            # A log is read only where its index can be written.
+            # SQLite needs write access to read a log, because it writes the log's index.
             folder = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="bag_"))
             for path in (self._path, log):
                 shutil.copy(path, folder)
             return self._open(Path(folder) / self._path.name, "mode=rw")
 
     def _open(self, path: Path, options: str) -> sqlite3.Connection:
-        # Whoever reads ahead does so in a thread of its own.
+        # A caller may read ahead in another thread.
         uri = f"file:{quote(str(path.resolve()))}?{options}"
         database = sqlite3.connect(uri, uri=True, check_same_thread=False)
         database.text_factory = lambda text: text.decode("utf-8", "replace")
@@ -153,7 +154,7 @@ class SqliteFile:
         trouble = "its end is missing"
         previous: dict[int, int] = {}
         try:
-            # With the data: the row may be there, and the pages it goes on in not.
+            # Read the data too: the row may exist while its overflow pages are missing.
             for topic, stamp_ns, _ in self._database.execute(
                 f"SELECT topic_id, timestamp, data FROM messages WHERE {_SOUND}"
             ):

@@ -1,4 +1,4 @@
-"""What every kind of bag file gives."""
+"""The common interface of all bag file formats."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Channel:
     """Messages of one topic and type in one file.
 
     Attributes:
-        id: in the file.
+        id: unique in the file.
         type: such as "sensor_msgs/msg/Image".
-        encoding: of the messages; "cdr" is ROS 2's, "ros1" ROS 1's.
-        definition: of the type, empty if the file has none.
-        qos: what the recorder noted of the publishers' offers, YAML; empty if it did not.
+        encoding: of the messages: "cdr" for ROS 2, "ros1" for ROS 1.
+        definition: of the type; empty if the file has none.
+        qos: the publishers' offered QoS profiles as recorded, YAML; empty if not recorded.
     """
 
     id: int
@@ -35,9 +35,9 @@ class Storage(Protocol):
     """An open bag file.
 
     Attributes:
-        channels: with the number of their messages.
-        start_ns: time of the first message; None if there is none.
-        end_ns: of the last.
+        channels: with their message counts.
+        start_ns: time of the first message, ns; None if there are no messages.
+        end_ns: time of the last message, ns.
         compression: of its content, such as "zstd"; empty for none.
     """
 
@@ -47,14 +47,14 @@ class Storage(Protocol):
     compression: str
 
     def messages(self, ids: Collection[int]) -> Iterator[tuple[Channel, int, bytes]]:
-        """Channel, time in ns, and bytes of the messages of some channels, in the order of their times."""
+        """Channel, time in ns and serialised bytes of the messages of the given channels, by time."""
         ...
 
     def close(self) -> None: ...
 
 
 def damage_note(path: Path, damage: str, count: int, end_ns: int | None) -> str:
-    """What to say of a file of which only the first `count` messages, until `end_ns`, can be read."""
+    """The note for a file of which only the first `count` messages, up to `end_ns`, can be read."""
     until = f" until {shown_time(end_ns)}" if end_ns is not None else ""
     return (
         f"{path.name} is cut short or damaged (a recorder that was killed, or an incomplete copy): {damage}; "
@@ -63,8 +63,8 @@ def damage_note(path: Path, damage: str, count: int, end_ns: int | None) -> str:
 
 
 def shown_time(ns: int) -> str:
-    """A bag's time in words: date and time in UTC, or seconds where it counts from a start of its own."""
-    if ns < 1_000_000_000_000_000_000:  # before 2001, when no bag was recorded
+    """A bag's time for display: date and time in UTC, or seconds if the clock did not start at the epoch."""
+    if ns < 1_000_000_000_000_000_000:  # before 2001, so not a real recording time
         return f"{ns / 1e9:.3f} s"
     epoch = datetime(1970, 1, 1, tzinfo=timezone.utc)
     return f"{epoch + timedelta(microseconds=ns // 1000):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
@@ -75,19 +75,19 @@ IN_FILE_ORDER = "its files are read one after the other"
 
 
 class BackwardSteps:
-    """Places where the time of one message is before that of the message in front of it, on its topic.
+    """Counts messages with an earlier time than the preceding message of their topic.
 
-    Topics may have been written one after the other.
+    Compares per topic, because topics may have been written one after the other.
 
     Args:
         name: of the file or bag.
-        consequence: the order that messages are taken in.
-        notes: what to say of them is kept there, in one sentence.
+        consequence: the order in which messages are read.
+        notes: contains one sentence about the steps, kept up to date.
     """
 
-    # Threads of one recorder may be that much apart.
+    # Threads of one recorder may differ by this much.
     _LEAST_NS = 100_000_000
-    # Who counts more has a file in which nothing is in order.
+    # Beyond this count, the file is considered unordered.
     _MOST = 10_000
 
     def __init__(self, name: str, consequence: str, notes: list[str]) -> None:
@@ -98,7 +98,7 @@ class BackwardSteps:
         self._said = ""
 
     def see(self, before_ns: int, after_ns: int) -> None:
-        """Enter the times of two neighbours in the file."""
+        """Compare the times of two consecutive messages."""
         back = before_ns - after_ns
         if back >= self._LEAST_NS and after_ns not in self._sizes and len(self._sizes) < self._MOST:
             self._sizes[after_ns] = back

@@ -1,4 +1,4 @@
-"""Message types: those that ROS 2 and this package know, and those that a bag brings with it."""
+"""Message types from ROS 2, from this package, and from the definitions in a bag."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from gaussian_yolo_node.bags.storage import Channel
 
 MESSAGE_FOLDER = Path(__file__).parents[1] / "ros" / "interfaces" / "vision_msgs" / "msg"
 
-# What rosbags raises for bytes that are not a message of the type.
+# Errors that rosbags raises for bytes that are not a message of the type.
 _MALFORMED = (SerdeError, ValueError, IndexError, AssertionError, KeyError, TypesysError, struct.error)
-# Between the parts of a definition in IDL, as rosbag2 writes it.
+# Separator between the parts of an IDL definition, as written by rosbag2.
 _IDL_RULE = "=" * 80 + "\n"
 
 
 @cache
 def make_typestore() -> Typestore:
-    """ROS 2 Jazzy's message types and the vision_msgs 4.1 that this package publishes; shared, so add none."""
+    """ROS 2 Jazzy's message types and vision_msgs 4.1, which this package publishes. Shared: do not register types."""
     return _ros2_types()
 
 
@@ -42,10 +42,10 @@ def _ros2_types() -> Typestore:
 
 
 class MessageTypes:
-    """The types of one bag: as the bag defines them, else as ROS 2 does.
+    """The types of one bag: as defined in the bag, else as in ROS 2.
 
     Args:
-        channels: what the bag says of its topics; definitions that cannot be parsed count as missing.
+        channels: of the bag; a definition that cannot be parsed counts as missing.
     """
 
     def __init__(self, channels: Iterable[Channel]) -> None:
@@ -57,7 +57,7 @@ class MessageTypes:
                 types.update(_parse(channel))
             except (TypesysError, ValueError, AttributeError):
                 continue
-        # Both kinds in one bag do not occur.
+        # A bag never mixes ROS 1 and ROS 2 encodings.
         self._ros1 = Ros1Types(types, _ros2_with(types)) if ros1 else None
         self._stores = [self._ros1.target] if self._ros1 else [*_of_bag(types), make_typestore()]
         self._store_of: dict[str, Typestore | None] = {}
@@ -73,10 +73,10 @@ class MessageTypes:
         return bool(fields) and fields[0][1] == (Nodetype.NAME, "std_msgs/msg/Header")
 
     def decode(self, raw: bytes, kind: str) -> Any:
-        """The message, an object with the type's fields.
+        """The message as an object with the type's fields.
 
         Raises:
-            BagError: the type is unknown, or the bytes are not a message of it.
+            BagError: the type is unknown, or the bytes are not a message of that type.
         """
         store = self._store(kind)
         if store is None:
@@ -87,10 +87,10 @@ class MessageTypes:
             raise BagError(f"a message is not a {kind}: {error}") from error
 
     def from_ros1(self, raw: bytes, kind: str) -> bytes:
-        """A serialised ROS 1 message as ROS 2 serialises it.
+        """Convert a serialised ROS 1 message to ROS 2's serialisation.
 
         Raises:
-            BagError: the type is unknown, or the bytes are not a message of it.
+            BagError: the type is unknown, or the bytes are not a message of that type.
         """
         if self._ros1 is None or not self.knows(kind):
             raise BagError(f"message type {kind} is unknown, and the bag does not define it")
@@ -106,7 +106,7 @@ class MessageTypes:
 
 
 def _ros2_with(types: Typesdict) -> Typestore:
-    """ROS 2's types, and those of a bag that are not among them."""
+    """ROS 2's types, and the types of a bag that ROS 2 lacks."""
     store = make_typestore()
     own = {name: fields for name, fields in types.items() if name not in store.fielddefs}
     if not own:
@@ -114,26 +114,26 @@ def _ros2_with(types: Typesdict) -> Typestore:
     extended = _ros2_types()
     try:
         extended.register(own)
-    except TypesysError:  # a definition refers to what is not there
+    except TypesysError:  # a definition refers to a missing type
         return store
     return extended
 
 
 def _of_bag(types: Typesdict) -> list[Typestore]:
-    """A store of a bag's definitions; none if they say what ROS 2 says, whose code is generated already."""
+    """A typestore of a bag's definitions; none if they equal those of ROS 2, whose code is already generated."""
     known = make_typestore().fielddefs
     if all(name in known and known[name][1] == fields for name, (_, fields) in types.items()):
         return []
     store = get_typestore(Stores.EMPTY)
     try:
         store.register(types)
-    except TypesysError:  # a definition refers to what is not there
+    except TypesysError:  # a definition refers to a missing type
         return []
     return [store]
 
 
 def _is_complete(store: Typestore, kind: str) -> bool:
-    """Whether a store has a type and all that it is of."""
+    """Whether a typestore has a type and all types of its fields."""
     try:
         store.get_msgdef(kind)
     except (TypesysError, KeyError):

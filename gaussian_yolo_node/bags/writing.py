@@ -1,4 +1,4 @@
-"""Bags as `ros2 bag` reads them."""
+"""Write bags that `ros2 bag` can read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Compression = Literal["none", "zstd"]
 
 _SUFFIXES: Mapping[StorageName, str] = {"mcap": ".mcap", "sqlite3": ".db3"}
 _FOREVER = QosTime(9223372036, 854775807)
-# Reliable: a player then reaches those who insist on it, too.
+# Reliable QoS, so that a player also matches subscribers that request reliability.
 _OFFER = Qos(
     QosHistory.KEEP_LAST,
     10,
@@ -40,21 +40,21 @@ _OFFER = Qos(
     _FOREVER,
     False,
 )
-# What ROS 2 Humble reads as well as later ones: version 9 writes QoS profiles in another way.
+# ROS 2 Humble and later read version 8; version 9 changes the format of QoS profiles.
 _VERSION: Literal[8] = 8
 
 
 class BagWriter:
-    """Writes serialised messages. The bag appears under its name when the writer is closed, or not at all.
+    """Writes serialised messages. The bag appears under its name only when the writer is closed.
 
     Args:
-        path: a file, if it ends as one of the storage (.mcap, .db3); else a folder with `metadata.yaml`.
+        path: a file if it has the suffix of the storage (.mcap, .db3), else a folder with `metadata.yaml`.
         topics: message type by topic.
         compression: of MCAP's chunks, or of SQLite's messages.
-        overwrite: replace a bag that is there.
+        overwrite: replace an existing bag.
 
     Raises:
-        BagError: there is something already, or it cannot be written; a type is unknown.
+        BagError: the path exists, the bag cannot be written, or a type is unknown.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class BagWriter:
             raise BagError(f"{path} does not end in {self._suffix}, as a file of storage {storage} does")
         check_target(path, overwrite=overwrite)
         try:
-            # Beside the target, so that it gets its name without being copied.
+            # In the target's folder, so that a rename suffices.
             self._scratch = Path(tempfile.mkdtemp(prefix=f".{path.stem}_", dir=path.parent))
         except OSError as error:
             raise BagError(f"{path} cannot be written: {error.strerror}") from error
@@ -80,7 +80,7 @@ class BagWriter:
         plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
         self._writer = Writer(self._folder, version=_VERSION, storage_plugin=plugin)
         if compression == "zstd":
-            # Chunks hold messages of all topics, and any reader of MCAP unpacks them.
+            # MCAP chunks hold messages of all topics, and every MCAP reader decompresses them.
             mode = CompressionMode.STORAGE if storage == "mcap" else CompressionMode.MESSAGE
             self._writer.set_compression(mode, CompressionFormat.ZSTD)
         self._connections: dict[str, Connection] = {}
@@ -94,11 +94,11 @@ class BagWriter:
 
     @property
     def topics(self) -> frozenset[str]:
-        """Those that are announced."""
+        """The announced topics."""
         return frozenset(self._connections)
 
     def add_topic(self, name: str, kind: str) -> None:
-        """Announce a topic; messages may have been written before.
+        """Announce a topic; allowed also after messages were written.
 
         Raises:
             BagError: the type is unknown.
@@ -111,11 +111,11 @@ class BagWriter:
         )
 
     def write(self, topic: str, stamp_ns: int, raw: bytes | memoryview) -> None:
-        """Append a serialised message that was recorded at `stamp_ns`."""
+        """Append a serialised message with recording time `stamp_ns`."""
         self._writer.write(self._connections[topic], stamp_ns, raw)
 
     def close(self) -> None:
-        """Finish the bag and give it its name, in place of one that is there."""
+        """Finish the bag and move it to its path, replacing an existing bag."""
         self._writer.close()
         is_file = self._path.suffix == self._suffix
         done = self._folder / f"{self._path.stem}{self._suffix}" if is_file else self._folder
@@ -125,7 +125,7 @@ class BagWriter:
         shutil.rmtree(self._scratch)
 
     def abort(self) -> None:
-        """Leave nothing behind."""
+        """Discard the bag and delete its temporary files."""
         self._writer.abort()
         shutil.rmtree(self._scratch, ignore_errors=True)
 

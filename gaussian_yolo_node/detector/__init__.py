@@ -1,4 +1,4 @@
-"""From a frame to detections with uncertainty; numpy and OpenCV only."""
+"""Detection with localization uncertainty, from frame to detections; needs numpy and OpenCV only."""
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.detector import Detector, StageTimes

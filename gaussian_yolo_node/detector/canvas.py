@@ -1,26 +1,26 @@
-"""Which canvas suits a frame: the one that it fills best, for as much computing as another."""
+"""The canvas size that shows a frame largest at a given computing cost."""
 
 from __future__ import annotations
 
-MULTIPLE = 32  # of which a canvas's sides are multiples: the network's coarsest stride, px
+MULTIPLE = 32  # px; the network's coarsest stride, which must divide both sides of a canvas
 
 
 def fitting_canvas(frame_size: tuple[int, int], like: tuple[int, int], multiple: int = MULTIPLE) -> tuple[int, int]:
-    """The canvas, of no more pixels than another, on which a frame is largest.
+    """Find the canvas that shows a frame largest without more pixels than a reference canvas.
 
     Args:
-        frame_size: height and width of the frame, px.
-        like: height and width of a canvas that costs what this one may, px.
-        multiple: of which both sides are multiples, px.
+        frame_size: (height, width) of the frame in px.
+        like: (height, width) of the reference canvas in px.
+        multiple: divisor of both sides in px.
 
     Returns:
-        height and width, px. Of canvases that show the frame as large, the smallest.
+        (height, width) in px. If several canvases show the frame equally large, the smallest of them.
     """
     height, width = frame_size
     cells = max(1, like[0] * like[1] // multiple**2)
 
     def size(rows: int) -> tuple[int, int]:
-        # No wider than the frame becomes at that height, and no higher than at that width.
+        # A canvas wider or higher than the scaled frame would only add padding.
         columns = min(cells // rows, -(-rows * width // height))
         return min(rows, -(-columns * height // width)) * multiple, columns * multiple
 

@@ -1,10 +1,10 @@
-"""Raw heads of Gaussian YOLOv3 to candidates.
+"""Decode the raw heads of Gaussian YOLOv3 into candidates.
 
-Choi et al., "Gaussian YOLOv3", ICCV 2019; where the paper and its official code differ, this follows the
+Source: Choi et al., "Gaussian YOLOv3", ICCV 2019. Where the paper and its official code differ, this follows the
 code.
 
-Almost all anchors are background, so the objectness logit is compared with the logit of the threshold first,
-and only survivors are gathered and pass through logistic and exponential.
+Almost all anchors are background. So the objectness logit is compared with the logit of the threshold first, and
+logistic and exponential are computed for the remaining anchors only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.detector.detections import Detections, centres_to_corners
 from gaussian_yolo_node.errors import GaussianYoloError
 
-# Entries of one anchor: mu_x s_x mu_y s_y mu_w s_w mu_h s_h objectness, then the classes.
+# Channels per anchor: mu_x s_x mu_y s_y mu_w s_w mu_h s_h objectness, then the classes.
 MEANS = slice(0, 8, 2)
 SIGMAS = slice(1, 8, 2)
 OBJECTNESS = 8
@@ -33,7 +33,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 class NonFiniteOutputError(GaussianYoloError):
-    """The network gave NaN or infinity."""
+    """The network's output contains NaN or infinity."""
 
 
 def decode(
@@ -44,26 +44,26 @@ def decode(
     max_candidates: int = 1000,
     criterion: Criterion = "gaussian",
 ) -> Detections:
-    """Find every (cell, class) pair above the threshold.
+    """Return one candidate per (anchor, class) pair above the threshold.
 
-    A cell is a candidate if its objectness is above the threshold, and counts for each class whose score is. The score
-    is the detection criterion.
+    An anchor passes if its objectness is above the threshold. It gives one candidate per class whose score is above
+    the threshold. The score is the detection criterion.
 
     Args:
-        heads: raw heads [1, A*(9+C), h, w], float32, or float64 to compute in that.
+        heads: raw heads [1, A*(9+C), h, w], float32 or float64; the computation uses the same type.
         anchors: width and height of each head's anchors in canvas px, [A, 2], in the order of `heads`.
         strides: canvas px per cell of each head.
         score_threshold: 0 <= t < 1.
-        max_candidates: if more pairs pass, those with the best scores are kept; of equal ones, the first.
-        criterion: "gaussian" is the paper's `objectness * class * (1 - mean of the four s)`; "confidence" is YOLOv3's
-            `objectness * class`, to see what the uncertainty term is worth.
+        max_candidates: if more pairs pass, those with the best scores are kept; of equal scores, the first.
+        criterion: "gaussian" is the paper's `objectness * class * (1 - mean of the four s)`. "confidence" is YOLOv3's
+            `objectness * class`, to measure the effect of the uncertainty term.
 
     Returns:
         Candidates in canvas px, not clipped, in the order of head, anchor, row, column, class.
 
     Raises:
-        NonFiniteOutputError: a head holds NaN or infinity, or a box is too large for a float.
-        ValueError: a head's shape does not fit its anchors.
+        NonFiniteOutputError: a head contains NaN or infinity, or a box size overflows.
+        ValueError: the shape of a head does not match its anchors.
     """
     objectness_logit = _logit(score_threshold)
     parts: list[tuple[Floats, Floats]] = []
@@ -73,7 +73,7 @@ def decode(
     raw = np.concatenate([part[0] for part in parts])
     if not len(raw):
         return Detections.empty()
-    with np.errstate(over="ignore"):  # exp(-raw) may overflow to infinity, which rightly gives 0
+    with np.errstate(over="ignore"):  # exp(-raw) may overflow to infinity; the result 0 is correct
         activated = 1 / (1 + np.exp(-raw))
     certainty = activated[:, OBJECTNESS]
     if criterion == "gaussian":
@@ -97,7 +97,7 @@ def decode(
 def _survivors(
     head: Floats, anchors: NDArray[np.float32], stride: int, objectness_logit: float
 ) -> tuple[Floats, Floats]:
-    """Of the anchors whose objectness passes: entries [n, 9+C], places [n, 5] (col row stride anchor w h)."""
+    """Anchors whose objectness passes: channels [n, 9+C] and positions [n, 5] (column row stride anchor-w anchor-h)."""
     _, channels, height, width = head.shape
     if channels % len(anchors) or channels // len(anchors) <= BOX_ENTRIES:
         raise ValueError(f"a head of {channels} channels does not hold {len(anchors)} anchors of 9 + classes entries")
@@ -111,23 +111,22 @@ def _survivors(
 
 
 def _boxes(raw: Floats, activated: Floats, places: Floats) -> tuple[Floats, Floats]:
-    """Boxes and standard deviations [n, 4] of centre x, centre y, width, height in canvas px."""
+    """Boxes [n, 4] and standard deviations [n, 4]: centre x, centre y, width, height in canvas px."""
     stride = places[:, 2:3]
-    with np.errstate(over="ignore"):  # looked for below
+    with np.errstate(over="ignore"):  # checked below
         sizes = np.exp(raw[:, MEANS][:, 2:]) * places[:, 3:]
     if not np.isfinite(sizes).all():
         raise NonFiniteOutputError(
             "the network gives boxes of infinite size; train it further, or run it in precision fp32"
         )
     centres = (places[:, :2] + activated[:, MEANS][:, :2]) * stride
-    # Delta method: a standard deviation of t times the derivative of the pixel coordinate by t.
+    # Delta method: the standard deviation of t times the derivative of the pixel coordinate with respect to t.
     per_unit = np.concatenate([np.broadcast_to(stride, centres.shape), sizes], axis=1)
     return np.concatenate([centres, sizes], axis=1), activated[:, SIGMAS] * per_unit
 
 
 def _check_finite(head: Floats, stride: int) -> None:
-    # A sum is finite only if all its terms are, and takes one quick pass; the slow look is for the sum that
-    # is not.
+    # The sum is finite only if all terms are, and costs one fast pass. Only a non-finite sum needs the slow check.
     with np.errstate(over="ignore", invalid="ignore"):
         total = head.sum()
     if np.isfinite(total):
@@ -141,7 +140,7 @@ def _check_finite(head: Floats, stride: int) -> None:
 
 
 def _best(scores: Floats, count: int) -> NDArray[np.intp]:
-    """Indices of the `count` best scores in rising order; of equal scores, the first."""
+    """Indices of the `count` best scores in ascending order of index; of equal scores, the first."""
     last = np.partition(scores, len(scores) - count)[len(scores) - count]
     above = np.flatnonzero(scores > last)
     equal = np.flatnonzero(scores == last)[: count - len(above)]

@@ -1,4 +1,4 @@
-"""The one type that carries detections through the package."""
+"""The type for detections that the whole package uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Detections:
         sigmas: float32 [N, 4], standard deviations of centre x, centre y, width and height in px.
 
     Raises:
-        ValueError: lengths or shapes disagree, or values lie outside the ranges above.
+        ValueError: lengths or shapes differ, or values lie outside the ranges above.
     """
 
     boxes: NDArray[np.float32]
@@ -47,7 +47,7 @@ class Detections:
                     f"{field} has shape {getattr(self, field).shape}; boxes and sigmas must be [N, 4], "
                     "scores and class_ids [N] with the same N"
                 )
-        # Written so that a NaN fails each comparison.
+        # The comparisons are negated so that NaN fails them.
         if not (self.boxes[:, :2] <= self.boxes[:, 2:]).all() or not np.isfinite(self.boxes).all():
             raise ValueError("boxes must be finite, with x1 <= x2 and y1 <= y2")
         if not (self.sigmas >= 0).all() or not np.isfinite(self.sigmas).all():
@@ -80,7 +80,7 @@ class Detections:
 
     @property
     def centres_sizes(self) -> NDArray[np.float32]:
-        """float32 [N, 4]: centre x, centre y, width, height in px, the coordinates `sigmas` speaks of."""
+        """float32 [N, 4]: centre x, centre y, width, height in px, the coordinates of `sigmas`."""
         return corners_to_centres(self.boxes)
 
 

@@ -1,4 +1,4 @@
-"""The corridor: a frame goes in, detections with uncertainty come out."""
+"""The detector: takes a frame and returns detections with uncertainty."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from gaussian_yolo_node.runtime.base import MODEL_HASH_KEY, DeviceDetections
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Wall-clock seconds that the stages of one frame took.
+    """Wall-clock time of each stage for one frame, in s.
 
-    Where the GPU does the whole way, decoding and suppression are part of `inference_s`, and `postprocess_s` is what is
-    left: waiting, copying back, and mapping to the frame.
+    If the GPU also decodes and suppresses, both are part of `inference_s`. `postprocess_s` is then the rest: waiting,
+    copying back, and mapping to the frame.
     """
 
     preprocess_s: float
@@ -44,24 +44,24 @@ class StageTimes:
 
 
 class Detector:
-    """A model ready to run. Not thread-safe: one thread at a time, or a detector per thread.
+    """A loaded model. Not thread-safe: use it from one thread at a time, or one detector per thread.
 
     Attributes:
-        card: what the network's heads mean.
-        model_path: the file.
-        model_hash: first digits of its SHA-256; of the model that an engine was built from.
-        runtime: what runs it.
+        card: describes the network's heads.
+        model_path: the model file.
+        model_hash: first digits of the model's SHA-256; for an engine, of the model that it was built from.
+        runtime: runs the model.
         input_size: (height, width) of the canvas in px.
         last_timing: stage times of the last frame.
-        sigma_calibration: correction of the standard deviations of what is returned, None to leave them as the
-            network gave them; the score and the variance vote always take the network's own.
+        sigma_calibration: correction of the returned standard deviations; None returns those of the network. The
+            score and the variance vote always use those of the network.
     """
 
     def __init__(self, runtime: Runtime | DetectingRuntime, card: ModelCard, model_path: Path) -> None:
-        """Take over an open runtime; `Detector.open` is the usual way in.
+        """Take ownership of an open runtime; most callers use `Detector.open`.
 
         Raises:
-            ModelError: the card does not fit the network.
+            ModelError: the card does not match the network.
         """
         _check_fit(runtime, card, model_path)
         self.card = card
@@ -98,22 +98,22 @@ class Detector:
         sigma_calibration: SigmaCalibration | Literal["card"] | None = "card",
         criterion: Criterion = "gaussian",
     ) -> Detector:
-        """Load a model and run it once, so that the first frame is as quick as the others.
+        """Load a model and run it once, so that the first frame is as fast as the others.
 
         Args:
             model: a path, or the name of a shipped model.
             runtime: one of `runtime.RUNTIMES`.
-            options: threads, precision, and the canvas of a model that has a free size.
-            score_threshold: 0 <= t < 1; None takes the card's, as for the other two.
-            iou_threshold: 0 <= t < 1.
-            variance_vote: see `nms`.
-            sigma_calibration: another one than the card's; None gives the network's own sigmas.
-            criterion: what the score is, see `decode`.
+            options: threads, precision, and the canvas of a model with a free input size.
+            score_threshold: 0 <= t < 1; None uses the card's value.
+            iou_threshold: 0 <= t < 1; None uses the card's value.
+            variance_vote: see `nms`; None uses the card's value.
+            sigma_calibration: replaces that of the card; None returns the network's own sigmas.
+            criterion: definition of the score, see `decode`.
 
         Raises:
-            ModelError: the file is missing or unreadable, or its card is missing, wrong, or does not fit the
+            ModelError: the file is missing or unreadable, or its card is missing, wrong, or does not match the
                 network.
-            RuntimeUnavailableError: the runtime is not installed, or cannot do what the options ask.
+            RuntimeUnavailableError: the runtime is not installed, or does not support the options.
             SettingError: a threshold, the criterion or the runtime's name is not allowed.
         """
         path = resolve_model(model)
@@ -137,9 +137,9 @@ class Detector:
 
     @property
     def score_threshold(self) -> float:
-        """Lowest detection criterion, 0 <= t < 1; may change between frames, on a GPU down to what the engine has.
+        """Lowest detection criterion, 0 <= t < 1. May change between frames; on a GPU not below the engine's threshold.
 
-        A variance vote on a GPU counts the boxes above the engine's own threshold.
+        On a GPU, all boxes above the engine's threshold take part in the variance vote.
         """
         return self._score_threshold
 
@@ -156,7 +156,7 @@ class Detector:
 
     @property
     def iou_threshold(self) -> float:
-        """IoU above which a box is suppressed, 0 <= t < 1; may change between frames, on a GPU not at all."""
+        """IoU above which a box is suppressed, 0 <= t < 1. May change between frames; fixed on a GPU."""
         return self._iou_threshold
 
     @iou_threshold.setter
@@ -167,7 +167,7 @@ class Detector:
 
     @property
     def variance_vote(self) -> bool:
-        """Whether suppressed boxes vote on the one that is kept; may change between frames, on a GPU not at all."""
+        """Whether suppressed boxes vote on the kept box. May change between frames; fixed on a GPU."""
         return self._variance_vote
 
     @variance_vote.setter
@@ -177,8 +177,7 @@ class Detector:
 
     @property
     def criterion(self) -> Criterion:
-        """What the score is, by which detections pass and suppress each other; may change between frames, on a GPU not
-        at all."""
+        """Definition of the score, used by threshold and suppression. May change between frames; fixed on a GPU."""
         return self._criterion
 
     @criterion.setter
@@ -192,15 +191,15 @@ class Detector:
         """Detect objects in one frame.
 
         Args:
-            frame_bgr: uint8 [H, W, 3], of any size, which may differ from frame to frame.
+            frame_bgr: uint8 [H, W, 3]; the size may differ from frame to frame.
 
         Returns:
-            Detections in frame px by falling score.
+            Detections in frame px, by descending score.
 
         Raises:
             FrameError: the frame is not uint8 [H, W, 3].
             InferenceError: the runtime failed.
-            NonFiniteOutputError: the network gave NaN or infinity.
+            NonFiniteOutputError: the network's output contains NaN or infinity.
         """
         started = perf_counter()
         check_frame(frame_bgr)
@@ -218,16 +217,16 @@ class Detector:
         return detections
 
     def detect_each(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[Detections]:
-        """Detect in one frame after another, on a GPU in the next ones already while one is waited for.
+        """Detect objects in a sequence of frames; on a GPU, later frames run while the caller waits for an earlier one.
 
         Args:
-            frames: as for a call; one is read ahead for each that the runtime can have in work.
+            frames: as for `__call__`; as many are read ahead as the runtime has slots.
 
         Yields:
             Detections of each frame, in order.
 
         Raises:
-            GaussianYoloError: as a call does, for the frame that is next.
+            GaussianYoloError: as `__call__`, for the next frame.
         """
         if self._device is None:
             yield from map(self, frames)
@@ -244,7 +243,7 @@ class Detector:
             while waiting:
                 yield self._finish(self._device.collect(), waiting.popleft(), perf_counter())
         finally:
-            for _ in waiting:  # whoever stops early leaves none behind
+            for _ in waiting:  # a caller that stops early leaves frames in the slots
                 self._device.collect()
 
     def close(self) -> None:
@@ -266,7 +265,7 @@ class Detector:
     def _detect_on_device(self, frame: NDArray[np.uint8], started: float) -> Detections:
         assert self._device is not None
         found = self._device.detect(frame)
-        # What a frame took beyond the two stages that the device measured.
+        # The device measured two stages; the rest of the time is post-processing.
         return self._finish(found, self._letterbox, started + found.preprocess_s + found.inference_s)
 
     def _finish(self, found: DeviceDetections, letterbox: Letterbox, started: float) -> Detections:
@@ -310,7 +309,7 @@ def _check_fit(runtime: Runtime | DetectingRuntime, card: ModelCard, path: Path)
             f"{path} takes a canvas of {runtime.input_size} px (height, width) but its card has input_size "
             f"{card.input_size}; export the model again"
         )
-    if isinstance(runtime, DetectingRuntime):  # its heads were checked when they were built in
+    if isinstance(runtime, DetectingRuntime):  # the build has checked the heads
         return
     if runtime.strides != card.strides:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Pictures of detections: the mean box as a line, its standard deviation as a band around each edge."""
+"""Draw detections: the mean box as lines, the standard deviation of each edge as a band."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gaussian_yolo_node.detector.detections import Detections
 
 Colour = tuple[int, int, int]
 
-# Okabe and Ito's colours, which colour-blind people can tell apart too; BGR.
+# Okabe and Ito's colour-blind safe palette, BGR.
 _COLOURS: tuple[Colour, ...] = (
     (0, 159, 230),
     (233, 180, 86),
@@ -30,13 +30,13 @@ _PADDING = 2
 def draw_detections(frame_bgr: NDArray[np.uint8], detections: Detections, classes: Sequence[str]) -> NDArray[np.uint8]:
     """Draw detections on a copy of the frame.
 
-    Each edge of the mean box is a solid line, in a translucent band from one standard deviation inside to
-    one outside. Labels give the class, the score and the mean standard deviation of the edges in px.
+    Each edge of the mean box is a solid line in a translucent band, from one standard deviation inside to one
+    outside. Labels show the class, the score and the mean standard deviation of the edges in px.
 
     Args:
         frame_bgr: uint8 [H, W, 3].
-        detections: in px of the frame.
-        classes: names, indexed by class id; an id beyond them is shown as a number.
+        detections: in frame px.
+        classes: names, indexed by class id; an id without a name is shown as a number.
 
     Returns:
         uint8 [H, W, 3].
@@ -44,7 +44,7 @@ def draw_detections(frame_bgr: NDArray[np.uint8], detections: Detections, classe
     picture: NDArray[np.uint8] = frame_bgr.copy()
     if not len(detections):
         return picture
-    detections = detections[np.argsort(detections.scores, kind="stable")]  # the best is drawn last, on top
+    detections = detections[np.argsort(detections.scores, kind="stable")]  # the best one last, on top
     sigmas = edge_sigmas(detections)
     colours = [_COLOURS[class_id % len(_COLOURS)] for class_id in detections.class_ids]
 
@@ -63,7 +63,7 @@ def draw_detections(frame_bgr: NDArray[np.uint8], detections: Detections, classe
         cv2.rectangle(picture, (x1, y1), (x2, y2), colour, thickness)
 
     taken: list[_Area] = []
-    for index in reversed(range(len(detections))):  # the best label has the first choice of a place
+    for index in reversed(range(len(detections))):  # the best one is placed first
         class_id = int(detections.class_ids[index])
         name = classes[class_id] if class_id < len(classes) else str(class_id)
         before = f"{name} {detections.scores[index]:.2f} "
@@ -78,7 +78,7 @@ def draw_detections(frame_bgr: NDArray[np.uint8], detections: Detections, classe
 def edge_sigmas(detections: Detections) -> NDArray[np.float32]:
     """Standard deviations [N, 2] of the vertical and the horizontal edges in px.
 
-    An edge is `centre -+ size / 2`, the two independent: `var_x = var_cx + var_w / 4`.
+    An edge is `centre -+ size / 2`, with centre and size independent: `var_x = var_cx + var_w / 4`.
     """
     variances = detections.sigmas**2
     return np.sqrt(variances[:, :2] + variances[:, 2:] / 4).astype(np.float32)
@@ -88,7 +88,7 @@ _Area = tuple[int, int, int, int]
 
 
 def _bands(box: NDArray[np.float32], sigma: NDArray[np.float32]) -> list[_Area]:
-    """The ring between the box grown and the box shrunk by sigma, as four areas that do not overlap."""
+    """The ring between the box grown by sigma and the box shrunk by sigma, as four disjoint areas."""
     reach = np.concatenate([sigma, sigma])
     signs = np.array([-1, -1, 1, 1], np.float32)
     x1, y1, x2, y2 = (max(0, int(value)) for value in np.rint(box + signs * reach))
@@ -103,7 +103,7 @@ def _pixels(sigma: float) -> str:
 
 
 class _Label:
-    """Text with a "±" in it, which OpenCV's fonts lack and which is drawn as two lines."""
+    """Text with a "±", drawn as lines because OpenCV's fonts lack it."""
 
     def __init__(self, before: str, after: str, scale: float) -> None:
         self._before, self._after, self._scale = before, after, scale
@@ -135,7 +135,7 @@ class _Label:
 
 
 def _place(width: int, height: int, box: NDArray[np.float32], frame_size: tuple[int, int], taken: list[_Area]) -> _Area:
-    """Where a label goes: above the box, under it, or inside at its top, the first place that is free."""
+    """Position of a label, the first free one: above the box, below it, inside at the top, or one label further."""
     frame_height, frame_width = frame_size
     x1, y1, _, y2 = (int(value) for value in np.rint(box))
     left = max(0, min(x1, frame_width - width))

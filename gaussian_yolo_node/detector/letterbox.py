@@ -1,9 +1,9 @@
-"""Geometry of a frame on the network's canvas, and back (Darknet's letterbox).
+"""Darknet's letterbox: the geometry between a frame and the network's canvas.
 
-Darknet truncates the scaled size to integers and pastes at a truncated offset, but maps boxes back with the
-offset not truncated; models were trained and measured with that half pixel, so it is kept. Its align-corners
-resampling is only for models that were trained with it: OpenCV's bilinear resize keeps pixel centres where the
-boxes' mapping has them, and is quicker.
+Darknet truncates the scaled size to integers and pastes at a truncated offset, but maps boxes back with the exact
+offset. Models were trained and measured with this difference of up to half a pixel, so it is kept. Darknet's
+align-corners resampling is only for models that were trained with it. OpenCV's bilinear resize is faster, and its
+pixel centres agree with the mapping of boxes.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ Lines = NDArray[np.uint8] | NDArray[np.float32]
 
 
 class FrameError(GaussianYoloError):
-    """A frame is not an 8-bit colour image, or not of the size that was agreed."""
+    """A frame is not an 8-bit colour image, or has the wrong size."""
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How frames of one size lie on canvases of one size; all sizes (height, width) in px.
+    """Placement of frames of one size on canvases of one size; all sizes are (height, width) in px.
 
     Attributes:
         frame_size: of the camera's image.
         canvas_size: of the network's input.
-        scaled_size: of the frame on the canvas, aspect kept, truncated to integers.
-        resize: how frames are resampled: "bilinear" is OpenCV's, "align_corners" Darknet's, which puts the centres
-            of the frame's corner pixels on those of the scaled size.
+        scaled_size: of the frame on the canvas, with its aspect ratio, truncated to integers.
+        resize: resampling of frames. "bilinear" is OpenCV's. "align_corners" is Darknet's, which maps the centres of
+            the frame's corner pixels to those of the scaled frame.
     """
 
     frame_size: tuple[int, int]
@@ -48,7 +48,7 @@ class Letterbox:
 
     @classmethod
     def fit(cls, frame_size: tuple[int, int], canvas_size: tuple[int, int], resize: Resize = "bilinear") -> Letterbox:
-        """The largest placement of a frame on a canvas that keeps its aspect.
+        """The largest placement of a frame on a canvas that keeps its aspect ratio.
 
         Raises:
             FrameError: a size is not positive.
@@ -67,26 +67,26 @@ class Letterbox:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Canvas px per frame px in x and in y; they differ a little, for the scaled size is truncated."""
+        """Canvas px per frame px in x and in y; they differ slightly because the scaled size is truncated."""
         return self.scaled_size[1] / self.frame_size[1], self.scaled_size[0] / self.frame_size[0]
 
     @property
     def offset(self) -> tuple[float, float]:
-        """x and y of the frame's corner on the canvas in px, not truncated, as boxes are mapped with."""
+        """x and y of the frame's corner on the canvas in px, not truncated; used to map boxes."""
         return (self.canvas_size[1] - self.scaled_size[1]) / 2, (self.canvas_size[0] - self.scaled_size[0]) / 2
 
     def to_canvas(self, frame_bgr: NDArray[np.uint8], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """Scale a frame onto a canvas, padded with grey.
+        """Scale a frame onto a canvas padded with grey.
 
         Args:
             frame_bgr: uint8 [H, W, 3] of `frame_size`.
-            out: a canvas to fill instead of a new one, uint8 [H, W, 3] of `canvas_size`.
+            out: the canvas to fill, uint8 [H, W, 3] of `canvas_size`; None allocates a new one.
 
         Returns:
             The canvas, uint8 [H, W, 3].
 
         Raises:
-            FrameError: the frame is not as said above.
+            FrameError: the frame is not uint8 [H, W, 3] of `frame_size`.
         """
         check_frame(frame_bgr)
         if frame_bgr.shape[:2] != self.frame_size:
@@ -118,8 +118,8 @@ class Letterbox:
     def to_frame(self, detections: Detections) -> Detections:
         """Map detections from canvas px to frame px and clip their boxes to the frame.
 
-        Standard deviations scale like the boxes and stay those of the box before it was clipped. Detections
-        of which nothing lies inside the frame are left out.
+        Standard deviations are scaled like the boxes and are not changed by clipping. Detections entirely outside the
+        frame are removed.
         """
         height, width = self.frame_size
         boxes = self.boxes_to_frame(detections.boxes)
@@ -142,8 +142,8 @@ def check_frame(frame: NDArray[np.uint8]) -> None:
 def _resize_align_corners(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Resample uint8 [H, W, 3] to [height, width, 3] as Darknet does, rounded to the nearest integer.
 
-    OpenCV has no such resize, and its `warpAffine` and `remap` know only 32 places between two pixels: that would cost
-    more than the rounding does.
+    OpenCV has no such resize. Its `warpAffine` and `remap` quantise positions to 1/32 px, which causes a larger error
+    than the rounding.
     """
     low, high, share = _align_corners_lines(image.shape[0], height)
     rows = _blend(image[low], image[high], share[:, np.newaxis, np.newaxis])
@@ -162,10 +162,10 @@ def _blend(low: Lines, high: Lines, share: NDArray[np.float32]) -> NDArray[np.fl
 
 @lru_cache(maxsize=64)
 def _align_corners_lines(source: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """For each of `target` lines, the two of `source` it lies between and the share of the second."""
+    """For each of `target` lines, the two neighbouring lines of `source` and the weight of the second."""
     at = np.arange(target) * ((source - 1) / max(1, target - 1))
     if target == 1:
-        at[:] = source - 1  # Darknet reads the last line there
+        at[:] = source - 1  # as Darknet
     low = np.minimum(at.astype(np.intp), source - 1)
     return low, np.minimum(low + 1, source - 1), (at - low).astype(np.float32)
 

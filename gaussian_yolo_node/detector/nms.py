@@ -1,5 +1,4 @@
-"""Non-maximum suppression, and the vote of the suppressed boxes (after He et al., "Bounding Box Regression
-with Uncertainty", CVPR 2019)."""
+"""Non-maximum suppression with variance voting (He et al., "Bounding Box Regression with Uncertainty", CVPR 2019)."""
 
 from __future__ import annotations
 
@@ -8,8 +7,8 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.detections import Detections, centres_to_corners, corners_to_centres
 
-VOTE_TEMPERATURE = 0.05  # sigma_t of the paper: how fast a vote fades with 1 - IoU
-_LEAST_SIGMA = 1e-3  # px; keeps a weight finite where a model states no uncertainty
+VOTE_TEMPERATURE = 0.05  # sigma_t of the paper: how fast the weight of a vote falls with 1 - IoU
+_LEAST_SIGMA = 1e-3  # px; keeps weights finite if a model outputs no uncertainty
 
 
 def nms(
@@ -18,18 +17,18 @@ def nms(
     max_detections: int = 300,
     variance_vote: bool = False,
 ) -> Detections:
-    """Greedy suppression within each class, by score.
+    """Greedy non-maximum suppression per class, by score.
 
     Args:
-        detections: candidates in px; of equal scores, the lower index goes first.
-        iou_threshold: a box is suppressed where its IoU with a kept one is strictly above this.
-        max_detections: at most so many are kept, over all classes.
-        variance_vote: let each kept box become the mean of itself and the boxes it suppresses, weighted in
-            each coordinate by `exp(-(1 - IoU)^2 / 0.05) / sigma^2`; its variance becomes one over the sum of
-            the weights.
+        detections: candidates in px; of equal scores, the lower index comes first.
+        iou_threshold: a box is suppressed if its IoU with a kept box is strictly above this.
+        max_detections: maximum number of kept detections over all classes.
+        variance_vote: replace each kept box by the mean of itself and the boxes that it suppresses, weighted per
+            coordinate by `exp(-(1 - IoU)^2 / 0.05) / sigma^2`. Its variance becomes the reciprocal of the sum of the
+            weights.
 
     Returns:
-        The kept detections by falling score.
+        The kept detections, by descending score.
     """
     if not len(detections):
         return detections
@@ -61,10 +60,10 @@ def nms(
 
 
 def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union [N, M] of corner boxes [N, 4] and [M, 4]; 0 where both have no area."""
+    """IoU [N, M] of corner boxes [N, 4] and [M, 4]; 0 if both have no area."""
     ax1, ay1, ax2, ay2 = np.ascontiguousarray(a.T)[:, :, np.newaxis]
     bx1, by1, bx2, by2 = np.ascontiguousarray(b.T)
-    # Coordinate by coordinate and in place: for a few hundred boxes, memory traffic is the whole cost.
+    # Per coordinate and in place, because memory traffic dominates the time for a few hundred boxes.
     overlap: NDArray[np.float32] = np.minimum(ax2, bx2)
     overlap -= np.maximum(ax1, bx1)
     np.maximum(overlap, 0, out=overlap)
@@ -80,11 +79,10 @@ def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.flo
 
 
 def _greedy(overlaps: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Indices that greedy suppression keeps, of boxes in the order of their scores.
+    """Indices that greedy suppression keeps, of boxes sorted by score.
 
-    The rows become integers with a bit per box, so that suppression is one `or` a kept box and the time is
-    bounded, whatever the boxes: a fixed-point iteration in numpy needs as many passes as the longest chain of
-    overlaps.
+    Each row becomes an integer with one bit per box, so suppression is one `or` per kept box and the time is bounded
+    for any input. A fixed-point iteration in numpy would need as many passes as the longest chain of overlaps.
     """
     width = -(-len(overlaps) // 8)
     bits = np.packbits(overlaps, axis=1, bitorder="little").tobytes()
@@ -104,15 +102,15 @@ def _vote(
     overlaps: NDArray[np.bool_],
     winners: NDArray[np.intp],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means and standard deviations [K, 4] of the winners after the vote, of centre x, centre y, w, h."""
-    # A box votes for the winner that suppressed it: the first that it overlaps.
+    """Means and standard deviations [K, 4] of the winners after the vote: centre x, centre y, width, height."""
+    # A box votes for the winner that suppressed it, the first that it overlaps.
     candidates = overlaps[winners]
     columns = np.arange(len(boxes))
     suppressor = candidates.argmax(axis=0)
     suppressor[winners] = np.arange(len(winners))
     weights = np.zeros(candidates.shape, np.float64)
     weights[suppressor, columns] = np.exp(-((1.0 - iou[winners[suppressor], columns]) ** 2) / VOTE_TEMPERATURE)
-    # Set, because a box without area has no IoU even with itself.
+    # Set explicitly: a box without area has IoU 0 with itself.
     weights[np.arange(len(winners)), winners] = 1.0
     precision = 1.0 / np.maximum(sigmas.astype(np.float64), _LEAST_SIGMA) ** 2
     total = weights @ precision

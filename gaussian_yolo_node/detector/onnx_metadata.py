@@ -1,4 +1,4 @@
-"""The metadata of an ONNX file, without the onnx package and without loading the model."""
+"""Read the metadata of an ONNX file without the onnx package and without loading the model."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 
 from gaussian_yolo_node.errors import ModelError
 
-# Of onnx.proto: ModelProto.metadata_props, and StringStringEntryProto's key and value.
+# Field numbers in onnx.proto: ModelProto.metadata_props; StringStringEntryProto.key and .value.
 _METADATA_PROPS = 14
 _KEY, _VALUE = 1, 2
 
-# Wire types of protobuf.
+# Protobuf wire types.
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Keys and values of the model's metadata_props; the graph in the file is skipped.
+    """Keys and values of the model's metadata_props; the graph is skipped.
 
     Raises:
-        ModelError: the file cannot be read, or is no ONNX model.
+        ModelError: the file cannot be read, or is not an ONNX model.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -32,7 +32,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def _fields(data: bytes | mmap.mmap) -> list[tuple[int, bytes]]:
-    """Numbers and contents of a protobuf message's fields; only what has a length has contents, of a graph none."""
+    """Number and content of each field of a protobuf message; the content of a graph or of a number is empty."""
     found = []
     at, end = 0, len(data)
     while at < end:
@@ -55,7 +55,7 @@ def _fields(data: bytes | mmap.mmap) -> list[tuple[int, bytes]]:
 
 
 def _varint(data: bytes | mmap.mmap, at: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, and where the next field starts."""
+    """A varint (7 bits per byte), and the offset behind it."""
     value = shift = 0
     while True:
         byte = data[at]

@@ -1,4 +1,4 @@
-"""Standard deviations corrected after training, so that they are as large as the errors turn out to be."""
+"""Correction of the standard deviations after training, so that they match the measured errors."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ Float = TypeVar("Float", np.float32, np.float64)
 Four = tuple[float, float, float, float]
 
 COORDINATES = ("cx", "cy", "w", "h")
-_LARGEST = 1e9  # no fit comes near it, and what float32 holds is far above
+_LARGEST = 1e9  # far above any fit, far below the float32 maximum
 
 
 @dataclass(frozen=True)
 class SigmaCalibration:
     """`sigma' = scale * sigma + offset * size` for centre x, centre y, width and height.
 
-    The size is the box's width for centre x and width, its height for centre y and height, so the correction does not
-    change with the resolution: where boxes and sigmas are twice as large, so is what comes out. Boxes are those that
-    the detector gives, clipped to the frame: that is what labels are compared with when it is fitted, and whoever has
-    a published box can follow it.
+    The size is the box's width for centre x and width, and its height for centre y and height. So the correction
+    scales with the resolution: if boxes and sigmas double, the result doubles. The boxes are the detector's output,
+    clipped to the frame, because the fit compares these with the labels. The correction can therefore be reproduced
+    from a published box.
 
     Attributes:
-        scale: four factors, above 0.
-        offset: four shares of the size, from 0.
+        scale: four factors > 0.
+        offset: four fractions of the size, >= 0.
 
     Raises:
-        SettingError: it is not four numbers, or one is out of range.
+        SettingError: a value does not have four numbers, or a number is out of range.
     """
 
     scale: Four
@@ -60,12 +60,12 @@ class SigmaCalibration:
 
 
 def coordinate_sizes(boxes: NDArray[Float]) -> NDArray[Float]:
-    """The size that each coordinate is measured by, [N, 4]: width, height, width, height of corner boxes [N, 4]."""
+    """The size that belongs to each coordinate, [N, 4]: width, height, width, height of corner boxes [N, 4]."""
     return np.tile(boxes[:, 2:] - boxes[:, :2], 2)
 
 
 def calibrate_sigmas(detections: Detections, calibration: SigmaCalibration) -> Detections:
-    """The detections with corrected standard deviations; all else, the scores too, stays."""
+    """The detections with corrected standard deviations; boxes, scores and classes are unchanged."""
     return replace(detections, sigmas=calibration.apply(detections.sigmas, detections.boxes))
 
 

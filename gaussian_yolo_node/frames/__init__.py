@@ -23,18 +23,18 @@ def open_source(
     fps: float = 0.0,
     loop: bool = False,
 ) -> Source:
-    """Open what a user calls a source.
+    """Open a source given by the user.
 
     Args:
-        spec: a camera index ("0"); an image folder, image file, video file, ROS bag with one topic of
-            images, or camera device ("/dev/video0"); a URL ("rtsp://..."); or a GStreamer pipeline (text with
-            " ! ", ending in `appsink`). What looks like an index is one: write "./0" for a folder of that name.
-        playback: files only. "fastest": a frame whenever it is asked for. "realtime": as a camera delivers.
-        fps: files only. Rate of realtime playback in Hz; 0 is the video's own, or 10 for images.
-        loop: files only. Start again at the end.
+        spec: a camera index ("0"); an image folder, image file, video file, ROS bag with one image topic, or camera
+            device ("/dev/video0"); a URL ("rtsp://..."); or a GStreamer pipeline (text with " ! ", ending in
+            `appsink`). A number is always a camera index; write "./0" for a folder with that name.
+        playback: files only. "fastest": deliver each frame on request. "realtime": deliver at the rate of a camera.
+        fps: files only. Rate of realtime playback in Hz; 0 is the video's own rate, or 10 for images.
+        loop: files only. Restart at the end.
 
     Raises:
-        SourceError: there is no such file, folder or camera, or nothing in it can be read.
+        SourceError: there is no such file, folder or camera, or it contains nothing readable.
     """
     spec = spec.strip()
     if not spec:
@@ -56,7 +56,7 @@ def open_source(
 
 
 def _media(path: Path) -> Media:
-    """What a file or folder holds."""
+    """The media in a file or folder."""
     if path.is_dir():
         try:
             return ImageFiles(list_images(path))

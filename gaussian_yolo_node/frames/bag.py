@@ -17,12 +17,12 @@ _log = logging.getLogger(__name__)
 
 
 class BagImages:
-    """The images on a bag's only topic of images, in the order they were recorded.
+    """The images on a bag's only image topic, in recording order.
 
-    A frame is called what the bag calls it, or else its stamp in ns.
+    The name of a frame is the one given in the bag, else its stamp in ns.
 
     Raises:
-        SourceError: the bag cannot be read, has no images, or has several topics of them.
+        SourceError: the bag cannot be read, has no images, or has several image topics.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,7 +50,7 @@ class BagImages:
         with BagReader(self._path) as reader:
             topics = {self._topic, INFO_TOPIC} & reader.topics.keys()
             compressed = reader.topics[self._topic].type == COMPRESSED_IMAGE
-            # What is to be known of a frame is recorded before its picture, so that few wait here.
+            # The information on a frame is recorded before its picture, so few names are held here.
             names: dict[int, str] = {}
             for message in reader.messages(topics):
                 try:

@@ -19,12 +19,12 @@ from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
 
 _log = logging.getLogger(__name__)
 
-# A device that hands over this many undecodable frames in a row is taken for lost.
+# A device is considered lost after this many undecodable frames in a row.
 _MAX_BAD_FRAMES = 30
 
 
 class Capture(Protocol):
-    """What we use of `cv2.VideoCapture`."""
+    """The part of `cv2.VideoCapture` that this module uses."""
 
     def isOpened(self) -> bool: ...
 
@@ -38,17 +38,17 @@ class Capture(Protocol):
 
 
 class CameraSource:
-    """Frames of a camera, newest first come: a frame that is not read in time is overwritten and counted.
+    """The newest frame of a camera: a frame that is not read in time is overwritten and counted.
 
-    A daemon thread owns the capture and reads it as fast as it delivers, so no buffer in the driver fills up,
-    and neither `read` nor `close` depends on a device that blocks. A capture that fails is reopened for ever,
-    with pauses that double from `retry_min_s` to `retry_max_s`.
+    A daemon thread owns the capture and reads it as fast as it delivers. So no buffer in the driver fills up, and a
+    blocking device does not block `read` or `close`. A capture that fails is reopened without limit, with pauses that
+    double from `retry_min_s` to `retry_max_s`.
 
     Args:
-        spec: what `capture.open_camera` takes; also names the camera in messages.
-        opener: opens the capture; called in the reader thread, again for each try.
-        retry_min_s, retry_max_s: first and longest pause before a lost camera is tried again, s.
-        stall_s: a camera silent for longer than this is reported as lost, s.
+        spec: as for `capture.open_camera`; also names the camera in messages.
+        opener: opens the capture; called in the reader thread for each attempt.
+        retry_min_s, retry_max_s: first and longest pause before a lost camera is reopened, s.
+        stall_s: a camera without frames for longer than this is reported as lost, s.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class CameraSource:
 
     @classmethod
     def open(cls, spec: str, **settings: Any) -> CameraSource:
-        """A source whose camera could be opened just now.
+        """Open a camera and wait for the result.
 
         Raises:
-            SourceError: it could not. (Once open, a source raises nothing any more.)
+            SourceError: the camera cannot be opened. (An open source raises no errors.)
         """
         source = cls(spec, **settings)
         try:
-            # The wait, unlike the open itself, can be interrupted by Ctrl-C.
+            # Ctrl-C can interrupt this wait, but not the open call itself.
             source._tried.wait()
         except BaseException:
             source.close()
@@ -129,7 +129,7 @@ class CameraSource:
         return self._fps
 
     def read(self) -> Frame | None:
-        """The newest frame not read so far; blocks while there is none. None only after `close`."""
+        """The newest unread frame; blocks until there is one. None only after `close`."""
         with self._changed:
             self._changed.wait_for(lambda: self._newest is not None or self._closing.is_set())
             if self._closing.is_set():
@@ -142,7 +142,7 @@ class CameraSource:
             self._closing.set()
             self._state = SourceState.CLOSED
             self._changed.notify_all()
-        # Enough for a healthy camera to be released; one that blocks in its driver is left to the thread.
+        # Long enough to release a working camera. A device that blocks in its driver is left to the daemon thread.
         self._thread.join(JOIN_S)
         atexit.unregister(self.close)
 
@@ -151,7 +151,7 @@ class CameraSource:
             return False
         return time.monotonic() - self._alive_at > self._stall_s
 
-    # All below runs in the reader thread.
+    # The methods below run in the reader thread.
 
     def _read_capture(self) -> None:
         pause_s = self._retry_min_s
@@ -175,7 +175,7 @@ class CameraSource:
     def _open_capture(self) -> Capture | None:
         try:
             capture = self._opener(self._spec)
-        except cv2.error as error:  # a backend may raise where others just fail to open
+        except cv2.error as error:  # some backends raise instead of failing to open
             _log.debug("opening %s: %s", self._name, error)
             return None
         if capture.isOpened():
@@ -184,7 +184,7 @@ class CameraSource:
         return None
 
     def _deliver_until_lost(self, capture: Capture) -> bool:
-        """Deliver frames until the capture fails; returns whether there was any."""
+        """Deliver frames until the capture fails; returns whether any frame was delivered."""
         delivered = False
         bad = 0
         while not self._closing.is_set() and bad < _MAX_BAD_FRAMES and capture.grab():
@@ -234,7 +234,7 @@ def _retrieve(capture: Capture) -> NDArray[np.uint8] | None:
 
 
 def _to_bgr(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey and BGRA frames, which GStreamer pipelines can deliver, as BGR."""
+    """Convert to BGR; GStreamer pipelines may deliver grey or BGRA frames."""
     channels = 1 if image.ndim == 2 else image.shape[2]
     if channels == 1:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
@@ -244,7 +244,7 @@ def _to_bgr(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _plausible_fps(fps: float) -> float:
-    """Drivers answer -1, NaN or a time base such as 90000 when they do not know."""
+    """The rate in Hz, 0 if implausible; drivers return -1, NaN or a time base such as 90000 for an unknown rate."""
     return fps if 0 < fps <= 1000 else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Opening a `cv2.VideoCapture`, quietly: what went wrong is said once, by us."""
+"""Open a `cv2.VideoCapture` without output on stderr; this package reports each error once."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 import cv2
 
-# FFmpeg's own log level is read from here when OpenCV first uses FFmpeg; -8 is "quiet".
+# OpenCV reads FFmpeg's log level from here when it first uses FFmpeg; -8 is "quiet".
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 def open_camera(spec: str) -> cv2.VideoCapture:
-    """Open a camera index, device path, URL or GStreamer pipeline; ask `isOpened()` of the answer."""
+    """Open a camera index, device path, URL or GStreamer pipeline; check `isOpened()` of the result."""
     with quiet_opencv:
         if spec.isdigit() or spec.startswith("/dev/"):
             device = int(spec) if spec.isdigit() else spec
             capture = cv2.VideoCapture(device, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
-            # One buffer to fill while one is being read, where the driver allows it: no queue in which frames
-            # grow old, and no missed frame as with a single buffer.
+            # Two buffers, if the driver supports this: one is filled while the other is read. More would queue old
+            # frames; a single one would miss frames.
             capture.set(cv2.CAP_PROP_BUFFERSIZE, 2)
             return capture
         if " ! " in spec:
@@ -33,14 +33,14 @@ def open_camera(spec: str) -> cv2.VideoCapture:
 
 
 def open_video_file(path: str) -> cv2.VideoCapture:
-    """Open a video file; ask `isOpened()` of the answer."""
-    # FFmpeg by name where it is: asked for "any", OpenCV also reads "name_%02d.jpg" patterns and the like.
+    """Open a video file; check `isOpened()` of the result."""
+    # FFmpeg by name if available: with CAP_ANY, OpenCV also reads patterns such as "name_%02d.jpg".
     with quiet_opencv:
         return cv2.VideoCapture(path, cv2.CAP_FFMPEG if has_backend(cv2.CAP_FFMPEG) else cv2.CAP_ANY)
 
 
 def without_password(spec: str) -> str:
-    """A source's spec as it may be shown: the password of "rtsp://user:password@host" is starred out."""
+    """A source's spec for display: the password in "rtsp://user:password@host" is masked."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", spec)
 
 
@@ -50,12 +50,12 @@ def has_backend(backend: int) -> bool:
 
 
 class _QuietOpenCV:
-    """Keep OpenCV's own log off stderr inside the block; several threads may be inside at once."""
+    """Suppress OpenCV's log on stderr inside the block; several threads may be inside at once."""
 
     _SILENT = 0
 
     def __init__(self) -> None:
-        # OpenCV 4.5 has these functions at its top level.
+        # In OpenCV 4.5 these functions are at the top level.
         self._log: Any = getattr(cv2.utils, "logging", cv2)
         self._lock = threading.Lock()
         self._inside = 0

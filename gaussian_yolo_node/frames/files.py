@@ -23,15 +23,15 @@ from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
 _log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-IMAGE_FPS = 10.0  # as KITTI's cameras
+IMAGE_FPS = 10.0  # Hz; the rate of KITTI's cameras
 
-# Frames decoded ahead of the reader: enough to ride out a slow one at 30 Hz, and no more than 100 MB at 4K.
+# Frames decoded ahead of the reader: enough to absorb one slow frame at 30 Hz, and at most 100 MB at 4K.
 _AHEAD = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One decoded frame of a medium, or the reason why there is none."""
+    """One decoded frame of a medium, or the error that prevented decoding."""
 
     image: NDArray[np.uint8] | None
     name: str | None
@@ -39,7 +39,7 @@ class Picture:
 
 
 class Media(Protocol):
-    """Something that can be played from the start, any number of times."""
+    """A medium that can be played from the start any number of times."""
 
     name: str
     length: int | None
@@ -49,16 +49,16 @@ class Media(Protocol):
 
 
 class FileSource:
-    """Plays a medium, decoding ahead in a thread.
+    """Plays a medium; a thread decodes ahead.
 
-    In realtime a frame is delivered when it is due and stamped with that time; a frame that was not decoded
-    by then is due when it is. Otherwise a frame is delivered, and stamped, when it is asked for.
+    In realtime a frame is delivered at its due time and stamped with it. A frame that is decoded later is due when it
+    is decoded. Otherwise a frame is delivered and stamped on request.
 
     Args:
-        media: what to play.
-        realtime: deliver as a camera would, rather than as fast as asked.
-        fps: rate of realtime playback in Hz; 0 is the medium's own.
-        loop: start again at the end.
+        media: the medium to play.
+        realtime: deliver at the rate of a camera instead of on request.
+        fps: rate of realtime playback in Hz; 0 is the medium's own rate.
+        loop: restart at the end.
     """
 
     def __init__(self, media: Media, *, realtime: bool = False, fps: float = 0.0, loop: bool = False) -> None:
@@ -75,7 +75,7 @@ class FileSource:
         self._ahead: deque[tuple[float, Picture]] = deque()
         self._decoded_all = False
         self._closed = False
-        # Daemon: a decoder that blocks (a file on a lost network share) must not keep the process alive.
+        # Daemon: a blocked decoder (a file on a lost network share) must not keep the process alive.
         self._thread = threading.Thread(target=self._decode, name=f"decode {media.name}", daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -141,7 +141,7 @@ class FileSource:
             self._state = SourceState.CLOSED
             self._ahead.clear()
             self._changed.notify_all()
-        # A thread that is still inside OpenCV when the interpreter goes down takes the process with it (SIGABRT).
+        # A thread inside OpenCV at interpreter shutdown aborts the process (SIGABRT).
         self._thread.join(JOIN_S)
         atexit.unregister(self.close)
 
@@ -166,7 +166,7 @@ class FileSource:
     def _decode(self) -> None:
         """Runs in the decoding thread."""
         try:
-            # Going round and round where nothing can be read would never deliver a frame.
+            # A medium without a readable frame must not be looped for ever.
             while self._decode_once() and self._loop:
                 pass
         finally:
@@ -175,7 +175,7 @@ class FileSource:
                 self._changed.notify_all()
 
     def _decode_once(self) -> bool:
-        """Play the medium to its end; returns whether a frame was readable (False, too, when closed)."""
+        """Play the medium to its end; returns whether any frame was readable (False also after `close`)."""
         readable = False
         for picture in self._media.play():
             readable |= picture.image is not None
@@ -189,10 +189,10 @@ class FileSource:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images of a folder, sorted by name; not those of its subfolders.
+    """The images of a folder without its subfolders, sorted by name.
 
     Raises:
-        SourceError: there are none, or the folder cannot be read.
+        SourceError: there are no images, or the folder cannot be read.
     """
     try:
         paths = sorted(path for path in folder.iterdir() if ImageFiles.accepts(path))
@@ -204,7 +204,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 class ImageFiles:
-    """Images played one after the other; one that cannot be decoded is a picture with its trouble."""
+    """Images in order; an image that cannot be decoded becomes a `Picture` with an error message."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
@@ -214,16 +214,16 @@ class ImageFiles:
 
     @staticmethod
     def accepts(path: Path) -> bool:
-        """Whether a name is that of an image."""
-        # Hidden files are not: "._x.jpg" is what macOS leaves beside "x.jpg".
+        """Whether a file name is that of an image."""
+        # No hidden files: macOS writes "._x.jpg" beside "x.jpg".
         return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
     @classmethod
     def single(cls, path: Path) -> ImageFiles:
-        """One image, which must be readable.
+        """A single image.
 
         Raises:
-            SourceError: it is not.
+            SourceError: the image cannot be read.
         """
         picture = _read_image(path)
         if picture.image is None:
@@ -243,7 +243,7 @@ def _read_image(path: Path) -> Picture:
 
 
 def decode_picture(data: bytes, name: str) -> Picture:
-    """The picture in the bytes of an image file."""
+    """Decode the bytes of an image file."""
     if not data:
         return Picture(None, name, "the file is empty")
     if _is_cut_jpeg(data):
@@ -259,9 +259,9 @@ def decode_picture(data: bytes, name: str) -> Picture:
 
 
 def _is_cut_jpeg(data: bytes) -> bool:
-    """Whether a JPEG lacks its end: some OpenCV versions show the missing part in grey instead of refusing it."""
+    """Whether a JPEG is truncated; some OpenCV versions fill the missing part with grey and report no error."""
     scan, end = b"\xff\xda", b"\xff\xd9"
-    # Neither marker can occur in compressed data. A thumbnail has both, before the picture's own scan.
+    # Neither marker can occur in compressed data. A thumbnail has both, but before the scan of the main image.
     return data.startswith(b"\xff\xd8") and data.find(scan, max(0, data.rfind(end))) >= 0
 
 
@@ -269,7 +269,7 @@ class VideoFile:
     """A video file.
 
     Raises:
-        SourceError: no frame of it can be decoded.
+        SourceError: no frame can be decoded.
     """
 
     def __init__(self, path: Path) -> None:
@@ -300,5 +300,5 @@ class VideoFile:
 
 
 def _is_text(capture: cv2.VideoCapture) -> bool:
-    """FFmpeg renders plain text files as "ANSI art" videos; nobody means that."""
+    """Whether the file is plain text, which FFmpeg would render as an "ANSI art" video."""
     return int(capture.get(cv2.CAP_PROP_FOURCC)) == int.from_bytes(b"ansi", "little")

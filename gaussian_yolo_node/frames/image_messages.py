@@ -1,4 +1,4 @@
-"""Pixels of image messages, whichever library has read them: rclpy or rosbags."""
+"""Pixels of image messages read by rclpy or rosbags."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ImageMessageError(GaussianYoloError):
 
 
 def image_from_message(message: RawImage) -> NDArray[np.uint8]:
-    """The picture in a raw image message.
+    """The image in a raw image message.
 
     A bgr8 message is not copied: the array is a view of `message.data`, rows `message.step` bytes apart.
 
@@ -78,27 +78,27 @@ def image_from_message(message: RawImage) -> NDArray[np.uint8]:
 
 
 def image_from_compressed(message: CompressedPicture) -> NDArray[np.uint8]:
-    """The picture in a compressed image message (JPEG, PNG or whatever else OpenCV decodes).
+    """The image in a compressed image message (JPEG, PNG, or any other format that OpenCV decodes).
 
     Returns:
         uint8 [height, width, 3], BGR.
 
     Raises:
-        ImageMessageError: depth compression, truncated JPEG data, or data that is no picture.
+        ImageMessageError: depth compression, truncated JPEG data, or data that is not an image.
     """
     layout = str(message.format)
     data = np.frombuffer(message.data, np.uint8)
     if "compressedDepth" in layout:
         raise ImageMessageError(f"compressed image format '{layout}' is a depth image: publish a colour image")
     if data[:2].tobytes() == b"\xff\xd8" and data.tobytes().rfind(b"\xff\xd9") < 0:
-        # OpenCV would fill the missing part with grey and say nothing.
+        # OpenCV would fill the missing part with grey without an error.
         raise ImageMessageError(
             f"compressed image of {len(data)} bytes is a JPEG without its end: publish the whole file"
         )
-    # The header's frame is the sensor's, so an EXIF rotation must not be applied.
+    # The header's frame_id is that of the sensor, so an Exif rotation must not be applied.
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(data) else None
-    except cv2.error:  # a header that announces more pixels than OpenCV allocates
+    except cv2.error:  # a header that declares more pixels than OpenCV allocates
         image = None
     if image is None:
         raise ImageMessageError(

@@ -1,4 +1,4 @@
-"""Files that a run leaves behind: detections as JSON, annotated frames as a video."""
+"""Output files of a run: detections as JSON, annotated frames as a video."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def detection_record(
     Args:
         frame: file name, or index in a video or stream.
         image_size: (height, width) in px.
-        detections: in px of the frame.
+        detections: in frame px.
         classes: names, indexed by class id.
 
     Returns:
@@ -54,7 +54,7 @@ def detection_record(
 
 
 class JsonArrayFile:
-    """A JSON array that grows record by record and is valid after each, however the run ends."""
+    """A JSON array that grows by one record at a time and is valid after each, however the run ends."""
 
     _END = b"\n]\n"
 
@@ -62,7 +62,7 @@ class JsonArrayFile:
         """Create the file with an empty array.
 
         Raises:
-            RecordingError: it cannot be written.
+            RecordingError: the file cannot be written.
         """
         self._path = path
         self._empty = True
@@ -76,13 +76,13 @@ class JsonArrayFile:
         """Add one record.
 
         Raises:
-            RecordingError: it cannot be written; the records before it stay.
+            RecordingError: the file cannot be written; earlier records stay.
         """
         text = json.dumps(record, allow_nan=False).encode()
         separator = b"\n" if self._empty else b",\n"
         try:
             self._file.seek(-len(self._END), 2)
-            # One write, unbuffered: there is no moment at which the closing bracket is missing.
+            # One unbuffered write, so that the closing bracket is never missing.
             self._file.write(separator + text + self._END)
         except OSError as error:
             raise RecordingError(f"{self._path} cannot be written: {error.strerror}") from error
@@ -101,13 +101,13 @@ class JsonArrayFile:
 
 
 class VideoRecording:
-    """A video of frames; the first one decides its size, others are fitted into it."""
+    """A video file; the first frame sets its size, and later frames are fitted into it."""
 
     def __init__(self, path: Path, fps: float) -> None:
-        """Nothing is written before the first frame.
+        """Check the path; the file is created with the first frame.
 
         Raises:
-            RecordingError: there is no such folder, or the name is not that of an .mp4 file.
+            RecordingError: the folder does not exist, or the name does not end in .mp4.
         """
         if path.suffix.lower() != ".mp4":
             raise RecordingError(f"{path} cannot be written: a video is an .mp4 file")
@@ -125,7 +125,7 @@ class VideoRecording:
             RecordingError: OpenCV cannot write such a video.
         """
         if self._writer is None:
-            # Encoders want even sides.
+            # Encoders need even sides.
             self._size = (image.shape[1] // 2 * 2, image.shape[0] // 2 * 2)
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
             with quiet_opencv:
@@ -150,7 +150,7 @@ class VideoRecording:
 
 
 def _fit(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cut an odd last row or column; shrink or enlarge a frame of another size, on black."""
+    """Crop an odd last row or column; scale a frame of another size and pad it with black."""
     width, height = size
     if image.shape[0] // 2 * 2 == height and image.shape[1] // 2 * 2 == width:
         return np.ascontiguousarray(image[:height, :width])

@@ -1,4 +1,4 @@
-"""What the rest of the package knows of a source of frames."""
+"""The interface of frame sources."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ class SourceError(GaussianYoloError):
     """A source cannot be opened."""
 
 
-# The longest that `close` waits for its thread to come out of OpenCV, s.
+# Maximum time that `close` waits for its thread to return from OpenCV, s.
 JOIN_S = 1.0
 
 
 class SourceState(str, Enum):
-    """Where a source is in its life."""
+    """The state of a source."""
 
     OPENING = "opening"
-    """Opened, no frame delivered so far."""
+    """Open, no frame delivered yet."""
     STREAMING = "streaming"
     LOST = "lost"
-    """A camera stopped; it is being reopened."""
+    """A camera was lost and is being reopened."""
     FINISHED = "finished"
-    """A file source came to its end."""
+    """A file source has reached its end."""
     CLOSED = "closed"
 
 
 class Source(Protocol):
-    """Frames one after the other; `read` belongs to one thread, everything else may be used from any.
+    """A sequence of frames. Call `read` from one thread only; all other members are thread-safe.
 
     Attributes:
-        message: one sentence on the last trouble (a skipped frame, a lost camera); empty if there was none.
-        skipped: frames that could not be decoded.
-        dropped: live frames overwritten by a newer one before they were read; 0 for files.
-        reopened: how often a camera came back after it was lost; 0 for files.
-        length: number of frames, if it is known.
+        message: one sentence about the last error (a skipped frame, a lost camera); empty if there was none.
+        skipped: number of frames that could not be decoded.
+        dropped: number of live frames overwritten by a newer one before they were read; 0 for files.
+        reopened: number of times a lost camera was reopened; 0 for files.
+        length: number of frames, if known.
         fps: native rate in Hz (for files: the rate of realtime playback), 0 if unknown.
     """
 
@@ -64,9 +64,9 @@ class Source(Protocol):
     def fps(self) -> float: ...
 
     def read(self) -> Frame | None:
-        """The next frame, waiting for it. None when a file source has finished, or after `close`."""
+        """Wait for the next frame and return it. None when a file source has finished, or after `close`."""
         ...
 
     def close(self) -> None:
-        """Stop, within a second. Callable from any thread, and again; a blocked `read` returns None at once."""
+        """Stop within one second; a blocked `read` returns None at once. Thread-safe; may be called repeatedly."""
         ...

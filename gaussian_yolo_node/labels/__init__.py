@@ -1,4 +1,4 @@
-"""Labels and predictions in the formats that driving data come in, for training, evaluation and bags."""
+"""Labels and predictions in the common formats of driving datasets, for training, evaluation and bags."""
 
 from gaussian_yolo_node.labels.annotations import IGNORE, DatasetError, LabelledImage
 from gaussian_yolo_node.labels.images import image_files, image_size, read_image

@@ -1,4 +1,4 @@
-"""What a label file says, before classes are mapped, and what may be wrong with it."""
+"""Annotations as read from a label file, before classes are mapped, and the faults in them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.errors import GaussianYoloError
 
-# Class id of a region that is neither object nor background.
+# Class id of an ignore region, which is neither object nor background.
 IGNORE = -1
 
 
 class DatasetError(GaussianYoloError):
-    """A data folder, list or label file cannot be used; the message names file and line."""
+    """A data folder, list or label file cannot be used; the message names the file and the line."""
 
 
 class LabelError(GaussianYoloError):
@@ -28,12 +28,12 @@ class LabelError(GaussianYoloError):
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image and its truths.
+    """One image and its ground truth.
 
     boxes: float32 `[N,4]`, x1 y1 x2 y2 in px of the image.
     class_ids: int64 `[N]`, index into the class list, or `IGNORE`.
-    weight: expected number of times an epoch shows it.
-    box_weights: float32 `[N,4]`, what the errors of centre x, centre y, width and height of each box count; None: 1.
+    weight: expected number of times that an epoch shows the image.
+    box_weights: float32 `[N,4]`, loss weights of centre x, centre y, width and height of each box; None: all 1.
     """
 
     path: Path
@@ -44,12 +44,12 @@ class LabelledImage:
 
     @property
     def coordinate_weights(self) -> NDArray[np.float32]:
-        """`box_weights`, written out."""
+        """`box_weights` as an array, also if None."""
         return np.ones((len(self.boxes), 4), np.float32) if self.box_weights is None else self.box_weights
 
 
 class FaultKind(str, Enum):
-    """What can be wrong with a data set. The last two are worth a look, no more."""
+    """Kinds of faults in a dataset. The last two are warnings."""
 
     UNUSABLE_SOURCE = "unusable source"
     MISSING_IMAGE = "missing image"
@@ -73,18 +73,18 @@ class FaultKind(str, Enum):
 
     @property
     def is_summed_up(self) -> bool:
-        """Whether a count says enough."""
+        """Whether a report gives only the number of these faults."""
         return self is FaultKind.TINY_BOX
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong.
+    """One fault of a dataset.
 
     Attributes:
         file: label file, image or list.
-        place: line number in it, or name of the record; None for the file as a whole.
-        message: what is wrong, and the mend where it is not plain.
+        place: line number, or name of the record; None for the whole file.
+        message: the fault, and the remedy if it is not obvious.
     """
 
     kind: FaultKind
@@ -100,7 +100,7 @@ class Fault:
         return f"{self.file}:{self.place}" if isinstance(self.place, int) else f"{self.file}, {self.place}"
 
     def refuse(self) -> DatasetError:
-        """The error to raise where data have to be right."""
+        """The error to raise if faults are not allowed."""
         place = f", line {self.place}" if isinstance(self.place, int) else f", {self.place}" if self.place else ""
         return DatasetError(f"{self.file}{place}: {self.message}")
 
@@ -112,13 +112,13 @@ class Annotation(NamedTuple):
     """One labelled object.
 
     Attributes:
-        name: its category, as the file has it.
-        box: x1 y1 x2 y2, px of the image; not yet checked.
+        name: its category, as in the file.
+        box: x1 y1 x2 y2 in px of the image; not yet checked.
         place: line number in the label file, or name of the record.
-        ignored: a region that is neither object nor background, whatever the category.
-        truncation: share of the object that is outside the image, 0..1; 0 where the data set does not tell.
-        occlusion: KITTI's degree, 0 (fully visible) .. 3 (unknown); 0 where the data set does not tell.
-        weights: what the errors of its centre x, centre y, width and height count in training.
+        ignored: whether it is an ignore region, for any category.
+        truncation: fraction of the object outside the image, 0..1; 0 if the dataset does not specify it.
+        occlusion: KITTI's level, 0 (fully visible) .. 3 (unknown); 0 if the dataset does not specify it.
+        weights: loss weights of centre x, centre y, width and height in training.
     """
 
     name: str
@@ -132,16 +132,16 @@ class Annotation(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedImage:
-    """All that a label file says of one image.
+    """The annotations of one image.
 
     Attributes:
-        image: None where it is missing, or only labels were asked for.
-        labels: the file that the annotations are from.
+        image: the image file; None if it is missing, or if only labels are requested.
+        labels: the file that contains the annotations.
         annotations: the objects.
-        size: height and width in px, where the label file tells.
-        unlabelled: nobody has labelled the image, which is not to say that it is empty.
-        name: of the image, as the label file has it; "" where files of labels and images only have the same stem.
-        copies: times that it stands in its data set.
+        size: (height, width) in px; None if the label file does not specify it.
+        unlabelled: whether the image has no labels. This does not mean that it shows no objects.
+        name: of the image, as in the label file; "" if images and label files are matched by stem only.
+        copies: number of times that the dataset contains the image.
     """
 
     image: Path | None
@@ -154,7 +154,7 @@ class AnnotatedImage:
 
 
 def box_fault(labels: Path, annotation: Annotation) -> Fault | None:
-    """What is wrong with a box by itself."""
+    """The fault of an inverted, empty or non-finite box; None if the box is valid."""
     x1, y1, x2, y2 = annotation.box
     if x1 < x2 and y1 < y2 and math.isfinite(x2 - x1) and math.isfinite(y2 - y1):
         return None

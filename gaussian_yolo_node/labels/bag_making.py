@@ -1,4 +1,4 @@
-"""Driving data into a bag: images, calibration, truth."""
+"""Convert driving data to a bag with images, calibration and ground truth."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from gaussian_yolo_node.bags.writing import BagWriter, Compression, StorageName
 from gaussian_yolo_node.labels.sequence_labels import is_ignored
 from gaussian_yolo_node.labels.sequences import FrameSequence, SequenceFrame
 
-# Of frames that nobody knows the time of: 2001-09-09 01:46:40 UTC, so that two bags of the same frames are the same.
+# First stamp for frames without times: 2001-09-09 01:46:40 UTC. It is fixed so that the bags of equal frames are equal.
 DEFAULT_START_NS = 1_000_000_000_000_000_000
-# A bag holds files as they are; a frame of a video has to be made one.
+# Image files are stored unchanged; frames of a video are encoded as JPEG.
 _JPEG_QUALITY = 95
 _SIGNATURES = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png"}
 
 
 @dataclass(frozen=True)
 class MakeOptions:
-    """What a bag is to be like.
+    """Options of the bag to write.
 
     Attributes:
-        image: pixels as they are (bgr8), or files as they are (JPEG, PNG).
-        rate_hz: of even steps in place of the times that the data have; None for those, or for the camera's rate.
-        calibration: in place of that of the data; `no_calibration` for neither.
-        frames: how many to write, from the start again as often as it takes; None for `loops` times all.
-        start_ns: stamp of the first frame; None for its own.
+        image: store pixels (bgr8), or the unchanged files (JPEG, PNG).
+        rate_hz: replaces the times of the data by this constant rate; None uses the times, else the camera's rate.
+        calibration: replaces the calibration of the data; `no_calibration` writes none.
+        frames: number of frames to write, looping if necessary; None writes all frames `loops` times.
+        start_ns: stamp of the first frame; None keeps its own.
     """
 
     storage: StorageName = "mcap"
@@ -65,28 +65,28 @@ class MakeOptions:
     overwrite: bool = False
 
     def check(self) -> None:
-        """Raise BagError for values that make no bag."""
+        """Raise BagError for invalid values."""
         if self.rate_hz is not None and not 0 < self.rate_hz <= 1e6:
             raise BagError(f"the rate must be above 0 Hz, and it is {self.rate_hz:g}")
         if self.loops < 1 or (self.frames is not None and self.frames < 1):
             raise BagError("at least one frame, and one round, is needed for a bag")
         if self.frames is not None and self.loops != 1:
             raise BagError("--frames and --loop exclude each other: both say when to end")
-        # A stamp's seconds are an int32.
+        # The seconds of a stamp are an int32.
         if self.start_ns is not None and not 0 <= self.start_ns < 2**31 * 1_000_000_000:
             raise BagError("the start must be between 1970 and 2038, as a stamp of ROS is")
 
 
 @dataclass
 class MakeSummary:
-    """What was written.
+    """Summary of the written bag.
 
     Attributes:
-        frames: images; of these, `labelled` have a truth, with `objects` in sum.
-        skipped: names of files that are no images, each once, with what is wrong.
-        sizes: how many images of a (width, height) there are.
-        first_ns, last_ns: stamps.
-        notes: what is worth a word.
+        frames: number of images; `labelled` of them have a truth message, with `objects` objects in total.
+        skipped: error message by name of each unreadable image file.
+        sizes: number of images by (width, height).
+        first_ns, last_ns: stamps of the first and the last frame.
+        notes: remarks for the user.
     """
 
     frames: int = 0
@@ -109,10 +109,10 @@ def make_bag(
 
     Args:
         output: see `BagWriter`.
-        on_frame: called after each frame, with how many are written and how many there will be, if that is known.
+        on_frame: called after each frame with the number of frames written and their total, None if unknown.
 
     Raises:
-        BagError: the options contradict each other, the bag cannot be written, or no image can be read.
+        BagError: the options conflict, the bag cannot be written, or no image can be read.
     """
     options.check()
     summary = MakeSummary(notes=list(sequence.notes))
@@ -150,7 +150,7 @@ def _write(
     options: MakeOptions,
     summary: MakeSummary,
 ) -> None:
-    """One frame: first what is to be known of it, then the picture."""
+    """Write one frame: first its information, then the image."""
     header = messages.header(stamp_ns, options.frame_id)
     height, width = encoded.size
     objects = frame.objects or ()
@@ -195,7 +195,7 @@ def _write(
 
 
 def _send(writer: BagWriter, topic: str, kind: str, stamp_ns: int, raw: bytes) -> None:
-    """Write a message; a topic is in the bag from its first message on."""
+    """Write a message; its first message adds a topic to the bag."""
     if topic not in writer.topics:
         writer.add_topic(topic, kind)
     writer.write(topic, stamp_ns, raw)
@@ -208,7 +208,7 @@ def _note_once(summary: MakeSummary, note: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Encoded:
-    """A picture, or the bytes of a file in a layout, and its height and width in px."""
+    """Pixels, or the bytes of an image file with their layout, and (height, width) in px."""
 
     content: NDArray[np.uint8] | bytes
     size: tuple[int, int]
@@ -216,10 +216,10 @@ class _Encoded:
 
 
 def _encoded(frame: SequenceFrame, options: MakeOptions, summary: MakeSummary) -> _Encoded | None:
-    """What goes into the bag; None, and an entry in the summary, for what is no image."""
+    """The image to write; None, with an entry in the summary, if it cannot be decoded."""
     picture = frame.picture()
     if picture.image is None:
-        # In the next round it is the same file.
+        # Later rounds read the same file again.
         summary.skipped.setdefault(frame.file.name if frame.file else f"frame {frame.name}", picture.trouble)
         return None
     height, width = picture.image.shape[:2]
@@ -235,7 +235,7 @@ def _encoded(frame: SequenceFrame, options: MakeOptions, summary: MakeSummary) -
 
 
 def _is_turned(data: bytes, picture: NDArray[np.uint8]) -> bool:
-    """Whether Exif data turn the picture; in a message nobody heeds them, as the frame is the sensor's."""
+    """Whether Exif data rotate the image; subscribers ignore Exif, because the frame_id is that of the sensor."""
     if b"Exif" not in data[:4096]:
         return False
     as_stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -245,7 +245,7 @@ def _is_turned(data: bytes, picture: NDArray[np.uint8]) -> bool:
 def _stamped(
     sequence: FrameSequence, options: MakeOptions, summary: MakeSummary
 ) -> Iterator[tuple[SequenceFrame, int]]:
-    """The frames of all rounds with their stamps, ns; from the second round on names end in "#" and its number."""
+    """The frames of all rounds with stamps in ns; from the second round on, names end in "#" and the round's number."""
     round_ = 0
     offset_ns = 0
     while options.frames is not None or round_ < options.loops:
@@ -258,7 +258,7 @@ def _stamped(
             named = frame if round_ == 1 else replace(frame, name=_numbered(frame.name, round_))
             yield named, stamps[-1] + offset_ns
         if not summary.frames:
-            return  # another round would find no more
+            return  # another round would be empty too
         offset_ns += stamps[-1] - stamps[0] + _step(stamps, sequence, options)
 
 
@@ -269,7 +269,7 @@ def _own_stamp(frame: SequenceFrame, index: int, sequence: FrameSequence, option
 
 
 def _step(stamps: list[int], sequence: FrameSequence, options: MakeOptions) -> int:
-    """From the last frame of a round to the first of the next, ns."""
+    """Time from the last frame of a round to the first of the next, ns."""
     steps = [after - before for before, after in pairwise(stamps) if after > before]
     return round(statistics.median(steps)) if steps else round(1e9 / (options.rate_hz or sequence.rate_hz))
 

@@ -1,4 +1,4 @@
-"""Truth and detections that are in bags, as the evaluation takes them."""
+"""Read ground truth and detections from bags for the evaluation."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTru
 
 _log = logging.getLogger(__name__)
 
-# Where var(cx), var(cy), var(w), var(h) lie in the row-major 6x6 covariance of a detection's pose.
+# Indices of var(cx), var(cy), var(w), var(h) in the row-major 6x6 covariance of a detection's pose.
 _VARIANCES = [0, 7, 14, 21]
 
 
 def read_bag_truths(path: Path, topic: str = TRUTH_TOPIC, info: str = INFO_TOPIC) -> list[FrameTruths]:
-    """The truths in a bag, a record a message; frames that nobody has labelled have none.
+    """The ground truth in a bag, one record per message; unlabelled frames have no record.
 
     Raises:
-        BagError: there are none, or the bag cannot be read.
+        BagError: the bag has no ground truth, or cannot be read.
     """
     with BagReader(path) as reader:
         _check_detections(reader, topic)
@@ -35,13 +35,15 @@ def read_bag_truths(path: Path, topic: str = TRUTH_TOPIC, info: str = INFO_TOPIC
 
 
 def read_bag_predictions(path: Path, topic: str | None = None) -> list[FramePredictions]:
-    """The detections in a bag, a record a message and a row a result; names of frames are the bag's, else stamps.
+    """The detections in a bag, one record per message and one row per result.
+
+    The name of a frame is the one given in the bag, else its stamp in ns.
 
     Args:
-        topic: where they are; None for the only topic of detections that is not the truth.
+        topic: topic of the detections; None for the only Detection2DArray topic other than the ground truth.
 
     Raises:
-        BagError: there are none, or several topics to choose from, or the bag cannot be read.
+        BagError: there are no detections, there are several topics, or the bag cannot be read.
     """
     with BagReader(path) as reader:
         if topic is None:
@@ -107,14 +109,14 @@ def _predictions(message: Any, names: Mapping[int, str]) -> FramePredictions:
 
 
 def _corners(box: Any) -> tuple[float, float, float, float]:
-    # Before vision_msgs 4 the centre was a flat Pose2D.
+    # Before vision_msgs 4, the centre is a Pose2D with x and y.
     centre = getattr(box.center, "position", box.center)
     half_width, half_height = box.size_x / 2, box.size_y / 2
     return centre.x - half_width, centre.y - half_height, centre.x + half_width, centre.y + half_height
 
 
 def _hypothesis(result: Any) -> Any:
-    # Before vision_msgs 3 it was the result itself.
+    # Before vision_msgs 3, the result itself has the fields of the hypothesis.
     return getattr(result, "hypothesis", result)
 
 

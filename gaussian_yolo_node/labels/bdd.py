@@ -1,4 +1,4 @@
-"""BDD100K's detection labels of 2018 (a file an image, or one list) and Scalabel JSON, which the later releases use.
+"""BDD100K's detection labels of 2018 (one file per image, or one list), and Scalabel JSON of the later releases.
 
 Formats: doc.bdd100k.com, "Label Format"; doc.scalabel.ai, "Scalabel Format".
 """
@@ -22,15 +22,15 @@ from gaussian_yolo_node.labels.annotations import (
 from gaussian_yolo_node.labels.classes import BDD_CATEGORIES
 from gaussian_yolo_node.labels.images import ImageTree, Pick
 
-# Attributes of a label that say: a group, or not to be counted.
+# Attributes that mark a label as a group, or as ignored.
 _IGNORING = ("crowd", "ignored")
-# Labels of areas and lines, in the same files.
+# Categories of areas and lines in the same files.
 _NOT_OBJECTS = ("drivable area", "area/", "lane", "lane/")
 
 
 @dataclass(frozen=True)
 class Bdd:
-    """A JSON file, or a folder of them, and the images that it names."""
+    """A JSON file, or a folder of JSON files, and the images named in them."""
 
     images: Path | None
     labels: Path
@@ -74,7 +74,7 @@ class Bdd:
 
 
 def read_json(path: Path) -> Any:
-    """The document in a file; DatasetError where it is missing or no JSON."""
+    """The document in a file; DatasetError if the file is missing or not JSON."""
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
@@ -93,7 +93,7 @@ def _frames(path: Path, report: Report) -> list[Any]:
         report(Fault(FaultKind.MALFORMED_LABEL, path, place, f"it {message}"))
         return []
     if isinstance(document, dict):
-        # A file of one image has its name outside, and in "frames" its one frame.
+        # A file of a single image has "name" at the top level, and one frame in "frames".
         document = [document] if "name" in document else document.get("frames")
     if not isinstance(document, list):
         message = 'it is neither a list of frames, nor an object with "frames", nor that of one image'
@@ -107,7 +107,7 @@ def _objects(path: Path, place: str, frame: dict[str, Any], report: Report) -> I
     if labels is None and isinstance(frame.get("frames"), list):
         parts = [part.get("objects") if isinstance(part, dict) else None for part in frame["frames"]]
         labels = [label for objects in parts if isinstance(objects, list) for label in objects]
-    # Scalabel leaves "labels" out, or null, where there are none.
+    # In Scalabel, "labels" is absent or null if there are no labels.
     for number, label in enumerate([] if labels is None else labels if isinstance(labels, list) else [labels]):
         where = f"{place}, label {number}"
         category = label.get("category") if isinstance(label, dict) else None
@@ -129,7 +129,7 @@ def _objects(path: Path, place: str, frame: dict[str, Any], report: Report) -> I
 
 
 def _box(label: dict[str, Any]) -> tuple[float, float, float, float] | None:
-    """x1 y1 x2 y2; of an instance without a box, what its outline spans; None for what has neither."""
+    """x1 y1 x2 y2; for a label without a box, the bounds of its outline; None if it has neither."""
     box = label.get("box2d")
     if box is not None:
         return float(box["x1"]), float(box["y1"]), float(box["x2"]), float(box["y2"])
@@ -141,7 +141,7 @@ def _box(label: dict[str, Any]) -> tuple[float, float, float, float] | None:
 
 
 def _vertices(outline: Any) -> Any:
-    # The files of 2018 have the bare list of points.
+    # The files of 2018 contain only the list of points.
     return outline["vertices"] if isinstance(outline, dict) else outline
 
 

@@ -1,4 +1,4 @@
-"""All that is wrong with a data set, not just the first thing, and what is in it."""
+"""Check a dataset: find all faults, not only the first, and count its contents."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from gaussian_yolo_node.labels.sources import Source
 
 IGNORED = "ignored"
 UNUSED = "not used"
-# px by which a box may reach over the image's edge: labels are rounded.
+# px by which a box may extend beyond the image, because labels are rounded.
 _EDGE_TOLERANCE = 1.0
-# Unlabelled images that are named.
+# Maximum number of unlabelled images that are listed by name.
 _NAMED = 5
-# px within which two boxes are the same.
+# Maximum difference between coordinates of duplicate boxes, px.
 _SAME_BOX = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class DrawnBox:
-    """One box of a sample picture: px of the image, what to write, and whether it is a truth of a class."""
+    """One box of a sample picture: px of the image, its category, and its use (a class, ignored or not used)."""
 
     box: tuple[float, float, float, float]
     name: str
@@ -45,7 +45,7 @@ class DrawnBox:
 
 @dataclass(frozen=True, eq=False)
 class SamplePicture:
-    """An image with its boxes, to be drawn."""
+    """An image and the boxes to draw on it."""
 
     split: str
     image: Path
@@ -54,15 +54,14 @@ class SamplePicture:
 
 @dataclass(eq=False)
 class SplitContent:
-    """What is in one split.
+    """Contents of one split.
 
     Attributes:
-        images: that there are, labelled or not; of labels without images, their records.
-        unlabelled: how many are without a label file.
-        first_unlabelled: some of those.
-        empty: labelled images without an object of any class.
-        sizes: widths and heights, px, by the category in the files and what it is used as: a class, "ignored" or
-            "not used".
+        images: number of images, labelled or not; without images, the number of label records.
+        unlabelled: number of images without labels.
+        first_unlabelled: paths of the first of these.
+        empty: number of labelled images without an object of any class.
+        sizes: (width, height) in px of all objects, by category and use: a class, "ignored" or "not used".
     """
 
     name: str
@@ -75,7 +74,7 @@ class SplitContent:
 
 @dataclass(frozen=True, eq=False)
 class CheckResult:
-    """What a check found: faults and warnings in the order of the files, content by split, pictures to draw."""
+    """Result of a check: faults and warnings in the order of the files, contents by split, pictures to draw."""
 
     faults: list[Fault]
     splits: list[SplitContent]
@@ -92,12 +91,12 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """What to look for.
+    """Options of a check.
 
     Attributes:
-        tiny: px; a box with a shorter side is worth a warning.
-        samples: pictures to draw of each split.
-        seed: which ones.
+        tiny: a box with a side shorter than this gives a warning, px.
+        samples: number of pictures to draw per split.
+        seed: for the random choice of pictures.
     """
 
     tiny: float = 4.0
@@ -114,9 +113,9 @@ def check_sources(
     """Read all sources and decode all their images.
 
     Args:
-        splits: sources by name of the split, "train" and "validation" for instance.
-        classes: of the network; None takes every category for a class of its own.
-        progress: told how many images have been seen, now and then.
+        splits: sources by name of the split, for example "train" and "validation".
+        classes: of the network; None makes every category a class.
+        progress: called from time to time with the number of images checked.
     """
     return _Check(classes, options, progress).run(splits)
 
@@ -146,7 +145,7 @@ class _Check:
         return CheckResult(self.faults, contents, samples)
 
     def _source(self, source: Source, content: SplitContent) -> list[SamplePicture]:
-        """Check one source; returns as many of its pictures as may be drawn, chosen at random."""
+        """Check one source; returns a random choice of its pictures to draw."""
         name_of = self._naming(source)
         kept: list[SamplePicture] = []
         drawable = 0
@@ -154,7 +153,7 @@ class _Check:
             boxes = self._image(annotated, facts, name_of, content)
             if annotated.image is None or facts is None or facts.size is None or annotated.unlabelled:
                 continue
-            # Every picture has the same chance, however many there are (reservoir sampling).
+            # Reservoir sampling: every picture has the same probability.
             drawable += 1
             place = len(kept) if drawable <= self.options.samples else int(self.rng.integers(drawable))
             if place < self.options.samples:
@@ -169,7 +168,7 @@ class _Check:
             self.faults.append(Fault(FaultKind.UNUSABLE_SOURCE, Path(source.name), None, str(error)))
 
     def _naming(self, source: Source) -> Callable[[Annotation], str | None]:
-        """What an annotation is used as; None: its category is unknown."""
+        """A function from an annotation to its use; None for an unknown category."""
         classes = self.classes
         if classes is not None:
             class_map = source.class_map(classes)
@@ -238,7 +237,7 @@ class _Check:
             message = f"it is {width}x{height} px, and {annotated.labels.name} says {told_width}x{told_height}"
             self.faults.append(Fault(FaultKind.WRONG_SIZE, path, None, message))
         if annotated.unlabelled:
-            return  # training leaves it out, so it may be in a source of pseudo labels as well
+            return  # training omits it, so it may also be in a source of pseudo labels
         first_split, first = self.first_with.setdefault(facts.digest, (split, path))
         if first_split != split:
             message = f"it is in {split} and, the same picture, as {first} in {first_split}: exclude it from one"

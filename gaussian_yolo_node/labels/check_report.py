@@ -1,4 +1,4 @@
-"""A data check as tables, lines, JSON and pictures."""
+"""Report the result of a dataset check as tables, lines, JSON and pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GREY = (160, 160, 160)
 
 
 def images_table(splits: Sequence[SplitContent]) -> Table:
-    """How many images each split has."""
+    """Number of images per split."""
     table = Table("split", "images", "without labels", "without objects", "objects", "ignored", title="Images")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -35,13 +35,13 @@ def images_table(splits: Sequence[SplitContent]) -> Table:
 
 
 def objects_table(split: SplitContent, classes: Sequence[str] | None, tiny: float) -> Table:
-    """Counts and sizes of each category of one split."""
+    """Counts and sizes per category of one split."""
     table = Table(
         "label", "used as", "objects", "width px", "height px", f"< {tiny:g} px", title=f"Objects: {split.name}"
     )
     table.caption = "sizes: the median, and what 10 and 90 % of the objects are at most"
     for column in table.columns[2:]:
-        column.justify, column.no_wrap = "right", True  # a narrow terminal folds the names
+        column.justify, column.no_wrap = "right", True  # in a narrow terminal, only the names wrap
     rows = dict(split.sizes)
     unused = [key for key in rows if key[1] == UNUSED]
     others = [size for key in unused for size in rows.pop(key)]
@@ -60,7 +60,7 @@ def _size_cells(sizes: Sequence[tuple[float, float]], tiny: float) -> list[str]:
 
 
 def notes(split: SplitContent, classes: Sequence[str] | None) -> list[str]:
-    """Lines about what may or may not be meant: images without labels, classes without objects."""
+    """Lines about possible mistakes: images without labels, classes without objects."""
     lines = []
     if split.unlabelled:
         named = ", ".join(map(str, split.first_unlabelled)) + (
@@ -75,7 +75,7 @@ def notes(split: SplitContent, classes: Sequence[str] | None) -> list[str]:
 
 
 def fault_lines(faults: Sequence[Fault], limit: int) -> list[str]:
-    """A line a fault, "FILE:LINE: kind: message", and a count of what is over `limit` of a kind; 0: no limit."""
+    """One line per fault, "FILE:LINE: kind: message"; beyond `limit` per kind only a count. 0: no limit."""
     lines, shown = [], Counter[FaultKind]()
     for fault in faults:
         shown[fault.kind] += 1
@@ -90,7 +90,7 @@ def fault_lines(faults: Sequence[Fault], limit: int) -> list[str]:
 
 
 def verdict(result: CheckResult) -> str:
-    """One line: how many faults, of what kinds."""
+    """One line with the number of faults by kind."""
     images = sum(split.images for split in result.splits)
     parts = []
     for faults, word in ((result.errors, "fault"), (result.warnings, "warning")):
@@ -101,7 +101,7 @@ def verdict(result: CheckResult) -> str:
 
 
 def result_dict(result: CheckResult) -> dict[str, Any]:
-    """All of it, for JSON."""
+    """The whole result as plain values for JSON."""
     return {
         "splits": {
             split.name: {
@@ -132,9 +132,9 @@ def _fault_dict(fault: Fault) -> dict[str, Any]:
 
 
 def draw_samples(samples: Sequence[SamplePicture], folder: Path) -> list[Path]:
-    """Write each sample with its boxes as a JPEG into `folder`, which is made.
+    """Write each sample with its boxes as a JPEG into `folder`, which is created.
 
-    Truths are solid, in a colour a class; ignore regions are hatched grey, categories that are not used thin grey.
+    Truths are solid with one colour per class, ignore regions hatched grey, and unused categories thin grey.
 
     Raises:
         DatasetError: a picture cannot be written.
@@ -154,7 +154,7 @@ def draw_samples(samples: Sequence[SamplePicture], folder: Path) -> list[Path]:
 
 
 def draw_sample(sample: SamplePicture) -> NDArray[np.uint8]:
-    """The picture uint8 `[H,W,3]` BGR with its boxes."""
+    """The image with its boxes, uint8 `[H,W,3]` BGR."""
     picture = read_image(sample.image)
     scale = max(0.35, min(picture.shape[:2]) / 1200)
     for box in sorted(sample.boxes, key=lambda box: box.used_as not in (IGNORED, UNUSED)):
@@ -163,7 +163,7 @@ def draw_sample(sample: SamplePicture) -> NDArray[np.uint8]:
             _hatch(picture, x1, y1, x2, y2)
         colour = _GREY if box.used_as in (IGNORED, UNUSED) else _colour(box.used_as)
         cv2.rectangle(picture, (x1, y1), (x2, y2), colour, 1 if box.used_as == UNUSED else max(1, round(2 * scale)))
-        plain = box.used_as in (IGNORED, UNUSED, box.name.lower())  # the line says it, or it is the same
+        plain = box.used_as in (IGNORED, UNUSED, box.name.lower())  # visible from the style, or equal
         text = box.name if plain else f"{box.name}: {box.used_as}"
         origin = (max(0, x1), max(12, y1 - 3))
         cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 3, cv2.LINE_AA)
@@ -178,7 +178,7 @@ def _hatch(picture: NDArray[np.uint8], x1: int, y1: int, x2: int, y2: int) -> No
 
 
 def _colour(name: str) -> tuple[int, int, int]:
-    """Always the same for a class; BGR."""
+    """A fixed BGR colour for a class name."""
     hue = (sum(name.encode()) * 0.618034) % 1
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0)
     return round(blue * 255), round(green * 255), round(red * 255)

@@ -1,4 +1,4 @@
-"""From the categories of a data set to the classes of a network."""
+"""Map the categories of a dataset to the classes of a network."""
 
 from __future__ import annotations
 
@@ -6,49 +6,49 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gaussian_yolo_node.labels.annotations import IGNORE, DatasetError
 
-BACKGROUND = -2  # not labelled, as far as this network is concerned
+BACKGROUND = -2  # background for this network
 UNKNOWN = -3
 
 KITTI_TYPES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc", "DontCare")
-# Those that Gaussian YOLOv3 is trained on, and their names there.
+# KITTI types that Gaussian YOLOv3 is trained on, and their class names.
 KITTI_CLASSES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "cyclist"}
-# The ten of BDD100K's paper, under which its detection labels of 2018 go.
+# The ten classes of BDD100K's paper, used by its detection labels of 2018.
 BDD_CLASSES = ("bike", "bus", "car", "motor", "person", "rider", "traffic light", "traffic sign", "train", "truck")
-# What later releases call them, and what those have besides.
+# New names and additional categories of the later releases.
 BDD_NEW_NAMES = (
     "bicycle", "motorcycle", "pedestrian", "other person", "other vehicle", "trailer", "caravan", "van",
 )  # fmt: skip
 BDD_CATEGORIES = (*BDD_CLASSES, *BDD_NEW_NAMES)
 
-# Names of one thing; the first stands for all.
+# Synonyms; the first one is the canonical name.
 _SYNONYMS = (
     ("person", "pedestrian"),
     ("bike", "bicycle"),
     ("motor", "motorcycle", "motorbike"),
     ("train", "tram"),
 )
-# What is easily taken for one another. A category that is not trained but has a relative that is would teach the wrong
-# thing as background: it becomes an ignore region, as in the evaluation of KITTI.
+# Groups of similar categories. A category that is not a class, but is similar to one, would be wrong as background. It
+# becomes an ignore region, as in KITTI's evaluation.
 _FAMILIES = (
     ("car", "van", "truck", "bus", "train", "trailer", "caravan", "other vehicle"),
     ("person", "rider", "cyclist", "bike", "motor", "person sitting", "other person"),
     ("traffic light",),
     ("traffic sign", "stop sign"),
 )
-# Could be anything.
+# Categories that may contain any object.
 _ALWAYS_IGNORED = ("dontcare", "misc")
 
 
 class ClassMap:
-    """What becomes of each category of a source.
+    """Maps each category of a source to a class id, IGNORE, BACKGROUND or UNKNOWN.
 
     Args:
         classes: of the network, in the order of its outputs.
-        known: all categories that the data set's format defines; None where it defines none.
-        rules: category -> a class, "ignore" or "background"; before the defaults.
+        known: all categories that the format of the dataset defines; None if it defines none.
+        rules: category -> a class, "ignore" or "background"; they override the defaults.
 
     Raises:
-        DatasetError: a rule leads nowhere.
+        DatasetError: the target of a rule is not a class, "ignore" or "background".
     """
 
     def __init__(
@@ -102,5 +102,5 @@ def _canonical(name: str) -> str:
 
 
 def is_region(category: str) -> bool:
-    """Whether a category names a region to ignore rather than objects: KITTI's DontCare and Misc."""
+    """Whether a category is always an ignore region: KITTI's DontCare and Misc."""
     return _plain(category) in _ALWAYS_IGNORED

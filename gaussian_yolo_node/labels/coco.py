@@ -22,7 +22,7 @@ from gaussian_yolo_node.labels.images import ImageTree, Pick
 
 @dataclass(frozen=True)
 class CocoJson:
-    """An instances file and the images that it names; regions marked `iscrowd` are ignored."""
+    """An instances file and the images named in it; `iscrowd` annotations are ignore regions."""
 
     images: Path | None
     labels: Path
@@ -73,7 +73,7 @@ class CocoJson:
         self.pick.report_absent(seen, report)
 
     def _annotation(self, record: dict[str, Any], place: str) -> Annotation | Fault:
-        hash(record["image_id"])  # a list is no id
+        hash(record["image_id"])  # raises TypeError for an unhashable id
         x, y, w, h = map(float, record["bbox"])
         name = self._names.get(record["category_id"])
         if name is None:

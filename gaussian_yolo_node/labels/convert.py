@@ -1,4 +1,4 @@
-"""From annotations to truths for training; the first fault is an error here."""
+"""Convert annotations to ground truth for training; the first fault raises an error."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ _log = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
-    """A data set in one format."""
+    """A dataset in one format."""
 
     @property
     def categories(self) -> tuple[str, ...] | None:
-        """All that the format, or the data set, has names for; None if it does not say."""
+        """All categories of the format or the dataset; None if they are not defined."""
         ...
 
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
-        """The images that are wanted, always in the same order.
+        """The selected images, in a fixed order.
 
-        What is wrong with files and lines goes to `report`, and so does a missing image; if that returns, reading
-        goes on without them. Boxes and categories are as they are in the file.
+        Faulty files and lines and missing images are passed to `report`. If `report` returns, they are skipped. Boxes
+        and categories are as in the file.
 
         Raises:
-            DatasetError: a folder or file is missing or not of this format at all.
+            DatasetError: a folder or file is missing, or is not in this format.
         """
         ...
 
 
 def refuse(fault: Fault) -> None:
-    """The report of those who need data without faults: raises."""
+    """A `report` that raises; for callers that accept no faults."""
     raise fault.refuse()
 
 
 def convert(reader: Reader, classes: ClassMap, weight: float, *, skip_missing: bool) -> list[LabelledImage]:
-    """The labelled images of a data set.
+    """The labelled images of a dataset.
 
     Args:
-        skip_missing: images that the labels name and that are not there are left out, and counted in the log.
+        skip_missing: skip missing images that the labels name, and log their number.
 
     Raises:
-        DatasetError: something is wrong, or there are no images.
+        DatasetError: the data have a fault, or there are no images.
     """
     missing: list[Fault] = []
     empty: list[Fault] = []
@@ -86,14 +86,14 @@ def convert(reader: Reader, classes: ClassMap, weight: float, *, skip_missing: b
 def to_arrays(
     annotated: AnnotatedImage, classes: ClassMap, empty: list[Fault]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Boxes `[N,4]` (x1 y1 x2 y2, px), class ids `[N]` and weights of the coordinates `[N,4]` of one image, without
-    background and empty boxes.
+    """Boxes `[N,4]` (x1 y1 x2 y2, px), class ids `[N]` and coordinate weights `[N,4]` of one image, without background
+    and empty boxes.
 
     Args:
-        empty: takes the empty boxes.
+        empty: receives the faults of empty boxes.
 
     Raises:
-        DatasetError: a box is inverted or not finite, or a category unknown.
+        DatasetError: a box is inverted or not finite, or a category is unknown.
     """
     boxes, ids, weights = [], [], []
     for annotation, class_id, fault in classified(annotated, classes):
@@ -110,10 +110,10 @@ def to_arrays(
 
 
 def classified(annotated: AnnotatedImage, classes: ClassMap) -> Iterator[tuple[Annotation, int, Fault | None]]:
-    """Each annotation of an image with its class as `class_of` gives it, and the fault of a box that is empty.
+    """Each annotation of an image with its class from `class_of`, and the fault of an empty box or None.
 
     Raises:
-        DatasetError: a box is inverted or not finite, or a category unknown.
+        DatasetError: a box is inverted or not finite, or a category is unknown.
     """
     for annotation in annotated.annotations:
         fault = box_fault(annotated.labels, annotation)
@@ -126,13 +126,13 @@ def classified(annotated: AnnotatedImage, classes: ClassMap) -> Iterator[tuple[A
 
 
 def class_of(annotation: Annotation, classes: ClassMap) -> int:
-    """Class id, IGNORE, BACKGROUND or UNKNOWN; what is marked to be ignored counts only if its category does."""
+    """Class id, IGNORE, BACKGROUND or UNKNOWN; `ignored` has no effect on background and unknown categories."""
     class_id = classes(annotation.name)
     return IGNORE if annotation.ignored and class_id >= 0 else class_id
 
 
 def unknown_class(annotated: AnnotatedImage, annotation: Annotation) -> Fault:
-    """The fault of a category that is none."""
+    """The fault of an unknown category."""
     name = annotation.name
     message = f"{name!r} is no category of this format: correct it, or give the source 'map: {{{name}: CLASS}}'"
     return Fault(FaultKind.UNKNOWN_CLASS, annotated.labels, annotation.place, message)

@@ -1,4 +1,4 @@
-"""What an image file holds, and which of many are the same picture."""
+"""Inspect image files, and find duplicate and near-duplicate images."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from gaussian_yolo_node.labels import DatasetError, read_image
 
 T = TypeVar("T")
 
-_SIDE = 16  # of the difference hash, bits
-# Bits, of 256, that two views of one scene may differ in. Consecutive frames of a KITTI drive differ in some 33, frames
-# of different drives in 64 and more.
+_SIDE = 16  # side of the difference hash, bits
+# Maximum number of different bits, of 256, between two views of one scene. Consecutive frames of a KITTI drive differ
+# in about 33 bits, frames of different drives in at least 64.
 NEAR_BITS = 40
-# Grey levels: with less contrast the hash is that of noise.
+# Grey levels; with less contrast, noise determines the hash.
 _LEAST_CONTRAST = 4.0
 _BATCH = 256
 _ROWS = 2048
@@ -31,13 +31,13 @@ _ROWS = 2048
 
 @dataclass(frozen=True, eq=False)
 class ImageFacts:
-    """What was found in one image file.
+    """Properties of one image file.
 
     Attributes:
-        size: height and width in px; None where it cannot be read.
-        trouble: why not.
-        digest: of the file's bytes.
-        look: difference hash, float32 `[256]` of -1 and 1 (Krawetz, "Kind of Like That", 2013); None for a picture
+        size: (height, width) in px; None if the file cannot be read.
+        trouble: the error message if the file cannot be read.
+        digest: hash of the file's bytes.
+        look: difference hash, float32 `[256]` of -1 and 1 (Krawetz, "Kind of Like That", 2013); None for an image
             without contrast.
     """
 
@@ -48,7 +48,7 @@ class ImageFacts:
 
 
 def inspect_images(items: Iterable[tuple[T, Path | None]]) -> Iterator[tuple[T, ImageFacts | None]]:
-    """Each item with the facts of its image, in order; decodes on all cores."""
+    """Each item with the properties of its image, in order; decodes on all cores."""
     iterator = iter(items)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         while batch := list(islice(iterator, _BATCH)):
@@ -57,7 +57,7 @@ def inspect_images(items: Iterable[tuple[T, Path | None]]) -> Iterator[tuple[T, 
 
 
 def inspect(path: Path) -> ImageFacts:
-    """Decode one image; a file that is none has a `trouble`."""
+    """Decode one image; an unreadable file has a `trouble`."""
     try:
         digest = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
         image = read_image(path)
@@ -69,7 +69,7 @@ def inspect(path: Path) -> ImageFacts:
 
 
 def difference_hash(image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-    """`look` of an image uint8 `[H,W,3]`: whether each of 16x16 fields is brighter than its left neighbour."""
+    """`look` of an image uint8 `[H,W,3]`: whether each of 16x16 cells is brighter than its left neighbour."""
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     small = cv2.resize(grey, (_SIDE + 1, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     if small.std() < _LEAST_CONTRAST:
@@ -80,7 +80,7 @@ def difference_hash(image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
 def nearest_looks(
     looks: NDArray[np.float32], others: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of `others` `[M,256]` the most similar to each of `looks` `[N,256]`: indices `[N]`, and differing bits `[N]`."""
+    """For each of `looks` `[N,256]`, the most similar of `others` `[M,256]`: indices `[N]` and different bits `[N]`."""
     nearest, bits = np.empty(len(looks), np.int64), np.empty(len(looks), np.int64)
     for start in range(0, len(looks), _ROWS):
         rows = slice(start, start + _ROWS)

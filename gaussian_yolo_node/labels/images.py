@@ -1,4 +1,4 @@
-"""Image files: pixels, sizes, folders, lists."""
+"""Image files: pixels, sizes, folders and lists."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Pixels uint8 `[H,W,3]` BGR; DatasetError if the file is missing, cut short or corrupt."""
+    """Pixels uint8 `[H,W,3]` BGR; DatasetError if the file is missing, truncated or corrupt."""
     (picture,) = ImageFiles([path]).play()
     if picture.image is None:
         raise DatasetError(f"{path} is not a readable image ({picture.trouble}): replace or remove it")
@@ -28,10 +28,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image in px, from its header where that tells (JPEG without Exif, PNG).
+    """(height, width) of an image in px, from its header if possible (PNG, JPEG without Exif).
 
     Raises:
-        DatasetError: it is no image.
+        DatasetError: the file is not an image.
     """
     try:
         with path.open("rb") as file:
@@ -46,7 +46,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images of a folder, by name. DatasetError where there is no such folder."""
+    """The images of a folder, sorted by name. DatasetError if the folder does not exist."""
     if not folder.is_dir():
         raise DatasetError(f"image folder {folder} does not exist: set data.root in the config or pass --data")
     paths = (Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith("."))
@@ -54,7 +54,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 class ImageTree:
-    """Images of a folder and its subfolders, found by the names that label files give them."""
+    """Images of a folder and its subfolders, looked up by the names in label files."""
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -71,7 +71,7 @@ class ImageTree:
                     self._by_name.setdefault(name, path)
 
     def find(self, name: str, subfolder: str = "") -> Path | None:
-        """By path in `subfolder` or in the folder, with or without suffix; else by file name, wherever it is."""
+        """Look up a path in `subfolder` or in the folder, with or without suffix; else a file name in any subfolder."""
         names = (name,) if name.lower().endswith(IMAGE_SUFFIXES) else tuple(name + s for s in IMAGE_SUFFIXES)
         for candidate in names:
             found = self._by_path.get(f"{subfolder}/{candidate}") if subfolder else None
@@ -83,13 +83,13 @@ class ImageTree:
 
 @dataclass(frozen=True)
 class Pick:
-    """Which images of a source are wanted.
+    """Selects images of a source.
 
     Attributes:
-        exclude: stems to leave out, or patterns of them ("Seq05VD_*").
-        only: wanted stems, with the line of the list that names them; None: all.
-        list_file: that list.
-        include: patterns, one of which a wanted stem matches; none: all.
+        exclude: stems, or patterns of stems ("Seq05VD_*"), to exclude.
+        only: selected stems, with their line in the list; None: all.
+        list_file: the list.
+        include: patterns; a stem must match one of them. Empty: all.
     """
 
     exclude: frozenset[str] = frozenset()
@@ -99,12 +99,12 @@ class Pick:
 
     @classmethod
     def of(cls, exclude: Sequence[str], list_file: Path | None, include: Sequence[str] = ()) -> Pick:
-        """From a source's `exclude`, `list` and `include`. DatasetError where the list cannot be read."""
+        """From the `exclude`, `list` and `include` of a source. DatasetError if the list cannot be read."""
         only = None if list_file is None else {Path(entry).stem: number for number, entry in read_list(list_file)}
         return cls(frozenset(exclude), only, list_file, tuple(include))
 
     def wants(self, stem: str, group: str = "") -> bool:
-        """Whether an image is wanted; in a sequence, `group`, it may also be called "group/stem"."""
+        """Whether an image is selected; an image of the sequence `group` may also be named "group/stem"."""
         names = {stem, f"{group}/{stem}", group} if group else {stem}
 
         def one_of(patterns: Iterable[str]) -> bool:
@@ -118,7 +118,7 @@ class Pick:
 
     @cached_property
     def _exclude_patterns(self) -> tuple[str, ...]:
-        """Apart from plain names, which may be thousands."""
+        """The patterns of `exclude`, separate from its plain names, of which there may be thousands."""
         return tuple(name for name in self.exclude if set(name) & set("*?["))
 
     def report_absent(self, seen: set[str], report: Report) -> None:
@@ -130,10 +130,10 @@ class Pick:
 
 
 def read_list(path: Path) -> list[tuple[int, str]]:
-    """Line numbers and entries of a text file that names an image a line.
+    """Line numbers and entries of a text file with one image name per line.
 
     Raises:
-        DatasetError: it cannot be read, or is empty.
+        DatasetError: the file cannot be read, or is empty.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

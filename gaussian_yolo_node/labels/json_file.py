@@ -13,10 +13,10 @@ def read_document(path: Path, what: str) -> Any:
     """The JSON document in a file.
 
     Args:
-        what: to call it in messages ("predictions", "ground truth").
+        what: name of the content in messages ("predictions", "ground truth").
 
     Raises:
-        LabelError: there is no such file, or it is not JSON.
+        LabelError: the file does not exist, or is not JSON.
     """
     try:
         return json.loads(path.read_bytes())

@@ -24,7 +24,7 @@ from gaussian_yolo_node.labels.convert import convert, refuse, to_arrays
 from gaussian_yolo_node.labels.images import Pick, image_files
 
 _FIELDS = 15  # type truncated occluded alpha x1 y1 x2 y2 h w l x y z ry; 16 with a score
-# The tracking labels' word for Person_sitting.
+# The tracking labels use Person for Person_sitting.
 _TRACKING_TYPES = {"Person": "Person_sitting"}
 
 
@@ -33,8 +33,8 @@ class KittiObjects:
     """A folder of images and a folder of `label_2` files with the same stems.
 
     Attributes:
-        positive: least score of each type of pseudo labels, which have one as their 16th field; an object below it is a
-            region to ignore. Types without one count at any score.
+        positive: minimum score per type of pseudo labels, whose 16th field is a score. An object below it is an ignore
+            region. Types without a minimum count with any score.
     """
 
     images: Path | None
@@ -47,7 +47,7 @@ class KittiObjects:
         return KITTI_TYPES
 
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
-        """Every image, and every label file without one; see `convert.Reader`."""
+        """Every image, and every label file without an image; see `convert.Reader`."""
         images = {} if self.images is None else {path.stem: path for path in image_files(self.images)}
         by_stem = {path.stem: path for path in label_files(self.labels)}
         stems = sorted(images.keys() | by_stem.keys())
@@ -64,9 +64,9 @@ class KittiObjects:
 
 @dataclass(frozen=True)
 class KittiTracking:
-    """Sequences: `images/0000/000000.png`, .. and `labels/0000.txt`, a line an object with its frame and track.
+    """Sequences: `images/0000/000000.png`, .. and `labels/0000.txt` with one line per object, with frame and track.
 
-    A labelled sequence is labelled in all frames; those without a line are empty.
+    All frames of a labelled sequence are labelled; a frame without a line shows no objects.
     """
 
     images: Path | None
@@ -118,12 +118,12 @@ class KittiTracking:
 def load_kitti(
     images: Path, labels: Path, classes: Sequence[str], *, exclude: Sequence[str] = (), weight: float = 1.0
 ) -> list[LabelledImage]:
-    """Every labelled image of a KITTI-style folder pair; images without a label file are unlabelled and left out.
+    """Every labelled image of a KITTI-style folder pair; images without a label file are unlabelled and skipped.
 
     Args:
-        images: folder of images; labels: folder of `label_2` text files of the same stems.
+        images: folder of images; labels: folder of `label_2` text files with the same stems.
         classes: class names, in the order of the network's outputs.
-        exclude: stems to leave out.
+        exclude: stems to skip.
 
     Raises:
         DatasetError: a folder is missing or empty, or a label line is malformed.
@@ -135,7 +135,7 @@ def load_kitti(
 def read_kitti_label(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Boxes `[N,4]` (x1 y1 x2 y2, px) and class ids `[N]` of one KITTI label file.
 
-    Neighbouring classes (Van, Truck, ..) and DontCare become ignore regions, as they are in the evaluation.
+    Similar types (Van, Truck, ..) and DontCare become ignore regions, as in the evaluation.
 
     Raises:
         DatasetError: a line is malformed.
@@ -146,7 +146,7 @@ def read_kitti_label(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.flo
 
 
 def label_files(folder: Path) -> list[Path]:
-    """The label files of a folder, by name. DatasetError where there are none."""
+    """The label files of a folder, sorted by name. DatasetError if there are none."""
     if not folder.is_dir():
         raise DatasetError(f"label folder {folder} does not exist: set data.root in the config or pass --data")
     paths = sorted(folder.glob("*.txt"))
@@ -156,9 +156,9 @@ def label_files(folder: Path) -> list[Path]:
 
 
 def read_objects(path: Path, report: Report, positive: Mapping[str, float] | None = None) -> Iterator[Annotation]:
-    """The objects of one `label_2` file; a file or line that is none goes to `report`.
+    """The objects of one `label_2` file; malformed files and lines are passed to `report`.
 
-    `positive` is that of `KittiObjects`.
+    For `positive` see `KittiObjects`.
     """
     for number, fields in _lines(path, report):
         annotation = _object(path, number, fields, report)
@@ -196,6 +196,6 @@ def _object(path: Path, number: int, fields: list[str], report: Report) -> Annot
         report(Fault(FaultKind.MALFORMED_LABEL, path, number, message))
         return None
     x1, y1, x2, y2 = numbers[3:7]
-    # DontCare has -1 for both.
+    # DontCare lines have -1 in both fields.
     truncation, occlusion = max(0.0, numbers[0]), int(min(3.0, max(0.0, numbers[1])))
     return Annotation(fields[0], (x1, y1, x2, y2), number, truncation=truncation, occlusion=occlusion)

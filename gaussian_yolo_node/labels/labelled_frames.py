@@ -1,4 +1,4 @@
-"""Truths and detections of frames as flat arrays, as the protocols of the evaluation take them."""
+"""Ground truth and detections of frames as flat arrays, the input of the evaluation protocols."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class FrameTruths:
     """Labelled objects of one frame.
 
     Attributes:
-        frame: file name or stem, or the stamp in ns where there is no name.
+        frame: file name or stem, or the stamp in ns of a frame without a name.
         boxes: float64 [N, 4], x1 y1 x2 y2 in px.
-        classes: N categories, as the data set has them ("Car", "DontCare", "traffic light").
-        ignored: bool [N], regions that count neither way (crowds, DontCare).
-        truncation: float64 [N], share of the object outside the image, 0..1; 0 where unknown.
-        occlusion: [N], KITTI's degree, 0 (fully visible) .. 3 (unknown); 0 where the data set has none.
-        stamp_ns: when the frame was taken, ns since the epoch, where that is known.
-        size: height and width of the image in px, where the labels tell.
+        classes: N categories, as in the dataset ("Car", "DontCare", "traffic light").
+        ignored: bool [N], regions that count neither as positive nor as negative (crowds, DontCare).
+        truncation: float64 [N], fraction of the object outside the image, 0..1; 0 if unknown.
+        occlusion: [N], KITTI's level, 0 (fully visible) .. 3 (unknown); 0 if the dataset has none.
+        stamp_ns: capture time of the frame, ns since the epoch, if known.
+        size: (height, width) of the image in px, if the labels specify it.
     """
 
     frame: str
@@ -42,7 +42,7 @@ class FrameTruths:
 
     @classmethod
     def of(cls, frame: str, boxes: Any, classes: Any, ignored: Any = None) -> FrameTruths:
-        """Objects that are fully visible, and inside the image; arrays, or lists of their values."""
+        """Objects that are fully visible and inside the image, from arrays or lists."""
         boxes = np.array(boxes, np.float64).reshape(-1, 4)
         classes = np.array(classes, np.str_)
         ignored = np.zeros(len(boxes), bool) if ignored is None else np.array(ignored, bool)
@@ -51,11 +51,11 @@ class FrameTruths:
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """Labelled frames of one data set.
+    """Labelled frames of one dataset.
 
     Attributes:
-        frames: by name, in the order of the data set. A frame that nobody looked at is not among them.
-        kind: what they were read from.
+        frames: by name, in the order of the dataset, without unlabelled frames.
+        kind: the source format.
         source: path, for messages.
         image_ids: frame by COCO's image id; empty for other formats.
         category_ids: category by COCO's id; empty for other formats.
@@ -69,7 +69,7 @@ class GroundTruth:
 
     @classmethod
     def of(cls, frames: Iterable[FrameTruths], kind: Kind = "kitti", source: str = "labels") -> GroundTruth:
-        """Raises LabelError where two frames have one name."""
+        """Raises LabelError if two frames have the same name."""
         by_name: dict[str, FrameTruths] = {}
         for frame in frames:
             if frame.frame in by_name:
@@ -79,16 +79,16 @@ class GroundTruth:
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """All that occur, sorted."""
+        """All categories in the frames, sorted."""
         return tuple(sorted({str(name) for frame in self.frames.values() for name in np.unique(frame.classes)}))
 
     @property
     def is_kitti(self) -> bool:
-        """Whether the categories are KITTI's types, which have neighbours and DontCare regions."""
+        """Whether the categories are KITTI's types, with neighbouring classes and DontCare regions."""
         return self.kind == "kitti" or (self.kind == "bag" and set(self.categories) <= set(KITTI_TYPES))
 
     def class_of(self, category: str) -> str:
-        """The class that detectors call it by; "" for one that none of KITTI's three classes is."""
+        """The detector's class name for a category; "" for KITTI types other than its three evaluated classes."""
         return KITTI_CLASSES.get(category, "") if self.is_kitti else category
 
 
@@ -102,8 +102,9 @@ class FramePredictions:
         scores: float64 [N].
         classes: N names.
         sigmas: float64 [N, 4], standard deviations of centre x, centre y, width, height in px; None if unknown.
-        stamp_ns: when the frame was taken, ns since the epoch, where that is known.
-        places: [N], place of each in the file, where that is not frame after frame: of equal scores the first counts.
+        stamp_ns: capture time of the frame, ns since the epoch, if known.
+        places: [N], position of each detection in the file, if the file is not ordered by frame. It decides the order
+            of equal scores.
     """
 
     frame: str | int

@@ -1,4 +1,4 @@
-"""Detections of many frames, from what `gaussian-yolo detect --json` writes and from the formats of evaluations."""
+"""Read detections from the output of `gaussian-yolo detect --json` and from the formats of evaluation tools."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 
 
 class Truths(Protocol):
-    """What predictions are read for: a `GroundTruth`."""
+    """The part of `GroundTruth` that reading predictions needs."""
 
     @property
     def frames(self) -> Mapping[str, object]: ...
@@ -33,12 +33,12 @@ def read_predictions(path: Path, truths: Truths | None = None) -> list[FramePred
     """Read detections: the JSON of `detect --json`, the list of BDD's evaluation, COCO's results, or a bag.
 
     Args:
-        truths: the ground truth. COCO's results name images and classes by its ids; and files with a record a box do
-            not tell of frames without any, so its frames that they do not name are taken as such.
+        truths: the ground truth. COCO's results refer to its image and category ids. Files with one record per box
+            omit frames without detections, so frames of the ground truth that are not in the file have none.
 
     Raises:
-        LabelError: there is no such file, or it is of none of the formats; names the record.
-        BagError: it is a bag that cannot be read, or has no detections.
+        LabelError: the file does not exist, or has none of these formats; the message names the record.
+        BagError: the bag cannot be read, or has no detections.
     """
     if path.exists() and is_bag(path):
         from gaussian_yolo_node.labels.bag_records import read_bag_predictions
@@ -62,7 +62,7 @@ def read_predictions(path: Path, truths: Truths | None = None) -> list[FramePred
 
 
 def _from_boxes(path: Path, records: list[Any], truths: Truths | None) -> list[FramePredictions]:
-    """A record a box; frames come in the order of their first box."""
+    """From one record per box; frames are in the order of their first box."""
     found: dict[str, list[tuple[str, float, list[float]]]] = {}
     places: dict[str, list[int]] = {}
     for number, record in enumerate(records):
@@ -79,7 +79,7 @@ def _from_boxes(path: Path, records: list[Any], truths: Truths | None) -> list[F
 
 
 def _box_record(record: Any, truths: Truths | None) -> tuple[str, tuple[str, float, list[float]]]:
-    """Frame, and class, score and corners."""
+    """Frame, and (class, score, corners)."""
     if not isinstance(record, dict):
         raise ValueError("it is not an object")
     box: Any = record.get("bbox")
@@ -145,7 +145,7 @@ def _frame(record: Any) -> FramePredictions:
                 raise ValueError(f'{where} has a "sigma" that is not four numbers from 0 up: {sigma}')
             sigmas.append(sigma)
         found.append((name, score, box))
-    # Some with and some without would be a file put together from two.
+    # Sigmas of only some detections (a file merged from two) are unusable.
     return _arrays(frame, found, sigmas if len(sigmas) == len(found) else None)
 
 
@@ -165,5 +165,5 @@ def _arrays(
 def _is_finite(value: Any) -> bool:
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer beyond what a float holds
+    except OverflowError:  # an integer too large for a float
         return False

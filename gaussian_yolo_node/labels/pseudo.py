@@ -1,4 +1,4 @@
-"""Pseudo labels: what a detector found on unlabelled images (Xie et al., Noisy Student, CVPR 2020, section 2)."""
+"""Pseudo labels: detections on unlabelled images (Xie et al., Noisy Student, CVPR 2020, section 2)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from gaussian_yolo_node.labels.predictions import read_predictions
 
 @dataclass(frozen=True)
 class Detections:
-    """A folder of images and what `gaussian-yolo detect FOLDER --json` wrote of it.
+    """A folder of images, and the output of `gaussian-yolo detect FOLDER --json`.
 
     Attributes:
-        positive: score from which a detection is taken for the truth.
-        ignore: score from which it is an ignore region; below, it is background.
+        positive: minimum score of a detection that counts as ground truth.
+        ignore: minimum score of an ignore region; a detection below it is background.
     """
 
     images: Path | None
@@ -47,7 +47,7 @@ class Detections:
         tree = None if self.images is None else ImageTree(self.images)
         seen: set[str] = set()
         for number, frame in enumerate(frames):
-            # Frames of a video are numbers; extracted to images they are 000012.jpg and the like.
+            # Frames of a video are numbers; the extracted images are named 000012.jpg and so on.
             name = f"{frame.frame:06d}" if isinstance(frame.frame, int) else frame.frame
             place = f"record {number} ({name})"
             if not self.pick.wants(Path(name).stem):

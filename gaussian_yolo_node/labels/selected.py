@@ -1,4 +1,7 @@
-"""Pseudo labels that `gaussian-yolo noisy-student select` has chosen from a teacher's detections (SPEC section 4)."""
+"""Pseudo labels that `gaussian-yolo noisy-student select` has selected from a teacher's detections.
+
+Source: docs/paper_facts.md, section 4.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,10 @@ KIND = "detection"
 class Selected:
     """One file of selected pseudo labels.
 
-    Its document is `{"format": 1, "kind": "detection", "images": [..]}`. An image has `path` (relative to the file's
-    folder, or absolute), `copies` (times that an epoch shows it), and a list entry per box: `boxes` (x1 y1 x2 y2,
-    px), `classes` (names), `weights` (what the errors of centre x, centre y, width and height count) and `ignored`
-    (a region that is neither object nor background).
+    The document is `{"format": 1, "kind": "detection", "images": [..]}`. An image has `path` (relative to the file's
+    folder, or absolute), `copies` (number of times that an epoch shows it), and lists with one entry per box: `boxes`
+    (x1 y1 x2 y2, px), `classes` (names), `weights` (loss weights of centre x, centre y, width and height) and
+    `ignored` (whether it is an ignore region).
     """
 
     labels: Path

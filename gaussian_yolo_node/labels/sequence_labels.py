@@ -1,4 +1,4 @@
-"""Who knows which objects an image shows."""
+"""Match the objects of label files to the images of a sequence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gaussian_yolo_node.labels.bdd import Bdd, read_json
 from gaussian_yolo_node.labels.images import Pick
 from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking
 
-# KITTI's word for regions that are not labelled.
+# KITTI's type of unlabelled regions.
 _DONT_CARE = "DontCare"
 _EVERYTHING = Pick.of([], None)
 
@@ -19,16 +19,16 @@ Objects = Sequence[Annotation]
 
 
 def read_labels(path: Path, images: Sequence[Path], notes: list[str]) -> dict[Path, Objects]:
-    """The objects of images; those that nobody has labelled are left out.
+    """The objects of each labelled image.
 
     Args:
-        path: a folder of KITTI's `label_2` files; a label file of KITTI tracking; BDD100K or Scalabel JSON, a file or a
-            folder of them.
-        notes: labels without an image are noted in it.
+        path: a folder of KITTI's `label_2` files; a label file of KITTI tracking; BDD100K or Scalabel JSON, as a file
+            or a folder of files.
+        notes: receives a note about labels without an image.
 
     Raises:
         BagError: there are no labels, or none for these images.
-        DatasetError: a file is malformed; names file and line.
+        DatasetError: a file is malformed; the message names the file and the line.
     """
     if not path.exists():
         raise BagError(f"labels {path} do not exist")
@@ -48,13 +48,13 @@ def read_labels(path: Path, images: Sequence[Path], notes: list[str]) -> dict[Pa
 
 
 def read_video_labels(path: Path, video: str, fps: float) -> dict[int, Objects]:
-    """The objects in frames of a video, by the number of the frame, from BDD100K's or Scalabel's JSON.
+    """The objects in the frames of a video, by frame number, from BDD100K's or Scalabel's JSON.
 
-    A record belongs to the video if its `videoName`, or else its name, is the video's; it tells its frame as
-    `frameIndex`, or as a `timestamp` in ms.
+    A record belongs to the video if its `videoName`, or else its name, is that of the video. Its frame is given by
+    `frameIndex`, or by `timestamp` in ms.
 
     Raises:
-        BagError: no record is for this video, or one does not tell its frame.
+        BagError: no record is for this video, or a record does not specify its frame.
         DatasetError: a file is malformed.
     """
     labels: dict[int, Objects] = {}
@@ -64,7 +64,7 @@ def read_video_labels(path: Path, video: str, fps: float) -> dict[int, Objects]:
         if isinstance(document, dict):
             document = [document] if "name" in document else document.get("frames") or []
         records = [record for record in document if isinstance(record, dict) and record.get("name")]
-        # The reader gives one image a record, in their order.
+        # The reader yields one image per record, in the same order.
         for record, annotated in zip(records, Bdd(None, file, _EVERYTHING).read(_refuse), strict=True):
             owner = str(record.get("videoName") or record.get("video_name") or record["name"])
             if Path(owner).stem != video:
@@ -84,7 +84,7 @@ def read_video_labels(path: Path, video: str, fps: float) -> dict[int, Objects]:
 
 
 def is_ignored(annotation: Annotation) -> bool:
-    """Whether an annotation is of a region that counts neither way."""
+    """Whether an annotation is an ignore region."""
     return annotation.ignored or annotation.name == _DONT_CARE
 
 
@@ -95,7 +95,7 @@ def _of_folder(path: Path, images: Sequence[Path]) -> tuple[dict[Path, Objects],
     found = {}
     for image in images:
         objects = by_stem.get(image.stem)
-        # The raw data have ten digits, the benchmarks six.
+        # File names have ten digits in the raw data and six in the benchmarks.
         if objects is None and image.stem.isdecimal():
             objects = by_number.get(int(image.stem))
         if objects is not None:
@@ -108,7 +108,7 @@ def _numbered(by_stem: Mapping[str, Objects]) -> dict[int, Objects]:
 
 
 def _of_tracking(path: Path, images: Sequence[Path]) -> tuple[dict[Path, Objects], int]:
-    """A labelled sequence is labelled in all frames; those without a line are empty."""
+    """All frames of a labelled sequence are labelled; a frame without a line shows no objects."""
     folder = images[0].parent
     absent = 0
 
@@ -143,7 +143,7 @@ def _of_bdd(path: Path, images: Sequence[Path]) -> tuple[dict[Path, Objects], in
 def _checked(path: Path, objects: Objects) -> Objects:
     for annotation in objects:
         x1, y1, x2, y2 = annotation.box
-        # A comparison with NaN is false.
+        # The comparison is negated so that NaN fails it.
         if not (-float("inf") < x1 <= x2 < float("inf") and -float("inf") < y1 <= y2 < float("inf")):
             shown = " ".join(f"{value:g}" for value in annotation.box)
             message = f"its box is not x1 <= x2, y1 <= y2: {shown}"

@@ -1,4 +1,4 @@
-"""Frames of driving data in their order, with all that a data set says of them."""
+"""Frames of driving data in order, with their stamps, labels and calibration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Format = Literal["auto", "kitti-object", "kitti-tracking", "kitti-raw", "bdd", "
 KITTI_HZ = 10.0
 
 _RAW_CAMERAS = ("image_02", "image_03", "image_00", "image_01")
-# Folders of labels that lie beside one of images, in the layouts that there are.
+# Name of the label folder beside an image folder, in each layout.
 _LABELS_BESIDE = {"image_2": "label_2", "image_02": "label_02", "image": "label_2", "images": "labels"}
 
 
@@ -27,11 +27,11 @@ class SequenceFrame:
     """One frame.
 
     Attributes:
-        name: as `gaussian-yolo detect` calls it: the file's, or the index in a video.
+        name: as in `gaussian-yolo detect`: the file name, or the index in a video.
         file: the image file; None for a frame of a video.
-        picture: decodes it.
-        stamp_ns: when it was taken, ns since the epoch; None if nobody knows.
-        objects: what is labelled in it; None if nobody has looked.
+        picture: decodes the image.
+        stamp_ns: capture time, ns since the epoch; None if unknown.
+        objects: the labelled objects; None if the frame is not labelled.
     """
 
     name: str
@@ -43,15 +43,15 @@ class SequenceFrame:
 
 @dataclass(frozen=True, eq=False)
 class FrameSequence:
-    """Frames that can be gone through any number of times.
+    """Frames that can be iterated any number of times.
 
     Attributes:
-        description: what they were taken for.
-        frames: from the first.
-        length: how many there are; None if that shows only at the end.
-        rate_hz: of the camera, as far as that is known.
-        calibration: of the camera that took a frame; None if there is none.
-        notes: what is worth a word, a sentence each.
+        description: the detected layout.
+        frames: returns an iterator from the first frame.
+        length: number of frames; None if it is known only at the end.
+        rate_hz: frame rate of the camera, as far as known.
+        calibration: returns the calibration of a frame's camera, or None.
+        notes: remarks for the user, one sentence each.
     """
 
     description: str
@@ -65,19 +65,19 @@ class FrameSequence:
 def open_sequence(
     source: Path, layout: Format = "auto", labels: Path | None = None, *, labelled: bool = True
 ) -> FrameSequence:
-    """Frames of a data set, a folder of images, or a video.
+    """Frames of a dataset, a folder of images, or a video.
 
     Args:
-        source: of KITTI's raw data a drive, or one of its camera folders; of its object benchmark the folder with
-            `image_2` in it; of its tracking benchmark a sequence's folder of images, `image_02/0000`; else a folder of
-            images, or a video.
-        layout: which of these it is; "auto" looks.
-        labels: where the objects are; see `sequence_labels.read_labels`. None: in their place in the data set, if it
-            has one.
-        labelled: False leaves out the labels that the data set has.
+        source: for KITTI's raw data a drive, or one of its camera folders; for its object benchmark the folder that
+            contains `image_2`; for its tracking benchmark the image folder of a sequence, `image_02/0000`; else a
+            folder of images, or a video.
+        layout: one of these; "auto" detects it.
+        labels: path of the labels, see `sequence_labels.read_labels`; None uses their default path in the dataset, if
+            there is one.
+        labelled: False ignores the labels of the dataset.
 
     Raises:
-        BagError: there is nothing of that layout.
+        BagError: the source does not have that layout.
         SourceError: there are no images, or the video cannot be read.
         DatasetError: a label file is malformed.
     """
@@ -113,7 +113,7 @@ def _layout_of(source: Path, labels: Path | None) -> Format:
 
 @dataclass(frozen=True, eq=False)
 class _Images:
-    """Images of a layout; `labels` is where it keeps them, if it has them."""
+    """Images of a layout; `labels` is the path of their labels, if there are any."""
 
     description: str
     paths: Sequence[Path]
@@ -132,7 +132,7 @@ def _raw(source: Path) -> _Images:
     images = list_images(folder / "data")
     times = folder / "timestamps.txt"
     known = times.is_file()
-    # One file for all drives of a day.
+    # All drives of a day share one file.
     files = (drive / "calib_cam_to_cam.txt", drive.parent / "calib_cam_to_cam.txt")
     found = next((path for path in files if path.is_file()), None)
     calibration = None if found is None else read_kitti_calibration(found, f"P_rect_{folder.name[-2:]}")
@@ -152,7 +152,7 @@ def _object(source: Path) -> _Images:
     read = cache(read_kitti_calibration)
 
     def calibration(frame: SequenceFrame) -> Calibration | None:
-        # Every image has a file of its own: they are of many drives.
+        # Each image has its own file, because the images are from many drives.
         path = folder.parent / "calib" / f"{frame.file.stem if frame.file else ''}.txt"
         return read(path, "P2") if path.is_file() else None
 
@@ -236,7 +236,7 @@ def _labels_beside(folder: Path) -> Path | None:
 
 
 def _read_timestamps(path: Path, images: Sequence[Path]) -> dict[Path, int]:
-    """When KITTI's images were taken, ns; a line a frame, by the number of its file. The clock is taken for UTC."""
+    """Capture times of KITTI's images, ns; one line per frame, by file number. The times are assumed to be UTC."""
     try:
         lines = path.read_text(encoding="ascii").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -254,10 +254,10 @@ def _read_timestamps(path: Path, images: Sequence[Path]) -> dict[Path, int]:
 
 
 def parse_time(text: str) -> int:
-    """A time in ns since the epoch, from seconds since then, or from ISO 8601 (UTC unless it tells a zone).
+    """A time in ns since the epoch, from seconds since the epoch or from ISO 8601 (UTC if it has no time zone).
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the text has neither format.
     """
     text = text.strip()
     whole, _, fraction = text.partition(".")
@@ -266,7 +266,7 @@ def parse_time(text: str) -> int:
     nanoseconds = int((fraction + "0" * 9)[:9]) if fraction else 0
     if whole.isascii() and whole.isdigit() and not zone:
         return int(whole) * 1_000_000_000 + nanoseconds
-    # Python's own parser keeps microseconds alone.
+    # Python's parser keeps only microseconds.
     moment = datetime.fromisoformat((whole + zone).replace("Z", "+00:00"))
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)

@@ -24,15 +24,15 @@ from gaussian_yolo_node.labels.yolo import COCO_NAMES, YoloTxt, showing
 
 @dataclass(frozen=True)
 class Source:
-    """One source of a config, ready to be read.
+    """One checked source of a config.
 
     Attributes:
-        name: what to call it in messages and tables.
-        rules: category -> class, "ignore" or "background", before the defaults of `ClassMap`.
-        closed: whether categories that the reader does not know are faults.
-        weight: expected number of times an epoch shows each image.
-        skip_missing: leave out what has no image, where training would refuse it.
-        only_objects: leave out images that show none of the classes.
+        name: for messages and tables.
+        rules: category -> class, "ignore" or "background"; they override the defaults of `ClassMap`.
+        closed: whether categories unknown to the reader are faults.
+        weight: expected number of times that an epoch shows each image.
+        skip_missing: skip labels without an image; otherwise training reports an error.
+        only_objects: skip images that show none of the classes.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Source:
     only_objects: bool
 
     def class_map(self, classes: Sequence[str]) -> ClassMap:
-        """Which category becomes which of `classes`. DatasetError where a rule leads nowhere."""
+        """The map from categories to `classes`. DatasetError if the target of a rule does not exist."""
         try:
             return ClassMap(classes, self.reader.categories if self.closed else None, self.rules)
         except DatasetError as error:
@@ -52,17 +52,17 @@ class Source:
 
 
 def load_sources(root: Path, sources: Sequence[Mapping[str, object]], classes: Sequence[str]) -> list[LabelledImage]:
-    """All labelled images of the `sources` of a config, always in the same order.
+    """All labelled images of the `sources` of a config, in a fixed order.
 
     Args:
-        root: folder that paths of the sources are relative to.
-        sources: each with `format` and what that needs; see `FORMATS`, and for all of them `name` for messages,
-            `exclude: [stems or patterns]`, `include: [patterns]`, `weight: images an epoch`,
+        root: folder that relative paths of the sources start from.
+        sources: each with `format` and the keys of that format, see `FORMATS`. Keys of all formats: `name` for
+            messages, `exclude: [stems or patterns]`, `include: [patterns]`, `weight: times per epoch`,
             `map: {category: class | ignore | background}`, `ignore: [categories]`, `missing: skip`, `empty: skip`.
         classes: class names, in the order of the network's outputs.
 
     Raises:
-        DatasetError: a source is written wrong, or its data are; the message names it.
+        DatasetError: a source or its data are invalid; the message names the source.
     """
     loaded: list[LabelledImage] = []
     for number, mapping in enumerate(sources, start=1):
@@ -75,20 +75,20 @@ def load_sources(root: Path, sources: Sequence[Mapping[str, object]], classes: S
 
 
 def missing_paths(root: Path, sources: Sequence[Mapping[str, object]]) -> list[Path]:
-    """Files and folders that `sources` name and that are not there, each once."""
+    """Missing files and folders that `sources` name, each once."""
     named = [root / str(source[key]) for source in sources for key in _PATHS if isinstance(source.get(key), str)]
     return [path for path in dict.fromkeys(named) if not path.exists()]
 
 
 def open_source(root: Path, mapping: Mapping[str, object], name: str, *, labels_only: bool = False) -> Source:
-    """Check one source of a config; files are opened when it is read.
+    """Check one source of a config; its files are opened later, when it is read.
 
     Args:
-        name: begins every error.
-        labels_only: it needs no images.
+        name: prefix of every error message.
+        labels_only: do not require images.
 
     Raises:
-        DatasetError: a key is unknown, missing, or has an impossible value.
+        DatasetError: a key is unknown, missing, or has an invalid value.
     """
     kind = mapping.get("format")
     if not isinstance(kind, str) or kind not in FORMATS:
@@ -113,7 +113,7 @@ def open_source(root: Path, mapping: Mapping[str, object], name: str, *, labels_
 
 
 class Options:
-    """The values of one source, checked as they are taken."""
+    """The values of one source, checked on access."""
 
     def __init__(self, root: Path, mapping: Mapping[str, object], name: str) -> None:
         self.root = root
@@ -121,7 +121,7 @@ class Options:
         self.name = name
 
     def path(self, key: str) -> Path:
-        """A path, relative to the root. DatasetError if it is something else."""
+        """A path, relative to the root. DatasetError for any other value."""
         value = self._mapping[key]
         if not isinstance(value, str) or not value:
             raise DatasetError(f"{self.name}: {key!r} must be a path, not {value!r}")
@@ -131,29 +131,29 @@ class Options:
         return self.path(key) if key in self._mapping else None
 
     def number(self, key: str, default: float) -> float:
-        """A finite number from 0. DatasetError if it is something else."""
+        """A finite number >= 0. DatasetError for any other value."""
         value = self._mapping.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
             raise DatasetError(f"{self.name}: {key!r} must be a number from 0, not {value!r}")
         return float(value)
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of strings. DatasetError if it is something else, as numbers that should have been quoted."""
+        """A list of strings. DatasetError for any other value, such as unquoted numbers."""
         value = self._mapping.get(key, ())
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             raise DatasetError(f'{self.name}: {key!r} must be a list of quoted names, ["000087"], not {value!r}')
         return tuple(value)
 
     def pick(self) -> Pick:
-        """The images that `exclude`, `include` and `list` leave, without those that have labels in `unlabelled_in`."""
+        """The images selected by `exclude`, `include` and `list`, without those that have labels in `unlabelled_in`."""
         exclude = self.texts("exclude")
         labelled = self.path_or_none("unlabelled_in")
-        if labelled is not None:  # what people have labelled is in a source of its own
+        if labelled is not None:  # hand-labelled images are in another source
             exclude += tuple(path.stem for path in label_files(labelled))
         return Pick.of(exclude, self.path_or_none("list"), self.texts("include"))
 
     def scores(self, key: str) -> dict[str, float]:
-        """A number of 0 to 1 for each of some categories. DatasetError if it is something else."""
+        """A number in 0..1 by category. DatasetError for any other value."""
         value: Any = self._mapping.get(key, {})
         scores: dict[Any, Any] = value if isinstance(value, dict) else {"": None}
         if not all(isinstance(name, str) and _is_share(score) for name, score in scores.items()):
@@ -161,11 +161,11 @@ class Options:
         return {name: float(score) for name, score in scores.items()}
 
     def rules(self) -> dict[str, str]:
-        """What `map` and `ignore` say."""
+        """The rules from `map` and `ignore`."""
         rules = self._mapping.get("map", {})
         if not isinstance(rules, dict) or not all(isinstance(text, str) for pair in rules.items() for text in pair):
             raise DatasetError(f"{self.name}: 'map' must be a mapping such as {{person: pedestrian}}, not {rules!r}")
-        # Of pseudo labels, "ignore" is a score.
+        # In the format "detections", `ignore` is a score.
         ignored = () if self._mapping.get("format") == "detections" else self.texts("ignore")
         both = sorted(set(rules) & set(ignored))
         if both:
@@ -173,7 +173,7 @@ class Options:
         return {**rules, **dict.fromkeys(ignored, "ignore")}
 
     def names(self, key: str) -> tuple[str, ...]:
-        """Class names: a list, a mapping of numbers, or a file with one a line, or a YAML file with `names`."""
+        """Class names: a list, a mapping from numbers, a file with one name per line, or a YAML file with `names`."""
         value: Any = self._mapping[key]
         if isinstance(value, str):
             value = _read_names(self.root / value, self.name)
@@ -203,8 +203,8 @@ def _read_names(path: Path, source: str) -> Any:
 
 @dataclass(frozen=True)
 class Layout:
-    """A format: its own keys, how to open it, whether its categories are fixed, whether its images, not its label
-    records, say what there is; the classes that a network for such data usually has."""
+    """A format: its keys, how to open it, whether its categories are fixed, whether its images (not its label records)
+    define the dataset, and the usual classes of a network for such data."""
 
     required: tuple[str, ...]
     optional: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Labelled objects of any of the formats that driving data come in, as the protocols take them."""
+"""Read ground truth in any of the supported formats, for the evaluation protocols."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ FORMATS = (
 
 
 def read_ground_truth(path: Path) -> GroundTruth:
-    """Read labelled objects of whatever format.
+    """Read labelled objects in any supported format.
 
     Raises:
-        LabelError: there is no such file or folder, it is of none of the formats, or something in it is malformed.
-        BagError: it is a bag that cannot be read, or has no truth.
+        LabelError: the file or folder does not exist, has none of the formats, or is malformed.
+        BagError: the bag cannot be read, or has no ground truth.
     """
     if not path.exists():
         raise LabelError(f"ground truth {path} does not exist: give {FORMATS}")
@@ -48,10 +48,10 @@ def read_ground_truth(path: Path) -> GroundTruth:
 
 
 def read_kitti_labels(folder: Path) -> GroundTruth:
-    """Read all KITTI label files of a folder; frames go by stem, and an empty file is one without objects.
+    """Read all KITTI label files of a folder. Frames are named by stem; an empty file is a frame without objects.
 
     Raises:
-        LabelError: there is no such folder, it has no label files, or one of them is malformed.
+        LabelError: the folder does not exist, has no label files, or one of them is malformed.
     """
     if not folder.is_dir():
         raise LabelError(f"label folder {folder} does not exist")
@@ -64,7 +64,7 @@ def read_kitti_label_file(path: Path) -> FrameTruths:
     """Read one KITTI label file.
 
     Raises:
-        LabelError: it cannot be read, or a line is malformed; names file and line.
+        LabelError: the file cannot be read, or a line is malformed; the message names the file and the line.
     """
     try:
         objects = list(read_objects(path, _refuse))
@@ -108,7 +108,7 @@ def _read_bdd(path: Path) -> GroundTruth:
 def _read_coco(path: Path, document: dict[str, Any]) -> GroundTruth:
     frames = [_frame(each, each.name) for each in _images(CocoJson(None, path, _ALL))]
     truth = GroundTruth.of(frames, "coco", str(path))
-    # That these are there, the reader has seen to.
+    # The reader has checked that these keys exist.
     names = {record["id"]: record["file_name"] for record in document["images"]}
     return replace(
         truth, image_ids=names, category_ids={each["id"]: str(each["name"]) for each in document["categories"]}
@@ -144,7 +144,7 @@ def _frame(image: AnnotatedImage, name: str, *, kitti: bool = False) -> FrameTru
             message = f"'{annotation.name}' is not a KITTI type"
             raise Fault(FaultKind.UNKNOWN_CLASS, image.labels, annotation.place, message).refuse()
         x1, y1, x2, y2 = annotation.box
-        # A comparison with NaN is false.
+        # The comparison is negated so that NaN fails it.
         if not (x1 <= x2 < np.inf and y1 <= y2 < np.inf and x1 > -np.inf and y1 > -np.inf):
             shown = " ".join(f"{value:g}" for value in annotation.box)
             message = f"its box is not x1 <= x2, y1 <= y2: {shown}"

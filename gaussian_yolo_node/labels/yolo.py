@@ -1,4 +1,4 @@
-"""YOLO txt labels: a file an image, a line an object, "class cx cy w h" relative to the image (Darknet)."""
+"""YOLO txt labels (Darknet): one file per image, one line per object, "class cx cy w h" relative to the image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gaussian_yolo_node.labels.classes import ClassMap
 from gaussian_yolo_node.labels.convert import convert
 from gaussian_yolo_node.labels.images import Pick, image_files, image_size, read_list
 
-# The 80 of COCO's detection task, in the order of their YOLO txt files.
+# The 80 classes of COCO's detection task, in the order of the YOLO txt files.
 COCO_NAMES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
     "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
@@ -37,11 +37,11 @@ class YoloTxt:
     """Images with their label files.
 
     Attributes:
-        images: folder of images; None: the list has their paths.
-        labels: folder of label files with the images' stems; None: where Darknet looks, which is the image's path with
-            its last folder "images" as "labels".
+        images: folder of images; None: the list contains their paths.
+        labels: folder of label files with the images' stems; None: Darknet's rule, the path of the image with its last
+            folder "images" replaced by "labels".
         names: of the classes, by number.
-        roots: folders that paths in the list may be relative to.
+        roots: folders that relative paths in the list may start from.
     """
 
     images: Path | None
@@ -55,7 +55,7 @@ class YoloTxt:
         return self.names
 
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
-        """Every image, and every label file without one; see `convert.Reader`."""
+        """Every image, and every label file without an image; see `convert.Reader`."""
         images = self._listed(report) if self.images is None else image_files(self.images)
         seen = {path.stem for path in images}
         for image in images:
@@ -66,7 +66,7 @@ class YoloTxt:
                 yield self._read_labels(image, label, report)
             else:
                 yield AnnotatedImage(image, label, [], unlabelled=True)
-        if self.images is None:  # the list was read for its paths
+        if self.images is None:  # `_listed` has read the list
             return
         if self.labels is not None:
             for label in sorted(self.labels.glob("*.txt")):
@@ -137,9 +137,9 @@ class YoloTxt:
 
 
 def load_coco_txt(folder: Path, classes: Sequence[str], *, weight: float = 1.0) -> list[LabelledImage]:
-    """COCO images in `folder/images` with YOLO txt labels in `folder/labels`, those that show one of `classes`.
+    """COCO images in `folder/images` with YOLO txt labels in `folder/labels` that show one of `classes`.
 
-    A rider is a "person" there, so bicycles and motorcycles, as ignore regions, blank out what they carry.
+    In COCO a rider is a "person". So bicycles and motorcycles are ignore regions, which also cover their riders.
 
     Raises:
         DatasetError: a folder is missing or empty, or a label line is malformed.
@@ -151,7 +151,7 @@ def load_coco_txt(folder: Path, classes: Sequence[str], *, weight: float = 1.0) 
 
 
 def showing(images: list[LabelledImage], folder: Path, classes: Sequence[str]) -> list[LabelledImage]:
-    """Those images that show one of the classes; DatasetError if none does."""
+    """The images that show one of the classes; DatasetError if there are none."""
     found = [image for image in images if (image.class_ids >= 0).any()]
     if not found:
         raise DatasetError(f"no image in {folder} shows one of {', '.join(classes)}")

@@ -1,4 +1,4 @@
-"""Inference runtimes: a canvas goes in, the network's raw heads come out; or, on a GPU, a frame and its detections."""
+"""Inference runtimes: on the CPU from a canvas to the network's raw heads, on a GPU from a frame to detections."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from gaussian_yolo_node.runtime.base import (
     RuntimeUnavailableError,
 )
 
-# A node in a vehicle does not phone home. OpenVINO would fork a process for it as soon as it is imported, and that
-# process would outlive a node that is stopped then; without its telemetry package it uses a stub of its own.
+# A node in a vehicle must not send telemetry. OpenVINO forks a telemetry process on import, which would outlive a node
+# that stops at that moment. Without its telemetry package, OpenVINO uses a built-in stub.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -43,14 +43,14 @@ def open_runtime(path: Path, runtime: str = "auto", options: RuntimeOptions = Ru
     """Load a model on the CPU.
 
     Args:
-        path: an ONNX file as `gaussian-yolo export` writes it.
-        runtime: one of CPU_RUNTIMES, or "auto", which takes the first of them that is installed.
+        path: an ONNX file from `gaussian-yolo export`.
+        runtime: one of CPU_RUNTIMES, or "auto" for the first of them that is installed.
         options: threads and precision.
 
     Raises:
-        SettingError: there is no runtime of that name.
-        RuntimeUnavailableError: the runtime is not installed, or cannot do what the options ask.
-        ModelError: the file is missing, unreadable, or no model of this package.
+        SettingError: the runtime's name is unknown.
+        RuntimeUnavailableError: the runtime is not installed, or does not support the options.
+        ModelError: the file is missing, unreadable, or not a model of this package.
     """
     name = _first_installed() if runtime == "auto" else runtime
     if name == "openvino":
@@ -69,25 +69,25 @@ def open_device_runtime(
     runtime: str = "auto",
     options: RuntimeOptions = RuntimeOptions(),  # noqa: B008
 ) -> DetectingRuntime | None:
-    """Load a model on the GPU, if that is what is asked for.
+    """Load a model on the GPU, if the GPU is requested.
 
     Args:
         path: a TensorRT engine, or an ONNX file with an engine beside it.
-        runtime: one of RUNTIMES; "auto" takes the GPU if there are one, an engine that was built for it from this
-            model, and the packages that run it. A path to an engine can mean nothing else.
-        options: whether to build a stale engine again.
+        runtime: one of RUNTIMES. "auto" uses the GPU if there is a GPU, an engine built for it from this model, and
+            the required packages. A path to an engine always requests the GPU.
+        options: whether to rebuild a stale engine.
 
     Returns:
-        The runtime; None if this is work for `open_runtime`.
+        The runtime; None if `open_runtime` must load the model.
 
     Raises:
-        RuntimeUnavailableError: the GPU was asked for and there is none, or something that it needs is missing.
+        RuntimeUnavailableError: the GPU is requested, and there is none or a requirement is missing.
         ModelError: the engine is missing, unreadable, or stale.
         InferenceError: the GPU failed.
     """
     from gaussian_yolo_node.runtime.tensorrt.engine_file import SUFFIX, engine_of
 
-    # A path to an engine and the runtime's own name are orders; all else is a wish that an engine must be there for.
+    # An `.engine` path or `tensorrt` is mandatory; `auto` needs an existing engine.
     ordered = path.suffix == SUFFIX or runtime == "tensorrt"
     if not ordered and (runtime != "auto" or not engine_of(path).is_file()):
         return None
@@ -99,7 +99,7 @@ def open_device_runtime(
 
 
 def _first_installed() -> str:
-    """Found by importing it, because a package may be there and yet not load on this machine."""
+    """The first CPU runtime that can be imported; an installed package may still fail to load on this machine."""
     reasons = []
     for name in CPU_RUNTIMES:
         try:

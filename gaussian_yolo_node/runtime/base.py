@@ -1,9 +1,9 @@
-"""What every inference runtime offers, and the checks that all of them make.
+"""The two interfaces of inference runtimes, and their common checks.
 
-A runtime returns the raw heads of the network and knows nothing of anchors, classes or boxes. Decoding them
-is threshold-first and costs a fraction of a millisecond in numpy, so one implementation in `detector.decode`
-serves every runtime of the CPU, and a runtime stays a page of code. On a GPU the heads would have to be copied back for
-that, so a runtime there does the whole way from frame to detections: that is the second interface.
+A CPU runtime returns the raw heads of the network and does not know anchors, classes or boxes. Decoding starts with
+the threshold and takes a fraction of a millisecond in numpy. So one implementation in `detector.decode` serves all
+CPU runtimes, and a runtime stays small. A GPU runtime does everything from frame to detections, because copying the
+heads back costs more. It has the second interface.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.errors import GaussianYoloError, ModelError, SettingError
 
 Precision = Literal["auto", "fp32", "bf16"]
-CARD_KEY = "gaussian_yolo.card"  # in a model's metadata: its card, JSON
-PRECISION_KEY = "gaussian_yolo.precision"  # in a model's metadata: "int8" where it is quantised, else absent
-MODEL_HASH_KEY = "gaussian_yolo.model_hash"  # in the metadata of what was built from a model: that model's hash
+# Keys of a model's metadata.
+CARD_KEY = "gaussian_yolo.card"  # its card, JSON
+PRECISION_KEY = "gaussian_yolo.precision"  # "int8" if the model is quantised, else absent
+MODEL_HASH_KEY = "gaussian_yolo.model_hash"  # of an engine: the hash of the model that it was built from
 
 
 class RuntimeUnavailableError(GaussianYoloError):
-    """The runtime, or what was asked of it, is not to be had on this machine."""
+    """The runtime or a requested option is not available on this machine."""
 
 
 class InferenceError(GaussianYoloError):
-    """A runtime failed while it ran a model."""
+    """A runtime failed while running a model."""
 
 
 class DeviceMemoryError(InferenceError):
-    """The device has not enough memory left; what was loaded before still runs."""
+    """The device is out of memory; models loaded before still run."""
 
 
 class DeviceLostError(InferenceError):
-    """The device failed in a way that only a new process gets over."""
+    """The device failed; only a new process can use it again."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,12 @@ class RuntimeOptions:
     """How to run a model.
 
     Attributes:
-        threads: processor threads for one inference; 0 takes all cores.
-        precision: "auto" computes in bf16 where the processor has it and the runtime can, else in fp32. The integer
-            layers of a quantised model stay integer; this is for the layers around them. A TensorRT engine has the
-            precision it was built in.
-        rebuild_engine: build a TensorRT engine again, which takes minutes, where it does not fit model or machine.
-        input_size: height and width of the canvas in px, for a model whose height and width are free; None takes the
-            card's.
+        threads: processor threads per inference; 0 uses all cores.
+        precision: "auto" computes in bf16 if processor and runtime support it, else in fp32. The integer layers of a
+            quantised model stay integer; this option applies to the other layers. A TensorRT engine has the precision
+            that it was built with.
+        rebuild_engine: rebuild a TensorRT engine that does not match the model or the machine; takes minutes.
+        input_size: (height, width) of the canvas in px, for a model with free height and width; None uses the card's.
 
     Raises:
         SettingError: a value is out of range.
@@ -78,13 +78,13 @@ class Runtime(Protocol):
     """A loaded model. Not thread-safe: use one per thread.
 
     Attributes:
-        name: the runtime's name as `open_runtime` takes it.
-        description: runtime, version, device, precision and threads, for people.
+        name: the runtime's name, as passed to `open_runtime`.
+        description: runtime, version, device, precision and threads, human-readable.
         metadata: the ONNX metadata_props of the model.
         input_size: (height, width) of the canvas in px.
         strides: px per grid cell of each head, coarsest first.
         head_shapes: (channels, rows, columns) of each head, in the order of `strides`.
-        free_size: whether the model takes canvases of other sizes too, when it is loaded for them.
+        free_size: whether the model can be loaded for other canvas sizes.
     """
 
     name: str
@@ -102,11 +102,11 @@ class Runtime(Protocol):
             canvas: uint8 [H, W, 3] BGR of `input_size`, C-contiguous.
 
         Returns:
-            The raw heads, float32 [1, channels, rows, columns], in the order of `strides`. They may be views
-            of the runtime's own memory, and hold until the next call.
+            The raw heads, float32 [1, channels, rows, columns], in the order of `strides`. They may be views of the
+            runtime's memory and are valid until the next call.
 
         Raises:
-            InferenceError: the canvas does not fit, or the runtime failed.
+            InferenceError: the canvas has the wrong shape or type, or the runtime failed.
         """
         ...
 
@@ -117,14 +117,14 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True)
 class BuiltThresholds:
-    """What a runtime that gives finished detections was built with, and cannot change.
+    """Settings built into a runtime that returns detections; they cannot change.
 
     Attributes:
-        score_threshold: no detection below it comes out.
-        iou_threshold: of its non-maximum suppression.
-        variance_vote: whether suppressed boxes vote there.
-        remedy: what to do for others, to end a sentence: "build it again with ...".
-        criterion: what detections are thresholded and ranked by.
+        score_threshold: minimum score of a detection.
+        iou_threshold: of the non-maximum suppression.
+        variance_vote: whether suppressed boxes vote.
+        remedy: how to get other values, as the end of a sentence: "build it again with ...".
+        criterion: the score by which detections are thresholded and ranked.
     """
 
     score_threshold: float
@@ -136,16 +136,16 @@ class BuiltThresholds:
 
 @dataclass(frozen=True)
 class DeviceDetections:
-    """What a device found in one frame, by falling score.
+    """The detections of one frame on a device, by descending score.
 
     Attributes:
         boxes: float32 [N, 4], x1 y1 x2 y2 in canvas px, not clipped.
         scores: float32 [N].
         class_ids: int32 [N].
         sigmas: float32 [N, 4], of centre x, centre y, width, height in canvas px.
-        finite: False where the network gave NaN or infinity; then there are no detections.
-        preprocess_s: from the frame to the canvas, with the copy to the device, s.
-        inference_s: network, decoding and suppression, s.
+        finite: False if the network's output contains NaN or infinity; then there are no detections.
+        preprocess_s: time from frame to canvas, including the copy to the device, s.
+        inference_s: time of network, decoding and suppression, s.
     """
 
     boxes: NDArray[np.float32]
@@ -159,15 +159,15 @@ class DeviceDetections:
 
 @runtime_checkable
 class DetectingRuntime(Protocol):
-    """A loaded model whose device does the whole way from frame to detections. One thread at a time, whichever.
+    """A loaded model that runs on a device from frame to detections. Use it from one thread at a time, any thread.
 
     Attributes:
-        name: the runtime's name as `Detector.open` takes it.
-        description: runtime, version, device and precision, for people; may change when frames do.
-        metadata: the card of the model it was built from, and that model's hash.
+        name: the runtime's name, as passed to `Detector.open`.
+        description: runtime, version, device and precision, human-readable; may change with the frames.
+        metadata: card and hash of the model that it was built from.
         input_size: (height, width) of the canvas in px.
-        built: thresholds that cannot be changed any more.
-        slots: frames that may be in work at a time.
+        built: settings that are built in and cannot change.
+        slots: number of frames that can be in progress at once.
     """
 
     name: str
@@ -183,23 +183,23 @@ class DetectingRuntime(Protocol):
         """Detections of one frame, uint8 [H, W, 3] of any size.
 
         Raises:
-            InferenceError: the device failed, see its subclasses; or frames that were submitted are not collected.
+            InferenceError: the device failed, see its subclasses; or submitted frames are not yet collected.
         """
         ...
 
     def submit(self, frame_bgr: NDArray[np.uint8]) -> None:
-        """Start on a frame and return at once; the frame may be changed afterwards.
+        """Start a frame and return immediately; the caller may then reuse the frame's memory.
 
         Raises:
-            InferenceError: as `detect`; or all slots are taken.
+            InferenceError: as `detect`; or all slots are in use.
         """
         ...
 
     def collect(self) -> DeviceDetections:
-        """Wait for the frame that was submitted first.
+        """Wait for the oldest submitted frame.
 
         Raises:
-            InferenceError: as `detect`; or none was submitted.
+            InferenceError: as `detect`; or no frame was submitted.
         """
         ...
 
@@ -210,7 +210,7 @@ class DetectingRuntime(Protocol):
 
 @dataclass(frozen=True)
 class Signature:
-    """Inputs and outputs of a model, checked against what this package exports.
+    """Checked inputs and outputs of a model that this package exported.
 
     Attributes:
         input_size: (height, width) in px.
@@ -234,17 +234,17 @@ _HEAD_NAME = re.compile(r"head_(\d+)")
 def choose_input_size(
     path: Path, shape: Shape, outputs: Iterable[str], metadata: Mapping[str, str], options: RuntimeOptions
 ) -> tuple[int, int] | None:
-    """Height and width, px, that a model is to be fixed to as it is loaded; None where there is nothing to fix.
+    """(height, width) in px to load a model with; None if its size is not free, or is unknown.
 
     Args:
         path: the model file, for messages.
-        shape: of its input, None for a dimension that is not fixed.
-        outputs: their names.
-        metadata: of the model; its card has the size where the options have none.
+        shape: of the input; None for a free dimension.
+        outputs: output names.
+        metadata: of the model; its card gives the size if the options have none.
 
     Raises:
-        ModelError: its size is fixed and another one is asked for, or the one asked for is no multiple of the coarsest
-            stride.
+        ModelError: the size is fixed and a different one is requested, or the requested size is not a multiple of the
+            coarsest stride.
     """
     if _is_image(shape) and options.input_size not in (None, tuple(shape[1:3])):
         raise ModelError(
@@ -261,7 +261,7 @@ def choose_input_size(
                 f"{show_size(options.input_size)}"
             )
         return options.input_size
-    with suppress(KeyError, TypeError, ValueError):  # `read_card` says what is wrong with a card
+    with suppress(KeyError, TypeError, ValueError):  # `read_card` reports errors in a card
         height, width = json.loads(metadata[CARD_KEY])["input_size"]
         return int(height), int(width)
     return None
@@ -278,14 +278,13 @@ def read_signature(
 
     Args:
         path: the model file, for messages.
-        input_type: element type of the first input, "uint8" where it is right.
-        input_shapes: shape of each input, None for a dimension that is not fixed.
+        input_type: element type of the first input; must be "uint8".
+        input_shapes: shape of each input; None for a free dimension.
         outputs: shape of each output by name.
-        input_size: height and width in px that a free size was fixed to.
+        input_size: (height, width) in px chosen for a free size.
 
     Raises:
-        ModelError: the input is not uint8 [1, H, W, 3], or the outputs are not heads named after their
-            strides.
+        ModelError: the input is not uint8 [1, H, W, 3], or the outputs are not heads named after their strides.
     """
     if input_size is not None:
         input_shapes = [_fill(shape, (None, *input_size, None)) for shape in input_shapes]
@@ -310,7 +309,7 @@ def read_signature(
         raise ModelError(f"{path} has no outputs; export it with `gaussian-yolo export`")
     strides = tuple(sorted(heads, reverse=True))
     height, width = input_shapes[0][1], input_shapes[0][2]
-    assert height is not None and width is not None  # _is_image has looked
+    assert height is not None and width is not None  # checked by _is_image
     return Signature(
         input_size=(height, width),
         strides=strides,
@@ -321,7 +320,7 @@ def read_signature(
 
 
 def check_readable(path: Path) -> None:
-    """Raise ModelError unless `path` is a file with something in it."""
+    """Raise ModelError unless `path` is a non-empty file."""
     if not path.is_file():
         raise ModelError(f"model file {path} does not exist; check the path or name a shipped model")
     if path.stat().st_size == 0:
@@ -329,7 +328,7 @@ def check_readable(path: Path) -> None:
 
 
 def unreadable(path: Path, runtime: str, error: Exception) -> ModelError:
-    """The error for a file that a runtime could not load as a model."""
+    """The error for a file that a runtime cannot load as a model."""
     return ModelError(
         f"{path} cannot be read as an ONNX model by {runtime} ({last_words(error)}); it may be cut short or "
         "not be ONNX: copy or export it again"
@@ -337,20 +336,20 @@ def unreadable(path: Path, runtime: str, error: Exception) -> ModelError:
 
 
 def show_precision(metadata: Mapping[str, str], precision: str) -> str:
-    """What a model computes in, for people: "int8/bf16" if it is quantised and the rest of it is in bf16."""
+    """The precision of a model, human-readable: "int8/bf16" for a quantised model whose other layers use bf16."""
     quantised = metadata.get(PRECISION_KEY)
     return f"{quantised}/{precision}" if quantised else precision
 
 
 def last_words(error: Exception) -> str:
-    """The part of a runtime's many-lined message that says what went wrong, on one line and not too long."""
+    """The last line of a runtime's error message, which states the cause, cut to 160 characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     words = " ".join((lines[-1] if lines else type(error).__name__).split())
     return words if len(words) <= 160 else words[:157] + "..."
 
 
 def check_canvas(canvas: NDArray[np.uint8], input_size: tuple[int, int]) -> None:
-    """Raise InferenceError unless the canvas is what the model takes."""
+    """Raise InferenceError unless the canvas is contiguous uint8 [H, W, 3] of `input_size`."""
     if canvas.shape != (*input_size, 3) or canvas.dtype != np.uint8 or not canvas.flags.c_contiguous:
         raise InferenceError(
             f"the canvas is {canvas.dtype} {_show(canvas.shape)} where the model takes contiguous uint8 "
@@ -359,12 +358,12 @@ def check_canvas(canvas: NDArray[np.uint8], input_size: tuple[int, int]) -> None
 
 
 def show_size(size: Iterable[int | None]) -> str:
-    """Height and width, as options take them: 384x1248."""
+    """Height and width in the format of the options: 384x1248."""
     return "x".join(str(side) for side in size)
 
 
 def _fill(shape: Shape, sizes: Shape) -> Shape:
-    """The shape, its free dimensions as `sizes` has them."""
+    """The shape, with its free dimensions taken from `sizes`."""
     if len(shape) != len(sizes):
         return shape
     return [given if own is None else own for own, given in zip(shape, sizes, strict=True)]

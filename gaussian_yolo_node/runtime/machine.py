@@ -1,4 +1,4 @@
-"""The machine that a result was obtained on: a figure without it says little."""
+"""Describe the machine that a result was measured on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """Processor, number of cores this process may use, and system."""
+    """Processor, number of cores available to this process, and operating system."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, in fp32: runs wherever its wheel does."""
+"""ONNX Runtime on the CPU, in fp32; the most portable runtime."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OnnxRuntime:
     """A model loaded by ONNX Runtime; see `runtime.base.Runtime` for the attributes.
 
     Raises:
-        RuntimeUnavailableError: ONNX Runtime is not installed, or bf16 was asked for.
+        RuntimeUnavailableError: ONNX Runtime is not installed, or bf16 is requested.
         ModelError: the file cannot be read, or its inputs and outputs are not those of this package.
     """
 
@@ -53,8 +53,7 @@ class OnnxRuntime:
         settings.intra_op_num_threads = options.threads or len(os.sched_getaffinity(0))
         settings.inter_op_num_threads = 1
         settings.log_severity_level = 3
-        # A spinning worker holds a core that the camera, the decoder and the middleware need between two
-        # frames.
+        # A spinning worker would occupy a core that camera, decoder and middleware need between two frames.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         session = _load(path, settings)
         self.metadata: Mapping[str, str] = dict(session.get_modelmeta().custom_metadata_map)
@@ -63,7 +62,7 @@ class OnnxRuntime:
         shape = _fixed(inputs[0].shape) if len(inputs) == 1 else []
         size = choose_input_size(path, shape, names, self.metadata, options)
         if size is not None:
-            # Known when the graph is optimised, so that memory is planned once.
+            # With a fixed size, the optimiser can plan memory once.
             for name, side in zip(inputs[0].shape[1:3], size, strict=True):
                 if isinstance(name, str):
                     settings.add_free_dimension_override_by_name(name, side)
@@ -95,7 +94,7 @@ class OnnxRuntime:
             heads: list[NDArray[np.float32]] = self._session.run(
                 self._head_names, {self._input_name: canvas[np.newaxis]}
             )
-        except Exception as error:  # its exceptions share no base class but this
+        except Exception as error:  # its exceptions have no other common base class
             raise InferenceError(
                 f"ONNX Runtime failed on a frame ({last_words(error)}); try runtime openvino"
             ) from error
@@ -111,7 +110,7 @@ def _load(path: Path, settings: Any) -> Any:
 
     try:
         return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions share no base class but this
+    except Exception as error:  # its exceptions have no other common base class
         raise unreadable(path, "ONNX Runtime", error) from error
 
 

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the fastest of the runtimes there, in bf16 where the processor has it."""
+"""OpenVINO on the CPU: the fastest CPU runtime; uses bf16 if the processor supports it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from gaussian_yolo_node.runtime.base import (
 class OpenVinoRuntime:
     """A model compiled by OpenVINO; see `runtime.base.Runtime` for the attributes.
 
-    The heads that `infer` returns are views of the request's output memory: no copy is made.
+    The heads that `infer` returns are views of the request's output memory, without a copy.
 
     Raises:
-        RuntimeUnavailableError: OpenVINO is not installed, or bf16 was asked of a processor without it.
+        RuntimeUnavailableError: OpenVINO is not installed, or bf16 is requested on a processor without it.
         ModelError: the file cannot be read, or its inputs and outputs are not those of this package.
     """
 
@@ -77,8 +77,8 @@ class OpenVinoRuntime:
         check_canvas(canvas, self.input_size)
         try:
             if canvas is not self._canvas:
-                # The request reads the caller's memory, so a caller that refills one canvas pays for this once.
-                # OpenVINO shares no memory that is read-only: that is copied each time.
+                # The request reads the caller's memory, so a caller that refills one canvas needs this only once.
+                # OpenVINO cannot share read-only memory, so a read-only canvas is copied each time.
                 shared = canvas.flags.writeable
                 self._request.set_input_tensor(self._tensor_type(canvas[np.newaxis], shared_memory=shared))
                 self._canvas = canvas if shared else None
@@ -98,11 +98,11 @@ class OpenVinoRuntime:
 
 @cache
 def _core() -> Any:
-    """The process's one core, which lives as long as the process.
+    """The only `openvino.Core` of the process, which lives as long as the process.
 
-    A core's CPU plugin gives the thread that loads it a stack for signal handlers, and takes it down with itself. Cores
-    that end in the order in which they began, or in another thread, leave the thread with a stack that is no more: the
-    next Ctrl-C ends the process with a segmentation fault.
+    The CPU plugin of a core installs an alternate signal stack in the thread that loads it, and frees the stack when
+    the core is destroyed. If cores are destroyed in their order of creation or in another thread, the thread keeps a
+    freed stack. The next Ctrl-C then ends the process with a segmentation fault.
     """
     import openvino
 
@@ -112,11 +112,11 @@ def _core() -> Any:
 def _read(path: Path) -> Any:
     from openvino.frontend import FrontEndManager
 
-    # Core.read_model would try every format it knows on a broken file, and each writes its own complaint to stderr.
+    # Core.read_model would try all its frontends on a broken file, and each writes an error to stderr.
     frontend = FrontEndManager().load_by_framework("onnx")
     try:
         return frontend.convert(frontend.load(str(path)))
-    except Exception as error:  # its exceptions share no base class but this
+    except Exception as error:  # its exceptions have no other common base class
         raise unreadable(path, "OpenVINO", error) from error
 
 
@@ -131,7 +131,7 @@ def _properties(options: RuntimeOptions, precision: str) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
-        # Pinned workers wait for their core while a camera, a decoder or the middleware has it.
+        # A pinned worker would wait while camera, decoder or middleware uses its core.
         "ENABLE_CPU_PINNING": False,
     }
     if options.threads:
@@ -140,7 +140,7 @@ def _properties(options: RuntimeOptions, precision: str) -> dict[str, Any]:
 
 
 def _signature(path: Path, model: Any, metadata: Mapping[str, str], options: RuntimeOptions) -> Signature:
-    """Inputs and outputs, after a free size is fixed."""
+    """Inputs and outputs, after fixing a free size."""
 
     def shape_of(port: Any) -> Shape:
         partial = port.get_partial_shape()
@@ -159,7 +159,7 @@ def _signature(path: Path, model: Any, metadata: Mapping[str, str], options: Run
 
 
 def _metadata(model: Any) -> dict[str, str]:
-    # OpenVINO files the ONNX metadata_props under "framework", beside entries of its own.
+    # OpenVINO stores the ONNX metadata_props under "framework", together with its own entries.
     if not model.has_rt_info("framework"):
         return {}
     return {str(key): str(value.value) for key, value in model.rt_info["framework"].items()}

@@ -33,7 +33,7 @@ from gaussian_yolo_node.bags.reading import BagError, BagReader
 @pytest.mark.parametrize("compression", ["none", "storage", "message"])
 @pytest.mark.parametrize("cut", [1, 30, 2_000, 100_000, 1_500_000])
 def test_a_cut_mcap_gives_what_is_before_the_cut(tmp_path, compression, cut):
-    # Texts that do not compress, over several chunks of 1 MB.
+    # Incompressible texts that fill several chunks of 1 MB.
     rng = np.random.default_rng(0)
     noise = ["".join(map(chr, rng.integers(48, 122, 300_000))) for _ in range(12)]
     records = [("/text", START_NS + i * PERIOD_NS, text(content)) for i, content in enumerate(noise)]
@@ -169,7 +169,7 @@ def test_a_ros1_bag_that_was_not_indexed_is_read(tmp_path, killed):
     at = data.index(b"index_pos=") + len("index_pos=")
     (index,) = struct.unpack_from("<Q", data, at)
     data[at : at + 8] = bytes(8)
-    if killed:  # the length of the last chunk is filled in when it is full
+    if killed:  # the length of a chunk is filled in when the chunk is complete
         at = data.index(b"op=\x05")
         at = data.index(b"size=", at) + 9
         (length,) = struct.unpack_from("<I", data, at)
@@ -231,7 +231,7 @@ def test_no_damage_is_anything_but_a_bag_error(tmp_path, kind):
     for _ in range(40):
         content = bytearray(data)
         for _ in range(chance.choice((1, 1, 3))):
-            # The index at the end is worth a second look.
+            # Damage the index at the end more often.
             at = chance.randrange(len(content)) if chance.random() < 0.6 else -1 - chance.randrange(len(content) // 3)
             match chance.randrange(4):
                 case 0:

@@ -32,7 +32,7 @@ def topic(info: BagInfo, name: str) -> TopicInfo:
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_rates_gaps_and_delays(tmp_path, storage):
-    # A frame is missing; each is recorded 20 ms after it was taken.
+    # One frame is missing; each frame is recorded 20 ms after its stamp.
     indices = (0, 1, 2, 4)
     records = [
         (IMAGE_TOPIC, START_NS + i * PERIOD_NS + 20_000_000, image(pictures(1)[0], START_NS + i * PERIOD_NS))

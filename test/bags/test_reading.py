@@ -33,7 +33,7 @@ from gaussian_yolo_node.frames.image_messages import image_from_message
 
 @pytest.mark.parametrize(
     ("storage", "compression"),
-    [*itertools.product(["mcap", "sqlite3"], ["none", "message", "file"]), ("mcap", "storage")],  # SQLite has no own
+    [*itertools.product(["mcap", "sqlite3"], ["none", "message", "file"]), ("mcap", "storage")],  # not SQLite
 )
 @pytest.mark.parametrize("version", [8, 9])
 def test_recordings_of_ros2_are_read(tmp_path, storage, compression, version):
@@ -120,7 +120,7 @@ def test_ros1_bags_are_read_as_ros2_messages(tmp_path, compression):
         np.testing.assert_array_equal(result.pose.covariance, np.arange(36.0))
         (message,) = reader.messages({"/info"})
         np.testing.assert_array_equal(message.decode().k, np.arange(9.0))
-        # What it gives is what ROS 2 would have serialised.
+        # The conversion equals ROS 2's own serialisation.
         (raw, *_) = reader.messages({"/raw"})
         assert raw.raw == image(pictures(1)[0], START_NS)
 
@@ -204,7 +204,7 @@ def test_a_bag_without_messages_is_empty(tmp_path):
             reader.the_image_topic(None)
 
 
-# --- no bags
+# --- files that are not bags
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_what_is_written_is_read_by_others_and_by_us(tmp_path, name, storage, co
         assert [(m.topic, m.stamp_ns, m.raw) for m in reader.messages()] == by_time
         assert (reader.storage, reader.notes) == (storage, [])
         assert all("reliability: 1" in topic.qos for topic in reader.topics.values())
-    # Messages that are compressed one by one are so for those who read the metadata.
+    # Per-message compression is only known from the metadata, which a single file lacks.
     if path.is_dir() or (storage, compression) != ("sqlite3", "zstd"):
         with AnyReader([path]) as reader:
             assert [(c.topic, stamp, bytes(raw)) for c, stamp, raw in reader.messages()] == by_time
@@ -52,7 +52,7 @@ def test_the_metadata_are_those_that_humble_reads_as_well(tmp_path):
     assert information["storage_identifier"] == "mcap"
     assert information["relative_file_paths"] == ["bag.mcap"]
     for topic in information["topics_with_message_count"]:
-        # Later versions keep a list here, which Humble cannot parse.
+        # Later versions write a list here, which Humble cannot parse.
         assert isinstance(topic["topic_metadata"]["offered_qos_profiles"], str)
         assert topic["topic_metadata"]["type_description_hash"].startswith("RIHS01_")
 

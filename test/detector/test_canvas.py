@@ -1,4 +1,4 @@
-"""The canvas that suits a frame, against all canvases there are."""
+"""The fitting canvas against an exhaustive search over all canvases."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FRAMES = {
 
 
 def shown(frame: tuple[int, int], canvas: tuple[int, int]) -> Fraction:
-    """How large a frame is on a canvas: canvas px per frame px."""
+    """Scale of a frame on a canvas: canvas px per frame px."""
     return min(Fraction(canvas[0], frame[0]), Fraction(canvas[1], frame[1]))
 
 
@@ -65,7 +65,7 @@ def test_no_canvas_shows_the_frame_larger_and_none_of_fewer_pixels_as_large(
 @pytest.mark.parametrize(
     ("frame", "canvas"),
     [
-        ((375, 1242), (384, 1248)),  # what the recipe is written for stays
+        ((375, 1242), (384, 1248)),  # the recipe's canvas is unchanged
         ((720, 1280), (512, 928)),
         ((1080, 1920), (512, 928)),
         ((480, 640), (576, 768)),

@@ -21,7 +21,7 @@ def _noise(seed: int, dtype: Any = np.float32) -> list[NDArray[Any]]:
 
 
 def _by_the_book(heads: list[NDArray[Any]], threshold: float) -> list[tuple[float, ...]]:
-    """Rows of score, class, cx, cy, w, h and their four sigmas, one anchor after the other."""
+    """Rows of score, class, cx, cy, w, h and the four sigmas, computed one anchor at a time."""
 
     def logistic(value: float) -> float:
         return 1 / (1 + math.exp(-value))
@@ -83,7 +83,7 @@ def test_finds_nothing_on_background() -> None:
 
 
 def _one_anchor(**logits: float) -> list[NDArray[np.float32]]:
-    """Background but for one cell of head_32, whose entries are 0 where not given."""
+    """Background except for one cell of head_32, whose entries default to 0."""
     heads = make_heads(CARD, [])
     entries = heads[0].reshape(3, 12, 2, 3)[0, :, 0, 0]
     entries[:] = [0, -30, 0, -30, 0, -30, 0, -30, logits["objectness"], *([logits["classes"]] * 3)]
@@ -93,13 +93,13 @@ def _one_anchor(**logits: float) -> list[NDArray[np.float32]]:
 @pytest.mark.parametrize(
     ("objectness", "classes", "threshold", "count"),
     [
-        (0.0, 30.0, 0.5, 0),  # objectness of exactly the threshold is not above it
-        (0.001, 30.0, 0.5, 3),  # a cell may keep several classes
-        (30.0, 0.0, 0.5, 0),  # a score of exactly the threshold neither
+        (0.0, 30.0, 0.5, 0),  # objectness equal to the threshold does not pass
+        (0.001, 30.0, 0.5, 3),  # one cell may give several classes
+        (30.0, 0.0, 0.5, 0),  # a score equal to the threshold does not pass
         (30.0, 0.001, 0.5, 3),
         (0.0, 0.0, 0.25, 0),
         (0.0, 0.0, 0.2499, 3),
-        (30.0, BACKGROUND_LOGIT, 0.5, 0),  # an object of no class
+        (30.0, BACKGROUND_LOGIT, 0.5, 0),  # an object without a class
     ],
 )
 def test_thresholds_are_strict(objectness: float, classes: float, threshold: float, count: int) -> None:
@@ -149,7 +149,7 @@ def _logit(probability: float) -> float:
         (0.5, 0.8, (0.1, 0.2, 0.3, 0.4), 0.3, 0.4),  # 0.5 * 0.8 * (1 - 0.25)
         (0.8, 0.5, (0.5, 0.5, 0.5, 0.5), 0.2, 0.4),
         (0.9, 0.9, (0.2, 0.6, 0.0001, 0.3999), 0.567, 0.81),
-        (0.5, 0.8, (0.9, 0.9, 0.9, 0.9), None, 0.4),  # too unsure to be told
+        (0.5, 0.8, (0.9, 0.9, 0.9, 0.9), None, 0.4),  # too uncertain for a detection
         (0.5, 0.1, (0.1, 0.1, 0.1, 0.1), None, None),
     ],
 )
@@ -174,7 +174,7 @@ def test_nothing_but_the_score_depends_on_the_criterion() -> None:
     np.testing.assert_array_equal(gaussian.boxes, plain.boxes)
     np.testing.assert_array_equal(gaussian.sigmas, plain.sigmas)
     np.testing.assert_array_equal(gaussian.class_ids, plain.class_ids)
-    # s again, from px: by the stride for centres, by the size for sizes.
+    # Recover s from px: divide by the stride for centres and by the size for sizes.
     strides = np.repeat(STRIDES, [head.shape[2] * head.shape[3] * 3 * 3 for head in heads])[:, np.newaxis]
     s = plain.sigmas / np.concatenate([strides, strides, plain.centres_sizes[:, 2:]], axis=1)
     np.testing.assert_allclose(gaussian.scores, plain.scores * (1 - s.mean(axis=1)), rtol=1e-4)
@@ -190,7 +190,7 @@ def test_what_is_kept_of_too_many_goes_by_the_criterion(criterion: Any) -> None:
 
 
 def test_equal_confidences_that_the_uncertainty_tells_apart() -> None:
-    """Of two cells with the same objectness and classes, the surer one is kept, or by confidence the first."""
+    """Of two cells with equal objectness and classes, "gaussian" keeps the more certain one, "confidence" the first."""
     heads = _one_anchor(objectness=3.0, classes=BACKGROUND_LOGIT)
     cells = heads[0].reshape(3, 12, 2, 3)[0]
     cells[:, 0, 1] = cells[:, 0, 0]

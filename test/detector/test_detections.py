@@ -31,7 +31,7 @@ def test_values_become_the_documented_types() -> None:
         (np.array([True, False, True]), [0, 2]),  # mask
         (np.array([2, 0]), [2, 0]),  # indices, order kept
         (slice(1, None), [1, 2]),
-        (np.zeros(3, bool), []),  # nothing
+        (np.zeros(3, bool), []),  # no row
         (np.array([], np.intp), []),
     ],
 )
@@ -52,10 +52,10 @@ def test_selects_a_class() -> None:
     ("change", "message"),
     [
         ({"boxes": [[0, 0, 1]]}, "boxes has shape"),
-        ({"boxes": []}, "boxes has shape"),  # a row too few
+        ({"boxes": []}, "boxes has shape"),  # one row too few
         ({"scores": [[0.5]]}, "scores has shape"),
         ({"sigmas": [1, 1, 1, 1]}, "sigmas has shape"),
-        ({"boxes": [[2, 0, 1, 1]]}, "x1 <= x2"),  # inside out
+        ({"boxes": [[2, 0, 1, 1]]}, "x1 <= x2"),  # inverted
         ({"boxes": [[0, 0, np.nan, 1]]}, "boxes must be finite"),
         ({"boxes": [[0, 0, np.inf, 1]]}, "boxes must be finite"),
         ({"sigmas": [[1, 1, 1, -1]]}, "sigmas must be"),

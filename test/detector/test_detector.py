@@ -18,7 +18,7 @@ FP32 = RuntimeOptions(threads=1, precision="fp32")
 
 @pytest.fixture(autouse=True, params=CPU_RUNTIMES)
 def runtime(request: pytest.FixtureRequest) -> str:
-    """Every test here runs with each runtime that is installed."""
+    """Run every test of this file with each installed runtime."""
     pytest.importorskip(request.param, reason=f"{request.param} not installed")
     return str(request.param)
 
@@ -33,7 +33,7 @@ def test_finds_the_planted_boxes_in_frame_pixels(tiny_model: Path, runtime: str)
     np.testing.assert_allclose(found.boxes, expected, atol=0.02)
     np.testing.assert_allclose(found.scores, [planted.score for planted in PLANTED], atol=1e-4)
     np.testing.assert_array_equal(found.class_ids, [0, 1])
-    np.testing.assert_allclose(found.sigmas[0], [3.2, 3.2, 4.8, 3.0], rtol=1e-3)  # 2 frame px a canvas px
+    np.testing.assert_allclose(found.sigmas[0], [3.2, 3.2, 4.8, 3.0], rtol=1e-3)  # 2 frame px per canvas px
 
 
 def test_frames_may_change_size(tiny_model: Path, runtime: str) -> None:
@@ -75,7 +75,7 @@ def test_thresholds_change_between_frames(tiny_model: Path, runtime: str) -> Non
 
 
 def test_the_criterion_decides_what_passes_and_what_suppresses(tmp_path: Path, runtime: str) -> None:
-    # On different heads, so both come out. By confidence, the second is better: 0.72 against 0.667.
+    # On different heads, so both are detected. By confidence, the second is better: 0.72 against 0.667.
     pair = [Planted((10, 12, 34, 27), score=0.6, sigma=0.1), Planted((11, 12, 51, 36), score=0.36, sigma=0.5)]
     model = make_model(tmp_path / "tiny.onnx", planted=pair)
     with Detector.open(model, runtime, options=FP32, iou_threshold=0.3) as detector:
@@ -99,7 +99,7 @@ def test_refuses_a_criterion_that_there_is_not(tiny_model: Path, runtime: str) -
 
 
 def test_suppressed_boxes_vote(tmp_path: Path, runtime: str) -> None:
-    # The second lies on another head, so both come out.
+    # The second is on another head, so both are detected.
     pair = [Planted((10, 12, 34, 27), score=0.8), Planted((12, 12, 52, 36), score=0.5)]
     model = make_model(tmp_path / "tiny.onnx", planted=pair)
 

@@ -23,7 +23,7 @@ def draw(detections: Detections, frame: np.ndarray | None = None) -> np.ndarray:
     ("sigma", "expected"),
     [
         ([3.0, 4.0, 0.0, 0.0], [3.0, 4.0]),
-        ([0.0, 0.0, 6.0, 8.0], [3.0, 4.0]),  # an edge moves by half of what the size does
+        ([0.0, 0.0, 6.0, 8.0], [3.0, 4.0]),  # an edge moves by half of the size
         ([3.0, 0.0, 8.0, 0.0], [5.0, 0.0]),
     ],
 )
@@ -51,22 +51,22 @@ def test_nothing_to_draw_gives_a_copy() -> None:
 
 
 def test_band_reaches_one_sigma_to_both_sides_of_each_edge() -> None:
-    # horizontal edges +-10 px, vertical ones +-20 px
+    # Horizontal edges +-10 px, vertical edges +-20 px.
     picture = draw(make_detections([BOX], sigmas=[[20.0, 10.0, 0.0, 0.0]]))
 
     middle_row, middle_column = picture[200], picture[:, 400]
     assert np.flatnonzero(middle_row.any(axis=1)).tolist() == [*range(280, 320), *range(480, 520)]
     below = np.flatnonzero(middle_column.any(axis=1))
     assert below[below > 200].tolist() == list(range(240, 260))
-    # the mean edge stands out of its band
+    # The mean edge is brighter than its band.
     assert (middle_row[300].astype(int) > 2 * middle_row[290].astype(int)).any()
-    assert not picture[200, 400].any()  # the inside stays clear
+    assert not picture[200, 400].any()  # the inside stays empty
 
 
 def test_band_of_a_huge_sigma_fills_the_box_and_no_more_than_the_frame() -> None:
     picture = draw(make_detections([BOX], sigmas=1e6))
 
-    assert picture[50:].any(axis=2).all()  # the label, with its black text, is at the top
+    assert picture[50:].any(axis=2).all()  # the label with its black text is at the top
 
 
 def test_without_sigma_there_is_a_line_only() -> None:
@@ -98,7 +98,7 @@ def test_labels_of_neighbours_do_not_cover_each_other() -> None:
     first = draw(make_detections(near[:1], sigmas=0.0))
     both = draw(make_detections(near, scores=[0.9, 0.8], class_ids=[0, 1], sigmas=0.0))
 
-    label = first[:148].any(axis=2)  # above the box there is the label only
+    label = first[:148].any(axis=2)  # above the box there is only the label
     np.testing.assert_array_equal(both[:148][label], first[:148][label])
 
 
@@ -107,7 +107,7 @@ def test_labels_of_neighbours_do_not_cover_each_other() -> None:
     [
         [0.0, 0.0, 5.0, 5.0],  # no room above
         [1230.0, 360.0, 1242.0, 375.0],  # no room to the right or below
-        [0.0, 0.0, 1242.0, 375.0],  # all of the frame
+        [0.0, 0.0, 1242.0, 375.0],  # the whole frame
         [-50.0, -50.0, -10.0, -10.0],  # outside
         [1300.0, 400.0, 1400.0, 500.0],
         [600.0, 200.0, 600.0, 200.0],  # no area
@@ -116,7 +116,7 @@ def test_labels_of_neighbours_do_not_cover_each_other() -> None:
 def test_label_is_within_the_frame_wherever_the_box_is(box: list[float]) -> None:
     picture = draw(make_detections([box], sigmas=2.0))
 
-    # The label's background is the class colour, solid; count it.
+    # The label's background is solid in the class colour; count its pixels.
     assert picture.any(axis=2).sum() > 500
 
 

@@ -1,4 +1,4 @@
-"""Decode and suppression against the official C implementation's own outputs."""
+"""Decoding and suppression against outputs of the official C implementation."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_nms_keeps_the_official_set(golden: Golden, dtype: type) -> None:
 
 
 def test_the_align_corners_letterbox_gives_the_official_input(golden: Golden) -> None:
-    """Within the rounding to 8 bits: 0.5/255 is 1.96e-3."""
+    """The tolerance is the rounding to 8 bits: 0.5/255 = 1.96e-3."""
     letterbox = Letterbox.fit(golden.image.shape[:2], CANVAS, "align_corners")
 
     ours = letterbox.to_canvas(golden.image)[:, :, ::-1].transpose(2, 0, 1) / 255
@@ -60,7 +60,7 @@ def test_the_align_corners_letterbox_gives_the_official_input(golden: Golden) ->
 
 
 def test_letterbox_places_the_frame_where_the_official_code_does(golden: Golden) -> None:
-    """Resampled as Darknet does, align-corners and in float, the frame fits the golden input where we would put it."""
+    """The frame, resampled with align-corners in float as in Darknet, matches the golden input at our position."""
     letterbox = golden.letterbox
     height, width = letterbox.scaled_size
     rgb = golden.image[:, :, ::-1].astype(np.float64) / 255

@@ -14,7 +14,7 @@ from gaussian_yolo_node.detector.letterbox import PAD_VALUE, FrameError, Letterb
         ((93, 211), (96, 160), (70, 160), (0.0, 13.0)),  # 70.5 is truncated
         ((375, 1242), (256, 832), (251, 832), (0.0, 2.5)),  # half a pixel of offset
         ((1080, 1920), (256, 832), (256, 455), (188.5, 0.0)),  # padded left and right
-        ((64, 96), (64, 96), (64, 96), (0.0, 0.0)),  # fits as it is
+        ((64, 96), (64, 96), (64, 96), (0.0, 0.0)),  # fits without scaling
         ((32, 48), (64, 96), (64, 96), (0.0, 0.0)),  # enlarged
         ((1, 1000), (64, 96), (1, 96), (0.0, 31.5)),  # never less than one row
         ((1, 1), (64, 96), (64, 64), (16.0, 0.0)),
@@ -61,7 +61,7 @@ def test_a_used_canvas_is_filled_in_place_and_completely() -> None:
     [
         ((93, 211), (96, 160)),  # smaller
         ((20, 31), (64, 96)),  # larger
-        ((64, 96), (64, 96)),  # as it is
+        ((64, 96), (64, 96)),  # same size
         ((375, 1242), (64, 96)),  # much smaller
         ((1, 1000), (64, 96)),  # one row stays one row
         ((1000, 1), (64, 96)),
@@ -78,12 +78,12 @@ def test_align_corners_is_darknets_resampling(frame: tuple[int, int], canvas: tu
 
     filled = letterbox.to_canvas(image)[top : top + height, left : left + width]
 
-    # Half a grey level is the rounding to integers.
+    # The tolerance of half a grey level is the rounding to integers.
     np.testing.assert_allclose(filled, _darknet_resize(image, height, width), rtol=0, atol=0.5 + 1e-3)
 
 
 def _darknet_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """What Darknet computes, pixel by pixel."""
+    """Darknet's resampling, computed pixel by pixel."""
 
     def interpolated(lines: np.ndarray, count: int) -> list[np.ndarray]:
         result = []
@@ -155,7 +155,7 @@ def test_detections_go_to_the_frame_with_their_sigmas() -> None:
         ([10, 10, 20, 20], [[10, 10, 20, 20]]),  # inside
         ([-5, -5, 20, 20], [[0, 0, 20, 20]]),  # over the corner
         ([-5, -5, 200, 100], [[0, 0, 96, 64]]),  # larger than the frame
-        ([-9, 10, 0, 20], []),  # touching from outside
+        ([-9, 10, 0, 20], []),  # touches the frame from outside
         ([10, 70, 20, 80], []),  # below
         ([10, 10, 10, 20], []),  # no area
     ],

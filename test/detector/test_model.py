@@ -75,12 +75,12 @@ def test_thresholds_have_defaults() -> None:
         ("anchors", []),
         ("anchors", [[[1, 2, 3]], [[1, 2]], [[1, 2]]]),
         ("anchors", [[[1, 0]], [[1, 2]], [[1, 2]]]),
-        ("anchors", [[[1, 2]]]),  # for one head, of three strides
+        ("anchors", [[[1, 2]]]),  # for one head, but three strides
         ("strides", [8, 16, 32]),
         ("strides", [32, 32, 16]),
         ("strides", [32.0, 16, 8]),
         ("input_size", [64]),
-        ("input_size", [64, 100]),  # no multiple of 32
+        ("input_size", [64, 100]),  # not a multiple of 32
         ("input_size", [0, 96]),
         ("input_size", None),
         ("score_threshold", 1.0),

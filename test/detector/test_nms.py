@@ -21,11 +21,11 @@ POINT = [5.0, 5.0, 5.0, 5.0]
         (A, A, 1.0),
         (A, A_HALF, 0.5),
         (A, A_SHIFTED, 9 / 11),
-        (A, [10, 0, 20, 10], 0.0),  # touching at an edge
+        (A, [10, 0, 20, 10], 0.0),  # share an edge
         (A, FAR, 0.0),
         (A, POINT, 0.0),
         (POINT, POINT, 0.0),  # no area, no overlap, no division by zero
-        ([0, 0, 1e-30, 1e-30], [0, 0, 1e-30, 1e-30], 0.0),  # an area that a float rounds to nothing
+        ([0, 0, 1e-30, 1e-30], [0, 0, 1e-30, 1e-30], 0.0),  # an area that underflows to 0
     ],
 )
 def test_iou(a: list[float], b: list[float], expected: float) -> None:
@@ -46,14 +46,14 @@ def test_iou_has_a_row_for_each_of_a_and_a_column_for_each_of_b(shape: tuple[int
     [
         ([], [], [], []),
         ([A], [0.5], [0], [0]),
-        ([A, A_SHIFTED], [0.5, 0.9], [0, 0], [1]),  # the better one stays
-        ([A, A_SHIFTED], [0.5, 0.9], [0, 1], [1, 0]),  # of different classes both stay, best first
+        ([A, A_SHIFTED], [0.5, 0.9], [0, 0], [1]),  # the better one is kept
+        ([A, A_SHIFTED], [0.5, 0.9], [0, 1], [1, 0]),  # different classes: both are kept, best first
         ([A, A], [0.5, 0.5], [0, 0], [0]),  # a tie: the lower index
         ([FAR, A, FAR, A], [0.5] * 4, [0] * 4, [0, 1]),
         ([A, A_HALF], [0.9, 0.8], [0, 0], [0, 1]),  # IoU equal to the threshold is not above it
         ([A, FAR], [0.5, 0.5], [1, 0], [0, 1]),  # a tie between classes: the lower index first
-        ([POINT, POINT, A], [0.9, 0.8, 0.7], [0, 0, 0], [0, 1, 2]),  # without area nothing overlaps
-        # A chain: the middle one, itself suppressed, suppresses nothing.
+        ([POINT, POINT, A], [0.9, 0.8, 0.7], [0, 0, 0], [0, 1, 2]),  # boxes without area never overlap
+        # A chain: the middle box is suppressed, so it suppresses nothing.
         ([A, [3, 0, 13, 10], [6, 0, 16, 10]], [0.9, 0.8, 0.7], [0, 0, 0], [0, 2]),
     ],
 )
@@ -82,7 +82,7 @@ def _crowd(seed: int, count: int = 200) -> Detections:
 
 
 def _by_the_book(detections: Detections, iou_threshold: float) -> tuple[list[int], dict[int, list[int]]]:
-    """Kept rows, and for each the rows that it suppresses with itself: one box after the other."""
+    """Kept rows, and for each the rows that it suppresses including itself, computed one box at a time."""
     iou = iou_matrix(detections.boxes, detections.boxes)
     order = sorted(range(len(detections)), key=lambda row: (-detections.scores[row], row))
     voters: dict[int, list[int]] = {}
@@ -106,7 +106,7 @@ def test_agrees_with_suppression_by_the_book(seed: int, iou_threshold: float) ->
 
 
 def test_votes_of_two_boxes() -> None:
-    """Worked by hand for the centre x: IoU 9/11, sigmas 1 and 2 px."""
+    """Centre x computed by hand: IoU 9/11, sigmas 1 and 2 px."""
     detections = make_detections([A, A_SHIFTED], [0.9, 0.8], sigmas=[[1, 1, 1, 1], [2, 2, 2, 2]])
     weight = np.exp(-((1 - 9 / 11) ** 2) / 0.05) / 4
 
@@ -141,7 +141,7 @@ def test_votes_agree_with_the_formula_box_by_box(seed: int) -> None:
     ("boxes", "sigmas"),
     [
         ([], 1.0),
-        ([A], 1.0),  # alone: as it was
+        ([A], 1.0),  # a single box is unchanged
         ([A, FAR], 1.0),
         ([POINT, POINT], 1.0),
         ([A, A], 0.0),  # a model without uncertainty

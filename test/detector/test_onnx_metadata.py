@@ -1,4 +1,4 @@
-"""Metadata read straight from the file are those that the onnx package reads."""
+"""Metadata read directly from the file equal those read by the onnx package."""
 
 from __future__ import annotations
 

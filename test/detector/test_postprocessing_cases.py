@@ -1,4 +1,4 @@
-"""decode and nms against the table that all implementations share."""
+"""decode and nms against the table of cases shared by all implementations."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ factors = st.floats(0.01, 100.0)
 @pytest.mark.parametrize(
     ("box", "sigma", "expected"),
     [
-        # width 40 counts for cx and w, height 20 for cy and h
+        # Width 40 applies to cx and w, height 20 to cy and h.
         ([10, 10, 50, 30], [4, 4, 4, 4], [0.5 * 4 + 0.1 * 40, 4 + 0.2 * 20, 2 * 4, 3 * 4 + 0.4 * 20]),
-        ([10, 10, 50, 30], [0, 0, 0, 0], [4, 4, 0, 8]),  # a plain detector's
+        ([10, 10, 50, 30], [0, 0, 0, 0], [4, 4, 0, 8]),  # a detector without uncertainty
         ([10, 10, 10, 30], [1, 1, 1, 1], [0.5, 5, 2, 11]),  # no width
     ],
 )
@@ -93,7 +93,7 @@ def test_the_detector_applies_the_cards(tmp_path: Path, runtime: str) -> None:
     assert len(raw) == len(found) == len(PLANTED)
     np.testing.assert_allclose(found.sigmas, CALIBRATION.apply(raw.sigmas, raw.boxes), rtol=1e-6)
     np.testing.assert_allclose(found.sigmas, set_later.sigmas, rtol=1e-6)
-    np.testing.assert_array_equal(found.scores, raw.scores)  # the criterion takes the network's own
+    np.testing.assert_array_equal(found.scores, raw.scores)  # the criterion uses the network's own sigmas
     np.testing.assert_array_equal(found.boxes, raw.boxes)
 
 

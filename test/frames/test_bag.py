@@ -25,7 +25,7 @@ from gaussian_yolo_node.frames import Frame, SourceError, open_source
 
 
 def frames(spec: object) -> tuple[list[Frame], int, str]:
-    """The frames of a source, how many were skipped, and its last message."""
+    """The frames of a source, its number of skipped frames, and its last message."""
     source = open_source(str(spec))
     try:
         found = []

@@ -23,7 +23,7 @@ UNDECODABLE = None
 
 
 class Device:
-    """A camera that gives the frames it is made with, then fails, or blocks until it is unblocked."""
+    """A fake camera that delivers the given frames and then fails, or blocks until it is unblocked."""
 
     def __init__(self, frames: Iterable[Any] = (), *, opens: bool = True, blocks: bool = False) -> None:
         self._frames = list(frames)
@@ -56,7 +56,7 @@ class Device:
 
 
 def open_devices(*devices: Device, **settings: Any) -> CameraSource:
-    """A source that meets one device after the other, and the last one for ever."""
+    """A source that opens the devices in order, and then the last one for ever."""
     left = list(devices)
     _devices.extend(devices)
     settings = {"retry_min_s": 0.01, "retry_max_s": 0.04} | settings

@@ -17,7 +17,7 @@ JPEG = cv2.imencode(".jpg", make_image())[1].tobytes()
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Five JPEGs, each of its own grey, written out of order."""
+    """Five JPEGs with different grey levels, written out of order."""
     for index in (3, 1, 4, 0, 2):
         cv2.imwrite(str(tmp_path / f"{index:06d}.jpg"), np.full((48, 160, 3), 50 * index, np.uint8))
     return tmp_path
@@ -80,7 +80,7 @@ def test_corrupt_image_in_the_middle_is_skipped_counted_and_named(folder: Path, 
 
 
 def test_image_that_vanishes_is_skipped(folder: Path) -> None:
-    for index in range(5, 30):  # more than is decoded ahead
+    for index in range(5, 30):  # more frames than are decoded ahead
         (folder / f"{index:06d}.jpg").write_bytes(JPEG)
     source = open_source(str(folder))
     (folder / "000029.jpg").unlink()
@@ -148,7 +148,7 @@ def test_what_cannot_be_played_is_refused_at_open(
     (tmp_path / "garbage.mp4").write_bytes(b"garbage" * 1000)
     (tmp_path / "empty.mp4").touch()
     whole = write_video(tmp_path / "cut.mp4").read_bytes()
-    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])  # an mp4's index is at its end
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])  # the index of an mp4 is at its end
     (tmp_path / "labels.txt").write_text("Car 0 0 0 1 2 3 4\n" * 50)  # FFmpeg would play text as a video
     (tmp_path / "cut.jpg").write_bytes(JPEG[: len(JPEG) // 2])
     path = make(tmp_path)
@@ -158,7 +158,7 @@ def test_what_cannot_be_played_is_refused_at_open(
         open_source(str(path))
 
     assert str(path) in str(caught.value)
-    assert capfd.readouterr().err == ""  # one clear error, no noise beside it
+    assert capfd.readouterr().err == ""  # nothing besides the one error message
 
 
 def test_loop_starts_again(folder: Path) -> None:
@@ -180,7 +180,7 @@ def test_realtime_frames_are_stamped_one_period_apart(folder: Path) -> None:
 
     assert source.fps == 50.0
     steps = np.diff([frame.stamp for frame in frames])
-    # A frame that a busy machine decodes late is due late, never early.
+    # On a busy machine a frame may be late, but never early.
     assert (steps > 0.02 - 1e-4).all()
     assert frames[-1].stamp <= now
 
@@ -188,7 +188,7 @@ def test_realtime_frames_are_stamped_one_period_apart(folder: Path) -> None:
 def test_realtime_frames_that_are_fetched_late_keep_their_due_time(folder: Path) -> None:
     source = open_source(str(folder), playback="realtime", fps=50.0)
     first = source.read()
-    time.sleep(0.3)  # decoded ahead meanwhile
+    time.sleep(0.3)  # meanwhile the frames are decoded ahead
 
     second = source.read()
     fetched = time.time()
@@ -212,7 +212,7 @@ def test_close_ends_a_read_that_waits(folder: Path, playback: str) -> None:
     assert not reader.is_alive()
     assert source.state is SourceState.CLOSED
     assert source.read() is None
-    source.close()  # again is fine
+    source.close()  # a second close is allowed
 
 
 def test_reading_real_footage(driving_dir: Path) -> None:
@@ -226,6 +226,6 @@ def test_reading_real_footage(driving_dir: Path) -> None:
 
 
 def test_jpeg_with_something_after_its_end_is_whole(tmp_path: Path) -> None:
-    (tmp_path / "padded.jpg").write_bytes(JPEG + bytes(100))  # as some cameras do
+    (tmp_path / "padded.jpg").write_bytes(JPEG + bytes(100))  # as written by some cameras
 
     assert len(read_all(open_source(str(tmp_path)))) == 1

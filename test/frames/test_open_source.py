@@ -13,7 +13,7 @@ from gaussian_yolo_node.frames import SourceError, open_source
         ("", {}, "no source given"),
         ("   ", {}, "no source given"),
         ("no/such/thing.mp4", {}, "no/such/thing.mp4 does not exist"),
-        ("x" * 5000, {}, "does not exist"),  # longer than any path
+        ("x" * 5000, {}, "does not exist"),  # longer than any valid path
         (".", {"playback": "slow"}, "playback must be"),
         (".", {"fps": -1.0}, "must not be negative"),
     ],

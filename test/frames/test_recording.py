@@ -67,7 +67,7 @@ def test_video_of_frames_of_several_sizes(tmp_path: Path, size: tuple[int, int])
         frames.append(read[1])
     assert [frame.shape for frame in frames] == [(size[0] // 2 * 2, size[1] // 2 * 2, 3)] * 5
     assert all(abs(int(frame[frame.shape[0] // 2, frame.shape[1] // 2, 0]) - 200) < 10 for frame in frames)
-    assert frames[2][24, 2, 0] < 50  # a tall frame stands between black bars
+    assert frames[2][24, 2, 0] < 50  # a tall frame has black bars at its sides
 
 
 @pytest.mark.parametrize(("name", "message"), [("no/folder/out.mp4", "no folder"), ("out.gif", "an .mp4 file")])

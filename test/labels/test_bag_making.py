@@ -28,7 +28,7 @@ STEP_NS = 100_000_000
 
 @pytest.fixture
 def drive(tmp_path):
-    """Four images, of which the third is cut short; two are labelled."""
+    """Four images, the third one truncated; two are labelled."""
     folder = tmp_path / "drive"
     (folder / "image").mkdir(parents=True)
     (folder / "label_2").mkdir()
@@ -70,7 +70,7 @@ def test_raw_images_are_those_of_the_files(tmp_path, drive, name, options):
     images = messages(tmp_path / name, IMAGE_TOPIC)
     for message, file in zip(images, ("000000.png", "000001.jpg", "000003.bmp"), strict=True):
         np.testing.assert_array_equal(image_from_message(message.decode()), cv2.imread(str(drive / "image" / file)))
-    # The frame that is missing leaves a gap.
+    # The unreadable frame leaves a gap.
     assert [stamp(message) - DEFAULT_START_NS for message in images] == [0, STEP_NS, 3 * STEP_NS]
     assert [message.stamp_ns for message in images] == [stamp(message) for message in images]
     assert images[0].decode().header.frame_id == "camera"
@@ -83,7 +83,7 @@ def test_compressed_images_are_the_files(tmp_path, drive):
     assert [message.format for message in found] == ["png", "jpeg", "png"]
     for message, file in zip(found, ("000000.png", "000001.jpg", "000003.bmp"), strict=True):
         path = drive / "image" / file
-        if path.suffix != ".bmp":  # which no subscriber reads
+        if path.suffix != ".bmp":  # subscribers do not support BMP
             assert message.data.tobytes() == path.read_bytes()
         np.testing.assert_array_equal(image_from_compressed(message), cv2.imread(str(path)))
         assert message.header.frame_id == "left"
@@ -174,7 +174,7 @@ def test_a_turned_photo_is_stored_as_it_is_shown(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     _, encoded = cv2.imencode(".jpg", make_image(16, 32, seed=1))
-    # Exif with orientation 6, a quarter turn.
+    # Exif orientation 6: rotated by 90 degrees.
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     data = encoded.tobytes()
     (photos / "a.jpg").write_bytes(data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:])

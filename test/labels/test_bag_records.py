@@ -32,7 +32,7 @@ def test_truths_are_what_was_written(tmp_path):
             (TRUTH_TOPIC, START_NS + 2, detections([], START_NS + 2)),
         ],
     )
-    first, last = read_bag_truths(bag)  # nobody has looked at b.png
+    first, last = read_bag_truths(bag)  # b.png is not labelled
     assert (first.frame, first.stamp_ns, first.size) == ("a.png", START_NS, (8, 16))
     np.testing.assert_array_equal(first.boxes, [CAR[2], REGION[2]])
     assert first.classes.tolist() == ["Car", "DontCare"]

@@ -1,4 +1,4 @@
-"""What a check finds, one kind at a time and all together."""
+"""The faults that a check finds, each kind alone and all together."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_what_is_a_duplicate_box(tmp_path: Path) -> None:
     lines = [KITTI_LINE.format(kind=kind, box="10 10 40 30") for kind in kinds_of_lines]
     (tmp_path / "labels" / "a.txt").write_text("\n".join([*lines, SOUND.replace("10 10", "10 11")]))
     result = check(tmp_path, data=FOLDER)
-    # Regions may be anywhere.
+    # Ignore regions are never duplicates.
     assert [(fault.kind, fault.place) for fault in result.faults] == [
         (FaultKind.DUPLICATE_BOX, 2),
         (FaultKind.DUPLICATE_BOX, 3),
@@ -96,7 +96,7 @@ def test_leaks_between_splits(tmp_path: Path) -> None:
     make_kitti(tmp_path / "t", ["a", "b", "c"])
     make_kitti(tmp_path / "v", ["d", "e", "f"], first_seed=10)
     (tmp_path / "v" / "images" / "d.jpg").write_bytes((tmp_path / "t" / "images" / "a.jpg").read_bytes())
-    near = np.clip(make_image(64, 128, seed=1).astype(int) + 6, 0, 255).astype(np.uint8)  # of b, brighter
+    near = np.clip(make_image(64, 128, seed=1).astype(int) + 6, 0, 255).astype(np.uint8)  # b, but brighter
     cv2.imwrite(str(tmp_path / "v" / "images" / "e.jpg"), near, [cv2.IMWRITE_JPEG_QUALITY, 60])
     sources = {
         split: {"format": "kitti", "images": f"{folder}/images", "labels": f"{folder}/labels"}
@@ -213,4 +213,4 @@ def test_samples_show_boxes(tmp_path: Path) -> None:
         changed = cv2.absdiff(cv2.imread(str(path)), cv2.imread(str(sample.image))).max(2) > 60
         assert changed[10, 12:40].mean() > 0.8  # an edge of the car
         assert 0.05 < changed[25:55, 75:115].mean() < 0.8  # hatched
-        assert not changed[32:38, 45:65].any()  # nothing
+        assert not changed[32:38, 45:65].any()  # no box

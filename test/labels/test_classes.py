@@ -1,4 +1,4 @@
-"""What becomes of a category in a network with other classes."""
+"""The mapping of categories to a network with other classes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ KITTI = ("car", "pedestrian", "cyclist")
         (KITTI, KITTI_TYPES, "Person_sitting", IGNORE),
         (KITTI, KITTI_TYPES, "Tram", IGNORE),
         (KITTI, KITTI_TYPES, "DontCare", IGNORE),
-        (("car",), KITTI_TYPES, "Pedestrian", BACKGROUND),  # nothing like a car
+        (("car",), KITTI_TYPES, "Pedestrian", BACKGROUND),  # not similar to a car
         (("car",), KITTI_TYPES, "Van", IGNORE),
-        (("pedestrian",), KITTI_TYPES, "Misc", IGNORE),  # could be anything
+        (("pedestrian",), KITTI_TYPES, "Misc", IGNORE),  # may be any object
         (KITTI, KITTI_TYPES, "Spaceship", UNKNOWN),
-        # BDD100K trains a KITTI network,
+        # BDD100K data for a KITTI network.
         (KITTI, BDD_CATEGORIES, "person", 1),
         (KITTI, BDD_CATEGORIES, "pedestrian", 1),
         (KITTI, BDD_CATEGORIES, "rider", IGNORE),
@@ -36,10 +36,10 @@ KITTI = ("car", "pedestrian", "cyclist")
         (KITTI, BDD_CATEGORIES, "truck", IGNORE),
         (KITTI, BDD_CATEGORIES, "trailer", IGNORE),
         (KITTI, BDD_CATEGORIES, "traffic sign", BACKGROUND),
-        # and KITTI one of BDD100K.
+        # KITTI data for a BDD100K network.
         (BDD_CLASSES, KITTI_TYPES, "Tram", BDD_CLASSES.index("train")),
         (BDD_CLASSES, KITTI_TYPES, "Pedestrian", BDD_CLASSES.index("person")),
-        (BDD_CLASSES, KITTI_TYPES, "Cyclist", IGNORE),  # a rider's box is without the bicycle
+        (BDD_CLASSES, KITTI_TYPES, "Cyclist", IGNORE),  # a rider's box excludes the bicycle
         (BDD_CLASSES, BDD_CATEGORIES, "bicycle", BDD_CLASSES.index("bike")),
         (BDD_CLASSES, BDD_CATEGORIES, "motorcycle", BDD_CLASSES.index("motor")),
         (BDD_CLASSES, BDD_CATEGORIES, "traffic light", BDD_CLASSES.index("traffic light")),
@@ -47,13 +47,13 @@ KITTI = ("car", "pedestrian", "cyclist")
         (BDD_CLASSES, None, "stop sign", IGNORE),
         (BDD_CLASSES, None, "zebra", BACKGROUND),
         (("traffic-light",), None, "Traffic_Light", 0),
-        (("person", "pedestrian"), None, "pedestrian", 1),  # its own name before a synonym's
+        (("person", "pedestrian"), None, "pedestrian", 1),  # an exact name precedes a synonym
     ],
 )
 def test_defaults(classes: tuple[str, ...], known: tuple[str, ...] | None, category: str, expected: int) -> None:
     class_map = ClassMap(classes, known)
     assert class_map(category) == expected
-    assert class_map(category) == expected  # from its memory
+    assert class_map(category) == expected  # from the cache
 
 
 def test_rules_come_before_defaults() -> None:

@@ -1,4 +1,4 @@
-"""Label files damaged anywhere give data or one clear error, in training and in a check."""
+"""Damaged label files give data or one clear error, in training and in a check."""
 
 from __future__ import annotations
 

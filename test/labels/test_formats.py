@@ -1,4 +1,4 @@
-"""Each format read from small real files: what is object, what is ignored, what is refused, and how that is said."""
+"""Each format read from small files: objects, ignore regions, refused data, and the error messages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def load(root: Path, classes: tuple[str, ...] = CLASSES, /, **source: object) ->
     ]
 
 
-# KITTI's objects as pseudo labels
+# KITTI objects as pseudo labels
 
 BOXES = {
     "Car": "1 2 30 20",
@@ -59,17 +59,17 @@ def make_scored(root: Path, stem: str, *objects: tuple[str, float | None]) -> No
     ("kind", "score", "positive", "class_id"),
     [
         ("Car", 0.41, {"Car": 0.4}, 0),
-        ("Car", 0.4, {"Car": 0.4}, 0),  # from the score on
+        ("Car", 0.4, {"Car": 0.4}, 0),  # a score equal to the minimum counts
         ("Car", 0.39, {"Car": 0.4}, IGNORE),
-        ("Car", None, {"Car": 0.4}, 0),  # drawn by hand
+        ("Car", None, {"Car": 0.4}, 0),  # labelled by hand, without a score
         ("Car", 0.1, {}, 0),
-        ("Car", 0.1, {"Pedestrian": 0.5}, 0),  # each type has its own
+        ("Car", 0.1, {"Pedestrian": 0.5}, 0),  # each type has its own minimum
         ("Car", -3.0, {"Pedestrian": 0.5}, 0),
         ("Car", -3.0, {"Car": 0}, IGNORE),
         ("Pedestrian", 0.45, {"Car": 0.4, "Pedestrian": 0.5}, IGNORE),
         ("Pedestrian", 0.55, {"Car": 0.9, "Pedestrian": 0.5}, 1),
         ("Cyclist", 0.99, {"Cyclist": 1}, IGNORE),
-        ("Van", 0.9, {"Van": 0.5}, IGNORE),  # no class of ours in any case
+        ("Van", 0.9, {"Van": 0.5}, IGNORE),  # not one of the classes, at any score
         ("DontCare", 0.1, {"Car": 0.5}, IGNORE),
     ],
 )
@@ -87,7 +87,7 @@ def test_scores_of_types_that_a_rule_names(tmp_path: Path) -> None:
     source = {"format": "kitti", "images": "images", "labels": "labels", "positive": {"Van": 0.5}}
     assert load(tmp_path, **source, map={"Van": "car"})[0][1] == [0, IGNORE, 0]
     assert load(tmp_path, **source, map={"Van": "background"})[0][1] == [0]
-    # A type that is not KITTI's, as soon as there is a rule for it.
+    # A type that KITTI lacks is accepted if there is a rule for it.
     text = (tmp_path / "labels" / "a.txt").read_text()
     (tmp_path / "labels" / "a.txt").write_text(text.replace("Van", "Lorry"))
     lorries = {**source, "positive": {"Lorry": 0.5}, "map": {"Lorry": "car"}}
@@ -118,7 +118,7 @@ def make_tracking(root: Path) -> None:
     lines = [
         "0 -1 " + OBJECT.format(kind="DontCare", box="1 1 5 5"),
         "0 2 " + OBJECT.format(kind="Car", box="2 3 20 30"),
-        "2 2 " + OBJECT.format(kind="Person", box="2 3 9 30"),  # their Person_sitting
+        "2 2 " + OBJECT.format(kind="Person", box="2 3 9 30"),  # Person_sitting in the object labels
     ]
     (root / "label_02" / "0000.txt").write_text("\n".join(lines))
     (root / "label_02" / "0001.txt").write_text("0 1 " + OBJECT.format(kind="Cyclist", box="4 4 9 9") + "\n")
@@ -129,7 +129,7 @@ def test_kitti_tracking(tmp_path: Path) -> None:
     found = load(tmp_path, format="kitti_tracking", images="image_02", labels="label_02")
     assert found == [
         ("000000.png", [IGNORE, 0], [[1, 1, 5, 5], [2, 3, 20, 30]]),
-        ("000001.png", [], []),  # a labelled sequence without objects here
+        ("000001.png", [], []),  # a frame of a labelled sequence without objects
         ("000002.png", [IGNORE], [[2, 3, 9, 30]]),
         ("000000.png", [2], [[4, 4, 9, 9]]),
     ]
@@ -141,12 +141,12 @@ def test_kitti_tracking(tmp_path: Path) -> None:
         ({"sequences": ["0001"]}, 1),
         ({"exclude": ["0000/000001"]}, 3),
         ({"exclude": ["0000"]}, 1),
-        ({"exclude": ["000000"]}, 2),  # of every sequence
+        ({"exclude": ["000000"]}, 2),  # in every sequence
         ({"exclude": ["000*"]}, 0),
         ({"exclude": ["0000/*"]}, 1),
         ({"exclude": ["*/000000"]}, 2),
         ({"include": ["0000"]}, 3),
-        ({"include": ["*1"]}, 2),  # frame 1 of the one, and all of the other
+        ({"include": ["*1"]}, 2),  # frame 1 of one sequence, and the whole other sequence
         ({"include": ["0000/00000[12]", "0001"]}, 3),
         ({"include": ["0000/*"], "exclude": ["0000/000001"]}, 2),
     ],
@@ -211,7 +211,7 @@ BDD_BOXES = [[10.5, 5, 30, 20]] * 3 + [[1, 2, 9, 8]]
         ("a.jpg", {"frames": [{"name": "a.jpg", "labels": LABELS}], "config": {}}),
         ("a.jpg", {"name": "a", "frames": [{"timestamp": 10000, "objects": LABELS}], "attributes": {}}),
         ("a.jpg", {"name": "a.jpg", "labels": LABELS}),
-        ("train/a.jpg", [{"name": "a.jpg", "labels": LABELS}]),  # wherever it is
+        ("train/a.jpg", [{"name": "a.jpg", "labels": LABELS}]),  # in any subfolder
         ("seq/a.jpg", [{"name": "a.jpg", "videoName": "seq", "frameIndex": 0, "labels": LABELS}]),
     ],
     ids=["list", "scalabel", "a file an image", "scalabel frame", "subfolder", "video"],
@@ -367,11 +367,11 @@ B = ("b.jpg", [], [])
     ("entries", "keys", "expected"),
     [
         (None, {"images": "set/images", "labels": "set/labels"}, [A, B]),  # c is unlabelled
-        (None, {"images": "set/images"}, [A, B]),  # labels beside images, as Darknet has them
+        (None, {"images": "set/images"}, [A, B]),  # labels beside images, as in Darknet
         (["b", "a"], {"images": "set/images", "list": "set/train.list"}, [A, B]),
         (["b.jpg"], {"images": "set/images", "list": "set/train.list"}, [B]),
-        (["set/images/b.jpg", "set/images/a.jpg"], {"list": "set/train.list"}, [B, A]),  # from the root
-        (["./images/a.jpg", ""], {"list": "set/train.list"}, [A]),  # from the list's folder
+        (["set/images/b.jpg", "set/images/a.jpg"], {"list": "set/train.list"}, [B, A]),  # relative to the root
+        (["./images/a.jpg", ""], {"list": "set/train.list"}, [A]),  # relative to the list's folder
         (["{root}/set/images/a.jpg"], {"list": "set/train.list"}, [A]),
         (["images/a.jpg", "images/b.jpg"], {"list": "set/train.list", "exclude": ["a"]}, [B]),
     ],

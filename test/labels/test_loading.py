@@ -1,4 +1,4 @@
-"""Label files: what is object, what is ignored, what is refused."""
+"""Label files: objects, ignore regions, and refused lines."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def write_coco(folder: Path, stem: str, text: str) -> None:
 
 def test_coco_keeps_cars_and_persons_and_ignores_vehicles(tmp_path: Path) -> None:
     write_coco(tmp_path, "a", "0 0.5 0.5 0.1 0.2\n2 0.25 0.5 0.5 1.0\n1 0.5 0.5 0.1 0.1\n16 0.5 0.5 0.1 0.1\n")
-    write_coco(tmp_path, "b", "16 0.5 0.5 0.1 0.1\n")  # a dog: nothing of ours
+    write_coco(tmp_path, "b", "16 0.5 0.5 0.1 0.1\n")  # a dog, not one of the classes
     (image,) = ds.load_coco_txt(tmp_path, CLASSES)
     assert image.path.stem == "a"
     assert image.class_ids.tolist() == [1, 0, ds.IGNORE]
@@ -100,7 +100,7 @@ def test_a_shipped_recipe_never_sees_the_validation_drive(recipe: Path, driving_
     from gaussian_yolo_node.lab.training.config import TrainConfig
 
     config = TrainConfig.load(recipe)
-    # Pseudo labels are made on the way; the folders that they are of are looked at by name.
+    # Pseudo labels do not exist yet, so their image folders are checked by name.
     made = [source for source in config.data.train if source["format"] == "detections"]
     assert not any("drive_0011" in str(source["images"]) for source in made)
     labelled = [source for source in config.data.train if source not in made]

@@ -1,4 +1,4 @@
-"""Selected pseudo labels as a source of training."""
+"""Selected pseudo labels as a training source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for sources of every format: keys, rules, weights, images."""
+"""Behaviour common to sources of all formats: keys, rules, weights, images."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ FRAMES = ("Seq05_000010", "Seq05_000020", "Seq06_000010", "Seq06_b10", "a[1]")
         ({"exclude": ["*_0000?0"]}, "34"),
         ({"exclude": ["Seq05_*", "Seq06_b10"]}, "24"),
         ({"exclude": ["*_[0-9]*"]}, "34"),
-        ({"exclude": ["a[1]"]}, "0123"),  # as it is written, though it reads as a pattern
-        ({"exclude": ["seq05_*", "eq05_*"]}, "01234"),  # of the whole name, in its case
+        ({"exclude": ["a[1]"]}, "0123"),  # matched literally, although it is also a pattern
+        ({"exclude": ["seq05_*", "eq05_*"]}, "01234"),  # must match the whole name, case-sensitive
         ({"include": ["Seq05_*"]}, "01"),
         ({"include": ["Seq05_*", "Seq06_b10"]}, "013"),
         ({"include": ["Seq0?_000010"], "exclude": ["Seq05_*"]}, "2"),
@@ -151,7 +151,7 @@ def test_what_a_list_names_and_a_pattern_leaves_out_is_not_missing(
         (tmp_path / "labels" / f"{stem}.txt").write_text("")
     records = [{"id": int(stem), "file_name": f"{stem}.png"} for stem in ("05", "06")]
     (tmp_path / "l.json").write_text(json.dumps({"images": records, "annotations": [], "categories": []}))
-    (tmp_path / "some.list").write_text("05\n06\n15\n")  # nobody has a 15, which only the first pattern leaves out
+    (tmp_path / "some.list").write_text("05\n06\n15\n")  # 15 does not exist; only exclude "05" selects it
     source = {"format": by, "images": "images", "labels": "l.json" if by == "coco" else "labels", "list": "some.list"}
     if keys == {"exclude": ["05"]}:
         with pytest.raises(DatasetError, match=r"some\.list, line 3: there is no image 15"):
@@ -183,7 +183,7 @@ def test_a_source_without_labelled_images(tmp_path: Path) -> None:
 
 
 def exif_rotated(jpeg: bytes) -> bytes:
-    """The JPEG with Exif data that say to turn it by 90 degrees."""
+    """The JPEG with Exif data that request a rotation by 90 degrees."""
     tiff = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
     body = b"Exif\x00\x00" + tiff
     return jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]

@@ -1,4 +1,4 @@
-"""Ground truth in every format, and what is none."""
+"""Ground truth in every format, and files that are not ground truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pretend GPU, and packages that are not installed."""
+"""Fixtures for a fake GPU and for packages that are not installed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pretend_gpu import pretended_gpu
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Gpu]:
-    """The pretend GPU. At the end nothing may be left on it."""
+    """A fake GPU. All its memory must be freed at the end of the test."""
     with pretended_gpu(monkeypatch, tmp_path) as gpu:
         yield gpu
 
 
 @pytest.fixture
 def uninstall(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Make a package impossible to import, as where it is not installed."""
+    """Make the import of a package fail, as if it were not installed."""
 
     def hide(package: str) -> None:
         for module in [module for module in sys.modules if module.split(".")[0] == package]:
@@ -31,7 +31,7 @@ def uninstall(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 class _Absent:
-    """A finder that says of one package that it is not there."""
+    """An import finder that reports one package as not installed."""
 
     def __init__(self, package: str) -> None:
         self.package = package

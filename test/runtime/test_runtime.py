@@ -79,7 +79,7 @@ def test_heads_hold_until_the_next_frame(tiny_model: Path, name: str) -> None:
 
     heads = runtime.infer(CANVAS.copy())
     before = [head.copy() for head in heads]
-    np.zeros_like(CANVAS)  # takes the memory of the canvas, which is gone
+    np.zeros_like(CANVAS)  # reuses the memory of the freed canvas
 
     for head, earlier in zip(heads, before, strict=True):
         np.testing.assert_array_equal(head, earlier)
@@ -143,7 +143,7 @@ def _write_foreign(path: Path, input_type: int, input_shape: list[Any], output: 
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
 
 
-UINT8, FLOAT = 2, 1  # of onnx.TensorProto
+UINT8, FLOAT = 2, 1  # onnx.TensorProto data types
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_auto_with_nothing_installed_lists_both(tiny_model: Path, uninstall: Cal
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_loading_a_model_starts_no_process(tiny_model: Path, name: str) -> None:
-    """OpenVINO's telemetry would fork one that reports usage, and outlives a node stopped meanwhile."""
+    """OpenVINO's telemetry would fork a process that reports usage, and which outlives a node stopped at that time."""
     pytest.importorskip(name, reason=f"{name} not installed")
     script = (
         "import os, sys; from pathlib import Path; from gaussian_yolo_node.runtime import open_runtime\n"
