@@ -7,7 +7,6 @@ Accepts all arguments of perception.launch.py for the node, except the input: th
 """
 
 import runpy
-from collections.abc import Callable
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -19,14 +18,13 @@ from launch_ros.actions import Node
 HERE = Path(__file__).parent
 # Both files convert arguments to parameters in the same way; a launch file cannot be imported by name.
 PERCEPTION = runpy.run_path(str(HERE / "perception.launch.py"))
-boolean: Callable[[str], bool] = PERCEPTION["boolean"]
 
-# Argument and parameter name -> (parser, description)
+# Argument and parameter name -> (type, description)
 REQUIRED: dict[str, str] = {
     "bag": "ROS 2 bag (folder, .mcap, .db3) or ROS 1 .bag.",
     "output": "Folder for the results.",
 }
-OPTIONAL: dict[str, tuple[Callable[[str], object], str]] = {
+OPTIONAL: dict[str, tuple[type, str]] = {
     "mode": (str, "lockstep: the next frame waits for the answer to the last; realtime: it comes in its time."),
     "rate": (float, "In real time, speed against the bag's own."),
     "hz": (float, "In real time, frames a second, whatever the bag says."),
@@ -36,8 +34,8 @@ OPTIONAL: dict[str, tuple[Callable[[str], object], str]] = {
         "Detections below this score are dropped; 0: the model's, 0.005 in lockstep with truth.",
     ),
     "timeout": (float, "In lockstep, s that a frame may take before it counts as failed."),
-    "overwrite": (boolean, "Replace the run that is in the folder: true or false."),
-    "report": (boolean, "Write report.html and report.json: true or false."),
+    "overwrite": (bool, "Replace the run that is in the folder: true or false."),
+    "report": (bool, "Write report.html and report.json: true or false."),
     "baseline": (str, "Folder of a run to compare with in the report."),
 }
 
@@ -72,15 +70,9 @@ def start_replay(context: LaunchContext) -> list[Node]:
         return str(LaunchConfiguration(name).perform(context))
 
     values: dict[str, object] = {name: PERCEPTION["text_value"](argument(name)) for name in REQUIRED}
-    for name, (read, _) in OPTIONAL.items():
-        text = argument(name)
-        if not text:
-            continue
-        try:
-            values[name] = PERCEPTION["text_value"](text) if read is str else read(text)
-        except ValueError:
-            kind = "a number" if read is float else "true or false"
-            raise RuntimeError(f"{name}:={text} is not {kind}") from None
+    for name, (kind, _) in OPTIONAL.items():
+        if text := argument(name):
+            values[name] = PERCEPTION["parse"](name, text, kind)
     return [
         Node(
             package="gaussian_yolo",

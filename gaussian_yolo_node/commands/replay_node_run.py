@@ -1,4 +1,4 @@
-"""A replay that launch starts, beside a perception node that launch starts, too: parameters in, log lines out."""
+"""A replay started by launch beside a perception node, which launch also starts: parameters in, log lines out."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from gaussian_yolo_node.replay.run import Outcome, replay
 from gaussian_yolo_node.replay.run_folder import MODES, Mode
 from gaussian_yolo_node.replay.session import prepare_environment
 from gaussian_yolo_node.ros.driving.own_node import OwnNode
-from gaussian_yolo_node.ros.parameters import ParameterError
+from gaussian_yolo_node.ros.parameter_table import ParameterError
 
 EXIT_ERROR = 2
-# How often it says how far it is, s.
+# Interval of progress messages, s.
 _SAY_S = 5.0
 
 # name -> (default, description)
@@ -45,7 +45,7 @@ DECLARATIONS: dict[str, tuple[Any, str]] = {
 
 @dataclass
 class _Progress:
-    """Says on the log how far the replay is."""
+    """Logs the progress of the replay."""
 
     node: Node
     total: int = 0
@@ -66,13 +66,13 @@ class _Progress:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Replay as the parameters say, from unconfigured perception node to written run.
+    """Replay according to the parameters, from an unconfigured perception node to a written run.
 
     Args:
-        arguments: of ROS.
+        arguments: ROS arguments.
 
     Returns:
-        The exit code: 0 when the bag is through or Ctrl-C came, 2 when something went wrong.
+        The exit code: 0 after the end of the bag or Ctrl-C, 2 after an error.
     """
     try:
         prepare_environment(private=False)
@@ -113,7 +113,7 @@ def _conclude(node: Node, values: dict[str, Any], outcome: Outcome) -> None:
 
 
 def _parameters(node: Node) -> dict[str, Any]:
-    """Declared and read. Raises ParameterError naming the one that is wrong."""
+    """Declare and read the parameters. Raises ParameterError naming the invalid one."""
     values = {}
     for name, (default, text) in DECLARATIONS.items():
         try:

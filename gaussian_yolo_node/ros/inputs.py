@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from gaussian_yolo_node.frames import Frame, Source, SourceError, SourceState, o
 from gaussian_yolo_node.ros.diagnostics import FrameStatistics
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.messages import image_from_compressed, image_from_message
-from gaussian_yolo_node.ros.parameters import PerceptionParameters
+from gaussian_yolo_node.ros.parameter_table import PerceptionParameters
 
 # A topic silent for longer than this gets a warning.
 _SILENCE_S = 2.0
@@ -250,7 +250,7 @@ class SourceInput:
     def _open(self) -> Source:
         return open_source(
             self._parameters.source,
-            playback=cast(Literal["fastest", "realtime"], self._parameters.playback),
+            playback=self._parameters.playback,
             fps=self._parameters.playback_fps,
             loop=self._parameters.loop,
         )

@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from typing import Any, cast
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
@@ -26,9 +26,9 @@ from gaussian_yolo_node.ros.diagnostics import FrameStatistics, build_status
 from gaussian_yolo_node.ros.inputs import Arrival, Input, SourceInput, TopicInput
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.outputs import Outputs
-from gaussian_yolo_node.ros.parameters import ParameterError, PerceptionParameters
+from gaussian_yolo_node.ros.parameter_table import PARAMETERS, ParameterError, PerceptionParameters
 from gaussian_yolo_node.ros.worker import Worker
-from gaussian_yolo_node.runtime import Precision, RuntimeOptions
+from gaussian_yolo_node.runtime import RuntimeOptions
 
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 _FAILURE = TransitionCallbackReturn.FAILURE
@@ -221,9 +221,10 @@ class PerceptionNode(LifecycleNode):
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         for change in changes:
             reason = parameters.refusal(change.name, change.value)
-            if not reason and change.name in parameters.READ_AT_CONFIGURE and self._detector is not None:
+            when = PARAMETERS[change.name].changes if change.name in PARAMETERS else "live"
+            if not reason and when == "on configure" and self._detector is not None:
                 reason = f"'{change.name}' is read when the node is configured: clean it up first"
-            if not reason and change.name in parameters.READ_AT_ACTIVATE and self._input is not None:
+            if not reason and when == "on activate" and self._input is not None:
                 reason = f"'{change.name}' is read when the node is activated: deactivate it first"
             if reason:
                 return SetParametersResult(successful=False, reason=reason)
@@ -299,7 +300,7 @@ class _Stopped(Exception):
 
 
 def _load(values: PerceptionParameters) -> Detector:
-    options = RuntimeOptions(threads=values.threads, precision=cast(Precision, values.precision))
+    options = RuntimeOptions(threads=values.threads, precision=values.precision)
     return Detector.open(values.model, values.runtime, options=options)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from gaussian_yolo_node.ros.parameter_table import PARAMETERS
+
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
@@ -48,6 +50,7 @@ def test_without_arguments_the_parameter_file_decides(perception: Callable[..., 
         pytest.param({"score_threshold": ""}, {}, id="empty does not override"),
         pytest.param({"threads": "2", "loop": "True"}, {"threads": 2, "loop": True}, id="int and bool"),
         pytest.param({"variance_vote": "false"}, {"variance_vote": False}, id="false is a value"),
+        pytest.param({"variance_vote": "card"}, {"variance_vote": "card"}, id="text or bool"),
         pytest.param({"criterion": "confidence"}, {"criterion": "confidence"}, id="criterion"),
         pytest.param({"use_sim_time": "true"}, {"use_sim_time": True}, id="sim time"),
     ],
@@ -66,6 +69,7 @@ def test_arguments_become_typed_parameters(
         pytest.param({"score_threshold": "high"}, "score_threshold:=high is not a number", id="not a number"),
         pytest.param({"threads": "1.5"}, "threads:=1.5 is not a whole number", id="not whole"),
         pytest.param({"loop": "yes"}, "loop:=yes is not true or false", id="not a bool"),
+        pytest.param({"variance_vote": "1"}, "variance_vote:=1 is not true or false", id="neither text nor bool"),
         pytest.param({"source": "0", "image_topic": "/a"}, "source and image_topic are both given", id="two inputs"),
         pytest.param({"params_file": "/none.yaml"}, "there is no file /none.yaml", id="no parameter file"),
     ],
@@ -104,9 +108,8 @@ def test_a_profile_of_the_user_stays(
 
 
 def test_arguments_and_parameter_file_match_the_node(perception: Callable[..., Any]) -> None:
-    parameters = pytest.importorskip("gaussian_yolo_node.ros.parameters", reason="ROS 2 not present")
     shipped = yaml.safe_load((LAUNCH / "config" / "perception.yaml").read_text())["/**"]["ros__parameters"]
-    assert shipped == {name: default for name, (default, *_) in parameters.DECLARATIONS.items()}
+    assert shipped == {name: parameter.default for name, parameter in PARAMETERS.items()}
 
     of_launch = {"params_file", "namespace", "name", "log_level", "use_sim_time"}
-    assert set(perception().declared) - of_launch <= set(shipped)
+    assert set(perception().declared) - of_launch == set(shipped)

@@ -112,6 +112,10 @@ def encoded(extension: str, image: np.ndarray = BGR) -> bytes:
     return cv2.imencode(extension, image)[1].tobytes()
 
 
+JPEG = encoded(".jpg", make_image(64, 96))
+COMMENT = b"\xff\xfe" + (len(JPEG) + 2).to_bytes(2, "big") + JPEG  # as a thumbnail
+
+
 def test_compressed_png_is_exact() -> None:
     image = image_from_compressed(compressed_message(encoded(".png"), "bgr8; png compressed bgr8"))
     np.testing.assert_array_equal(image, BGR)
@@ -133,10 +137,11 @@ def test_compressed_grey_becomes_bgr() -> None:
     [
         (b"", "jpeg", "0 bytes"),
         (b"no picture at all", "jpeg", "cannot be read: publish JPEG or PNG"),
-        (encoded(".jpg", make_image(64, 96))[:-40], "jpeg", "JPEG without its end"),
+        (JPEG[:-40], "jpeg", "JPEG without its end"),
+        (JPEG[:2] + COMMENT + JPEG[2:-40], "jpeg", "JPEG without its end"),
         (encoded(".png"), "16UC1; compressedDepth png", "depth image"),
     ],
-    ids=["empty", "garbage", "cut off", "depth"],
+    ids=["empty", "garbage", "cut off", "cut off, with a whole thumbnail", "depth"],
 )
 def test_bad_compressed_images_are_refused(data: bytes, layout: str, reason: str) -> None:
     with pytest.raises(ImageMessageError) as refusal:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from gaussian_yolo_node.ros import parameters
-from gaussian_yolo_node.ros.parameters import DECLARATIONS, ParameterError, PerceptionParameters
+from gaussian_yolo_node.ros.parameter_table import PARAMETERS, ParameterError
 
 
 @pytest.fixture
@@ -37,8 +36,7 @@ def make_node() -> Iterator[Callable[..., Node]]:
 def test_every_parameter_is_declared_and_described(make_node: Callable[..., Node]) -> None:
     node = make_node()
     assert parameters.declare(node) == {}
-    assert set(DECLARATIONS) == {field.name for field in fields(PerceptionParameters)}
-    for name in DECLARATIONS:
+    for name in PARAMETERS:
         assert node.describe_parameter(name).description.endswith(".")
 
 
@@ -54,7 +52,7 @@ def test_start_values_are_read(make_node: Callable[..., Node]) -> None:
 def test_two_inputs_are_named_without_the_password(make_node: Callable[..., Node]) -> None:
     node = make_node(source="rtsp://driver:secret@camera/stream", image_topic="/image")
     parameters.declare(node)
-    with pytest.raises(parameters.ParameterError, match=r"driver:\*\*\*@camera") as refused:
+    with pytest.raises(ParameterError, match=r"driver:\*\*\*@camera") as refused:
         parameters.read(node).check()
     assert "secret" not in str(refused.value)
 
@@ -88,7 +86,7 @@ def test_bad_start_values_are_refused_and_replaced(
     refused = parameters.declare(node)
     assert list(refused) == [name]
     assert reason in refused[name]
-    assert node.get_parameter(name).value == DECLARATIONS[name][0]
+    assert node.get_parameter(name).value == PARAMETERS[name].default
 
 
 @pytest.mark.parametrize(

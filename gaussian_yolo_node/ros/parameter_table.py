@@ -1,0 +1,197 @@
+"""The table of the perception node's parameters.
+
+The node's declaration, the launch arguments, `launch/config/perception.yaml` and the table in README.md come from it.
+`make parameters` writes the two files. The module imports no ROS package, because launch files import it.
+"""
+# ruff: noqa: RUF009 (_parameter returns a dataclass field)
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from textwrap import fill
+from typing import Any, Literal, get_args
+
+from gaussian_yolo_node.detector.decode import CRITERIA, Criterion
+from gaussian_yolo_node.detector.model import DEFAULT_MODEL
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.frames import without_password
+from gaussian_yolo_node.runtime import RUNTIMES, Precision
+
+Playback = Literal["realtime", "fastest"]
+Value = bool | int | float | str
+Changes = Literal["on activate", "on configure", "live", "never"]
+
+
+class ParameterError(GaussianYoloError):
+    """A parameter has an unusable value."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter.
+
+    Attributes:
+        default: also gives the type; choices may have other types.
+        changes: when a new value takes effect.
+        description: sentences, without choices and limits.
+        choices: the accepted values; empty if all are.
+        limits: least and greatest value.
+    """
+
+    default: Value
+    changes: Changes
+    description: str
+    choices: tuple[Value, ...] = ()
+    limits: tuple[float, float] | None = None
+
+    @property
+    def text(self) -> str:
+        """The description with choices or limits."""
+        if self.choices:
+            return f"{self.description} One of: {', '.join(map(shown, self.choices))}."
+        if self.limits:
+            return f"{self.description} From {self.limits[0]:g} to {self.limits[1]:g}."
+        return self.description
+
+
+def shown(value: Value) -> str:
+    """A value as YAML has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value) or '""'
+
+
+def _parameter(default: Value, changes: Changes, description: str, **constraints: Any) -> Any:
+    return field(default=default, metadata={"parameter": Parameter(default, changes, description, **constraints)})
+
+
+@dataclass(frozen=True)
+class PerceptionParameters:
+    """The table; an instance has the values."""
+
+    source: str = _parameter(
+        "",
+        "on activate",
+        "Where frames come from, if not from a topic: camera index, video file, image folder, URL (rtsp://...) or "
+        "GStreamer pipeline ending in an appsink.",
+    )
+    image_topic: str = _parameter("", "on activate", "Topic of images to subscribe to instead of a source.")
+    image_transport: str = _parameter(
+        "raw",
+        "on activate",
+        "Type of the images: sensor_msgs/Image, or CompressedImage on image_topic with the suffix /compressed.",
+        choices=("raw", "compressed"),
+    )
+    reliability: str = _parameter(
+        "best_effort", "on activate", "Reliability of the image subscription.", choices=("best_effort", "reliable")
+    )
+    frame_id: str = _parameter(
+        "camera", "on activate", "frame_id of frames read from source; images from a topic keep their own."
+    )
+    playback: Playback = _parameter(
+        "realtime",
+        "on activate",
+        "How a video file or folder is played: at its frame rate, dropping what the detector cannot follow, or every "
+        "frame as fast as the detector takes it.",
+        choices=get_args(Playback),
+    )
+    playback_fps: float = _parameter(
+        0.0, "on activate", "Rate of realtime playback, Hz. 0: the file's own, 10 for a folder.", limits=(0, 1000)
+    )
+    loop: bool = _parameter(False, "on activate", "Start a video file or folder again when it ends.")
+
+    model: str = _parameter(
+        DEFAULT_MODEL, "on configure", "Name of a shipped model, or path of an ONNX file with a card."
+    )
+    runtime: str = _parameter(
+        "auto",
+        "on configure",
+        "Runtime of the model; auto takes the GPU if the model has an engine for it, else the first installed one.",
+        choices=RUNTIMES,
+    )
+    threads: int = _parameter(0, "on configure", "CPU threads of the runtime. 0: all cores.", limits=(0, 256))
+    precision: Precision = _parameter(
+        "auto", "on configure", "Arithmetic; auto takes bf16 where the CPU has it.", choices=get_args(Precision)
+    )
+
+    score_threshold: float = _parameter(
+        0.0, "live", "Detections below this score are dropped. 0: the model card's.", limits=(0, 0.99)
+    )
+    iou_threshold: float = _parameter(
+        0.0,
+        "live",
+        "A box is suppressed above this IoU with a better one of its class. 0: the model card's.",
+        limits=(0, 0.99),
+    )
+    variance_vote: str | bool = _parameter(
+        "card",
+        "live",
+        "Merge suppressed boxes into the kept one, weighted by their inverse variance; card: as the model card says.",
+        choices=("card", True, False),
+    )
+    criterion: Criterion = _parameter(
+        CRITERIA[0],
+        "live",
+        "Detections are thresholded and ranked by objectness * class * (1 - mean uncertainty), with confidence by "
+        "objectness * class alone.",
+        choices=CRITERIA,
+    )
+
+    autostart: bool = _parameter(True, "never", "Configure and activate on start; false waits for a lifecycle manager.")
+    diagnostics_period: float = _parameter(1.0, "never", "Time between messages on /diagnostics, s.", limits=(0.05, 60))
+
+    def check(self) -> None:
+        """Raise ParameterError unless exactly one of source and image_topic is set."""
+        if not self.source and not self.image_topic:
+            raise ParameterError(
+                "no input: set parameter 'source' (camera index, video file, image folder, URL or GStreamer "
+                "pipeline) or 'image_topic'"
+            )
+        if self.source and self.image_topic:
+            raise ParameterError(
+                f"two inputs: parameters 'source' ({without_password(self.source)}) and 'image_topic' "
+                f"({self.image_topic}) are both set, clear one of them"
+            )
+
+    @property
+    def shown_input(self) -> str:
+        """The input as it may be logged and published, with a stream's password masked."""
+        return without_password(self.source) or self.subscribed_topic
+
+    @property
+    def subscribed_topic(self) -> str:
+        """The topic to subscribe to; for compressed images, the raw topic's name with image_transport's suffix."""
+        if self.image_transport == "compressed" and not self.image_topic.endswith("/compressed"):
+            return f"{self.image_topic}/compressed"
+        return self.image_topic
+
+
+PARAMETERS: dict[str, Parameter] = {entry.name: entry.metadata["parameter"] for entry in fields(PerceptionParameters)}
+
+_YAML_START = """\
+# Parameters of perception_node at their defaults, written by `make parameters`. Set one of source and image_topic.
+# Give a copy of it to the launch file: ros2 launch gaussian_yolo perception.launch.py params_file:=my.yaml
+/**:
+  ros__parameters:
+"""
+_README_HEADER = "| parameter | default | changes | meaning |\n|---|---|---|---|\n"
+
+
+def generated_files(repository: Path) -> dict[Path, str]:
+    """Path and due contents of `launch/config/perception.yaml` and README.md."""
+    readme = repository / "README.md"
+    before, _, after = readme.read_text(encoding="utf-8").partition(_README_HEADER)
+    yaml, rows = _YAML_START, ""
+    for name, entry in PARAMETERS.items():
+        comment = fill(f"{entry.text} Changes: {entry.changes}.", 116, subsequent_indent="    # ")
+        yaml += f"    # {comment}\n    {name}: {shown(entry.default)}\n"
+        changes = entry.changes if entry.changes != "never" else "-"
+        rows += f"| `{name}` | `{shown(entry.default)}` | {changes} | {entry.text} |\n"
+    return {
+        repository / "launch" / "config" / "perception.yaml": yaml,
+        readme: before + _README_HEADER + rows + after[after.index("\n\n") + 1 :],
+    }
+
+
+if __name__ == "__main__":
+    for path, text in generated_files(Path.cwd()).items():
+        path.write_text(text, encoding="utf-8")
