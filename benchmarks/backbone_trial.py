@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""A fair trial of backbones: the same data, augmentation and time to train, then accuracy against latency.
+"""Compare backbones with the same data, augmentation and training time: accuracy against latency.
 
-Each contender is the recipe with the changes of `CONTENDERS`. Before any of them trains, some steps of each are timed
-on this machine, and each gets the whole epochs that fit into the minutes, under a cosine of that length: a network that
-trains faster sees more images. Judged on the recipe's validation sets, on several canvases, in the runtime and
-precision that the node would choose.
+Each contender is the recipe with the changes in `CONTENDERS`. Before training, some steps of each are timed on this
+machine. Each gets the number of whole epochs that fit into the minutes, with a cosine schedule of that length, so a
+network that trains faster sees more images. Evaluation uses the recipe's validation sets on several canvases, in the
+runtime and precision that the node would select.
 
     pip install 'gaussian_yolo[train,cpu,bench]'
     python benchmarks/backbone_trial.py --data DATA --report docs    # writes docs/backbone_trial.{md,png}
     python benchmarks/backbone_trial.py --data DATA --contender lite0 --canvas 192x640
 
-A call that was stopped goes on where it was when it is repeated; a contender's results are OUTPUT/CONTENDER.json, and
-the report is of all that are there. The machine should have nothing else to do meanwhile.
+Run it again to continue an interrupted call. The results of a contender are in OUTPUT/CONTENDER.json; the report
+covers all of them. Do not run other programs on the machine at the same time.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ from gaussian_yolo_node.runtime.base import show_size
 from gaussian_yolo_node.runtime.machine import machine
 
 NAME = "backbone_trial"
-# Contender -> what differs from the recipe, by section.
+# Contender -> changes to the recipe, by section.
 CONTENDERS: dict[str, dict[str, dict[str, Any]]] = {
     "nano_hard_swish": {},
     "nano_silu": {"model": {"activation": "silu"}},
     "nano_relu": {"model": {"activation": "relu"}},
     "lite0": {
         "model": {"backbone": "efficientnet_lite0", "neck": "light", "width": 128, "activation": "", "init": ""},
-        "schedule": {"fast_depthwise": True},  # a step of it takes two thirds of the time so
+        "schedule": {"fast_depthwise": True},  # reduces the step time to two thirds
     },
 }
 CANVASES = ("256x832", "320x1024", "384x1248")
@@ -65,7 +65,7 @@ TIMED_STEPS = 12
 
 @dataclass(frozen=True)
 class Trial:
-    """What all contenders have in common; data is a folder, minutes those of a training, 0 threads torch's choice."""
+    """Settings of all contenders; data is a folder, minutes are per training, 0 threads is torch's default."""
 
     recipe: dict[str, Any]
     data: Path
@@ -74,7 +74,7 @@ class Trial:
     threads: int
 
     def path(self, name: str) -> Path:
-        """Of a contender's results."""
+        """Path of a contender's results."""
         return self.output / f"{name}.json"
 
     def save(self, found: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ def main(
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves torch's choice.")] = 0,
 ) -> None:
-    """Time, train, measure, compare; what is in OUTPUT is not repeated."""
+    """Time, train, measure, compare; finished results in OUTPUT are not repeated."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     names = contender or list(CONTENDERS)
     if not set(names) <= set(CONTENDERS):
@@ -115,11 +115,11 @@ def main(
 
 
 def plan(trial: Trial, name: str) -> dict[str, Any]:
-    """What there is of a contender's results; if nothing, its recipe, as long as its steps allow.
+    """The existing results of a contender, or else its recipe with the number of epochs that fits.
 
     Raises:
-        GaussianYoloError: the recipe or data cannot be used.
-        SystemExit: the results are of another recipe or other minutes.
+        GaussianYoloError: the recipe or the data cannot be used.
+        SystemExit: the results are of another recipe or another number of minutes.
     """
     path = trial.path(name)
     if path.exists():
@@ -139,7 +139,7 @@ def plan(trial: Trial, name: str) -> dict[str, Any]:
 
 
 def derive(recipe: dict[str, Any], name: str, epochs: int) -> dict[str, Any]:
-    """The recipe with a contender's network, as many epochs, and one validation, after the last of them."""
+    """The recipe with a contender's network, `epochs` epochs, and one validation after the last."""
     document = copy.deepcopy(recipe)
     document["name"] = f"{NAME}_{name}"
     for section, changes in CONTENDERS[name].items():
@@ -151,15 +151,15 @@ def derive(recipe: dict[str, Any], name: str, epochs: int) -> dict[str, Any]:
 
 
 def epochs_within(minutes: float, step_s: float, steps: int) -> int:
-    """Whole epochs of so many steps that fit into the minutes; at least 1."""
+    """Number of whole epochs of `steps` steps that fit into the minutes; at least 1."""
     return max(1, int(60 * minutes / (step_s * steps)))
 
 
 def time_steps(config: TrainConfig, data: Path) -> tuple[float, int]:
-    """Seconds of a training step with the making of its batch, and steps of an epoch.
+    """Seconds per training step including the loading of its batch, and steps per epoch.
 
-    Few frames, of every source, are shown twice: the second time they are decoded and all is compiled, as in most of a
-    training.
+    A few frames of every source are used twice. The second pass is timed: frames are decoded and kernels compiled, as
+    in most of a training.
     """
     images = load_sources(data, config.data.train, config.model.classes)
     steps = make_loader(images, config)[1].steps
@@ -178,10 +178,10 @@ def time_steps(config: TrainConfig, data: Path) -> tuple[float, int]:
 def compete(
     trial: Trial, found: dict[str, Any], canvases: Sequence[tuple[int, int]], sets: Sequence[LabelledSet]
 ) -> None:
-    """Train a contender, export it and measure it, as far as that is not done.
+    """Train, export and measure a contender, skipping finished steps.
 
     Raises:
-        GaussianYoloError: data or model cannot be used.
+        GaussianYoloError: the data or the model cannot be used.
     """
     name = found["contender"]
     folder = trial.output / name
@@ -191,7 +191,7 @@ def compete(
         write_whole(written, yaml.safe_dump(found["recipe"], sort_keys=False))
         resumed, started = checkpoint.exists(), time.monotonic()
         run(written, folder, resume=resumed, data_root=trial.data, threads=trial.threads)
-        # Nobody has counted the minutes of a call that was stopped.
+        # The minutes of an interrupted call are unknown.
         found["trained_minutes"] = None if resumed else (time.monotonic() - started) / 60
         trial.save(found)
     if not model.exists():
@@ -207,7 +207,7 @@ def compete(
 
 
 def write_report(output: Path, folder: Path) -> None:
-    """Table and figure of what there is of the contenders' results, if anything was measured."""
+    """Write the table and the figure of all measured contenders, if any."""
     found = [json.loads(path.read_text("utf-8")) for name in CONTENDERS if (path := output / f"{name}.json").exists()]
     if results := [each for each in found if each["points"]]:
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,10 @@ OVER_CLASSES = "mAP50"
 
 
 def write_table(results: Sequence[dict[str, Any]], path: Path) -> None:
-    """Markdown: how each contender was trained, then a row a contender and canvas.
+    """Write Markdown: the training of each contender, then one row per contender and canvas.
 
     Args:
-        results: what `backbone_trial.compete` leaves of each contender.
+        results: of `backbone_trial.compete`, one per contender.
     """
     first = results[0]
     sets = next(iter(first["points"].values()))["sets"]
@@ -53,7 +53,7 @@ def write_table(results: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def write_figure(results: Sequence[dict[str, Any]], path: Path) -> None:
-    """AP50 of the first class, and mAP50, against the time of the network: a line a contender, a point a canvas."""
+    """Plot AP50 of the first class and mAP50 against inference time: one line per contender, one point per canvas."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -75,13 +75,13 @@ def write_figure(results: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def _points(found: dict[str, Any]) -> dict[str, tuple[float, dict[str, float]]]:
-    """GMACs and means over the sets by canvas, smallest first."""
+    """GMACs and means over the sets, by canvas, smallest first."""
     ordered = sorted(found["points"].items(), key=lambda item: item[1]["gmacs"])
     return {canvas: (point["gmacs"], _means(point["sets"].values())) for canvas, point in ordered}
 
 
 def _means(sets: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Of each figure, over the sets that have it: the network's time, and average precisions in percent."""
+    """Mean of each figure over the sets that have it: inference time, and average precisions in percent."""
     rows: dict[str, list[float]] = {}
     for of in sets:
         percent = {key: 100 * value for key, value in of["average_precision"].items()}

@@ -1,7 +1,7 @@
-"""How long the evaluation of KITTI's size takes: label files, and copies of them as predictions, read and judged.
+"""Time an evaluation of KITTI's size: read label files and perturbed copies as predictions, and evaluate them.
 
-Copies are shaken, some are left out, some are invented, and scores are random, as they would be of a fair detector.
-Exits with 1 where the protocols of KITTI and BDD together take longer than the limit.
+The copies have jittered boxes, missing and additional boxes and random scores, like the output of a mediocre detector.
+Exits with 1 if the KITTI and BDD protocols together take longer than the limit.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def unpack(archive: Path, scratch: Path) -> Path:
 
 
 def perturb(truths: GroundTruth, path: Path, rng: np.random.Generator) -> int:
-    """Write copies of the objects as `detect --json` would; returns how many boxes there are."""
+    """Write copies of the objects in the format of `detect --json`; returns the number of boxes."""
     count = 0
     records = []
     for name, frame in truths.frames.items():
@@ -90,7 +90,7 @@ def perturb(truths: GroundTruth, path: Path, rng: np.random.Generator) -> int:
 
 
 def shaken(box: np.ndarray, share: float, rng: np.random.Generator) -> list[float]:
-    """A box whose corners are off by a share of its size."""
+    """A box with corners jittered by a share of its size."""
     x1, y1, x2, y2 = box + np.tile(box[2:] - box[:2], 2) * rng.normal(0, share, 4)
     return [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
 

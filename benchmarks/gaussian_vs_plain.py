@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""What the Gaussian loss and the detection criterion bring (Choi et al., ICCV 2019, Tables 3 to 5), on one recipe.
+"""Gain of the Gaussian loss and of the detection criterion (Choi et al., ICCV 2019, Tables 3 to 5) with one recipe.
 
-Each seed trains the recipe twice, with YOLOv3's loss and with Gaussian YOLOv3's, all else the same, the weights that
-both start from too. The second network is scored twice: by objectness times class, as if it knew no sigma (criterion
-`confidence`), and by the detection criterion (`gaussian`). So the table tells what the loss brings from what the
-criterion brings. Judged on each of the recipe's validation sets, as ONNX files in float32: average precision of every
-class, right and wrong detections above score 0.5, and wrong ones at equal recall.
+Each seed trains the recipe twice, with YOLOv3's loss and with Gaussian YOLOv3's; everything else, including the initial
+weights, is the same. The Gaussian network is scored twice: by objectness times class, ignoring sigma (criterion
+`confidence`), and by the detection criterion (`gaussian`). This separates the gain of the loss from the gain of the
+criterion. Evaluation uses float32 ONNX files on each of the recipe's validation sets: average precision per class, true
+and false positives above score 0.5, and false positives at equal recall.
 
     pip install 'gaussian_yolo[train,cpu,bench]'
     python benchmarks/gaussian_vs_plain.py --data DATA --report docs    # writes docs/gaussian_vs_plain.{md,png}
     python benchmarks/gaussian_vs_plain.py --data DATA --epochs 2 --seeds 0 --output out/quick
 
-A call that was stopped goes on where it was when it is repeated.
+Run it again to continue an interrupted call.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.runtime.base import show_size
 
 NAME = "gaussian_vs_plain"
-# Loss -> the ways its network is scored, with the detection criterion of each.
+# Loss -> variants of scoring its network, each with its detection criterion.
 VARIANTS: dict[str, dict[str, Criterion]] = {
     "yolov3": {"plain": "confidence"},
     "gaussian": {"gaussian loss": "confidence", "gaussian loss and criterion": "gaussian"},
 }
 COUNT_SCORE = 0.5
-COUNT_IOUS = (0.75, 0.5)  # BDD's, and one for boxes that were learnt from little data
-# Share of a detection's own area inside an ignore region that lets it count neither way, as in the KITTI evaluation.
+COUNT_IOUS = (0.75, 0.5)  # BDD's, and a lower one for boxes learned from little data
+# A detection with this share of its area in an ignore region is not counted, as in the KITTI evaluation.
 IGNORED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What differs from the recipe file; None leaves a value. Sizes are height and width, px."""
+    """Changes to the recipe file; None keeps a value. Sizes are height and width, px."""
 
     epochs: int | None
     input_size: tuple[int, int]
@@ -72,7 +72,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What all trainings have in common; data is a folder, sets are those to judge on, 0 threads torch's choice."""
+    """Settings of all trainings; data is a folder, sets are the evaluation sets, 0 threads is torch's default."""
 
     recipe: dict[str, Any]
     changes: Changes
@@ -116,11 +116,11 @@ def main(
 
 
 def result(experiment: Experiment, loss: str, seed: int) -> dict[str, Any]:
-    """What OUTPUT/LOSS_seedN.json holds of this very training; without it, train and score.
+    """The results in OUTPUT/LOSS_seedN.json of this training; if missing, train and score.
 
     Raises:
-        GaussianYoloError: the recipe or data cannot be used.
-        SystemExit: the file, or an unfinished training, is of another recipe.
+        GaussianYoloError: the recipe or the data cannot be used.
+        SystemExit: the file or an unfinished training is of another recipe.
     """
     document = derive(experiment.recipe, loss, seed, experiment.changes)
     folder = experiment.output / f"{loss}_seed{seed}"
@@ -150,7 +150,7 @@ def result(experiment: Experiment, loss: str, seed: int) -> dict[str, Any]:
 def derive(recipe: dict[str, Any], loss: str, seed: int, changes: Changes) -> dict[str, Any]:
     """The recipe with its changes, for one loss and seed.
 
-    The last epoch's weights are judged, so training itself validates nothing, and no epoch is picked by its accuracy.
+    The last epoch's weights are evaluated. Training does not validate, so no epoch is selected by its accuracy.
     """
     document = copy.deepcopy(recipe)
     document["name"] = f"{NAME}_{loss}"
@@ -159,7 +159,7 @@ def derive(recipe: dict[str, Any], loss: str, seed: int, changes: Changes) -> di
     schedule["patience"] = 0
     schedule["seed"] = seed
     document["loss"] = {**(document.get("loss") or {}), "kind": loss}
-    # Objects shrink with the canvas, and their anchors with them.
+    # Objects shrink with the canvas, and so do their anchors.
     shrink = min(new / old for new, old in zip(changes.input_size, model["input_size"], strict=True))
     model["anchors"] = [[[round(side * shrink, 1) for side in a] for a in head] for head in model["anchors"]]
     model["input_size"] = list(changes.input_size)
@@ -176,10 +176,10 @@ def derive(recipe: dict[str, Any], loss: str, seed: int, changes: Changes) -> di
 def score(
     checkpoint: Path, loss: str, sets: Sequence[LabelledSet], threads: int
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Figures of each way to score a network, by `VARIANTS`, on each set: average precisions, and counts of detections.
+    """Average precisions and detection counts of each variant of `VARIANTS` on each set.
 
     Raises:
-        GaussianYoloError: the network cannot be run, or a frame not be read.
+        GaussianYoloError: the network cannot be run, or a frame cannot be read.
     """
     model = checkpoint.with_name("model.onnx")
     card = export_checkpoint(checkpoint, model)
@@ -206,10 +206,10 @@ def predictions(detector: Detector, of: LabelledSet) -> list[FramePredictions]:
 
 
 def count(paired: Paired) -> dict[str, Any]:
-    """Right and wrong detections of all classes above `COUNT_SCORE`, in BDD's protocol at each of `COUNT_IOUS`.
+    """True and false positives of all classes above `COUNT_SCORE`, by BDD's protocol at each of `COUNT_IOUS`.
 
-    Wrong ones on ignore regions do not count. `wrong_before`: wrong detections of a better score than the first,
-    second, .. right one, at IoU 0.5, whatever their score.
+    False positives on ignore regions are not counted. `wrong_before`: number of false positives with a higher score
+    than the first, second, .. true positive, at IoU 0.5 and without a score threshold.
     """
     found, objects = paired.found, paired.objects
     ignored = objects.ignored | (objects.classes == "")
@@ -242,7 +242,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def command(recipe: Path, changes: Changes, seeds: str) -> str:
-    """What to type to repeat the comparison, wherever the data are."""
+    """The command that repeats the comparison; the data folder is a placeholder."""
     options = {"recipe": str(recipe), "data": "DATA", "seeds": ",".join(map(str, parse_seeds(seeds)))}
     for name, value in (("epochs", changes.epochs), ("batch", changes.batch_size)):
         options |= {name: str(value)} if value is not None else {}

@@ -16,14 +16,14 @@ COUNTS = {"right75": "TP", "wrong75": "FP", "right50": "TP, IoU 0.5", "wrong50":
 EQUAL = "FP at plain's TP"
 OVER_CLASSES = "mAP50"
 
-Rows = dict[str, dict[int, dict[str, float]]]  # of one set, by variant and seed: figures
+Rows = dict[str, dict[int, dict[str, float]]]  # figures of one set by variant and seed
 
 
 def write_table(results: list[dict[str, Any]], command: str, path: Path) -> None:
-    """Markdown: what was run; then for each set a row a way of training and scoring, and how they differ.
+    """Write Markdown: the settings, then per set one row per loss and criterion, and their differences.
 
     Args:
-        results: what `gaussian_vs_plain.result` gives, in any order.
+        results: of `gaussian_vs_plain.result`, in any order.
     """
     recipe = results[0]["recipe"]
     model, schedule = recipe["model"], recipe["schedule"]
@@ -64,7 +64,7 @@ def write_table(results: list[dict[str, Any]], command: str, path: Path) -> None
 
 
 def write_figure(results: list[dict[str, Any]], path: Path) -> None:
-    """A row of panels a set, a panel a figure; a point a seed, a bar for the mean."""
+    """One row of panels per set, one panel per figure; one point per seed, a bar for the mean."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -93,7 +93,7 @@ def write_figure(results: list[dict[str, Any]], path: Path) -> None:
 
 
 def _of_set(name: str, rows: Rows) -> list[str]:
-    """The section of a set: average precisions, counts, and the changes of these."""
+    """The section of a set: average precisions, counts, and their changes."""
     sample = next(iter(rows[PLAIN].values()))
     precisions = [key for key in sample if key.startswith(("AP50 ", "AP ", OVER_CLASSES))]
     counts = {**COUNTS, EQUAL: EQUAL}
@@ -115,7 +115,7 @@ def _sets(results: list[dict[str, Any]]) -> list[str]:
 
 
 def _rows(results: list[dict[str, Any]], name: str) -> Rows:
-    """Figures on a set, average precisions in percent."""
+    """Figures of a set, average precisions in percent."""
     rows: Rows = {variant: {} for variant in TITLES}
     before: dict[tuple[str, int], list[int]] = {}
     for result in results:
@@ -127,7 +127,7 @@ def _rows(results: list[dict[str, Any]], name: str) -> Rows:
             rows[variant][result["seed"]] = figures
     for (variant, seed), wrong in before.items():
         wanted = int(rows[PLAIN][seed]["right50"])
-        # A network that never finds as many has no such figure.
+        # Undefined if the network never reaches this recall.
         if 0 < wanted <= len(wrong):
             rows[variant][seed][EQUAL] = wrong[wanted - 1]
     return rows
@@ -143,7 +143,7 @@ def _spread(rows: Rows, variant: str, name: str, form: str) -> str:
 
 
 def _change(rows: Rows, variant: str, name: str) -> str:
-    """Relative change against the plain loss, percent, over the seeds that have one."""
+    """Relative change to the plain loss, percent, over the seeds with both figures."""
     pairs = [(figures.get(name), rows[PLAIN][seed].get(name)) for seed, figures in rows[variant].items()]
     values = [100 * (value / base - 1) for value, base in pairs if value is not None and base]
     if not values:
@@ -153,7 +153,7 @@ def _change(rows: Rows, variant: str, name: str) -> str:
 
 
 def _start(model: dict[str, Any]) -> str:
-    """Where the weights begin."""
+    """Description of the initial weights."""
     init = model.get("init")
     file = init["file"] if isinstance(init, dict) else init
     return Path(file).name if file else "ImageNet's weights" if model.get("pretrained", True) else "fresh weights"

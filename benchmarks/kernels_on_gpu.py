@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Time the plugin's kernels on this machine's GPU, against numpy and OpenCV on its processor.
+"""Time the plugin's kernels on this machine's GPU, compared with numpy and OpenCV on its CPU.
 
-Each kernel chain is recorded as a CUDA graph and run many times in a row; a figure is the mean of those, the least of
-several such rows. Needs nvcc and a GPU, not TensorRT.
+Each kernel chain is recorded as a CUDA graph and run many times in a row. A figure is the mean of a row, the minimum
+over several rows. Needs nvcc and a GPU, but not TensorRT.
 
     python benchmarks/kernels_on_gpu.py
 """
@@ -24,7 +24,7 @@ from gaussian_yolo_node.detector.decode import decode
 from gaussian_yolo_node.detector.letterbox import Letterbox
 from gaussian_yolo_node.detector.nms import nms
 
-# How the kernels are called through ctypes stands once, with their tests.
+# The ctypes wrappers of the kernels are in the tests.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test"))
 
 FRAME = (375, 1242)
@@ -67,7 +67,7 @@ def main(runs: Annotated[int, typer.Option(min=1, help="Of the graph in a row.")
 
 
 def _median(run: Callable[[], object]) -> float:
-    """Microseconds of a call on the processor."""
+    """Median time of a call on the CPU, microseconds."""
     times = []
     for _ in range(200):
         started = perf_counter()

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""The ablations of the MixConv paper (Tan & Le, BMVC 2019, Figures 4, 6 and 7) at the size of two processor cores.
+"""The ablations of the MixConv paper (Tan & Le, BMVC 2019, Figures 4, 6 and 7), scaled down to two CPU cores.
 
 MobileNet V1 and V2 with every depthwise kernel replaced: one k x k kernel, or an MDConv of growing kernels; then one
 layer at a time, and other partitions and dilated kernels. Parameters, multiply-accumulates and latency are those of the
-full networks at 224x224. The accuracy is NOT ImageNet's: narrow networks learn scikit-learn's handwritten digits (8x8
-px, enlarged), so it shows that everything trains and how the variants rank on a small problem, no more.
+full networks at 224x224. The accuracy is NOT on ImageNet: narrow networks learn scikit-learn's handwritten digits (8x8
+px, enlarged). It only shows that everything trains, and how the variants rank on a small problem.
 
     pip install 'gaussian_yolo[train,cpu,bench]'
     python benchmarks/mdconv_ablation.py            # writes docs/mdconv_ablation.{json,md,png}
     python benchmarks/mdconv_ablation.py --quick --output out/ablation
 
-A call that was stopped goes on where it was when it is repeated.
+Run it again to continue an interrupted call.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ import typer
 from mdconv_report import write_figure, write_table
 from torch import Tensor
 
+from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.lab.complexity import complexity
 from gaussian_yolo_node.lab.networks.mdconv import merge_mdconvs
 from gaussian_yolo_node.lab.networks.mobilenet import MobileNet
@@ -51,7 +52,7 @@ TIMED_ROUNDS = 30
 
 @dataclass(frozen=True)
 class Settings:
-    """What all runs of a results file share. The least channels of `width` 0.35 hold five exponential groups."""
+    """Settings shared by all runs of a results file. With `width` 0.35 all layers can have five exponential groups."""
 
     image_size: int = 32
     width: float = 0.35
@@ -65,7 +66,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """One training: `layer` is the only one replaced, or None for all."""
+    """One training; `layer` is the only replaced layer, or None for all."""
 
     host: str
     kernels: str
@@ -96,7 +97,7 @@ def main(
     output.parent.mkdir(parents=True, exist_ok=True)
     data = load_digits(settings)
     pending = [run for run in plan(quick, settings.seeds) if run.key not in results["runs"]]
-    # The networks are too small to share between threads. Fork would inherit torch's, locked.
+    # The networks are too small for several threads. Fork would inherit torch's locked threads.
     workers = ProcessPoolExecutor(
         jobs or len(os.sched_getaffinity(0)), get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     )
@@ -110,7 +111,7 @@ def main(
     wanted = list(variants(quick))
     missing = [name for name in map(" ".join, wanted) if name not in results["costs"]]
     if missing:
-        # All in one go, in turn: figures of different times of the day do not compare.
+        # All in one session, interleaved, because the machine's speed varies over time.
         results["costs"] = measure_costs(wanted, 3 if quick else TIMED_ROUNDS)
         results["machine"] = describe_machine()
         write_results(path, results)
@@ -120,7 +121,7 @@ def main(
 
 
 def plan(quick: bool, seeds: int) -> list[Run]:
-    """Every training, seed by seed, so that an early stop leaves complete comparisons."""
+    """All trainings, seed by seed, so that an early stop leaves complete comparisons."""
     runs = []
     for seed in range(seeds):
         runs += [Run(host, kernels, None, seed) for host, kernels in variants(quick)]
@@ -131,7 +132,7 @@ def plan(quick: bool, seeds: int) -> list[Run]:
 
 
 def variants(quick: bool) -> Iterator[tuple[str, str]]:
-    """Whole-network variants: host and kernels. The dilated and exponential ones share MIXED's reach."""
+    """Whole-network variants: host and kernels. The dilated and exponential ones have the kernel sizes of MIXED."""
     for host in HOSTS:
         single, mixed = (SINGLE[:2], MIXED[:1]) if quick else (SINGLE, MIXED)
         yield from ((host, kernels) for kernels in single + mixed)
@@ -140,7 +141,7 @@ def variants(quick: bool) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Digits:
-    """Images float32 `[N,3,H,W]`, about zero mean and unit deviation, and labels int64 `[N]`."""
+    """Images float32 `[N,3,H,W]` with about zero mean and unit standard deviation, and labels int64 `[N]`."""
 
     train: Tensor
     train_labels: Tensor
@@ -169,7 +170,7 @@ def train(run: Run, data: Digits, settings: Settings) -> float:
     """Test accuracy, 0..1, after the last epoch: AdamW, one cycle, images shifted by up to an eighth."""
     torch.manual_seed(run.seed)
     model = MobileNet(run.host, 10, kernels=run.replacement, width=settings.width)
-    # Depthwise convolutions learn three times as fast in this order. Module.to's type knows no memory_format.
+    # Depthwise convolutions train three times as fast in this format. The type stub of Module.to lacks memory_format.
     cast(Any, model).to(memory_format=torch.channels_last)
     batches = len(data.train) // settings.batch_size
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.02)
@@ -191,7 +192,7 @@ def train(run: Run, data: Digits, settings: Settings) -> float:
 
 
 def shifted(images: Tensor) -> Tensor:
-    """A batch, each image moved by its own offset."""
+    """A batch with each image shifted by its own offset."""
     reach = images.shape[-1] // 8
     padded = F.pad(images, (reach,) * 4, mode="replicate")
     side = images.shape[-1]
@@ -200,7 +201,7 @@ def shifted(images: Tensor) -> Tensor:
 
 
 def measure_costs(wanted: list[tuple[str, str]], rounds: int) -> dict[str, dict[str, float]]:
-    """Parameters, multiply-accumulates and milliseconds of the full networks, MDConvs as they are and merged."""
+    """Parameters, multiply-accumulates and milliseconds of the full networks, with MDConvs unmerged and merged."""
     costs: dict[str, dict[str, float]] = {}
     requests: dict[tuple[str, str], Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -225,11 +226,11 @@ def measure_costs(wanted: list[tuple[str, str]], rounds: int) -> dict[str, dict[
 
 
 def compiled(model: torch.nn.Module, path: Path) -> Any:
-    """An OpenVINO request of a classifier, one image, fp32."""
+    """An OpenVINO inference request of a classifier, one image, fp32."""
     import openvino
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's, that sizes become constants
+        warnings.simplefilter("ignore")  # the tracer warns that sizes become constants
         torch.onnx.export(model, (torch.zeros(1, 3, *FULL_SIZE),), str(path), dynamo=False, opset_version=17)
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     request = openvino.compile_model(str(path), "CPU", hints).create_infer_request()
@@ -253,7 +254,7 @@ def describe_machine() -> str:
 
 
 def read_results(path: Path, settings: Settings) -> dict[str, Any]:
-    """What an earlier, unfinished call left, or empty results; another call's settings do not mix."""
+    """The results of an earlier, unfinished call, or empty results; rejects results of other settings."""
     shared = {key: value for key, value in asdict(settings).items() if key != "seeds"}
     if not path.exists():
         return {"settings": shared, "machine": "", "runs": {}, "costs": {}}
@@ -264,9 +265,7 @@ def read_results(path: Path, settings: Settings) -> dict[str, Any]:
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Up to which kernel size an MDConv is faster as one zero-padded convolution, in each runtime.
+"""Find the kernel size up to which an MDConv is faster as one zero-padded convolution, for each runtime.
 
-Exports a MixNet detector with the MDConvs up to 0 (none), 5, 7, 9 and 11 px merged and runs all files in turn, so that
-whatever else the machine does meets all of them. `lab.export.onnx.MERGE_UP_TO` holds the outcome.
+Exports a MixNet detector with MDConvs up to 0 (none), 5, 7, 9 and 11 px merged, and runs all files interleaved, so that
+other load on the machine affects all of them. `lab.export.onnx.MERGE_UP_TO` holds the result.
 
     python benchmarks/mdconv_merge.py [mixnet_s] [--size 256x832] [--precision fp32]
 """
@@ -33,7 +33,7 @@ def main(
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 takes all cores.")] = 0,
     rounds: Annotated[int, typer.Option(min=5, help="Images for each file.")] = 60,
 ) -> None:
-    """Time a detector with more and more of its MDConvs merged."""
+    """Time a detector with an increasing number of merged MDConvs."""
     canvas_size = parse_size(size)
     canvas = np.random.default_rng(0).integers(0, 256, (*canvas_size, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +58,7 @@ def main(
                         times[largest].append((perf_counter() - started) * 1e3)
             print(f"{name} {size}, {opened[0].description}, {rounds} images, in turn")
             for largest, values in times.items():
-                # Of the ratios of each round, not of the medians: the machine's speed changes between rounds.
+                # Median of the ratios per round, because the machine's speed changes between rounds.
                 ratio = float(np.median(np.array(values) / times[0]))
                 merged = f"up to {largest}x{largest}" if largest else "none"
                 print(f"  merged {merged:12} median {np.median(values):6.2f} ms   {ratio:.3f} of unmerged")

@@ -9,11 +9,11 @@ from statistics import mean, stdev
 from typing import Any
 
 HOST_NAMES = {"mobilenet_v1": "MobileNet V1", "mobilenet_v2": "MobileNet V2"}
-Accuracies = dict[tuple[str, str, int | None], list[float]]  # by host, kernels, layer: one a seed, percent
+Accuracies = dict[tuple[str, str, int | None], list[float]]  # by host, kernels, layer: one value per seed, percent
 
 
 def write_table(results: dict[str, Any], path: Path) -> None:
-    """Markdown: what was run, then a table for each comparison."""
+    """Write Markdown: the settings, then one table per comparison."""
     accuracies, costs, settings = _accuracies(results), results["costs"], results["settings"]
     lines = [
         "# Ablations of MDConv",
@@ -57,7 +57,7 @@ def write_table(results: dict[str, Any], path: Path) -> None:
 
 
 def write_figure(results: dict[str, Any], path: Path) -> None:
-    """Accuracy against MACs for both hosts, as the paper's Figure 4; partitions; single layers."""
+    """Plot accuracy against MACs for both hosts, as in the paper's Figure 4; partitions; single layers."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -69,7 +69,7 @@ def write_figure(results: dict[str, Any], path: Path) -> None:
         whole = [kernels for name, kernels, layer in accuracies if name == host and layer is None]
         plain = [kernels for kernels in whole if "-" not in kernels]
         single = [kernels for kernels in plain if "." not in kernels]
-        # The paper's curve of MDConv begins at the plain 3x3, its case of one group.
+        # The paper's MDConv curve begins at the plain 3x3, the case of one group.
         mixed = [kernels for kernels in plain if "." in kernels or kernels == "3"]
         for axis, cost, label in ((row[0], "macs", "MACs at 224x224, M"), (row[1], "ms", "latency at 224x224, ms")):
             scale = 1e-6 if cost == "macs" else 1.0
@@ -130,7 +130,7 @@ def _accuracies(results: dict[str, Any]) -> Accuracies:
 
 
 def _order(host: str, kernels: str, layer: int | None) -> tuple[str, int, str, bool, list[int]]:
-    """One kernel, MDConvs, then their variants; each with growing kernels."""
+    """Sort key: single kernels, MDConvs, then their variants, each by increasing kernel size."""
     sizes, _, suffix = kernels.partition("-")
     return host, -1 if layer is None else layer, suffix, "." in sizes, [int(size) for size in sizes.split(".")]
 

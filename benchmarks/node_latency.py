@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Time the node, camera to published, next to the bare network in the same run.
+"""Time the node from camera to published detections, and the bare network in the same run.
 
-    python benchmarks/node_latency.py ../shared/data/kitti/drive_0011/image
+    python benchmarks/node_latency.py data/kitti/drive_0011/image
 
-The network runs alone before, between and after the node's runs: on a machine whose speed changes within seconds, only
-figures of one run may be compared. At a camera's rate the cores idle between frames and every frame starts cold, so
-the network is timed both back to back and once a frame period; the node's overhead at the camera's rate is its frame
-age less the latter.
+The network also runs alone before, between and after the node's runs, because on a machine with varying speed only
+figures of one run can be compared. At a camera's rate the cores idle between frames and every frame starts cold.
+Therefore the network is timed both back to back and once per frame period; the node's overhead at the camera's rate is
+its frame age minus the latter.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# The node reports over the latest 5 s and 300 frames; what it did while it started must have left that window.
+# The node reports over the latest 5 s and 300 frames; the start-up must have left this window.
 WARM_UP_S = 5.0
 NETWORK_S = 2.0
 
@@ -44,7 +44,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=5, help="How long to play at each speed.")] = 10.0,
     limit_ms: Annotated[float, typer.Option(help="Exit 1 if the overhead is above this; 0: no limit.")] = 0.0,
 ) -> None:
-    """Time the node, camera to published."""
+    """Time the node from camera to published detections."""
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
         os.environ.setdefault(variable, str(REPOSITORY / "launch" / "fastdds_shm.xml"))
@@ -93,7 +93,7 @@ def network_ms(detector: Detector, fps: float) -> list[float]:
 
 
 def node_values(source: str, model: str, runtime: str, seconds: float, playback: str, fps: float) -> dict[str, str]:
-    """What a node process says on /diagnostics after it has played for some seconds, with a subscriber listening."""
+    """Values of a node process on /diagnostics after some seconds of playback, with a subscriber."""
     parameters = {
         "source": source,
         "model": model,

@@ -1,25 +1,24 @@
 #!/usr/bin/env python3
-"""Noisy Student (Xie et al., CVPR 2020) at the size of one processor core: digits, of which a tenth is labelled.
+"""Noisy Student (Xie et al., CVPR 2020) scaled down to one CPU core: digits, one tenth of them labelled.
 
-scikit-learn's 1,797 handwritten digits (8x8 px, enlarged) are split anew for each seed: a quarter is held out to
-test, of the others a tenth has labels and the rest none. A teacher learns from the labels; it labels the rest; a
-student of the same size learns from both under noise, and is the teacher of the next. Beside it: a student without
-noise, and a teacher with the student's noise, which tells the worth of pseudo labels from that of noise. All take as
-many steps.
+scikit-learn's 1,797 handwritten digits (8x8 px, enlarged) are split for each seed: a quarter is held out for testing;
+of the others one tenth is labelled. A teacher learns from the labels and labels the rest. A student of the same size
+learns from both with noise, and becomes the next teacher. For comparison there are a student without noise and a
+teacher with the student's noise, which separates the effect of pseudo labels from that of noise. All train for the
+same number of steps.
 
     pip install 'gaussian_yolo[train,scale,bench]'
     python benchmarks/noisy_student_digits.py            # writes docs/noisy_student_digits.{json,md,png}
     python benchmarks/noisy_student_digits.py --quick --output out/digits
 
-Every step is the product's own: train_classifier, label, select, train_classifier. A call that was stopped goes on
-where it was when it is repeated.
+Every step uses the package's functions: train_classifier, label, select, train_classifier. Run it again to continue an
+interrupted call.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import shutil
 import sys
@@ -36,6 +35,7 @@ import torch
 import typer
 from noisy_student_digits_report import write_figure, write_table
 
+from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
 from gaussian_yolo_node.lab.classification.evaluate import evaluate
 from gaussian_yolo_node.lab.classification.train import CHECKPOINT, train_classifier
@@ -43,7 +43,7 @@ from gaussian_yolo_node.lab.noisy_student.labelling import label
 from gaussian_yolo_node.lab.noisy_student.select_classes import select_classification
 from gaussian_yolo_node.lab.noisy_student.tables import ClassificationRow, read_labels
 
-# What keeps a digit the digit that it is: no mirror images, no inversion; strokes may tilt, shift, thicken and fade.
+# Operations that preserve the digit: no flips, no inversion; strokes may tilt, shift, thicken and fade.
 OPERATIONS = (
     "auto_contrast", "brightness", "contrast", "sharpness", "cutout", "rotate", "shear_x", "shear_y", "translate_x",
     "translate_y",
@@ -53,7 +53,7 @@ SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Settings:
-    """What all runs of a results file share. They were chosen on the seeds 100 and 101."""
+    """Settings shared by all runs of a results file. They were chosen on the seeds 100 and 101."""
 
     image_size: int = 32
     test_share: float = 0.25
@@ -82,7 +82,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Step:
-    """One model: what it is called, whose labels it learns from ("" is nobody's), and its part of the recipe."""
+    """One model: its name, its teacher ("" for none), and its part of the recipe."""
 
     name: str
     teacher: str
@@ -108,7 +108,7 @@ def main(
 ) -> None:
     """Train teachers and students; those in OUTPUT.json are not trained again."""
     logging.basicConfig(level=logging.WARNING)
-    torch.set_num_threads(1)  # the networks are too small to share
+    torch.set_num_threads(1)  # the networks are too small for several threads
     settings = Settings(steps=8, threshold=0.0) if quick else Settings()
     wanted = [int(seed) for seed in seeds.split(",")][: 1 if quick else None]
     path = output.with_suffix(".json")
@@ -131,7 +131,7 @@ def main(
 
 
 def run(step: Step, seed: int, folder: Path, settings: Settings) -> dict[str, Any]:
-    """Train one model, with the labels of its teacher if it has one; top-1 on the held-out digits, and counts."""
+    """Train one model, with its teacher's labels if any; returns top-1 on the held-out digits, and counts."""
     place = folder / step.name.replace(" ", "_")
     figures: dict[str, Any] = {}
     config = recipe(step, seed, folder, settings)
@@ -153,7 +153,7 @@ def run(step: Step, seed: int, folder: Path, settings: Settings) -> dict[str, An
 
 
 def recipe(step: Step, seed: int, folder: Path, settings: Settings) -> ClassifierConfig:
-    """Of equal steps for all, so that a student's gain is not that of a longer training."""
+    """The recipe, with equal steps for all, so that a student's gain is not due to longer training."""
     labelled = sum(1 for _ in (folder / "labelled").rglob("*.png"))
     each = -(-labelled // settings.batch_size)
     noise = settings.noise if step.noise != "mild" else settings.mild
@@ -182,7 +182,7 @@ def recipe(step: Step, seed: int, folder: Path, settings: Settings) -> Classifie
 
 
 def write_digits(folder: Path, seed: int, settings: Settings) -> dict[str, int]:
-    """Write the split of a seed as folders; numbers of pictures. `truth` is for the report alone."""
+    """Write the split of a seed as folders; returns numbers of images. `truth` is used only for the report."""
     try:
         from sklearn import datasets
     except ImportError:
@@ -202,7 +202,7 @@ def write_digits(folder: Path, seed: int, settings: Settings) -> dict[str, int]:
             place = folder / name / str(bunch.target[index]) / f"{index:04}.png"
             place.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(place), picture)
-    # What the teacher is given does not tell the class. Renamed at last, so that a split is whole or not there.
+    # File names must not reveal the class to the teacher. Renamed at the end, so that a split is written atomically.
     hidden = folder / "hidden"
     hidden.mkdir()
     for picture_path in sorted((folder / "truth").rglob("*.png")):
@@ -218,7 +218,7 @@ def enlarged(values: Any, side: int) -> Any:
 
 
 def read_results(path: Path, settings: Settings) -> dict[str, Any]:
-    """What an earlier, unfinished call left, or empty results; another call's settings do not mix."""
+    """The results of an earlier, unfinished call, or empty results; rejects results of other settings."""
     shared = json.loads(json.dumps(asdict(settings)))
     if not path.exists():
         return {"settings": shared, "machine": machine(), "data": {}, "runs": {}}
@@ -239,9 +239,7 @@ def machine() -> str:
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

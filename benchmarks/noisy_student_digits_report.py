@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-# What the rows are, in the order of the table.
+# Descriptions of the rows, in table order.
 DESCRIPTIONS = {
     "teacher": "labels alone, mild augmentation",
     "noised teacher": "labels alone, the student's noise",
@@ -18,7 +18,7 @@ DESCRIPTIONS = {
 
 
 def write_table(results: dict[str, Any], path: Path) -> None:
-    """Markdown: what was run, the figures of every seed, and gains over the teacher, seed by seed."""
+    """Write Markdown: the settings, the figures of every seed, and gains over the teacher per seed."""
     found, settings, data = accuracies(results), results["settings"], results["data"]
     seeds = sorted({run["seed"] for run in results["runs"].values()})
     noise, mild = settings["noise"], settings["mild"]
@@ -89,7 +89,7 @@ def write_table(results: dict[str, Any], path: Path) -> None:
 
 
 def write_figure(results: dict[str, Any], path: Path) -> None:
-    """A column of points for each kind, the seeds of one split joined."""
+    """One column of points per kind, with the points of one seed joined."""
     import matplotlib
 
     matplotlib.use("Agg")

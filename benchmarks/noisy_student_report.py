@@ -16,7 +16,7 @@ GAIN = "AP50 car"
 
 
 def write_table(document: dict[str, Any], titles: dict[str, str], path: Path, figure: Path) -> None:
-    """Markdown: a row a way of training, mean ± standard deviation over the seeds, and gains seed by seed."""
+    """Write Markdown: one row per variant, mean ± standard deviation over the seeds, and gains per seed."""
     results = document["results"]
     seeds = sorted({result["seed"] for result in results})
     by_name = _by_name(results)
@@ -56,7 +56,7 @@ def write_table(document: dict[str, Any], titles: dict[str, str], path: Path, fi
 
 
 def write_figure(results: list[dict[str, Any]], titles: dict[str, str], path: Path) -> None:
-    """A line a seed from the teacher to each student."""
+    """One line per seed from the teacher to each student."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,11 +1,11 @@
-"""Average precision against time for every canvas of a model, beside YOLOX-nano as its makers trained it.
+"""Average precision against inference time for every canvas of a model, compared with the published YOLOX-nano.
 
     python benchmarks/operating_points.py --data DATA --yolox yolox_nano.onnx --output docs/operating_points.json
     ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/operating_points.py ...     # as on a processor without AVX-512
     python benchmarks/operating_points.py --output docs/operating_points.json --report
 
-Both are measured by the same code on the same frames, one canvas after the other in one run. The report, a table and a
-plot, is written beside the JSON.
+Both are measured by the same code on the same frames, canvas by canvas in one run. The report, a table and a plot, is
+written beside the JSON.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ from gaussian_yolo_node.runtime.base import show_size
 CANVASES = ("192x640", "256x832", "320x1024", "384x1248", "448x1472", "512x1664", "640x2112")
 RECIPE = Path(__file__).parents[1] / "engines" / "csp_nano_driving.yaml"
 YOLOX = "YOLOX-nano, COCO"
-# The COCO classes that stand for ours: person, bicycle, car.
+# The corresponding COCO classes: person, bicycle, car.
 COCO_ROWS = {"car": 2, "pedestrian": 0, "cyclist": 1}
 Size = tuple[int, int]
 
 
 def measure(model: str, data: Path, yolox: Path | None, canvases: Sequence[Size], runtime: str) -> dict[str, Any]:
-    """Points of both networks by name, and what they were measured with."""
+    """Points of both networks by name, and the measuring conditions."""
     console, options = Console(stderr=True), RuntimeOptions()
     with Detector.open(model, runtime) as detector:
         card, path, description = detector.card, detector.model_path, detector.runtime.description
@@ -94,7 +94,7 @@ def _yolox_point(
 
 
 class _Yolox:
-    """YOLOX-nano's published file in OpenVINO, with its own decoding and this project's letterbox and suppression."""
+    """The published YOLOX-nano in OpenVINO, with its own decoding and this project's letterbox and suppression."""
 
     def __init__(self, path: Path, canvas: Size, classes: Sequence[str]) -> None:
         import openvino
@@ -139,7 +139,7 @@ def _cells(canvas: Size, stride: int) -> Size:
 
 
 def report(document: dict[str, Any], output: Path) -> None:
-    """The table as Markdown and the plot, beside the JSON."""
+    """Write the Markdown table and the plot beside the JSON."""
     import matplotlib
 
     matplotlib.use("Agg")

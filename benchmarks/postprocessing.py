@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Time decode and suppression of one frame against a decode that activates every anchor.
+"""Time decode and suppression of one frame, compared with a decode that activates every anchor.
 
-Three heads of a 320x1024 canvas, 3 classes, 300 candidates around 20 objects. Both ways run in turn, so whatever else
-the machine does meets both.
+Three heads of a 320x1024 canvas, 3 classes, 300 candidates around 20 objects. Both run interleaved, so that other load
+on the machine affects both.
 
     python benchmarks/postprocessing.py --limit-ms 1.0
 """
@@ -61,7 +61,7 @@ def main(
 
 
 def time_in_turn(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, NDArray[np.float64]]:
-    """Milliseconds of each of `repeats` calls, after a tenth as many to warm up."""
+    """Milliseconds of each of `repeats` calls, after a warm-up of a tenth as many."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(-(repeats // 10), repeats):
         for name, run in ways.items():
@@ -73,7 +73,7 @@ def time_in_turn(ways: dict[str, Callable[[], object]], repeats: int) -> dict[st
 
 
 def make_heads(rng: np.random.Generator) -> list[NDArray[np.float32]]:
-    """Raw heads with background everywhere but at CANDIDATES anchors near OBJECTS objects."""
+    """Raw heads with background everywhere except at CANDIDATES anchors near OBJECTS objects."""
     heads = []
     for stride in STRIDES:
         head = rng.normal(0, 1, (3, 9 + CLASSES, CANVAS[0] // stride, CANVAS[1] // stride)).astype(np.float32)
@@ -102,7 +102,7 @@ def make_heads(rng: np.random.Generator) -> list[NDArray[np.float32]]:
 
 
 def full_decode(heads: list[NDArray[np.float32]]) -> Detections:
-    """The plain way: activate all entries of all anchors, then apply the threshold."""
+    """Baseline: activate all entries of all anchors, then apply the threshold."""
     boxes, scores, sigmas = [], [], []
     for head, anchors, stride in zip(heads, ANCHORS, STRIDES, strict=True):
         height, width = head.shape[2:]

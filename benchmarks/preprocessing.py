@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time the letterboxing of a 1242x375 frame against building a float blob, as networks without image input need.
+"""Time the letterboxing of a 1242x375 frame, compared with the float blob that networks without image input need.
 
 python benchmarks/preprocessing.py --limit-ms 1.5
 """
@@ -35,7 +35,7 @@ def main(
         letterbox = Letterbox.fit(FRAME, size)
         canvas = np.empty((*size, 3), np.uint8)
         ours, blobs = [], []
-        for turn in range(-(repeats // 10), repeats):  # in turn, so whatever else the machine does meets both
+        for turn in range(-(repeats // 10), repeats):  # interleaved, so that other load affects both
             started = perf_counter()
             letterbox.to_canvas(frame, out=canvas)
             between = perf_counter()
@@ -55,7 +55,7 @@ def main(
 
 
 def float_blob(frame: NDArray[np.uint8], letterbox: Letterbox) -> NDArray[np.float32]:
-    """The plain way: float32 [1, 3, H, W], RGB, 0..1, built in Python."""
+    """Baseline: float32 [1, 3, H, W], RGB, 0..1, built in Python."""
     height, width = letterbox.scaled_size
     top, left = (letterbox.canvas_size[0] - height) // 2, (letterbox.canvas_size[1] - width) // 2
     canvas = np.full((*letterbox.canvas_size, 3), PAD_VALUE, np.uint8)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Does memory stay flat while a long bag is replayed? Samples the player's and the node's.
+"""Check that memory stays constant during the replay of a long bag, in the player and in the node.
 
-    python benchmarks/replay_memory.py ../shared/data/kitti/drive_0011/image
+    python benchmarks/replay_memory.py data/kitti/drive_0011/image
     python benchmarks/replay_memory.py drive.mcap --frames 3000 --limit-mb 20
 
-The bag is made by looping real frames: those of a folder, or of a bag. The growth counts from the end of the first
-minute, or of a quarter of the run if it is shorter than four; exit 1 if it is above the limit in either process.
+The bag loops real frames of a folder or a bag. Growth counts from the end of the first minute, or of the first quarter
+of a run shorter than four minutes; exits with 1 if it exceeds the limit in either process.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main(
 
 
 def write_long_bag(path: Path, source: Path, frames: int, scale: float) -> None:
-    """Loop the source's frames into a bag at RATE_HZ, each with a stamp of its own."""
+    """Loop the source's frames into a bag at RATE_HZ, each with its own stamp."""
     store = make_typestore()
     messages = list(raw_images(source, scale))
     with BagWriter(path, {IMAGE_TOPIC: IMAGE}) as writer:
@@ -104,12 +104,12 @@ def raw_images(source: Path, scale: float) -> Iterator[bytes]:
 
 
 def watch(process: subprocess.Popen[bytes]) -> dict[str, list[tuple[float, float]]]:
-    """(time in s, resident MB) of the replay and of the node it starts, until it ends."""
+    """(time in s, resident MB) of the replay and the node it starts, until the end."""
     samples: dict[str, list[tuple[float, float]]] = {"player": [], "node": []}
     started = time.monotonic()
     while process.poll() is None:
         node = child_of(process.pid)
-        if node is not None:  # from when both are there
+        if node is not None:  # once both processes run
             for name, pid in (("player", process.pid), ("node", node)):
                 megabytes = resident_mb(pid)
                 if megabytes:
@@ -125,13 +125,13 @@ def child_of(pid: int) -> int | None:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if parent == pid and PERCEPTION in (folder / "cmdline").read_bytes():
                 return int(folder.name)
-        except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+        except (FileNotFoundError, ProcessLookupError):  # the process has ended
             continue
     return None
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory of a process, MB, with all that is mapped; 0 if it has ended."""
+    """Resident memory of a process, MB, including mapped files; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -140,7 +140,7 @@ def resident_mb(pid: int) -> float:
 
 
 def report(samples: dict[str, list[tuple[float, float]]], limit_mb: float) -> bool:
-    """Print each process's growth; whether both are within the limit."""
+    """Print each process's growth; returns whether both are within the limit."""
     within = True
     for name, values in samples.items():
         if not values:

@@ -1,11 +1,11 @@
-"""The contact sheet of docs/style_transfer.md: a picture in several styles, and what the layers know.
+"""The contact sheet of docs/style_transfer.md: an image in several styles, and reconstructions from layers.
 
     python benchmarks/style_contact_sheet.py highway.png starry_night.jpg rocket.jpg ihc.png rain snow \\
         -o docs/style_transfer.jpg --json docs/style_transfer.json
 
-`rain` and `snow` are drawn, not read. First row: the first style; its transfer; with the style recoloured by histogram
-matching; of luminance only. Then the other styles, each before its transfer. Below: reconstructions of the content from
-single layers, of the first style from ever more layers.
+`rain` and `snow` are drawn, not read. First row: the first style, its transfer, its transfer with the style recoloured
+by histogram matching, and its transfer of luminance only. Then the other styles, each before its transfer. Below:
+reconstructions of the content from single layers, and of the first style from an increasing number of layers.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main() -> None:
             )
             print(json.dumps(figures[-1]), flush=True)
             rows[-1].append(_cell(result.image, CELL, ratio, caption))
-    # The content goes where the last row has room, and begins it.
+    # The content image begins the last row if there is room, else it gets its own row at the top.
     rows[-1].insert(0, first) if len(rows[-1]) < COLUMNS else rows.insert(0, [first])
     small = replace(settings, size=arguments.size // 2)
     reconstructed = dict(StyleTransfer(extractor, small).reconstructions(content, next(iter(styles.values()))))
@@ -146,7 +146,7 @@ DRAWN: dict[str, Callable[[], Image]] = {"rain": draw_rain, "snow": draw_snow}
 
 
 def _cell(image: Image, width: int, ratio: float, caption: str) -> Image:
-    """The middle of a picture, of the content's proportions, with a caption below."""
+    """The centre of an image, with the content's aspect ratio and a caption below."""
     height = round(width * ratio)
     scale = max(width / image.shape[1], height / image.shape[0])
     size = (max(width, round(image.shape[1] * scale)), max(height, round(image.shape[0] * scale)))

@@ -1,9 +1,12 @@
-"""Atomic file writes, and file hashes."""
+"""Atomic file writes, file hashes, and where the package is installed."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gaussian_yolo_node.errors import GaussianYoloError
@@ -16,30 +19,37 @@ class WriteError(GaussianYoloError):
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file atomically and create its parent folders; on failure the previous file stays.
+    """Write bytes, or text as UTF-8, as `whole_file` does."""
+    with whole_file(path) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
 
-    Not safe for concurrent writers of one path. The next write overwrites the partial file of a killed process.
+
+@contextmanager
+def whole_file(path: Path, error: type[GaussianYoloError] = WriteError) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; it replaces `path` at the end of the block.
+
+    Parent folders are created. If the block fails, the previous file stays. Not safe for concurrent writers of one
+    path. The next write overwrites the partial file of a killed process.
 
     Args:
-        content: bytes, or text, which is encoded as UTF-8.
+        error: raised for an OSError, also one of the block.
 
     Raises:
-        WriteError: the file cannot be written.
+        WriteError, or `error`: the file cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.parent / f".{path.name}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with part.open("wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
+            yield part
+            with part.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(part, path)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-    except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
+    except OSError as reason:
+        raise error(f"{path} cannot be written: {reason.strerror or reason}") from reason
 
 
 def file_hash(path: Path) -> str:
@@ -52,3 +62,14 @@ def file_hash(path: Path) -> str:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return ""
     return digest.hexdigest()
+
+
+def short_hash(path: Path) -> str:
+    """First 12 digits of `file_hash`, enough to distinguish models."""
+    return file_hash(path)[:12]
+
+
+def installed_prefixes() -> list[Path]:
+    """Prefixes below which the package may be installed: those of the sourced ROS workspaces, then Python's."""
+    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
+    return [Path(prefix) for prefix in prefixes if prefix]

@@ -1,4 +1,4 @@
-"""Bags for tests: of all kinds, small, and damaged on demand."""
+"""Small bags of all kinds for tests, optionally damaged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Record = tuple[str, int, bytes]
 
 
 def new(kind: str, **values: Any) -> Any:
-    """A message of ROS 2."""
+    """A ROS 2 message."""
     return make_typestore().types[kind](**values)
 
 
@@ -45,7 +45,7 @@ def header(stamp_ns: int, frame_id: str = "camera") -> Any:
 
 
 def image(picture: np.ndarray, stamp_ns: int) -> bytes:
-    """A bgr8 message of a picture."""
+    """A bgr8 message of an image."""
     height, width = picture.shape[:2]
     return serialized(
         new(
@@ -62,7 +62,7 @@ def image(picture: np.ndarray, stamp_ns: int) -> bytes:
 
 
 def compressed(picture: np.ndarray, stamp_ns: int) -> bytes:
-    """A PNG message of a picture."""
+    """A PNG message of an image."""
     data = np.frombuffer(cv2.imencode(".png", picture)[1].tobytes(), np.uint8)
     return serialized(new(COMPRESSED_IMAGE, header=header(stamp_ns), format="png", data=data))
 
@@ -95,7 +95,7 @@ def _detection(name: str, score: float, box: tuple[float, float, float, float]) 
 
 
 def info(stamp_ns: int, frame: str, objects: int = 0, **values: Any) -> bytes:
-    """What a bag says of a frame."""
+    """A text message with the bag's JSON record of a frame."""
     content = {"stamp_ns": stamp_ns, "frame": frame, "width": 16, "height": 8, "labelled": True}
     content |= {"ignored": [False] * objects, "truncation": [0.0] * objects, "occlusion": [0] * objects}
     return text(json.dumps(content | values))
@@ -136,7 +136,7 @@ def write_recording(
     types: Mapping[str, str] = TYPES,
     version: Literal[8, 9] = 9,
 ) -> Path:
-    """A folder as `ros2 bag record` leaves it."""
+    """Write a folder like `ros2 bag record`."""
     writer = Writer(folder, version=version, storage_plugin=STORAGES[storage])
     writer.set_compression(CompressionMode[compression.upper()], CompressionFormat.ZSTD)
     with writer:
@@ -218,7 +218,7 @@ duration wait
 
 
 def ros1_store() -> Any:
-    """ROS 1's types, with the vision_msgs of its last release, and one that nobody else has."""
+    """ROS 1's types, with the vision_msgs of its last release, and one custom type."""
     store = get_typestore(Stores.ROS1_NOETIC)
     types = get_types_from_msg(ROS1_DETECTIONS, DETECTIONS)
     types |= get_types_from_msg(ROS1_CUSTOM, "acme_msgs/msg/Custom")
@@ -227,7 +227,7 @@ def ros1_store() -> Any:
 
 
 def write_ros1(path: Path, messages: Sequence[tuple[str, int, Any]], compression: str = "none") -> Path:
-    """A .bag of messages of `ros1_store`."""
+    """Write a .bag with messages of `ros1_store`."""
     store = ros1_store()
     writer = Writer1(path)
     if compression != "none":
@@ -249,7 +249,7 @@ def ros1_header(stamp_ns: int) -> Any:
 
 
 def ros1_messages() -> list[tuple[str, int, Any]]:
-    """Images, raw and compressed, detections and calibration, as ROS 1 has them."""
+    """ROS 1 messages: raw and compressed images, detections and calibration."""
     types = ros1_store().types
     messages: list[tuple[str, int, Any]] = []
     for index, picture in enumerate(pictures(3)):
@@ -281,7 +281,7 @@ def ros1_messages() -> list[tuple[str, int, Any]]:
 
 
 def read_texts(path: Path) -> tuple[list[str], list[str]]:
-    """The texts in a bag, and what the reader notes."""
+    """The texts in a bag, and the reader's notes."""
     with BagReader(path) as reader:
         found = [message.decode().data for message in reader.messages({"/text"})]
         assert reader.topics["/text"].count == len(found)

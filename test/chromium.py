@@ -1,4 +1,4 @@
-"""Opens a page in headless Chromium and tells what the browser had to say and what it asked the network for."""
+"""Open a page in headless Chromium and record console messages and network requests."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _CONSOLE = re.compile(r":CONSOLE[:(]\d+\)?\]\s*(.*)")
-# The browser itself would ask for updates, the time, and whether the user is signed in. Most of it can be switched
-# off; nothing of the rest gets a name resolved, and its entries in the log do not come from a page.
+# The browser itself requests updates, the time and the sign-in state. Most of this can be disabled; for the rest, name
+# resolution is blocked, and its log entries do not come from a page.
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -36,11 +36,11 @@ _NOT_A_PAGE = "not an origin"
 
 @dataclass(frozen=True)
 class Visit:
-    """What came of opening a page.
+    """Results of a page visit.
 
     Attributes:
-        console: messages on its console, of any level.
-        requests: addresses that it asked for, its own file aside.
+        console: console messages of any level.
+        requests: requested addresses, except for the page itself.
         picture: screenshot, PNG.
     """
 
@@ -50,13 +50,13 @@ class Visit:
 
 
 def visit(page: Path, folder: Path, size: tuple[int, int] = (1100, 1600), *flags: str) -> Visit:
-    """Open a local file; skips the test where no Chromium is installed.
+    """Open a local file; skips the test if Chromium is not installed.
 
     Args:
         page: the file.
         folder: for the profile, the log and the screenshot.
         size: width and height of the window, px.
-        flags: for the browser, besides those that keep it quiet.
+        flags: additional browser flags.
     """
     browser = next((path for name in _NAMES if (path := shutil.which(name)) and not _is_snap(Path(path))), None)
     if browser is None:
@@ -84,7 +84,7 @@ def visit(page: Path, folder: Path, size: tuple[int, int] = (1100, 1600), *flags
 
 
 def _is_snap(browser: Path) -> bool:
-    """Whether it is confined to the user's home, as Ubuntu's is: it would see an empty /tmp of its own."""
+    """True if the browser is confined to the user's home, like Ubuntu's snap, which has its own empty /tmp."""
     with browser.open("rb") as file:
         return "/snap/" in str(browser.resolve()) or b"/snap/" in file.read(4096)
 

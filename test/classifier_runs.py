@@ -1,4 +1,4 @@
-"""Small trainings of classifiers on synthetic pictures."""
+"""Small trainings of classifiers on synthetic images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ CLASSES = ("dark", "light")
 
 
 def make_picture(class_id: int, seed: int) -> NDArray[np.uint8]:
-    """`[36,44,3]` of noise around the brightness of the class."""
+    """Noise `[36,44,3]` around the brightness of the class."""
     rng = np.random.default_rng([class_id, seed])
     return rng.integers(100 * class_id, 100 * class_id + 120, (36, 44, 3), dtype=np.uint8)
 
 
 def make_pictures(folder: Path, count: int = 6) -> Path:
-    """A folder a class with `count` pictures each."""
+    """Write one folder per class with `count` images each."""
     for class_id, name in enumerate(CLASSES):
         (folder / name).mkdir(parents=True)
         for seed in range(count):
@@ -31,7 +31,7 @@ def make_pictures(folder: Path, count: int = 6) -> Path:
 
 
 def make_pseudo(folder: Path, count: int = 6) -> Path:
-    """Pictures and the file that selects them, with soft labels; every second one is shown twice."""
+    """Images and their selection file with soft labels; every second image has two copies."""
     folder.mkdir(parents=True)
     images = []
     for seed in range(count):
@@ -44,7 +44,7 @@ def make_pseudo(folder: Path, count: int = 6) -> Path:
 
 
 def make_document(root: Path, **sections: Any) -> dict[str, Any]:
-    """A recipe for the pictures that `make_pictures` writes below `root`; `sections` are updates of its sections."""
+    """A recipe for the images that `make_pictures` writes below `root`; `sections` are updates of its sections."""
     if not (root / "train").exists():
         make_pictures(root / "train")
     document: dict[str, Any] = {

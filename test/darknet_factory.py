@@ -1,4 +1,4 @@
-"""Weights for Darknet networks: seeded, random, and of a size that keeps every map finite."""
+"""Seeded random weights for Darknet networks, scaled to keep every map finite."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from gaussian_yolo_node.lab.networks.darknet_cfg import Cfg
 from gaussian_yolo_node.lab.networks.darknet_files import ConvolutionWeights, Weights
 
-# A small network with everything that a cfg may hold; heads at strides 32 and 16.
+# A small network with all supported sections; heads at strides 32 and 16.
 HEAD = """
 [convolutional]
 size=1

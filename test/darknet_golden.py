@@ -1,4 +1,4 @@
-"""The official C implementation's outputs, and what it means to agree with them."""
+"""Outputs of the official C implementation, and the comparison with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ANCHORS = [
 ]
 CANVAS = (96, 160)
 THRESHOLD, IOU_THRESHOLD = 0.02, 0.45
-EVERYTHING = 1_000_000  # the official code caps neither candidates nor detections
+EVERYTHING = 1_000_000  # the official code does not limit candidates or detections
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Golden:
 
 
 def load_golden(golden_dir: Path) -> Golden:
-    """From the folder of all golden outputs."""
+    """Load from the folder of all golden outputs."""
     stored = np.load(golden_dir / "darknet_tiny" / "expected.npz")
     columns = [str(name) for name in stored["columns"]]
     return Golden(
@@ -63,10 +63,10 @@ def _before_activation(head: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def official(columns: dict[str, NDArray[np.float32]]) -> Detections:
-    """The official rows in our form: image px, a row per class; scores of 0 were below the threshold.
+    """The official rows as detections: image px, one row per class; scores of 0 were below the threshold.
 
-    The official uncertainties are the four s, without unit. Those of the centre say nothing in px without the
-    stride, which the rows do not hold, so `sigmas` holds s as it is.
+    The official uncertainties are the four s, without unit. Converting those of the centre to px needs the stride,
+    which the rows lack, so `sigmas` contains s unchanged.
     """
     boxes = centres_to_corners(np.stack([columns[name] for name in ("x", "y", "w", "h")], axis=1))
     probabilities = np.stack([columns[f"prob{index}"] for index in range(3)], axis=1)
@@ -76,7 +76,7 @@ def official(columns: dict[str, NDArray[np.float32]]) -> Detections:
 
 
 def _partner(ours: Detections, boxes: NDArray[np.float32], theirs: Detections) -> NDArray[np.intp]:
-    """For each of our rows, with its box in image px, the nearest of theirs over box, score and class."""
+    """For each of our rows, with its box in image px, the nearest official row over box, score and class."""
     difference = np.abs(boxes[:, np.newaxis] - theirs.boxes).max(axis=2)
     difference += 1000 * np.abs(ours.scores[:, np.newaxis] - theirs.scores)
     difference[ours.class_ids[:, np.newaxis] != theirs.class_ids] = np.inf
@@ -84,7 +84,7 @@ def _partner(ours: Detections, boxes: NDArray[np.float32], theirs: Detections) -
 
 
 def assert_official(ours: Detections, theirs: Detections, golden: Golden) -> None:
-    """The same set, one to one: boxes of ours (canvas px) to 2e-3 px, scores and s to 1e-5."""
+    """Assert a one-to-one match: our boxes (canvas px) within 2e-3 px, scores and s within 1e-5."""
     boxes = golden.letterbox.boxes_to_frame(ours.boxes)
     assert len(ours) == len(theirs)
     partner = _partner(ours, boxes, theirs)

@@ -11,7 +11,7 @@ SIZE = (64, 128)  # height and width of all images, px
 KITTI_LINE = "{kind} 0.00 0 -1.58 {box} 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59"
 SOUND = KITTI_LINE.format(kind="Car", box="10 10 40 30")
 
-# What is wrong, the kind that a check calls it, the file, and the line.
+# Description, fault kind, file, and line.
 TEN_FAULTS = (
     ("missing image", "labels/000000.txt", None),
     ("unreadable image", "images/000001.jpg", None),
@@ -45,7 +45,7 @@ def make_kitti(folder: Path, stems: list[str], first_seed: int = 0) -> None:
 
 
 def plant_ten_faults(folder: Path) -> None:
-    """A KITTI-style data set of twelve images with the `TEN_FAULTS`; the last two are sound."""
+    """A KITTI-style data set of twelve images with the `TEN_FAULTS`; the last two images have no faults."""
     make_kitti(folder, [f"{number:06d}" for number in range(12)])
     images = folder / "images"
     (images / "000000.jpg").unlink()

@@ -1,4 +1,4 @@
-"""Small networks with real convolutions, as the exporter lays them out, for what becomes of graphs."""
+"""Small networks with real convolutions in the exporter's layout, for tests of graph changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from gaussian_yolo_node.detector.model import CARD_KEY
 
 SIZE = (64, 96)
-CHANNELS = 3 * (9 + 3)  # of a head: anchors, entries and classes of factories.make_card
+CHANNELS = 3 * (9 + 3)  # per head: anchors x (entries + classes) of factories.make_card
 
 
 def make_network(
@@ -30,15 +30,15 @@ def make_network(
     input_type: int = TensorProto.UINT8,
     weight_scale: float = 1.0,
 ) -> Path:
-    """Write a detector: picture, scaling, a stem of stride 8, a depthwise convolution, and a head a stride.
+    """Write a detector: image, scaling, a stem of stride 8, a depthwise convolution, and one head per stride.
 
     Args:
         path: where to write.
-        batch: images of one inference, or a name where it is open.
+        batch: images per inference, or a name for a dynamic batch.
         head_channels: of each head.
         head_strides: px per cell of each head, multiples of 8.
         head_names: of the outputs.
-        card: fields of the card to write otherwise.
+        card: fields of the card to override.
         with_card: False writes no card.
         input_size: (height, width) of the canvas in px.
         input_type: of the image.
@@ -76,7 +76,7 @@ def make_network(
                 helper.make_node("MaxPool", ["features"], [pooled], pooled, kernel_shape=[side] * 2, strides=[side] * 2)
             )
         nodes.append(helper.make_node("Conv", [pooled, f"{name}.weight", f"{name}.bias"], [name], name))
-        # Sizes are left open, as exporters leave them.
+        # Dynamic sizes, as in exported files.
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, None, None, None]))
     image = helper.make_tensor_value_info("image", input_type, [batch, *input_size, 3])
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
@@ -89,7 +89,7 @@ def make_network(
 
 
 def run_heads(model: onnx.ModelProto, batch: int = 1, seed: int = 0) -> list[NDArray[np.float32]]:
-    """What ONNX Runtime makes of a picture; the outputs must be the heads."""
+    """Heads of an image in ONNX Runtime; the outputs must be the heads."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()

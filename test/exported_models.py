@@ -1,4 +1,4 @@
-"""Tiny models that begin as exported ones do."""
+"""Tiny models with the input layers of exported models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from factories import make_model
 
 
 def make_exported(path: Path, *, dynamic: bool = False, **model: Any) -> Path:
-    """A tiny model that begins as exported ones do, with batch 1 or an open one."""
+    """A tiny model with the input layers of exported models, with batch 1 or a dynamic batch."""
     proto = onnx.load(str(make_model(path, **model)))
     graph = proto.graph
     graph.node[0].input[0] = "planes"

@@ -1,4 +1,4 @@
-"""Makers of small, real things to test with: detections, pictures, and ONNX models with planted boxes."""
+"""Factories of small real test objects: detections, images, and ONNX models with planted boxes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard
 
 STRIDES = (32, 16, 8)
-# Width and height in canvas px, a row a head; small enough for the tiny canvas.
+# Width and height in canvas px, one row per head; small enough for the tiny canvas.
 ANCHORS = (
     ((40.0, 24.0), (24.0, 44.0), (60.0, 50.0)),
     ((20.0, 12.0), (12.0, 26.0), (30.0, 20.0)),
@@ -26,12 +26,12 @@ BACKGROUND_LOGIT = -12.0
 
 @dataclass(frozen=True)
 class Planted:
-    """A box that a tiny model gives on every frame.
+    """A box that a tiny model detects on every frame.
 
     Attributes:
         box: x1 y1 x2 y2 in canvas px.
         class_id: index into the classes.
-        score: the detection criterion to come out, below 1 - sigma.
+        score: the resulting detection criterion, below 1 - sigma.
         sigma: each of the four s, 0..1.
     """
 
@@ -53,7 +53,7 @@ def make_detections(
     class_ids: Sequence[int] | None = None,
     sigmas: Sequence[Sequence[float]] | float = 1.0,
 ) -> Detections:
-    """Detections from lists; by default scores fall from 0.9, class 0, and sigmas of 1 px."""
+    """Detections from lists; by default descending scores from 0.9, class 0, and sigmas of 1 px."""
     count = len(boxes)
     return Detections(
         np.array(boxes, np.float32).reshape(count, 4),
@@ -64,7 +64,7 @@ def make_detections(
 
 
 def make_image(height: int = 48, width: int = 160, seed: int = 0) -> NDArray[np.uint8]:
-    """Coloured blocks, uint8 [height, width, 3]: coarse enough to come through a lossy codec."""
+    """Coloured blocks, uint8 [height, width, 3], coarse enough for a lossy codec."""
     blocks = np.random.default_rng(seed).integers(0, 256, (-(-height // 8), -(-width // 8), 3), np.uint8)
     return np.ascontiguousarray(blocks.repeat(8, axis=0).repeat(8, axis=1)[:height, :width])
 
@@ -115,19 +115,18 @@ def make_model(
 ) -> Path:
     """Write a real, tiny ONNX model and return its path.
 
-    The picture enters the graph: each head is a constant plus a millionth of the picture's mean.
+    The image is part of the graph: each head is a constant plus a millionth of the image's mean.
 
     Args:
-        path: where to write; folders are made.
+        path: the file to write; folders are created.
         input_size: (height, width) of the canvas in px.
         classes: class names.
-        planted: boxes to give on every frame.
-        heads: raw heads to give instead, in the order of strides 32, 16, 8.
-        card_overrides: fields of the card to write otherwise, whether or not they fit; None leaves a field
-            out.
+        planted: boxes to detect on every frame.
+        heads: raw heads to return instead, in the order of strides 32, 16, 8.
+        card_overrides: fields of the card to override, valid or not; None removes a field.
         with_card: False writes no card.
         nan: one value of head_16 is NaN on every frame.
-        nan_when_black: head_8 is NaN on a frame that is black all over.
+        nan_when_black: head_8 is NaN on a completely black frame.
     """
     import json
 
@@ -152,7 +151,7 @@ def make_model(
         added[-1] = "fragile"
     names = [f"head_{stride}" for stride in STRIDES[: len(constants)]]
     nodes += [helper.make_node("Add", [f"{name}_raw", term], [name]) for name, term in zip(names, added, strict=True)]
-    # Outputs are listed finest first, so that whoever goes by position rather than by name is found out.
+    # Outputs are listed finest first, to detect code that uses positions instead of names.
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -175,7 +174,7 @@ def make_model(
 
 
 def slow_inference(path: Path) -> Path:
-    """Make every inference of a tiny model take a good 50 ms, whatever the machine: 10 GFLOP on one thread."""
+    """Make every inference of a tiny model take at least 50 ms on any machine: 10 GFLOP on one thread."""
     import onnx
     from onnx import helper, numpy_helper
 

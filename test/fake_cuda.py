@@ -1,8 +1,7 @@
-"""A pretend GPU: the parts of pycuda.driver that the runtime calls, with CUDA's rules checked.
+"""A fake GPU: the parts of pycuda.driver that the runtime calls, with checks of CUDA's rules.
 
-Work on a stream is done when somebody waits for it and not before, so whoever reads, refills or frees memory too early
-is found out. A rule that is broken raises `BrokenRule`, which no code of the package catches; failures that real
-hardware has are planted with `Gpu.fail`.
+Work on a stream is executed only when it is waited for, so reading, refilling or freeing memory too early is detected.
+A broken rule raises `BrokenRule`, which no code of the package catches. `Gpu.fail` injects failures of real hardware.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ PRIMARY = "primary context"
 
 
 class BrokenRule(BaseException):
-    """The code under test did what CUDA forbids."""
+    """The code under test broke a rule of CUDA."""
 
 
 def rule(holds: bool, text: str) -> None:
@@ -30,7 +29,7 @@ def rule(holds: bool, text: str) -> None:
 
 @dataclass
 class Memory:
-    """Device or pinned memory; `data` is what a kernel sees."""
+    """Device or pinned memory; `data` is its contents for kernels."""
 
     address: int
     data: NDArray[np.uint8]
@@ -39,7 +38,7 @@ class Memory:
 
 @dataclass
 class Operation:
-    """Something on a stream: what it does, and what it must find alive when it is done."""
+    """An operation on a stream: its action, and the objects that must still exist when it runs."""
 
     run: Callable[[], None]
     name: str
@@ -61,7 +60,7 @@ class Failure:
 
 
 class Gpu:
-    """All state of the pretend GPU."""
+    """The state of the fake GPU."""
 
     def __init__(self) -> None:
         self.memory: dict[int, Memory] = {}
@@ -70,7 +69,7 @@ class Gpu:
         self.events: dict[int, float | None] = {}
         self.calls: list[str] = []
         self.dead = ""
-        self.broken: list[str] = []  # rules, where a destructor found out: exceptions do not get out of those
+        self.broken: list[str] = []  # rules broken in destructors, which cannot raise exceptions
         self._failures: dict[str, Failure] = {}
         self._handles = iter(range(0x1000, 1 << 62, 0x100000))
         self._clock = 0.0
@@ -80,16 +79,16 @@ class Gpu:
     def fail(
         self, call: str, words: str, *, code: int = 1, after: int = 0, times: int = 1 << 30, sticky: bool = False
     ) -> None:
-        """Let calls of that name fail, the first `after` excepted, `times` times; `sticky` ends the GPU."""
+        """Make calls of that name fail `times` times, after the first `after`; `sticky` kills the GPU."""
         self._failures[call] = Failure(words, code, after, times, sticky)
         self._error_words[code] = words
 
     def mend(self) -> None:
-        """Plant no more failures; a GPU that is dead stays so."""
+        """Remove injected failures; a dead GPU stays dead."""
         self._failures.clear()
 
     def attempt(self, call: str) -> Failure | None:
-        """Note a call; the failure that is planted in it."""
+        """Record a call; returns its injected failure."""
         self.calls.append(call)
         rule(bool(self.context_stack), f"{call} with no context current in this thread")
         if self.dead:
@@ -109,7 +108,7 @@ class Gpu:
 
     @property
     def context_stack(self) -> list[str]:
-        """Of this thread."""
+        """The context stack of this thread."""
         if not hasattr(self._current, "stack"):
             self._current.stack = []
         stack: list[str] = self._current.stack
@@ -129,7 +128,7 @@ class Gpu:
         memory.data[:] = 0xDD
 
     def at(self, address: int, size: int) -> NDArray[np.uint8]:
-        """The bytes at an address, as a kernel or copy sees them."""
+        """The bytes at an address, for a kernel or copy."""
         for memory in self.memory.values():
             offset = address - memory.address
             if 0 <= offset < len(memory.data):
@@ -138,7 +137,7 @@ class Gpu:
         raise BrokenRule("memory used after it was freed")
 
     def host(self, array: NDArray[Any]) -> tuple[Memory, int]:
-        """The pinned memory that an array is part of, and where in it."""
+        """The pinned memory that contains an array, and the offset in it."""
         address = array.ctypes.data
         for memory in self.memory.values():
             offset = address - memory.data.ctypes.data
@@ -147,7 +146,7 @@ class Gpu:
         raise BrokenRule("an asynchronous copy to or from memory that is not pinned, or was freed")
 
     def put(self, handle: int, name: str, run: Callable[[], None]) -> None:
-        """An operation onto a stream, or into the graph that it records."""
+        """Put an operation on a stream, or into the graph that the stream records."""
         stream = self.stream(handle)
         (stream.pending if stream.captured is None else stream.captured).append(Operation(run, name))
 
@@ -175,14 +174,14 @@ class Gpu:
         rule(all(stream.captured is None for stream in self.streams.values()), f"{what} while a stream is captured")
 
     def assert_clean(self) -> None:
-        """Nothing was left behind, and nothing was taken down in the wrong order or place."""
+        """Assert that nothing is left allocated, and that everything was released in the right order and context."""
         assert not self.broken
         assert not self.memory, f"{len(self.memory)} allocations were not freed"
         assert not self.graphs and not self.events and not self.streams
         assert not self.context_stack, "a context was left current"
 
     def expect_current(self, what: str) -> None:
-        """For destructors."""
+        """Record a broken rule if the context is not current; for destructors."""
         if not self.dead and not self.context_stack:
             self.broken.append(f"{what} destroyed with no context current")
 

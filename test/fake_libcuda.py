@@ -1,4 +1,4 @@
-"""The driver library of a pretend GPU."""
+"""The driver library of a fake GPU."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A pretend TensorRT on a pretend GPU: engines that run the model they name in ONNX Runtime.
+"""A fake TensorRT on a fake GPU: engines that run a model in ONNX Runtime.
 
-An engine's file is JSON with the model's path and the thresholds that were "built in". Execution reads the input from
-the pretend GPU's memory and writes the plugin's outputs there, decoded by the package's own numpy code, so that what
-comes out of the runtime can be held against the CPU path number by number.
+An engine file is JSON with the model's path and the built-in thresholds. Execution reads the input from the fake GPU's
+memory and writes the plugin's outputs there, decoded by the package's numpy code, so that the runtime's results can be
+compared with the CPU path value by value.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Severity(IntEnum):
 
 
 def write_engine(path: Path, model: Path, **changes: Any) -> None:
-    """An engine's file; `changes` are fields of it, such as `layout`, `batch` or `max_detections`."""
+    """Write an engine file; `changes` override fields such as `layout`, `batch` or `max_detections`."""
     fields = {"model": str(model), "layout": "canvas", "batch": 1, "max_detections": 300, "outputs": OUTPUTS}
     path.write_text(json.dumps(fields | changes))
 
@@ -211,7 +211,7 @@ class Context:
 
 
 class FakePlugin:
-    """Like libgaussian_yolo_plugin.so as ctypes loads it; the kernel's work is the package's own letterbox."""
+    """Like libgaussian_yolo_plugin.so in ctypes; its kernel is the package's letterbox."""
 
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu

@@ -1,4 +1,4 @@
-"""Engines as users build them, for tests on a GPU."""
+"""Engines built with the user's command, for tests on a GPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def build(model: Path, *options: str) -> Path:
-    """An engine beside a model, built by the command that users have."""
+    """Build an engine beside a model with the user's command."""
     engine = model.with_suffix(".engine")
     command = [
         sys.executable,

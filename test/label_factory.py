@@ -1,4 +1,4 @@
-"""Sources to label, and a picture that holds up whoever reads it until the test lets go."""
+"""Sources to label, and an image that blocks its reader until the test releases it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LIMIT_S = 120.0
 
 
 def encoded(seed: int, suffix: str = ".png") -> bytes:
-    """A small picture; pictures of neighbouring seeds differ in size, so that boxes differ."""
+    """A small encoded image; images of neighbouring seeds differ in size, so that boxes differ."""
     return cv2.imencode(suffix, make_image(48 + 4 * (seed % 5), 96 + 8 * (seed % 3), seed))[1].tobytes()
 
 
 def make_folder(folder: Path, count: int) -> Path:
-    """`count` pictures, 00.png and so on."""
+    """`count` images, 00.png and so on."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         (folder / f"{index:02d}.png").write_bytes(encoded(index))
@@ -47,7 +47,7 @@ def make_tar(path: Path, members: Sequence[tuple[str, bytes]], mode: str = "w") 
 
 
 def plain_rows(folder: Path) -> list[tuple[object, ...]]:
-    """The rows of a folder of labels as values that can be compared."""
+    """The rows of a folder of labels as comparable values."""
     rows = [row for row in read_labels(folder).rows if isinstance(row, DetectionRow)]
     return [
         (row.image, row.source, row.shard, row.index, row.height, row.width, row.classes,
@@ -75,7 +75,7 @@ class Run(threading.Thread):
 
 @contextmanager
 def held_up(picture: Path) -> Iterator[None]:
-    """In the block a picture is a pipe: whoever reads it waits. Afterwards it is itself again."""
+    """Within the block the image is a pipe that blocks its reader; afterwards the file is restored."""
     data = picture.read_bytes()
     picture.unlink()
     os.mkfifo(picture)
@@ -92,23 +92,23 @@ def let_go(picture: Path, data: bytes) -> None:
 
 
 def reader_of(pipe: Path) -> int:
-    """The process that reads a pipe, as soon as one does: from then on it waits for what is never written."""
+    """Wait for a process that reads the pipe and return it; it stays blocked, as nothing is written."""
     handle = within_limit(lambda: _open_to_write(pipe))
     try:
         return within_limit(lambda: _who_has_open(pipe))
     finally:
-        # The reader is let go by killing it, not by the end of the pipe.
+        # Keeps the pipe open, so that the reader ends only when killed.
         _kept_open.append(handle)
 
 
 def close_pipes() -> None:
-    """Let all readers go that are still held up."""
+    """Release all blocked readers."""
     while _kept_open:
         os.close(_kept_open.pop())
 
 
 def within_limit(look: Callable[[], T | None]) -> T:
-    """What a function gives, as soon as it gives something."""
+    """Poll a function until it returns a value."""
     end = time.monotonic() + LIMIT_S
     while not (found := look()):
         assert time.monotonic() < end, "nothing has come within the limit"
@@ -117,7 +117,7 @@ def within_limit(look: Callable[[], T | None]) -> T:
 
 
 def ended(pid: int) -> bool:
-    """Wait until a process is gone; one that nobody has waited for is gone, too."""
+    """Wait until a process has ended; a zombie counts as ended."""
 
     def look() -> bool:
         try:
@@ -135,7 +135,7 @@ def _open_to_write(pipe: Path) -> int | None:
     try:
         return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # nobody reads yet
+        if error.errno == errno.ENXIO:  # no reader yet
             return None
         raise
 
@@ -146,6 +146,6 @@ def _who_has_open(pipe: Path) -> int | None:
             try:
                 if any(os.readlink(handle) == str(pipe) for handle in (process / "fd").iterdir()):
                     return int(process.name)
-            except OSError:  # it has ended, or is none of ours
+            except OSError:  # it has ended or belongs to another user
                 continue
     return None

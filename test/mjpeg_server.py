@@ -1,4 +1,4 @@
-"""An MJPEG-over-HTTP camera on 127.0.0.1 that can be unplugged, stall, and come back."""
+"""An MJPEG-over-HTTP camera on 127.0.0.1 that can disconnect, stall and return."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class MjpegServer:
                     handler.wfile.write(head.encode() + _JPEG + b"\r\n")
                 time.sleep(0.01)
         except OSError:
-            pass  # the camera hung up
+            pass  # the client disconnected
 
     def __enter__(self) -> MjpegServer:
         self.start()

@@ -1,4 +1,4 @@
-"""Random detection calls whose outcome no rounding decides, and the reference's answer to them."""
+"""Random detection calls whose results do not depend on rounding, and the reference results."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ SHARE = {"few": 0.02, "none": 0.0, "one": 0.0, "many": 0.3, "nan": 0.02, "infini
 Rng = np.random.Generator
 Head = NDArray[np.float64]
 
-# Single precision against double: decisions that are closer than this may fall either way.
+# Decisions within these margins may differ between single and double precision.
 SCORE_MARGIN = 1e-6
-IOU_MARGIN = 3e-8  # times the side of the canvas in px: corners are rounded to that, and the least boxes have 10 px
+IOU_MARGIN = 3e-8  # times the canvas side in px, which scales the rounding of corners; the smallest boxes have 10 px
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a random call is of, apart from the numbers in its heads."""
+    """Properties of a random call, except for the values of its heads."""
 
     kind: str
     size: tuple[int, int]
@@ -48,10 +48,10 @@ class Shape:
 
 
 def random_shape(number: int) -> Shape:
-    """Kinds alternate; sizes are mostly small, and one in 20 is of the largest canvas."""
+    """Alternating kinds, mostly small sizes; one in 20 has the largest canvas."""
     rng = np.random.default_rng(number)
     large = number % 20 == 4
-    # Each side the least of five: most canvases are small.
+    # The minimum of five draws per side, so that most canvases are small.
     height, width = (608, 608) if large else (32 * rng.integers(3, 20, (5, 2)).min(axis=0)).tolist()
     return Shape(
         kind=KINDS[number % len(KINDS)],
@@ -71,7 +71,7 @@ def random_shape(number: int) -> Shape:
 
 
 def random_call(shape: Shape, seed: int) -> Call:
-    """A call of that shape, drawn anew until rounding decides nothing in it."""
+    """A call of that shape, redrawn until its results do not depend on rounding."""
     for attempt in range(100):
         call = _draw(shape, np.random.default_rng([seed, attempt]))
         if all(_is_decided(call, image, ties=shape.kind == "ties") for image in range(call.batch)):
@@ -80,7 +80,7 @@ def random_call(shape: Shape, seed: int) -> Call:
 
 
 def expected(call: Call, image: int) -> Detections:
-    """The reference in float64 on the heads that the kernels get."""
+    """The float64 reference on the heads given to the kernels."""
     return reference(_heads_of(call, image), call.anchors, call.strides, call.options)
 
 
@@ -129,17 +129,17 @@ def _fill(head: Head, anchors: NDArray[np.float32], kind: str, rng: Rng) -> None
 
 
 def _place(head: Head, rng: Rng) -> Head:
-    """The entries of one cell of [A, 9+C, h, w], to be written to."""
+    """A writable view of the entries of one cell of [A, 9+C, h, w]."""
     return head[rng.integers(head.shape[0]), :, rng.integers(head.shape[2]), rng.integers(head.shape[3])]
 
 
 def _is_decided(call: Call, image: int, ties: bool) -> bool:
-    """Whether float32 makes the decisions of float64: none is within a margin of going the other way.
+    """True if float32 makes the same decisions as float64, i.e. no decision is within a margin.
 
     Args:
-        call: what is asked.
-        image: of the batch.
-        ties: equal scores come of equal logits, and so are equal in any precision.
+        call: the call.
+        image: index in the batch.
+        ties: equal scores result from equal logits, so they are equal in any precision.
     """
     heads = _heads_of(call, image)
     if not all(np.isfinite(head).all() for head in heads):
@@ -172,7 +172,7 @@ def _is_decided(call: Call, image: int, ties: bool) -> bool:
         return False
     if not options.variance_vote:
         return True
-    # A box votes for the first that suppresses it: of winners that it could vote for, none may be near another.
+    # A box votes for the first box that suppresses it, so no two of its possible winners may have similar scores.
     next_one, voters = np.nonzero(rivals.T)[::-1]
     same_voter = np.diff(voters) == 0
     return not (same_voter & is_near(np.diff(plain.scores[next_one]))).any()

@@ -28,7 +28,7 @@ MODES = ("fibers", "threads")
 
 _FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-pthread", "-DGAUSSIAN_YOLO_CPU_SHIM"]
 _SOURCES = ["kernels.cu", "cpu_shim/library.cpp", "cpu_shim/schedule.cpp"]
-NVCC_FLAGS = ["-std=c++17", "-O3", "--fmad=false"]  # of CMakeLists.txt, as far as they change numbers
+NVCC_FLAGS = ["-std=c++17", "-O3", "--fmad=false"]  # those of CMakeLists.txt that affect results
 
 
 class DetectParams(ctypes.Structure):
@@ -83,7 +83,7 @@ class Outputs:
 
     @classmethod
     def of(cls, batch: int, rows: int) -> Outputs:
-        """Filled with what the kernels have to overwrite."""
+        """Outputs filled with values that the kernels must overwrite."""
         return cls(
             np.full(batch, 12345, np.int32),
             np.full((batch, rows, 4), np.nan, np.float32),
@@ -97,7 +97,7 @@ class Outputs:
         return self.counts, self.boxes, self.scores, self.class_ids, self.sigmas
 
     def image(self, index: int) -> Detections:
-        """Detections of one image that did not fail; asserts zeros past the count."""
+        """Detections of one successful image; asserts zeros beyond the count."""
         count = int(self.counts[index])
         assert 0 <= count <= self.scores.shape[1]
         for rows in self.arrays[1:]:
@@ -147,18 +147,18 @@ class Call:
         return params
 
     def record(self) -> bytes:
-        """As cpu_shim/replay.cpp reads it."""
+        """The format of cpu_shim/replay.cpp."""
         heads = b"".join(np.ascontiguousarray(head).tobytes() for head in self.heads)
         return struct.pack("i", 0) + bytes(self.params) + struct.pack("ii", self.batch, self.half) + heads
 
 
 @dataclass(frozen=True)
 class FrameCall:
-    """Arguments of one preprocessing: frame uint8 [H, W, 3], whose rows may lie apart."""
+    """Arguments of one preprocessing: frame uint8 [H, W, 3], whose rows may be non-contiguous."""
 
     frame: NDArray[np.uint8]
     letterbox: Letterbox
-    dtype: Any = np.uint8  # of a canvas [H, W, 3]; float32 and float16 are of planes [3, H, W]
+    dtype: Any = np.uint8  # uint8 for a canvas [H, W, 3]; float32 or float16 for planes [3, H, W]
     rgb: bool = True
     scale: float = 1.0
 
@@ -178,30 +178,30 @@ class FrameCall:
         return bool(self.dtype == np.float16)
 
     def record(self) -> bytes:
-        """As cpu_shim/replay.cpp reads it; with rows that lie together."""
+        """The format of cpu_shim/replay.cpp, with contiguous rows."""
         pitch = self.frame.shape[1] * 3
         return struct.pack("i", 1) + bytes(self.params) + struct.pack("ii", self.half, pitch) + self.frame.tobytes()
 
 
 class Kernels(Protocol):
-    """A library of the kernels, wherever they run; arrays are the CPU's memory."""
+    """A library of the kernels on CPU or GPU; arrays are in CPU memory."""
 
     path: Path
 
     def detect(self, call: Call, *, seed: int = 0) -> Outputs:
-        """Run the kernels; on the CPU, `seed` orders blocks and threads, on a GPU an odd one runs them as a graph."""
+        """Run the kernels. On the CPU, `seed` shuffles blocks and threads; on a GPU, odd seeds run them as a graph."""
         ...
 
     def params_error(self, params: DetectParams) -> str | None:
-        """What is wrong with the parameters."""
+        """The error in the parameters; None if they are valid."""
         ...
 
     def workspace_bytes(self, params: DetectParams, batch: int) -> int:
-        """0 where the parameters are wrong."""
+        """Workspace size; 0 for invalid parameters."""
         ...
 
     def preprocess(self, call: FrameCall) -> NDArray[Any]:
-        """The canvas, or the planes."""
+        """Compute the canvas or the planes."""
         ...
 
 
@@ -250,13 +250,13 @@ class GpuKernels:
         return _preprocess(call, lambda *arguments: self.library.gy_gpu_preprocess(*arguments, 0, None))
 
     def time_detect(self, call: Call, runs: int) -> float:
-        """Microseconds of a run, the mean of `runs` of a graph."""
+        """Mean time of `runs` runs of a graph, microseconds."""
         time = ctypes.c_float()
         _detect(call, lambda *arguments: self.library.gy_gpu_detect(*arguments, runs, ctypes.byref(time)))
         return time.value
 
     def time_preprocess(self, call: FrameCall, runs: int) -> float:
-        """As `time_detect`."""
+        """See `time_detect`."""
         time = ctypes.c_float()
         _preprocess(call, lambda *arguments: self.library.gy_gpu_preprocess(*arguments, runs, ctypes.byref(time)))
         return time.value
@@ -297,12 +297,12 @@ def _text(words: bytes | None) -> str | None:
 
 
 def build(output: Path, *flags: str, program: bool = False) -> Path:
-    """Compile the kernels for the CPU, as a library or as the replay program; skips where there is no compiler."""
+    """Compile the kernels for the CPU, as a library or as the replay program; skips the test without a compiler."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no g++ to compile the kernels with")
     kind = ["cpu_shim/replay.cpp"] if program else ["-fPIC", "-shared"]
-    # nvcc takes kernels.cu for what it is; g++ has to be told that it is C++.
+    # g++ does not recognise .cu files as C++.
     command = [compiler, *_FLAGS, *flags, "-x", "c++", *_SOURCES, *kind, "-o", str(output)]
     ran = subprocess.run(command, cwd=PLUGIN, capture_output=True, text=True)
     if "cannot find -l" in ran.stderr:
@@ -312,7 +312,7 @@ def build(output: Path, *flags: str, program: bool = False) -> Path:
 
 
 def gpu_missing() -> str:
-    """Why kernels cannot be run on a GPU here; empty if they can."""
+    """The reason why kernels cannot run on a GPU here; empty if they can."""
     if shutil.which("nvcc") is None:
         return "no nvcc to compile the kernels with"
     try:
@@ -334,7 +334,7 @@ def build_for_gpu(output: Path) -> Path:
 
 @dataclass(frozen=True)
 class Replayed:
-    """How the replay program ended: 0, 3 where repetitions differ, 66 where a sanitizer objects, None where it hung."""
+    """Exit of the replay program: 0, 3 if repetitions differ, 66 for a sanitizer error, None if it hung."""
 
     status: int | None
     errors: str
@@ -351,7 +351,7 @@ def replay(
     dropped_sync: int = 0,
     limit: float = 120,
 ) -> Replayed:
-    """Run calls in a program that was built with a sanitizer; for at most `limit` seconds."""
+    """Run calls in a program built with a sanitizer, for at most `limit` seconds."""
     record, outputs = program.with_suffix(".calls"), program.with_suffix(".outputs")
     record.write_bytes(b"".join(call.record() for call in calls))
     numbers = (MODES.index(mode), seed, repetitions, dropped_sync)

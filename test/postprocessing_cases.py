@@ -1,8 +1,8 @@
-"""What post-processing means, as a table: every implementation (numpy, the GPU's kernels) is held to the same rows.
+"""Post-processing as a table of cases; every implementation (numpy, GPU kernels) is tested on the same rows.
 
-A case plants cells in heads of plain background and names the (cell, class) pairs that come out, best first. Logits are
-such that equal means equal in any precision: objectness 0 is 0.5, s of -200 is 0, a class of 40 is 1, and sizes are the
-anchors' own.
+A case plants cells in background heads and lists the resulting (cell, class) pairs, best first. Logits are chosen so
+that equality holds in any precision: objectness 0 is 0.5, s of -200 is 0, a class of 40 is 1, and sizes equal the
+anchors.
 """
 
 from __future__ import annotations
@@ -70,12 +70,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Case:
-    """Attributes:
-    name: what it shows.
-    cells: planted cells.
-    expected: (index of the cell, class) of each detection, in order; None where the output is to be refused.
-    options: parameters.
-    voted: where the vote moves boxes: of each detection, the box and the sigma of the centre x, in px.
+    """A row of the table.
+
+    Attributes:
+        name: the tested behaviour.
+        cells: planted cells.
+        expected: (index of the cell, class) of each detection, in order; None if the output must be rejected.
+        options: parameters.
+        voted: for variance voting: the box and the sigma of the centre x of each detection, in px.
     """
 
     name: str
@@ -86,7 +88,7 @@ class Case:
 
 
 def _vote() -> tuple[tuple[float, float, float, float], float]:
-    """Two boxes of 24x8 px, 8 px apart, IoU 0.5, s of 0.5 and 1/(1+e): worked for the centre x and the sizes."""
+    """Hand-worked vote of two boxes of 24x8 px, 8 px apart, IoU 0.5, s of 0.5 and 1/(1+e), in centre x and sizes."""
     first, second = 0.5, 1 / (1 + math.e)
     weight = math.exp(-(0.5**2) / 0.05) * (first / second) ** 2
     x = 20 + 8 * weight / (1 + weight)
@@ -220,7 +222,7 @@ CASES = (
 
 
 def heads_of(cells: Sequence[Cell], dtype: Any = np.float32) -> list[NDArray[Any]]:
-    """Raw heads [1, A*(9+C), h, w] in the order of `STRIDES`: background but for the cells."""
+    """Raw heads [1, A*(9+C), h, w] in the order of `STRIDES`: background except for the cells."""
     heads = []
     for stride in STRIDES:
         head = np.zeros((3, 9 + CLASSES, CANVAS[0] // stride, CANVAS[1] // stride), dtype)
@@ -239,15 +241,15 @@ def heads_of(cells: Sequence[Cell], dtype: Any = np.float32) -> list[NDArray[Any
 
 def _log_ratio(side: float, anchor: float) -> float:
     if math.isinf(side):
-        return 500.0  # finite, but its exponential is not, as a float
+        return 500.0  # finite, but its float exponential is not
     return math.log(side / anchor) if side else -500.0
 
 
 def candidates_of(
     heads: Sequence[NDArray[Any]], anchors: Sequence[NDArray[np.float32]], strides: Sequence[int], options: Options
 ) -> Detections:
-    """What numpy decodes of the heads of one image."""
-    # The default is not spelled out, so that this also runs where decode has but the one criterion.
+    """Candidates decoded by numpy from the heads of one image."""
+    # The default is omitted, for versions of decode with a single criterion.
     criterion = {} if options.criterion == "gaussian" else {"criterion": options.criterion}
     return decode(heads, anchors, strides, options.score_threshold, options.max_candidates, **criterion)
 
@@ -255,7 +257,7 @@ def candidates_of(
 def reference(
     heads: Sequence[NDArray[Any]], anchors: Sequence[NDArray[np.float32]], strides: Sequence[int], options: Options
 ) -> Detections:
-    """What numpy makes of the heads of one image."""
+    """Detections by numpy from the heads of one image."""
     candidates = candidates_of(heads, anchors, strides, options)
     return nms(candidates, options.iou_threshold, options.max_detections, options.variance_vote)
 

@@ -1,4 +1,4 @@
-"""Puts a pretend GPU, with pycuda, TensorRT and the plugin, where the real ones would be."""
+"""Installs a fake GPU, with pycuda, TensorRT and the plugin, in place of the real ones."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from gaussian_yolo_node.runtime.tensorrt.cuda_driver import CudaDriver
 
 @contextmanager
 def pretended_gpu(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Gpu]:
-    """The pretend GPU. At the end nothing may be left on it.
+    """The fake GPU; at the end, asserts that nothing is left on it.
 
     Args:
-        monkeypatch: undoes what is put in place.
-        folder: for the file of the plugin's library.
+        monkeypatch: installs and removes the fakes.
+        folder: for the file of the plugin library.
     """
     pytest.importorskip("onnxruntime", reason="onnxruntime not installed")
     library = folder / "libgaussian_yolo_plugin.so"
@@ -39,7 +39,7 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Gpu
 
 
 def _install(monkeypatch: pytest.MonkeyPatch, gpu: Gpu, plugin: Path) -> None:
-    """Put the pretend packages where the real ones would be."""
+    """Install the fake packages in place of the real ones."""
     package: Any = ModuleType("pycuda")
     package.driver = make_pycuda(gpu)
     monkeypatch.setitem(sys.modules, "pycuda", package)
@@ -51,7 +51,7 @@ def _install(monkeypatch: pytest.MonkeyPatch, gpu: Gpu, plugin: Path) -> None:
 
 
 def _forget() -> None:
-    """What the runtime keeps for the length of a process."""
+    """Clear the runtime's caches of the process."""
     cuda.open_gpu.cache_clear()
     loaded_engine.register_plugins.cache_clear()
     loaded_engine.log_class.cache_clear()

@@ -1,4 +1,4 @@
-"""Run folders as a replay leaves them, and the bags that were played."""
+"""Run folders in the format of a replay, and their bags."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ def make_run(
     first: int = 0,
     **fields: Any,
 ) -> Path:
-    """A run over frames with two objects each, of which the detector finds one and a half, and more that is not there.
+    """A run over frames with two objects each; the detector detects 1.5 of them on average, plus false positives.
 
     Args:
-        drive: bag with the images of these frames, which is written; None for a bag that is not there any more.
-        truth: whether the bag had one.
+        drive: bag to write with the images of these frames; None for a missing bag.
+        truth: whether the bag contains ground truth.
         lost: numbers of the frames without an answer.
-        wrong: detections a frame that are not there.
-        age_s: of the youngest answer.
+        wrong: false positives per frame.
+        age_s: minimum age of an answer.
         names: of the frames, a format of their numbers.
-        class_name, category: what detector and labels call the objects.
+        class_name, category: name of the objects in the detector and in the labels.
         first: number of the first frame.
-        fields: of the run, in place of those here.
+        fields: of the run, to override.
     """
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(first)

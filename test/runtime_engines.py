@@ -1,4 +1,4 @@
-"""Engines for a pretend GPU, with the models and sidecars that belong to them."""
+"""Engines for a fake GPU, with their models and sidecars."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar, write_sid
 
 
 def make_engine(folder: Path, *, sidecar: dict[str, Any] | None = None, engine: Any = None, **model: Any) -> Path:
-    """A model with an engine beside it.
+    """Write a model with an engine beside it.
 
     Args:
         folder: to write into.
-        sidecar: fields of it to write otherwise.
-        engine: fields of the pretend engine to write otherwise.
-        model: as `factories.make_model` takes it.
+        sidecar: fields of the sidecar to override.
+        engine: fields of the fake engine to override.
+        model: arguments of `factories.make_model`.
 
     Returns:
-        The model; its engine has the suffix .engine.
+        the model; its engine has the suffix .engine.
     """
     path = make_model(folder / "tiny.onnx", **model)
     write_engine(path.with_suffix(".engine"), path, **(engine or {}))
@@ -34,7 +34,7 @@ def make_engine(folder: Path, *, sidecar: dict[str, Any] | None = None, engine: 
 
 
 def make_sidecar(model: Path) -> EngineSidecar:
-    """What the builder would write for a model."""
+    """The sidecar that the builder would write for a model."""
     metadata = {entry.key: entry.value for entry in onnx.load(str(model)).metadata_props}
     digest = model_hash(model)
     assert digest is not None

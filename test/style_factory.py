@@ -1,4 +1,4 @@
-"""Small pictures and networks to transfer styles with."""
+"""Small images and networks for style transfer."""
 
 from __future__ import annotations
 

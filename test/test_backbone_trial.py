@@ -1,4 +1,4 @@
-"""The trial of backbones: its recipes, its plan, and itself at its smallest; its figures are worth nothing then."""
+"""The trial of backbones: its recipes, its plan, and a minimal run with meaningless figures."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def test_contenders_differ_in_their_network_alone(benchmark: ModuleType) -> None
     assert [configs[name].model.activation for name in configs] == ["hard_swish", "silu", "relu", ""]
     lite = configs["lite0"].model
     assert (lite.backbone, lite.neck, lite.width, lite.init) == ("efficientnet_lite0", "light", 128, "")
-    assert lite.pretrained  # ImageNet's weights, as there is no init
+    assert lite.pretrained  # ImageNet weights, because there is no init
     for config in configs.values():
         assert (config.data, config.augment, config.loss) == (own.data, own.augment, own.loss)
         assert (config.model.anchors, config.model.input_size) == (own.model.anchors, own.model.input_size)
-        # That one computes the same, faster or slower.
+        # fast_depthwise affects only the speed.
         assert replace(config.schedule, fast_depthwise=False) == configs["nano_hard_swish"].schedule
         assert sum(parameter.numel() for parameter in network_of(config.model).parameters()) > 5e5
 
@@ -56,7 +56,7 @@ def test_a_schedule_is_as_long_as_the_epochs(benchmark: ModuleType) -> None:
     before = json.dumps(recipe)
     schedule = TrainConfig.from_dict(benchmark.derive(recipe, "lite0", 20), "lite0").schedule
     assert (schedule.epochs, schedule.mosaic_off_epochs) == (20, 2)  # of 40 and 4
-    assert schedule.validate_every == 20  # at the end only
+    assert schedule.validate_every == 20  # only at the end
     assert json.dumps(recipe) == before
 
 
@@ -77,7 +77,7 @@ def test_whole_epochs_fit_into_the_minutes(
 
 
 def contender(name: str, milliseconds: float, taken: float | None) -> dict[str, Any]:
-    """Results by hand: cyclists in one set only, a better AP on the larger canvas, which was measured first."""
+    """Hand-made results: cyclists in one set only, and a better AP on the larger canvas, which was measured first."""
 
     def sets(gain: float) -> dict[str, Any]:
         town = {"AP50 car": 0.5 + gain, "AP50 cyclist": 0.1 + gain, "AP car": 0.3 + gain}
@@ -99,7 +99,7 @@ def test_a_report_averages_over_the_sets(
     benchmark: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     benchmark.write_report(tmp_path, tmp_path / "docs")
-    assert not (tmp_path / "docs").exists()  # nothing to tell
+    assert not (tmp_path / "docs").exists()  # no results to report
     for name, milliseconds, taken in (("lite0", 2.0, None), ("nano_relu", 1.0, 58.7)):
         (tmp_path / f"{name}.json").write_text(json.dumps(contender(name, milliseconds, taken)))
     unfinished = contender("nano_silu", 1.0, 60.0) | {"points": {}}
@@ -113,7 +113,7 @@ def test_a_report_averages_over_the_sets(
     assert "| lite0 | mobilenet_v2, light, 16 | 0.50 | 7 | not counted |" in lines
     start = lines.index("| contender | canvas | GMACs | network, ms | AP50 car | AP50 cyclist | mAP50 | AP car |")
     assert lines[start + 2 : start + 6] == [
-        # mAP50: the mean of town's (50 + 10) / 2 and road's 70
+        # mAP50: mean of (50 + 10) / 2 (town) and 70 (road)
         "| nano_relu | 32x96 | 0.50 | 2.0 | 60.0 | 10.0 | 50.0 | 40.0 |",
         "| nano_relu | 64x192 | 2.00 | 2.1 | 70.0 | 20.0 | 60.0 | 50.0 |",
         "| lite0 | 32x96 | 0.50 | 4.0 | 60.0 | 10.0 | 50.0 | 40.0 |",
@@ -147,7 +147,7 @@ def test_it_times_trains_measures_and_goes_on(
     assert found["points"]["64x96"]["gmacs"] > 0
     assert 0 <= found["points"]["64x96"]["sets"]["street"]["average_precision"]["AP50 car"] <= 1
 
-    # Finished trainings stay; another canvas is measured beside the first.
+    # Finished trainings are kept; another canvas is measured as well.
     monkeypatch.setattr(benchmark, "run", lambda *_, **__: pytest.fail("trained again"))
     assert "| wide | 32x64 |" in compete(canvas=["64x96", "32x64"], contender=["wide"])
     again = json.loads((output / "wide.json").read_text())

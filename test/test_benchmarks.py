@@ -1,4 +1,4 @@
-"""Benchmark scripts at their smallest; their figures are worth nothing then."""
+"""Minimal runs of the benchmark scripts, with meaningless figures."""
 
 from __future__ import annotations
 

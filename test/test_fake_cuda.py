@@ -1,4 +1,4 @@
-"""The pretend GPU finds the mistakes that it is there to find."""
+"""The fake GPU detects violations of CUDA's rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gaussian_yolo_node.runtime.tensorrt.cuda_driver import CudaCallError, CudaD
 
 
 class Machine:
-    """A pretend GPU that is current, with a stream, an event and memory on both sides."""
+    """A fake GPU with current context, a stream, an event, and host and device memory."""
 
     def __init__(self) -> None:
         self.gpu = Gpu()

@@ -1,4 +1,4 @@
-"""The comparison of losses at its smallest: synthetic frames, one epoch; its figures are worth nothing then."""
+"""A minimal comparison of losses: synthetic frames, one epoch, meaningless figures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def write_recipe(root: Path) -> Path:
-    """Four frames of one bright car each, a van to ignore in the first."""
+    """Four frames with one bright car each, and a van to ignore in the first."""
     for name in ("image", "label"):
         (root / name).mkdir()
     rng = np.random.default_rng(0)
@@ -120,7 +120,7 @@ def test_without_the_criterion_a_box_scores_objectness_times_class(
     monkeypatch.setattr(benchmark, "export_checkpoint", export)
     scored = {loss: benchmark.score(tmp_path / "last.pt", loss, sets, 1) for loss in benchmark.VARIANTS}
     right = {variant: of["street"]["right50"] for scores in scored.values() for variant, of in scores.items()}
-    # The score is below 0.5 only where the sigma of 0.2 counts.
+    # The score is below 0.5 only with the sigma of 0.2.
     assert right == {"plain": 4, "gaussian loss": 4, "gaussian loss and criterion": 0}
     assert all(of["street"]["AP50 car"] == 1 for scores in scored.values() for of in scores.values())
     with Detector.open(tmp_path / "model.onnx", score_threshold=0.1) as detector:
@@ -135,7 +135,7 @@ def test_false_positives_are_compared_at_equal_recall(benchmark: ModuleType, tmp
         counts = {"right75": 1, "wrong75": 2, "right50": right, "wrong50": 4}
         return {"AP50 car": 0.5, "frames": 9, "truths": 8, **counts, "wrong_before": before}
 
-    # The plain network has 2 objects above 0.5; the Gaussian one finds its second behind 3 wrong detections.
+    # The plain network has 2 true positives above 0.5; the Gaussian one detects the second after 3 false positives.
     road, town = of_set(2, [0, 4, 4]), of_set(2, [1, 1])
     gaussian = {"road": of_set(1, [0, 3, 9]), "town": of_set(1, [0])}
     model = {"classes": ["car"], "input_size": [64, 96], "init": {"file": "weights/start.onnx"}}
@@ -151,7 +151,7 @@ def test_false_positives_are_compared_at_equal_recall(benchmark: ModuleType, tmp
     assert "| YOLOv3's loss | 1 | 2 | 2 | 4 | 4 |" in sections[1]
     assert "| Gaussian loss and criterion | 1 | 2 | 1 | 4 | 3 |" in sections[1]
     assert "| Gaussian loss and criterion | +0.0 % | +0.0 % | -50.0 % | +0.0 % | -25.0 % |" in sections[1]
-    assert "| Gaussian loss and criterion | 1 | 2 | 1 | 4 | - |" in sections[2]  # it never finds as many
+    assert "| Gaussian loss and criterion | 1 | 2 | 1 | 4 | - |" in sections[2]  # it never reaches this recall
     report.write_figure(results, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
@@ -160,7 +160,7 @@ def test_false_positives_are_compared_at_equal_recall(benchmark: ModuleType, tmp
     ("box", "score", "expected"),
     [
         ([20.0, 20, 70, 50], 0.9, (1, 0)),
-        ([20.0, 20, 70, 50], 0.4, (0, 0)),  # below the score that counts
+        ([20.0, 20, 70, 50], 0.4, (0, 0)),  # below the score threshold
         ([5.0, 5, 15, 15], 0.9, (0, 1)),
         ([81.0, 11, 94, 29], 0.9, (0, 0)),  # the van
     ],

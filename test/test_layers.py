@@ -1,4 +1,4 @@
-"""The rooms of the package: imports point down, as pyproject.toml's contracts and docs/architecture.md say."""
+"""The layers of the package: imports point down, as in pyproject.toml's contracts and docs/architecture.md."""
 
 from __future__ import annotations
 

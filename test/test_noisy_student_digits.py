@@ -1,4 +1,4 @@
-"""The experiment on digits at its smallest: one split, a few steps; its figures are worth nothing then."""
+"""A minimal run of the experiment on digits: one split, a few steps, meaningless figures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_splits_are_disjoint_and_hide_the_truth(tmp_path: Path, benchmark: Modul
     names = {part: {path.name for path in (tmp_path / "0" / part).rglob("*.png")} for part in counts}
     assert {part: len(found) for part, found in names.items()} == counts
     assert len(set.union(*names.values())) == 1797
-    assert all(path.is_file() for path in (tmp_path / "0" / "unlabelled").iterdir())  # not a folder a class
+    assert all(path.is_file() for path in (tmp_path / "0" / "unlabelled").iterdir())  # no folders per class
     assert benchmark.write_digits(tmp_path / "0", 0, benchmark.Settings(image_size=8)) == counts
 
 

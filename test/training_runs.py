@@ -18,11 +18,11 @@ SIZE = (64, 96)
 
 
 def make_document(root: Path, images: int = 4, **schedule: Any) -> dict[str, Any]:
-    """A recipe for synthetic images of one or two bright cars each, written below `root`; each is shown twice an epoch.
+    """A recipe for synthetic images of one or two bright cars each, written below `root`; two repetitions per epoch.
 
     Args:
-        images: their number.
-        schedule: changes to the recipe's section of that name.
+        images: number of images.
+        schedule: changes to the recipe's section `schedule`.
     """
     for name in ("image", "label"):
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def make_config(root: Path, images: int = 4, **schedule: Any) -> TrainConfig:
 
 
 def make_trainer(config: TrainConfig, output: Path | None = None) -> tuple[Trainer, BatchLoader, EpochSampler]:
-    """The parts of a run, at its beginning."""
+    """The parts of a new run."""
     torch.manual_seed(config.schedule.seed)
     loader, sampler = make_loader(load_sources(Path(config.data.root), config.data.train, ["car"]), config)
     return Trainer(config, sampler.steps, output=output), loader, sampler

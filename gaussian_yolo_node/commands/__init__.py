@@ -1,1 +1,1 @@
-"""The command `gaussian-yolo`: one file per command, named like it; each parses and prints."""
+"""The command `gaussian-yolo`: one file per command, with the command's name; each parses arguments and prints."""

@@ -1,4 +1,4 @@
-"""The command `anchors`: anchors that fit labelled boxes."""
+"""The command `anchors`: fit anchors to labelled boxes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gaussian_yolo_node.commands.data_options import (
 from gaussian_yolo_node.commands.sizes import parse_size
 from gaussian_yolo_node.errors import SettingError
 
-# Height and width of KITTI's commonest image, px.
+# Height and width of KITTI's most common image size, px.
 _KITTI_SIZE = (375, 1242)
 
 
@@ -52,9 +52,9 @@ def anchors(
         typer.Option(metavar="HxW", help="Size of images that are not given, px.", show_default="KITTI's 375x1242"),
     ] = None,
 ) -> None:
-    """Anchors that fit labelled boxes, by k-means with the distance 1 - IoU, as YAML for a training config.
+    """Fit anchors to labelled boxes by k-means with the distance 1 - IoU; prints YAML for a training config.
 
-    Takes the training data of a config, or one data set in a format.
+    Reads the training data of a config, or one data set in a given format.
 
     Example: gaussian-yolo anchors --format kitti --images image_2 --labels label_2 --size 320x1024
     """

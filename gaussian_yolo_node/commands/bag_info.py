@@ -1,4 +1,4 @@
-"""The command `bag info`: what is in a bag."""
+"""The command `bag info`: the contents of a bag."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gaussian_yolo_node.commands.progress import progress_bar
 if TYPE_CHECKING:
     from gaussian_yolo_node.bags.info import BagInfo, TopicInfo
 
-# Columns of the table of topics that are set flush right.
+# Right-aligned columns of the table of topics.
 _NUMBERS = (2, 3, 4, 5)
 
 
@@ -23,7 +23,7 @@ def info(
     bag: Annotated[Path, typer.Argument(help="ROS 2 bag (folder, .mcap, .db3) or ROS 1 .bag, damaged or not.")],
     json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write it as JSON, too.")] = None,
 ) -> None:
-    """List topics, types, rates and gaps of a bag, and what is wrong with it.
+    """List the topics, types, rates and gaps of a bag, and its faults.
 
     Example: gaussian-yolo bag info drive.mcap
     """
@@ -43,7 +43,7 @@ def info(
 
 
 def _table(result: BagInfo) -> Iterator[str]:
-    """The topics in columns, however wide that is: names are there to be copied."""
+    """The topics in columns, not cut to the terminal's width, so that names can be copied."""
     rows: list[tuple[str, ...]] = [("topic", "type", "messages", "rate", "largest gap", "delay", "images")]
     rows += [_row(topic, result.start_ns or 0) for topic in result.topics]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""The command `bag make`: driving data into a bag."""
+"""The command `bag make`: convert driving data to a bag."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gaussian_yolo_node.commands.progress import progress_bar
 if TYPE_CHECKING:
     from gaussian_yolo_node.labels.bag_making import MakeSummary
 
-# More names of unreadable files say nothing more.
+# Longer lists of unreadable files are cut.
 _MOST_NAMES = 10
 
 
@@ -97,7 +97,7 @@ def make(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bag that is there.")] = False,
 ) -> None:
-    """Make driving data into a ROS 2 bag: images, camera_info, and truth where there is one.
+    """Convert driving data to a ROS 2 bag: images, camera_info, and ground truth if there is any.
 
     Example: gaussian-yolo bag make drive/image --labels drive/label_2 -o drive.mcap
     """
@@ -124,7 +124,7 @@ def make(
         start_ns=start_ns,
         overwrite=overwrite,
     )
-    # Before labels are read and images looked for.
+    # Checked before labels and images are read.
     options.check()
     check_target(output, overwrite=overwrite)
     labelled = labels != Path("none")

@@ -1,4 +1,4 @@
-"""The command `benchmark`: how fast this machine is."""
+"""The command `benchmark`: measure the speed of a model on this machine."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def benchmark(
     ] = False,
     json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write the figures as JSON.")] = None,
 ) -> None:
-    """Time frames on this machine: percentiles of each stage, frames a second, memory.
+    """Time a model on this machine: percentiles per stage, frames per second, memory.
 
-    Example: gaussian-yolo benchmark efficientnet_lite0_kitti_fast --source drive/image
+    Example: gaussian-yolo benchmark csp_nano_driving --input-size 256x832
     """
     from rich.console import Console
 

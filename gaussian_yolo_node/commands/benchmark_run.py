@@ -1,4 +1,4 @@
-"""`gaussian-yolo benchmark`: how long a frame takes on this machine, stage by stage."""
+"""Implementation of `gaussian-yolo benchmark`: the time per frame on this machine, stage by stage."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.frames import Source
 from gaussian_yolo_node.runtime import DetectingRuntime, RuntimeOptions
 
-WARM_UP = 20  # frames; clocks rise and caches fill in them
-MOST_IN_MEMORY = 64  # frames of a source; a longer benchmark plays them again
+WARM_UP = 20  # frames; clocks rise and caches fill during them
+MOST_IN_MEMORY = 64  # frames of a source; a longer benchmark repeats them
 STAGES = ("preprocess", "inference", "postprocess", "total")
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Of one stage, ms."""
+    """Latency of one stage, ms."""
 
     median: float
     p90: float
@@ -37,23 +37,23 @@ class Latency:
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What was measured.
+    """Result of a benchmark.
 
     Attributes:
         model: name on the card.
         model_hash: first digits of its SHA-256.
-        runtime: description of it.
-        frame_size: (height, width) in px, of the first frame.
-        input_size: of the canvas.
-        frames: that were measured.
-        warm_up: frames that were run before and not measured.
-        detections: mean of a frame.
-        open_s: until the model was ready, with its first run, s.
-        latency_ms: by stage; "total" is from frame to detections, with nothing else in work.
-        fps: one frame after the other.
-        overlapped_fps: with as many frames in work as the runtime takes; None where that is one.
+        runtime: its description.
+        frame_size: (height, width) of the first frame, px.
+        input_size: size of the canvas.
+        frames: number of measured frames.
+        warm_up: number of frames run before, which were not measured.
+        detections: mean per frame.
+        open_s: time until the model was ready, including its first run, s.
+        latency_ms: by stage; "total" is from frame to detections, one frame at a time.
+        fps: frames per second, one frame after the other.
+        overlapped_fps: with as many frames in flight as the runtime takes; None if that is one.
         peak_memory_mib: of this process on the host.
-        device_memory_mib: of all programs on the GPU; None where none is used.
+        device_memory_mib: of all programs on the GPU; None without a GPU.
     """
 
     model: str
@@ -91,7 +91,7 @@ def read_frames(source: Source, count: int) -> list[NDArray[np.uint8]]:
     """The first frames of a source, at most `count` and MOST_IN_MEMORY.
 
     Raises:
-        SourceError: the source breaks.
+        SourceError: the source fails.
         SettingError: it has no frame.
     """
     frames: list[NDArray[np.uint8]] = []
@@ -103,7 +103,7 @@ def read_frames(source: Source, count: int) -> list[NDArray[np.uint8]]:
 
 
 def make_frames(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """Noise of a camera's size (height, width), for what does not depend on the picture."""
+    """Noise of a camera's size (height, width), for measurements that do not depend on the picture."""
     generator = np.random.default_rng(0)
     return [generator.integers(0, 256, (*size, 3), np.uint8) for _ in range(4)]
 
@@ -111,7 +111,7 @@ def make_frames(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
 def run_benchmark(
     model: str, runtime: str, options: RuntimeOptions, frames: Sequence[NDArray[np.uint8]], count: int
 ) -> BenchmarkResult:
-    """Open a model and time `count` frames, taken from `frames` in turn.
+    """Open a model and time `count` frames, cycling through `frames`.
 
     Raises:
         GaussianYoloError: the model cannot be opened or run.
@@ -148,7 +148,7 @@ def run_benchmark(
 
 
 def print_result(result: BenchmarkResult, console: Console) -> None:
-    """As a table with a line before and after it."""
+    """Print a table with a line before and after it."""
     height, width = result.frame_size
     canvas = "x".join(map(str, result.input_size))
     console.print(

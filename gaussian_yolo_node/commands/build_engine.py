@@ -25,10 +25,10 @@ class CriterionName(str, Enum):
 
 
 def parse_capabilities(text: str) -> tuple[str, ...]:
-    """Compute capabilities of "86,8.9", without their dots.
+    """Parse compute capabilities such as "86,8.9"; returns them without dots.
 
     Raises:
-        SettingError: the text is something else.
+        SettingError: the text has another form.
     """
     parts = [part.strip().replace(".", "") for part in text.split(",")]
     if any(re.fullmatch(r"\d{2,3}", part) is None for part in parts):
@@ -88,7 +88,7 @@ def build_engine(
     ] = None,
     input_size: InputSize = None,
 ) -> None:
-    """Build a TensorRT engine from a model, for the GPU of this machine; takes minutes.
+    """Build a TensorRT engine from a model for this machine's GPU; takes minutes.
 
     Example: gaussian-yolo build-engine model.onnx -o model.engine --precision fp16
     """

@@ -1,4 +1,4 @@
-"""The command `calibrate`: a model's sigmas fitted to labelled frames."""
+"""The command `calibrate`: fit a model's sigmas to labelled frames."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def calibrate(
         float, typer.Option(min=0, max=1, help="Of the boxes that the sigmas are fitted to.")
     ] = LEAST_SCORE,
 ) -> None:
-    """Fit a model's sigmas to the errors on labelled frames: sigma' = a*sigma + b*size, an a and a b a coordinate.
+    """Fit a model's sigmas to the errors on labelled frames: sigma' = a*sigma + b*size, one a and one b per coordinate.
 
-    The table shows the sigmas raw, calibrated, and calibrated by the fit to the other half of the recording: what to
-    expect of unseen frames.
+    The table shows the raw sigmas, the calibrated sigmas, and the sigmas calibrated on the other half of the recording,
+    which show what to expect on unseen frames.
 
     Example: gaussian-yolo calibrate model.onnx --images drive/image --labels drive/label_2 -o calibrated.onnx
     """
@@ -45,7 +45,7 @@ def calibrate(
     from gaussian_yolo_node.runtime import RuntimeOptions
 
     if output is not None:
-        import onnx  # noqa: F401  # what is missing is told before the work
+        import onnx  # noqa: F401  # fail before the work if it is missing
 
         from gaussian_yolo_node.lab.export.card_file import check_writable, write_card
 

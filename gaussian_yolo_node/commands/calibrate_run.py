@@ -1,4 +1,5 @@
-"""`gaussian-yolo calibrate`: a detector on labelled frames, and the correction of its sigmas that they ask for."""
+"""Implementation of `gaussian-yolo calibrate`: run a detector on labelled frames and fit the correction of its
+sigmas."""
 
 from __future__ import annotations
 
@@ -32,14 +33,14 @@ from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTr
 
 @dataclass(frozen=True)
 class CalibrationRun:
-    """What a calibration came to.
+    """Result of a calibration.
 
     Attributes:
         calibration: the fit to all boxes.
-        frames: labelled frames that were looked at.
-        boxes: detections on their objects.
-        qualities: of the sigmas as the network gives them ("raw"), as corrected ("calibrated"), and as corrected by the
-            fit to the other half of the recording ("unseen", left out where there are too few boxes for that).
+        frames: number of labelled frames.
+        boxes: number of detections that match an object.
+        qualities: of the network's own sigmas ("raw"), of the corrected ones ("calibrated"), and of those corrected by
+            the fit to the other half of the recording ("unseen", missing if there are too few boxes).
     """
 
     calibration: SigmaCalibration
@@ -49,7 +50,7 @@ class CalibrationRun:
 
     @property
     def verdict(self) -> str:
-        """What the fit is worth on frames it has not seen, a sentence."""
+        """Whether the fit helps on unseen frames, in one sentence."""
         if "unseen" not in self.qualities:
             return "too few boxes to fit to one half of the frames and measure on the other"
         raw, unseen = self.qualities["raw"].overall.nll, self.qualities["unseen"].overall.nll
@@ -67,29 +68,29 @@ def calibrate_detector(
     """Fit a correction of a detector's sigmas to labelled frames that it was not trained on.
 
     Args:
-        detector: gives the network's own sigmas, of boxes from `least_score`.
-        source: frames of one recording in its order, named like the label files; those without a label are skipped.
+        detector: gives the network's own sigmas, for boxes from `least_score`.
+        source: frames of one recording in order, named like the label files; frames without a label are skipped.
         labels: by the frames' stems.
-        least_score: of the boxes to fit to.
-        console: where progress goes.
+        least_score: minimum score of the boxes to fit to.
+        console: for progress.
 
     Raises:
         LabelError: no frame has a label.
-        CalibrationError: the boxes on objects do not allow a fit.
-        DetectionError: a frame could not be processed; names it.
+        CalibrationError: the matched boxes do not allow a fit.
+        DetectionError: a frame could not be processed; the message names it.
     """
     predictions = _detect_labelled(detector, source, labels, console)
     matched = match_boxes(pair(labels, predictions), COMMON_IOU, least_score)
     calibration = fit_sigma_calibration(matched)
     states = {"raw": matched, "calibrated": calibrated(matched, calibration)}
-    with suppress(CalibrationError):  # too few boxes in a half: the caller sees that it is not there
+    with suppress(CalibrationError):  # too few boxes in a half: "unseen" stays missing
         states["unseen"] = cross_validated(matched)
     qualities = {name: quality for name, boxes in states.items() if (quality := sigma_quality(boxes)) is not None}
     return CalibrationRun(calibration, len(predictions), len(matched), qualities)
 
 
 def calibrated_card(card: ModelCard, run: CalibrationRun, least_score: float, runtime: str) -> ModelCard:
-    """The card with the correction, and in `training` what it was fitted to."""
+    """The card with the correction, and the frames and boxes of the fit in `training`."""
     fitted = {
         "frames": run.frames,
         "boxes": run.boxes,

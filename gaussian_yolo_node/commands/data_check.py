@@ -1,4 +1,4 @@
-"""The command `data check`: what is wrong with data, and what is in them."""
+"""The command `data check`: find faults in data, and summarise the data."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def check(
     limit: Annotated[int, typer.Option(min=0, help="Lines to print of each kind of fault; 0 prints all.")] = 50,
     json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write all that was found.")] = None,
 ) -> None:
-    """Find what is wrong with data: of a training config, or of one data set in a format.
+    """Check the data of a training config, or one data set in a given format.
 
-    Looks for images that are missing, corrupt, of another size than labelled, double, or in two splits; for labels that
-    are malformed or of unknown class; for boxes that are inverted, empty, outside the image, double, tiny. Exits with 1
-    if there are faults; warnings are none.
+    Finds images that are missing, corrupt, of another size than labelled, duplicated, or in two splits; labels that are
+    malformed or of an unknown class; boxes that are inverted, empty, outside the image, duplicated, or tiny. Exits with
+    1 if there are faults; warnings do not count.
 
     Example: gaussian-yolo data check recipe.yaml --data data --samples out/samples
     """

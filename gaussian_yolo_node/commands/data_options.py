@@ -1,4 +1,4 @@
-"""Which data a command about data takes: those of a training config, or one data set in a format."""
+"""Options that select the data of a command: those of a training config, or one data set in a given format."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ClassesOption = Annotated[
 
 @dataclass(frozen=True)
 class DataSelection:
-    """Sources by split, the classes to look at, and the training config if there is one."""
+    """Sources by split, the classes to use, and the training config if there is one."""
 
     splits: Mapping[str, Sequence[Source]]
     classes: Sequence[str] | None
@@ -59,7 +59,7 @@ def select_data(
 
     Raises:
         SettingError: both are given, or neither.
-        ConfigError, DatasetError: one of them is written wrong.
+        ConfigError, DatasetError: one of them is malformed.
     """
     from gaussian_yolo_node.labels.sources import FORMATS, open_source
 

@@ -1,4 +1,4 @@
-"""`gaussian-yolo detect`: a source played through a detector, with results in files."""
+"""Implementation of `gaussian-yolo detect`: run a detector over a source and write the results to files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames import Frame, Source, SourceError
 from gaussian_yolo_node.frames.recording import JsonArrayFile, VideoRecording, detection_record
 
-# Rate of a video made of a source that does not know its own, Hz.
+# Frame rate of a video whose source does not state one, Hz.
 _FALLBACK_FPS = 10.0
 
 
@@ -30,12 +30,12 @@ class DetectionError(GaussianYoloError):
 
 @dataclass
 class RunSummary:
-    """What a run came to.
+    """Result of a run.
 
     Attributes:
-        frames: frames processed.
-        detections: detections in them.
-        skipped: frames that could not be decoded.
+        frames: number of frames processed.
+        detections: number of detections in them.
+        skipped: number of frames that could not be decoded.
         elapsed_s: from the first read to the last result, s.
         stages: stage times of each frame.
         interrupted: whether Ctrl-C ended the run.
@@ -70,18 +70,18 @@ def detect_source(
 ) -> RunSummary:
     """Detect in every frame of a source, showing progress.
 
-    Ctrl-C ends the run as the end of the source does. Whatever ends it, the files hold all frames before that.
+    Ctrl-C ends the run like the end of the source. However the run ends, the files contain all frames up to then.
 
     Args:
         source: open source; read to its end.
         detector: open detector.
-        console: where progress and warnings go.
+        console: for progress and warnings.
         json_path: file for an array of detection records.
         video_path: file for the annotated frames.
 
     Raises:
-        SourceError: not one frame could be read.
-        DetectionError: a frame could not be processed; names it.
+        SourceError: no frame could be read.
+        DetectionError: a frame could not be processed; the message names it.
         RecordingError: a file cannot be written.
     """
     classes = detector.card.classes
@@ -133,7 +133,7 @@ def _detect(detector: Detector, frame: Frame) -> Detections:
 
 
 def _frame_key(frame: Frame) -> str | int:
-    """A frame's name, if it has one of its own, else its index."""
+    """A frame's name, if it has one, otherwise its index."""
     return frame.index if frame.name == str(frame.index) else frame.name
 
 
@@ -149,7 +149,7 @@ def _progress(console: Console) -> Progress:
 
 
 class _WarningsOn(logging.Handler):
-    """While entered, the package's warnings appear above the progress bar."""
+    """As a context manager, shows the package's warnings above the progress bar."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.WARNING)

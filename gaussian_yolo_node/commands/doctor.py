@@ -1,4 +1,4 @@
-"""The command `doctor`: what this machine has."""
+"""The command `doctor`: check this machine."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import typer
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Say what of CUDA, TensorRT, ROS 2 and the CPU runtimes is found, and what to install on this machine.
+    """Report which of CUDA, TensorRT, ROS 2 and the CPU runtimes this machine has, and what to install.
 
-    Exits 0 whatever it finds.
+    Always exits with 0.
 
     Example: gaussian-yolo doctor --json
     """

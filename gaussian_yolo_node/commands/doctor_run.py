@@ -1,4 +1,4 @@
-"""`gaussian-yolo doctor`: what this machine has of all that the package can use, and what to install for the rest."""
+"""Implementation of `gaussian-yolo doctor`: which optional parts this machine has, and how to install the others."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from gaussian_yolo_node.runtime.tensorrt.plugin_library import find_plugin
 
 PROBE_TIMEOUT_S = 60.0
 
-# Run in a Python of their own, because a package that does not fit the machine may take the process down with it. Each
-# prints its version, a tab, and details.
+# Each probe runs in its own Python process, because an incompatible package may crash it. Each prints its version, a
+# tab, and details.
 _PROBES = {
     "NVIDIA driver": """
 import ctypes
@@ -45,7 +45,7 @@ detail = ", ".join(names) or f"no GPU (error {code})"
 print(f"CUDA {version.value // 1000}.{version.value % 1000 // 10}", detail, sep="\\t")
 """,
     "TensorRT": "import tensorrt\nprint(tensorrt.__version__)",
-    # The package of that name only passes on the other's.
+    # `tensorrt_rtx` only forwards to `tensorrt_rtx_bindings`.
     "TensorRT for RTX": (
         "try:\n import tensorrt_rtx as trt\nexcept ModuleNotFoundError:\n import tensorrt_rtx_bindings as trt\n"
         "print(trt.__version__)"
@@ -86,14 +86,14 @@ _BOARD_INSTALL = {"NVIDIA driver": "driver", "CUDA toolkit": "cuda", "TensorRT":
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that was looked for.
+    """One part that was probed.
 
     Attributes:
-        name: what it is.
-        found: whether it is there and loads.
-        version: of it, empty where it has none.
+        name: name of the part.
+        found: whether it is installed and loads.
+        version: its version, empty if it has none.
         detail: devices, paths, or why it does not load.
-        install: shell line that installs it here; empty if it is there, or has no use here.
+        install: shell command that installs it here; empty if it is installed or useless here.
     """
 
     name: str
@@ -105,13 +105,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found.
+    """Result of the examination.
 
     Attributes:
         board: the machine.
         python: version of Python.
-        parts: in the order of `detect`'s needs.
-        engines: a line for each TensorRT engine that models may have beside them.
+        parts: in the order in which `detect` needs them.
+        engines: one line per TensorRT engine that models may have next to them.
         runtimes: for each runtime, "ready" or what is missing.
     """
 
@@ -129,10 +129,10 @@ class Report:
 
 
 def examine(board: Board | None = None) -> Report:
-    """Look at the machine; takes some seconds.
+    """Examine the machine; takes some seconds.
 
     Args:
-        board: taken as this machine instead of looking.
+        board: use this board instead of detecting it.
     """
     board = board or read_board()
     started = {name: _start(script) for name, script in _PROBES.items()}
@@ -145,7 +145,7 @@ def examine(board: Board | None = None) -> Report:
 
 
 def print_report(report: Report, console: Console) -> None:
-    """As a table, and after it what to install."""
+    """Print a table, followed by what to install."""
     board = report.board
     jetpack = f", JetPack {board.jetpack}" if board.jetpack else ""
     release = f", release {board.release}{jetpack}" if board.release else ""
@@ -168,7 +168,7 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _part(name: str, board: Board, found: bool, version: str, detail: str) -> Part:
-    # TensorRT for RTX is an alternative on desktops only, and no GPU part helps where there is no GPU.
+    # TensorRT for RTX is an alternative on desktops only, and GPU parts are useless without a GPU.
     useless = name == "TensorRT for RTX" or (name in _FOR_GPU and board.kind == "cpu")
     if found or useless:
         return Part(name, found, version, detail)

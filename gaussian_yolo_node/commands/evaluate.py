@@ -1,4 +1,4 @@
-"""The command `evaluate`: detections against labels."""
+"""The command `evaluate`: compare detections with labels."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def evaluate(
         float, typer.Option(min=0, max=1, help="Of the detections whose scores and sigmas are judged; AP counts all.")
     ] = LEAST_SCORE,
 ) -> None:
-    """Average precision of predictions against labels, and how honest their scores and sigmas are.
+    """Compute the average precision of predictions against labels, and the calibration of their scores and sigmas.
 
     Example: gaussian-yolo evaluate --protocol kitti --ground-truth label_2/ --predictions found.json
     """

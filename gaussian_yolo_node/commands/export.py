@@ -1,4 +1,4 @@
-"""The command `export`: a detector as a model file."""
+"""The command `export`: write a detector as a model file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def export(
 ) -> None:
     """Write a detector as an ONNX model with its card (needs the extra `train`).
 
-    `gaussian-yolo models` lists the built-in ones; their weights are fresh.
+    `gaussian-yolo models` lists the built-in detectors; they are exported with untrained weights.
 
     Example: gaussian-yolo export out/run/best.pt -o model.onnx --size 512x1664
     """
@@ -62,10 +62,10 @@ def export(
 
 
 def parse_batch(text: str) -> int | None:
-    """Images of one inference, None for "dynamic".
+    """Batch size; None for "dynamic".
 
     Raises:
-        SettingError: the text is something else.
+        SettingError: the text has another form.
     """
     if text == "dynamic":
         return None

@@ -39,7 +39,7 @@ def fixres(
     device: Annotated[TrainDevice, typer.Option(help="auto takes CUDA where there is one.")] = TrainDevice.auto,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves PyTorch's choice.")] = 0,
 ) -> None:
-    """Fine-tune at the larger size that a network is to be used at, shallow layers frozen, nothing augmented.
+    """Fine-tune a network at the larger size of its later use, with shallow layers frozen and without augmentation.
 
     Example: gaussian-yolo fixres out/student/last.pt data/train --size 288 -o out/student_288
     """
@@ -65,7 +65,7 @@ def fixres(
 
 
 def parse_sides(text: str) -> tuple[int, int]:
-    """`288` as (288, 288), `352x1120` as (352, 1120): height and width, px. Raises SettingError for anything else."""
+    """`288` as (288, 288), `352x1120` as (352, 1120): height and width, px. Raises SettingError for any other form."""
     match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
     if match is None:
         raise SettingError(f"size {text!r} is neither a side such as 288 nor HEIGHTxWIDTH such as 352x1120")

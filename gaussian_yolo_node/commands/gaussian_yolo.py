@@ -93,8 +93,10 @@ def _options(
 
 @contextmanager
 def _extra(name: str) -> Iterator[None]:
-    """Turn a missing third-party package into an error that names the extra that brings it: `name`, or that of bags,
-    which any source of images may be."""
+    """Turn a missing third-party package into an error that names the extra that provides it.
+
+    That is `name`, or the extra of bags, because any source of images may be a bag.
+    """
     try:
         yield
     except ModuleNotFoundError as error:

@@ -30,7 +30,7 @@ def import_darknet(
         BatchNorm, typer.Option(help="Which of Darknet's two batch norms to compute: of its GPU or of its CPU code.")
     ] = BatchNorm.gpu,
 ) -> None:
-    """Turn a Darknet network, Gaussian YOLOv3 or YOLOv3, into an ONNX model (needs the extra `train`).
+    """Convert a Darknet network, Gaussian YOLOv3 or YOLOv3, to an ONNX model (needs the extra `train`).
 
     Example: gaussian-yolo import-darknet yolov3.cfg yolov3.weights --classes names.txt -o model.onnx
     """

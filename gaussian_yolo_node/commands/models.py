@@ -1,4 +1,4 @@
-"""The command `models`: the list of models."""
+"""The command `models`: list the models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def models(
 ) -> None:
     """List shipped models and built-in detectors, with size and cost (needs the extra `train`).
 
-    Example: gaussian-yolo models efficientnet_lite0_kitti_int8 --measure
+    Example: gaussian-yolo models csp_nano_driving --measure
     """
     from rich.console import Console
 

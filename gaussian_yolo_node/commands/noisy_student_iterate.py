@@ -15,12 +15,12 @@ def iterate(
     config: Annotated[Path, typer.Argument(help="YAML file of the chain: teacher, unlabelled images, students.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of all results, with a manifest.")],
 ) -> None:
-    """Run a chain of teachers and students; repeated, it goes on where it was.
+    """Run a chain of teachers and students; repeat the command to resume.
 
-    The file, for one student of a shipped detector:
+    A config for one student of a shipped detector:
 
         kind: detection
-        teacher: efficientnet_lite0_kitti
+        teacher: csp_nano_driving
         data: data
         unlabelled:
           - drives/monday

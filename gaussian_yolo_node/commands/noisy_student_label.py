@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-_SHOWN = 20  # skipped images that are named; labels.json has them all
+_SHOWN = 20  # skipped images that are printed; labels.json lists all
 
 
 class LabelEngine(str, Enum):
@@ -45,12 +45,12 @@ def label(
     ] = 64,
     topic: Annotated[str | None, typer.Option(help="Topic of a bag's images.", show_default="the only one")] = None,
 ) -> None:
-    """Let a teacher label images: one row an image, in Parquet files, with labels.json beside them.
+    """Label images with a teacher: one row per image in Parquet files, with labels.json next to them.
 
-    Interrupted or killed, the same command goes on with the shard where it was. The labels are the same whatever the
-    engine and the number of workers.
+    After an interruption, the same command resumes at the interrupted shard. The labels do not depend on the engine or
+    the number of workers.
 
-    Example: gaussian-yolo noisy-student label drives/monday --teacher efficientnet_lite0_kitti -o out/labels
+    Example: gaussian-yolo noisy-student label drives/monday --teacher csp_nano_driving -o out/labels
     """
     from rich.console import Console
 

@@ -47,7 +47,7 @@ def select(
         bool, typer.Option("--hard", help="Classes: the likeliest class instead of probabilities.")
     ] = False,
 ) -> None:
-    """Select what a student is to learn from a teacher's labels.
+    """Select the teacher's labels that a student learns from.
 
     Example: gaussian-yolo noisy-student select out/labels --max-sigma 0.25 -o out/selected.json
     """

@@ -21,7 +21,8 @@ def train(
 ) -> None:
     """Train a student (or a first teacher) by its recipe.
 
-    Selected labels are a source of it: {format: pseudo, labels: out/selected.json}. Ctrl-C saves the position.
+    The recipe takes selected labels as a source: {format: pseudo, labels: out/selected.json}. Ctrl-C saves the
+    position.
     Several processes: torchrun --nproc-per-node N -m gaussian_yolo_node.commands noisy-student train ...
 
     Example: gaussian-yolo noisy-student train student.yaml --data data -o out/student

@@ -32,10 +32,9 @@ def operating_points(
     runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 takes all cores.")] = 0,
 ) -> None:
-    """Measure a model with a free size on several canvases, and fit its sigmas on each (needs the extra `train`).
+    """Measure a model with dynamic input size on several canvases and fit its sigmas on each (needs the extra `train`).
 
-    Frames of another shape than a canvas are seen on one of as many pixels that fits them. Sets that are not named by
-    --fit only report.
+    Frames of another shape use a fitting canvas with about as many pixels. Sets not named by --fit are only reported.
 
     Example: gaussian-yolo operating-points model.onnx recipe.yaml --canvas 192x640 --canvas 384x1248 --fit town
     """

@@ -1,4 +1,4 @@
-"""The command `quantize`: the int8 version of a model."""
+"""The command `quantize`: write the int8 version of a model."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def quantize(
         int, typer.Option(min=1, help="Most frames to take, spread evenly where the sources have an end.")
     ] = 128,
 ) -> None:
-    """Write the int8 version of a model (needs the extras `cpu` and `train`).
+    """Quantize a model to int8 (needs the extras `cpu` and `train`).
 
-    Its first layer and its heads stay in float. Measure what it costs in accuracy with `detect` and `evaluate`.
+    The first layer and the heads stay in float. Measure the loss of accuracy with `detect` and `evaluate`.
 
     Example: gaussian-yolo quantize model.onnx --frames drive/image -o model_int8.onnx
     """

@@ -1,4 +1,4 @@
-"""`gaussian-yolo replay`: a bag played through the perception node, judged and reported."""
+"""The command `replay`: play a bag through the perception node, evaluate the answers, and write a report."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def replay(
     baseline: Annotated[Path | None, typer.Option(metavar="RUN", help="A run to compare with in the report.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is in the folder.")] = False,
 ) -> None:
-    """Play a bag through the perception node and record its answers; Ctrl-C keeps what there is.
+    """Play a bag through the perception node and record its answers; Ctrl-C keeps the answers so far.
 
     Example: gaussian-yolo replay drive.mcap -o runs/drive --rate 1
     """
@@ -112,13 +112,13 @@ def replay(
 
 
 class _Bar:
-    """The progress of a replay on stderr: frames, rate, drops."""
+    """Progress of a replay on stderr: frames, rate, drops."""
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        # Drawn seldom: in real time it must not come between the frames.
+        # Refreshed rarely, so that drawing does not delay frames in real time.
         self._progress: Progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -132,12 +132,12 @@ class _Bar:
         self._started = 0.0
 
     def start(self, frames: int) -> None:
-        """The node is ready; the bag announces so many frames."""
+        """Start the bar: the node is ready, and the bag holds this many frames."""
         self._started = time.monotonic()
         self._progress.update(self._task, description="replay", total=frames or None)
 
     def update(self, log: FrameLog) -> None:
-        """A frame has been played."""
+        """Advance the bar by one played frame."""
         counters = log.counters()
         self._progress.update(
             self._task,

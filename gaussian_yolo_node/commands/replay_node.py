@@ -1,7 +1,7 @@
-"""The executable `replay_node`: a replay by launch, and its signals.
+"""The executable `replay_node`: a replay started by launch, and its signals.
 
-SIGINT and SIGTERM, with which launch ends its nodes, end it with 0 at any moment; what is played by then is kept. This
-module imports nothing heavy at the top, so that its handlers are there before anything takes time.
+SIGINT and SIGTERM, with which launch ends its nodes, end it with exit code 0 at any moment; the frames played so far
+are kept. This module imports nothing heavy at the top, so that its handlers are installed first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import FrameType
 
 
 def main(args: list[str] | None = None) -> None:
-    """Replay as the parameters say, and exit."""
+    """Replay according to the parameters, and exit."""
     _on_signals(lambda *_: os._exit(0))
     from gaussian_yolo_node.commands.replay_node_run import run
 

@@ -1,4 +1,4 @@
-"""The command that writes the report of a replay."""
+"""The command `report`: write the report of a replay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gaussian_yolo_node.errors import GaussianYoloError
 
 
 class ReportArgumentError(GaussianYoloError):
-    """The command's arguments do not go together."""
+    """The command's arguments cannot be combined."""
 
 
 class ReportProtocol(str, Enum):
@@ -46,9 +46,9 @@ def report(
         typer.Option("--output", "-o", metavar="HTML", help="Where to; the JSON goes beside it.", show_default="RUN"),
     ] = None,
 ) -> None:
-    """Write the report of a replay: one HTML file that needs nothing else, and its figures as JSON.
+    """Write the report of a replay: one self-contained HTML file, and its figures as JSON.
 
-    With --ground-truth and --predictions it is of files instead of a run, and has no latency.
+    With --ground-truth and --predictions it reports on files instead of a run, without latency.
 
     Example: gaussian-yolo report runs/new --baseline runs/old
     """

@@ -54,14 +54,14 @@ def robustness(
     runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 takes all cores.")] = 0,
 ) -> None:
-    """How accuracy and sigmas hold under ImageNet-C's corruptions, perturbation sequences, FGSM and PGD.
+    """Measure accuracy and sigmas under ImageNet-C's corruptions, perturbation sequences, FGSM and PGD.
 
-    A detector: AP and sigmas under corruption; its training checkpoint: under attacks, which need gradients. A
-    classifier's checkpoint: errors, mCE, flip probabilities, attacks.
+    For a detector: AP and sigmas under corruption. For a detector's training checkpoint: the same under attacks, which
+    need gradients. For a classifier's checkpoint: errors, mCE, flip probabilities, attacks.
 
-    Example: gaussian-yolo robustness efficientnet_lite0_kitti kitti/training --limit 20 -o out/robustness
+    Example: gaussian-yolo robustness csp_nano_driving kitti/training --limit 20 -o out/robustness
 
-    Run the same command again to go on with one that was interrupted.
+    Run the same command again to resume after an interruption.
     """
     chosen = _Chosen(
         _words(corruptions), _words(perturbations), _words(attacks), _numbers("--severities", severities, int),
@@ -83,7 +83,7 @@ def robustness(
 
 
 class _Chosen:
-    """What the options name: corruptions and perturbations are empty for all, and ("none",) for none."""
+    """The options' choices: empty corruptions and perturbations mean all, ("none",) means none."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ def _corrupted_detector(
     from gaussian_yolo_node.lab.robustness.frames import find_frames
     from gaussian_yolo_node.runtime import RuntimeOptions
 
-    # What can be refused is refused before a model is loaded.
+    # Check the settings before loading a model.
     names, levels = check_corruptions(chosen.corruptions or CORRUPTIONS), check_severities(chosen.severities)
     load_library()
     find_frames(data, labels, limit)

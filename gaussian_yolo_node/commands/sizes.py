@@ -1,4 +1,4 @@
-"""Canvas sizes as options of commands take them."""
+"""Canvas sizes in command options."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     """Height and width from "HxW", px.
 
     Raises:
-        SettingError: the text is something else.
+        SettingError: the text has another form.
     """
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if match is None:
@@ -33,5 +33,5 @@ def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
 
 
 def parse_input_size(text: str | None) -> tuple[int, int] | None:
-    """The value of `InputSize`. SettingError where it is no size."""
+    """The value of `InputSize`. Raises SettingError for any other form."""
     return None if text is None else parse_size(text, "--input-size")

@@ -94,12 +94,12 @@ def stylize(
         typer.Option("--reconstruct", help="Instead, write into -o what each layer knows of CONTENT and of STYLE."),
     ] = False,
 ) -> None:
-    """Paint pictures in the style of others (needs the extra `train`); labels stay true, for nothing moves.
+    """Paint pictures in the style of others (needs the extra `train`); labels stay valid, because nothing moves.
 
     Example: gaussian-yolo stylize kitti/training night.jpg -o kitti_night
 
-    A folder becomes a training set: OUTPUT/image_2 and OUTPUT/label_2. Run the same command again to go on with one
-    that was interrupted.
+    A folder becomes a training set: OUTPUT/image_2 and OUTPUT/label_2. Run the same command again to resume after an
+    interruption.
     """
     from rich.console import Console
 
@@ -147,7 +147,7 @@ def stylize(
 
 
 def _refuse_mix(content: Path, style: Path, output: Path, labels: Path | None, reconstruct: bool) -> None:
-    """What can be told wrong before a network is opened."""
+    """Reject invalid arguments before a network is loaded."""
     if not content.exists():
         raise SettingError(f"CONTENT {content} does not exist: give a picture or a folder of pictures")
     if not style.exists():
@@ -180,7 +180,7 @@ def _one_picture(
     styles = find_styles(style)
     chosen = choose_style(sorted(styles), content.name, transfer.settings.seed)
     picture, painting = read_image(content), read_image(styles[chosen])
-    encode(output, picture[:1, :1])  # a wrong suffix is told now, not after minutes
+    encode(output, picture[:1, :1])  # reports a wrong suffix now, not after minutes
     transfer.normalise([picture, painting])
     with step_bar(console, transfer.settings.steps) as show:
         result = transfer(picture, painting, on_step=show)
@@ -206,7 +206,7 @@ def _reconstruct(transfer: StyleTransfer, content: Path, style: Path, output: Pa
 
 @contextmanager
 def step_bar(console: Console, steps: int) -> Iterator[Callable[[int, Loss], None]]:
-    """A bar that runs from 1 to `steps`, anew for each tile or layer, on a terminal."""
+    """A terminal progress bar from 1 to `steps`, restarted for each tile or layer."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"))

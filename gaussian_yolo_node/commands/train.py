@@ -18,7 +18,7 @@ class TrainDevice(str, Enum):
 
 
 def log_to(console: Console) -> None:
-    """Show what trainings log on `console`, above a progress bar where it is a terminal."""
+    """Show the training log on `console`, above a progress bar if it is a terminal."""
     from rich.logging import RichHandler
 
     form = "%(asctime)s %(message)s"
@@ -39,7 +39,7 @@ def train(
 ) -> None:
     """Train a model (needs the extra `train`).
 
-    Ctrl-C saves the position first; a second one does not. Several processes:
+    Ctrl-C saves the position first; a second Ctrl-C does not. Several processes:
     torchrun --nproc-per-node N -m gaussian_yolo_node.commands train ...
 
     Example: gaussian-yolo train recipe.yaml --data data -o out/run

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.detector.decode import BOX_ENTRIES, CRITERIA, Criterion, NonFiniteOutputError, decode
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import PAD_VALUE, Letterbox, check_frame
-from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, file_hash, read_card, resolve_model
+from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, read_card, resolve_model
 from gaussian_yolo_node.detector.nms import nms
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration, calibrate_sigmas
 from gaussian_yolo_node.errors import ModelError, SettingError
+from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.runtime import (
     DetectingRuntime,
     Runtime,
@@ -66,7 +67,7 @@ class Detector:
         _check_fit(runtime, card, model_path)
         self.card = card
         self.model_path = model_path
-        self.model_hash = runtime.metadata.get(MODEL_HASH_KEY) or file_hash(model_path)
+        self.model_hash = runtime.metadata.get(MODEL_HASH_KEY) or short_hash(model_path)
         self.runtime = runtime
         self.last_timing = StageTimes(0.0, 0.0, 0.0)
         self.input_size = runtime.input_size

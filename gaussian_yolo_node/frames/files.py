@@ -9,13 +9,14 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.bags.image_header import is_cut_jpeg
 from gaussian_yolo_node.frames.capture import open_video_file, quiet_opencv
 from gaussian_yolo_node.frames.frame import Frame
 from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
@@ -213,7 +214,7 @@ class ImageFiles:
         self.fps = IMAGE_FPS
 
     @staticmethod
-    def accepts(path: Path) -> bool:
+    def accepts(path: PurePath) -> bool:
         """Whether a file name is that of an image."""
         # No hidden files: macOS writes "._x.jpg" beside "x.jpg".
         return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
@@ -246,7 +247,7 @@ def decode_picture(data: bytes, name: str) -> Picture:
     """Decode the bytes of an image file."""
     if not data:
         return Picture(None, name, "the file is empty")
-    if _is_cut_jpeg(data):
+    if is_cut_jpeg(data):
         return Picture(None, name, "the JPEG is cut short")
     try:
         with quiet_opencv:
@@ -256,13 +257,6 @@ def decode_picture(data: bytes, name: str) -> Picture:
     if image is None:
         return Picture(None, name, "not an image OpenCV can decode")
     return Picture(np.asarray(image, np.uint8), name)
-
-
-def _is_cut_jpeg(data: bytes) -> bool:
-    """Whether a JPEG is truncated; some OpenCV versions fill the missing part with grey and report no error."""
-    scan, end = b"\xff\xda", b"\xff\xd9"
-    # Neither marker can occur in compressed data. A thumbnail has both, but before the scan of the main image.
-    return data.startswith(b"\xff\xd8") and data.find(scan, max(0, data.rfind(end))) >= 0
 
 
 class VideoFile:

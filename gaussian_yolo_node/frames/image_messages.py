@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.bags.image_header import is_cut_jpeg
 from gaussian_yolo_node.errors import GaussianYoloError
 
 # encoding -> (channels, OpenCV conversion to BGR)
@@ -90,8 +91,7 @@ def image_from_compressed(message: CompressedPicture) -> NDArray[np.uint8]:
     data = np.frombuffer(message.data, np.uint8)
     if "compressedDepth" in layout:
         raise ImageMessageError(f"compressed image format '{layout}' is a depth image: publish a colour image")
-    if data[:2].tobytes() == b"\xff\xd8" and data.tobytes().rfind(b"\xff\xd9") < 0:
-        # OpenCV would fill the missing part with grey without an error.
+    if is_cut_jpeg(data.tobytes()):
         raise ImageMessageError(
             f"compressed image of {len(data)} bytes is a JPEG without its end: publish the whole file"
         )

@@ -1,1 +1,1 @@
-"""What makes models and tests them: networks, training, export. Needs torch, but for the export of engines."""
+"""Make and test models: networks, training, export. Needs torch, except for building engines."""

@@ -1,4 +1,4 @@
-"""The list of models: what each costs, and how long it takes on this machine."""
+"""The list of models: the cost of each and its inference time on this machine."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Entry:
     """One model.
 
     Attributes:
-        name: as `export` or `detect --model` take it.
-        neck: its name, or "shipped".
+        name: the name for `export` or `detect --model`.
+        neck: name of the neck, or "shipped".
         input_size: height and width, px.
-        cost: for one image of that size.
-        path: the file of a shipped model, None for a built-in one.
+        cost: of one image of that size.
+        path: file of a shipped model; None for a built-in one.
     """
 
     name: str
@@ -45,10 +45,10 @@ class Entry:
 
 
 def catalogue(names: Sequence[str] | None = None) -> list[Entry]:
-    """Shipped models first, then the built-in detectors; all, or those of the given names in that order.
+    """Shipped models, then the built-in detectors: all of them, or the given names in that order.
 
     Raises:
-        SettingError: a name that is neither; lists both.
+        SettingError: an unknown name; the message lists all names.
         ModelError: a shipped file is damaged.
     """
     shipped = shipped_models()
@@ -60,7 +60,7 @@ def catalogue(names: Sequence[str] | None = None) -> list[Entry]:
 
 
 def print_catalogue(entries: Iterable[Entry], console: Console, options: RuntimeOptions | None = None) -> None:
-    """A table on `console`; with `options` each model is also timed, so that it takes a while."""
+    """Print a table on `console`; with `options`, also time each model, which takes a while."""
     table = Table()
     for heading in ("model", "neck", "input, px"):
         table.add_column(heading, overflow="fold")
@@ -106,7 +106,7 @@ def _shipped(name: str) -> Entry:
     import onnx
 
     path = resolve_model(name)
-    cost = onnx_complexity(path)  # says so if the file is damaged
+    cost = onnx_complexity(path)  # raises ModelError for a damaged file
     metadata = {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
     card = read_card(metadata, path)
     return Entry(name, "shipped", card.input_size, cost, path)

@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of a network, counted without computing anything."""
+"""Count the parameters and multiply-accumulates of a network without running it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 
 @dataclass(frozen=True)
 class Complexity:
-    """What one image costs.
+    """The cost of one image.
 
     Attributes:
         parameters: learned values; running statistics are not counted.
-        macs: multiply-accumulates of convolutions and linear layers, as the papers count; Darknet and the Gaussian
-            YOLOv3 paper call twice this number FLOPs.
+        macs: multiply-accumulates of convolutions and linear layers, as in the papers; Darknet and the Gaussian
+            YOLOv3 paper report twice this number as FLOPs.
     """
 
     parameters: int
@@ -41,12 +41,12 @@ def complexity(model: nn.Module, input_size: tuple[int, int], channels: int = 3)
     """Count a model for one image.
 
     Args:
-        model: takes an image `[1, channels, H, W]`. It may live on the meta device, where even the largest network
-            takes no memory; it is left as it is.
+        model: takes an image `[1, channels, H, W]`; not changed. It may be on the meta device, where even the largest
+            network needs no memory.
         input_size: height and width, px.
         channels: of the image.
     """
-    # A copy of tensors on the meta device first, so that a large model is not copied in full.
+    # Copy to the meta device first, so that a large model is not copied in full.
     with torch.device("meta"):
         memo: dict[int, object] = {id(p): nn.Parameter(torch.empty(p.shape)) for p in model.parameters()}
         memo |= {id(b): torch.empty(b.shape) for b in model.buffers()}
@@ -70,16 +70,16 @@ def complexity(model: nn.Module, input_size: tuple[int, int], channels: int = 3)
 
 
 def onnx_complexity(path: Path, input_size: tuple[int, int] | None = None) -> Complexity:
-    """Count a model file: what its graph holds and computes for one image.
+    """Count a model file for one image.
+
+    Batch norms are folded into convolutions in the file, and a merged MDConv counts with its zeros. In a quantised
+    model the weights and biases count as in the float model; the scales do not count.
 
     Args:
-        input_size: height and width in px, for a file that leaves them free; the card's if not given.
-
-    Batch norms are folded into convolutions there, and a merged MDConv counts with its zeros. Of a quantised model
-    weights and biases count as they did before, and the scales do not.
+        input_size: height and width in px, for a file with dynamic sizes; default: the card's.
 
     Raises:
-        ModelError: the file is no ONNX model, or a size in it is left open.
+        ModelError: the file is not an ONNX model, or a size in it is dynamic.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -101,7 +101,7 @@ def onnx_complexity(path: Path, input_size: tuple[int, int] | None = None) -> Co
     macs = 0
     for node in model.graph.node:
         if node.op_type == "Conv":
-            # Of one image: an output of a filter takes as many products as the filter has weights.
+            # Per image; each output value takes as many products as its filter has weights.
             outputs = math.prod(shapes.get(node.output[0], (0, 0))[1:])
             if not outputs:
                 raise ModelError(f"{path} leaves the size of {node.output[0]} open; say for which canvas to count")
@@ -111,14 +111,14 @@ def onnx_complexity(path: Path, input_size: tuple[int, int] | None = None) -> Co
 
 
 def feature_values(path: Path, input_size: tuple[int, int] | None = None) -> int:
-    """Values of feature maps that the convolutions of a model file read and write for one image.
+    """Feature-map values that the convolutions of a model file read and write for one image.
 
-    Times the bytes of a value this is the least traffic of a device whose caches hold no feature map.
+    Times the bytes per value, this is the minimum memory traffic of a device whose caches hold no feature map.
 
     Raises:
         ModelError: as `onnx_complexity`.
     """
-    onnx_complexity(path, input_size)  # says so if the file is damaged or a size is open
+    onnx_complexity(path, input_size)  # raises ModelError for a damaged file or a dynamic size
     model = _load(path, input_size)
     shapes = _fixed_shapes(model)
     maps = [name for node in model.graph.node if node.op_type == "Conv" for name in (node.input[0], node.output[0])]
@@ -126,7 +126,7 @@ def feature_values(path: Path, input_size: tuple[int, int] | None = None) -> int
 
 
 def _load(path: Path, input_size: tuple[int, int] | None) -> onnx.ModelProto:
-    """The model, its size fixed to the one given or to the card's."""
+    """The model with its input size fixed to `input_size` or the card's."""
     import onnx
 
     model = onnx.load(str(path))
@@ -139,10 +139,10 @@ def _load(path: Path, input_size: tuple[int, int] | None) -> onnx.ModelProto:
 
 
 def _fixed_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shape of each value, 0 where a size is open. Constants in the model are computed on the way.
+    """Shape of each value, with 0 for dynamic sizes. Folds the constants of the model.
 
-    Amounts of padding may be written as arithmetic on shapes, which shape inference does not see through: it learns
-    the next layer's shape only when they are computed.
+    Paddings may be computed from shapes, which shape inference cannot follow; folding them makes the next layer's
+    shape known.
     """
     from onnx import shape_inference
 
@@ -157,7 +157,7 @@ def _fixed_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 
 
 def _fold_constants(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Replace nodes that depend on nothing, or on a known shape, by what they give; False if there are none."""
+    """Replace nodes with constant inputs or known shapes by their results; False if there are none."""
     from onnx import helper, numpy_helper, reference
 
     constants = {item.name: item for item in model.graph.initializer}

@@ -1,8 +1,8 @@
-"""FixRes (Touvron et al., NeurIPS 2019; SPEC section 4): a short fine-tuning at the size that a network is used at.
+"""FixRes (Touvron et al., NeurIPS 2019; docs/paper_facts.md, section 4): short fine-tuning at the inference size.
 
-Random crops show objects larger than they are when the network is used, so it sees them best at a larger size than it
-was trained at, once its last layers know what statistics these have. The shallow layers stay as they are, batch norms
-included, and nothing is augmented.
+Random crops make objects larger in training than at inference. A network therefore works best at a larger inference
+size, once its last layers are adapted to the new activation statistics. The shallow layers and their batch norms are
+frozen, and there is no augmentation.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from gaussian_yolo_node.lab.training.session import Device
 from gaussian_yolo_node.lab.training.train import run
 from gaussian_yolo_node.lab.training.validate import average_precisions, check_sources
 
-CLASSIFIER_EPOCHS = 1.5  # the paper's
+CLASSIFIER_EPOCHS = 1.5  # as in the paper
 DETECTOR_EPOCHS = 2
-# Of the recipe's peak: what is there is to be adapted, not learned.
+# Share of the recipe's peak rate: the weights are only adapted.
 RATE_SHARE = 0.1
 RECIPE = "recipe.yaml"
 REPORT = "fixres.json"
 
 
 class FixResError(GaussianYoloError):
-    """A fine-tuning cannot be; the message names the option."""
+    """Invalid fine-tuning; the message names the option."""
 
 
 @dataclass(frozen=True)
 class FixRes:
-    """How to fine-tune.
+    """Options of the fine-tuning.
 
     Attributes:
-        size: height and width, px; of a classifier a square.
-        epochs: None is 1.5 of a classifier, and 2 of a detector, whose epochs are whole.
-        last_stages: of the backbone that learn too. 0 is the paper's: a classifier's last layer and batch norm; of a
-            detector all that follows the backbone.
-        learning_rate: peak; None is a tenth of the recipe's.
+        size: height and width, px; square for a classifier.
+        epochs: None for 1.5 (classifier) or 2 (detector, whole epochs only).
+        last_stages: number of last backbone stages to train as well. 0, as in the paper, trains a classifier's last
+            layer and batch norm, or everything after a detector's backbone.
+        learning_rate: peak; None for a tenth of the recipe's.
     """
 
     size: tuple[int, int]
@@ -63,8 +63,8 @@ class FixRes:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The fine-tuned checkpoint; and on the validation data, if there are any, the figures of the given checkpoint at
-    its own size (`before`) and at the new one (`larger`), and of the fine-tuned one (`after`)."""
+    """The fine-tuned checkpoint, and validation figures if there are validation data: the given checkpoint at its own
+    size (`before`) and at the new size (`larger`), and the fine-tuned one (`after`)."""
 
     checkpoint: Path
     before: dict[str, float]
@@ -87,15 +87,15 @@ def fixres(
 
     Args:
         checkpoint: `last.pt` or `best.pt`.
-        data: a recipe (.yaml), whose data are taken; or, of a classifier, labelled pictures (see
-            `classification.data.read_labelled`), and of a detector the data folder, which replaces the recipe's root.
-        output: folder for the new checkpoint, the recipe that it is trained by, and the figures, `fixres.json`.
-        resume: go on with what was interrupted.
-        threads, device, console: as of any training.
+        data: a recipe (.yaml) to take the data from; or labelled images for a classifier (see
+            `classification.data.read_labelled`), or the data folder for a detector, replacing the recipe's root.
+        output: folder for the new checkpoint, its recipe, and the figures, `fixres.json`.
+        resume: continue an interrupted run.
+        threads, device, console: as in training.
 
     Raises:
-        GaussianYoloError: one sentence that names what is wrong.
-        KeyboardInterrupt: SIGINT or SIGTERM came; `resume` goes on.
+        GaussianYoloError: one sentence naming the error.
+        KeyboardInterrupt: stopped by SIGINT or SIGTERM; `resume` continues.
     """
     if options.last_stages < 0:
         raise FixResError(f"last_stages must be at least 0, not {options.last_stages}")
@@ -120,7 +120,7 @@ def fixres(
 
 
 def classifier_recipe(classifier: Classifier, checkpoint: Path, data: Path, options: FixRes) -> ClassifierConfig:
-    """The recipe of the fine-tuning. Raises FixResError for an option that cannot be."""
+    """The recipe of the fine-tuning. Raises FixResError for an invalid option."""
     config = classifier.config
     height, width = options.size
     if height != width:
@@ -151,7 +151,7 @@ def classifier_recipe(classifier: Classifier, checkpoint: Path, data: Path, opti
             pretrained=False,
             init=str(checkpoint.resolve()),
         ),
-        # Unaugmented: what the network sees when it is used.
+        # No augmentation, as at inference.
         noise=replace(config.noise, enabled=False, least_crop=1.0, flip=0.0),
         schedule=replace(
             config.schedule,
@@ -165,7 +165,7 @@ def classifier_recipe(classifier: Classifier, checkpoint: Path, data: Path, opti
 
 
 def detector_recipe(trained: Trained, checkpoint: Path, data: Path, options: FixRes) -> TrainConfig:
-    """The recipe of the fine-tuning: whole frames, anchors that grow with them. Raises FixResError."""
+    """The recipe of the fine-tuning: whole frames, anchors scaled with the size. Raises FixResError."""
     config = trained.config
     new, old = options.size, config.model.input_size
     if any(side % MULTIPLE for side in new):
@@ -224,10 +224,10 @@ def detector_recipe(trained: Trained, checkpoint: Path, data: Path, options: Fix
 
 
 def shallow(model: nn.Module, learning: Sequence[str], prefix: str = "") -> Iterator[str]:
-    """The shortest prefixes of names that hold all parameters and batch norms but those of `learning`.
+    """The shortest name prefixes that cover all parameters and batch norms outside `learning`.
 
     Args:
-        learning: prefixes, each a whole module's with its dot (`blocks.6.`).
+        learning: prefixes of whole modules, including the dot (`blocks.6.`).
     """
     for name, child in model.named_children():
         place = f"{prefix}{name}."
@@ -240,7 +240,7 @@ def shallow(model: nn.Module, learning: Sequence[str], prefix: str = "") -> Iter
 
 
 def _last_stages(backbone: nn.Module, count: int) -> range:
-    """Numbers of the last stages of a backbone. Raises FixResError where it has not as many to leave one."""
+    """Indices of a backbone's last stages. Raises FixResError unless at least one stage remains frozen."""
     if not isinstance(backbone, TableBackbone):
         raise FixResError("this backbone is not made of stages: leave last_stages at 0")
     stages = len(backbone.blocks)

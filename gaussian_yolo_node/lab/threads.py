@@ -1,4 +1,4 @@
-"""How many processor threads torch uses."""
+"""Number of CPU threads of torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import torch
 
 
 def use_threads(count: int) -> None:
-    """Let torch compute with so many threads; 0 leaves its own choice."""
+    """Set torch's number of threads; 0 keeps torch's default."""
     if count:
         torch.set_num_threads(count)

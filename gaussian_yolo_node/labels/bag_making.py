@@ -29,6 +29,7 @@ from gaussian_yolo_node.bags import (
 )
 from gaussian_yolo_node.bags.camera_calibration import Calibration
 from gaussian_yolo_node.bags.frame_info import FrameInfo
+from gaussian_yolo_node.bags.image_header import may_be_rotated
 from gaussian_yolo_node.bags.writing import BagWriter, Compression, StorageName
 from gaussian_yolo_node.labels.sequence_labels import is_ignored
 from gaussian_yolo_node.labels.sequences import FrameSequence, SequenceFrame
@@ -236,7 +237,7 @@ def _encoded(frame: SequenceFrame, options: MakeOptions, summary: MakeSummary) -
 
 def _is_turned(data: bytes, picture: NDArray[np.uint8]) -> bool:
     """Whether Exif data rotate the image; subscribers ignore Exif, because the frame_id is that of the sensor."""
-    if b"Exif" not in data[:4096]:
+    if not may_be_rotated(data[:4096]):
         return False
     as_stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return as_stored is None or not np.array_equal(as_stored, picture)

@@ -12,11 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.bags.image_header import size_in_header
-from gaussian_yolo_node.frames.files import ImageFiles
+from gaussian_yolo_node.bags.image_header import may_be_rotated, size_in_header
+from gaussian_yolo_node.frames.files import IMAGE_SUFFIXES, ImageFiles
 from gaussian_yolo_node.labels.annotations import DatasetError, Fault, FaultKind, Report
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -28,7 +26,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image in px, from its header if possible (PNG, JPEG without Exif).
+    """(height, width) of an image in px as `read_image` decodes it, from its header if possible (PNG, JPEG).
 
     Raises:
         DatasetError: the file is not an image.
@@ -39,7 +37,7 @@ def image_size(path: Path) -> tuple[int, int]:
     except OSError as error:
         raise DatasetError(f"{path} is not a readable image ({error.strerror}): replace or remove it") from error
     size = size_in_header(head)
-    if size is None:
+    if size is None or may_be_rotated(head):
         height, width = read_image(path).shape[:2]
         return height, width
     return size
@@ -49,8 +47,7 @@ def image_files(folder: Path) -> list[Path]:
     """The images of a folder, sorted by name. DatasetError if the folder does not exist."""
     if not folder.is_dir():
         raise DatasetError(f"image folder {folder} does not exist: set data.root in the config or pass --data")
-    paths = (Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith("."))
-    return sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for entry in os.scandir(folder) if ImageFiles.accepts(path := Path(entry.path)))
 
 
 class ImageTree:

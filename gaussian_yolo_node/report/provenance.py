@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.replay.run_folder import ReplayRun
 from gaussian_yolo_node.report.page import (
     Content,
@@ -23,8 +23,6 @@ from gaussian_yolo_node.report.page import (
     table,
     tag,
 )
-
-_HASHED_AT_ONCE = 1 << 20
 
 
 def model_section(model: Mapping[str, Any], model_hash: str) -> Section:
@@ -100,7 +98,7 @@ def signature_section(files: Mapping[str, str]) -> Section:
 
 def file_hashes(paths: Iterable[Path]) -> dict[str, str]:
     """SHA-256 of each existing file, by file name."""
-    return {path.name: _sha256(path) for path in paths if path.is_file()}
+    return {path.name: file_hash(path) for path in paths if path.is_file()}
 
 
 def shell(words: Sequence[str]) -> str:
@@ -150,11 +148,3 @@ def _text(value: Any) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, default=str)
-
-
-def _sha256(path: Path) -> str:
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASHED_AT_ONCE):
-            digest.update(block)
-    return digest.hexdigest()

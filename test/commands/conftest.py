@@ -1,4 +1,4 @@
-"""Commands as a shell gives them: arguments in, exit code and what was printed out."""
+"""Runs commands as a shell does: arguments in, exit code and output out."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from gaussian_yolo_node.lab.export.tensorrt import tensorrt_api
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# A process in which neither TensorRT nor what goes with it can be imported.
+# A process that can import neither TensorRT nor its companion packages.
 BARE = """
 import sys
 for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "pycuda", "modelopt"):

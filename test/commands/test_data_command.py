@@ -92,7 +92,7 @@ def test_check_finds_kitti_frames_of_the_validation_drive(driving_dir: Path, tmp
 
 def test_check_of_a_folder_needs_no_torch(tmp_path: Path) -> None:
     make_kitti(tmp_path, ["a"])
-    # A Python without torch, whatever this one has.
+    # A Python without torch, even if it is installed.
     code = "import sys; sys.modules['torch'] = None; from gaussian_yolo_node.commands.gaussian_yolo import main; main()"
     arguments = ["data", "check", "--format", "kitti", "--images", tmp_path / "images", "--labels", tmp_path / "labels"]
     result = subprocess.run(
@@ -149,7 +149,7 @@ def test_bad_input(tmp_path: Path, run: Run, arguments: list[str], message: str)
 
 
 def test_anchors_of_kitti_labels(kitti_labels: Path, tmp_path: Path, run: Run) -> None:
-    """YAML for a recipe, with a fit like the shipped one's, from an eighth of the labels."""
+    """YAML for a recipe from an eighth of the labels, with a fit like that of the shipped anchors."""
     for path in sorted(kitti_labels.iterdir())[::8]:
         shutil.copy(path, tmp_path)
     code, out, _ = run("anchors", "--format", "kitti", "--labels", tmp_path, "--size", "320x1024")
@@ -171,4 +171,4 @@ def test_anchors_of_a_config(tmp_path: Path, run: Run) -> None:
     assert "12 boxes, letterboxed to 320x1024" in out and "now: 0." in out
     anchors = yaml.safe_load(out)["anchors"]
     assert [len(head) for head in anchors] == [1, 1, 1]
-    assert anchors[0][0][0] > anchors[1][0][0] > anchors[2][0][0]  # the coarsest stride has the largest
+    assert anchors[0][0][0] > anchors[1][0][0] > anchors[2][0][0]  # the coarsest stride has the largest anchors

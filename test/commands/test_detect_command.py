@@ -180,7 +180,7 @@ def test_interrupt_keeps_the_frames_before_it(tmp_path: Path, tiny_model: Path) 
 
 def test_evaluate_what_detect_wrote(tmp_path: Path, folder: Path, tiny_model: Path) -> None:
     (tmp_path / "label_2").mkdir()
-    box = np.array(PLANTED[0].box) * 2  # frames are twice the canvas
+    box = np.array(PLANTED[0].box) * 2  # frames are twice the canvas size
     for index in range(5):
         (tmp_path / "label_2" / f"{index:06d}.txt").write_text(LABEL.format(*box))
     assert run("detect", folder, "--model", tiny_model, "--json", tmp_path / "p.json").returncode == 0
@@ -208,7 +208,7 @@ def test_evaluate_what_detect_wrote(tmp_path: Path, folder: Path, tiny_model: Pa
         (LABEL.format(1, 1, 9, 9), None, "cannot be read"),
         (LABEL.format(1, 1, 9, 9), "[", "are not JSON"),
         ("Car 1 2 3", "[]", "000000.txt, line 1"),
-        (None, "[]", "has no frames with names"),  # no *.txt, so it is taken for JSON
+        (None, "[]", "has no frames with names"),  # no *.txt, so it is read as JSON
         (LABEL.format(1, 1, 9, 9), '[{"frame": "b.jpg", "detections": []}]', "no frame of the predictions"),
     ],
 )
@@ -225,7 +225,7 @@ def test_bad_input_to_evaluate(tmp_path: Path, labels: str | None, predictions: 
 
 @pytest.mark.parametrize("command", ["train", "export"])
 def test_training_commands_name_the_extra_they_need(tmp_path: Path, command: str) -> None:
-    # A Python without torch, whatever this one has.
+    # A Python without torch, even if it is installed.
     code = "import sys; sys.modules['torch'] = None; from gaussian_yolo_node.commands.gaussian_yolo import main; main()"
 
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""`evaluate`, and `calibrate` on a tiny model whose boxes are always the same and labels that scatter around them."""
+"""`evaluate` and `calibrate`, on a tiny model with constant boxes and labels that scatter around them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gaussian_yolo_node.detector.detector import Detector
 
 LABEL = "{} 0.00 0 1.5 {:.3f} {:.3f} {:.3f} {:.3f} 1.5 1.6 3.9 1.0 1.5 20.0 1.5\n"
 FRAMES = 32
-SPREAD = 0.03  # of errors, as a share of the box's size
+SPREAD = 0.03  # of errors, as a share of the box size
 
 
 @pytest.fixture(autouse=True)
@@ -26,12 +26,13 @@ def _needs() -> None:
 
 @pytest.fixture(scope="module")
 def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Objects lie where the model's boxes are, give or take 3 % of their size."""
+    """Objects at the model's boxes, within 3 % of their size."""
     return make_drive(tmp_path_factory.mktemp("drive"), [SPREAD] * FRAMES)
 
 
 def make_drive(folder: Path, spreads: list[float]) -> Path:
-    """Frames of the canvas's size; how far the objects of each lie from the model's boxes, as shares of their size."""
+    """Frames of the canvas size; `spreads` is the distance of each frame's objects from the model's boxes, as a share
+    of their size."""
     rng = np.random.default_rng(0)
     (folder / "image").mkdir()
     (folder / "label_2").mkdir()
@@ -50,7 +51,7 @@ def make_drive(folder: Path, spreads: list[float]) -> Path:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    """Exit code."""
+    """Run the command and return its exit code."""
     monkeypatch.setattr(sys, "argv", ["gaussian-yolo", *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
         main()
@@ -65,7 +66,7 @@ def test_calibrate_writes_a_model_with_true_sigmas(
     tmp_path: Path, drive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("onnx")
-    wrong = {"sigma_calibration": {"scale": [9] * 4, "offset": [9] * 4}}  # the fit is to the network's own
+    wrong = {"sigma_calibration": {"scale": [9] * 4, "offset": [9] * 4}}  # the fit uses the network's own sigmas
     model = make_model(tmp_path / "tiny.onnx", card_overrides=wrong)
     output = tmp_path / "calibrated.onnx"
 
@@ -82,7 +83,7 @@ def test_calibrate_writes_a_model_with_true_sigmas(
     assert card.training["sigma_calibration"]["boxes"] == 2 * FRAMES
     sizes = np.tile(found.boxes[:, 2:] - found.boxes[:, :2], 2)
     relative = np.sqrt(((found.sigmas / sizes) ** 2).mean(axis=0))
-    np.testing.assert_allclose(relative, SPREAD, rtol=0.25)  # of 32 errors each, of two boxes
+    np.testing.assert_allclose(relative, SPREAD, rtol=0.25)  # two boxes with 32 errors each
 
 
 def test_calibrate_only_shows_without_an_output(
@@ -100,7 +101,7 @@ def test_calibrate_only_shows_without_an_output(
 def test_too_few_boxes_for_a_half_are_said(
     tmp_path: Path, drive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From score 0.7 there are the cars only, and not thirty in a half of the frames."""
+    """At score 0.7 and above only the cars remain, fewer than thirty in half of the frames."""
     model = make_model(tmp_path / "tiny.onnx")
 
     assert run(monkeypatch, "calibrate", model, *drive_arguments(drive), "--least-score", "0.7") == 0
@@ -266,6 +267,6 @@ def test_a_bag_is_both_truth_and_predictions(
 
     result = json.loads((tmp_path / "out.json").read_text())
     easy = next(row for row in result["counts"] if row["name"] == "car" and row["difficulty"] == "easy")
-    assert (easy["tp"], easy["fp"], easy["fn"]) == (1, 0, 0)  # the truncated one does not count
+    assert (easy["tp"], easy["fp"], easy["fn"]) == (1, 0, 0)  # the truncated object does not count
     assert result["frames"]["matched"] == ["a.png"] and result["sigma"]["boxes"] == 1
     assert "protocol kitti" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What every command owes a reader: a help with an example, and an example that its own options take."""
+"""Every command has a help text with an example, and its own options accept the example."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gaussian_yolo_node.commands.gaussian_yolo import app
 
 
 def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if hasattr(command, "commands"):  # not isinstance: whose click a group is of depends on typer's version
+    if hasattr(command, "commands"):  # not isinstance: the click package of a group depends on typer's version
         for name, inner in command.commands.items():
             yield from _commands(inner, (*path, name))
     else:
@@ -29,7 +29,7 @@ def test_the_example_is_a_call_of_the_command(path: tuple[str, ...], command: An
     assert len(lines) == 1
     words = shlex.split(lines[0].removeprefix("Example: "))
     assert words[: len(path) + 1] == ["gaussian-yolo", *path]
-    command.make_context(" ".join(path), words[len(path) + 1 :])  # a usage error says what is wrong with it
+    command.make_context(" ".join(path), words[len(path) + 1 :])  # a usage error names the problem
 
 
 @pytest.mark.parametrize(("path", "command"), COMMANDS)

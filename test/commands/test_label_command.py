@@ -1,4 +1,4 @@
-"""`gaussian-yolo noisy-student label`: what it prints, what it refuses in one line, and going on after Ctrl-C."""
+"""`gaussian-yolo noisy-student label`: output, one-line errors, and resuming after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_interrupted_it_goes_on(tmp_path: Path, tiny_model: Path, workers: int) 
         worker = reader_of(held)
         assert (worker == command.pid) == (workers == 1)
         within_limit((tmp_path / "out" / "part-00000.parquet").exists)
-        os.killpg(command.pid, signal.SIGINT)  # as a terminal does: all of its processes get it
+        os.killpg(command.pid, signal.SIGINT)  # as a terminal does: all of its processes receive it
         assert command.communicate()[1] == "interrupted\n"
         assert command.returncode == 130
         assert ended(worker)

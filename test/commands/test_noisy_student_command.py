@@ -1,4 +1,4 @@
-"""`gaussian-yolo noisy-student`: what it prints, and what it refuses in one line."""
+"""`gaussian-yolo noisy-student`: output and one-line errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_help_shows_an_example(command: str) -> None:
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished chain of one student, with its file beside it."""
+    """Folder of a finished chain with one student, and its file next to it."""
     folder = tmp_path_factory.mktemp("chain")
     (folder / "student.yaml").write_text(yaml.safe_dump(make_document(folder / "data", epochs=1)))
     select = {"positive": 0.0, "ignore": 0.0}

@@ -1,4 +1,4 @@
-"""`gaussian-yolo replay` as a user calls it."""
+"""`gaussian-yolo replay` as a user runs it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def gaussian_yolo(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of frames, and bag.mcap of the same beside it."""
+    """A folder of frames, and bag.mcap with the same frames next to it."""
     pytest.importorskip("rclpy", reason="ROS 2 is not installed")
     pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
     from replay.replay_bags import image, write_bag
@@ -120,7 +120,7 @@ def test_what_is_wrong_is_one_line(folder: Path, tmp_path: Path, arguments: list
 
 
 def test_without_ros_the_way_to_it_is_told(tmp_path: Path) -> None:
-    # A Python that cannot import it, wherever this test runs.
+    # A Python that cannot import rclpy, on any machine.
     (tmp_path / "rclpy.py").write_text("raise ModuleNotFoundError(\"No module named 'rclpy'\", name='rclpy')\n")
     path = f"{tmp_path}:{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The command `robustness`, and that corruptions repeat."""
+"""The command `robustness`, and the repeatability of corruptions."""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ from gaussian_yolo_node.detector.model import (
     ModelCard,
     ModelError,
     OperatingPoint,
-    file_hash,
     read_card,
     resolve_model,
 )
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
+from gaussian_yolo_node.files import short_hash
 
 CARD = make_card(training={"seed": 1, "metrics": {"AP": 0.5}})
 SOURCE = "some/model.onnx"
@@ -181,5 +181,5 @@ def test_a_hash_tells_files_apart(tmp_path: Path) -> None:
     first.write_bytes(b"")
     second.write_bytes(b"model")
 
-    assert file_hash(first) == "e3b0c44298fc"
-    assert file_hash(second) != file_hash(first)
+    assert short_hash(first) == "e3b0c44298fc"
+    assert short_hash(second) != short_hash(first)

@@ -61,10 +61,11 @@ def test_folder_is_played_by_name(folder: Path) -> None:
     ("content", "trouble"),
     [
         (JPEG[: len(JPEG) // 2], "cut short"),
+        (JPEG[:100], "cut short"),
         (b"these are no pixels", "OpenCV can decode"),
         (b"", "empty"),
     ],
-    ids=["truncated", "not an image", "empty"],
+    ids=["truncated", "truncated in its header", "not an image", "empty"],
 )
 def test_corrupt_image_in_the_middle_is_skipped_counted_and_named(folder: Path, content: bytes, trouble: str) -> None:
     (folder / "000002.jpg").write_bytes(content)

@@ -1,4 +1,4 @@
-"""The list of models, and the count of a file's graph against the network's."""
+"""The list of models, and the counts of a file's graph against the network's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gaussian_yolo_node.runtime import RuntimeOptions  # noqa: E402
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where shipped models are, with none on it."""
+    """An empty folder in place of the shipped models."""
     folder = tmp_path / "share" / "gaussian_yolo" / "engines"
     folder.mkdir(parents=True)
     monkeypatch.setattr(model_files, "engine_folders", lambda: [folder])
@@ -35,7 +35,7 @@ def test_a_file_counts_as_its_network_does(tmp_path: Path, name: str) -> None:
     export_built_in(name, tmp_path / "model.onnx", (64, 96), ExportOptions(merge_up_to=0))
     network, file = complexity(build_fresh(name), (64, 96)), onnx_complexity(tmp_path / "model.onnx")
     assert file.macs == network.macs
-    # A batch norm's two values become one bias where they fold, and four where they do not.
+    # A batch norm's two values become one bias when folded, and four otherwise.
     assert file.parameters == pytest.approx(network.parameters, rel=0.02)
 
 
@@ -71,7 +71,7 @@ def test_padding_that_the_graph_computes_is_counted_through(tmp_path: Path) -> N
     import onnx
     from onnx import helper
 
-    # A convolution 3x3 of an image padded to twice its height, which the graph reads from its shape.
+    # A 3x3 convolution of an image padded to twice its height, which the graph computes from the shape.
     weights = helper.make_tensor("weights", onnx.TensorProto.FLOAT, (4, 3, 3, 3), [0.5] * 108)
     grid = [helper.make_tensor(name, onnx.TensorProto.INT64, (len(v),), v) for name, v in (("at", [2]), ("zero", [0]))]
     nodes = [

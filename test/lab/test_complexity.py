@@ -1,4 +1,4 @@
-"""Counts against the formulas, by hand."""
+"""Counts against hand-worked formulas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gaussian_yolo_node.lab.complexity import Complexity, complexity  # noqa: E4
         (nn.Conv2d(3, 8, 3, 2, 1), Complexity(8 * 27 + 8, 4 * 6 * 8 * 27)),
         (nn.Conv2d(3, 9, (1, 5), padding=(0, 2), groups=3, bias=False), Complexity(9 * 5, 8 * 12 * 9 * 5)),  # grouped
         (nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10)), Complexity(40, 30)),
-        (nn.BatchNorm2d(3), Complexity(6, 0)),  # normalisation folds into the convolution before it
+        (nn.BatchNorm2d(3), Complexity(6, 0)),  # normalisation is folded into the preceding convolution
         (nn.Identity(), Complexity(0, 0)),
     ],
     ids=["strided", "grouped", "linear", "norm", "nothing"],

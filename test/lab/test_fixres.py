@@ -1,4 +1,4 @@
-"""Fine-tuning at the larger size: what is shallow stays as it is to the bit, the rest learns."""
+"""Fine-tuning at the larger size: shallow layers stay bit-identical, the rest learns."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_classifiers_shallow_layers_do_not_move_a_bit(
     for kind in ("model", "ema"):
         changed = moved(before, document[kind])
         assert changed == {name for name in before if name.startswith(learning)}
-    assert document["step"] == 5  # 1.5 epochs of 3 steps, the last one whole
+    assert document["step"] == 5  # 1.5 epochs of 3 steps, rounded up
     tuned = load_classifier(outcome.checkpoint)
     assert tuned.image_size == 64 and tuned.classes == CLASSES and tuned.model.dropout == 0
     assert outcome.before == outcome.larger == outcome.after == {}
@@ -138,7 +138,7 @@ def test_a_detectors_recipe_grows_its_anchors_and_augments_nothing(detector: tup
     trained = load_trained(checkpoint)
     recipe = detector_recipe(trained, checkpoint, root, FixRes((128, 96)))
     assert recipe.model.input_size == recipe.schedule.crop_size == (128, 96)
-    # From 64x96: twice as high, as wide as before.
+    # From 64x96: double height, same width.
     assert recipe.model.anchors[0][0] == (90, 120) and recipe.model.anchors[2][0] == (30, 50)
     augment, schedule = recipe.augment, recipe.schedule
     assert augment.scale == (1.0, 1.0) and augment.rand_augment_ops == 0

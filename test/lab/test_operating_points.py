@@ -27,7 +27,7 @@ SIZE = (64, 96)  # of the frames and of the model's own canvas
 
 
 class CarEverywhere(torch.nn.Module):
-    """A car of the anchor's size in every cell of stride 32, so that boxes are known on every canvas."""
+    """Detects a car of the anchor's size in every cell of stride 32, so that the boxes are known on every canvas."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class CarEverywhere(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model, two sets of frames whose objects lie near the boxes it gives, and their recipe."""
+    """A model, two sets of frames with objects near its boxes, and their recipe."""
     root = tmp_path_factory.mktemp("points")
     anchors = (((30.0, 28.0),),) * 3
     card = ModelCard(name="cells", classes=("car",), anchors=anchors, strides=STRIDES, input_size=SIZE)
@@ -86,7 +86,7 @@ def test_points_are_measured_and_written(folder: Path) -> None:
     with Detector.open(output) as detector:
         points = detector.card.operating_points
     assert [point.input_size for point in points] == [(32, 64), (64, 96)]
-    # On its own canvas the model finds every object; with cells of a third of the frame it cannot.
+    # On its own canvas the model detects every object, but not with cells of a third of the frame.
     small, own = (point.average_precision["road"]["AP50 car"] for point in points)
     assert own > 0.95 > small
     assert points[0].gmacs < points[1].gmacs
@@ -103,7 +103,7 @@ def test_sigmas_are_fitted_to_the_named_sets(folder: Path) -> None:
     assert card.sigma_calibration is not None
     assert card.training["sigma_calibration"]["sets"] == ["town"]
     (point,) = json.loads(report.read_text())
-    assert 0.6 < point["sets"]["road"]["sigma"]["overall"]["within"][0] < 0.8  # of a set that the fit has not seen
+    assert 0.6 < point["sets"]["road"]["sigma"]["overall"]["within"][0] < 0.8  # on a set outside the fit
 
 
 @pytest.mark.parametrize(

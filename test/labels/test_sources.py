@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 
 import cv2
@@ -182,10 +183,12 @@ def test_a_source_without_labelled_images(tmp_path: Path) -> None:
         load_sources(tmp_path, [{"format": "kitti", "images": "i", "labels": "l"}], CLASSES)
 
 
+TIFF_TURNED = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+
+
 def exif_rotated(jpeg: bytes) -> bytes:
     """The JPEG with Exif data that request a rotation by 90 degrees."""
-    tiff = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
-    body = b"Exif\x00\x00" + tiff
+    body = b"Exif\x00\x00" + TIFF_TURNED
     return jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
 
 
@@ -201,6 +204,11 @@ def test_image_size_heeds_exif(tmp_path: Path) -> None:
     path = tmp_path / "turned.jpg"
     path.write_bytes(exif_rotated((tmp_path / "a.jpg").read_bytes()))
     assert image_size(path) == read_image(path).shape[:2] == (47, 31)
+    write_image(tmp_path / "a.png", 31, 47)
+    png, turned = (tmp_path / "a.png").read_bytes(), b"eXIf" + TIFF_TURNED
+    chunk = len(TIFF_TURNED).to_bytes(4, "big") + turned + zlib.crc32(turned).to_bytes(4, "big")
+    (tmp_path / "turned.png").write_bytes(png[:33] + chunk + png[33:])  # behind the header chunk
+    assert image_size(tmp_path / "turned.png") == read_image(tmp_path / "turned.png").shape[:2]
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"garbage", b"\x89PNG\r\n\x1a\n"])

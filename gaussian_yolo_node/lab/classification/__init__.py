@@ -1,1 +1,1 @@
-"""Image classifiers: trained, under noise or without, and used as teachers (SPEC section 4)."""
+"""Image classifiers: trained with or without noise, and used as teachers (docs/paper_facts.md, section 4)."""

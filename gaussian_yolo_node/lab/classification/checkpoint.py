@@ -1,4 +1,4 @@
-"""Checkpoints of classifiers, and the classifiers in them: to use, to teach, to go on from."""
+"""Checkpoints of classifiers, for inference, for labelling and for resuming."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gaussian_yolo_node.lab.classification.crops import centre_crop
 from gaussian_yolo_node.lab.networks.backbones import create_backbone
 from gaussian_yolo_node.lab.networks.blocks import Backbone, Normalisation
 from gaussian_yolo_node.lab.networks.efficientnet import EfficientNetLite, load_pretrained_lite0
-from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, read_checkpoint, write_whole
+from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from gaussian_yolo_node.lab.training.config import ConfigError
 
 log = logging.getLogger("gaussian_yolo.train")
@@ -27,14 +27,14 @@ log = logging.getLogger("gaussian_yolo.train")
 
 @dataclass(frozen=True)
 class Classifier:
-    """A classifier as it is used: averaged weights, eval mode, no noise.
+    """A classifier for inference: averaged weights, eval mode, no noise.
 
     Attributes:
         model: normalised RGB `[B,3,H,W]` -> logits `[B,C]`.
         classes: C names, in the order of the logits.
-        config: the recipe that it was trained by.
-        epochs: that it has seen.
-        validation: its latest `top1` and `top5` on the recipe's validation data; empty without any.
+        config: the recipe it was trained with.
+        epochs: number of epochs trained.
+        validation: latest `top1` and `top5` on the recipe's validation data; empty without validation data.
     """
 
     model: Backbone
@@ -45,28 +45,28 @@ class Classifier:
 
     @property
     def image_size(self) -> int:
-        """Side of the square that the network sees, px."""
+        """Side of the square network input, px."""
         return self.config.model.image_size
 
     def prepare(self, image_bgr: NDArray[np.uint8], size: int | None = None) -> Tensor:
-        """What the network sees of a picture uint8 `[H,W,3]` BGR: its centre, normalised RGB float32 `[3,S,S]`.
+        """The network input for an image uint8 `[H,W,3]` BGR: its centre crop as normalised RGB float32 `[3,S,S]`.
 
         Args:
-            size: side S, px; `image_size` if not given.
+            size: side S, px; default `image_size`.
         """
         crop = centre_crop(image_bgr, size or self.image_size, self.config.model.crop_fraction)
         return normalised(as_tensor([crop]), self.model.normalisation)[0]
 
     @torch.no_grad()
     def probabilities(self, images: Sequence[NDArray[np.uint8]], size: int | None = None) -> NDArray[np.float32]:
-        """`[N,C]` of N pictures uint8 `[H,W,3]` BGR of any sizes, in one batch."""
+        """Class probabilities `[N,C]` of N images uint8 `[H,W,3]` BGR of any size, in one batch."""
         device = next(self.model.parameters()).device
         batch = torch.stack([self.prepare(image, size) for image in images]).to(device)
         return cast("NDArray[np.float32]", self.model(batch).softmax(1).cpu().numpy())
 
 
 class ClassifierTeacher:
-    """A classifier that labels: see `noisy_student.teachers.Teacher`.
+    """A classifier as a teacher, see `noisy_student.teachers.Teacher`.
 
     Args:
         path: checkpoint of a classifier.
@@ -86,20 +86,20 @@ class ClassifierTeacher:
         self.classes = self.classifier.classes
 
     def label(self, image_bgr: NDArray[np.uint8]) -> dict[str, Any]:
-        """`probabilities` float32 `[C]` of a picture uint8 `[H,W,3]` BGR."""
+        """`probabilities` float32 `[C]` of an image uint8 `[H,W,3]` BGR."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
             return {"probabilities": self.classifier.probabilities([image_bgr])[0]}
         finally:
-            torch.set_num_threads(before)  # whoever trains in the same process wants its own
+            torch.set_num_threads(before)  # a training in the same process sets its own number
 
     def close(self) -> None:
-        """Nothing is held that has to be given back."""
+        """No resources to release."""
 
 
 def load_classifier(path: Path) -> Classifier:
-    """Read a checkpoint to use its model.
+    """Load the classifier of a checkpoint for inference.
 
     Raises:
         CheckpointError: the file is missing, damaged, or not a classifier's.
@@ -116,7 +116,7 @@ def load_classifier(path: Path) -> Classifier:
 
 
 def read_classifier(path: Path) -> dict[str, Any]:
-    """The document of a classifier's checkpoint. Raises CheckpointError where it is none."""
+    """The contents of a classifier's checkpoint. Raises CheckpointError for any other file."""
     document = read_checkpoint(path)
     if "classifier" not in document:
         raise CheckpointError(f"{path} is the checkpoint of a detector, not of a classifier")
@@ -124,19 +124,19 @@ def read_classifier(path: Path) -> dict[str, Any]:
 
 
 def save_classifier(path: Path, config: ClassifierConfig, classes: Sequence[str], state: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole or not at all.
+    """Write a checkpoint atomically.
 
     Args:
-        state: has at least `epoch` and `ema`, the weights to use.
+        state: contains at least `epoch` and `ema`, the averaged weights.
     """
-    write_whole(path, {"classifier": {"classes": list(classes)}, "config": config.to_dict(), **state})
+    write_checkpoint(path, {"classifier": {"classes": list(classes)}, "config": config.to_dict(), **state})
 
 
 def build_network(config: ClassifierConfig, num_classes: int) -> Backbone:
-    """The network of a recipe with fresh weights, its noise as the recipe says.
+    """The network of a recipe with fresh weights and the recipe's noise.
 
     Raises:
-        ConfigError: there is no such backbone, or it does not take the options.
+        ConfigError: unknown backbone, or options that it does not have.
     """
     network, noise = config.model, config.noise.network()
     options = dict(network.options)
@@ -147,15 +147,15 @@ def build_network(config: ClassifierConfig, num_classes: int) -> Backbone:
     except TypeError as error:
         reason = str(error).split("__init__() ")[-1]
         raise ConfigError(f"backbone {network.backbone} does not take these options: {reason}") from error
-    model.dropout = noise["dropout"]  # any backbone's classifier has it
+    model.dropout = noise["dropout"]  # every backbone with a classifier has this attribute
     return model
 
 
 def initial_network(config: ClassifierConfig, num_classes: int) -> Backbone:
-    """The network with the weights that training begins with.
+    """The network with its initial weights.
 
     Raises:
-        GaussianYoloError: `pretrained` or `init` cannot be had, or fit nothing.
+        GaussianYoloError: the `pretrained` or `init` weights are not available, or none of them fits.
     """
     model = build_network(config, num_classes)
     if config.model.pretrained:
@@ -163,7 +163,7 @@ def initial_network(config: ClassifierConfig, num_classes: int) -> Backbone:
             raise ConfigError("model.pretrained: ImageNet's weights are those of efficientnet_lite0, not of others")
         published = EfficientNetLite(num_classes=1000)
         load_pretrained_lite0(published)
-        # Its classifier is ImageNet's, also where as many classes are wanted.
+        # The ImageNet classifier is never reused, even for the same number of classes.
         given = {name: value for name, value in published.state_dict().items() if not name.startswith("classifier.")}
         _fill(model, given, "ImageNet's weights")
     if config.model.init:
@@ -173,7 +173,7 @@ def initial_network(config: ClassifierConfig, num_classes: int) -> Backbone:
 
 @torch.no_grad()
 def _fill(model: nn.Module, given: Mapping[str, Tensor], source: str) -> None:
-    """Take what has the same name and shape in both."""
+    """Copy the tensors whose name and shape match."""
     wanted = model.state_dict()
     fitting = [name for name, value in wanted.items() if name in given and given[name].shape == value.shape]
     if not any(wanted[name].ndim > 1 for name in fitting):
@@ -186,12 +186,12 @@ def _fill(model: nn.Module, given: Mapping[str, Tensor], source: str) -> None:
 
 
 def as_tensor(images: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Pictures of one size, uint8 `[H,W,3]` BGR, as uint8 `[N,3,H,W]` RGB."""
+    """Images of one size, uint8 `[H,W,3]` BGR, as uint8 `[N,3,H,W]` RGB."""
     return torch.from_numpy(np.ascontiguousarray(np.stack(images)[..., ::-1])).permute(0, 3, 1, 2)
 
 
 def normalised(images: Tensor, normalisation: Normalisation) -> Tensor:
-    """uint8 `[N,3,H,W]` RGB as the float32 that a backbone was made for."""
+    """uint8 `[N,3,H,W]` RGB as float32, normalised for a backbone."""
     mean, scale = (images.new_tensor(row, dtype=torch.float32)[:, None, None] for row in
                    (normalisation.mean, normalisation.scale))  # fmt: skip
     return (images.float() - mean) * scale

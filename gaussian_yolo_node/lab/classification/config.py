@@ -18,12 +18,12 @@ class NetworkConfig:
     """Architecture.
 
     Attributes:
-        backbone: see `networks.backbones.create_backbone`; options: further arguments of it (`width` of a MobileNet).
-        image_size: side of the square that the network sees, px.
-        crop_fraction: of the picture's shorter side that this square shows, when the classifier is used.
-        classes: names in the order of the outputs; () takes those of the training data, sorted.
-        pretrained: start from ImageNet's weights (of `efficientnet_lite0`), the classifier apart.
-        init: a classifier's checkpoint to start from where shapes fit; "" is none.
+        backbone, options: name and further arguments of `networks.backbones.create_backbone` (`width` of a MobileNet).
+        image_size: side of the square network input, px.
+        crop_fraction: share of the image's shorter side in the centre crop at inference.
+        classes: names in the order of the outputs; () uses the sorted classes of the training data.
+        pretrained: start from ImageNet weights (of `efficientnet_lite0`), except for the classifier.
+        init: classifier checkpoint to start from, where shapes match; "" for none.
     """
 
     backbone: str = "efficientnet_lite0"
@@ -37,12 +37,12 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class ImagesConfig:
-    """Where the images are; paths are relative to root, and root to the working directory.
+    """Where the images are; paths are relative to `root`, and `root` to the working directory.
 
     Attributes:
-        train: a folder with a folder a class, or a CSV file with the columns image and class.
-        validation: the same for testing; "" tests nothing.
-        pseudo: what `noisy-student select` wrote, the unlabelled images with a teacher's probabilities; "" is none.
+        train: a folder with one subfolder per class, or a CSV file with the columns `image` and `class`.
+        validation: the same for validation; "" for none.
+        pseudo: output of `noisy-student select`, unlabelled images with a teacher's probabilities; "" for none.
         workers: threads that read and augment.
     """
 
@@ -56,16 +56,16 @@ class ImagesConfig:
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """What makes a student more than its teacher (SPEC section 4); a teacher is trained with less of it, or none.
+    """The noise of a student (docs/paper_facts.md, section 4); a teacher is trained with less noise or none.
 
     Attributes:
-        enabled: False switches all of it off, which leaves the random crop and the flip.
+        enabled: False disables all noise except the random crop and the flip.
         rand_augment_ops, rand_augment_magnitude: see `training.rand_augment`.
-        operations: of RandAugment to draw from; () is all of them.
-        dropout: on the classifier's input (the paper's 0.5).
-        stochastic_depth: rate at which the last residual branch is left out, falling linearly to the first (0.2).
-        least_crop: share of the picture's area that a random crop shows at least; 1 shows the whole.
-        flip: probability of a mirror image.
+        operations: RandAugment operations to draw from; () for all.
+        dropout: on the classifier's input (0.5 in the paper).
+        stochastic_depth: drop rate of the last residual branch, decreasing linearly to the first (0.2 in the paper).
+        least_crop: minimum share of the image's area in a random crop; 1 disables cropping.
+        flip: probability of a horizontal flip.
     """
 
     enabled: bool = True
@@ -79,30 +79,30 @@ class NoiseConfig:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Operations of RandAugment to draw from."""
+        """RandAugment operations to draw from."""
         return self.operations or tuple(OPS)
 
     @property
     def ops(self) -> int:
-        """Operations an image; 0 without noise."""
+        """Operations per image; 0 without noise."""
         return self.rand_augment_ops if self.enabled else 0
 
     def network(self) -> dict[str, float]:
-        """The rates of the network's own noise."""
+        """Rates of dropout and stochastic depth."""
         rates = {"dropout": self.dropout, "stochastic_depth": self.stochastic_depth}
         return rates if self.enabled else dict.fromkeys(rates, 0.0)
 
 
 @dataclass(frozen=True)
 class ClassifierSchedule:
-    """Optimisation. An epoch is one over the *labelled* images, whatever comes with them.
+    """Optimisation. One epoch is one pass over the *labelled* images.
 
     Attributes:
-        epochs: may be a fraction, such as FixRes's 1.5.
-        batch_size: labelled images of an optimiser step, over all processes.
-        unlabelled_ratio: pseudo-labelled images a step, for each labelled one (1, 3 or 14 in the paper).
+        epochs: may be fractional, such as 1.5 for FixRes.
+        batch_size: labelled images per optimiser step, over all processes.
+        unlabelled_ratio: pseudo-labelled images per labelled image in each step (1, 3 or 14 in the paper).
         label_smoothing: of the labelled loss only.
-        frozen: parameters whose names begin so stay as they are, batch-norm statistics included.
+        frozen: name prefixes of parameters that are not trained; batch-norm statistics with them.
     """
 
     epochs: float
@@ -113,17 +113,17 @@ class ClassifierSchedule:
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
     warmup_steps: int = 50
-    final_rate: float = 0.0  # of the peak, at the end of the cosine
+    final_rate: float = 0.0  # share of the peak, at the end of the cosine
     ema_decay: float = 0.999
     label_smoothing: float = 0.1
-    clip_norm: float = 10.0  # 0 does not clip
+    clip_norm: float = 10.0  # 0 disables clipping
     frozen: tuple[str, ...] = ()
-    validate_every: int = 5  # epochs; the last is validated always
-    checkpoint_minutes: float = 10.0  # between checkpoints within an epoch; 0 is only after epochs
+    validate_every: int = 5  # epochs; the last epoch is always validated
+    checkpoint_minutes: float = 10.0  # between checkpoints within an epoch; 0 saves only after epochs
     seed: int = 0
 
     def optimisation(self) -> ScheduleConfig:
-        """The same for the functions that make optimisers and learning rates of any training."""
+        """This schedule for the shared optimiser and learning-rate functions."""
         return ScheduleConfig(
             epochs=1,
             optimizer=self.optimizer,
@@ -152,13 +152,13 @@ class ClassifierConfig:
         """Read a YAML file.
 
         Raises:
-            ConfigError: the file is missing, is no YAML mapping, or has an unknown, missing or ill-typed field.
+            ConfigError: the file is missing or not a YAML mapping, or a field is unknown, missing or of the wrong type.
         """
         return cls.from_dict(read_yaml(path, "recipe"), str(path))
 
     @classmethod
     def from_dict(cls, document: object, source: str) -> ClassifierConfig:
-        """Build from a parsed document; `source` names it in errors."""
+        """Build from a parsed document; errors name `source`."""
         top = mapping_of(document, source, "the document")
         sections = {
             "data": ImagesConfig, "schedule": ClassifierSchedule, "model": NetworkConfig, "noise": NoiseConfig
@@ -181,16 +181,16 @@ class ClassifierConfig:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """What `from_dict` reads, as plain values."""
+        """Plain values that `from_dict` reads."""
         return {"kind": KIND, **cast("dict[str, Any]", _plain(asdict(self)))}
 
     def seeded(self, seed: int) -> ClassifierConfig:
-        """The same with another seed."""
+        """A copy with another seed."""
         return replace(self, schedule=replace(self.schedule, seed=seed))
 
     @property
     def unlabelled_batch(self) -> int:
-        """Pseudo-labelled images of an optimiser step, over all processes; 0 without any."""
+        """Pseudo-labelled images per optimiser step, over all processes; 0 without pseudo labels."""
         return round(self.schedule.batch_size * self.schedule.unlabelled_ratio) if self.data.pseudo else 0
 
     def _check(self, source: str) -> None:
@@ -230,7 +230,7 @@ class ClassifierConfig:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, so that the config reads back like its YAML."""
+    """Tuples as lists, as YAML reads them back."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

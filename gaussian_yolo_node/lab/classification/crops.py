@@ -1,4 +1,4 @@
-"""The part of a picture that a classifier sees: the centre when it is used, a random part when it learns."""
+"""Crops for a classifier: the centre at inference, a random crop in training."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _ATTEMPTS = 10
 
 
 def centre_crop(image: Image, size: int, fraction: float) -> Image:
-    """The central square, `fraction` of the picture's shorter side, as `[size,size,3]`.
+    """The central square, `fraction` of the image's shorter side, resized to `[size,size,3]`.
 
     Args:
         image: uint8 `[H,W,3]`, any size.
         size: side of the result, px.
-        fraction: above 0, at most 1; ImageNet's custom is 0.875.
+        fraction: above 0, at most 1; usually 0.875 on ImageNet.
     """
     height, width = image.shape[:2]
     side = max(1, round(min(height, width) * fraction))
@@ -26,12 +26,12 @@ def centre_crop(image: Image, size: int, fraction: float) -> Image:
 
 
 def random_crop(image: Image, size: int, least_area: float, fraction: float, rng: np.random.Generator) -> Image:
-    """A random part of the picture, stretched to `[size,size,3]` (Szegedy et al., "Going Deeper", CVPR 2015).
+    """A random crop, resized to `[size,size,3]` (Szegedy et al., "Going Deeper", CVPR 2015).
 
     Args:
-        least_area: the part's share of the picture's area is uniform between this and 1; its width / height is 3/4 to
-            4/3. 1 shows the centre, as a classifier that is used sees it.
-        fraction: of that centre, see `centre_crop`.
+        least_area: the crop's share of the image's area is uniform between this value and 1; its aspect ratio
+            (width / height) is 3/4 to 4/3. 1 takes the centre crop, as at inference.
+        fraction: of the centre crop, see `centre_crop`.
     """
     height, width = image.shape[:2]
     if least_area >= 1:
@@ -47,11 +47,11 @@ def random_crop(image: Image, size: int, least_area: float, fraction: float, rng
 
 
 def resized(image: Image, part: tuple[int, int, int, int], size: int) -> Image:
-    """The part (top, left, height, width; px) as `[size,size,3]`."""
+    """The part (top, left, height, width; px) resized to `[size,size,3]`."""
     top, left, height, width = part
     cut = np.ascontiguousarray(image[top : top + height, left : left + width])
     if cut.shape[:2] == (size, size):
         return cut
-    # Shrinking by single samples would alias.
+    # Bilinear shrinking would alias.
     method = cv2.INTER_AREA if min(height, width) > size else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(cut, (size, size), interpolation=method), np.uint8)

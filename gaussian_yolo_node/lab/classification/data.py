@@ -1,6 +1,6 @@
-"""Labelled and pseudo-labelled pictures of a classifier, and the endless streams that training draws them from.
+"""Labelled and pseudo-labelled images of a classifier, and the endless streams that training draws from.
 
-A draw depends on seed, stream and position only, so that a resumed run sees what an uninterrupted one would have.
+A sample depends only on seed, stream and position, so a resumed run sees the same samples as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.frames.files import ImageFiles
 from gaussian_yolo_node.lab.classification.crops import Image, random_crop
 from gaussian_yolo_node.lab.training.config import ConfigError
 from gaussian_yolo_node.lab.training.rand_augment import rand_augment
@@ -25,19 +26,18 @@ from gaussian_yolo_node.labels import DatasetError, read_image
 from gaussian_yolo_node.labels.image_check import inspect_images
 from gaussian_yolo_node.labels.selected import FORMAT
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-MEMORY_BYTES = 2 << 30  # of decoded pictures that are kept; further ones are decoded each time
+MEMORY_BYTES = 2 << 30  # limit of the cache of decoded images; further images are decoded each time
 BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """Pictures, and what is to be learned of each.
+    """Images and their targets.
 
     Attributes:
         paths: N files.
-        targets: `[N,C]` probabilities; a label is a 1.
-        copies: `[N]`, how often a pass over them shows each.
+        targets: `[N,C]` probabilities; one-hot for labels.
+        copies: `[N]`, repetitions of each image per pass.
     """
 
     paths: tuple[Path, ...]
@@ -48,7 +48,7 @@ class Items:
         return int(self.copies.sum())
 
     def check(self) -> None:
-        """Decode every picture. Raises DatasetError for those that cannot be; it names the first."""
+        """Decode every image. Raises DatasetError naming the first unreadable one."""
         broken = [
             (path, facts.trouble)
             for path, facts in inspect_images((path, path) for path in self.paths)
@@ -60,15 +60,15 @@ class Items:
 
 
 def read_labelled(path: Path, classes: Sequence[str] = ()) -> tuple[Items, tuple[str, ...]]:
-    """Pictures with a class each, and the classes.
+    """Images with one class each, and the class names.
 
     Args:
-        path: a folder with a folder a class (of pictures, at any depth), or a CSV file whose columns are image (path,
-            relative to the file's folder) and class.
-        classes: names in the order of the outputs; those of the data, sorted, if not given.
+        path: a folder with one subfolder per class (images at any depth), or a CSV file with the columns `image` (path
+            relative to the file's folder) and `class`.
+        classes: names in the order of the outputs; default: the sorted classes of the data.
 
     Raises:
-        DatasetError: there is no such data, a class that is not of `classes`, or no picture.
+        DatasetError: the data are missing or contain no image, or a class is not in `classes`.
     """
     pairs = _of_folder(path) if path.is_dir() else _of_csv(path)
     if not pairs:
@@ -91,7 +91,7 @@ def _of_folder(folder: Path) -> list[tuple[Path, str]]:
         for place in sorted(folder.iterdir())
         if place.is_dir() and not place.name.startswith(".")
         for image in sorted(place.rglob("*"))
-        if image.suffix.lower() in SUFFIXES
+        if ImageFiles.accepts(image)
     ]
 
 
@@ -117,12 +117,12 @@ def _of_csv(path: Path) -> list[tuple[Path, str]]:
 
 
 def read_pseudo(path: Path, classes: Sequence[str]) -> Items:
-    """Pictures with a teacher's probabilities, as `noisy_student.select_classes` has written them.
+    """Images with a teacher's probabilities, as written by `noisy_student.select_classes`.
 
-    Classes are matched by name; those that the teacher does not know have probability 0.
+    Classes are matched by name; classes unknown to the teacher get probability 0.
 
     Raises:
-        DatasetError: the file is missing, damaged or of detections, a picture is missing, or a class is none of
+        DatasetError: the file is missing, damaged or contains detections, an image is missing, or a class is not in
             `classes`.
     """
     try:
@@ -156,7 +156,7 @@ def read_pseudo(path: Path, classes: Sequence[str]) -> Items:
 
 @dataclass(frozen=True)
 class View:
-    """How a picture is shown in training: see `config.NoiseConfig`, and the side of the square in px."""
+    """Training augmentation, see `config.NoiseConfig`; `size` is the side of the square in px."""
 
     size: int
     least_crop: float
@@ -175,10 +175,11 @@ class View:
 
 
 class Stream:
-    """Pictures of `items` without end: pass after pass, each in an order of its own.
+    """An endless stream over `items`, shuffled anew for each pass.
 
     Args:
-        seed: of the run. number: tells the streams of a run apart.
+        seed: of the run.
+        number: of the stream within the run.
     """
 
     def __init__(self, items: Items, view: View, seed: int, number: int) -> None:
@@ -190,7 +191,7 @@ class Stream:
         self._bytes = 0
 
     def index(self, position: int) -> int:
-        """Number of the picture at a position, from 0 on without end."""
+        """Index of the image at a position (from 0, unbounded)."""
         turn, place = divmod(position, len(self._shown))
         if self._order[0] != turn:
             rng = np.random.default_rng([self.seed, self.number, 0, turn])
@@ -198,7 +199,7 @@ class Stream:
         return int(self._order[1][place])
 
     def sample(self, position: int, index: int) -> Image:
-        """The picture `index`, as it is shown at `position`. Raises DatasetError where it cannot be read."""
+        """Image `index`, augmented for `position`. Raises DatasetError if it cannot be read."""
         return self.view(self._read(index), np.random.default_rng([self.seed, self.number, 1, position]))
 
     def _read(self, index: int) -> Image:
@@ -213,7 +214,7 @@ class Stream:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Pictures uint8 `[S,S,3]` BGR with their targets `[B,C]`; the first `labelled` of them are labelled."""
+    """Images uint8 `[S,S,3]` BGR with targets `[B,C]`; the first `labelled` of them are labelled."""
 
     images: list[Image]
     targets: NDArray[np.float32]
@@ -222,7 +223,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Share:
-    """One stream's part in every step: `count` pictures over all processes, and which of them this process takes."""
+    """One stream's share of each step: `count` images over all processes, and the slice of this process."""
 
     stream: Stream
     count: int
@@ -230,7 +231,7 @@ class Share:
     processes: int = 1
 
     def __post_init__(self) -> None:
-        """Raises ConfigError where the pictures cannot be shared evenly."""
+        """Raises ConfigError if the images cannot be divided evenly."""
         if self.count % self.processes:
             raise ConfigError(f"{self.count} pictures of a step cannot be shared among {self.processes} processes")
 
@@ -241,10 +242,10 @@ class Share:
 
 
 class Batches:
-    """The batches of a run: labelled pictures, then pseudo-labelled ones if there are any.
+    """The batches of a run: labelled images, then pseudo-labelled ones, if any.
 
     Args:
-        shares: the labelled stream's, and the pseudo-labelled one's if there is one.
+        shares: of the labelled stream and, if any, the pseudo-labelled stream.
         workers: threads that read and augment ahead of the training.
     """
 
@@ -253,7 +254,7 @@ class Batches:
         self._pool = ThreadPoolExecutor(workers)
 
     def steps(self, first: int, end: int) -> Iterator[Batch]:
-        """The batches of the steps `first` to `end`, not included. Raises DatasetError for an unreadable picture."""
+        """The batches of steps `first` to `end`, exclusive. Raises DatasetError for an unreadable image."""
         ahead: deque[tuple[list[tuple[Share, int]], list[Future[Image]]]] = deque()
         begun = first
         for _ in range(first, end):
@@ -276,11 +277,11 @@ class Batches:
         return drawn, futures
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def steps_of(epochs: float, pictures: int, batch_size: int) -> tuple[int, int]:
-    """Optimiser steps of an epoch, and of all `epochs`, over `pictures` labelled ones; at least one each."""
+    """Optimiser steps per epoch and in total over `pictures` labelled images; at least 1 each."""
     each = max(1, math.ceil(pictures / batch_size - 1e-9))
     return each, max(1, math.ceil(epochs * each - 1e-9))

@@ -1,4 +1,4 @@
-"""How often a classifier is right."""
+"""Top-1 and top-5 accuracy of a classifier."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ BATCH = 64
 
 
 def evaluate(checkpoint: Path, data: Path, *, size: int | None = None) -> dict[str, float]:
-    """Shares of the pictures whose class is the likeliest (`top1`) and among the five likeliest (`top5`), and `images`.
+    """Top-1 and top-5 accuracy (`top1`, `top5`, 0..1) and the number of `images`.
 
     Args:
         checkpoint: of a classifier.
-        data: see `data.read_labelled`; its classes have to be among the classifier's.
-        size: side of the square that the network sees, px; the checkpoint's if not given.
+        data: see `data.read_labelled`; its classes must be among the classifier's.
+        size: side of the square network input, px; default: the checkpoint's.
 
     Raises:
-        GaussianYoloError: checkpoint or data cannot be used.
+        GaussianYoloError: the checkpoint or the data cannot be used.
     """
     classifier = load_classifier(checkpoint)
     items, _ = read_labelled(data, classifier.classes)
@@ -35,7 +35,7 @@ def evaluate(checkpoint: Path, data: Path, *, size: int | None = None) -> dict[s
 
 @torch.no_grad()
 def accuracy(classifier: Classifier, items: Items, size: int | None = None) -> dict[str, float]:
-    """See `evaluate`. Raises DatasetError for a picture that cannot be read."""
+    """See `evaluate`. Raises DatasetError for an unreadable image."""
     first = likeliest = 0
     truths = items.targets.argmax(axis=1)
     for start, images in _batches(items):

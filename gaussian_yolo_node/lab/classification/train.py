@@ -1,4 +1,4 @@
-"""A classifier's training, of a teacher or of a noised student: `gaussian-yolo noisy-student train CONFIG`."""
+"""Train a classifier, as teacher or noised student: `gaussian-yolo noisy-student train CONFIG`."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ def train_classifier(
     device: Device = "auto",
     console: Console | None = None,
 ) -> Path:
-    """Train as the recipe says; under `torchrun`, with the other processes.
+    """Train a recipe; distributed when started by `torchrun`.
 
     Args:
         config: the recipe.
         output: folder for the checkpoint and the history.
-        resume: go on from `output/last.pt`; the result is the one an uninterrupted run would have had.
+        resume: continue from `output/last.pt`; the result equals that of an uninterrupted run.
         data_root: replaces the recipe's `data.root`.
-        threads: torch's threads; 0 leaves its choice.
-        device: "auto" is CUDA where there is one.
-        console: where the progress bar goes, if it is a terminal; standard error if not given.
+        threads: torch threads; 0 for torch's default.
+        device: "auto" uses CUDA if available.
+        console: for the progress bar, shown on terminals only; default standard error.
 
     Returns:
         the checkpoint, `output/last.pt`.
 
     Raises:
-        GaussianYoloError: one sentence that names what is wrong.
-        KeyboardInterrupt: SIGINT or SIGTERM came; the checkpoint holds the step it came in.
+        GaussianYoloError: one sentence naming the error.
+        KeyboardInterrupt: stopped by SIGINT or SIGTERM; the checkpoint holds the current step.
     """
     with started(output, device, threads) as (processes, place):
         data = _Data(config, data_root or Path(config.data.root))
@@ -67,7 +67,7 @@ def train_classifier(
 
 
 def check_data(config: ClassifierConfig, data_root: Path | None = None) -> None:
-    """Decode every picture of a recipe. Raises DatasetError for one that cannot be; it names it."""
+    """Decode every image of a recipe. Raises DatasetError naming an unreadable one."""
     data = _Data(config, data_root or Path(config.data.root))
     for items in (data.labelled, data.pseudo, data.validation):
         if items is not None:
@@ -75,7 +75,7 @@ def check_data(config: ClassifierConfig, data_root: Path | None = None) -> None:
 
 
 class _Data:
-    """The pictures of a recipe, their paths below `root`."""
+    """The images of a recipe; paths are relative to `root`."""
 
     def __init__(self, config: ClassifierConfig, root: Path) -> None:
         data = config.data
@@ -113,7 +113,7 @@ def _run(
     history = History(output, finished) if processes.main else None
     with closing(_batches(config, data, processes)) as batches, progress:
         while trainer.step < total or trainer.at_end_of_epoch:
-            if not trainer.at_end_of_epoch:  # where a signal may have stopped it
+            if not trainer.at_end_of_epoch:  # a signal may have stopped the run here
                 _train_epoch(trainer, batches, progress, checkpoint)
             means = trainer.finish_epoch()
             epoch = trainer.epochs
@@ -147,7 +147,7 @@ def _batches(config: ClassifierConfig, data: _Data, processes: Processes) -> Bat
 
 
 def _train_epoch(trainer: ClassifierTrainer, batches: Batches, progress: RunProgress, checkpoint: Path) -> None:
-    """The rest of the epoch; saves from time to time, and when a signal ends it."""
+    """Train the rest of the epoch; save periodically and when a signal stops the run."""
     epoch, done = divmod(trainer.step, trainer.steps_per_epoch)
     progress.begin(epoch, done)
     interval = 60 * trainer.config.schedule.checkpoint_minutes

@@ -1,4 +1,4 @@
-"""The state of a classifier's training that a checkpoint holds, and the step that moves it."""
+"""The training state of a classifier, as saved in checkpoints, and the training step."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from gaussian_yolo_node.lab.training.trainer import TrainingError
 
 
 class ClassifierTrainer:
-    """Model, optimiser, weight average and position of one run.
+    """Model, optimiser, averaged weights and position of one run.
 
     Args:
         config: the recipe.
         classes: in the order of the outputs.
         steps_per_epoch, total_steps: optimiser steps.
-        device: where the network computes.
-        processes: of the run; each is given its share of every batch.
+        device: of the network.
+        processes: of the run; each process gets its share of every batch.
 
     Attributes:
-        step: optimiser steps that are done.
-        validation: latest `top1` and `top5` of the averaged weights; empty before the first.
-        stop_requested: set it to end after the next step, in all processes; then `stopped` is set.
+        step: completed optimiser steps.
+        validation: latest `top1` and `top5` of the averaged weights; empty before the first validation.
+        stop_requested: set it to stop all processes after the next step; then `stopped` is set.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class ClassifierTrainer:
         self.validation: dict[str, float] = {}
         self.stop_requested = self.stopped = False
         self._totals: dict[str, float] = {}
-        self._seen = 0  # steps that the totals are of
-        # Module.to's type knows no memory_format.
+        self._seen = 0  # number of steps in the totals
+        # The type stub of Module.to lacks memory_format.
         model: Any = initial_network(config, len(self.classes))
         self.model: Backbone = model.to(self.device, memory_format=torch.channels_last)
         freeze(self.model, self.schedule.frozen)
@@ -80,9 +80,9 @@ class ClassifierTrainer:
         self.optimizer = make_optimizer(self.model, self.schedule)
 
     def learn(self, batch: Batch) -> None:
-        """One optimiser step. Raises TrainingError where loss or gradient is not finite."""
+        """One optimiser step. Raises TrainingError if the loss or gradient is not finite."""
         schedule = self.config.schedule
-        # What the network draws in training depends on the position only, as the pictures do.
+        # The network's random draws depend only on the position, like the images.
         torch.manual_seed((schedule.seed * 1_000_003 + self.step) * 4096 + self.processes.rank)
         train_mode(self.model, self.schedule)
         for group in self.optimizer.param_groups:
@@ -119,7 +119,7 @@ class ClassifierTrainer:
 
     @property
     def epochs(self) -> int:
-        """Epochs that are finished, a last part of one included."""
+        """Finished epochs, including a final partial epoch."""
         return math.ceil(self.step / self.steps_per_epoch) - (self._seen > 0)
 
     @property
@@ -132,7 +132,7 @@ class ClassifierTrainer:
 
     @property
     def at_end_of_epoch(self) -> bool:
-        """Whether all steps of an epoch are done, and `finish_epoch` is not."""
+        """True after the last step of an epoch, until `finish_epoch` is called."""
         return self._seen > 0 and (self.step % self.steps_per_epoch == 0 or self.step == self.total_steps)
 
     def means(self) -> dict[str, float]:
@@ -140,19 +140,19 @@ class ClassifierTrainer:
         return {name: total / max(self._seen, 1) for name, total in self._totals.items()}
 
     def finish_epoch(self) -> dict[str, float]:
-        """Its mean losses by name; the next begins with none."""
+        """Mean losses of the epoch by name; resets them for the next."""
         means = self.means()
         self._totals, self._seen = {}, 0
         return means
 
     def classifier(self) -> Classifier:
-        """The averaged weights, to use."""
+        """A classifier with the averaged weights."""
         model = build_network(self.config, len(self.classes))
         model.load_state_dict(self.average.state)
         return Classifier(model.eval().to(self.device), self.classes, self.config, self.step / self.steps_per_epoch)
 
     def validate(self, items: Items) -> None:
-        """Set `validation`; the main process measures, and all of them get the figures."""
+        """Set `validation`; the main process evaluates and broadcasts the figures."""
         figures: dict[str, float] = {}
         if self.processes.main:
             figures = accuracy(self.classifier(), items)
@@ -160,7 +160,7 @@ class ClassifierTrainer:
         self.validation = self.processes.share(figures)
 
     def save(self, path: Path) -> None:
-        """Write all that `restore` needs; the main process does, and the others hold the same."""
+        """Save the state for `restore`; only the main process writes, all hold the same state."""
         if not self.processes.main:
             return
         state = {
@@ -178,10 +178,10 @@ class ClassifierTrainer:
         save_classifier(path, self.config, self.classes, state)
 
     def restore(self, path: Path) -> None:
-        """Go on where the run that wrote `path` stood.
+        """Continue from the checkpoint `path`.
 
         Raises:
-            CheckpointError: the checkpoint is missing, damaged, or of another network, data or length of an epoch.
+            CheckpointError: the checkpoint is missing, damaged, or of another network, dataset or epoch length.
         """
         document = read_classifier(path)
         if int(document["steps_per_epoch"]) != self.steps_per_epoch or self._classes_of(document) != self.classes:

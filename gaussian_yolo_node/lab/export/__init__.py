@@ -1,1 +1,1 @@
-"""Networks into model files: ONNX, int8, fp16, Darknet import, TensorRT engines."""
+"""Export networks as model files: ONNX, int8, fp16, Darknet import, TensorRT engines."""

@@ -1,8 +1,8 @@
-"""Bias correction of a quantised network: what rounded weights shift on average is taken back by the biases.
+"""Bias correction of a quantised network: the biases compensate for the mean shift of rounded weights.
 
-Rounding a weight errs the same way at every position of every frame, so a channel's sums are off by a constant, which
-is most of what quantising costs a network with depthwise layers (Nagel et al., "Data-Free Quantization Through Weight
-Equalization and Bias Correction", ICCV 2019, section 4.2; the means are observed here, on frames).
+The rounding error of a weight is the same at every position of every frame, so each channel is off by a constant. In a
+network with depthwise layers this is most of the quantisation error (Nagel et al., "Data-Free Quantization Through
+Weight Equalization and Bias Correction", ICCV 2019, section 4.2; here the means are measured on frames).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Means = Mapping[str, NDArray[np.float64]]
 
 
 def mean_inputs(model: onnx.ModelProto, canvases: Iterable[NDArray[np.uint8]]) -> Means:
-    """What the convolutions of a float model read, on average over frames and positions.
+    """Mean inputs of the convolutions of a float model, over frames and positions.
 
     Args:
         model: has one input, the canvas.
-        canvases: uint8 [H, W, 3] BGR each, at least one.
+        canvases: at least one, uint8 [H, W, 3] BGR.
 
     Returns:
-        for each tensor that a convolution reads, by name, a mean a channel, [C].
+        the mean per channel, [C], of each tensor that a convolution reads, by tensor name.
     """
     import onnx
     import onnxruntime
@@ -49,18 +49,17 @@ def mean_inputs(model: onnx.ModelProto, canvases: Iterable[NDArray[np.uint8]]) -
 
 
 def correct_biases(quantised: onnx.ModelProto, exact: onnx.ModelProto, means: Means) -> int:
-    """Add to the biases of a quantised model what its rounded weights lack, on average.
+    """Correct the biases of a quantised model for the mean error of its rounded weights.
 
-    Layers in float stay as they are, and so do convolutions without a bias. What is beyond a frame's edge counts as the
-    mean, too.
+    Float layers and convolutions without a bias are not changed. Padding is treated as the mean.
 
     Args:
-        quantised: with weights and biases behind DequantizeLinear; changed in place.
-        exact: the model that it was made from, with the same names of nodes.
-        means: of what the convolutions of `exact` read, [C] each.
+        quantised: weights and biases behind DequantizeLinear; changed in place.
+        exact: the float model it was made from, with the same node names.
+        means: inputs of the convolutions of `exact`, [C] each.
 
     Returns:
-        How many convolutions were corrected.
+        the number of corrected convolutions.
     """
     from onnx import numpy_helper
 
@@ -73,7 +72,7 @@ def correct_biases(quantised: onnx.ModelProto, exact: onnx.ModelProto, means: Me
         if node.op_type != "Conv" or node.name not in weights or len(node.input) < 3:
             continue
         weight, bias = makers.get(node.input[1]), makers.get(node.input[2])
-        if weight is None or bias is None:  # in float
+        if weight is None or bias is None:  # a float layer
             continue
         read, name = weights[node.name]
         error = numpy_helper.to_array(values[name]).astype(np.float64) - _dequantised(weight, stored)
@@ -86,11 +85,11 @@ def correct_biases(quantised: onnx.ModelProto, exact: onnx.ModelProto, means: Me
 
 
 def mean_shift(weights: NDArray[np.float64], means: NDArray[np.float64], groups: int) -> NDArray[np.float64]:
-    """What a convolution gives each output channel on average, [O].
+    """Mean output of a convolution per channel, [O].
 
     Args:
         weights: [O, C / groups, H, W].
-        means: of the input's channels, [C].
+        means: of the input channels, [C].
     """
     outputs, inputs = weights.shape[:2]
     summed = weights.sum((2, 3)).reshape(groups, outputs // groups, inputs)
@@ -98,7 +97,7 @@ def mean_shift(weights: NDArray[np.float64], means: NDArray[np.float64], groups:
 
 
 def _dequantised(node: onnx.NodeProto, stored: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Weights [O, I, H, W] behind a DequantizeLinear, of a scale for all or one an output channel."""
+    """Weights [O, I, H, W] behind a DequantizeLinear with one scale in all or one per output channel."""
     from onnx import numpy_helper
 
     steps, *scaling = (numpy_helper.to_array(stored[name]).astype(np.float64) for name in node.input)

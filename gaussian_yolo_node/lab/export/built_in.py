@@ -14,16 +14,17 @@ from gaussian_yolo_node.lab.networks.yolov3 import ANCHORS_PER_SCALE, PRESETS, P
 def export_built_in(
     name: str, output: Path, size: tuple[int, int] | None = None, options: ExportOptions | None = None
 ) -> ModelCard:
-    """Write a built-in detector with fresh weights as a model file: to time it, or to see that a device runs it.
+    """Write a built-in detector with fresh weights as a model file, for timing or compatibility checks.
 
     Args:
         name: a key of `BUILT_INS`.
         output: the ONNX file to write.
-        size: canvas height and width, px; the detector's own if not given.
+        size: canvas height and width, px; default: the detector's.
         options: batch and runtime.
 
     Raises:
-        GaussianYoloError: no detector of that name. ExportError: it cannot be exported as asked.
+        GaussianYoloError: unknown detector.
+        ExportError: it cannot be exported with these options.
     """
     built_in = find_built_in(name)
     check_size(size or built_in.input_size, max(STRIDES))
@@ -41,7 +42,7 @@ def export_built_in(
 
 
 def _anchors(preset: Preset) -> tuple[tuple[tuple[float, float], ...], ...]:
-    """In the order of `STRIDES`; the preset's begin with the finest."""
+    """Anchors in the order of `STRIDES`; presets list the finest stride first."""
     count = ANCHORS_PER_SCALE
     rows = [preset.anchors[start : start + count] for start in range(0, len(preset.anchors), count)]
     return tuple(tuple((float(width), float(height)) for width, height in row) for row in reversed(rows))

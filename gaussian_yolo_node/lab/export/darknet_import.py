@@ -1,11 +1,12 @@
-"""A `.cfg` with its `.weights` as a model file of this package."""
+"""Import a Darknet `.cfg` and `.weights` as a model file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from gaussian_yolo_node.detector.model import ModelCard, file_hash
+from gaussian_yolo_node.detector.model import ModelCard
+from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.lab.export.onnx import export_model
 from gaussian_yolo_node.lab.networks.darknet import Darknet, DarknetDetector, DarknetError, NormForm, folded
 from gaussian_yolo_node.lab.networks.darknet_files import Cfg, Weights, read_cfg, read_weights
@@ -21,25 +22,24 @@ def import_darknet(
     size: tuple[int, int] | None = None,
     norm_form: NormForm = "gpu",
 ) -> ModelCard:
-    """Write an ONNX model that gives the network's own numbers.
+    """Write an ONNX model with the same outputs as the Darknet network.
 
-    Frames are resampled as Darknet does (`resize: align_corners` on the card). A plain `[yolo]` network imports with
-    uncertainty 0.
+    Frames are resized as in Darknet (`resize: align_corners` on the card). A plain `[yolo]` network gets uncertainty 0.
 
     Args:
         cfg_path: the network; heads may be [Gaussian_yolo] or [yolo].
         weights_path: its weights.
         output: the ONNX file to write.
-        classes: class names, one a line; without it those of the published network whose anchors the cfg has, or
+        classes: file of class names, one per line; default: those of the published network with the same anchors, or
             else `class_0`, `class_1`, ...
-        size: canvas height and width, px; the cfg's own if not given.
-        norm_form: which of Darknet's two batch norms to compute, see `darknet.NormForm`.
+        size: canvas height and width, px; default: the cfg's.
+        norm_form: which of Darknet's two batch norms to use, see `darknet.NormForm`.
 
     Returns:
-        The card that went into the file.
+        the card in the file.
 
     Raises:
-        CfgError, WeightsError, DarknetError, ExportError: one sentence that names file, line or layer, and the mend.
+        CfgError, WeightsError, DarknetError, ExportError: one sentence naming the file, line or layer, and the fix.
     """
     cfg = read_cfg(cfg_path, size)
     network = Darknet(cfg.layers, norm_form)
@@ -62,7 +62,7 @@ def import_darknet(
 
 
 def _origin(cfg_path: Path, weights_path: Path, cfg: Cfg, weights: Weights, norm_form: NormForm) -> dict[str, Any]:
-    files = " and ".join(f"{path.name} ({file_hash(path)})" for path in (cfg_path, weights_path))
+    files = " and ".join(f"{path.name} ({short_hash(path)})" for path in (cfg_path, weights_path))
     origin: dict[str, Any] = {
         "imported": f"from Darknet: {files}",
         "images_seen": weights.seen,

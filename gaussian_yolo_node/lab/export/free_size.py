@@ -1,4 +1,4 @@
-"""Model files whose height and width are free, fixed for programs that need a size."""
+"""Fix the dynamic height and width of a model file, for programs that need a static size."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def fix_size(model: onnx.ModelProto, size: tuple[int, int]) -> None:
-    """Let a graph take canvases of one size only, where it leaves the size open.
+    """Fix the canvas size of a graph with dynamic height and width.
 
     Args:
-        model: its input `[B,H,W,3]`; changed in place. Shapes that followed from a free size are left to inference.
+        model: input `[B,H,W,3]`; changed in place. Shapes derived from the dynamic size are left to shape inference.
         size: height and width, px.
     """
     shape = model.graph.input[0].type.tensor_type.shape

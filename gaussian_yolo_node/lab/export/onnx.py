@@ -1,10 +1,8 @@
-"""A trained detector as one ONNX file: uint8 BGR canvas in, raw heads out, its card in the metadata."""
+"""Export a detector as one ONNX file: uint8 BGR canvas in, raw heads out, the card in the metadata."""
 
 from __future__ import annotations
 
 import copy
-import os
-import tempfile
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,28 +13,29 @@ from torch import Tensor, nn
 
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.files import whole_file
 from gaussian_yolo_node.lab.networks.gaussian_yolo import Normalise
 from gaussian_yolo_node.lab.networks.mdconv import MDConv, merge_mdconvs
 
 OPSET = 17
-# Up to which kernel an MDConv is faster as one zero-padded convolution, as benchmarks/mdconv_merge.py measured it on
-# MixNet-S, M and L with one thread: OpenVINO is fastest at 7 (0.94 to 0.96 of the time of unmerged ones) and gives some
-# of it back from 9 up; ONNX Runtime gains with every kernel there is (0.85 to 0.89).
+# Largest kernel up to which an MDConv is faster as one zero-padded convolution. Measured by benchmarks/mdconv_merge.py
+# on MixNet-S, M and L with one thread: OpenVINO is fastest at 7 (0.94 to 0.96 of the unmerged time) and loses part of
+# the gain from 9 up; ONNX Runtime gains with every kernel size (0.85 to 0.89).
 MERGE_UP_TO = {"openvino": 7, "onnxruntime": 11}
 
 
 class ExportError(GaussianYoloError):
-    """A model cannot be exported as asked."""
+    """A model cannot be exported with the given options."""
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the file is for.
+    """Options of an export.
 
     Attributes:
-        batch: images of one inference; None leaves it open.
-        runtime: a key of `MERGE_UP_TO`; any runtime runs the file, this one runs it fastest.
-        merge_up_to: largest kernel of an MDConv that is merged, px; 0 merges none, None takes the runtime's.
+        batch: images per inference; None for a dynamic batch.
+        runtime: a key of `MERGE_UP_TO`, the runtime to optimise for; every runtime can run the file.
+        merge_up_to: largest kernel of an MDConv that is merged, px; 0 merges none, None uses the runtime's value.
 
     Raises:
         ExportError: a value is out of range.
@@ -58,23 +57,23 @@ class ExportOptions:
 
 
 def export_model(model: nn.Module, card: ModelCard, output: Path, options: ExportOptions | None = None) -> ModelCard:
-    """Write a detector for canvases of any size; a failure leaves what was at `output`.
+    """Write a detector for canvases of any size; on failure `output` is unchanged.
 
-    The graph takes `image`, uint8 `[B,H,W,3]` BGR, and gives the raw heads `head_32, head_16, head_8`. H and W are
-    free multiples of the coarsest stride; a runtime fixes them when it loads the file, by default to the card's.
+    The graph takes `image`, uint8 `[B,H,W,3]` BGR, and returns the raw heads `head_32, head_16, head_8`. H and W are
+    dynamic multiples of the coarsest stride; a runtime fixes them on loading, by default to the card's size.
 
     Args:
-        model: takes an RGB image `[B,3,H,W]` with values 0..255, which its first convolution (as modules are
-            registered) reads, and gives a raw head for each of the card's strides, in that order.
-        card: goes into the file.
+        model: takes an RGB image `[B,3,H,W]` with values 0..255, which its first convolution (in registration order)
+            reads, and returns one raw head per stride of the card, in that order.
+        card: written to the file.
         output: the ONNX file to write.
-        options: batch 1 for OpenVINO if not given.
+        options: default: batch 1 for OpenVINO.
 
     Returns:
-        The card in the file: where the model has MDConvs, `deployment` tells which were merged and for which runtime.
+        the card in the file; for a model with MDConvs, `deployment` says which were merged and for which runtime.
 
     Raises:
-        ExportError: the onnx package is missing, the input size is no multiple of the coarsest stride, or the file
+        ExportError: the onnx package is missing, the input size is not a multiple of the coarsest stride, or the file
             cannot be written.
     """
     try:
@@ -97,30 +96,24 @@ def export_model(model: nn.Module, card: ModelCard, output: Path, options: Expor
     free |= {name: {2: f"rows_{name}", 3: f"columns_{name}"} for name in names}
     if options.batch is None:
         free = {name: {0: "batch", **axes} for name, axes in free.items()}
-    try:
-        # Beside the target, so that replacing it is one step whatever happens.
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=output.absolute().parent) as folder:
-            part = Path(folder) / "model.onnx"
-            with warnings.catch_warnings():
-                # The tracer warns that padding becomes constant, which it is for all multiples of the stride.
-                warnings.simplefilter("ignore")
-                torch.onnx.export(
-                    deployed,
-                    (example,),
-                    str(part),
-                    input_names=["image"],
-                    output_names=names,
-                    dynamic_axes=free,
-                    opset_version=OPSET,
-                    dynamo=False,
-                )
-            proto = onnx.load(str(part))
-            proto.metadata_props.add(key=CARD_KEY, value=card.to_json())
-            onnx.checker.check_model(proto)
-            onnx.save(proto, str(part))
-            os.replace(part, output)
-    except OSError as error:
-        raise ExportError(f"{output} cannot be written: {error.strerror or error}") from error
+    with whole_file(output, ExportError) as part:
+        with warnings.catch_warnings():
+            # The tracer warns that padding becomes constant; it is constant for all multiples of the stride.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                deployed,
+                (example,),
+                str(part),
+                input_names=["image"],
+                output_names=names,
+                dynamic_axes=free,
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        proto = onnx.load(str(part))
+        proto.metadata_props.add(key=CARD_KEY, value=card.to_json())
+        onnx.checker.check_model(proto)
+        onnx.save(proto, str(part))
     return card
 
 
@@ -131,7 +124,7 @@ def check_size(size: tuple[int, int], coarsest: int) -> None:
 
 
 class DeployedModel(nn.Module):
-    """A detector on raw canvases; the stem's filters are reversed once instead of every frame's channels."""
+    """A detector on BGR canvases; the stem's filters are reversed once instead of every frame's channels."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What int8 wants of a model's graph, before and after the tool that quantises it."""
+"""Graph changes before and after int8 quantisation."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _TRACES = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLine
 
 
 class QuantizeError(GaussianYoloError):
-    """A model cannot be quantised as asked."""
+    """A model cannot be quantised with the given options."""
 
 
 def prepare(path: Path, output: Path) -> onnx.ModelProto:
-    """Write a model with its constants folded, padding inside its convolutions, and a name for each node.
+    """Write a model with constants folded, padding merged into convolutions, and a name for each node.
 
-    A Pad between integers would be a layer of its own, for which OpenVINO has but a slow reference kernel.
+    An integer Pad would be a separate layer, for which OpenVINO has only a slow reference kernel.
 
     Args:
         path: a model that ONNX Runtime can load.
         output: the ONNX file to write.
 
     Returns:
-        What was written.
+        the written model.
 
     Raises:
-        QuantizeError: the model is quantised already, or there is nothing to quantise.
+        QuantizeError: the model is already quantised, or there is nothing to quantise.
     """
     import onnx
     import onnxruntime
@@ -42,7 +42,7 @@ def prepare(path: Path, output: Path) -> onnx.ModelProto:
         if node.op_type in _TRACES:
             raise QuantizeError(f"{path} is quantised already; give the float model that it was made from")
         if node.op_type == "Pad" and not node.input[-1]:
-            del node.input[-1]  # empty, yet it hides from ONNX Runtime that the padding is zero
+            del node.input[-1]  # an empty input, which keeps ONNX Runtime from seeing that the padding is zero
         node.name = node.name or node.output[0]
     kept = float_layers(model.graph)
     if not any(node.op_type == "Conv" and node.name not in kept for node in model.graph.node):
@@ -53,7 +53,7 @@ def prepare(path: Path, output: Path) -> onnx.ModelProto:
     settings.log_severity_level = 3
     onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     prepared = onnx.load(str(output))
-    # The tool's own sign that a model is prepared; without it it warns.
+    # Marks the model as preprocessed; without this mark the tool warns.
     onnx.helper.set_model_props(prepared, {"onnx.quant.pre_process": "onnxruntime.quant"})
     onnx.save(prepared, str(output))
     return prepared
@@ -69,12 +69,12 @@ def float_layers(graph: onnx.GraphProto) -> list[str]:
 
 
 def round_only_for_integers(graph: onnx.GraphProto, integer_ops: Collection[str], kept: Collection[str]) -> None:
-    """Take out, in place, the roundings to int8 that only float layers read: before heads and before gates.
+    """Remove, in place, the int8 rounding before float-only consumers: heads and gates.
 
     Args:
-        graph: with a QuantizeLinear and a DequantizeLinear after each tensor that the tool quantised.
-        integer_ops: operators that were quantised.
-        kept: names of nodes that were not, though their operator was.
+        graph: with a QuantizeLinear and a DequantizeLinear after each quantised tensor.
+        integer_ops: quantised operators.
+        kept: names of nodes left in float although their operator is quantised.
     """
     makers = {name: node for node in graph.node for name in node.output}
     readers: dict[str, list[onnx.NodeProto]] = {}
@@ -100,6 +100,6 @@ def round_only_for_integers(graph: onnx.GraphProto, integer_ops: Collection[str]
 
 
 def _heads(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The convolutions that give the outputs."""
+    """The convolutions that produce the outputs."""
     outputs = {output.name for output in graph.output}
     return [node for node in graph.node if node.op_type == "Conv" and outputs.intersection(node.output)]

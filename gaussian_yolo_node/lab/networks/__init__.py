@@ -1,1 +1,1 @@
-"""Torch modules that become model files: backbones, necks, Gaussian heads, Darknet's files. Needs the `train` extra."""
+"""Torch networks: backbones, necks, Gaussian heads, Darknet's files. Needs the `train` extra."""

@@ -1,4 +1,4 @@
-"""All backbones by name, and their weights from and to timm's state dicts."""
+"""All backbones by name, and conversion of their weights from and to timm's state dicts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "csp_darknet_nano": CspDarknetNano,
     "darknet53": Darknet53,
 }
-# How timm marks weights that came from TensorFlow; the networks differ in padding and batch norm only.
+# timm's prefix of weights converted from TensorFlow; the networks differ only in padding and batch norm.
 TENSORFLOW_PREFIX = "tf_"
-# Where the parts that a backbone without classifier lacks begin.
+# Prefixes of the parts that a backbone without classifier lacks.
 HEAD_PREFIXES = ("conv_head.", "bn2.", "classifier.")
 
 
@@ -32,9 +32,9 @@ class StateDictError(GaussianYoloError):
     """A state dict does not fit the model.
 
     Attributes:
-        missing: names that the model has and the state dict lacks.
-        foreign: names that the state dict has and the model lacks.
-        misshapen: names with another shape than the model's, with both shapes.
+        missing: names in the model but not in the state dict.
+        foreign: names in the state dict but not in the model.
+        misshapen: names whose shapes differ, with both shapes.
     """
 
     def __init__(self, missing: Iterable[str], foreign: Iterable[str], misshapen: Iterable[str]) -> None:
@@ -48,13 +48,13 @@ def create_backbone(name: str, num_classes: int = 0, **options: object) -> Backb
     """A backbone with fresh weights.
 
     Args:
-        name: a key of `BACKBONES`; `tf_` before an EfficientNet or MixNet takes the padding and batch norm of the
-            authors' TensorFlow weights, as in timm.
+        name: a key of `BACKBONES`; the prefix `tf_` of an EfficientNet or MixNet selects the padding and batch norm of
+            the authors' TensorFlow weights, as in timm.
         num_classes: outputs of the classifier; 0 builds none.
-        options: the class's further arguments (`stochastic_depth`, `kernels` of MobileNet, ...).
+        options: further arguments of the class (`stochastic_depth`, `kernels` of MobileNet, ...).
 
     Raises:
-        GaussianYoloError: no backbone of that name.
+        GaussianYoloError: unknown backbone.
     """
     plain = name.removeprefix(TENSORFLOW_PREFIX)
     if plain not in BACKBONES or (plain != name and not plain.startswith(("efficientnet", "mixnet"))):
@@ -65,13 +65,13 @@ def create_backbone(name: str, num_classes: int = 0, **options: object) -> Backb
 
 
 def load_timm_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Fill a backbone with a state dict in timm's names and layout.
+    """Load a state dict in timm's names and layout into a backbone.
 
-    A backbone without classifier takes a classifier's state dict too and leaves the head out. The counters
-    `num_batches_tracked` may be absent.
+    A backbone without classifier ignores the head of a classifier's state dict. The counters `num_batches_tracked` may
+    be absent.
 
     Raises:
-        StateDictError: names are missing, foreign or of another shape (all listed); the model is left as it was.
+        StateDictError: names are missing, foreign or of another shape (all listed); the model is unchanged.
     """
     wanted = to_timm_state_dict(model)
     headless = not any(name.startswith(HEAD_PREFIXES) for name in wanted)
@@ -88,14 +88,14 @@ def load_timm_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, value in wanted.items():
             if name in given:
-                # The names' tensors are views of the model's own, the slices of grouped convolutions included.
+                # These tensors are views of the model's own, including the slices of grouped convolutions.
                 value.copy_(given[name])
 
 
 def to_timm_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """The model's state dict in timm's names and layout; the tensors are views of the model's.
 
-    Ours differ in one place: timm keeps a 1x1 convolution in g groups as g convolutions, `NAME.0.weight`, ...
+    The only difference: timm stores a 1x1 convolution with g groups as g convolutions, `NAME.0.weight`, ...
     """
     state: dict[str, Tensor] = dict(model.state_dict())
     for name, module in model.named_modules():

@@ -1,6 +1,6 @@
 """Backbones built from tables of short strings: one grammar and one builder for EfficientNet, MixNet and MobileNet.
 
-A stage is one string, its blocks separated by spaces, to hold against the papers' tables:
+A stage is one string, its blocks separated by spaces, for comparison with the papers' tables:
 
     ir_r3_k3.5_s1_e6_c40_a2_p2_se0.5_silu
     |  |  |    |  |  |   |  |  |     activation, if not the network's
@@ -43,23 +43,23 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Normalisation:
-    """The image that a backbone was trained on: (value - mean) * scale, values 0..255 in RGB order."""
+    """Input normalisation of a backbone: (value - mean) * scale, values 0..255 in RGB order."""
 
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
 
 
-# Mean and deviation of ImageNet's pixels: timm's weights, and the authors' of Noisy Student and MixNet.
+# Mean and standard deviation of ImageNet pixels; used by timm and by the authors of Noisy Student and MixNet.
 IMAGENET = Normalisation(
     (0.485 * 255, 0.456 * 255, 0.406 * 255), (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255))
 )
 
 
 class Backbone(nn.Module):
-    """An image classifier whose feature pyramid can be read: `[B,3,H,W]` -> maps at strides 8, 16, 32.
+    """An image classifier with a feature pyramid: `[B,3,H,W]` -> maps at strides 8, 16, 32.
 
     Subclasses set `feature_channels` and, if they have a classifier, `num_classes`, `dropout` and `classifier`;
-    `normalisation` where it is not ImageNet's.
+    `normalisation` if it differs from ImageNet's.
     """
 
     normalisation: Normalisation = IMAGENET
@@ -87,7 +87,7 @@ class Backbone(nn.Module):
 
 @dataclass(frozen=True)
 class Convention:
-    """How the framework that trained the weights pads strided convolutions and normalises."""
+    """Padding of strided convolutions and batch norm in the framework that trained the weights."""
 
     padding: Padding
     bn_epsilon: float
@@ -97,9 +97,9 @@ class Convention:
         return nn.BatchNorm2d(channels, eps=self.bn_epsilon, momentum=self.bn_momentum)
 
 
-# The papers' own weights; timm's names for them begin with tf_.
+# The authors' weights, named tf_* in timm.
 TENSORFLOW = Convention("same", bn_epsilon=1e-3, bn_momentum=0.01)
-# timm's own trainings.
+# Weights trained by timm.
 PYTORCH = Convention("symmetric", bn_epsilon=1e-5, bn_momentum=0.1)
 
 
@@ -148,10 +148,10 @@ class BlockSpec:
 def parse_table(
     table: Sequence[str], width: float = 1.0, depth: float = 1.0, *, fixed_ends: bool = False
 ) -> list[list[BlockSpec]]:
-    """The blocks of each stage of a scaled table, one spec a block (`repeats` 1, strides 1 but for the first).
+    """The blocks of each stage of a scaled table, one spec per block (`repeats` 1; stride 1 except in the first).
 
     Args:
-        table: one string a stage.
+        table: one string per stage.
         width: multiplies channels, rounded by `round_channels`.
         depth: multiplies repeats, rounded up.
         fixed_ends: keep the first and last stage's depth.
@@ -175,7 +175,7 @@ class TableBackbone(Backbone):
         stages: from `parse_table`; together with the stem they must reach stride 32.
         stem: channels of the 3x3 stem, stride 2.
         head: channels of the 1x1 convolution before the classifier; 0 for none.
-        activation: of stem, head and every block that names no other.
+        activation: of the stem, the head and every block that does not name its own.
         convention: padding and batch norm of the weights' source.
         num_classes: outputs of the classifier; 0 builds neither the 1x1 head nor the classifier.
         dropout: on the classifier's input, in training.
@@ -240,7 +240,7 @@ class TableBackbone(Backbone):
 
 
 class DepthwiseSeparable(nn.Module):
-    """Depthwise convolution, then a 1x1 (MobileNet V1's block; linear at the end and with a skip if not `dsa`)."""
+    """Depthwise convolution, then a 1x1 (MobileNet V1's block; without `dsa`: linear output and a skip)."""
 
     def __init__(
         self, in_channels: int, spec: BlockSpec, activation: str, convention: Convention, skip_rate: float
@@ -305,7 +305,7 @@ class SqueezeExcite(nn.Module):
 
 
 class GroupedPointwise(nn.Conv2d):
-    """1x1 convolution in groups. The published MixNets keep one weight per group, one operator is faster."""
+    """Grouped 1x1 convolution. The published MixNets store one weight per group; a single operator is faster."""
 
     def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
         if in_channels % groups or out_channels % groups:
@@ -319,7 +319,7 @@ def measure_batch_norms(model: nn.Module, batches: Iterable[Tensor]) -> None:
     training = model.training
     momenta = {module: module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
     for module in momenta:
-        module.momentum = None  # the plain average
+        module.momentum = None  # cumulative average
         module.reset_running_stats()
     model.train()
     for batch in batches:
@@ -350,7 +350,7 @@ def _pointwise(in_channels: int, out_channels: int, groups: int) -> nn.Conv2d:
 
 
 def _squeeze_excite(in_channels: int, width: int, spec: BlockSpec, activation: Callable[[Tensor], Tensor]) -> nn.Module:
-    # The ratio is of the block's input, not of the expanded width: so do all published EfficientNets and MixNets.
+    # The ratio refers to the block's input, not the expanded width, as in all published EfficientNets and MixNets.
     if not spec.se_ratio:
         return nn.Identity()
     return SqueezeExcite(width, max(1, round(in_channels * spec.se_ratio)), activation)

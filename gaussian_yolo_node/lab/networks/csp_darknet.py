@@ -1,13 +1,13 @@
-"""CSPDarknet, depthwise, as the backbone of YOLOX-nano (Ge et al., "YOLOX", 2021; Wang et al., "CSPNet", 2020).
+"""Depthwise CSPDarknet, the backbone of YOLOX-nano (Ge et al., "YOLOX", 2021; Wang et al., "CSPNet", 2020).
 
-A stage is one string, its words in the order of the data:
+A stage is one string, its words in the order of execution:
 
     dw_c64   depthwise separable convolution with stride 2 to 64 channels
     spp      spatial pyramid pooling (He et al., ECCV 2014) with windows of 5, 9 and 13 cells
     csp_r3   cross-stage partial layer with 3 residual blocks
     csp_r1p  the same with plain blocks: without the residual's addition
 
-Convolutions run in the order of the published ONNX file, which is how its weights are matched to them.
+Convolutions run in the order of the published ONNX file; its weights are matched by this order.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class CspDarknetNano(Backbone):
     """CSPDarknet of YOLOX-nano.
 
     Args:
-        activation: a key of `ACTIVATIONS`; YOLOX has "silu".
+        activation: a key of `ACTIVATIONS`; YOLOX uses "silu".
         num_classes: outputs of the classifier; 0 builds none.
     """
 
@@ -40,7 +40,7 @@ class CspDarknetNano(Backbone):
     def __init__(self, activation: str = "silu", num_classes: int = 0) -> None:
         super().__init__()
         self.num_classes = num_classes
-        # YOLOX puts every second pixel into channels of their own and convolves 3x3; that is this one convolution.
+        # Equivalent to YOLOX's space-to-depth followed by a 3x3 convolution.
         self.stem = ConvBn(3, STEM_CHANNELS, 6, 2, activation=activation)
         self.stages = nn.ModuleList()
         channels = STEM_CHANNELS
@@ -71,7 +71,7 @@ class ConvBn(nn.Sequential):
     def __init__(
         self, in_channels: int, channels: int, kernel: int = 1, stride: int = 1, groups: int = 1, *, activation: str
     ) -> None:
-        # An even kernel with stride 2 takes as many pixels on either side.
+        # An even kernel with stride 2 needs the same padding on both sides.
         padding = (kernel - 1) // 2
         super().__init__(
             nn.Conv2d(in_channels, channels, kernel, stride, padding, groups=groups, bias=False),
@@ -116,7 +116,7 @@ class Bottleneck(nn.Module):
 
 
 class CspLayer(nn.Module):
-    """Half of the channels go through the blocks, half past them; a 1x1 mixes both."""
+    """Half of the channels pass through the blocks, half bypass them; a 1x1 mixes both."""
 
     def __init__(self, in_channels: int, channels: int, repeats: int, residual: bool, activation: str) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class CspLayer(nn.Module):
 
 
 class SpatialPyramidPooling(nn.Module):
-    """A 1x1 to half of the channels, their maxima over three windows beside them, and a 1x1."""
+    """A 1x1 to half of the channels, concatenated with their max pooling over three windows, and a 1x1."""
 
     WINDOWS = (5, 9, 13)
 
@@ -149,7 +149,7 @@ class SpatialPyramidPooling(nn.Module):
 
 
 def _block(word: str, channels: int, activation: str) -> tuple[nn.Module, int]:
-    """The block of one word of a stage, and its outgoing channels."""
+    """The block of one word of a stage, and its output channels."""
     if match := re.fullmatch(r"dw_c(\d+)", word):
         return separable(channels, int(match[1]), 2, activation=activation), int(match[1])
     if word == "spp":

@@ -26,8 +26,8 @@ from gaussian_yolo_node.lab.networks.darknet_files import ConvolutionWeights, We
 from gaussian_yolo_node.lab.networks.yolov3 import FEATURE_LAYERS, INPUT_SIZE, PRESETS, darknet53_cfg, yolov3_cfg
 
 LEAK = 0.1
-# What Darknet divides by: on the GPU, where the published weights were trained and measured, sqrt(variance + 1e-5); on
-# the CPU sqrt(variance) + 1e-6. They part where a channel hardly varies.
+# Darknet's batch-norm divisor: sqrt(variance + 1e-5) on the GPU, where the published weights were trained and measured,
+# and sqrt(variance) + 1e-6 on the CPU. They differ for channels with little variance.
 NormForm = Literal["gpu", "cpu"]
 GPU_EPSILON = 1e-5
 CPU_EPSILON = 1e-6
@@ -38,17 +38,17 @@ SIGMA_ENTRIES = (1, 3, 5, 7)  # s_x s_y s_w s_h of an anchor
 
 
 class DarknetError(GaussianYoloError):
-    """A network cannot be used as asked."""
+    """Unsupported use of a network."""
 
 
 class Darknet(nn.Module):
-    """A network as its `.cfg` describes it.
+    """A network built from its `.cfg`.
 
-    The state dict's names are `layers.INDEX.conv.*` and `layers.INDEX.norm.*`, with the layer's index in the cfg.
+    The names in the state dict are `layers.INDEX.conv.*` and `layers.INDEX.norm.*`, with the layer's index in the cfg.
 
     Args:
-        layers: of a parsed cfg; any input size that its strides divide will do.
-        norm_form: which of Darknet's two batch norms to compute in evaluation.
+        layers: of a parsed cfg; the input size may be any multiple of its strides.
+        norm_form: which of Darknet's two batch norms to use in evaluation.
     """
 
     def __init__(self, layers: Sequence[Layer], norm_form: NormForm = "gpu") -> None:
@@ -78,7 +78,7 @@ class Darknet(nn.Module):
         return self.outputs(image, [head.index - 1 for head in self.heads])
 
     def outputs(self, image: Tensor, indices: Sequence[int]) -> list[Tensor]:
-        """The maps that the layers of these indices give."""
+        """The output maps of the layers with these indices."""
         needed = set(indices).union(*(_sources(layer) for layer in self.description))
         kept: dict[int, Tensor] = {}
         x = image
@@ -99,12 +99,12 @@ class Darknet(nn.Module):
         return [kept[index] for index in indices]
 
     def load_weights(self, weights: Weights) -> None:
-        """Take the weights of a file that was read for this network's cfg; a partial one fills the first layers."""
+        """Load weights that were read for this network's cfg; a partial file fills the first layers."""
         for unit, values in zip(self.convolutions, weights.convolutions, strict=False):
             unit.load(values)
 
     def to_weights(self, version: tuple[int, int, int] = (0, 2, 0), seen: int = 0) -> Weights:
-        """All weights, as a file would hold them; most arrays are views of the network's own."""
+        """All weights in file order; most arrays are views of the network's own."""
         return Weights(tuple(unit.values() for unit in self.convolutions), version, seen)
 
 
@@ -141,7 +141,7 @@ class ConvolutionUnit(nn.Module):
         return ConvolutionWeights(bias.numpy(), torch.stack(norm).numpy() if norm else None, kernels.numpy())
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Kernels and bias that do what convolution and batch norm do in evaluation."""
+        """Kernels and bias with the batch norm (evaluation mode) folded in."""
         if self.norm is None:
             return self.conv.weight.detach(), cast(Tensor, self.conv.bias).detach()
         scale, shift = self.norm.scale_shift(torch.float64)
@@ -162,7 +162,7 @@ class ConvolutionUnit(nn.Module):
 
 
 class DarknetNorm(nn.BatchNorm2d):
-    """Batch norm in one of Darknet's two forms; it trains as on the GPU."""
+    """Batch norm in one of Darknet's two forms; training always uses the GPU form."""
 
     def __init__(self, channels: int, form: NormForm) -> None:
         super().__init__(channels, eps=GPU_EPSILON, momentum=BN_MOMENTUM)
@@ -175,7 +175,7 @@ class DarknetNorm(nn.BatchNorm2d):
         return x * scale[:, None, None] + shift[:, None, None]
 
     def scale_shift(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """What evaluation multiplies each channel by, and what it then adds."""
+        """Scale and shift per channel in evaluation mode."""
         mean, variance = cast(Tensor, self.running_mean).to(dtype), cast(Tensor, self.running_var).to(dtype)
         deviation = (variance + GPU_EPSILON).sqrt() if self.form == "gpu" else variance.sqrt() + CPU_EPSILON
         scale = self.weight.to(dtype) / deviation
@@ -183,7 +183,7 @@ class DarknetNorm(nn.BatchNorm2d):
 
 
 class DarknetDetector(nn.Module):
-    """A Darknet network as this package's detectors are: RGB 0..255 in, heads by falling stride out.
+    """A Darknet network with the detector interface: RGB 0..255 in, heads in order of decreasing stride out.
 
     Raises:
         DarknetError: the network does not read RGB, or its heads do not have different strides.
@@ -214,10 +214,10 @@ class DarknetDetector(nn.Module):
 
 
 def folded(network: Darknet) -> Darknet:
-    """The same function for deployment: batch norms in the convolutions, heads of plain YOLO with uncertainty 0.
+    """An equivalent network for deployment: batch norms folded, plain YOLO heads extended with uncertainty 0.
 
-    A plain head `x y w h objectness classes` gets the entries of a Gaussian one; the added ones have no weights and
-    the bias `NO_SIGMA_LOGIT`, so that the uncertainty is exactly 0 and the detection criterion objectness times class.
+    A plain head `x y w h objectness classes` gets the entries of a Gaussian head. The added entries have zero weights
+    and the bias `NO_SIGMA_LOGIT`: the uncertainty is exactly 0 and the detection criterion is objectness times class.
     """
     description = list(network.description)
     parts: dict[int, tuple[Tensor, Tensor]] = {}
@@ -253,9 +253,9 @@ def _with_sigmas(kernels: Tensor, bias: Tensor, anchors: int) -> tuple[Tensor, T
 
 
 def gaussian_yolov3_darknet53(preset: str = "bdd", input_size: tuple[int, int] = INPUT_SIZE) -> DarknetDetector:
-    """The official Gaussian YOLOv3, with fresh weights; the names in the state dict are those of its cfg.
+    """The official Gaussian YOLOv3 with fresh weights; the names in the state dict follow its cfg.
 
-    Anchors are in px and stay what they are at every input size, as in Darknet.
+    Anchors are in px and do not scale with the input size, as in Darknet.
 
     Args:
         preset: a key of `yolov3.PRESETS`.
@@ -269,7 +269,7 @@ def gaussian_yolov3_darknet53(preset: str = "bdd", input_size: tuple[int, int] =
 
 
 class Darknet53(Backbone):
-    """Darknet-53 (Redmon & Farhadi, "YOLOv3", 2018); takes `darknet53.conv.74` through `darknet.load_weights`.
+    """Darknet-53 (Redmon & Farhadi, "YOLOv3", 2018); `darknet.load_weights` loads `darknet53.conv.74`.
 
     Args:
         num_classes: outputs of the classifier; 0 builds none.

@@ -1,4 +1,4 @@
-"""Darknet's `.cfg` files: text to layers whose shapes are known, checked where they could contradict each other."""
+"""Parse Darknet's `.cfg` files into layers with known shapes, and check them for contradictions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from gaussian_yolo_node.lab.networks.darknet_sections import CfgError, Section, split_sections
 
 COARSEST_STRIDE = 32
-YOLO_ENTRIES = {"Gaussian_yolo": 9, "yolo": 5}  # of one anchor, before the classes
+YOLO_ENTRIES = {"Gaussian_yolo": 9, "yolo": 5}  # per anchor, before the classes
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Layer:
     """One section after [net].
 
     Attributes:
-        index: among the layers, as `route` and `shortcut` count them.
-        line: of the section in the text, from 1.
-        shape: of its output: channels, height, width.
+        index: among the layers, as used by `route` and `shortcut`.
+        line: line number of the section, from 1.
+        shape: of the output: channels, height, width.
     """
 
     index: int
@@ -42,7 +42,7 @@ class Convolutional(Layer):
 
 @dataclass(frozen=True)
 class Shortcut(Layer):
-    """The sum of the layer before and an earlier one."""
+    """The sum of the previous layer and an earlier one."""
 
     source: int
     activation: str
@@ -57,7 +57,7 @@ class Route(Layer):
 
 @dataclass(frozen=True)
 class Upsample(Layer):
-    """Nearest-neighbour enlargement by `factor`, values times `scale`."""
+    """Nearest-neighbour upsampling by `factor`, values times `scale`."""
 
     factor: int
     scale: float
@@ -65,13 +65,13 @@ class Upsample(Layer):
 
 @dataclass(frozen=True)
 class Yolo(Layer):
-    """The layer before is a head: raw entries of each anchor in each cell.
+    """Detection layer: the previous layer is a head, with raw entries per anchor and cell.
 
     Attributes:
         gaussian: entries are mu_x s_x mu_y s_y mu_w s_w mu_h s_h objectness and the classes; else x y w h objectness
             and the classes.
-        classes: their number.
-        anchors: width and height of this head's own, in px of the network's input.
+        classes: number of classes.
+        anchors: width and height of this head's anchors, in px of the network's input.
         stride: px of the input per cell.
     """
 
@@ -87,8 +87,8 @@ class Cfg:
 
     Attributes:
         source: the file, for messages.
-        text: as it was read, byte for byte (undecodable bytes as surrogates).
-        input_size: height and width the layers' shapes are for, px.
+        text: the original text, byte for byte (undecodable bytes as surrogates).
+        input_size: height and width for the layers' shapes, px.
         channels: of the input.
         layers: in order.
     """
@@ -120,21 +120,21 @@ def read_cfg(path: Path, size: tuple[int, int] | None = None) -> Cfg:
 
 
 def write_cfg(cfg: Cfg, path: Path) -> None:
-    """Write the text of a cfg, byte for byte as it was read."""
+    """Write the original text of a cfg, byte for byte."""
     path.write_bytes(cfg.text.encode("utf-8", "surrogateescape"))
 
 
 def parse_cfg(text: str, source: str, size: tuple[int, int] | None = None) -> Cfg:
-    """Build the layers that a cfg describes.
+    """Build the layers of a cfg.
 
     Args:
         text: of the cfg.
         source: the file, for messages.
-        size: input height and width, px, instead of the cfg's own. Anchors stay what they are, for they are in px.
+        size: input height and width, px, instead of the cfg's. Anchors are in px and do not change.
 
     Raises:
-        CfgError: names the line of an unknown section or option, of a value that is no number or out of range, or of
-            values that contradict each other.
+        CfgError: an unknown section or option, a value that is not a number or out of range, or contradictory values;
+            the message names the line.
     """
     sections = split_sections(text, source)
     if not sections or sections[0].kind != "net":
@@ -160,12 +160,12 @@ def parse_cfg(text: str, source: str, size: tuple[int, int] | None = None) -> Cf
 
 @dataclass(frozen=True)
 class _Place:
-    """A section and what comes before it.
+    """A section and its context.
 
     Attributes:
-        before: the section before, [net] for the first layer.
+        before: the previous section; [net] for the first layer.
         layers: built so far.
-        shape: of what the layer reads: channels, height, width.
+        shape: of the layer's input: channels, height, width.
         input_size: of the network, height and width, px.
     """
 
@@ -180,7 +180,7 @@ class _Place:
         return len(self.layers)
 
     def source(self, written: int, option: str) -> int:
-        """The index of an earlier layer, written as it is or, negative, relative to this one."""
+        """The index of an earlier layer, written as absolute or, if negative, relative to this layer."""
         index = self.index + written if written < 0 else written
         if not 0 <= index < self.index:
             raise self.section.error(

@@ -1,8 +1,8 @@
-"""Darknet's files: `.cfg` (see `darknet_cfg`) and `.weights`, in and out, bit for bit.
+"""Read and write Darknet's files, `.cfg` (see `darknet_cfg`) and `.weights`, bit for bit.
 
-A `.weights` file is int32 major, minor, revision; how many images were seen, in 8 bytes from version 0.2 on and in 4
-before; then for each convolution bias, with batch norm also scale, running mean and variance, then the kernels OIHW,
-all little-endian float32. Nothing in it says which network it is for: only the sizes can.
+A `.weights` file starts with int32 major, minor, revision and the number of images seen (8 bytes from version 0.2 on, 4
+before). Each convolution follows with bias, scale, running mean and variance (the last three only with batch norm), and
+kernels OIHW, all little-endian float32. The file does not identify its network; only the sizes can be checked.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ __all__ = [
 
 Floats = NDArray[np.float32]
 _VERSION = struct.Struct("<iii")
-_VERSION_LIMIT = 1000  # from here on Darknet takes the file for one of another layout
+_VERSION_LIMIT = 1000  # from this number on Darknet assumes another layout
 
 
 class WeightsError(GaussianYoloError):
-    """A `.weights` file cannot be read, or is not for the network."""
+    """A `.weights` file cannot be read or does not match the network."""
 
 
 @dataclass(frozen=True, eq=False)
 class ConvolutionWeights:
-    """Of one convolution with O filters.
+    """Weights of one convolution with O filters.
 
     Attributes:
-        bias: float32 [O]; with batch norm it is added after it.
+        bias: float32 [O]; added after the batch norm, if there is one.
         norm: float32 [3, O], scale, running mean and running variance; None without batch norm.
         kernels: float32 [O, I/groups, K, K].
     """
@@ -62,8 +62,8 @@ class Weights:
 
     Attributes:
         version: major, minor, revision.
-        seen: images that training has seen.
-        convolutions: in the order of the network; a partial file has the first ones only.
+        seen: number of training images seen.
+        convolutions: in network order; a partial file has only the first ones.
     """
 
     convolutions: tuple[ConvolutionWeights, ...]
@@ -75,8 +75,8 @@ def read_weights(path: Path, cfg: Cfg) -> Weights:
     """Read the weights of a whole network.
 
     Raises:
-        WeightsError: the file is unreadable, is no `.weights` file, or ends before or after the network does; names
-            the layer and both sizes.
+        WeightsError: the file is unreadable, is not a `.weights` file, or is too short or too long for the network; the
+            message names the layer and both sizes.
     """
     file = _File.read(path)
     count, end = _whole_layers(file, cfg)
@@ -90,10 +90,10 @@ def read_weights(path: Path, cfg: Cfg) -> Weights:
 
 
 def read_partial_weights(path: Path, cfg: Cfg) -> Weights:
-    """Read the weights of a network's first layers, `darknet53.conv.74` for instance, or of all of it.
+    """Read the weights of a network's first layers (such as `darknet53.conv.74`) or of the whole network.
 
     Raises:
-        WeightsError: as for `read_weights`, but the file may end after any convolution.
+        WeightsError: see `read_weights`, but the file may end after any convolution.
     """
     file = _File.read(path)
     count, end = _whole_layers(file, cfg)
@@ -146,7 +146,7 @@ class _File:
 
 
 def _whole_layers(file: _File, cfg: Cfg) -> tuple[int, int]:
-    """How many convolutions the file holds whole, and the byte where the last of them ends."""
+    """The number of complete convolutions in the file, and the end offset of the last one."""
     end = file.begin
     for count, layer in enumerate(cfg.convolutions):
         if end + _bytes(layer) > len(file.data):
@@ -182,7 +182,7 @@ def _convolution(values: Floats, layer: Convolutional, path: Path, cfg: Cfg) -> 
     kernels = values[filters:]
     if layer.batch_normalize:
         norm, kernels = kernels[: 3 * filters].reshape(3, filters), kernels[3 * filters :]
-        # Variances are the one part that cannot be just any number: a file for another network of the same size shows.
+        # Negative variances reveal a file for another network of the same size.
         if not (norm[2] >= 0).all():
             raise WeightsError(
                 f"{path} is not for {cfg.source}: the running variances of {_name(layer)} would not all be at "

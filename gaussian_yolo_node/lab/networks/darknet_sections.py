@@ -1,7 +1,7 @@
 """The text of Darknet's `.cfg` files: sections of options, each with its line for messages.
 
-Darknet ignores what it does not know; here an unknown section or option is an error, because a network built without
-it would run and give wrong numbers.
+Darknet ignores unknown sections and options. Here they are errors, because a network built without them would run with
+wrong results.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ Number = TypeVar("Number", int, float)
 
 
 class CfgError(GaussianYoloError):
-    """A `.cfg` cannot be read, holds something unknown, or contradicts itself."""
+    """A `.cfg` cannot be read, has an unknown section or option, or contradicts itself."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section as it is written.
+    """A section of the file.
 
     Attributes:
         source: the file, for messages.
-        kind: the name in the brackets; aliases are resolved.
+        kind: the name in brackets, with aliases resolved.
         line: from 1.
         options: values by name, each with its line.
     """
@@ -39,7 +39,7 @@ class Section:
     options: dict[str, tuple[str, int]]
 
     def error(self, complaint: str, option: str = "") -> CfgError:
-        """`complaint` with the line of the option, or of the section where the option is not written."""
+        """`complaint` with the line of the option, or of the section if the option is absent."""
         line = self.options[option][1] if option in self.options else self.line
         return CfgError(f"{self.source}, line {line}: [{self.kind}] {complaint}")
 
@@ -87,11 +87,11 @@ def split_sections(text: str, source: str) -> list[Section]:
     """The sections of a cfg, in order.
 
     Raises:
-        CfgError: a section or option is unknown, written twice, or no such thing at all; names the line.
+        CfgError: a section or option is unknown, duplicated or malformed; the message names the line.
     """
     sections: list[Section] = []
     for number, raw in enumerate(text.split("\n"), 1):
-        line = "".join(raw.split())  # Darknet drops white space, also inside a line
+        line = "".join(raw.split())  # Darknet removes all white space
         if not line or line[0] in "#;":
             continue
         if line[0] == "[":
@@ -119,7 +119,7 @@ def split_sections(text: str, source: str) -> list[Section]:
 
 
 _ALIASES = {"network": "net", "conv": "convolutional"}
-# What only steers Darknet's own training is known and not used.
+# Options of Darknet's own training are accepted but not used.
 _ANY = "stopbackward onlyforward learning_rate"
 _YOLO = "classes num mask anchors max jitter ignore_thresh truth_thresh random"
 _OPTIONS = {

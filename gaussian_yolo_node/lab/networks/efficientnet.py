@@ -1,6 +1,6 @@
 """EfficientNet-B0..B7 (Tan & Le, ICML 2019), L0..L2 (Xie et al., "Noisy Student", CVPR 2020) and Lite0..4.
 
-Lite drops squeeze-excite, takes ReLU6 for swish and keeps stem, head, first and last stage unscaled.
+Lite drops squeeze-excite, replaces swish by ReLU6, and does not scale the stem, the head, and the first and last stage.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
     "timm_names",
 ]
 
-# One row a stage (EfficientNet paper, Table 1).
+# One row per stage (EfficientNet paper, Table 1).
 STAGES = (
     "ds_r1_k3_s1_e1_c16_se0.25",
     "ir_r2_k3_s2_e6_c24_se0.25",
@@ -88,9 +88,9 @@ class EfficientNet(TableBackbone):
     Args:
         name: a key of `SCALING`.
         num_classes: outputs of the classifier; 0 builds neither `conv_head` nor the classifier.
-        convention: `PYTORCH` for timm's own weights `efficientnet_*`, `TENSORFLOW` for the authors', Noisy Student
-            among them (`tf_efficientnet_*`).
-        dropout: on the classifier's input; the paper's if not given.
+        convention: `PYTORCH` for timm's own weights `efficientnet_*`, `TENSORFLOW` for the authors' weights, including
+            Noisy Student (`tf_efficientnet_*`).
+        dropout: on the classifier's input; default: the paper's.
         stochastic_depth: rate at which the last block is skipped in training (the papers' 0.2).
     """
 

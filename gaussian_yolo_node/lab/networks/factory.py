@@ -1,4 +1,4 @@
-"""The built-in detectors by name. Any other backbone, neck and number of classes: `gaussian_yolo.build_model`."""
+"""The built-in detectors by name. For other backbones, necks and classes see `gaussian_yolo.build_model`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gaussian_yolo_node.lab.networks.gaussian_yolo import build_model
 from gaussian_yolo_node.lab.networks.yolov3 import INPUT_SIZE, PRESETS
 
 WIDE_SIZE = (256, 832)  # height, width: the shape of a road camera's image
-# All but EfficientNet-L0..L2, the teachers of Noisy Student: no camera waits for them.
+# All but EfficientNet-L0..L2, the Noisy Student teachers, which are too slow for a camera.
 LIGHT_BACKBONES = (
     *(f"efficientnet_lite{member}" for member in range(5)),
     *(f"mixnet_{member}" for member in "sml"),
@@ -33,10 +33,10 @@ class BuiltIn:
 
     Attributes:
         network: builds it with fresh weights.
-        preset: its classes and anchors, a key of `yolov3.PRESETS`.
-        input_size: height and width in px, unless another is asked for.
-        neck: for people.
-        resize: how frames come to the canvas, see `Letterbox`.
+        preset: classes and anchors, a key of `yolov3.PRESETS`.
+        input_size: default height and width, px.
+        neck: name for display.
+        resize: resizing of frames to the canvas, see `Letterbox`.
     """
 
     network: Callable[[], nn.Module]
@@ -64,17 +64,16 @@ BUILT_INS: dict[str, BuiltIn] = {
 
 
 def find_built_in(name: str) -> BuiltIn:
-    """The detector of that name; GaussianYoloError listing all if there is none."""
+    """The detector `name`. GaussianYoloError for an unknown name; the message lists all."""
     if name not in BUILT_INS:
         raise GaussianYoloError(f"there is no built-in detector {name!r}; there are {', '.join(BUILT_INS)}")
     return BUILT_INS[name]
 
 
 def build_fresh(name: str, seed: int = 0) -> nn.Module:
-    """A built-in detector with fresh weights, in eval mode; it takes RGB 0..255 and gives raw heads by `STRIDES`.
+    """A built-in detector with fresh weights in eval mode: RGB 0..255 in, raw heads in the order of `STRIDES` out.
 
-    Its batch norms hold the statistics of noise: without any, signals fade to numbers so small that a processor takes
-    longer to compute with them.
+    Its batch norms get the statistics of noise. Otherwise signals shrink to denormal numbers, which slow down a CPU.
     """
     built_in = find_built_in(name)
     with torch.random.fork_rng(devices=[]):

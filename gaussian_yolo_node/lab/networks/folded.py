@@ -1,8 +1,8 @@
-"""Weights of a model file, whose batch norms are folded into its convolutions, as the start of a training.
+"""Start a training from a model file, whose batch norms are folded into its convolutions.
 
-A model file of this program and the published one of YOLOX-nano hold convolutions in the order in which they run, by
-which they are matched. Each batch norm is then unfolded: its running mean and variance become those of its input on
-training frames, its scale and shift what leaves the function as it was.
+This program's model files and the published YOLOX-nano store convolutions in execution order; weights are matched by
+this order. Each batch norm is then unfolded: its running mean and variance become those of its input on training
+frames, and its scale and shift are chosen so that the function does not change.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES, GaussianYolo
 from gaussian_yolo_node.lab.networks.neck import BOX_ENTRIES, DecoupledHead
 from gaussian_yolo_node.labels.yolo import COCO_NAMES
 
-# The COCO classes from whose weights classes of another name start.
+# COCO classes whose weights initialise classes with another name.
 COCO_STARTS = {
     "pedestrian": "person",
     "rider": "person",
@@ -34,20 +34,20 @@ COCO_STARTS = {
 _MEND = "set model.backbone, neck and width to those of the file"
 YOLOX_STEM = (12, 3, 3)  # channels and kernel of the convolution behind YOLOX's space-to-depth
 YOLOX_ACTIVATION = "silu"
-YOLOX_LEVEL = 12  # convolutions of a level's tower and heads: stem, 4 and the classes, 4, the box and the objectness
-SIGMA_START = -1.5  # logit of the sigmas of a box head that starts from one without: 0.18 of a cell
+YOLOX_LEVEL = 12  # convolutions of a level's tower and heads: stem, 4 + classes, 4 + box and objectness
+SIGMA_START = -1.5  # initial logit of sigmas for a start without sigmas: 0.18 of a cell
 
 
-Layer = tuple[nn.Conv2d, "nn.BatchNorm2d | None"]  # a convolution and the batch norm behind it
+Layer = tuple[nn.Conv2d, "nn.BatchNorm2d | None"]  # a convolution and the batch norm after it
 
 
 class FoldedWeightsError(GaussianYoloError):
-    """A model file does not fit the network that is to start from it."""
+    """A model file does not fit the network to initialise."""
 
 
 @dataclass(frozen=True)
 class Folded:
-    """A convolution with its batch norm in it: weight `[O,I,k,k]` and bias `[O]`, float32."""
+    """A convolution with folded batch norm: weight `[O,I,k,k]` and bias `[O]`, float32."""
 
     weight: Tensor
     bias: Tensor
@@ -60,21 +60,21 @@ def start_from(
     anchors: Sequence[Sequence[Sequence[float]]],
     frames: Sequence[Tensor],
 ) -> int:
-    """Fill a fresh detector with the weights of a model file; heads of other classes or anchors stay fresh.
+    """Load the weights of a model file into a fresh detector; heads for other classes or anchors stay fresh.
 
     Args:
         model: its batch norms take their statistics from `frames`.
-        path: ONNX, a model of this program in float32, or YOLOX-nano as published. YOLOX's heads give one box per cell
-            without sigmas; every anchor starts as that box, classes as the COCO class of their name.
-        classes: the detector's, C names.
+        path: ONNX file, a float32 model of this program or the published YOLOX-nano. YOLOX's heads predict one box per
+            cell without sigmas; every anchor starts with that box, and every class with the COCO class of its name.
+        classes: the detector's C class names.
         anchors: `[S][A][2]` w, h in canvas px, in the order of the heads.
         frames: batches of RGB images `[B,3,H,W]`, 0..255.
 
     Returns:
-        how many convolutions were filled.
+        the number of filled convolutions.
 
     Raises:
-        FoldedWeightsError: the file cannot be read, is quantised, or is of another network.
+        FoldedWeightsError: the file cannot be read, is quantised, or belongs to another network.
     """
     folded = read_folded(path)
     in_heads = {module for head in model.heads for module in head.modules()}
@@ -92,10 +92,10 @@ def start_from(
 
 
 def read_folded(path: Path) -> list[Folded]:
-    """The convolutions of an ONNX file in the order in which they run.
+    """The convolutions of an ONNX file in execution order.
 
     Raises:
-        FoldedWeightsError: there is no such file, it is no ONNX, or its convolutions are not plain float32 with a bias.
+        FoldedWeightsError: the file is missing or not ONNX, or its convolutions are not plain float32 with a bias.
     """
     import onnx
     from onnx import numpy_helper
@@ -107,7 +107,7 @@ def read_folded(path: Path) -> list[Folded]:
     arrays = {tensor.name: tensor for tensor in graph.initializer}
     found = []
     for node in graph.node:
-        if node.op_type == "Identity" and node.input[0] in arrays:  # of arrays that are the same a file holds one
+        if node.op_type == "Identity" and node.input[0] in arrays:  # a file stores equal arrays only once
             arrays[node.output[0]] = arrays[node.input[0]]
         if node.op_type != "Conv":
             continue
@@ -122,9 +122,9 @@ def read_folded(path: Path) -> list[Folded]:
 
 @torch.no_grad()
 def unfold(model: nn.Module, frames: Iterable[Tensor]) -> None:
-    """Give batch norms the statistics of their inputs on `frames`, and scales and shifts that undo them.
+    """Set the statistics of batch norms to those of their inputs on `frames`, and scales and shifts that undo them.
 
-    In training mode they then normalise as if they had been trained; in evaluation mode the function is the same.
+    In training mode they then normalise like trained batch norms; in evaluation mode the function does not change.
     """
     sums: dict[nn.BatchNorm2d, Tensor] = {}
 
@@ -156,10 +156,10 @@ def unfold(model: nn.Module, frames: Iterable[Tensor]) -> None:
 
 
 def _unfold_with(model: nn.Module, activation: str, frames: Sequence[Tensor]) -> None:
-    """Unfold the batch norms of weights that were learned with another activation than the model's.
+    """Unfold the batch norms of weights trained with another activation than the model's.
 
-    Scales and shifts are measured with that one, running statistics then with the model's own. So swapping SiLU for
-    hard-swish costs 5 points of AP before any training, where it would cost 41.
+    Scales and shifts are measured with `activation`, running statistics with the model's own. Replacing SiLU by
+    hard-swish then costs 5 points of AP before training, instead of 41.
     """
     own = {module: module.function for module in model.modules() if isinstance(module, Activation)}
     for module in own:
@@ -172,7 +172,7 @@ def _unfold_with(model: nn.Module, activation: str, frames: Sequence[Tensor]) ->
 
 
 def _layers_in_order(model: nn.Module) -> list[Layer]:
-    """Convolutions as they run, each with the batch norm behind it."""
+    """Convolutions in execution order, each with the batch norm after it."""
     layers: list[Layer] = []
 
     def note(module: nn.Module, inputs: Any) -> None:
@@ -191,7 +191,7 @@ def _layers_in_order(model: nn.Module) -> list[Layer]:
 
 @torch.no_grad()
 def _fill(layers: Sequence[Layer], given: Sequence[Folded], in_heads: set[nn.Module], path: Path) -> int:
-    """Copy the weights; how many convolutions were filled. Only those in heads may have other shapes."""
+    """Copy the weights and return the number of filled convolutions. Only heads may have other shapes."""
     if len(layers) != len(given):
         raise FoldedWeightsError(
             f"{path} has {len(given)} convolutions where the recipe's network has {len(layers)}: {_MEND}"
@@ -205,7 +205,7 @@ def _fill(layers: Sequence[Layer], given: Sequence[Folded], in_heads: set[nn.Mod
                 f"{path}: convolution {number} is {list(folded.weight.shape)} where the recipe's network has "
                 f"{list(conv.weight.shape)}: {_MEND}"
             )
-        # Files read BGR, the network RGB.
+        # Files take BGR, the network takes RGB.
         conv.weight.copy_(folded.weight.flip(1) if number == 0 else folded.weight)
         if norm is None:
             assert conv.bias is not None
@@ -225,10 +225,10 @@ def _identity(norm: nn.BatchNorm2d, bias: Tensor) -> None:
 
 
 def _from_yolox(folded: Sequence[Folded], path: Path) -> tuple[list[Folded], list[list[Folded]]]:
-    """The convolutions up to the towers in this program's order, and classes, box and objectness of each level,
+    """The convolutions up to the towers in this program's order; and classes, box and objectness of each level,
     coarsest first."""
     first = folded[0]
-    # Channels are colour within column within row of the 2x2 px: the same as a kernel of twice the size on the image.
+    # Channels are ordered by column, row and colour of the 2x2 px; equivalent to a kernel twice as large on the image.
     kernel = first.weight.view(-1, 2, 2, 3, 3, 3).permute(0, 3, 4, 2, 5, 1).reshape(-1, 3, 6, 6)
     towers = len(folded) - len(STRIDES) * YOLOX_LEVEL
     levels = [folded[start : start + YOLOX_LEVEL] for start in range(max(0, towers), len(folded), YOLOX_LEVEL)]
@@ -245,7 +245,7 @@ def _from_yolox(folded: Sequence[Folded], path: Path) -> tuple[list[Folded], lis
 def _fill_head(
     head: nn.Module, start: Sequence[Folded], classes: Sequence[str], anchors: np.ndarray, stride: int
 ) -> None:
-    """Every anchor gives YOLOX's box: centre = (x + cell) * stride, size = exp(w) * stride, not logistic there."""
+    """Every anchor gives YOLOX's box: centre = (x + cell) * stride (no logistic function), size = exp(w) * stride."""
     if not isinstance(head, DecoupledHead):
         raise FoldedWeightsError("YOLOX's heads start decoupled ones only: set model.neck to csp")
     of_classes, of_box, of_objectness = start
@@ -259,7 +259,7 @@ def _fill_head(
             biases[:, index] = of_classes.bias[row]
     weights, biases = head.boxes.weight.view(len(anchors), BOX_ENTRIES, -1), head.boxes.bias.view(len(anchors), -1)
     for entry, axis in ((0, 0), (2, 1)):
-        # A logistic function of four times the distance from 1/2 has the same value and slope there.
+        # logistic(4 (x - 1/2)) has the same value and slope as x at 1/2.
         weights[:, entry] = 4 * of_box.weight[axis, :, 0, 0]
         biases[:, entry] = 4 * (of_box.bias[axis] - 0.5)
     for entry, axis in ((4, 2), (6, 3)):

@@ -1,4 +1,7 @@
-"""Gaussian YOLOv3 (Choi et al., ICCV 2019) on any backbone: backbone, neck, Gaussian heads (SPEC section 1)."""
+"""Gaussian YOLOv3 on any backbone: backbone, neck, Gaussian heads (Choi et al., ICCV 2019).
+
+See docs/paper_facts.md, section 1.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ from gaussian_yolo_node.lab.networks.blocks import Backbone, Normalisation
 from gaussian_yolo_node.lab.networks.efficientnet import EfficientNetLite, load_pretrained_lite0
 from gaussian_yolo_node.lab.networks.neck import BOX_ENTRIES, NECKS, DecoupledHead, Neck
 
-STRIDES = (32, 16, 8)  # the order of the heads, coarsest first, as in the official network
-# A cell holds an object about once in a hundred; starting there keeps the first steps from drowning in background.
+STRIDES = (32, 16, 8)  # of the heads, coarsest first, as in the official network
+# About 1 % of the cells contain an object; without this prior the background dominates the first steps.
 OBJECTNESS_PRIOR = 0.01
 
 
@@ -27,13 +30,13 @@ class GaussianYolo(nn.Module):
     """RGB image 0..255 -> raw heads `[B, A*(9+C), H/s, W/s]` for s in `STRIDES`.
 
     Args:
-        backbone: gives feature maps at strides 8, 16, 32, and says how its image is normalised.
+        backbone: provides feature maps at strides 8, 16, 32 and its input normalisation.
         num_classes: C.
         anchors_per_scale: A.
         width: channels of the neck's finest map.
         neck: a key of `NECKS`.
-        activation: of the neck, where it has a choice; "" is its own.
-        dropout: rate at which channels that the heads see are left out in training.
+        activation: of a neck with selectable activation; "" for its default.
+        dropout: rate of channel dropout before the heads, in training.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class GaussianYolo(nn.Module):
 
 
 class Normalise(nn.Module):
-    """(image - mean) * scale of each channel; part of the network, but not of its learned state."""
+    """(image - mean) * scale per channel; part of the network, but not of its state dict."""
 
     mean: Tensor
     scale: Tensor
@@ -80,7 +83,7 @@ class Normalise(nn.Module):
     def __init__(self, normalisation: Normalisation) -> None:
         super().__init__()
         for name, values in (("mean", normalisation.mean), ("scale", normalisation.scale)):
-            # One number for all channels stays one number in the exported graph.
+            # A common value for all channels stays a scalar in the exported graph.
             value = torch.tensor(values[0]) if len(set(values)) == 1 else torch.tensor(values).view(3, 1, 1)
             self.register_buffer(name, value, persistent=False)
 
@@ -88,7 +91,7 @@ class Normalise(nn.Module):
         return (image - self.mean) * self.scale
 
     def reverse_channels(self) -> None:
-        """Take images whose channels come in the other order."""
+        """Switch to images with reversed channel order."""
         self.mean, self.scale = (value.flip(0) if value.ndim else value for value in (self.mean, self.scale))
 
 
@@ -104,7 +107,7 @@ def _initialise(head: nn.Module, anchors: int) -> None:
 
 
 def _with_activation(make: Callable[..., Any], what: str, activation: str) -> Callable[..., Any]:
-    """`make`, with `activation` if one is asked for. GaussianYoloError where it has no choice."""
+    """`make` with `activation`, if given. GaussianYoloError if `make` does not support one."""
     if not activation:
         return make
     if "activation" not in inspect.signature(make).parameters:
@@ -124,23 +127,22 @@ def build_model(
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
 ) -> GaussianYolo:
-    """The detector on a named backbone, for any input size whose sides are multiples of 32.
+    """A detector with a named backbone, for input sizes that are multiples of 32.
 
     Args:
         backbone: a key of `backbones.BACKBONES`.
         num_classes: C.
         anchors_per_scale: A.
         width: channels of the neck's finest map.
-        neck: a key of `NECKS`: "light"; "yolov3", the official one; "csp", YOLOX's.
-        activation: a key of `blocks.ACTIVATIONS`, for backbones and necks with a choice; "" is their own.
+        neck: a key of `NECKS`: "light"; "yolov3", the official neck; "csp", YOLOX's neck.
+        activation: a key of `blocks.ACTIVATIONS`, for backbones and necks with a selectable one; "" for their default.
         pretrained: start from ImageNet weights.
-        stochastic_depth: rate at which the last residual branch of the backbone is left out in training; it falls
-            linearly to the first.
+        stochastic_depth: drop rate of the backbone's last residual branch in training; decreases linearly to the first.
         dropout: see `GaussianYolo`.
 
     Raises:
-        GaussianYoloError: there is no such backbone, neck or activation, no ImageNet weights for the backbone, or no
-            residual branches in it that could be left out.
+        GaussianYoloError: unknown backbone, neck or activation, no ImageNet weights for the backbone, or stochastic
+            depth for a backbone without residual branches.
     """
     options: dict[str, Any] = {"stochastic_depth": stochastic_depth} if stochastic_depth else {}
     if activation:

@@ -1,7 +1,7 @@
 """MDConv, mixed depthwise convolution (Tan & Le, "MixConv: Mixed Depthwise Convolutional Kernels", BMVC 2019).
 
-The channels are split into groups and each group is filtered with a kernel size of its own. Several kernel sizes in
-one layer see fine and coarse patterns at once, at less cost than the largest kernel everywhere.
+The channels are split into groups, each with its own kernel size. One layer then captures fine and coarse patterns at
+less cost than the largest kernel for all channels.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class MDConv(nn.ModuleList):
         channels: C, at least one per group.
         kernels: kernel size of each group, odd and at least 3; `growing_kernels(g)` gives the paper's 3, 5, 7, ...
         stride: 1 or 2.
-        partition: how the channels are shared out, see `partition_channels`.
+        partition: split of the channels into groups, see `partition_channels`.
         dilated: 3x3 kernels dilated to the reach of `kernels` (the paper's comparison).
         padding: the rule of the weights' source, see `padded_conv`.
 
     Raises:
-        GaussianYoloError: a kernel, stride or partition that does not exist, or a group without a channel.
+        GaussianYoloError: invalid kernel, stride or partition, or a group without a channel.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class MDConv(nn.ModuleList):
         return sum(width * conv.kernel_size[0] ** 2 for width, conv in zip(self.splits, self._convs(), strict=True))
 
     def macs(self, height: int, width: int) -> int:
-        """Multiply-adds for an input of `height` x `width` px; FLOPs in the papers' counting are this number too."""
+        """Multiply-adds for an input of `height` x `width` px; the papers call this number FLOPs."""
         positions = math.ceil(height / self.stride) * math.ceil(width / self.stride)
         return positions * self.parameter_count
 
@@ -132,11 +132,11 @@ def partition_channels(channels: int, groups: int, mode: Partition = "equal") ->
     """Channels of each group.
 
     Args:
-        mode: "equal" shares evenly, the remainder goes to the first group; "exponential" gives group i (from 1)
+        mode: "equal" splits evenly, the remainder goes to the first group; "exponential" gives group i (from 1)
             2^-i of the channels, rounded down, and the last group the rest: 32 in 4 groups are 16, 8, 4, 4.
 
     Raises:
-        GaussianYoloError: no group at all, an unknown mode, or a group would be empty.
+        GaussianYoloError: no groups, an unknown mode, or an empty group.
     """
     if mode not in get_args(Partition):
         raise GaussianYoloError(f"unknown partition {mode!r}: choose one of {', '.join(get_args(Partition))}")
@@ -155,9 +155,9 @@ def partition_channels(channels: int, groups: int, mode: Partition = "equal") ->
 
 @dataclass(frozen=True)
 class Kernels:
-    """What filters a depthwise layer, written as a short string.
+    """The kernels of a depthwise layer, written as a short string.
 
-    `5` is one 5x5 kernel, `3.5.7` an MDConv; `-exp` shares the channels exponentially, `-dil` dilates 3x3 kernels.
+    `5` is one 5x5 kernel, `3.5.7` an MDConv; `-exp` splits the channels exponentially, `-dil` dilates 3x3 kernels.
     """
 
     sizes: tuple[int, ...]
@@ -182,6 +182,6 @@ class Kernels:
 
 
 def _require_centred(kernel: int) -> None:
-    # An even kernel has no centre to pad around; a 1x1 at stride 2 would sample other pixels than its wider siblings.
+    # An even kernel has no centre; a 1x1 at stride 2 would sample other pixels than the wider kernels.
     if kernel < 3 or kernel % 2 == 0:
         raise GaussianYoloError(f"a depthwise kernel must be odd and at least 3, not {kernel}")

@@ -50,7 +50,7 @@ class MixNet(TableBackbone):
         name: a key of `MEMBERS`.
         num_classes: outputs of the classifier; 0 builds none.
         convention: `PYTORCH` for timm's weights `mixnet_*`, `TENSORFLOW` for the authors' (`tf_mixnet_*`).
-        dropout: on the classifier's input; the paper's if not given.
+        dropout: on the classifier's input; default: the paper's.
         stochastic_depth: rate at which the last block is skipped in training.
     """
 

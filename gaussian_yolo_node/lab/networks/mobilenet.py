@@ -1,6 +1,6 @@
-"""MobileNet V1 (Howard et al., 2017) and V2 (Sandler et al., CVPR 2018), any depthwise kernel replaceable.
+"""MobileNet V1 (Howard et al., 2017) and V2 (Sandler et al., CVPR 2018) with replaceable depthwise kernels.
 
-They are the hosts of the MixConv paper's ablations: a larger kernel or an MDConv in every layer, or in one.
+For the ablations of the MixConv paper: a larger kernel or an MDConv in all layers or in one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class MobileNet(TableBackbone):
         stochastic_depth: rate at which the last block is skipped in training (V1 has no skips).
 
     Raises:
-        GaussianYoloError: unknown name, malformed kernels, or a layer number that the network does not have.
+        GaussianYoloError: unknown name, malformed kernels, or a layer number out of range.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class MobileNet(TableBackbone):
 
 
 def replace_kernels(stages: list[list[BlockSpec]], kernels: str | Mapping[int, str]) -> list[list[BlockSpec]]:
-    """The stages with other depthwise kernels, in every block or in those that the mapping numbers."""
+    """The stages with other depthwise kernels, in every block or in the numbered ones."""
     count = sum(map(len, stages))
     if isinstance(kernels, str):
         kernels = dict.fromkeys(range(count), kernels)

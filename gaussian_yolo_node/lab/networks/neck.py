@@ -1,4 +1,4 @@
-"""Necks: what mixes a backbone's feature maps before the heads read them."""
+"""Necks: fuse the backbone's feature maps for the heads."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class Neck(nn.Module):
     """Feature maps at strides 8, 16, 32 -> maps at the same strides, finest first in both.
 
     Attributes:
-        widths: channels of the outgoing maps, finest first.
-        expansion: a tower's outgoing channels are this many times its incoming ones.
+        widths: channels of the output maps, finest first.
+        expansion: ratio of a tower's output channels to its input channels.
     """
 
     widths: tuple[int, ...]
     expansion: int = 1
 
     def tower(self, width: int) -> nn.Module:
-        """The layer between an outgoing map of `width` channels and its head."""
+        """The layers between an output map of `width` channels and its head."""
         raise NotImplementedError
 
     def head(self, width: int, anchors: int, classes: int) -> nn.Module:
-        """From what the tower of a map of `width` channels gives to the raw head `[B, anchors*(9+classes), h, w]`."""
+        """The head on the tower of a map of `width` channels; returns raw `[B, anchors*(9+classes), h, w]`."""
         return nn.Conv2d(width * self.expansion, anchors * (BOX_ENTRIES + classes), 1)
 
 
@@ -41,7 +41,7 @@ class LightPyramid(Neck):
 
     Args:
         in_channels: channels of the incoming maps, finest first.
-        width: channels of every outgoing map.
+        width: channels of every output map.
     """
 
     def __init__(self, in_channels: Sequence[int], width: int = 128) -> None:
@@ -59,7 +59,7 @@ class LightPyramid(Neck):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         levels = [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
         for index in range(len(levels) - 2, -1, -1):
-            # Sizes are multiples of 32, so nearest upsampling by 2 meets the finer map exactly.
+            # Sizes are multiples of 32, so nearest upsampling by 2 matches the finer map exactly.
             above = F.interpolate(levels[index + 1], scale_factor=2.0, mode="nearest")
             levels[index] = self.top_down[index](levels[index] + above)
         for index in range(1, len(levels)):
@@ -69,11 +69,11 @@ class LightPyramid(Neck):
 
 
 class YoloV3Neck(Neck):
-    """The official one (Redmon & Farhadi, "YOLOv3", 2018), equal to the cfg's on Darknet-53 at the default width.
+    """The official YOLOv3 neck (Redmon & Farhadi, 2018); on Darknet-53 at the default width it equals the cfg's.
 
     Args:
         in_channels: channels of the incoming maps, finest first.
-        width: channels of the finest outgoing map; they double with each coarser one.
+        width: channels of the finest output map, doubled for each coarser one.
     """
 
     expansion = 2
@@ -83,7 +83,7 @@ class YoloV3Neck(Neck):
         levels = len(in_channels)
         self.widths = tuple(width << level for level in range(levels))
         self.join = nn.ModuleList(ConvBnLeaky(2 * narrow, narrow, 1) for narrow in self.widths[:-1])
-        # Each level but the coarsest also reads what comes down from the one above.
+        # Each level except the coarsest also reads the upsampled map from above.
         joined = [*self.widths[:-1], 0]
         self.mix = nn.ModuleList(
             nn.Sequential(
@@ -109,12 +109,12 @@ class YoloV3Neck(Neck):
 
 
 class CspPyramid(Neck):
-    """YOLOX's: top-down, then bottom-up, by concatenation and CSP layers (Ge et al., "YOLOX", 2021).
+    """YOLOX's neck: top-down, then bottom-up, by concatenation and CSP layers (Ge et al., "YOLOX", 2021).
 
-    The towers are decoupled, as there: one branch for boxes and objectness, one for classes.
+    The towers are decoupled as in YOLOX: one branch for boxes and objectness, one for classes.
 
     Args:
-        in_channels: channels of the incoming maps, finest first; those of the outgoing ones are the same.
+        in_channels: channels of the input maps, finest first; the output maps have the same.
         width: channels of each branch of the towers.
         activation: a key of `blocks.ACTIVATIONS`.
     """
@@ -150,7 +150,7 @@ class CspPyramid(Neck):
 
 
 class DecoupledTower(nn.Module):
-    """A 1x1, then a branch for classes and one for boxes, side by side in that order in the outgoing channels."""
+    """A 1x1, then a branch for classes and one for boxes, concatenated in that order."""
 
     def __init__(self, in_channels: int, width: int, activation: str) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class DecoupledTower(nn.Module):
 
 
 class DecoupledHead(nn.Module):
-    """Means, sigmas and objectness of one branch, classes of the other, in the one layout of raw heads."""
+    """Means, sigmas and objectness from one branch, classes from the other, in the layout of raw heads."""
 
     def __init__(self, width: int, anchors: int, classes: int) -> None:
         super().__init__()
@@ -205,7 +205,7 @@ class ConvBnLeaky(nn.Sequential):
 class SeparableConv(nn.Sequential):
     """Depthwise 5x5 and 1x1, each with batch norm and ReLU.
 
-    5x5 because a depthwise kernel costs little beside its 1x1, and boxes span several cells.
+    5x5, because a depthwise kernel is cheap compared with its 1x1, and boxes span several cells.
     """
 
     def __init__(self, width: int, stride: int = 1) -> None:

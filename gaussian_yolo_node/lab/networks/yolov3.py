@@ -1,6 +1,6 @@
-"""YOLOv3 on Darknet-53 (Redmon & Farhadi, "YOLOv3", 2018) and Gaussian YOLOv3 on it, written as Darknet's `.cfg`.
+"""YOLOv3 and Gaussian YOLOv3 on Darknet-53 (Redmon & Farhadi, "YOLOv3", 2018), written as Darknet's `.cfg`.
 
-The text is the network's one description: `darknet.Darknet` builds it, and Darknet runs it with the same weights.
+The cfg is the only description of the network: `darknet.Darknet` builds it, and Darknet runs it with the same weights.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from gaussian_yolo_node.lab.networks.darknet_cfg import YOLO_ENTRIES
 
 # The paper's Table 1. c = convolution 3x3; d = the same at stride 2; rN = N residual blocks, 1x1 to half and 3x3 back.
 DARKNET53 = "c32 d64 r1 d128 r2 d256 r8 d512 r8 d1024 r4"
-# One string a scale, strides 32, 16, 8: width of its 1x1 convolutions, and the backbone's layer that it joins to the
-# scale before, narrowed and enlarged.
+# One string per scale, strides 32, 16, 8: width of its 1x1 convolutions, and the backbone layer concatenated with the
+# narrowed and upsampled previous scale.
 SCALES = ("n512", "n256 join61", "n128 join36")
 FEATURE_LAYERS = (36, 61, 74)  # the last of Darknet-53 at strides 8, 16, 32
 ANCHORS_PER_SCALE = 3
@@ -24,11 +24,11 @@ HeadKind = Literal["Gaussian_yolo", "yolo"]
 
 @dataclass(frozen=True)
 class Preset:
-    """What a detector looks for.
+    """Classes and anchors of a detector.
 
     Attributes:
-        classes: their names.
-        anchors: width and height in px of the 512x512 input, smallest first; three a stride, from 8 to 32.
+        classes: class names.
+        anchors: width and height in px of the 512x512 input, smallest first; three per stride, from 8 to 32.
     """
 
     classes: tuple[str, ...]
@@ -50,7 +50,7 @@ INPUT_SIZE = (512, 512)
 
 
 def darknet53_cfg(input_size: tuple[int, int] = (256, 256)) -> str:
-    """The backbone without classifier: 75 layers, whose weights are `darknet53.conv.74`."""
+    """The backbone without classifier: 75 layers, with the weights `darknet53.conv.74`."""
     return "\n".join([_net(input_size), *_backbone()])
 
 
@@ -63,8 +63,8 @@ def yolov3_cfg(
     """The detector: 107 layers, heads at strides 32, 16, 8.
 
     Args:
-        classes: their number.
-        anchors: width and height in px of the input, smallest first; three a stride, from 8 to 32.
+        classes: number of classes.
+        anchors: width and height in px of the input, smallest first; three per stride, from 8 to 32.
         input_size: height and width, px.
         kind: heads with or without uncertainty.
     """
@@ -110,7 +110,7 @@ def _backbone() -> list[str]:
 
 
 def _net(input_size: tuple[int, int]) -> str:
-    """Input and training as in the official Gaussian YOLOv3."""
+    """The [net] section: input and training options of the official Gaussian YOLOv3."""
     height, width = input_size
     return _section(
         "net",

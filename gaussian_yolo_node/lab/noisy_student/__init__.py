@@ -1,1 +1,4 @@
-"""Noisy Student: a teacher labels, labels are selected, a student learns under noise (SPEC section 4)."""
+"""Noisy Student: a teacher labels, labels are selected, a student is trained with noise.
+
+See docs/paper_facts.md, section 4.
+"""

@@ -1,4 +1,4 @@
-"""Images of bags by their number on the topic: ranges of them for shards, and single ones as files."""
+"""Images of bags by their index on the topic: ranges for shards, and single images as files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gaussian_yolo_node.frames.source import SourceError
 
 @dataclass(frozen=True)
 class BagOverview:
-    """The topic that images are taken from, how many the bag says there are, and bytes of its files."""
+    """The image topic of a bag, its message count and the size of its files in bytes."""
 
     topic: str
     count: int
@@ -28,13 +28,13 @@ class BagOverview:
 
 
 def overview(path: Path, topic: str | None) -> BagOverview:
-    """What is to be known of a bag to cut it into ranges.
+    """The data needed to split a bag into ranges.
 
     Args:
-        topic: of the images; None is the only one.
+        topic: of the images; None for the only image topic.
 
     Raises:
-        SourceError: the bag cannot be read, or has no such topic, or several to choose from.
+        SourceError: the bag cannot be read, has no such topic, or has several image topics.
     """
     try:
         with BagReader(path) as reader:
@@ -47,7 +47,7 @@ def overview(path: Path, topic: str | None) -> BagOverview:
 
 
 class BagPictures:
-    """The images of a topic, read forwards: a range after the one before costs no more than what lies between.
+    """The images of a topic, read forwards; a later range costs only the messages in between.
 
     Raises:
         SourceError: the bag cannot be read.
@@ -65,9 +65,9 @@ class BagPictures:
         self._messages = self._reader.messages({topic})
 
     def range(self, first: int, count: int | None) -> Iterator[tuple[int, str, Picture]]:
-        """Number, name and picture of `count` images from `first`, which must not be behind `position`.
+        """Index, name and pixels of `count` images from `first`, which must not be before `position`.
 
-        Without a count to the end; then what ails the bag comes last, with number -1 and an empty name.
+        Without `count`, reads to the end; then an error of the bag comes last, with index -1 and an empty name.
         """
         end = None if count is None else first + count
         while end is None or self.position < end:
@@ -95,7 +95,7 @@ class BagPictures:
         self.close()
 
     def _picture(self, index: int, message: Message) -> tuple[str, Picture]:
-        # Stamps may repeat, where nobody set them; the number does not.
+        # Stamps may repeat if no publisher set them; the index does not.
         name = f"{self.topic.strip('/')}/{index:06d}"
         try:
             content = message.decode()
@@ -107,7 +107,7 @@ class BagPictures:
 
 
 def extract(path: Path, wanted: set[str], folder: Path) -> dict[str, Path]:
-    """Write the images of a bag that are wanted as PNG, unless they are there; name -> file.
+    """Write the wanted images of a bag as PNG unless they exist; name -> file.
 
     Raises:
         SourceError: the bag cannot be read.

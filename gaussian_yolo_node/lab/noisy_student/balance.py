@@ -1,6 +1,6 @@
-"""How often each pseudo-labelled item is shown, so that classes come equally often (Noisy Student, section 3.1).
+"""Repetitions of pseudo-labelled items that balance the classes (Noisy Student, section 3.1).
 
-The paper keeps the most confident images of a common class and repeats those of a rare one, 130,000 a class.
+The paper keeps the most confident images of common classes and repeats those of rare ones, 130,000 per class.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 def balance(
     class_ids: NDArray[np.int64], confidences: NDArray[np.float64], per_class: int, num_classes: int
 ) -> NDArray[np.int64]:
-    """Copies `[N]` of each item: they sum up to `per_class` for every class that has any item.
+    """Copies `[N]` of each item; they sum to `per_class` for every class with items.
 
-    A class of more items keeps the most confident ones; one of fewer repeats all of them equally often, and the most
-    confident once more where that does not come out even. Of equal confidence the earlier one goes first.
+    A class with more items keeps the most confident ones. A class with fewer repeats all of them equally often, and the
+    most confident ones once more for the remainder. Ties go to the earlier item.
 
     Args:
-        class_ids: `[N]`, 0 to `num_classes` - 1; confidences: `[N]`.
+        class_ids: `[N]`, 0 to `num_classes` - 1.
+        confidences: `[N]`.
     """
     copies = np.zeros(len(class_ids), np.int64)
     for class_id in range(num_classes):

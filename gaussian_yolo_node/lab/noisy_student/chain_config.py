@@ -1,4 +1,4 @@
-"""The chain of teachers and students that `gaussian-yolo noisy-student iterate` runs: one YAML file, checked whole."""
+"""Configuration of `gaussian-yolo noisy-student iterate`: one YAML file, fully validated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gaussian_yolo_node.lab.training.config import ConfigError, build_section, m
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What is said of a training beyond its recipe."""
+    """Training options outside the recipe."""
 
     resume: bool = False
     data: Path | None = None
@@ -26,10 +26,10 @@ class Round:
     """One student.
 
     Attributes:
-        name: of its folder, and of the steps in the manifest.
-        recipe: of its training, YAML; relative to the chain's file. Its own sources are the labelled ones.
-        ratio: unlabelled images a batch, for each labelled one (1 for B0, 3 for B1..B7, 14 for L2 in the paper).
-        start_from_teacher: begin with the teacher's weights, where shapes fit; the paper's students begin anew.
+        name: of its folder, and of its steps in the manifest.
+        recipe: YAML training recipe, relative to the chain's file. Its own sources are the labelled ones.
+        ratio: unlabelled images per labelled image in a batch (1 for B0, 3 for B1..B7, 14 for L2 in the paper).
+        start_from_teacher: start from the teacher's weights where shapes match; in the paper students start fresh.
         select: options of `select_boxes.BoxRules` or `select_classes.select_classification`.
     """
 
@@ -47,12 +47,12 @@ class ChainConfig:
     Attributes:
         unlabelled: image folders, WebDataset shards or bags; relative to the data folder.
         rounds: the students, each the teacher of the next.
-        data: folder of the data, relative to the working directory.
-        teacher: the first teacher: the name of a shipped model, a model file, or a classifier's checkpoint. "" with
+        data: data folder, relative to the working directory.
+        teacher: the first teacher: name of a shipped model, a model file, or a classifier checkpoint; "" with
             `teacher_recipe`.
-        teacher_recipe: to train the first teacher by, relative to the chain's file.
-        score_threshold: least score of what a detector's labels hold.
-        seed: of all trainings; None leaves those of the recipes.
+        teacher_recipe: recipe of the first teacher, relative to the chain's file.
+        score_threshold: minimum score of a detector's labels.
+        seed: of all trainings; None uses the recipes' seeds.
     """
 
     kind: Literal["detection", "classification"]
@@ -72,7 +72,7 @@ class ChainConfig:
         """Read a YAML file.
 
         Raises:
-            ConfigError: the file is missing, is no YAML mapping, or has an unknown, missing or ill-typed field.
+            ConfigError: the file is missing or not a YAML mapping, or a field is unknown, missing or of the wrong type.
         """
         top = dict(mapping_of(read_yaml(path, "chain"), str(path), "the document"))
         rounds = top.pop("rounds", None)

@@ -1,4 +1,4 @@
-"""The steps of a chain of classifiers, as the paper has them; a checkpoint labels by itself."""
+"""The steps of a classifier chain, as in the paper; checkpoints label directly."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPTIONS = ("threshold", "per_class", "hard")
 
 
 def select_probabilities(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """`select_classification` of a folder of labels. Raises SelectionError for an option that there is not."""
+    """`select_classification` of a folder of labels. Raises SelectionError for an unknown option."""
     unknown = [name for name in options if name not in OPTIONS]
     if unknown:
         raise SelectionError(f"there is no option {unknown[0]!r} of a selection; there are {', '.join(OPTIONS)}")
@@ -31,7 +31,7 @@ def select_probabilities(labels: Path, output: Path, options: Mapping[str, Any])
 
 
 def train_student(recipe: Path, output: Path, options: TrainOptions, console: Console | None) -> Path:
-    """Train a classifier as its recipe says, and the command line; its checkpoint."""
+    """Train a classifier with its recipe and the command-line options; returns its checkpoint."""
     config = ClassifierConfig.load(recipe)
     if options.data is not None:
         config = replace(config, data=replace(config.data, root=str(options.data)))

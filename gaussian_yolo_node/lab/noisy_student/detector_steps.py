@@ -1,10 +1,9 @@
-"""The steps of a chain of detectors: selection by score and sigma, our training, and export for the next labels."""
+"""The steps of a detector chain: selection by score and sigma, training, and export for the next labelling."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -25,21 +24,21 @@ from gaussian_yolo_node.labels import load_sources
 from gaussian_yolo_node.labels.selected import FORMAT
 
 MODEL = "model.onnx"
-IMAGES = "images"  # pictures of bags and shards, beside the selected labels
+IMAGES = "images"  # images of bags and shards, beside the selected labels
 
 
 def select_detections(labels: Path, output: Path, rules: BoxRules) -> dict[str, Any]:
     """Write the pseudo labels of a folder of labels as a source for training, see `labels.selected`.
 
     Args:
-        labels: folder that `noisy-student label` wrote.
-        output: JSON file; pictures that are not files yet are taken out beside it, into `images/`.
+        labels: folder written by `noisy-student label`.
+        output: JSON file; images in bags and shards are extracted to `images/` beside it.
 
     Returns:
-        counts: images, showings, boxes by class, ignore regions, mean weights.
+        counts: images, repetitions, boxes by class, ignore regions, mean weights.
 
     Raises:
-        GaussianYoloError: the labels are of another kind, unfinished or damaged, or nothing is left.
+        GaussianYoloError: the labels are of the wrong kind, unfinished or damaged, or the selection is empty.
     """
     found = read_labels(labels)
     rows = [row for row in found.rows if isinstance(row, DetectionRow)]
@@ -106,7 +105,7 @@ class DetectorSteps:
         return recipe
 
     def _pseudo_source(self, config: TrainConfig, root: Path, selected: Path, ratio: float) -> dict[str, Any]:
-        """The selected labels, weighed so that an epoch shows `ratio` of them for each labelled image."""
+        """The selected labels, weighted to show `ratio` of them per labelled image in an epoch."""
         labelled = sum(image.weight for image in load_sources(root, config.data.train, config.model.classes))
         source = {"format": "pseudo", "labels": os.path.abspath(selected)}
         pseudo = sum(image.weight for image in load_sources(root, [source], config.model.classes))
@@ -121,16 +120,12 @@ class DetectorSteps:
     def deploy(self, output: Path, name: str) -> Path:
         model = output / MODEL
         if not model.exists():
-            # The card takes its name from the file's.
-            with tempfile.TemporaryDirectory(prefix=".export_", dir=output) as folder:
-                part = Path(folder) / f"{name}.onnx"
-                export_checkpoint(output / CHECKPOINT, part)
-                part.replace(model)
+            export_checkpoint(output / CHECKPOINT, model, name=name)
         return model
 
 
 def rules_of(options: Mapping[str, Any]) -> BoxRules:
-    """Rules of a mapping. Raises SelectionError for an option that there is not, or that cannot be."""
+    """Rules from a mapping. Raises SelectionError for an unknown or invalid option."""
     known = [one.name for one in fields(BoxRules)]
     unknown = [name for name in options if name not in known]
     if unknown:

@@ -1,4 +1,7 @@
-"""The chain: a teacher labels, labels are selected, a student learns, and is the next teacher (SPEC section 4)."""
+"""The chain: a teacher labels, labels are selected, a student is trained and becomes the next teacher.
+
+See docs/paper_facts.md, section 4.
+"""
 
 from __future__ import annotations
 
@@ -24,28 +27,28 @@ RECIPE = "recipe.yaml"
 
 
 class Steps(Protocol):
-    """What differs between the kinds of a chain."""
+    """The steps that differ between classifiers and detectors."""
 
     def select(self, labels: Path, output: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Write the selected labels; counts."""
+        """Write the selected labels; returns counts."""
         ...
 
     def recipe(self, path: Path, root: Path, selected: Path | None, one: Round | None, teacher: Path | None) -> Any:
-        """The recipe of a training, JSON-ready, with the selected labels among its data."""
+        """The training recipe, JSON-ready, with the selected labels added to its data."""
         ...
 
     def train(self, recipe: Path, output: Path, root: Path, console: Console | None) -> Mapping[str, Any]:
-        """Train, or go on with a training; counts."""
+        """Start or continue a training; returns counts."""
         ...
 
     def deploy(self, output: Path, name: str) -> Path:
-        """The file that labels, of a finished training; made if it is not there."""
+        """The labelling model of a finished training; created if missing."""
         ...
 
 
 @dataclass(frozen=True)
 class Student:
-    """A trained student, or the first teacher: the file that labels, and the checkpoint if there is one."""
+    """A trained student or the first teacher: its labelling model, and its checkpoint if there is one."""
 
     name: str
     model: Path
@@ -54,18 +57,18 @@ class Student:
 
 
 def iterate(config_path: Path, output: Path, *, console: Console | None = None) -> list[Student]:
-    """Run the chain of a file; what is done in `output` is not done again, what was interrupted goes on.
+    """Run a chain. Finished steps in `output` are skipped, interrupted ones continue.
 
     Args:
         config_path: see `ChainConfig`.
-        output: folder of all results: a folder each for teacher and students, and `manifest.json`.
+        output: folder of all results: one subfolder per teacher and student, and `manifest.json`.
 
     Returns:
         teacher and students in order.
 
     Raises:
-        GaussianYoloError: one sentence that names what is wrong.
-        KeyboardInterrupt: the same call goes on.
+        GaussianYoloError: one sentence naming the error.
+        KeyboardInterrupt: calling again continues the run.
     """
     config = ChainConfig.load(config_path)
     steps = _steps_of(config)
@@ -98,7 +101,7 @@ class _Chain:
     def first(self) -> Student:
         if self.config.teacher:
             given = Path(self.config.teacher)
-            # A checkpoint is no model to be found by name.
+            # Checkpoints are not looked up by name.
             model = given if given.suffix == ".pt" else resolve_model(self.config.teacher)
             return Student("teacher", model, given if given.suffix == ".pt" else None, {})
         recipe = self.steps.recipe(self.folder / self.config.teacher_recipe, self._root, None, None, None)

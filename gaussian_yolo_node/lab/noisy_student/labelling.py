@@ -1,4 +1,7 @@
-"""A teacher labels what nobody has labelled: shard by shard, resumable, each image exactly once (SPEC section 4)."""
+"""Label unlabelled images with a teacher: shard by shard, resumable, each image exactly once.
+
+See docs/paper_facts.md, section 4.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +44,14 @@ _WRITE_EVERY_S = 1.0
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """What a run of `label` has done.
+    """The result of `label`.
 
     Attributes:
-        images: labelled ones in the folder, one row each.
-        skipped: images that could not be read; `labels.json` names them and says why.
+        images: labelled images in the folder, one row each.
+        skipped: unreadable images; `labels.json` lists them with the reason.
         shards: in the folder.
-        done_before: of them, those that an earlier run had finished.
-        notes: what ails tars and bags, a sentence each.
+        done_before: shards finished by earlier runs.
+        notes: errors of tars and bags, one sentence each.
     """
 
     images: int
@@ -71,26 +74,26 @@ def label(
     topic: str | None = None,
     console: Console | None = None,
 ) -> LabelSummary:
-    """Label all images of the sources. Called again, it goes on: what is finished stays, byte for byte.
+    """Label all images of the sources. Calling again continues; finished shards stay, byte for byte.
 
-    The rows do not depend on engine and workers: every worker computes on one thread, in fp32.
+    The rows do not depend on engine and workers: every worker computes on one thread in fp32.
 
     Args:
         sources: see `shards.plan_shards`.
         teacher: file or name, see `teachers.open_teacher`.
-        output: folder of the labels; made if it is not there.
-        engine: "local" is processes of this machine, with one worker this process; "ray" is Ray Data.
-        workers: that many at a time.
-        address: of a Ray cluster, "host:port" or "auto"; empty starts Ray on this machine. All its machines must have
-            this package, and see sources, teacher and output under the same paths.
-        images_per_shard: of folders and bags.
-        score_threshold: least score of a detector's box.
-        topic: of a bag's images, where it has several.
+        output: folder of the labels; created if missing.
+        engine: "local" uses processes on this machine (one worker: this process); "ray" uses Ray Data.
+        workers: number of parallel workers.
+        address: of a Ray cluster, "host:port" or "auto"; empty starts Ray on this machine. All machines need this
+            package, and the sources, the teacher and the output under the same paths.
+        images_per_shard: for folders and bags.
+        score_threshold: minimum score of a detector's boxes.
+        topic: image topic of a bag with several.
         console: for a progress bar.
 
     Raises:
-        GaussianYoloError: one sentence that names what is wrong. What is finished stays.
-        KeyboardInterrupt: the same call goes on.
+        GaussianYoloError: one sentence naming the error. Finished shards stay.
+        KeyboardInterrupt: calling again continues the run.
         ModuleNotFoundError: ray is not installed.
     """
     _check(engine, workers, address)
@@ -114,7 +117,7 @@ def label(
         before = len(folder.entries)
         waiting = [(number, shard) for number, shard in enumerate(shards) if number not in folder.entries]
         results = _results(engine, assignment, waiting, workers, address)
-        # Whatever happens, workers end first; what they leave is removed after them.
+        # Workers end first in any case; their leftovers are removed afterwards.
         with folder.kept_up_to_date(), closing(results), _progress(console) as progress:
             task = progress.add_task("label", total=len(shards), completed=before, images=folder.images)
             for number, entry in results:
@@ -146,17 +149,17 @@ def _results(
         return in_this_process(assignment, jobs)
     if engine == "local":
         return local_engine.run(assignment, jobs, workers)
-    # Ray takes seconds to come up, and need not be installed.
+    # Importing Ray takes seconds, and Ray is optional.
     from gaussian_yolo_node.lab.noisy_student import ray_engine
 
     return ray_engine.run(assignment, jobs, workers, address)
 
 
 class _Folder:
-    """The folder of labels during a run; `entries` of finished shards by their number.
+    """The folder of labels during a run; `entries` of finished shards by number.
 
     Raises:
-        LabelsFolderError: it holds labels that were made otherwise.
+        LabelsFolderError: it contains labels made with other settings.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], shards: Sequence[Shard], assignment: Assignment) -> None:
@@ -177,16 +180,16 @@ class _Folder:
         self.images = sum(entry["rows"] for entry in self.entries.values())
 
     def add(self, number: int, entry: dict[str, Any]) -> None:
-        """Enter a finished shard."""
+        """Record a finished shard."""
         self.entries[number] = entry
         self.images += entry["rows"]
-        # Parts tell themselves what they are: a list that lags behind costs nothing.
+        # Parts describe themselves, so an outdated list loses nothing.
         if time.monotonic() - self._written > _WRITE_EVERY_S:
             self._write()
 
     @contextmanager
     def kept_up_to_date(self) -> Iterator[None]:
-        """Write `labels.json` before and after, however it ends, and leave no temporary files."""
+        """Write `labels.json` before and, in any case, after; remove temporary files."""
         self._write()
         try:
             yield
@@ -237,7 +240,7 @@ def _shown(value: object) -> str:
 
 @contextmanager
 def _sole_user(folder: Path) -> Iterator[None]:
-    """Make the folder if need be, and keep other runs out of it; a run that is killed keeps nobody out."""
+    """Create the folder if missing, and lock it; the lock of a killed run does not persist."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,7 +1,6 @@
-"""Labelling with processes of this machine: a worker that dies is replaced, its shard done again.
+"""Label with local processes; a worker that dies is replaced and its shard repeated.
 
-The parent hands shards to each worker over a pipe of its own, so that a worker that is killed in the middle of a
-message harms nobody else.
+Each worker has its own pipe, so a worker killed in the middle of a message does not affect the others.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ _END_S = 2.0
 
 
 def run(assignment: Assignment, jobs: Sequence[Job], workers: int) -> Results:
-    """Label shards with `workers` processes; number and entry of each, as they are done.
+    """Label shards with `workers` processes; yields number and entry of each shard on completion.
 
-    Whatever ends the iteration ends the processes.
+    The processes end with the iteration.
 
     Raises:
-        GaussianYoloError: a worker failed, or a shard has killed `MAX_DEATHS` of them.
+        GaussianYoloError: a worker failed, or a shard killed `MAX_DEATHS` workers.
     """
     waiting = deque(jobs)
     deaths: Counter[int] = Counter()
@@ -98,14 +97,14 @@ class _Worker:
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(assignment, theirs), name="label", daemon=True)
         process.start()
-        # With this end closed here, the pipe ends when the worker does.
+        # With this end closed here, the pipe closes when the worker dies.
         theirs.close()
         worker = cls(process, ours, job)
         worker.give(job)
         return worker
 
     def give(self, job: Job) -> bool:
-        """Hand over a shard; False if the worker is no more."""
+        """Send a shard; False if the worker has died."""
         try:
             self.pipe.send(job)
         except OSError:
@@ -114,7 +113,7 @@ class _Worker:
         return True
 
     def end(self) -> None:
-        """See the worker off: it ends by itself when its pipe does."""
+        """Close the pipe, which ends the worker, and wait for it."""
         self.pipe.close()
         self.process.join(_END_S)
         if self.process.is_alive():
@@ -124,7 +123,7 @@ class _Worker:
 
 def _work(assignment: Assignment, pipe: Connection) -> None:
     """Runs in the worker."""
-    # Ctrl-C reaches every process of a terminal; it is the parent that ends the workers.
+    # Ctrl-C reaches every process of a terminal; the parent ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

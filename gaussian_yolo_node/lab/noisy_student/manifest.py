@@ -1,4 +1,4 @@
-"""What has been done in a folder, so that a chain of steps that was interrupted goes on where it was."""
+"""The finished steps of a folder, so that an interrupted chain can continue."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FORMAT = 1
 
 
 class ManifestError(GaussianYoloError):
-    """A folder holds results of other settings, or a damaged manifest; the message says what to do."""
+    """A folder contains results of other settings or a damaged manifest; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A step that is finished: what it was made from, what it made (file -> hash), and counts worth telling."""
+    """A finished step: its inputs, its outputs (file -> hash), and counts to report."""
 
     inputs: Mapping[str, Any]
     outputs: Mapping[str, str]
@@ -30,13 +30,13 @@ class Done:
 
 
 class Manifest:
-    """`manifest.json` of a folder: steps by name, in the order in which they were finished.
+    """`manifest.json` of a folder: steps by name, in order of completion.
 
     Args:
-        folder: made if it is not there.
+        folder: created if missing.
 
     Raises:
-        ManifestError: the folder cannot be made, or the file is damaged.
+        ManifestError: the folder cannot be created, or the file is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,15 +52,15 @@ class Manifest:
     def run(
         self, name: str, inputs: Mapping[str, Any], make: Callable[[], tuple[list[Path], Mapping[str, Any]]]
     ) -> Done:
-        """Do a step, or nothing if it is done: same inputs, and every output as it was written.
+        """Run a step unless it is done, that is, has the same inputs and unchanged outputs.
 
         Args:
-            inputs: what decides the result, JSON-ready: hashes of files and settings.
-            make: does it; gives the files that it made, in the folder, and counts. If it is interrupted, it is called
-                again with the next run, and has to go on by itself.
+            inputs: everything that determines the result, JSON-ready: hashes of files and settings.
+            make: runs the step; returns the files it wrote to the folder, and counts. After an interruption it is
+                called again in the next run and must resume by itself.
 
         Raises:
-            ManifestError: the step was done, or begun, with other inputs.
+            ManifestError: the step was started or finished with other inputs.
         """
         wanted = json.loads(json.dumps(inputs))
         done = self.steps.get(name)

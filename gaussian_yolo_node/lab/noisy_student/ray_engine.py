@@ -1,9 +1,8 @@
-"""Labelling with Ray Data, on this machine or a cluster: a pool of actors, each with a teacher open.
+"""Label with Ray Data, on this machine or a cluster: a pool of actors, each with an open teacher.
 
-An actor puts the part of a shard into the folder of labels itself, and gives back only what is to be listed of it. So
-all machines of a cluster must see that folder, the sources and the teacher under the same paths. Ray does a shard again
-whose actor, or whole machine, has died; as a part is put there whole, and is the same whoever makes it, a shard that
-was done twice is there once.
+An actor writes the part of a shard to the folder of labels and returns only its entry for the list. All machines of a
+cluster therefore need that folder, the sources and the teacher under the same paths. Ray repeats a shard if its actor
+or its machine dies. Parts are written atomically and do not depend on the actor, so a repeated shard appears once.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ from gaussian_yolo_node.lab.noisy_student.shards import Shard
 from gaussian_yolo_node.lab.noisy_student.tables import unfinished
 
 _CONNECT_S = 5.0
-_STORE_BYTES = 512 << 20  # only what is listed of shards goes through Ray's store
+_STORE_BYTES = 512 << 20  # only the entries of shards pass through Ray's store
 
 
 def run(assignment: Assignment, jobs: Sequence[Job], workers: int, address: str) -> Results:
-    """Label shards with `workers` actors; number and entry of each, as they are done.
+    """Label shards with `workers` actors; yields number and entry of each shard on completion.
 
     Args:
-        address: of a cluster, "host:port" or "auto"; empty starts Ray on this machine, for this run alone. A Ray that
-            this process has started or joined already is used as it is.
+        address: of a cluster, "host:port" or "auto"; empty starts Ray on this machine for this run only. A Ray already
+            started or joined by this process is used unchanged.
 
     Raises:
-        GaussianYoloError: there is no such cluster, a worker failed, or a shard has killed `MAX_DEATHS` of them.
+        GaussianYoloError: the cluster is not reachable, a worker failed, or a shard killed `MAX_DEATHS` workers.
     """
     items = [{"number": number, "shard": shard.to_json()} for number, shard in jobs]
     with started(workers, address) as ray:
@@ -52,7 +51,7 @@ def run(assignment: Assignment, jobs: Sequence[Job], workers: int, address: str)
             ShardActor,
             fn_constructor_args=(assignment,),
             batch_size=1,
-            # One at a time, so that only the shard that an actor was at has to be done again. Ray restarts actors.
+            # One task per actor, so that only the current shard is lost if an actor dies. Ray restarts actors.
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
             num_cpus=1,
         )
@@ -69,18 +68,18 @@ def run(assignment: Assignment, jobs: Sequence[Job], workers: int, address: str)
 
 
 class ShardActor:
-    """Lives in a process of Ray's."""
+    """Runs in a Ray process."""
 
     def __init__(self, assignment: Assignment) -> None:
         self._folder = Path(assignment.folder)
         self._worker = ShardWorker(assignment)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Label the one shard in `batch`. Errors go back as text: Ray would wrap them in traces, and try again."""
+        """Label the one shard in `batch`. Errors are returned as text, because Ray would add a traceback and retry."""
         number, shard = int(batch["number"][0]), Shard.from_json(str(batch["shard"][0]))
         entry: dict[str, Any] = {}
         trouble = ""
-        # Ray tells nobody who died over what; but a worker that dies leaves the file that it was writing.
+        # Ray does not report which shard killed an actor, but a dying worker leaves its temporary file.
         if len(unfinished(self._folder, number)) >= MAX_DEATHS:
             trouble = too_deadly(shard)
         else:
@@ -92,15 +91,15 @@ class ShardActor:
 
 
 def _import_ray(address: str) -> Any:
-    # Ray reads these when it is imported. Whoever has imported it already has said what is wanted.
+    # Ray reads these variables on import; do not change them for a caller that has imported it already.
     if "ray" not in sys.modules:
-        # It is not to report to its makers what is done with it.
+        # Disable usage reports.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Its C++ part writes warnings onto the terminal of which nobody can make anything.
+        # Suppress the C++ part's internal warnings on the terminal.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         if not address:
-            # Takes the loopback interface for the machine's address, whatever the name says, so that no port is open
-            # to the network; and whoever else is on this machine does not know the token.
+            # Makes Ray use the loopback interface as the machine's address, so that no port is open to the network.
+            # The token keeps out other users of this machine.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
             if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
                 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -112,11 +111,11 @@ def _import_ray(address: str) -> Any:
 
 @contextmanager
 def started(workers: int, address: str = "") -> Iterator[Any]:
-    """The module `ray`, started or joined; what was started or joined here is left again.
+    """The module `ray`, started or joined, and left again at the end if it was started or joined here.
 
     Raises:
-        LabellingError: there is no such cluster, or Ray does not start.
-        ModuleNotFoundError: ray is not installed, or not with what Ray Data needs.
+        LabellingError: the cluster is not reachable, or Ray does not start.
+        ModuleNotFoundError: ray or a dependency of Ray Data is not installed.
     """
     if address:
         check_reachable(address)
@@ -137,15 +136,15 @@ def _start(ray: Any, workers: int, address: str) -> None:
     if address:
         options["address"] = address
     else:
-        # One more than workers: Ray Data has tasks of its own.
+        # One more than workers, for Ray Data's own tasks.
         options |= {"num_cpus": workers + 1, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
-    # Ray gives itself half a minute to come up, which is short on a machine that is at work.
+    # Ray's start-up timeout of half a minute is short on a busy machine.
     for last in (False, True):
         try:
             with _no_stderr():
                 ray.init(**options)
             return
-        except Exception as error:  # of no class of its own where Ray does not come up in time
+        except Exception as error:  # a start-up timeout has no exception class of its own
             ray.shutdown()
             if last or address:
                 what = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started"
@@ -155,7 +154,7 @@ def _start(ray: Any, workers: int, address: str) -> None:
 
 @contextmanager
 def _no_stderr() -> Iterator[None]:
-    """Ray says what its log level is before it heeds it. Its failures are exceptions."""
+    """Hide stderr: Ray prints before it applies its log level. Failures are raised as exceptions."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -168,10 +167,10 @@ def _no_stderr() -> Iterator[None]:
 
 
 def check_reachable(address: str) -> None:
-    """Ask at the door first: Ray itself goes on asking for a minute, and prints what it thinks of it.
+    """Try a connection first, because Ray itself retries for a minute and prints messages.
 
     Raises:
-        LabellingError: nobody answers, or it is no address.
+        LabellingError: no answer, or an invalid address.
     """
     if address == "auto":
         return
@@ -188,7 +187,7 @@ def check_reachable(address: str) -> None:
 
 @contextmanager
 def _quiet(ray: Any) -> Iterator[None]:
-    """Keep Ray's log off the terminal; its files have it."""
+    """Keep Ray's log off the terminal; it is still written to Ray's files."""
     loggers = [logging.getLogger(name) for name in ("ray", "ray.data")]
     before = [logger.level for logger in loggers]
     context = ray.data.DataContext.get_current()

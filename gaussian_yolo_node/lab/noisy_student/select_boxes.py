@@ -1,8 +1,8 @@
-"""Which of a teacher's detections a student learns from, and how much (SPEC section 4, turned to detection).
+"""Select and weight a teacher's detections for a student (docs/paper_facts.md, section 4, applied to detection).
 
-A detection becomes a pseudo label if its score *and* its sigmas say so. One that the teacher is unsure of, by either,
-becomes a region that is neither object nor background. What is kept weighs by 1 / sigma^2, coordinate by coordinate:
-an edge that the teacher could hardly place teaches the student hardly anything about that edge.
+A detection becomes a pseudo label if its score *and* its sigmas are good enough. A detection that is uncertain by
+either becomes an ignore region, neither object nor background. Each coordinate of a pseudo label is weighted by
+1 / sigma^2, so an uncertain edge contributes little to the loss.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ Weights = Literal["sigma", "none"]
 
 
 class SelectionError(GaussianYoloError):
-    """Labels cannot be selected from; the message names the option or the file."""
+    """Selection failed; the message names the option or the file."""
 
 
 @dataclass(frozen=True)
 class BoxRules:
-    """What makes a detection a pseudo label.
+    """Rules for pseudo labels.
 
     Attributes:
-        positive: least score of a pseudo label.
-        ignore: least score of an ignore region; below, a detection is background.
-        max_sigma: greatest relative sigma of a pseudo label, see `relative_sigmas`; a detection with a greater one is
-            an ignore region. Infinity does not filter.
-        weights: "sigma" weighs coordinates by 1 / sigma^2, "none" all the same.
-        least_weight: of a coordinate.
-        per_class: images that each class is to have, by dropping the least sure and repeating the surest; None
-            leaves the number as it is.
-        keep_empty: keep images without a pseudo label: to learn that there is nothing.
+        positive: minimum score of a pseudo label.
+        ignore: minimum score of an ignore region; a detection below it is background.
+        max_sigma: maximum relative sigma of a pseudo label, see `relative_sigmas`; a detection above it is an ignore
+            region. Infinity disables the filter.
+        weights: "sigma" weights coordinates by 1 / sigma^2, "none" weights all equally.
+        least_weight: minimum weight of a coordinate.
+        per_class: target number of images per class, reached by dropping the least and repeating the most confident
+            ones; None does not balance.
+        keep_empty: keep images without pseudo labels as background examples.
     """
 
     positive: float = 0.5
@@ -50,7 +50,7 @@ class BoxRules:
     keep_empty: bool = False
 
     def __post_init__(self) -> None:
-        """Raises SelectionError for the first rule that cannot be."""
+        """Raises SelectionError for the first invalid rule."""
         for name in ("positive", "ignore", "least_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SelectionError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
@@ -64,7 +64,7 @@ class BoxRules:
             raise SelectionError(f"per_class must be at least 1, not {self.per_class}")
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; no filter is null."""
+        """JSON-ready; a disabled filter is null."""
         values = asdict(self)
         return {**values, "max_sigma": None if math.isinf(self.max_sigma) else self.max_sigma}
 
@@ -85,8 +85,8 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class PseudoLabels:
-    """What is selected of one image: boxes `[M,4]`, class names, weights of their coordinates `[M,4]`, which of them
-    are ignore regions `[M]`; and how often the student is shown it, 0 for never."""
+    """The selection for one image: boxes `[M,4]`, class names, weights of their coordinates `[M,4]`, ignore-region
+    flags `[M]`, and the number of repetitions in training (0: left out)."""
 
     boxes: NDArray[np.float32]
     classes: tuple[str, ...]
@@ -113,10 +113,10 @@ def relative_sigmas(boxes: NDArray[np.float32], sigmas: NDArray[np.float32]) -> 
 
 
 def select_boxes(images: Sequence[Found], rules: BoxRules) -> list[PseudoLabels]:
-    """Pseudo labels of each image, in the order of `images`; those with `copies` 0 are left out of training.
+    """Pseudo labels of each image, in the order of `images`; images with `copies` 0 are left out of training.
 
-    The weight of a coordinate is `(median / sigma)^2` at most 1, where sigma is relative to the box and the median
-    is that coordinate's over all pseudo labels. So half of them count in full, as a person's label does.
+    The weight of a coordinate is `(median / sigma)^2`, at most 1. Sigma is relative to the box, and the median is taken
+    over this coordinate of all pseudo labels. So half of them count in full, like a human label.
     """
     positives = [_positive(found, rules) for found in images]
     relative = [relative_sigmas(found.boxes, found.sigmas) for found in images]
@@ -158,7 +158,7 @@ def _labels(
 
 
 def _copies(images: Sequence[Found], positives: Sequence[NDArray[np.bool_]], rules: BoxRules) -> list[int]:
-    """How often each image is shown: as often as the one of its classes that needs it most."""
+    """Repetitions of each image: the maximum over its classes."""
     best = [_best_scores(found, mask) for found, mask in zip(images, positives, strict=True)]
     empty = int(rules.keep_empty)
     if rules.per_class is None:
@@ -178,7 +178,7 @@ def _copies(images: Sequence[Found], positives: Sequence[NDArray[np.bool_]], rul
 
 
 def _best_scores(found: Found, positive: NDArray[np.bool_]) -> dict[str, float]:
-    """Class -> best score of a pseudo label of it on the image."""
+    """Class -> best score of its pseudo labels on the image."""
     best: dict[str, float] = {}
     for name, score, wanted in zip(found.classes, found.scores, positive, strict=True):
         if wanted:

@@ -1,4 +1,4 @@
-"""Which of a classifier's labels a student learns from (Noisy Student, section 3.1; SPEC section 4)."""
+"""Select a classifier's labels for a student (Noisy Student, section 3.1; docs/paper_facts.md, section 4)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gaussian_yolo_node.labels.selected import FORMAT
 if TYPE_CHECKING:
     from gaussian_yolo_node.lab.noisy_student.tables import Labels
 
-IMAGES = "images"  # pictures of bags and shards, beside the selected labels
+IMAGES = "images"  # images of bags and shards, beside the selected labels
 
 
 def select_classification(
@@ -30,23 +30,23 @@ def select_classification(
     per_class: int | None = None,
     hard: bool = False,
 ) -> dict[str, Any]:
-    """Write the pictures whose likeliest class is likely enough, with their probabilities.
+    """Write the images whose top-1 probability reaches the threshold, with their probabilities.
 
     The document is `{"format": 1, "kind": "classification", "classes": [..], "images": [{"path", "probabilities",
     "copies"}]}`; paths are relative to its folder.
 
     Args:
         labels: of a classifier, read by `tables.read_labels`.
-        output: JSON file; pictures that are not files yet are taken out beside it, into `images/`.
-        threshold: least probability of the likeliest class.
-        per_class: pictures that each class is to have, see `balance`; None takes each picture once.
-        hard: write a 1 for the likeliest class instead of the probabilities.
+        output: JSON file; images in bags and shards are extracted to `images/` beside it.
+        threshold: minimum top-1 probability.
+        per_class: target number of images per class, see `balance`; None takes each image once.
+        hard: write one-hot labels instead of the probabilities.
 
     Returns:
-        counts: pictures labelled and selected, showings, and those of each class.
+        counts: images labelled and selected, repetitions, and the same per class.
 
     Raises:
-        SelectionError: an option or the labels cannot be used, or nothing is left.
+        SelectionError: an option or the labels cannot be used, or the selection is empty.
     """
     from gaussian_yolo_node.lab.noisy_student.shards import extract
 
@@ -88,10 +88,10 @@ def select_classification(
 
 
 def copies_of(probabilities: NDArray[np.float32], threshold: float, per_class: int | None) -> NDArray[np.int64]:
-    """How often each of N pictures is shown, `[N]`, given `[N,C]` probabilities; see `select_classification`.
+    """Repetitions `[N]` of N images with probabilities `[N,C]`, see `select_classification`.
 
     Raises:
-        SelectionError: an option is out of range, or a probability is no number.
+        SelectionError: an option is out of range, or a probability is not finite.
     """
     if not 0 <= threshold <= 1:
         raise SelectionError(f"threshold must be between 0 and 1, not {threshold}")

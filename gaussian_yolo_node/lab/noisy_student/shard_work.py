@@ -1,4 +1,4 @@
-"""What a worker does, in whichever process: label a shard and put its part into the folder of labels."""
+"""The work of a worker in any process: label a shard and write its part to the folder of labels."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from gaussian_yolo_node.lab.noisy_student.shards import WHOLE, Shard, ShardImage
 from gaussian_yolo_node.lab.noisy_student.tables import new_part, part_name, read_about, write_rows
 from gaussian_yolo_node.lab.noisy_student.teachers import Teacher, open_teacher
 
-MAX_DEATHS = 3  # of workers over one shard; then it is the shard
+MAX_DEATHS = 3  # of workers on one shard, after which the shard is to blame
 
 Job = tuple[int, Shard]  # number in the plan, and shard
-# Number and entry in `labels.json` of each shard that is done; closing it ends the workers.
+# Number and `labels.json` entry of each finished shard; closing the generator ends the workers.
 Results = Generator[tuple[int, dict[str, Any]], None, None]
 
 
 class LabellingError(GaussianYoloError):
-    """Labelling cannot go on; the message names the image, the shard or the option."""
+    """Labelling failed; the message names the image, the shard or the option."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What all workers of a run have in common.
+    """The settings shared by all workers of a run.
 
     Attributes:
-        folder: of the labels, absolute; every worker must see it under this path.
+        folder: of the labels, absolute; the same path for every worker.
         teacher: see `teachers.fixed_reference`.
-        teacher_hash: that the teacher's file must have, wherever it is opened.
+        teacher_hash: expected hash of the teacher's file on every machine.
         score_threshold: of a detector.
     """
 
@@ -42,7 +42,7 @@ class Assignment:
 
 
 class ShardWorker:
-    """A teacher at work; it is opened for the first shard."""
+    """A worker with its teacher, which is opened for the first shard."""
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
@@ -51,7 +51,7 @@ class ShardWorker:
         self._reader = ShardReader()
 
     def __call__(self, number: int, shard: Shard) -> dict[str, Any]:
-        """Label a shard; its part is in the folder when this returns, whole and only once, however often it is done.
+        """Label a shard and write its part atomically; repeating a shard replaces its part.
 
         Args:
             number: of the shard in the plan, which names the part.
@@ -60,8 +60,8 @@ class ShardWorker:
             the shard's entry of `labels.json`.
 
         Raises:
-            GaussianYoloError: the teacher cannot be opened, is another one on this machine, or failed on an image; or
-                the part cannot be written.
+            GaussianYoloError: the teacher cannot be opened, differs on this machine, or failed on an image; or the part
+                cannot be written.
         """
         with new_part(self._folder, number) as path:
             teacher = self._opened()
@@ -87,7 +87,7 @@ class ShardWorker:
         return self._teacher
 
     def _label(self, teacher: Teacher, shard: Shard) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Rows of a shard, and what its part says of itself."""
+        """Rows of a shard, and the metadata of its part."""
         rows: list[dict[str, Any]] = []
         skipped: list[dict[str, str]] = []
         notes: list[str] = []
@@ -103,7 +103,7 @@ class ShardWorker:
 
 
 def entry_of(folder: Path, number: int, shard: Shard, assignment: Assignment) -> dict[str, Any] | None:
-    """The entry in `labels.json` of a shard whose part is there and whole; None if it is not, or of another plan."""
+    """The `labels.json` entry of a shard with a complete part; None if the part is missing or of another plan."""
     path = folder / part_name(number)
     about = read_about(path)
     if about is None or any(about.get(key) != value for key, value in _made_from(shard, assignment).items()):
@@ -154,7 +154,7 @@ def _row(teacher: Teacher, shard: Shard, image: ShardImage) -> dict[str, Any]:
 
 
 def too_deadly(shard: Shard, how: str = "") -> str:
-    """What to say of a shard that ends every worker."""
+    """The message about a shard that kills every worker."""
     return (
         f"shard {shard.name} has ended {MAX_DEATHS} workers{how}: look for an image in it that is too large for the "
         "memory, or give fewer workers"
@@ -162,7 +162,7 @@ def too_deadly(shard: Shard, how: str = "") -> str:
 
 
 def in_this_process(assignment: Assignment, jobs: Sequence[Job]) -> Results:
-    """Label shards one after the other, here; number and entry of each."""
+    """Label shards one after the other in this process; yields number and entry of each."""
     worker = ShardWorker(assignment)
     try:
         for number, shard in jobs:

@@ -1,8 +1,7 @@
-"""Sources of images without labels, cut into shards that can be labelled alone: folders, tars, bags.
+"""Split sources of unlabelled images (folders, tars, bags) into shards that are labelled independently.
 
-A tar of WebDataset is a plain tar; its images are read with Python's own `tarfile`. The `webdataset` library reads with
-the same module, adds the grouping of members into samples, which is of no use here, and takes a damaged tar for a
-shorter one without a word.
+A WebDataset tar is a plain tar, read here with Python's `tarfile`. The `webdataset` library uses the same module, adds
+the grouping of members into samples, which is not needed here, and silently truncates a damaged tar.
 """
 
 from __future__ import annotations
@@ -23,28 +22,28 @@ from gaussian_yolo_node.frames.files import IMAGE_SUFFIXES, ImageFiles
 from gaussian_yolo_node.frames.source import SourceError
 from gaussian_yolo_node.lab.noisy_student import tar_images
 
-# Bags need packages of their own (the extra `bags`), which nobody has to install for folders and tars.
+# Bags need extra packages (the extra `bags`), which folders and tars do not.
 if TYPE_CHECKING:
     from gaussian_yolo_node.lab.noisy_student.bag_images import BagPictures
 
-WHOLE = -1  # an index: not of an image, of the whole tar or bag
+WHOLE = -1  # an index: the whole tar or bag instead of an image
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What one worker labels in one go; small, without pixels.
+    """The unit of work of a worker; small, without pixels.
 
     Attributes:
         name: unique among the shards of a plan.
-        source: as it was given.
-        kind: what the source is.
+        source: as given by the caller.
+        kind: of the source.
         path: of the folder, tar or bag, absolute.
         first: index of the first image in the folder or bag.
-        count: images from there; None is to the end.
-        members: of a folder the images, relative to it.
-        prefix: of a tar what stands before the names of its members, where a source has several.
+        count: number of images; None for all to the end.
+        members: image paths relative to a folder.
+        prefix: added before the member names of a tar if the source has several tars.
         topic: of a bag.
-        size: bytes that are read from, so that a source that was changed is noticed.
+        size: in bytes, to detect a changed source.
     """
 
     name: str
@@ -60,7 +59,7 @@ class Shard:
 
     @property
     def digest(self) -> str:
-        """Tells whether a shard is the same as before, wherever its source lies: SHA-256, hexadecimal."""
+        """SHA-256 (hex) that identifies the shard independently of its source's location."""
         values = {name: value for name, value in asdict(self).items() if name != "path"}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -69,18 +68,18 @@ class Shard:
 
     @classmethod
     def from_json(cls, text: str) -> Shard:
-        """What `to_json` wrote."""
+        """Inverse of `to_json`."""
         values = json.loads(text)
         return cls(**{**values, "members": tuple(values["members"])})
 
 
 @dataclass(frozen=True, eq=False)
 class ShardImage:
-    """An image of a shard, or the reason why there is none.
+    """An image of a shard, or the reason why it is missing.
 
     Attributes:
-        name: in the source, unique there.
-        index: in the folder, tar or bag; `WHOLE` where the reason is what ails the tar or bag.
+        name: unique in the source.
+        index: in the folder, tar or bag; `WHOLE` for an error of the whole tar or bag.
         image_bgr: uint8 `[H,W,3]`.
     """
 
@@ -91,16 +90,16 @@ class ShardImage:
 
 
 def plan_shards(sources: Sequence[str], images_per_shard: int = 64, topic: str | None = None) -> list[Shard]:
-    """Cut sources into shards, in the order of the sources and of their images.
+    """Split sources into shards, in the order of the sources and their images.
 
     Args:
-        sources: folders of images, with their subfolders; tars, also by a pattern (`*`, `?`, `[0-9]`, `{000..099}`,
-            `{a,b}`), a tar being one shard; ROS bags.
-        images_per_shard: of folders and bags.
-        topic: of a bag's images; None takes the only one.
+        sources: image folders, including subfolders; tars, also as a pattern (`*`, `?`, `[0-9]`, `{000..099}`,
+            `{a,b}`), one shard per tar; ROS bags.
+        images_per_shard: for folders and bags.
+        topic: image topic of a bag; None for the only one.
 
     Raises:
-        SourceError: a source is missing, is given twice, or has no images.
+        SourceError: a source is missing, duplicated, or has no images.
         BagError: a bag cannot be read, or has no such topic.
     """
     if images_per_shard < 1:
@@ -116,13 +115,13 @@ def plan_shards(sources: Sequence[str], images_per_shard: int = 64, topic: str |
 
 
 class ShardReader:
-    """Reads shards one after the other; a bag stays open from one range of it to the next."""
+    """Reads shards one after the other; a bag stays open between its ranges."""
 
     def __init__(self) -> None:
         self._bag: BagPictures | None = None
 
     def images(self, shard: Shard) -> Iterator[ShardImage]:
-        """The images of a shard; those that cannot be read come with the reason."""
+        """The images of a shard; unreadable images come with the reason."""
         read = {"folder": _read_folder, "tar": _read_tar, "bag": self._read_bag}[shard.kind]
         for found in read(shard):
             try:
@@ -160,20 +159,20 @@ def images(shard: Shard) -> Iterator[ShardImage]:
 
 
 def extract(rows_wanted: Mapping[str, set[str]], folder: Path) -> dict[tuple[str, str], Path]:
-    """Files of images of any source, for a training that reads files.
+    """Extract images of any source to files, for training.
 
-    Images of folders stay where they are. Those of tars are written into `folder` byte for byte, those of bags as PNG;
-    each whole or not at all, and not again if it is there.
+    Images of folders stay in place. Images of tars are copied to `folder` byte for byte, those of bags are written as
+    PNG. Files are written atomically; existing files are kept.
 
     Args:
-        rows_wanted: names of images by source, as `LabelledRow` has both.
-        folder: for images of tars and bags; one folder inside for each source.
+        rows_wanted: image names by source, as in `LabelledRow`.
+        folder: for images of tars and bags; one subfolder per source.
 
     Returns:
-        (source, name) -> file, of all that are wanted.
+        (source, name) -> file.
 
     Raises:
-        SourceError: a source or an image is not there any more.
+        SourceError: a source or an image no longer exists.
         WriteError: a file cannot be written.
     """
     paths: dict[tuple[str, str], Path] = {}
@@ -248,8 +247,7 @@ def _tar_shards(source: str) -> list[Shard]:
         also = f", which {source} names" if absent not in (None, source) else ""
         raise SourceError(f"there is no tar {absent or source}{also}: give .tar files, or a pattern of them")
     if not any(tar_images.has_image(Path(path)) for path in paths):
-        looked = ", ".join(tar_images.MEMBER_SUFFIXES)
-        raise SourceError(f"{source} has no images in it: looked for members {looked}")
+        raise SourceError(f"{source} has no images in it: looked for members {', '.join(IMAGE_SUFFIXES)}")
     alone = paths == [source]
     common = os.path.commonpath([os.path.dirname(path) or "." for path in paths])
     return [
@@ -269,7 +267,7 @@ def _bag_shards(source: str, images_per_shard: int, topic: str | None) -> list[S
     from gaussian_yolo_node.lab.noisy_student import bag_images
 
     found = bag_images.overview(Path(source), topic)
-    # The last one goes to the end: a damaged bag may have more than it counts.
+    # The last range is open-ended: a damaged bag may contain more images than its count.
     firsts = range(0, max(found.count, 1), images_per_shard)
     return [
         Shard(

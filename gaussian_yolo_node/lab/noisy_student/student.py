@@ -1,7 +1,8 @@
-"""Noisy Student (Xie et al., CVPR 2020; SPEC section 4), for classifiers and, with sigmas, for detectors.
+"""Noisy Student for classifiers and, with sigmas, for detectors (Xie et al., CVPR 2020).
 
-The steps can each be run alone: `label` (a teacher, not noised, labels what nobody has), `select` (which of its labels
-a student learns from), `train` (the student, under noise), and `iterate`, the chain of them with a manifest.
+Each step can be run alone: `label` (a teacher without noise labels unlabelled images), `select` (select labels for the
+student), `train` (train the student with noise); `iterate` chains them with a manifest. See docs/paper_facts.md,
+section 4.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ __all__ = ["Student", "TrainOptions", "iterate", "label", "select", "train"]
 
 
 def select(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Write what a student is to learn from a folder of labels; counts.
+    """Select labels for a student from a folder of labels; returns counts.
 
     Args:
-        labels: folder that `label` wrote.
+        labels: folder written by `label`.
         output: JSON file, a source for training.
         options: of `select_boxes.BoxRules` for detections, of `select_classes.select_classification` for classes.
 
     Raises:
-        GaussianYoloError: labels or options cannot be used; one sentence that names which.
+        GaussianYoloError: one sentence naming the labels or options that cannot be used.
     """
     if read_labels(labels).kind == "classification":
         from gaussian_yolo_node.lab.noisy_student.classifier_steps import select_probabilities
@@ -42,14 +43,14 @@ def select(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, 
 
 
 def train(recipe: Path, output: Path, options: TrainOptions, *, console: Console | None = None) -> Path:
-    """Train the student of a recipe: a classifier's says `kind: classification` at its top, a detector's has no kind.
+    """Train the student of a recipe; `kind: classification` marks a classifier's, a detector's recipe has no kind.
 
     Returns:
         the latest checkpoint.
 
     Raises:
-        GaussianYoloError: one sentence that names what is wrong.
-        KeyboardInterrupt: `resume` goes on.
+        GaussianYoloError: one sentence naming the error.
+        KeyboardInterrupt: `resume` continues.
     """
     document = mapping_of(read_yaml(recipe, "recipe"), str(recipe), "the document")
     kind = document.get("kind", "detection")

@@ -1,7 +1,7 @@
-"""Folders of labels: what a teacher says of every image, as Parquet files with `labels.json` beside them.
+"""Folders of labels: a teacher's predictions for every image, as Parquet files with `labels.json` beside them.
 
-A part is the rows of one shard. It tells itself what it was made from and what was left out, so that `labels.json`, the
-list of the parts, can be made anew from them.
+A part contains the rows of one shard, with metadata about its inputs and the skipped images, so that `labels.json`, the
+list of parts, can be rebuilt from the parts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gaussian_yolo_node.files import file_hash
 
 FORMAT = 1
 LABELS = "labels.json"
-# Of the Parquet schema.
+# Metadata key in the Parquet schema.
 _METADATA = b"gaussian_yolo.labels"
 
 Kind = Literal["detection", "classification"]
@@ -53,16 +53,16 @@ _COLUMNS: Mapping[str, list[tuple[str, Any]]] = {
 
 
 class LabelsFolderError(GaussianYoloError):
-    """A folder of labels cannot be read or written, or is not finished; the message says what to do."""
+    """A folder of labels cannot be read or written, or is unfinished; the message says what to do."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledRow:
-    """What is common to the rows of both kinds.
+    """The columns common to both kinds of rows.
 
     Attributes:
-        image: name in the source: path relative to the folder, member of the tar, number and stamp in the bag.
-        source: as it was given.
+        image: name in the source: path relative to the folder, member of the tar, index and stamp in the bag.
+        source: as given by the caller.
         shard: name of the shard.
         index: of the image in its folder, tar or bag, from 0.
         height, width: px.
@@ -78,8 +78,8 @@ class LabelledRow:
 
 @dataclass(frozen=True, eq=False)
 class DetectionRow(LabelledRow):
-    """A detector's: boxes float32 `[N,4]` x1 y1 x2 y2 in px, scores `[N]`, N class names, sigmas `[N,4]` of centre x,
-    centre y, width and height in px."""
+    """Row of a detector: boxes float32 `[N,4]` x1 y1 x2 y2 in px, scores `[N]`, N class names, sigmas `[N,4]` of
+    centre x, centre y, width and height in px."""
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
@@ -89,7 +89,7 @@ class DetectionRow(LabelledRow):
 
 @dataclass(frozen=True, eq=False)
 class ClassificationRow(LabelledRow):
-    """A classifier's: probabilities float32 `[C]`, of the teacher's classes."""
+    """Row of a classifier: probabilities float32 `[C]` of the teacher's classes."""
 
     probabilities: NDArray[np.float32]
 
@@ -100,8 +100,8 @@ class Labels:
 
     Attributes:
         teacher: "name", "hash" and "classes".
-        rows: in the order of the sources; all of the class that fits `kind`.
-        skipped: (image, reason) of those that could not be read.
+        rows: in the order of the sources; all of the class for `kind`.
+        skipped: (image, reason) of unreadable images.
     """
 
     kind: Kind
@@ -116,7 +116,7 @@ def read_labels(folder: Path) -> Labels:
     """All labels of a folder.
 
     Raises:
-        LabelsFolderError: it is no folder of labels, is not finished, or a file of it is missing or damaged.
+        LabelsFolderError: not a folder of labels, or unfinished, or a file is missing or damaged.
     """
     document = read_document(folder)
     if document is None:
@@ -147,7 +147,7 @@ def read_labels(folder: Path) -> Labels:
 
 
 def read_document(folder: Path) -> dict[str, Any] | None:
-    """`labels.json` of a folder; None where there is none.
+    """`labels.json` of a folder; None if missing.
 
     Raises:
         LabelsFolderError: it is damaged, or of another version.
@@ -157,7 +157,7 @@ def read_document(folder: Path) -> dict[str, Any] | None:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise LabelsFolderError(f"{path} is of format {document['format']!r}, not {FORMAT}: another version's")
-        # What the rest of this module relies on.
+        # The rest of this module relies on these fields.
         if document["kind"] not in _COLUMNS or not isinstance(document["planned"], int):
             raise ValueError("kind or planned")
         tuple(document[key] for key in ("teacher", "score_threshold", "sources"))
@@ -176,15 +176,15 @@ def read_document(folder: Path) -> dict[str, Any] | None:
 
 
 def part_name(number: int) -> str:
-    """File of the part of a shard, by its number."""
+    """File name of a shard's part, by its number."""
     return f"part-{number:05d}.parquet"
 
 
 @contextmanager
 def new_part(folder: Path, number: int) -> Iterator[Path]:
-    """A temporary file to write a part into; it becomes the part, whole and on the disk, when the block ends.
+    """A temporary file for a part; at the end of the block it is synced and renamed to the part.
 
-    It is there from the beginning of the block: a process that dies leaves word of the shard it was at.
+    It exists from the beginning of the block, so a process that dies leaves a trace of its current shard.
     """
     target = folder / part_name(number)
     try:
@@ -206,7 +206,7 @@ def new_part(folder: Path, number: int) -> Iterator[Path]:
 
 
 def unfinished(folder: Path, number: int | None = None) -> list[Path]:
-    """Temporary files of parts, or of one: of processes that are at work, or died."""
+    """Temporary files of all parts or one part, left by running or dead processes."""
     stem = "part-*" if number is None else Path(part_name(number)).stem
     return sorted(folder.glob(f".{stem}.*.tmp"))
 
@@ -216,7 +216,7 @@ def write_rows(path: Path, kind: Kind, rows: Sequence[Mapping[str, Any]], about:
 
     Args:
         rows: values by column; numbers of a list as nested lists.
-        about: what the part is made from and what was left out, JSON-ready; `read_about` gives it back.
+        about: metadata on inputs and skipped images, JSON-ready; `read_about` returns it.
     """
     schema = pa.schema(_COLUMNS[kind], metadata={_METADATA: json.dumps({"format": FORMAT, "kind": kind, **about})})
     table = pa.Table.from_pylist([dict(row) for row in rows], schema)
@@ -224,7 +224,7 @@ def write_rows(path: Path, kind: Kind, rows: Sequence[Mapping[str, Any]], about:
 
 
 def read_about(path: Path) -> dict[str, Any] | None:
-    """What a part says of itself, after all of it was read; None if it is missing, damaged, or no part."""
+    """The metadata of a part, after reading all of it; None if it is missing, damaged or not a part."""
     try:
         table = pq.read_table(path, page_checksum_verification=True)
         about = json.loads((table.schema.metadata or {})[_METADATA])
@@ -255,7 +255,7 @@ def _read_rows(path: Path, kind: Kind) -> Iterator[LabelledRow]:
 
 
 def _lists(column: Any) -> list[NDArray[np.float32]]:
-    """Numbers of each row, without the detour over Python's."""
+    """Arrays of each row, without conversion through Python numbers."""
     lengths, values = _lengths(column), column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return np.split(np.asarray(values, np.float32), np.cumsum(lengths)[:-1]) if len(lengths) else []
 

@@ -1,4 +1,4 @@
-"""Images in tars, as WebDataset's shards are: found by a pattern, read one after the other, taken out."""
+"""Images in tars (WebDataset shards): expand a pattern, read sequentially, extract."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from gaussian_yolo_node.files import write_whole
-from gaussian_yolo_node.frames.files import Picture, decode_picture
+from gaussian_yolo_node.frames.files import ImageFiles, Picture, decode_picture
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
-MEMBER_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
-# What reading a damaged tar may raise, packed or not.
+# Exceptions on reading a damaged tar, compressed or not.
 _DAMAGE = (tarfile.TarError, OSError, EOFError, zlib.error)
 
 
 def expand(pattern: str) -> list[str]:
-    """Paths that a pattern names: `{000..099}` and `{a,b}` in their order, whether they are there or not; `*`, `?` and
-    `[0-9]` those that are there, sorted."""
+    """Paths of a pattern: `{000..099}` and `{a,b}` expand in order, even to missing files; `*`, `?` and `[0-9]` match
+    existing files, sorted."""
     braces = _BRACES.search(pattern)
     if braces is not None:
         before, after = pattern[: braces.start()], pattern[braces.end() :]
@@ -43,7 +42,7 @@ def _choices(text: str) -> list[str]:
 
 
 def has_image(path: Path) -> bool:
-    """Whether there is an image in a tar; looks no further than the first. A tar that cannot be read has none."""
+    """True if a tar contains an image; stops at the first. An unreadable tar contains none."""
     try:
         with tarfile.open(path) as tar:
             return any(_is_image(member) for member in tar)
@@ -52,9 +51,9 @@ def has_image(path: Path) -> bool:
 
 
 def pictures(path: Path) -> Iterator[tuple[str, Picture]]:
-    """Name and picture of each image, in the order of the tar.
+    """Name and pixels of each image, in the order of the tar.
 
-    What ails the tar itself comes last, as a picture without pixels whose name is empty; all before that is sound.
+    An error of the tar itself comes last, as an image with an empty name and no pixels; all images before it are valid.
     """
     seen: set[str] = set()
     try:
@@ -70,10 +69,10 @@ def pictures(path: Path) -> Iterator[tuple[str, Picture]]:
 
 
 def extract(path: Path, prefix: str, wanted: set[str], folder: Path) -> dict[str, Path]:
-    """Write the images of a tar that are wanted, byte for byte, unless they are there; name -> file.
+    """Write the wanted images of a tar, byte for byte, unless they exist; name -> file.
 
     Args:
-        prefix: what stands before the names of members in `wanted`.
+        prefix: precedes the member names in `wanted`.
 
     Raises:
         WriteError: a file cannot be written.
@@ -90,19 +89,19 @@ def extract(path: Path, prefix: str, wanted: set[str], folder: Path) -> dict[str
                     write_whole(target, data)
                 found[name] = target
     except _DAMAGE:
-        pass  # the caller names what is missing
+        pass  # the caller reports missing images
     return found
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each image; raises one of `_DAMAGE` where the tar ends too early."""
+    """Name and bytes of each image; raises one of `_DAMAGE` for a truncated tar."""
     with tarfile.open(path) as tar:
         for member in tar:
             if _is_image(member):
                 file = tar.extractfile(member)
                 assert file is not None
                 yield member.name, file.read()
-        # tarfile takes a header that it cannot read for the end; the real end is a block of zeros.
+        # tarfile treats an unreadable header as the end; the real end is a block of zeros.
         assert tar.fileobj is not None
         tar.fileobj.seek(tar.offset)
         if tar.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
@@ -110,12 +109,11 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _is_image(member: tarfile.TarInfo) -> bool:
-    name = PurePosixPath(member.name)
-    return member.isreg() and name.suffix.lower() in MEMBER_SUFFIXES and not name.name.startswith(".")
+    return member.isreg() and ImageFiles.accepts(PurePosixPath(member.name))
 
 
 def _place(name: str) -> PurePosixPath:
-    """Where a member goes; one whose name leads out of the folder gets another."""
+    """Output path of a member; a name that leads out of the folder is replaced."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         return PurePosixPath(hashlib.sha256(name.encode()).hexdigest()[:16] + path.suffix)

@@ -1,4 +1,4 @@
-"""Who labels: a detector or a classifier, not noised, on one thread, so that all workers say the same."""
+"""Teachers: a detector or a classifier without noise, on one thread, so that all workers give the same labels."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Teacher(Protocol):
 
     @property
     def kind(self) -> Literal["detection", "classification"]:
-        """What it says of an image."""
+        """The kind of its labels."""
         ...
 
     def label(self, image_bgr: NDArray[np.uint8]) -> dict[str, Any]:
-        """What it says of one image, uint8 `[H,W,3]`.
+        """The labels of one image, uint8 `[H,W,3]`.
 
         Returns:
             a detector: "boxes" float32 `[N,4]` x1 y1 x2 y2 in px, "scores" `[N]`, "class_names" of N, "sigmas" `[N,4]`
@@ -45,7 +45,7 @@ class Teacher(Protocol):
 
 
 class DetectorTeacher:
-    """A detector, in fp32: bf16 is rounded differently by different processors. See `Teacher`."""
+    """A detector in fp32, because bf16 rounding depends on the processor. See `Teacher`."""
 
     kind: ClassVar[Literal["detection"]] = "detection"
 
@@ -69,15 +69,15 @@ class DetectorTeacher:
 
 
 def open_teacher(path_or_name: str, *, score_threshold: float = 0.05, threads: int = 1) -> Teacher:
-    """A teacher by its file: .onnx, or the name of a shipped model, is a detector; .pt a classifier's checkpoint.
+    """Open a teacher: .onnx or the name of a shipped model is a detector, .pt a classifier checkpoint.
 
     Args:
         score_threshold: of a detector, 0 <= t < 1.
         threads: processor threads.
 
     Raises:
-        ModelError: there is no such file, or it is no teacher.
-        RuntimeUnavailableError: nothing is installed that runs it.
+        ModelError: the file is missing or not a teacher.
+        RuntimeUnavailableError: no installed runtime can run it.
         SettingError: the threshold is out of range.
     """
     if Path(path_or_name).suffix == ".pt":
@@ -90,10 +90,10 @@ def open_teacher(path_or_name: str, *, score_threshold: float = 0.05, threads: i
 
 
 def fixed_reference(path_or_name: str) -> str:
-    """A teacher for processes that work elsewhere: a path is made absolute, a shipped model's name stays.
+    """A teacher reference for other processes: paths become absolute, names of shipped models stay.
 
     Raises:
-        ModelError: there is no such file.
+        ModelError: the file is missing.
     """
     if Path(path_or_name).suffix == ".pt":
         return str(Path(path_or_name).absolute())

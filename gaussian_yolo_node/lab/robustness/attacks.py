@@ -1,4 +1,7 @@
-"""FGSM (Goodfellow et al., ICLR 2015; SPEC section 4) and PGD (Madry et al., ICLR 2018), bounded in every pixel."""
+"""FGSM (Goodfellow et al., ICLR 2015) and PGD (Madry et al., ICLR 2018), with an L-infinity bound.
+
+See docs/paper_facts.md, section 4.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,15 @@ from torch import Tensor
 
 from gaussian_yolo_node.lab.robustness import RobustnessError
 
-Loss = Callable[[Tensor], Tensor]  # pixels [B,3,H,W], 0..255 -> loss of each image [B]
+Loss = Callable[[Tensor], Tensor]  # pixels [B,3,H,W], 0..255 -> loss per image [B]
 
 
 def fgsm(pixels: Tensor, loss: Loss, epsilon: float) -> Tensor:
-    """`pixels + epsilon * sign(gradient)`, clipped to 0..255; at epsilon 0 a copy, bit for bit.
+    """`pixels + epsilon * sign(gradient)`, clipped to 0..255; epsilon 0 returns an exact copy.
 
     Args:
         pixels: float [B,3,H,W], 0..255.
-        epsilon: px values.
+        epsilon: in pixel values.
     """
     _check(epsilon)
     if not epsilon:
@@ -28,9 +31,9 @@ def fgsm(pixels: Tensor, loss: Loss, epsilon: float) -> Tensor:
 def pgd(
     pixels: Tensor, loss: Loss, epsilon: float, *, steps: int = 10, generator: torch.Generator | None = None
 ) -> Tensor:
-    """From a random start, `steps` of FGSM of 2.5 epsilon / steps, each projected back; of each image the worst one.
+    """`steps` FGSM steps of 2.5 epsilon / steps with projection, from a random start; keeps the worst step per image.
 
-    Args: as `fgsm`; `generator` is of the start.
+    The arguments are those of `fgsm`; `generator` draws the start.
     """
     _check(epsilon)
     if steps < 1:
@@ -73,7 +76,7 @@ def attacked(kind: str, pixels: Tensor, loss: Loss, epsilon: float, generator: t
 
 
 def check_attacks(kinds: Sequence[str], epsilons: Sequence[float]) -> None:
-    """Raises RobustnessError for an attack that there is not, or an epsilon that cannot be."""
+    """Raises RobustnessError for an unknown attack or an invalid epsilon."""
     for kind in kinds:
         if kind not in ATTACKS:
             raise RobustnessError(f"there is no attack {kind!r}: known are {', '.join(ATTACKS)}")

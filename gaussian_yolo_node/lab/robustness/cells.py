@@ -1,4 +1,4 @@
-"""Results of a long test, cell by cell, so that one that was interrupted goes on where it was."""
+"""Results of a long test, stored cell by cell, so that an interrupted test can continue."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CELLS = "cells"
 
 
 class Cells:
-    """JSON documents by name in a folder; each file is whole or not there.
+    """JSON documents by name in a folder, written atomically.
 
     Args:
-        folder: made if it is not there.
-        settings: all that decides what is in a cell, JSON-ready. A folder of other settings is refused.
+        folder: created if missing.
+        settings: everything that determines the cells, JSON-ready. A folder with other settings is rejected.
 
     Raises:
-        RobustnessError: the folder holds results of other settings, or cannot be used.
+        RobustnessError: the folder has results of other settings, or cannot be used.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -49,11 +49,11 @@ class Cells:
         return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
 
     def get(self, name: str) -> Any | None:
-        """The document of a cell, None where it is not done; a damaged one is not done."""
+        """The document of a cell; None if it is missing or damaged."""
         return self._read(self.folder / CELLS / f"{name}.json")
 
     def get_or_make(self, name: str, make: Callable[[], Any]) -> Any:
-        """The document of a cell, made and stored if it is not there."""
+        """The document of a cell, computed and stored if missing."""
         known = self.get(name)
         if known is not None:
             return known
@@ -70,7 +70,7 @@ class Cells:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write JSON, whole or not at all. WriteError where it cannot be written."""
+    """Write JSON atomically. Raises WriteError on failure."""
     write_whole(path, json.dumps(document) + "\n")
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gaussian_yolo_node.files import file_hash
+from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.lab.classification.checkpoint import Classifier, as_tensor, load_classifier, normalised
 from gaussian_yolo_node.lab.classification.crops import centre_crop
 from gaussian_yolo_node.lab.classification.data import Items, read_labelled
@@ -46,15 +46,15 @@ OnCell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ClassifierOptions:
-    """What to test with.
+    """Options of the test.
 
     Attributes:
-        corruptions, severities: see `corruptions`; none leaves them out.
-        perturbations: see `perturbations`; none leaves them out.
+        corruptions, severities: see `corruptions`; empty skips them.
+        perturbations: see `perturbations`; empty skips them.
         attacks: "fgsm", "pgd"; epsilons: of 255.
-        limit: pictures, evenly spaced; 0 takes all.
-        mask: only the classes that the data have can be the answer, as the 200 of ImageNet-A.
-        baseline_flips: perturbation -> flip probability of the network that mFR divides by; none leaves mFR out.
+        limit: images, evenly spaced; 0 takes all.
+        mask: restrict predictions to the classes in the data, such as the 200 of ImageNet-A.
+        baseline_flips: perturbation -> flip probability of the baseline network of mFR; empty skips mFR.
     """
 
     corruptions: Sequence[str] = CORRUPTIONS
@@ -71,9 +71,9 @@ class ClassifierOptions:
 def classifier_robustness(
     checkpoint: Path, data: Path, output: Path, options: ClassifierOptions, *, on_cell: OnCell = lambda name: None
 ) -> dict[str, Any]:
-    """Test a classifier; a call that was interrupted goes on where it was.
+    """Test a classifier; an interrupted test continues.
 
-    Pictures are corrupted as the network sees them, after the central crop, as ImageNet-C's are.
+    Images are corrupted after the centre crop, as in ImageNet-C.
 
     Args:
         checkpoint: of a classifier.
@@ -81,12 +81,13 @@ def classifier_robustness(
         output: folder of the cells and of robustness.json.
 
     Returns:
-        what robustness.json holds: `clean` (top1), `errors` (corruption -> severity -> top-1 error), `mce` in percent
-        against AlexNet (None unless all corruptions and severities were tested), `flips`, `mean_flip_probability`,
-        `mfr` (None without a baseline), `top5_distance`, and `attacks` (attack -> epsilon -> top1).
+        the contents of robustness.json: `clean` (top1), `errors` (corruption -> severity -> top-1 error), `mce` in
+        percent against AlexNet (None unless all corruptions and severities were tested), `flips`,
+        `mean_flip_probability`, `mfr` (None without a baseline), `top5_distance`, and `attacks` (attack -> epsilon ->
+        top1).
 
     Raises:
-        GaussianYoloError: one sentence that names what cannot be used.
+        GaussianYoloError: one sentence naming the error.
     """
     names = check_corruptions(options.corruptions) if options.corruptions else ()
     for name in options.perturbations:
@@ -135,14 +136,14 @@ def classifier_robustness(
 
 
 def _limited(items: Items, limit: int) -> tuple[list[Path], NDArray[np.intp]]:
-    """Paths and class ids of at most `limit` pictures."""
+    """Paths and class ids of at most `limit` images."""
     paths = evenly(items.paths, limit)
     of = dict(zip(items.paths, items.targets.argmax(axis=1), strict=True))
     return paths, np.array([of[path] for path in paths], np.intp)
 
 
 class _Pictures:
-    """The pictures of a test as the network sees them: `crops` uint8 `[S,S,3]` BGR."""
+    """The centre-cropped images of a test: `crops` uint8 `[S,S,3]` BGR."""
 
     def __init__(
         self, classifier: Classifier, paths: list[Path], truths: NDArray[np.intp], options: ClassifierOptions
@@ -156,12 +157,12 @@ class _Pictures:
             self.mask[np.setdiff1d(np.arange(len(classifier.classes)), truths)] = -torch.inf
 
     def settings(self, checkpoint: Path) -> dict[str, Any]:
-        """All that decides what is in a cell."""
+        """Everything that determines the cells."""
         digest = hashlib.sha256(b"".join(crop.tobytes() for crop in self.crops) + self.truths.tobytes())
         return {
             "kind": "classification",
             "model": self.classifier.config.name,
-            "model_hash": file_hash(checkpoint)[:12],
+            "model_hash": short_hash(checkpoint),
             "pictures": len(self.paths),
             "pictures_hash": digest.hexdigest()[:16],
             "mask": self.options.mask,
@@ -180,7 +181,7 @@ class _Pictures:
         return np.asarray(torch.cat(parts).numpy(), np.float32)
 
     def top1(self, crops: Sequence[Image]) -> float:
-        """Share of the pictures whose class is the likeliest."""
+        """Top-1 accuracy."""
         return float((self.scores(crops).argmax(axis=1) == self.truths).mean())
 
     def corrupted(self, name: str, severity: int) -> float:
@@ -191,7 +192,7 @@ class _Pictures:
         )
 
     def perturbed(self, name: str) -> dict[str, float]:
-        """Flip probability and top-5 distance over the sequences of all pictures."""
+        """Flip probability and top-5 distance over the sequences of all images."""
         scores = [
             self.scores(sequence(crop, name, np.random.default_rng([self.options.seed, number])))
             for number, crop in enumerate(self.crops)
@@ -203,7 +204,7 @@ class _Pictures:
         }
 
     def attacked(self, kind: str, epsilon: float) -> float:
-        """`top1` on pictures that an attack has changed by at most epsilon."""
+        """`top1` under an attack of at most epsilon."""
         generator = torch.Generator().manual_seed(self.options.seed)
         right = 0
         for start in range(0, len(self.crops), BATCH):
@@ -220,10 +221,10 @@ class _Pictures:
 
 
 def read_baseline(path: Path) -> dict[str, float]:
-    """Flip probabilities of another network, JSON `{perturbation: probability}`, or a robustness.json of it.
+    """Flip probabilities of another network, from JSON `{perturbation: probability}` or its robustness.json.
 
     Raises:
-        RobustnessError: the file is none of these.
+        RobustnessError: the file is neither.
     """
 
     try:

@@ -1,8 +1,8 @@
 """The 15 common corruptions at 5 severities of ImageNet-C (Hendrycks & Dietterich, ICLR 2019, section 4.1).
 
-The pixels are those of the library `imagecorruptions`, which takes any size. It draws from numpy's global generator,
-and in two places from generators of its own; here each picture gets a seed of its own, so that it comes out the same
-whatever was corrupted before, in whichever process.
+The library `imagecorruptions` computes the pixels, for any image size. It draws from numpy's global generator, and in
+two places from its own generators. Here each image has its own seed, so the result does not depend on the process or on
+the images before it.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ GROUPS = {
 }
 CORRUPTIONS = tuple(name for group in GROUPS.values() for name in group)
 SEVERITIES = (1, 2, 3, 4, 5)
-LEAST_SIDE = 32  # px, that the library takes
+LEAST_SIDE = 32  # px, minimum of the library
 
-# They have a generator of their own, that takes a seed.
+# These have their own generator, which takes a seed.
 _TAKE_SEED = ("impulse_noise", "glass_blur")
 _DISTRIBUTIONS = ("imagecorruptions-imaug", "imagecorruptions")
 
 
 def check_corruptions(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, each once, in the order of `CORRUPTIONS`; a group's name stands for its members.
+    """The unique names in the order of `CORRUPTIONS`; a group's name expands to its members.
 
     Raises:
-        RobustnessError: one is unknown, or there are none.
+        RobustnessError: a name is unknown, or there are none.
     """
     wanted: set[str] = set()
     for name in names:
@@ -57,7 +57,7 @@ def check_corruptions(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_severities(severities: Sequence[int]) -> tuple[int, ...]:
-    """The severities, each once, rising. RobustnessError where one is not of 1 to 5, or there are none."""
+    """The unique severities in ascending order. RobustnessError if one is not in 1..5, or there are none."""
     for severity in severities:
         if severity not in SEVERITIES:
             raise RobustnessError(f"severity {severity} does not exist: ImageNet-C has 1 to {SEVERITIES[-1]}")
@@ -67,21 +67,20 @@ def check_severities(severities: Sequence[int]) -> tuple[int, ...]:
 
 
 def corrupt(image_bgr: Image, name: str, severity: int, *, key: str, seed: int = 0) -> Image:
-    """A corrupted copy of a picture.
+    """A corrupted copy of an image.
 
     Args:
         image_bgr: uint8 [H, W, 3], both sides at least 32 px.
         name: one of `CORRUPTIONS`.
         severity: 1 to 5.
-        key: what the picture is called. Same key, name, severity and seed give the same pixels.
+        key: name of the image. Same key, name, severity and seed give the same pixels.
         seed: of the whole test.
 
     Returns:
-        uint8 [H, W, 3] BGR. Not to be called from several threads at once: the library uses numpy's global generator,
-        whose state is put back.
+        uint8 [H, W, 3] BGR. Not thread-safe: the library uses numpy's global generator, whose state is restored.
 
     Raises:
-        RobustnessError: the library is missing, the picture is too small, or name or severity do not exist.
+        RobustnessError: the library is missing, the image is too small, or the name or severity is invalid.
     """
     (name,), (severity,) = check_corruptions([name]), check_severities([severity])
     if min(image_bgr.shape[:2]) < LEAST_SIDE:
@@ -93,7 +92,7 @@ def corrupt(image_bgr: Image, name: str, severity: int, *, key: str, seed: int =
     before = np.random.get_state()  # noqa: NPY002  # the library draws from this one
     try:
         np.random.seed(number)  # noqa: NPY002
-        # Where its zoom falls a pixel short it says so on standard output, where results go.
+        # It prints on standard output, used for results, if its zoom is a pixel short.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             corrupted = library.corrupt(
@@ -105,7 +104,7 @@ def corrupt(image_bgr: Image, name: str, severity: int, *, key: str, seed: int =
 
 
 def load_library() -> Any:
-    """The module `imagecorruptions`. RobustnessError where it, or something that it needs, is missing."""
+    """The module `imagecorruptions`. RobustnessError if it or a dependency is missing."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -120,7 +119,7 @@ def load_library() -> Any:
 
 
 def library_version() -> str:
-    """Name and version of the library, for the record."""
+    """Name and version of the library."""
     for name in _DISTRIBUTIONS:
         try:
             return f"{name} {version(name)}"
@@ -130,6 +129,6 @@ def library_version() -> str:
 
 
 def _seed(seed: int, key: str, name: str, severity: int) -> int:
-    """32 bits that do not depend on the process, as `hash` does."""
+    """A 32-bit seed that, unlike `hash`, does not depend on the process."""
     digest = hashlib.sha256(f"{seed}\0{key}\0{name}\0{severity}".encode()).digest()
     return int.from_bytes(digest[:4], "little")

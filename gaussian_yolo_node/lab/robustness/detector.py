@@ -1,4 +1,4 @@
-"""A detector under corruptions: its detections, stored cell by cell."""
+"""Detections of a detector under corruptions, stored cell by cell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gaussian_yolo_node.lab.robustness.corruptions import Image
 from gaussian_yolo_node.lab.robustness.frames import CorruptedFrames
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 
-# So that the whole precision-recall curve is there (SPEC section 1).
+# Low enough for the whole precision-recall curve (docs/paper_facts.md, section 1).
 SCORE_THRESHOLD = 0.005
 CLEAN = "clean"
 
@@ -24,7 +24,7 @@ Cell = tuple[FramePredictions, ...]
 
 
 def cell_name(corruption: str, severity: int) -> str:
-    """What the cell of a corruption is called; severity 0 is the clean one, of all."""
+    """Name of a corruption's cell; severity 0 is the common clean cell."""
     return f"{corruption}-{severity}" if severity else CLEAN
 
 
@@ -44,8 +44,8 @@ def corruption_cells(
         detect: frame uint8 [H, W, 3] BGR -> detections in frame px.
         classes: names of the class ids.
         paths: of the frames.
-        cells: where results are kept; what is there is not made again.
-        on_frame: told the cell's name and how many of its frames are done.
+        cells: storage of results; existing cells are not recomputed.
+        on_frame: called with the cell's name and the number of finished frames.
     """
     wanted = [(CLEAN, 0), *((name, severity) for name in corruptions for severity in severities)]
     found: dict[tuple[str, int], Cell] = {}
@@ -76,7 +76,7 @@ def record(frame: str, found: Detections, classes: Sequence[str]) -> dict[str, A
 
 
 def parse(document: Iterable[Mapping[str, Any]]) -> Cell:
-    """The records of a cell, as the evaluation takes them."""
+    """The records of a cell in the evaluation's format."""
     return tuple(
         FramePredictions(
             row["frame"],
@@ -90,5 +90,5 @@ def parse(document: Iterable[Mapping[str, Any]]) -> Cell:
 
 
 def _rounded(values: NDArray[np.float32]) -> list[Any]:
-    # Seven digits hold a float32 but for its last bit, in half the file.
+    # Five decimals keep nearly all of a float32's precision in half the file size.
     return np.round(values.astype(np.float64), 5).tolist()  # type: ignore[no-any-return]

@@ -15,7 +15,7 @@ from torch import Tensor
 from gaussian_yolo_node.detector.decode import decode
 from gaussian_yolo_node.detector.letterbox import Letterbox
 from gaussian_yolo_node.detector.nms import nms
-from gaussian_yolo_node.files import file_hash
+from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES
 from gaussian_yolo_node.lab.robustness import RobustnessError
 from gaussian_yolo_node.lab.robustness.attacks import attacked, check_attacks
@@ -35,8 +35,14 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class AttackOptions:
-    """attacks: "fgsm", "pgd"; epsilons: of 255, on the network's canvas; limit: frames, 0 takes all; least_score: of
-    the boxes whose sigmas are looked at."""
+    """Options of the attack.
+
+    Attributes:
+        attacks: "fgsm", "pgd".
+        epsilons: of 255, on the network's canvas.
+        limit: frames; 0 takes all.
+        least_score: minimum score of boxes in the sigma figures.
+    """
 
     attacks: Sequence[str] = ("fgsm",)
     epsilons: Sequence[float] = (0.0, 1.0, 2.0, 4.0, 8.0)
@@ -54,7 +60,7 @@ def detector_attacks(
     labels: Path | None = None,
     on_cell: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
-    """Attack a detector's loss on labelled frames; a call that was interrupted goes on where it was.
+    """Attack a detector's loss on labelled frames; an interrupted test continues.
 
     Args:
         checkpoint: of a detector's training.
@@ -62,11 +68,11 @@ def detector_attacks(
         output: folder of the cells and of robustness.json.
 
     Returns:
-        what robustness.json holds: `settings`, and `attacks`: attack -> epsilon -> figures as `sigma.CellFigures`,
-        compared with epsilon 0.
+        the contents of robustness.json: `settings`, and `attacks`: attack -> epsilon -> `sigma.CellFigures` relative to
+        epsilon 0.
 
     Raises:
-        GaussianYoloError: one sentence that names what cannot be used.
+        GaussianYoloError: one sentence naming the error.
     """
     check_attacks(options.attacks, options.epsilons)
     if not options.attacks:
@@ -78,7 +84,7 @@ def detector_attacks(
     settings = {
         "kind": "detection attacks",
         "model": trained.config.name,
-        "model_hash": file_hash(checkpoint)[:12],
+        "model_hash": short_hash(checkpoint),
         "frames": len(frames.paths),
         "frames_hash": frames.digest,
         "score_threshold": SCORE_THRESHOLD,
@@ -88,7 +94,7 @@ def detector_attacks(
     victim = _Victim(trained, frames, options.seed)
 
     def cell(kind: str, epsilon: float) -> Any:
-        # Every attack of epsilon 0 is none.
+        # With epsilon 0 every attack is the clean cell.
         name = f"{kind}-{epsilon:g}" if epsilon else "clean"
         on_cell(name)
         return parse(cells.get_or_make(name, lambda: victim.detections(kind, epsilon)))
@@ -137,7 +143,7 @@ class _Victim:
         return record(path.name, letterbox.to_frame(nms(candidates, self.config.iou_threshold)), self.config.classes)
 
     def _truths(self, path: Path, letterbox: Letterbox) -> tuple[Tensor, Tensor]:
-        """Boxes `[N,4]` on the canvas and class ids `[N]` of the objects that the network knows."""
+        """Boxes `[N,4]` on the canvas and class ids `[N]` of objects of the network's classes."""
         frames = self.frames.truths.frames
         truth: FrameTruths = frames[path.stem] if path.stem in frames else frames[path.name]
         names = [KITTI_CLASSES.get(str(name), str(name)) for name in truth.classes]

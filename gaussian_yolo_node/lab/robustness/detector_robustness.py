@@ -26,7 +26,7 @@ RESULT = "robustness.json"
 
 @dataclass(frozen=True)
 class RobustnessOptions:
-    """What to test on. `least_score` is of the boxes whose sigmas are looked at; `limit` 0 takes all frames."""
+    """Options. `least_score` is the minimum score of boxes in the sigma figures; `limit` 0 takes all frames."""
 
     corruptions: Sequence[str] = CORRUPTIONS
     severities: Sequence[int] = SEVERITIES
@@ -38,12 +38,12 @@ class RobustnessOptions:
 
 @dataclass(frozen=True, eq=False)
 class DetectorRobustness:
-    """Figures by (corruption, severity), and of the clean frames.
+    """Figures of the clean frames, and by (corruption, severity).
 
     Attributes:
         clean: figures without corruption.
-        cells: of each corruption and severity.
-        rho: corruption -> Spearman's correlation of the severity with the sigma of the same objects against clean.
+        cells: figures of each corruption and severity.
+        rho: corruption -> Spearman correlation of the severity with the sigma of the same objects relative to clean.
         settings: of the test.
     """
 
@@ -59,7 +59,7 @@ class DetectorRobustness:
 
     @property
     def rpc(self) -> float | None:
-        """`mpc` as a share of the clean one; None where that is 0."""
+        """`mpc` divided by the clean value; None if that is 0."""
         return self.mpc / self.clean.map50 if self.clean.map50 > 0 else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def detector_robustness(
     labels: Path | None = None,
     on_frame: Callable[[str, int], None] = lambda name, done: None,
 ) -> DetectorRobustness:
-    """Detect on corrupted copies of labelled frames; a call that was interrupted goes on where it was.
+    """Detect on corrupted copies of labelled frames; an interrupted test continues.
 
     Args:
         detector: its score threshold is set to 0.005.
@@ -94,7 +94,7 @@ def detector_robustness(
         output: folder of the cells and of robustness.json.
 
     Raises:
-        RobustnessError: an option, the data or the output folder cannot be used, or the library is missing.
+        RobustnessError: an option, the data or the output folder is invalid, or the library is missing.
         LabelError: the labels cannot be read.
     """
     options = options or RobustnessOptions()

@@ -1,7 +1,7 @@
 """Flip probability and top-5 distance over perturbation sequences (Hendrycks & Dietterich, ICLR 2019, section 4.3).
 
-Noise sequences compare each frame with the first, all others with the frame before. AlexNet's flip probabilities, which
-mFR divides by, are for the caller to give; without them the mean flip probability is not normalised.
+In noise sequences each frame is compared with the first, in all others with the previous frame. The caller supplies
+AlexNet's flip probabilities for mFR; without them the mean flip probability is not normalised.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ TOP = 5
 
 
 def is_noise(perturbation: str) -> bool:
-    """Whether frames of such a sequence are compared with the first one."""
+    """True if frames of the sequence are compared with the first."""
     return "noise" in perturbation
 
 
 def flip_probability(predictions: Sequence[NDArray[np.intp]], *, noise: bool) -> float:
-    """Mean over sequences of the share of frames whose class is another than the one compared with.
+    """Share of frames whose class differs from the reference frame's, averaged over sequences.
 
     Args:
-        predictions: a class id a frame, [F] with F >= 2 a sequence.
+        predictions: one class id per frame; one array [F] with F >= 2 per sequence.
     """
     _check(predictions)
     return float(np.mean([np.mean(row[1:] != (row[0] if noise else row[:-1])) for row in map(np.asarray, predictions)]))
 
 
 def mean_flip_rate(probabilities: Mapping[str, float], baseline: Mapping[str, float]) -> float:
-    """mFR in percent: mean of the flip probabilities over the baseline's. RobustnessError where that lacks one."""
+    """mFR in percent: mean ratio of flip probabilities to the baseline's. RobustnessError if the baseline lacks one."""
     missing = [name for name in probabilities if not baseline.get(name, 0.0) > 0]
     if missing or not probabilities:
         raise RobustnessError(f"the baseline has no flip probability for {', '.join(missing) or 'anything'}")
@@ -40,7 +40,7 @@ def mean_flip_rate(probabilities: Mapping[str, float], baseline: Mapping[str, fl
 
 
 def top5_distance(scores: Sequence[NDArray[np.floating]], *, noise: bool) -> float:
-    """Mean over sequences of the distance of the first five ranks, scores [F, C] a sequence."""
+    """Top-5 distance averaged over sequences; one array of scores [F, C] per sequence."""
     _check(scores)
     distances = []
     for sequence in scores:
@@ -52,7 +52,7 @@ def top5_distance(scores: Sequence[NDArray[np.floating]], *, noise: bool) -> flo
 
 
 def _distance(order: NDArray[np.intp], ranks: NDArray[np.intp]) -> int:
-    """How far the first five classes of one ranking are from their places in the other; below the fifth is all one."""
+    """Distance of the top five classes from their ranks in the other ranking; all ranks below the fifth are equal."""
     first = order[:TOP]
     return int(np.abs(np.arange(len(first)) - np.minimum(ranks[first], TOP)).sum())
 

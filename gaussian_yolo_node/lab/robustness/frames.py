@@ -1,4 +1,4 @@
-"""Labelled frames to test a detector on, and corrupted copies of them, made here or in other processes."""
+"""Labelled frames for detector tests, and corrupted copies of them, computed here or in other processes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _LABEL_FOLDERS = ("label_2", "label", "labels", "training/label_2")
 
 @dataclass(frozen=True, eq=False)
 class LabelledFrames:
-    """Images that have labels.
+    """Images with labels.
 
     Attributes:
-        paths: of the images, by name.
-        truths: their labels, and maybe those of others.
-        labels: where these are from.
+        paths: of the images, in the order of their names.
+        truths: their labels; may include labels of other images.
+        labels: source of the labels.
     """
 
     paths: tuple[Path, ...]
@@ -44,12 +44,12 @@ class LabelledFrames:
 
     @property
     def names(self) -> list[str]:
-        """File names, by which predictions and seeds go."""
+        """File names, the keys of predictions and seeds."""
         return [path.name for path in self.paths]
 
     @property
     def digest(self) -> str:
-        """Of names and labels: tests of other frames, or of corrected labels, are other tests."""
+        """Hash of names and labels, to distinguish tests on other frames or corrected labels."""
         digest = hashlib.sha256()
         for path in self.paths:
             truth = self.truths.frames.get(path.stem, self.truths.frames.get(path.name))
@@ -60,15 +60,15 @@ class LabelledFrames:
 
 
 def find_frames(data: Path, labels: Path | None = None, limit: int = 0) -> LabelledFrames:
-    """The images of a folder that have labels.
+    """The labelled images of a folder.
 
     Args:
-        data: folder of images, or one with such a folder (image_2, image, images) and its labels (label_2, ..).
-        labels: anything that `evaluate` takes as ground truth; None looks for it beside the images.
-        limit: take no more than this many, evenly spaced; 0 takes all.
+        data: folder of images, or a folder with an image folder (image_2, image, images) and labels (label_2, ..).
+        labels: ground truth as for `evaluate`; None looks beside the images.
+        limit: maximum number of images, evenly spaced; 0 takes all.
 
     Raises:
-        RobustnessError: there is no such folder, or it has no images with labels.
+        RobustnessError: the folder is missing, or has no images with labels.
         LabelError: the labels cannot be read.
     """
     if not data.is_dir():
@@ -88,7 +88,7 @@ def find_frames(data: Path, labels: Path | None = None, limit: int = 0) -> Label
 
 
 def evenly(items: Sequence[Path], limit: int) -> list[Path]:
-    """At most `limit` of the items, evenly spaced with first and last; all where it is 0."""
+    """At most `limit` items, evenly spaced including first and last; 0 takes all."""
     if limit < 0:
         raise RobustnessError(f"a limit of {limit} frames is not possible: give 1 or more, or 0 for all")
     if not limit or limit >= len(items):
@@ -98,7 +98,7 @@ def evenly(items: Sequence[Path], limit: int) -> list[Path]:
 
 
 class CorruptedFrames(AbstractContextManager["CorruptedFrames"]):
-    """Makes corrupted copies of images, in order, whoever makes them.
+    """Computes corrupted copies of images, in order.
 
     Args:
         workers: processes; 0 corrupts in this one.
@@ -120,7 +120,7 @@ class CorruptedFrames(AbstractContextManager["CorruptedFrames"]):
         if self._pool is None:
             self._pool = ProcessPoolExecutor(self.workers, get_context("spawn"), _begin)
         waiting: deque[Future[Image]] = deque()
-        # A few ahead: whoever corrupts faster than the detector runs would fill the memory.
+        # Only a few ahead: workers that are faster than the detector would fill the memory.
         try:
             for path in paths:
                 waiting.append(self._pool.submit(corrupted_file, path, name, severity, self.seed))
@@ -140,13 +140,13 @@ class CorruptedFrames(AbstractContextManager["CorruptedFrames"]):
 
 
 def corrupted_file(path: Path, name: str, severity: int, seed: int) -> Image:
-    """Read an image and corrupt it; severity 0 leaves it as it is."""
+    """Read an image and corrupt it; severity 0 returns the original."""
     image = read_image(path)
     return corrupt(image, name, severity, key=path.name, seed=seed) if severity else image
 
 
 def _begin() -> None:
-    # Ctrl-C is the parent's: it ends the workers.
+    # The parent handles Ctrl-C and ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,4 +1,4 @@
-"""Mean corruption error (Hendrycks & Dietterich, ICLR 2019, section 4.3; SPEC section 4)."""
+"""Mean corruption error (Hendrycks & Dietterich, ICLR 2019, section 4.3; docs/paper_facts.md, section 4)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from gaussian_yolo_node.lab.robustness import RobustnessError
 from gaussian_yolo_node.lab.robustness.corruptions import CORRUPTIONS, SEVERITIES
 
-# Mean top-1 errors over the five severities, as the authors published them (SPEC section 4).
+# Published mean top-1 errors over the five severities (docs/paper_facts.md, section 4).
 ALEXNET_ERRORS: Mapping[str, float] = {
     "gaussian_noise": 0.886428,
     "shot_noise": 0.894468,
@@ -38,7 +38,7 @@ def corruption_errors(
         baseline: corruption -> mean error over the severities; AlexNet's.
 
     Raises:
-        RobustnessError: a corruption has no five errors, or one is out of range, or the baseline lacks it.
+        RobustnessError: a corruption does not have five errors, an error is out of range, or the baseline lacks it.
     """
     return {name: 100 * _mean(name, values) / _of(baseline, name) for name, values in errors.items()}
 
@@ -46,7 +46,7 @@ def corruption_errors(
 def mean_corruption_error(
     errors: Mapping[str, Sequence[float]], baseline: Mapping[str, float] = ALEXNET_ERRORS
 ) -> float:
-    """mCE in percent, the mean of all 15 CEs. RobustnessError as `corruption_errors`, or where one is missing."""
+    """mCE in percent, the mean of all 15 CEs. RobustnessError as in `corruption_errors`, or if one is missing."""
     missing = [name for name in CORRUPTIONS if name not in errors]
     if missing:
         raise RobustnessError(f"mCE is the mean of all 15 corruptions, and {', '.join(missing)} have not been measured")
@@ -59,13 +59,13 @@ def relative_mean_corruption_error(
     baseline_clean: float,
     baseline: Mapping[str, float] = ALEXNET_ERRORS,
 ) -> float | None:
-    """Relative mCE in percent: of what corruption adds to the clean error, instead of the error.
+    """Relative mCE in percent: like mCE, for the increase over the clean error.
 
     Args:
         clean, baseline_clean: top-1 errors on clean images, 0..1.
 
     Returns:
-        None where the baseline loses nothing by some corruption: then it is not defined.
+        None, that is undefined, if some corruption does not increase the baseline's error.
     """
     added = {name: _of(baseline, name) - baseline_clean for name in errors}
     if min(added.values(), default=0.0) <= 0:

@@ -1,7 +1,7 @@
-"""Perturbation sequences of one picture, after ImageNet-P (Hendrycks & Dietterich, ICLR 2019, section 4.2).
+"""Perturbation sequences of one image, after ImageNet-P (Hendrycks & Dietterich, ICLR 2019, section 4.2).
 
-Each step changes the picture a little; a classifier that sees well answers the same throughout. The steps are of this
-module's making: flip probabilities over them compare models with each other, not with published ones.
+Each step changes the image slightly; a robust classifier keeps its prediction. The steps are this module's own, so flip
+probabilities compare models with each other, but not with published figures.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.lab.robustness import RobustnessError
 
 Image = NDArray[np.uint8]
-# (picture, number of the frame from 0, generator of the sequence) -> frame
+# (image, frame index from 0, generator of the sequence) -> frame
 Step = Callable[[Image, int, np.random.Generator], Image]
 
 FRAMES = 30
 _NOISE = 10.0  # standard deviation, of 255
 _PHOTONS = 60.0  # at full brightness
-_FLAKES = 5  # seed of where they are
+_FLAKES = 5  # seed of their positions
 
 
 def sequence(image: Image, name: str, rng: np.random.Generator, frames: int = FRAMES) -> list[Image]:
-    """`frames` pictures uint8 `[H,W,3]`, of a perturbation of `PERTURBATIONS` that goes on.
+    """`frames` images uint8 `[H,W,3]` with an increasing perturbation of `PERTURBATIONS`.
 
     Raises:
-        RobustnessError: there is no such perturbation, or fewer than two frames.
+        RobustnessError: unknown perturbation, or fewer than two frames.
     """
     check_perturbation(name)
     if frames < 2:
@@ -38,7 +38,7 @@ def sequence(image: Image, name: str, rng: np.random.Generator, frames: int = FR
 
 
 def check_perturbation(name: str) -> None:
-    """Raises RobustnessError where there is no such perturbation."""
+    """Raises RobustnessError for an unknown perturbation."""
     if name not in PERTURBATIONS:
         raise RobustnessError(f"there is no perturbation {name!r}: known are {', '.join(PERTURBATIONS)}")
 
@@ -56,12 +56,12 @@ def _shot_noise(image: Image, frame: int, rng: np.random.Generator) -> Image:
 
 
 def _motion_blur(image: Image, frame: int, rng: np.random.Generator) -> Image:
-    """Of one length, in a direction that turns by 6 degrees a frame."""
+    """Blur of constant length whose direction turns by 6 degrees per frame."""
     reach = max(1.0, min(image.shape[:2]) * 0.03)  # px to either side
     way = np.array([math.cos(math.radians(6 * frame)), math.sin(math.radians(6 * frame))])
     half = math.ceil(reach) + 1
     kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
-    # Points along the way, each shared among its four pixels: small kernels turn too.
+    # Each point is spread bilinearly over four pixels, so that small kernels turn too.
     for x, y in half + np.linspace(-reach, reach, 8 * half + 1)[:, None] * way:
         column, row = int(x), int(y)
         right, down = x - column, y - row
@@ -79,7 +79,7 @@ def _brightness(image: Image, frame: int, rng: np.random.Generator) -> Image:
 
 
 def _snow(image: Image, frame: int, rng: np.random.Generator) -> Image:
-    """The same flakes in all frames, a hundredth of the height, or a pixel, further down in each."""
+    """The same flakes in all frames, moving down by 1 % of the height (at least 1 px) per frame."""
     height, width = image.shape[:2]
     flakes = np.random.default_rng(_FLAKES).random((height, width)) > 0.985
     snowed = image.copy()
@@ -96,7 +96,7 @@ def _rotate(image: Image, frame: int, rng: np.random.Generator) -> Image:
 
 
 def _tilt(image: Image, frame: int, rng: np.random.Generator) -> Image:
-    """As if the picture were turned about its vertical axis."""
+    """Rotate the image about its vertical axis (perspective)."""
     height, width = image.shape[:2]
     lift = height * 0.004 * frame
     before = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)

@@ -1,4 +1,4 @@
-"""A robustness test for people: a table, and AP and sigma against severity."""
+"""Report of a robustness test: a table, and plots of AP and sigma against severity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEADINGS = ("severity", "mAP50", "boxes", "sigma/size", "sigma ratio", "error ra
 
 
 def rows(result: DetectorRobustness) -> list[tuple[str, ...]]:
-    """Cells of the table as text: the clean row, then a row a corruption and severity."""
+    """Cells of the table as text: the clean row, then one row per corruption and severity."""
     first = ("clean", "", *_cells("0", result.clean))
     return [first] + [
         (name, _number(result.rho[name], 2), *_cells(str(severity), cell))
@@ -27,7 +27,7 @@ def rows(result: DetectorRobustness) -> list[tuple[str, ...]]:
 
 
 def table(result: DetectorRobustness) -> Table:
-    """A row a corruption and severity."""
+    """One row per corruption and severity."""
     shown = Table(title=f"{result.settings['model']}, {result.settings['frames']} frames")
     shown.add_column("corruption")
     for heading in ("rho", *HEADINGS):
@@ -38,7 +38,7 @@ def table(result: DetectorRobustness) -> Table:
 
 
 def draw(result: DetectorRobustness, path: Path) -> None:
-    """Write a PNG: above, mAP at IoU 0.5 against severity; below, the sigma ratio; a column a group."""
+    """Write a PNG: above, mAP at IoU 0.5 against severity; below, the sigma ratio; one column per group."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -100,7 +100,7 @@ def draw_classifier(result: Mapping[str, Any], path: Path) -> None:
 
 
 def draw_attacks(result: Mapping[str, Any], path: Path) -> None:
-    """Write a PNG: mAP at IoU 0.5, and the sigma of the same objects against epsilon 0, against epsilon."""
+    """Write a PNG: mAP at IoU 0.5, and the sigma of the same objects relative to epsilon 0, against epsilon."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""Average precision and sigmas of one cell against the clean frames: whether a detector knows that it sees badly.
+"""Average precision and sigmas of one cell relative to the clean frames: does sigma grow as the error grows?
 
 mPC and rPC are those of Michaelis et al., "Benchmarking Robustness in Object Detection", 2019: the mean AP over
 corruptions and severities, and its share of the clean AP.
@@ -25,18 +25,19 @@ _LEAST_RANKED = 3
 
 @dataclass(frozen=True, eq=False)
 class CellFigures:
-    """What the detections of one cell come to.
+    """Figures of the detections of one cell.
 
     Attributes:
-        ap50, ap: class -> all-point AP at IoU 0.5 and at KITTI's, 0..1; of classes with objects.
-        matched, above: boxes on an object at IoU 0.5, and all boxes, from the least score on.
-        sigma: median over matched boxes of the mean sigma relative to the box's size; `sigma_px` of it in px.
-        sigma_all: as `sigma`, over all boxes from the least score on.
-        coverage: share of matched boxes' errors within one sigma (a Gaussian: 0.683); `coverage_loose`: of boxes that
-            meet their object at IoU 0.1 or more, so that the worst errors count.
-        paired: objects found here and on the clean frames; `sigma_ratio`, `error_ratio`: median over them of the
-            relative sigma, and ratio of the median relative error, here to clean.
-        ratios: [paired], the single sigma ratios.
+        ap50, ap: class -> all-point AP at IoU 0.5 and at KITTI's IoU, 0..1; for classes with objects.
+        matched, above: number of boxes that match an object at IoU 0.5, and of all boxes, from the minimum score.
+        sigma: median over matched boxes of the mean sigma relative to the box's size; `sigma_px` is the same in px.
+        sigma_all: like `sigma`, over all boxes from the minimum score.
+        coverage: share of matched boxes' errors within one sigma (0.683 for a Gaussian); `coverage_loose`: the same for
+            boxes that match at IoU 0.1 or more, to include the worst errors.
+        paired: number of objects detected both here and on the clean frames.
+        sigma_ratio, error_ratio: over the paired objects, median ratio of the relative sigma, and ratio of the median
+            relative errors, here to clean.
+        ratios: [paired], the individual sigma ratios.
     """
 
     ap50: Mapping[str, float]
@@ -64,7 +65,7 @@ class CellFigures:
         return float(np.mean(list(self.ap.values()))) if self.ap else float("nan")
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, without the single ratios."""
+        """JSON-ready, without the individual ratios."""
         fields = {name: value for name, value in vars(self).items() if name != "ratios"}
         return {"map50": self.map50, "map": self.map, **fields}
 
@@ -76,10 +77,10 @@ def cell_figures(
 
     Args:
         cell, clean: predictions of the same frames, corrupted and not.
-        least_score: of the boxes whose sigmas are looked at; AP counts all.
+        least_score: minimum score of boxes in the sigma figures; AP uses all boxes.
 
     Raises:
-        LabelError: labels and predictions do not belong together.
+        LabelError: labels and predictions do not match.
     """
     paired, before = pair(truths, cell), pair(truths, clean)
     result = evaluate_paired(paired, least_score)
@@ -105,7 +106,7 @@ def cell_figures(
 
 
 def spearman(x: Floats, y: Floats) -> float | None:
-    """Rank correlation of two arrays [N]; ties share their mean rank. None below 3 values, or without spread."""
+    """Rank correlation of two arrays [N]; ties get their mean rank. None for fewer than 3 values or zero variance."""
     if len(x) < _LEAST_RANKED:
         return None
     first, second = _ranks(x), _ranks(y)
@@ -114,7 +115,7 @@ def spearman(x: Floats, y: Floats) -> float | None:
 
 
 def severity_correlation(figures: Mapping[int, CellFigures]) -> float | None:
-    """Spearman's correlation of the severity with the sigma ratios of single objects; 0 severity is clean, ratio 1."""
+    """Spearman correlation of the severity with the sigma ratios of single objects; severity 0 is clean, ratio 1."""
     severities = [np.full(len(cell.ratios), float(severity)) for severity, cell in figures.items()]
     if not severities:
         return None
@@ -122,7 +123,7 @@ def severity_correlation(figures: Mapping[int, CellFigures]) -> float | None:
 
 
 def _against(here: MatchedBoxes, before: MatchedBoxes) -> tuple[Floats, float | None]:
-    """Sigma ratios of the objects that are in both, [N], and the ratio of their median errors."""
+    """Sigma ratios [N] of the objects in both, and the ratio of their median errors."""
     rows = {_key(before, row): row for row in range(len(before))}
     both = [(row, rows[_key(here, row)]) for row in range(len(here)) if _key(here, row) in rows]
     if not both or here.sigmas is None or before.sigmas is None:

@@ -1,1 +1,1 @@
-"""Neural style transfer (Gatys, Ecker, Bethge, CVPR 2016; SPEC section 5)."""
+"""Neural style transfer (Gatys, Ecker, Bethge, CVPR 2016; docs/paper_facts.md, section 5)."""

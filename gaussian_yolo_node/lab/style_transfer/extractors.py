@@ -37,13 +37,13 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Defaults:
-    """What an extractor is best used with.
+    """Default settings of an extractor.
 
     Attributes:
         content, style: layers.
-        reconstructed: layers whose reconstructions tell the network's depths apart.
-        balance: alpha times the number of content responses, where no alpha is given: weighs the content's error *a
-            response* against beta, so that it holds at any frame size.
+        reconstructed: layers whose reconstructions show the network's depths.
+        balance: alpha times the number of content responses, if alpha is not given. It weights the content error *per
+            response* against beta, independently of the frame size.
     """
 
     content: tuple[str, ...]
@@ -53,14 +53,14 @@ class Defaults:
 
 
 class Extractor(Protocol):
-    """A frozen network that is read in the middle.
+    """A frozen network with access to intermediate layers.
 
     Attributes:
-        name: as it is asked for.
-        weights: SHA-256 (hex) of what the network computes with, before `normalise`.
+        name: of the extractor.
+        weights: SHA-256 (hex) of the network's weights, before `normalise`.
         layers: in order.
-        defaults: what to use where nothing is asked for.
-        network: to be moved to another device.
+        defaults: default settings.
+        network: the module, which can be moved to another device.
     """
 
     name: str
@@ -75,22 +75,24 @@ class Extractor(Protocol):
         """Responses of the `wanted` layers to an RGB image `[1,3,H,W]` with values 0..1.
 
         Raises:
-            GaussianYoloError: there is no such layer, or the image is too small.
+            GaussianYoloError: unknown layer, or the image is too small.
         """
         ...
 
     def require(self, layers: Sequence[str]) -> None:
-        """GaussianYoloError, naming what there is, where a layer is unknown."""
+        """Raise GaussianYoloError for an unknown layer; the message lists all layers."""
         ...
 
     def normalise(self, images: Sequence[Tensor]) -> None:
-        """Scale the channels of all layers so that over these images (as for `responses`) and all positions they are
-        of size 1: their mean activation for VGG19, as in the paper, else their root mean square."""
+        """Scale the channels of all layers to magnitude 1 over these images (as for `responses`) and all positions.
+
+        The magnitude is the mean activation for VGG19, as in the paper, else the root mean square.
+        """
         ...
 
 
 class Vgg19Extractor:
-    """VGG19 with average pooling and normalised weights, as the paper has it.
+    """VGG19 with average pooling and normalised weights, as in the paper.
 
     Args:
         network: with its weights.
@@ -121,24 +123,24 @@ class Vgg19Extractor:
 
 
 class BackboneExtractor:
-    """A backbone of `networks.backbones` that is built from a table (EfficientNet, MixNet, MobileNet).
+    """A table-built backbone of `networks.backbones` (EfficientNet, MixNet, MobileNet).
 
-    Where the network takes every second position, this takes all and averages 2x2: the counterpart of average
-    pooling. A strided convolution looks at its picture through a grid, and gradients through it leave that grid on
-    the pixels. So the layers before a pooling have twice the resolution they have in the classifier.
+    Stride 2 is replaced by stride 1 and 2x2 averaging, the counterpart of average pooling, because gradients through a
+    strided convolution leave a grid pattern on the pixels. Layers before a pooling therefore have twice the resolution
+    they have in the classifier.
 
     Layers: `stem`; for each block S_B (stage and block, counted from 1) `blockS_B.expand` and `blockS_B.depthwise`,
     the activations after its expansion and its depthwise convolution (and squeeze-excite), and `blockS_B`, its output.
-    All but the last are what an activation lets through.
+    All but the last are outputs of an activation.
 
-    `normalise` makes each channel's root mean square 1, not its mean: a block's output is signed, and a channel that
-    is excited in a few places only, as some of the stem's are, would have a second moment of a hundred times its mean
-    squared and be all that the Gram matrix shows.
+    `normalise` scales each channel's root mean square to 1, not its mean: a block's output is signed, and a sparse
+    channel, as in the stem, would have a second moment of a hundred times its squared mean and dominate the Gram
+    matrix.
 
     Args:
         backbone: with its weights; changed to stride 1.
-        name: as it was asked for.
-        defaults: its best layers; without, those of the same strides as EfficientNet-Lite0's.
+        name: of the extractor.
+        defaults: its best layers; default: those with the strides of EfficientNet-Lite0's.
     """
 
     def __init__(self, backbone: TableBackbone, name: str, defaults: Defaults | None = None) -> None:
@@ -193,7 +195,7 @@ class BackboneExtractor:
         return found
 
     def _walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Layers and their responses, each computed when it is asked for."""
+        """Layers and their responses, computed lazily."""
         network = self.network
         x = network._activation(network.bn1(network.conv_stem(x)))
         yield "stem", x
@@ -220,7 +222,7 @@ class BackboneExtractor:
         return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
 
 
-# Found by looking at pictures, docs/style_transfer.md.
+# Chosen by visual comparison, see docs/style_transfer.md.
 _LITE0 = Defaults(
     content=("block2_2",),
     style=("stem", "block1_1", "block2_2", "block3_2", "block4_2"),
@@ -230,7 +232,7 @@ _LITE0 = Defaults(
 
 
 def choose_extractor(name: str, vgg_weights: Path | None = None) -> str:
-    """The extractor to open: the one asked for; without, VGG19 where its weights are given or there, else Lite0."""
+    """The name, or by default VGG19 if its weights are given or available, else Lite0."""
     if name:
         return name
     return "vgg19" if vgg_weights is not None or find_vgg19_weights().is_file() else "efficientnet_lite0"
@@ -240,12 +242,12 @@ def open_extractor(name: str, vgg_weights: Path | None = None) -> Extractor:
     """A feature extractor with its weights; nothing is downloaded.
 
     Args:
-        name: one of `EXTRACTORS`; or the path of a training checkpoint (`last.pt`), whose backbone is taken.
-        vgg_weights: file of VGG19's weights, if they are not where torch.hub keeps them.
+        name: one of `EXTRACTORS`, or the path of a training checkpoint (`last.pt`), to use its backbone.
+        vgg_weights: file of VGG19's weights, if not in torch.hub's folder.
 
     Raises:
-        WeightsError: the weights are missing or damaged; tells how to get them.
-        GaussianYoloError: there is no such extractor.
+        WeightsError: the weights are missing or damaged; the message says how to get them.
+        GaussianYoloError: unknown extractor.
     """
     if vgg_weights is not None and name != "vgg19":
         raise GaussianYoloError(f"--vgg-weights belongs to --extractor vgg19, not to {name}")
@@ -274,7 +276,7 @@ def _of_checkpoint(path: Path) -> Extractor:
 
 
 def _defaults_like_lite0(layers: Sequence[str]) -> Defaults:
-    """Lite0's layers where the network has them, else the nearest before them in its order."""
+    """Lite0's layers if the network has them, else the nearest preceding ones."""
 
     def nearest(layer: str) -> str:
         if layer in layers:
@@ -313,7 +315,7 @@ def _strided_layers(network: TableBackbone) -> Iterator[nn.Module]:
 
 
 def _take_every_position(layer: nn.Module) -> bool:
-    """Give a convolution, or the several of an MDConv, stride 1; whether it had another."""
+    """Set the stride of a convolution, or of all in an MDConv, to 1; returns whether it changed."""
     strided = [part for part in layer.modules() if isinstance(part, nn.Conv2d) and part.stride != (1, 1)]
     for part in strided:
         part.stride = (1, 1)
@@ -322,7 +324,7 @@ def _take_every_position(layer: nn.Module) -> bool:
 
 
 def _normalised(image: Tensor, normalisation: Normalisation) -> Tensor:
-    """From RGB 0..1 to what the network was trained on."""
+    """RGB 0..1 with the network's input normalisation."""
     mean = image.new_tensor(normalisation.mean).view(3, 1, 1)
     scale = image.new_tensor(normalisation.scale).view(3, 1, 1)
     return (image * 255 - mean) * scale

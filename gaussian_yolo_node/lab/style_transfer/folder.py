@@ -1,13 +1,13 @@
-"""A folder of frames in the styles of pictures, with its labels: a training set made of another one.
+"""Stylise a folder of frames and copy its labels: a new training set from an existing one.
 
-    OUTPUT/image_2/..        the frames, by the names and of the sizes that they had
+    OUTPUT/image_2/..        the frames, with their original names and sizes
     OUTPUT/label_2/..        the label files of those frames, byte for byte
-    OUTPUT/NAME.json         labels that are one file, byte for byte
-    OUTPUT/stylize.json      what everything is made with
-    OUTPUT/stylize.jsonl     a line for each finished frame: its input's hash, its style, its losses
+    OUTPUT/NAME.json         labels in a single file, byte for byte
+    OUTPUT/stylize.json      the settings
+    OUTPUT/stylize.jsonl     one line per finished frame: its input's hash, its style, its losses
 
-A frame is finished once its line is there. All files are written whole or not at all, so a run can end at any moment
-and the next one goes on.
+A frame is finished once its line is written. All files are written atomically, so a run can stop at any time and the
+next one continues.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.files import file_hash, write_whole
 from gaussian_yolo_node.lab.style_transfer.frames import IMAGE_FOLDERS, Frames, choose_style, frame_seed
 from gaussian_yolo_node.lab.style_transfer.optimise import Loss
-from gaussian_yolo_node.lab.style_transfer.pictures import FolderError, encode, sha256_of
+from gaussian_yolo_node.lab.style_transfer.pictures import FolderError, encode
 from gaussian_yolo_node.lab.style_transfer.transfer import Image, PictureError, StyleTransfer, Stylised
 from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.images import read_image
@@ -38,7 +38,7 @@ NORMALISING_FRAMES, NORMALISING_STYLES = 4, 8
 
 @dataclass
 class FolderSummary:
-    """What a run came to: frames made now, made before, label files carried over, and what was skipped with why."""
+    """Summary of a run: frames stylised now and before, label files copied, and skipped frames with reasons."""
 
     made: int = 0
     before: int = 0
@@ -53,18 +53,18 @@ class FolderSummary:
 def stylise_folder(
     transfer: StyleTransfer, frames: Frames, styles: Mapping[str, Path], output: Path, console: Console
 ) -> FolderSummary:
-    """Stylise all frames that are not finished yet. Unreadable ones are skipped.
+    """Stylise all unfinished frames. Unreadable ones are skipped.
 
     Args:
-        transfer: its extractor is normalised on a few of the frames, and all styles.
-        styles: one or more pictures by name; each frame gets one of them, see `choose_style`.
+        transfer: its extractor is normalised on some of the frames and all styles.
+        styles: one or more images by name; each frame gets one of them, see `choose_style`.
         output: folder, new or of an earlier run with the same settings.
         console: for the progress bar.
 
     Raises:
-        FolderError: the output is the input, was made with other settings, or cannot be written; not one frame can be
+        FolderError: the output is the input, was made with other settings, or cannot be written; or no frame can be
             read.
-        DatasetError: a style picture cannot be read.
+        DatasetError: a style image cannot be read.
     """
     _refuse_overlap(frames, output)
     pictures = {name: read_image(path) for name, path in styles.items()}
@@ -121,7 +121,7 @@ def _run(
 
 
 def losses_record(result: Stylised) -> dict[str, Any]:
-    """Losses for JSON: of each tile, a list for each part of the loss."""
+    """Losses for JSON: per tile, one list for each part of the loss."""
     return {
         "losses": [
             {part: [float(f"{getattr(loss, part):.6g}") for loss in tile] for part in ("total", "content", "style")}
@@ -131,12 +131,12 @@ def losses_record(result: Stylised) -> dict[str, Any]:
 
 
 def _begin(transfer: StyleTransfer, frames: Frames, styles: Mapping[str, Path], output: Path) -> list[Image]:
-    """Write the manifest, or hold it against the one that is there; the frames to normalise on."""
+    """Write the manifest, or compare it with the existing one; returns the frames to normalise on."""
     wanted: dict[str, Any] = {
         **asdict(transfer.settings),
         "extractor": transfer.extractor.name,
         "weights": transfer.extractor.weights,
-        "styles": {name: sha256_of(path) for name, path in styles.items()},
+        "styles": {name: file_hash(path) for name, path in styles.items()},
     }
     wanted = json.loads(json.dumps(wanted))
     path = output / MANIFEST
@@ -156,7 +156,7 @@ def _begin(transfer: StyleTransfer, frames: Frames, styles: Mapping[str, Path], 
         try:
             chosen[name] = read_image(frames.folder / name)
         except DatasetError:
-            continue  # it is told of when its turn comes
+            continue  # reported later, when this frame is processed
         if len(chosen) == NORMALISING_FRAMES:
             break
     canonical = json.dumps(wanted, sort_keys=True)
@@ -181,7 +181,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _finished(path: Path) -> dict[str, str]:
-    """The input's hash of each finished frame; a last line that was cut off is none."""
+    """The input's hash of each finished frame; ignores a truncated last line."""
     finished: dict[str, str] = {}
     if path.exists():
         text = path.read_text(encoding="utf-8")
@@ -227,9 +227,9 @@ def _spread(names: Sequence[str], count: int) -> list[str]:
 
 def _hash_or_none(path: Path) -> str | None:
     try:
-        return sha256_of(path)
+        return file_hash(path) or None
     except OSError:
-        return None  # reading the picture will tell why
+        return None  # reading the image reports the reason
 
 
 def _progress(console: Console) -> Progress:

@@ -1,4 +1,4 @@
-"""The pictures that are to be stylised, their labels, and the styles to choose from."""
+"""The images to stylise, their labels, and the styles to choose from."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gaussian_yolo_node.frames.files import IMAGE_SUFFIXES, ImageFiles
 from gaussian_yolo_node.lab.style_transfer.pictures import FolderError
-from gaussian_yolo_node.labels.images import IMAGE_SUFFIXES
 
-# Where a data set keeps its images, and its labels beside them.
+# Image folders of a data set; its labels are beside them.
 IMAGE_FOLDERS = ("image_2", "images", "image")
 LABEL_FOLDERS = ("label_2", "labels", "label")
 
 
 @dataclass(frozen=True)
 class Frames:
-    """What is to be stylised.
+    """The images to stylise.
 
     Attributes:
         folder: of the images.
-        names: their paths in it, with /, sorted.
-        labels: folder with label files of the same paths and stems, one label file for all, or None.
+        names: their relative paths, with /, sorted.
+        labels: folder with label files of the same paths and stems, a single label file for all, or None.
     """
 
     folder: Path
@@ -38,15 +38,15 @@ class Frames:
 
 
 def find_frames(content: Path, labels: Path | None = None) -> Frames:
-    """The frames of a folder of images, subfolders included, or of a data set with `image_2` and `label_2`.
+    """The frames of an image folder, including subfolders, or of a data set with `image_2` and `label_2`.
 
     Args:
-        content: the one or the other; `images`, `image`, `labels`, `label` are known too.
-        labels: folder of label files, or one JSON file; without, the folder beside the images, if they are in one of
-            the names above.
+        content: either folder; `images`, `image`, `labels`, `label` are accepted too.
+        labels: folder of label files, or one JSON file; default: the folder beside the images, if the image folder has
+            one of the names above.
 
     Raises:
-        FolderError: there are no images, or the labels are not theirs.
+        FolderError: there are no images, or the labels do not match them.
     """
     if not content.is_dir():
         raise FolderError(f"image folder {content} does not exist")
@@ -69,7 +69,7 @@ def find_frames(content: Path, labels: Path | None = None) -> Frames:
 
 
 def find_styles(style: Path) -> dict[str, Path]:
-    """A picture, or all of a folder, by name. FolderError where there is none."""
+    """An image, or all images of a folder, by name. FolderError if there is none."""
     if style.is_file():
         return {style.name: style}
     if not style.is_dir():
@@ -81,12 +81,12 @@ def find_styles(style: Path) -> dict[str, Path]:
 
 
 def choose_style(names: Sequence[str], frame: str, seed: int) -> str:
-    """The style of a frame: by chance, but always the same for its name and the seed, in any order of frames."""
+    """A random style that depends only on the frame's name and the seed."""
     return names[frame_seed(frame, seed) % len(names)]
 
 
 def frame_seed(frame: str, seed: int) -> int:
-    """A seed of the frame's own, whatever the order of frames."""
+    """A seed per frame, independent of the order of frames."""
     return int.from_bytes(hashlib.sha256(f"{seed} {frame}".encode()).digest()[:7], "big")
 
 
@@ -94,5 +94,5 @@ def images_in(folder: Path) -> Iterator[str]:
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+            if ImageFiles.accepts(Path(name)):
                 yield (Path(parent) / name).relative_to(folder).as_posix()

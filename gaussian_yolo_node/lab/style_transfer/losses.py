@@ -1,4 +1,4 @@
-"""The losses of Gatys et al. (CVPR 2016, equations 1 to 7; SPEC section 5)."""
+"""The losses of Gatys et al. (CVPR 2016, equations 1 to 7; docs/paper_facts.md, section 5)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class StyleTarget:
-    """A layer's style: the Gram matrix of the style picture.
+    """Style target of a layer: the Gram matrix of the style image.
 
     Attributes:
         gram: A, `[N,N]`.
-        positions: M of the style picture in this layer.
+        positions: M of the style image in this layer.
     """
 
     gram: Tensor
@@ -33,18 +33,18 @@ class StyleTarget:
 
     @classmethod
     def of(cls, features: Tensor) -> StyleTarget:
-        """From the style picture's responses `[1,N,H,W]`."""
+        """From the style image's responses `[1,N,H,W]`."""
         return cls(gram_matrix(features), features.shape[2] * features.shape[3])
 
 
 def style_loss(features: Tensor, target: StyleTarget) -> Tensor:
     """`E = sum (G - A)^2 / (4 N^2 M^2)` (equation 4) of responses `[1,N,H,W]`: a scalar.
 
-    The paper has both pictures of one size. A style picture with other M has as many terms in its sums A; they are
-    scaled to the M of `features`, which changes nothing where both agree.
+    In the paper both images have the same size. The sums A of a style image with another M are scaled to the M of
+    `features`; for equal M this changes nothing.
     """
     channels, positions = features.shape[1], features.shape[2] * features.shape[3]
-    # Means over positions, not sums: sums of 10^5 float32 products, squared, would lose digits or overflow.
+    # Means instead of sums over positions: squared sums of 10^5 float32 products would lose digits or overflow.
     difference = gram_matrix(features) / positions - target.gram / target.positions
     return difference.square().sum() / (4 * channels**2)
 
@@ -57,7 +57,7 @@ class Objective:
         content: P of each content layer.
         style: A of each style layer.
         style_weights: w_l of each style layer.
-        alpha, beta: weights of content and style; 0 leaves one out.
+        alpha, beta: weights of content and style; 0 disables one.
     """
 
     content: Mapping[str, Tensor]
@@ -68,7 +68,7 @@ class Objective:
 
     @property
     def layers(self) -> list[str]:
-        """The layers whose responses are needed."""
+        """The required layers."""
         return list(dict.fromkeys((*self.content, *self.style)))
 
     def __call__(self, responses: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Search for the picture whose responses fit the targets: L-BFGS, as in the paper, or Adam, over its pixels."""
+"""Optimise the pixels of an image for its targets by L-BFGS, as in the paper, or Adam."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from gaussian_yolo_node.lab.style_transfer.losses import Objective
 
 Optimizer = Literal["lbfgs", "adam"]
 OPTIMIZERS: tuple[Optimizer, ...] = ("lbfgs", "adam")
-HISTORY = 20  # steps from which L-BFGS guesses the curvature
-MOST_EVALUATIONS = 26  # of one step of L-BFGS: where it is, and the line search
-ADAM_RATE = 0.02  # of pixels 0..1
+HISTORY = 20  # steps in L-BFGS's curvature estimate
+MOST_EVALUATIONS = 26  # per L-BFGS step: the current point and the line search
+ADAM_RATE = 0.02  # for pixels 0..1
 
 
 class OptimisationError(GaussianYoloError):
-    """The loss is no longer a number."""
+    """The loss is not finite."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The loss of one picture; content and style with their weights alpha and beta w_l."""
+    """The loss of one image: content and style, weighted by alpha and beta w_l."""
 
     content: float
     style: float
@@ -39,11 +39,11 @@ class Loss:
 
 @dataclass(frozen=True, eq=False)
 class Optimised:
-    """What a search came to.
+    """Result of an optimisation.
 
     Attributes:
-        image: 0..1, as many channels as the start.
-        losses: of the start and after each step; L-BFGS ends early where no step makes the loss smaller.
+        image: 0..1, with the channels of the start.
+        losses: of the start and after each step; L-BFGS ends early if no step decreases the loss.
     """
 
     image: Tensor
@@ -59,14 +59,14 @@ def optimise(
     optimizer: Optimizer = "lbfgs",
     on_step: Callable[[int, Loss], None] | None = None,
 ) -> Optimised:
-    """Change the pixels of `start` so that the objective falls.
+    """Minimise the objective over the pixels, from `start`.
 
-    L-BFGS searches each step's length by the strong Wolfe conditions, so that no step makes the loss greater.
+    L-BFGS uses a line search with the strong Wolfe conditions, so no step increases the loss.
 
     Args:
         start: RGB `[1,3,H,W]` or grey `[1,1,H,W]`, 0..1; not changed.
-        steps: of the optimizer; one of L-BFGS evaluates the loss once or a few times.
-        on_step: is told the number of steps done, and the loss.
+        steps: of the optimizer; an L-BFGS step evaluates the loss once or several times.
+        on_step: called with the number of finished steps and the loss.
 
     Raises:
         OptimisationError: the loss became NaN or infinite.
@@ -87,7 +87,7 @@ def optimise(
             )
         gradient = torch.autograd.grad(total, pixels)[0].contiguous()
         if scale is None:
-            # A pixel of a large frame has a gradient of 1e-8 or less, below what both optimizers take for nothing.
+            # The gradient per pixel of a large frame is 1e-8 or less, below the tolerance of both optimizers.
             scale = 1 / (gradient.abs().mean().item() or 1.0)
         pixels.grad = gradient * scale
         latest[:] = [loss]
@@ -117,13 +117,13 @@ def _lbfgs_step(pixels: Tensor, evaluate: Callable[[], Tensor]) -> Callable[[], 
 
     def step() -> None:
         optimizer.step(known)
-        known()  # the line search may have ended on another point than it took
+        known()  # the last point of the line search may not be the accepted one
 
     return step
 
 
 class _Remembered:
-    """Evaluates anew only where the pixels have changed: torch's L-BFGS asks again for where it is."""
+    """Caches the last evaluation, because torch's L-BFGS evaluates the current point again."""
 
     def __init__(self, pixels: Tensor, evaluate: Callable[[], Tensor]) -> None:
         self._pixels, self._evaluate = pixels, evaluate

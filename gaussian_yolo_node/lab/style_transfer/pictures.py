@@ -1,8 +1,7 @@
-"""Pictures as files."""
+"""Write images to files."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import cv2
@@ -11,29 +10,26 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.files import write_whole
-from gaussian_yolo_node.labels.images import IMAGE_SUFFIXES
+from gaussian_yolo_node.frames.files import IMAGE_SUFFIXES
 
 Image = NDArray[np.uint8]
 JPEG_QUALITY = 95
 
 
 class FolderError(GaussianYoloError):
-    """A folder cannot be read, or not be written to."""
+    """A folder cannot be read or written."""
 
 
 def encode(path: Path, image: Image) -> bytes:
-    """The picture as a file of the path's kind. FolderError where that is none of images."""
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise FolderError(f"{path} is no name of a picture: end it with {', '.join(IMAGE_SUFFIXES)}")
+    """The image encoded in the path's format. FolderError if that is not an image format."""
     suffix = path.suffix.lower()
-    options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    return bytes(cv2.imencode(suffix, image, options)[1].tobytes())
+    if suffix not in IMAGE_SUFFIXES:
+        raise FolderError(f"{path} is no name of a picture: end it with {', '.join(IMAGE_SUFFIXES)}")
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix in (".jpg", ".jpeg") else []
+    pixels = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if suffix == ".pgm" else image  # .pgm has no colours
+    return bytes(cv2.imencode(suffix, pixels, options)[1].tobytes())
 
 
 def write_picture(path: Path, image: Image) -> None:
-    """Write a picture, whole or not at all. FolderError or WriteError where that is not possible."""
+    """Write an image atomically. Raises FolderError or WriteError on failure."""
     write_whole(path, encode(path, image))
-
-
-def sha256_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

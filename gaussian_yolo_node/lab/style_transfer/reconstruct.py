@@ -1,4 +1,4 @@
-"""What each layer knows of a picture (Gatys et al., CVPR 2016, figure 1): pictures from noise that give it the same."""
+"""Reconstruct an image from the responses of a layer, starting from noise (Gatys et al., CVPR 2016, figure 1)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def reconstruct_content(
     optimizer: Optimizer = "lbfgs",
     on_step: Callable[[int, Loss], None] | None = None,
 ) -> Optimised:
-    """A picture whose responses in `layer` are those of `image`, RGB `[1,3,H,W]`, 0..1.
+    """An image with the responses of `image`, RGB `[1,3,H,W]`, 0..1, in `layer`.
 
-    The loss is the content's, a response: alpha is 1 / (N M).
+    The loss is the content loss per response: alpha is 1 / (N M).
     """
     with torch.no_grad():
         target = extractor.responses(image, [layer])
@@ -42,8 +42,8 @@ def reconstruct_style(
     optimizer: Optimizer = "lbfgs",
     on_step: Callable[[int, Loss], None] | None = None,
 ) -> Optimised:
-    """A texture whose Gram matrices in all of `layers` are those of `image`, RGB `[1,3,H,W]`, 0..1, each counting
-    alike. The paper's rows take the first layer, the first two, and so on."""
+    """A texture with the Gram matrices of `image`, RGB `[1,3,H,W]`, 0..1, in all `layers`, equally weighted. The rows
+    of the paper's figure use the first layer, the first two, and so on."""
     with torch.no_grad():
         responses = extractor.responses(image, layers)
     targets = {name: StyleTarget.of(response) for name, response in responses.items()}

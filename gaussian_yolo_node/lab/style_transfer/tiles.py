@@ -1,4 +1,4 @@
-"""Large pictures in overlapping tiles, blended where they overlap."""
+"""Process large images in overlapping tiles with blending."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from gaussian_yolo_node.errors import SettingError
 
-LEAST_TILE = 64  # px; below, most of a tile would be overlap and the deeper layers see next to nothing
+LEAST_TILE = 64  # px; smaller tiles would be mostly overlap, with too little context for the deeper layers
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a picture, px; right and bottom excluded."""
+    """A part of an image, px; right and bottom are exclusive."""
 
     top: int
     left: int
@@ -28,14 +28,14 @@ class Tile:
 
 
 def tile_grid(height: int, width: int, tile: int, overlap: int) -> list[Tile]:
-    """Tiles that cover a picture, row by row, evenly spread, each of `tile` px or the picture's side if that is less.
+    """Evenly spaced tiles that cover an image, row by row, each of `tile` px or the image's side if smaller.
 
     Args:
-        tile: side, px; 0 takes the whole picture as one.
-        overlap: least that neighbours share, px.
+        tile: side, px; 0 uses the whole image as one tile.
+        overlap: minimum overlap of neighbours, px.
 
     Raises:
-        SettingError: tile or overlap is impossible.
+        SettingError: invalid tile or overlap.
     """
     if tile == 0:
         return [Tile(0, 0, height, width)]
@@ -51,15 +51,15 @@ def tile_grid(height: int, width: int, tile: int, overlap: int) -> list[Tile]:
 
 
 def in_tiles(image: Tensor, tile: int, overlap: int, process: Callable[[Tile], Tensor]) -> Tensor:
-    """A picture put together from what `process` gives for each tile.
+    """An image assembled from the outputs of `process` for each tile.
 
-    Where tiles overlap, each counts the less the nearer its edge is (linearly over the overlap), and the weights sum
-    to 1: tiles that agree come out as they are, tiles that differ fade into each other without a seam.
+    In an overlap the weights fall linearly towards the tile's edge and sum to 1, so equal tiles are unchanged and
+    different tiles blend without a seam.
 
     Args:
         image: `[1,C,H,W]`, for its size and type.
-        tile, overlap: as for `tile_grid`.
-        process: gives `[1,C,h,w]` of a tile's size.
+        tile, overlap: see `tile_grid`.
+        process: returns `[1,C,h,w]` of a tile's size.
     """
     height, width = image.shape[-2:]
     total, weights = torch.zeros_like(image), image.new_zeros(height, width)
@@ -76,14 +76,14 @@ def _starts(length: int, tile: int, overlap: int) -> Iterator[int]:
     if length <= tile:
         yield 0
         return
-    # As few as will do, then spread evenly, so that no sliver is left at the end.
+    # The minimum number, evenly spaced, so that no sliver remains at the end.
     gaps = -(-(length - tile) // (tile - overlap))
     for index in range(gaps + 1):
         yield index * (length - tile) // gaps
 
 
 def _ramp(start: int, end: int, length: int, overlap: int, like: Tensor) -> Tensor:
-    """Weights along one side of a tile: falling towards neighbours, not towards the picture's own edge."""
+    """Weights along one side of a tile: falling towards neighbours, constant towards the image's edge."""
     at = torch.arange(end - start, dtype=like.dtype, device=like.device) + 0.5
     weights = torch.ones_like(at)
     if overlap and start > 0:

@@ -1,6 +1,7 @@
-"""Style transfer: a picture with the content of one and the style of another (Gatys et al., CVPR 2016; SPEC section 5).
+"""Style transfer: the content of one image in the style of another (Gatys et al., CVPR 2016).
 
-Geometry does not move, so a labelled frame stays labelled: night, rain or winter from the labelled day.
+The geometry does not change, so the labels of a frame stay valid: night, rain or winter from a labelled day. See
+docs/paper_facts.md, section 5.
 """
 
 from __future__ import annotations
@@ -33,36 +34,36 @@ from gaussian_yolo_node.lab.style_transfer.tiles import Tile, in_tiles, tile_gri
 from gaussian_yolo_node.lab.training.session import Device, device_kind
 
 STARTS = ("recolored", "content", "noise")
-LEAST_SIDE = 32  # px: the deepest layers have one position there
-NORMALISING_SIDE = 640  # px, longer side: means over 10^5 positions need no more
-# Reflected around a picture and cut off again: convolutions pad with zeros, and the search would paint against them.
+LEAST_SIDE = 32  # px: one position in the deepest layers
+NORMALISING_SIDE = 640  # px, longer side: enough for means over 10^5 positions
+# Reflected margin, cropped afterwards; the zero padding of convolutions would cause artefacts at the border.
 MARGIN = 16
 
 
 class PictureError(GaussianYoloError):
-    """A picture is too small."""
+    """An image is too small."""
 
 
 @dataclass(frozen=True)
 class StyleSettings:
-    """How to transfer a style; empty layers and weights, and alpha None, are the extractor's.
+    """Settings; empty layers and weights, and alpha None, use the extractor's defaults.
 
     Attributes:
         content_layers, style_layers: names of the extractor's layers.
-        style_weights: w_l, one for each style layer; without, 1 / their number.
-        alpha: weight of the content's loss, for the whole frame; None balances it.
-        balance: without alpha, alpha is balance x beta / (N M) of the content's responses; None is the extractor's.
-        beta: weight of the style's loss.
+        style_weights: w_l, one per style layer; default: 1 / their number.
+        alpha: weight of the content loss for the whole frame; None derives it from `balance`.
+        balance: without alpha, alpha = balance x beta / (N M) of the content's responses; None for the extractor's.
+        beta: weight of the style loss.
         optimizer: "lbfgs" or "adam".
         steps: of the optimizer, at the final size.
-        coarse_steps: before that, at half the size, to begin with what is larger than a filter sees; 0: none.
+        coarse_steps: before that, at half the size, for structures larger than the receptive fields; 0 for none.
         start: "content" or "noise", as in the paper; "recolored" is the content with the mean and covariance of the
-            style's colours: what a filter that looks for edges hardly sees, the search would be long in finding.
-        preserve_colour: "none"; "histogram" gives the style picture the content's colours first; "luminance" transfers
-            brightness only.
-        size: longer side to compute at, px; 0 is the frame's own. The result has the frame's size.
-        style_scale: size of the style picture; at 1 its shorter side is the frame's.
-        tile: side of tiles, px, for frames that do not fit into memory; 0: none.
+            style's colours, which edge-like filters barely see and the optimiser would find only slowly.
+        preserve_colour: "none"; "histogram" first gives the style image the content's colours; "luminance" transfers
+            only brightness.
+        size: longer side for the computation, px; 0 for the frame's. The result has the frame's size.
+        style_scale: size of the style image; at 1 its shorter side equals the frame's.
+        tile: side of tiles, px, for frames that do not fit into memory; 0 for none.
         seed: of the noise.
     """
 
@@ -121,7 +122,7 @@ class Stylised:
 
     Attributes:
         image: uint8 `[H,W,3]` BGR, of the content's size.
-        losses: of each tile, at the final size: at the start and after each step.
+        losses: per tile, at the final size: of the start and after each step.
     """
 
     image: Image
@@ -132,13 +133,12 @@ class StyleTransfer:
     """Transfers styles with one extractor.
 
     Args:
-        extractor: normalised by `normalise`, or used as it is.
-        settings: how.
-        device: "cpu", "cuda", or "auto", which takes CUDA where there is one.
+        extractor: may be normalised by `normalise`.
+        settings: of the transfer.
+        device: "cpu", "cuda", or "auto", which uses CUDA if available.
 
     Raises:
-        GaussianYoloError: the extractor has no such layer, the weights are not as many as the layers, or there is no
-            such device.
+        GaussianYoloError: unknown layer, wrong number of weights, or unavailable device.
     """
 
     def __init__(self, extractor: Extractor, settings: StyleSettings | None = None, device: Device = "cpu") -> None:
@@ -155,7 +155,7 @@ class StyleTransfer:
         self.style_weights: Mapping[str, float] = dict(zip(self.style_layers, weights, strict=True))
 
     def normalise(self, images: Sequence[Image]) -> None:
-        """Scale the extractor's channels so that their mean activation over these pictures (BGR) is 1."""
+        """Scale the extractor's channels to magnitude 1 over these images (BGR), see `Extractor.normalise`."""
         sized = (_scaled(image, min(1.0, NORMALISING_SIDE / max(image.shape[:2]))) for image in images)
         self.extractor.normalise([self._tensor(image) for image in sized])
 
@@ -167,16 +167,16 @@ class StyleTransfer:
         seed: int | None = None,
         on_step: Callable[[int, Loss], None] | None = None,
     ) -> Stylised:
-        """Transfer the style of one picture to the other.
+        """Transfer the style of one image to the other.
 
         Args:
             content, style: uint8 `[H,W,3]` BGR.
-            seed: of the noise, if not the settings'.
-            on_step: is told each tile's number of steps done, and its loss.
+            seed: of the noise; default: the settings'.
+            on_step: called with each tile's number of finished steps and its loss.
 
         Raises:
             PictureError: the content is too small.
-            OptimisationError: the loss is no longer a number.
+            OptimisationError: the loss is not finite.
         """
         frame = self._tensor(content)
         target = _padded(self._tensor(self._sized(content)))
@@ -203,14 +203,14 @@ class StyleTransfer:
     def reconstructions(
         self, content: Image, style: Image, *, on_step: Callable[[int, Loss], None] | None = None
     ) -> Iterator[tuple[str, Image]]:
-        """Pictures from noise that know what the network's layers know (the paper's figure 1), named.
+        """Named reconstructions from noise of the network's layers (the paper's figure 1).
 
         `content_LAYER` for each content layer: the settings', or some from all depths. `style_NUMBER_LAYER` for the
-        style layers up to and with that one.
+        style layers up to and including that one.
 
         Args:
             content, style: uint8 `[H,W,3]` BGR.
-            on_step: is told each one's number of steps done, and its loss.
+            on_step: called with each reconstruction's number of finished steps and its loss.
         """
         settings = self.settings
         picture = _padded(self._tensor(self._sized(content)))
@@ -231,7 +231,7 @@ class StyleTransfer:
     def _search(
         self, start: Tensor, content: Tensor, style: Tensor, steps: int, on_step: Callable[[int, Loss], None] | None
     ) -> tuple[Tensor, list[Sequence[Loss]]]:
-        # The style is the whole style picture's in every tile, so that tiles are of one kind.
+        # Every tile uses the style of the whole style image, for consistent tiles.
         with torch.no_grad():
             responses = self.extractor.responses(style.expand(-1, 3, -1, -1), self.style_layers)
         targets = {layer: StyleTarget.of(response) for layer, response in responses.items()}
@@ -254,18 +254,18 @@ class StyleTransfer:
         return in_tiles(content, self.settings.tile, self.settings.tile // 4, search), losses
 
     def _objective(self, content: Tensor, style: Mapping[str, StyleTarget], share: float) -> Objective:
-        """For a tile that is 1/share of the frame."""
+        """The objective of a tile that is 1/share of the frame."""
         with torch.no_grad():
             responses = self.extractor.responses(content.expand(-1, 3, -1, -1), self.content_layers)
         if self.settings.alpha is None:
-            # Without a style, any content's weight will do, but 0.
+            # Without a style, any non-zero content weight works.
             beta = self.settings.beta or 1.0
             balance = self.settings.balance
             balance = self.extractor.defaults.balance if balance is None else balance
             alpha = balance * beta / sum(response.numel() for response in responses.values())
         else:
-            # The content's loss is a sum over positions, the style's is not: without this, a tile would weigh its
-            # content less than the whole frame does.
+            # The content loss is a sum over positions, the style loss is not. Without this factor the content would
+            # weigh less in a tile than in the whole frame.
             alpha = self.settings.alpha * share
         return Objective(responses, style, self.style_weights, alpha, self.settings.beta)
 

@@ -1,12 +1,11 @@
-"""VGG19 (Simonyan & Zisserman, ICLR 2015, table 1, column E) as Gatys et al. use it for style transfer.
+"""VGG19 (Simonyan & Zisserman, ICLR 2015, table 1, column E) as used by Gatys et al. for style transfer.
 
-Fully connected layers are left out, pooling averages, and the weights can be rescaled so that every filter's mean
+It has no fully connected layers, uses average pooling, and its weights can be rescaled so that every filter's mean
 activation is 1 (CVPR 2016, section 2).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.files import file_hash
 
-# Channels and number of the 3x3 convolutions of each block; a pooling layer ends each.
+# Channels and number of the 3x3 convolutions of each block; each block ends with pooling.
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 CONVOLUTIONS = tuple(
     f"conv{block}_{number}" for block, (_, count) in enumerate(BLOCKS, 1) for number in range(1, count + 1)
@@ -25,7 +25,7 @@ CONVOLUTIONS = tuple(
 
 WEIGHTS_FILE = "vgg19-dcbb9e9d.pth"
 WEIGHTS_URL = f"https://download.pytorch.org/models/{WEIGHTS_FILE}"
-# torchvision puts the first digits of a file's SHA-256 into its name.
+# The file name contains the first digits of the file's SHA-256.
 CHECKSUM = WEIGHTS_FILE.removesuffix(".pth").rpartition("-")[2]
 
 Pooling = Literal["average", "max"]
@@ -33,19 +33,17 @@ _POOLS: dict[str, Callable[[Tensor, int], Tensor]] = {"average": F.avg_pool2d, "
 
 
 class WeightsError(GaussianYoloError):
-    """The weights of a network are missing, damaged, or of another one."""
+    """The weights of a network are missing, damaged, or of another network."""
 
 
 class Vgg19(nn.Module):
     """The convolutional part of VGG19; `[B,3,H,W]`, RGB normalised as torchvision does, -> `[B,512,H/32,W/32]`.
 
-    Layers are called as in the paper. `conv4_2` is the *rectified* response of that convolution: the paper's Caffe
-    network rectifies in place and has no other. `relu4_2` is the same layer by its other usual name; `pool4` is the
-    pooling that ends block 4.
+    Layer names follow the paper. `conv4_2` is the *rectified* response of that convolution, because the paper's Caffe
+    network rectifies in place. `relu4_2` is an alias of the same layer; `pool4` is the pooling at the end of block 4.
 
     Args:
-        pooling: "average", which the paper found to give cleaner pictures, or "max", which the weights were trained
-            with.
+        pooling: "average", which gave cleaner images in the paper, or "max", as in the training of the weights.
     """
 
     def __init__(self, pooling: Pooling = "average") -> None:
@@ -67,14 +65,14 @@ class Vgg19(nn.Module):
     )
 
     def responses(self, image: Tensor, wanted: Sequence[str]) -> dict[str, Tensor]:
-        """The responses of the `wanted` layers, by the names they were asked for.
+        """The responses of the `wanted` layers, by the given names.
 
         Args:
             image: normalised RGB `[B,3,H,W]`.
-            wanted: of `layers`, or `reluB_N` for `convB_N`; what lies behind the last of them is not computed.
+            wanted: of `layers`, or `reluB_N` for `convB_N`; layers after the last one are not computed.
 
         Raises:
-            GaussianYoloError: there is no such layer, or the image is too small to reach it.
+            GaussianYoloError: unknown layer, or the image is too small for it.
         """
         asked = {name: canonical_name(name) for name in wanted}
         found: dict[str, Tensor] = {}
@@ -95,7 +93,7 @@ class Vgg19(nn.Module):
 
 
 def canonical_name(name: str) -> str:
-    """The layer's first name. GaussianYoloError where VGG19 has none of that name."""
+    """The canonical name of a layer. GaussianYoloError for an unknown layer."""
     layer = f"conv{name[4:]}" if name.startswith("relu") else name
     if layer not in Vgg19.layers:
         raise GaussianYoloError(f"VGG19 has no layer {name!r}: choose of {', '.join(Vgg19.layers)}")
@@ -106,16 +104,16 @@ def canonical_name(name: str) -> str:
 def normalise_weights(network: Vgg19, images: Iterable[Tensor]) -> dict[str, Tensor]:
     """Rescale the weights in place so that each filter's mean activation over images and positions is 1.
 
-    With ReLU and pooling, a filter's weights and bias may be divided by its mean activation m if the next layer's
-    weights for that channel are multiplied by m: every layer then computes what it did, divided by its own m, and the
-    layers behind see no difference. Filters that are silent on all images keep their scale.
+    With ReLU and pooling, a filter's weights and bias can be divided by its mean activation m if the next layer's
+    weights for that channel are multiplied by m. Every response is then divided by its own m, and the following layers
+    are not affected. Filters without activation on all images keep their scale.
 
     Args:
         network: rescaled.
         images: normalised RGB `[B,3,H,W]`, of any sizes.
 
     Returns:
-        The m `[C]` of each convolution: a response of the original network is m times the rescaled one's.
+        the m `[C]` of each convolution: a response of the original network is m times the rescaled one.
 
     Raises:
         GaussianYoloError: there is no image.
@@ -145,7 +143,7 @@ def normalise_weights(network: Vgg19, images: Iterable[Tensor]) -> dict[str, Ten
 
 
 def find_vgg19_weights() -> Path:
-    """Where torch.hub, and so torchvision, keeps the file; it need not be there."""
+    """The path of the file in torch.hub's (and torchvision's) folder; it may not exist."""
     return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE
 
 
@@ -153,34 +151,37 @@ def load_vgg19_weights(network: Vgg19, path: Path | None = None) -> Path:
     """Fill the network with torchvision's ImageNet weights; nothing is downloaded.
 
     Args:
-        path: torchvision's `vgg19-dcbb9e9d.pth`; without, it is looked for where torch.hub keeps its files.
+        path: torchvision's `vgg19-dcbb9e9d.pth`; default: in torch.hub's folder.
 
     Returns:
-        The file that was read.
+        the file that was read.
 
     Raises:
-        WeightsError: the file is missing (the message tells how to get it), is damaged, or is of another network.
+        WeightsError: the file is missing (the message says how to get it), damaged, or of another network.
     """
     file = path or find_vgg19_weights()
     how = f"fetch it with: curl -fLO {WEIGHTS_URL} and give --vgg-weights {WEIGHTS_FILE}"
     if not file.is_file():
         raise WeightsError(f"the weights of VGG19, {file}, are not there: {how}")
-    found = _sha256(file)
+    try:
+        found = file_hash(file)
+    except OSError as error:
+        raise WeightsError(f"{file} cannot be read: {error.strerror}") from error
     if not found.startswith(CHECKSUM):
         raise WeightsError(f"{file} is damaged or another file (SHA-256 {found[:8]}.., not {CHECKSUM}..): {how}")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for a damaged file
+    except Exception as error:  # torch raises many exception types for a damaged file
         raise WeightsError(f"{file} is not a state dict: {how}") from error
     fill_from_torchvision(network, state, file)
     return file
 
 
 def fill_from_torchvision(network: Vgg19, state: object, source: Path) -> None:
-    """Copy a state dict in torchvision's names (`features.0.weight`, ..) into the network.
+    """Copy a state dict with torchvision's names (`features.0.weight`, ..) into the network.
 
     Raises:
-        WeightsError: it lacks a weight, or has one of another shape; names `source`.
+        WeightsError: a weight is missing or has another shape; the message names `source`.
     """
     state = state if isinstance(state, dict) else {}
     # torchvision counts each convolution, ReLU and pooling layer.
@@ -200,14 +201,3 @@ def fill_from_torchvision(network: Vgg19, state: object, source: Path) -> None:
             renamed[own] = value
         index += 2
     network.load_state_dict(renamed)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
-    return digest.hexdigest()

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.errors import GaussianYoloError
 
-SCALES = 3  # heads an anchor set is shared out to
-# How images come to the canvas: with their proportions kept, or each side by itself as darknet's tool reckons.
+SCALES = 3  # number of heads that share the anchors
+# Resizing to the canvas: with the aspect ratio kept, or each side independently, as in darknet's anchor tool.
 Resize = Literal["letterbox", "stretch"]
 Sizes = NDArray[np.float64]
 
 
 class AnchorError(GaussianYoloError):
-    """No anchors can be found for these boxes."""
+    """Anchors cannot be computed for these boxes."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class AnchorFit:
 
     Attributes:
         anchors: `[S][A]` w, h in canvas px, the largest at the coarsest stride, in the order of the heads.
-        mean_iou: of the boxes with their nearest anchor, laid on one corner.
-        boxes: how many there were.
+        mean_iou: mean IoU of the boxes with their nearest anchor, aligned at one corner.
+        boxes: number of boxes.
     """
 
     anchors: tuple[tuple[tuple[float, float], ...], ...]
@@ -45,17 +45,17 @@ def anchors_for(
     seed: int = 0,
     restarts: int = 5,
 ) -> AnchorFit:
-    """Anchors for boxes of images as a network of `input_size` sees them.
+    """Anchors for boxes resized to a network's `input_size`.
 
     Args:
         sizes: `[N,2]` w, h of the boxes in px of their images.
         image_sizes: `[N,2]` height, width of each box's image, or one pair for all.
         input_size: height and width of the canvas, px.
-        count: how many, a multiple of 3.
-        seed: same boxes, same seed, same anchors.
+        count: number of anchors, a multiple of 3.
+        seed: the same boxes and seed give the same anchors.
 
     Raises:
-        AnchorError: too few distinct boxes, one without area, or a count that the heads cannot share.
+        AnchorError: too few distinct boxes, a box without area, or a count that is not a multiple of the heads.
     """
     if count < SCALES or count % SCALES:
         raise AnchorError(f"the number of anchors must be a multiple of {SCALES}, one share a head, not {count}")
@@ -68,7 +68,7 @@ def anchors_for(
 def sizes_on_canvas(
     sizes: NDArray[Any], image_sizes: NDArray[Any], input_size: tuple[int, int], resize: Resize = "letterbox"
 ) -> Sizes:
-    """Box sizes `[N,2]` in canvas px; the arguments are those of `anchors_for`."""
+    """Box sizes `[N,2]` in canvas px; for the arguments see `anchors_for`."""
     factors = np.asarray(input_size, np.float64)[::-1] / np.asarray(image_sizes, np.float64).reshape(-1, 2)[:, ::-1]
     if resize == "letterbox":
         factors = factors.min(axis=1, keepdims=True)
@@ -82,8 +82,8 @@ def kmeans_anchors(
     """Cluster box sizes `[N,2]` (w, h; px).
 
     Returns:
-        anchors `[count,2]` by ascending area, and the mean IoU of the boxes with their nearest anchor; of
-        `restarts` seeded starts the best one.
+        anchors `[count,2]` by ascending area, and the mean IoU of the boxes with their nearest anchor; the best of
+        `restarts` seeded starts.
 
     Raises:
         AnchorError: fewer distinct sizes than anchors, or a size that is not positive.
@@ -113,7 +113,7 @@ def _cluster(sizes: Sizes, anchors: Sizes, iterations: int, rng: np.random.Gener
         assigned = nearest
         for index in range(len(anchors)):
             members = sizes[assigned == index]
-            # An anchor nobody chose moves to a random box rather than staying dead.
+            # An anchor without members moves to a random box.
             anchors[index] = np.median(members, axis=0) if len(members) else sizes[rng.integers(len(sizes))]
     return anchors
 
@@ -124,6 +124,6 @@ def mean_iou(sizes: NDArray[Any], anchors: NDArray[Any]) -> float:
 
 
 def shape_iou(sizes: Sizes, anchors: Sizes) -> Sizes:
-    """IoU `[N,K]` of sizes `[N,2]` and anchors `[K,2]` laid on one corner."""
+    """IoU `[N,K]` of sizes `[N,2]` and anchors `[K,2]`, aligned at one corner."""
     inner: Sizes = np.minimum(sizes[:, None, 0], anchors[:, 0]) * np.minimum(sizes[:, None, 1], anchors[:, 1])
     return inner / (sizes.prod(1)[:, None] + anchors.prod(1) - inner)

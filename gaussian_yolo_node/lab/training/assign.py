@@ -1,4 +1,4 @@
-"""Which cell and anchor answers for which truth (SPEC section 1)."""
+"""Assignment of truths to cells and anchors (docs/paper_facts.md, section 1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Positives:
 
     image, anchor, row, column: int64 indices; class_id: int64.
     box: `[P,4]` targets t_x t_y t_w t_h; weight: `[P]` `2 - w*h` with the truth's relative size; coordinates: `[P,4]`
-    what the error of each target counts. All in the anchors' dtype.
+    weight of each target's error. All in the anchors' dtype.
     """
 
     image: Tensor
@@ -37,19 +37,19 @@ def assign(
     positive_iou: float = 1.0,
     box_weights: Sequence[Tensor] | None = None,
 ) -> list[Positives]:
-    """Give each truth to the anchor, of all scales, with the best shape IoU, and to the cell of its centre.
+    """Assign each truth to the anchor with the best shape IoU over all scales, in the cell of its centre.
 
     Args:
-        boxes: per image `[N,4]` x1 y1 x2 y2 in canvas px; class_ids: per image `[N]`, negative ones are skipped. So
-            are truths that no cell can answer for: without area, not finite, or with a centre outside the canvas.
+        boxes: per image `[N,4]` x1 y1 x2 y2 in canvas px; class_ids: per image `[N]`, negative ids are skipped. Truths
+            without area, with non-finite values or with a centre outside the canvas are skipped too.
         anchors: `[S,A,2]` canvas px, in the order of `strides`.
         size: canvas height and width, px.
-        positive_iou: every further anchor whose shape IoU exceeds this answers too; 1 is the official rule.
-        box_weights: per image `[N,4]`, what the errors of centre x, centre y, width and height count; 1 if not given.
+        positive_iou: further anchors whose shape IoU exceeds this are assigned too; 1 is the official rule.
+        box_weights: per image `[N,4]`, weights of the errors of centre x, centre y, width and height; default 1.
 
     Returns:
-        one `Positives` a head. Two truths on one entry: the later one wins, as in the official code, except that no
-        further anchor takes the entry of a truth for which it is the best.
+        one `Positives` per head. If two truths share an entry, the later one wins, as in the official code; but a
+        further anchor never replaces a truth at its best anchor.
     """
     per_scale = anchors.shape[1]
     device = anchors.device
@@ -91,7 +91,7 @@ def assign(
 
 
 def shape_iou(sides: Tensor, anchors: Tensor) -> Tensor:
-    """IoU `[N,K]` of boxes `[N,2]` and anchors `[K,2]` (w, h) laid on one corner."""
+    """IoU `[N,K]` of boxes `[N,2]` and anchors `[K,2]` (w, h), aligned at one corner."""
     inner = torch.minimum(sides[:, None], anchors[None]).prod(2)
     return inner / (sides.prod(1)[:, None] + anchors.prod(1)[None] - inner)
 

@@ -1,4 +1,4 @@
-"""Augmentation on the network's canvas: one warp for scale, crop and flip; colour jitter; mosaic."""
+"""Augmentation on the network's canvas: a single warp for scale, crop and flip; colour jitter; mosaic."""
 
 from __future__ import annotations
 
@@ -18,43 +18,44 @@ PAD_VALUE = 128  # the letterbox's grey
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Strength of each augmentation; SPEC section 1 gives the official jitter, saturation, exposure and hue."""
+    """Strength of each augmentation; for the official values see docs/paper_facts.md, section 1."""
 
-    scale: tuple[float, float] = (0.6, 1.6)  # relative to the size the network is run at
-    aspect: float = 0.1  # width / height may change by this share
-    # Darknet's: width and height each change by up to this share before the image is fitted to the canvas.
+    scale: tuple[float, float] = (0.6, 1.6)  # relative to the size at inference
+    aspect: float = 0.1  # maximum relative change of width / height
+    # As in Darknet: width and height each change by up to this share before the image is fitted to the canvas.
     jitter: float = 0.0
-    object_crop: float = 0.0  # probability that a crop is placed so that a random object is inside
+    object_crop: float = 0.0  # probability of a crop around a random object
     flip: float = 0.5  # probability
     hue: float = 0.1  # of a full turn
     saturation: float = 1.5  # factor or its inverse
     exposure: float = 1.5  # factor or its inverse
     mosaic: float = 0.3  # probability
-    min_visible: float = 0.3  # share of a box that must stay in view, else it becomes an ignore region
+    min_visible: float = 0.3  # visible share below which a box becomes an ignore region
     min_size: float = 4.0  # px of the canvas; smaller boxes become ignore regions
-    # The noise of a student (SPEC section 4): operations of RandAugment that move nothing, after all else; 0 is none.
+    # Student noise (docs/paper_facts.md, section 4): number of photometric RandAugment operations, applied last; 0 for
+    # none.
     rand_augment_ops: int = 0
     rand_augment_magnitude: float = 15.0  # 0..30
 
     def __post_init__(self) -> None:
-        """Raises RandAugmentError for an option that is out of range."""
+        """Raises RandAugmentError for an option out of range."""
         check_rand_augment(self.rand_augment_ops, self.rand_augment_magnitude)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A canvas uint8 `[H,W,3]` BGR, boxes float32 `[N,4]` (x1 y1 x2 y2, canvas px), class ids `[N]`, and `[N,4]` what
-    the errors of centre x, centre y, width and height of each count."""
+    """A canvas uint8 `[H,W,3]` BGR, boxes float32 `[N,4]` (x1 y1 x2 y2, canvas px), class ids `[N]`, and weights
+    `[N,4]` of the errors of centre x, centre y, width and height."""
 
     canvas: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     class_ids: NDArray[np.int64]
     box_weights: NDArray[np.float32]
-    files: tuple[str, ...] = ()  # the images it was made of
+    files: tuple[str, ...] = ()  # source images
 
 
 class Labelled(NamedTuple):
-    """An image uint8 `[H,W,3]` BGR and its objects; boxes `[N,4]` in px of the image, all else as in `Sample`."""
+    """An image uint8 `[H,W,3]` BGR and its objects; boxes `[N,4]` in px of the image, otherwise as in `Sample`."""
 
     image: NDArray[np.uint8]
     boxes: NDArray[np.float32]
@@ -74,14 +75,14 @@ def augment(
     Args:
         pick: one or four.
         size: height and width of the canvas, px.
-        reference_size: height and width of the canvas the network is run on; objects are scaled around the size
-            they have there, so a smaller training canvas is a crop, not a miniature.
+        reference_size: height and width of the canvas at inference. Objects are scaled around their size there, so a
+            smaller training canvas is a crop, not a smaller image.
     """
     height, width = size
     if len(pick) == 1:
         canvas, boxes, ids, weights = _warp(pick[0], size, reference_size, config, rng)
     else:
-        # The corner where the four tiles meet moves, so that tile edges teach nothing.
+        # The common corner of the four tiles varies, so that the network does not learn tile edges.
         split_x = int(width * rng.uniform(0.35, 0.65))
         split_y = int(height * rng.uniform(0.35, 0.65))
         canvas = np.full((height, width, 3), PAD_VALUE, np.uint8)
@@ -140,7 +141,7 @@ def _warp(
 def _random_object(
     boxes: NDArray[np.float32], ids: NDArray[np.int64], config: AugmentConfig, rng: np.random.Generator
 ) -> NDArray[np.float32] | None:
-    """The box that is to stay in view, if one is."""
+    """A box to keep in view, or None."""
     objects = np.flatnonzero(ids >= 0)
     if not config.object_crop or rng.random() >= config.object_crop or not len(objects):
         return None
@@ -148,9 +149,9 @@ def _random_object(
 
 
 def _place(length: float, canvas: int, held: NDArray[np.float32] | None, rng: np.random.Generator) -> float:
-    """Where an image of `length` px begins on a side of `canvas` px: longer, it is cropped; shorter, it lies inside.
+    """Offset of an image of `length` px on a side of `canvas` px; a longer image is cropped, a shorter one fits inside.
 
-    `held` are begin and end, in px of the image, of what is to be on the canvas, whole if it fits.
+    `held` is the interval in image px to keep on the canvas, completely if it fits.
     """
     low, high = min(0.0, canvas - length), max(0.0, canvas - length)
     if held is not None:
@@ -161,10 +162,10 @@ def _place(length: float, canvas: int, held: NDArray[np.float32] | None, rng: np
 def clip_boxes(
     boxes: NDArray[np.float32], ids: NDArray[np.int64], size: tuple[int, int], config: AugmentConfig
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
-    """Boxes cut to the canvas; those mostly outside or too small become ignore regions, those outside go.
+    """Clip boxes to the canvas. Mostly hidden or small boxes become ignore regions; boxes outside are dropped.
 
     Returns:
-        boxes and class ids of those that stay, and which of those given they are.
+        the remaining boxes and class ids, and the mask of the remaining boxes.
     """
     height, width = size
     limits = np.array([width, height, width, height], np.float32)

@@ -1,4 +1,4 @@
-"""Sizes of labelled boxes, for anchors."""
+"""Sizes of labelled boxes, for anchor clustering."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def box_sizes(
     """Widths and heights `[N,2]` of the truths of `sources`, and heights and widths `[N,2]` of their images; px.
 
     Args:
-        classes: whose boxes; None: all that are no ignore regions.
-        default_size: height and width in px of images that are not there and whose labels do not tell.
+        classes: to include; None for all except ignore regions.
+        default_size: height and width in px of missing images whose labels do not contain the size.
 
     Raises:
-        DatasetError: a label is malformed, or the size of an image is not known.
+        DatasetError: a label is malformed, or the size of an image is unknown.
     """
     boxes: list[tuple[float, float]] = []
     images: list[tuple[int, int]] = []
@@ -50,6 +50,6 @@ def box_sizes(
 
 
 def _without_images(fault: Fault) -> None:
-    """Boxes have sizes without their images, too."""
+    """Ignore missing images; box sizes do not need them."""
     if fault.kind is not FaultKind.MISSING_IMAGE:
         refuse(fault)

@@ -1,8 +1,7 @@
-"""Checkpoints: written whole or not at all, read without pickle, exported as model files."""
+"""Checkpoints: written atomically, read without pickle, exported as model files."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,38 +11,37 @@ from torch import nn
 
 from gaussian_yolo_node.detector.model import ModelCard
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.files import whole_file
 from gaussian_yolo_node.lab.export.onnx import ExportOptions, export_model
 from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES, GaussianYolo, build_model
 from gaussian_yolo_node.lab.training.config import ModelConfig, TrainConfig
 
 
 class CheckpointError(GaussianYoloError):
-    """A checkpoint is missing, damaged, or of another run."""
+    """A checkpoint is missing, damaged, or from another run."""
 
 
 def save_checkpoint(path: Path, config: TrainConfig, epoch: int, state: dict[str, Any]) -> None:
     """Write `state` (tensors and plain values) after `epoch` epochs; a crash leaves the previous file intact."""
-    write_whole(path, {"config": config.to_dict(), "epoch": epoch, **state})
+    write_checkpoint(path, {"config": config.to_dict(), "epoch": epoch, **state})
 
 
-def write_whole(path: Path, document: dict[str, Any]) -> None:
-    """Write tensors and plain values; a crash leaves the previous file intact. CheckpointError if it cannot be."""
-    part = path.with_suffix(".part")
-    try:
-        torch.save(document, part)
-        os.replace(part, path)
-    except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
-        part.unlink(missing_ok=True)
-        raise CheckpointError(f"{path} cannot be written: {str(error).splitlines()[0]}") from error
+def write_checkpoint(path: Path, document: dict[str, Any]) -> None:
+    """Write tensors and plain values; a crash leaves the previous file intact. Raises CheckpointError on failure."""
+    with whole_file(path, CheckpointError) as part:
+        try:
+            torch.save(document, part)
+        except RuntimeError as error:  # of torch's own writer
+            raise OSError(str(error).splitlines()[0]) from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Raises CheckpointError where the file is missing or not one of ours."""
+    """The contents of a checkpoint. Raises CheckpointError if the file is missing or not a checkpoint."""
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist")
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for a damaged file
+    except Exception as error:  # torch raises many exception types for a damaged file
         raise CheckpointError(f"checkpoint {path} is damaged or not a checkpoint of this program") from error
     if not isinstance(document, dict) or not {"config", "epoch", "ema"} <= set(document):
         raise CheckpointError(f"{path} is not a checkpoint of this program (no config, epoch and ema)")
@@ -52,8 +50,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run has come to: the averaged model in eval mode, its config, the epochs it has seen, and the latest
-    validation (average precisions by name, and the epoch they are of; empty before the first)."""
+    """A trained model: averaged weights in eval mode, config, number of epochs, and the latest validation (average
+    precisions by name, and their epoch; empty before the first)."""
 
     model: GaussianYolo
     config: TrainConfig
@@ -62,7 +60,7 @@ class Trained:
 
 
 def network_of(config: ModelConfig, *, pretrained: bool = False) -> GaussianYolo:
-    """The network of a recipe, its weights fresh but for the backbone's if `pretrained`."""
+    """The network of a recipe with fresh weights, or ImageNet weights in the backbone if `pretrained`."""
     return build_model(
         config.backbone,
         len(config.classes),
@@ -77,7 +75,7 @@ def network_of(config: ModelConfig, *, pretrained: bool = False) -> GaussianYolo
 
 
 def load_trained(path: Path) -> Trained:
-    """Read a checkpoint to use its model. Raises CheckpointError where that is not possible."""
+    """Load the model of a checkpoint for inference. Raises CheckpointError on failure."""
     document = read_checkpoint(path)
     config = TrainConfig.from_dict(document["config"], str(path))
     model = network_of(config.model)
@@ -93,22 +91,24 @@ def export_checkpoint(
     output: Path,
     size: tuple[int, int] | None = None,
     options: ExportOptions | None = None,
+    name: str = "",
 ) -> ModelCard:
     """Write a training checkpoint's averaged weights as a model file.
 
     Args:
         checkpoint: `last.pt` of a training run.
         output: the ONNX file to write.
-        size: canvas height and width, px; the config's if not given.
+        size: canvas height and width, px; default: the config's.
         options: batch and runtime.
+        name: of the model; default: that of the file.
 
     Raises:
-        CheckpointError, ExportError: one sentence that names the file and the mend.
+        CheckpointError, ExportError: one sentence naming the file and the fix.
     """
     trained = load_trained(checkpoint)
     config = trained.config
     card = ModelCard(
-        name=output.stem,
+        name=name or output.stem,
         classes=config.model.classes,
         anchors=config.model.anchors,
         strides=STRIDES,
@@ -128,7 +128,7 @@ def export_checkpoint(
 
 
 class WeightAverage:
-    """Exponential moving average of parameters and batch-norm statistics, with a short memory at the start."""
+    """Exponential moving average of parameters and batch-norm statistics, with a faster decay at the start."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -137,10 +137,10 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take one step of `model` in."""
+        """Update the average after one step of `model`."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        # All at once: one by one, a GPU waits for hundreds of launches.
+        # Batched, because separate updates would cost a GPU hundreds of kernel launches.
         values = model.state_dict()
         learned = [key for key, value in values.items() if value.dtype.is_floating_point]
         counted = [key for key, value in values.items() if not value.dtype.is_floating_point]

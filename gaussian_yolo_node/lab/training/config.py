@@ -14,7 +14,7 @@ from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.training.augment import AugmentConfig
 from gaussian_yolo_node.lab.training.loss import LossConfig
 
-MULTIPLE = 32  # of which the network's sides are multiples: its coarsest stride, px
+MULTIPLE = 32  # the network's coarsest stride, px; height and width are multiples of it
 
 
 class ConfigError(GaussianYoloError):
@@ -29,16 +29,16 @@ class ModelConfig:
     anchors: tuple[tuple[tuple[float, float], ...], ...]
     input_size: tuple[int, int]  # height, width of the deployed canvas, px
     backbone: str = "efficientnet_lite0"
-    neck: str = "light"  # "yolov3", the official one; "csp", YOLOX's
+    neck: str = "light"  # or "yolov3", the official neck, or "csp", YOLOX's
     width: int = 128
-    activation: str = ""  # of csp_darknet_nano and the neck csp: silu, hard_swish, relu; "" is theirs, silu
-    pretrained: bool = True  # ImageNet weights for the backbone, where there is no init
-    # A student's noise in the network (SPEC section 4), in training only: the rate at which the last residual branch is
-    # left out, falling linearly to the first; and that of the channels that the heads see.
+    activation: str = ""  # of csp_darknet_nano and the neck csp: silu, hard_swish, relu; "" for silu
+    pretrained: bool = True  # ImageNet weights for the backbone, unless init is set
+    # Student noise (docs/paper_facts.md, section 4), in training only: drop rate of the last residual branch, which
+    # decreases linearly to the first; and rate of channel dropout before the heads.
     stochastic_depth: float = 0.0
     dropout: float = 0.0
-    # Checkpoint (.pt), model file (.onnx) or Darknet weights of the backbone to start from, where shapes fit; a path
-    # from the working directory or from data.root. `{file: path}` is the same; "" is none.
+    # Checkpoint (.pt), model file (.onnx) or Darknet weights of the backbone to start from, where shapes match; a path
+    # relative to the working directory or to data.root. `{file: path}` is equivalent; "" for none.
     init: str = ""
     score_threshold: float = 0.3  # written on the model's card
     iou_threshold: float = 0.45
@@ -52,24 +52,24 @@ class DataConfig:
     train: tuple[dict[str, Any], ...]
     validation: tuple[dict[str, Any], ...]
     licence: str = ""
-    cache: str = ""  # folder of decoded frames, for data that memory cannot hold; see `frame_cache`
+    cache: str = ""  # folder of decoded frames, for data sets larger than memory; see `frame_cache`
 
     @property
     def validation_names(self) -> list[str]:
-        """What each validation set is called: its `name`, or its labels; none where there is one set without a name."""
+        """Names of the validation sets: `name`, or else the labels path; empty for a single set without a name."""
         named = [str(source.get("name") or source.get("labels", "")) for source in self.validation]
         return named if len(named) > 1 or any("name" in source for source in self.validation) else []
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Optimisation. learning_rate is the peak; the backbone's is multiplied by backbone_rate."""
+    """Optimisation. learning_rate is the peak; for the backbone it is multiplied by backbone_rate."""
 
     epochs: int
-    batch_size: int = 8  # images of an optimiser step, over all processes
-    accumulate: int = 1  # parts a step is computed in one after the other, each with its own batch norm statistics
+    batch_size: int = 8  # images per optimiser step, over all processes
+    accumulate: int = 1  # sequential parts of a step, each with its own batch norm statistics
     crop_size: tuple[int, int] = (256, 640)  # height, width of the training canvas, px
-    # Least and greatest size of the canvas relative to crop_size; each step draws one. Objects grow with it.
+    # Range of the canvas size relative to crop_size, drawn per step. Objects scale with it.
     multi_scale: tuple[float, float] = (1.0, 1.0)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = 0.9  # of SGD
@@ -78,23 +78,23 @@ class ScheduleConfig:
     backbone_rate: float = 0.5
     weight_decay: float = 0.02
     rate_schedule: Literal["cosine", "constant", "step"] = "cosine"
-    final_rate: float = 0.02  # of the peak, at the end of the cosine
-    rate_steps: tuple[int, ...] = ()  # optimiser steps after which the rate of "step" falls ..
+    final_rate: float = 0.02  # share of the peak, at the end of the cosine
+    rate_steps: tuple[int, ...] = ()  # optimiser steps after which the rate of "step" decreases ..
     rate_decay: float = 0.1  # .. by this factor
     warmup_steps: int = 200
-    warmup_power: float = 1.0  # 1 is linear; Darknet's burn-in is 4
-    normalise_by: Literal["positives", "images"] = "positives"  # what the gradient is a mean over
+    warmup_power: float = 1.0  # 1 is linear; 4 is Darknet's burn-in
+    normalise_by: Literal["positives", "images"] = "positives"  # divisor of the loss
     ema_decay: float = 0.998
-    clip_norm: float = 10.0  # 0 does not clip
+    clip_norm: float = 10.0  # 0 disables clipping
     autocast: bool = True  # half precision in the network; the loss stays float32
-    mosaic_off_epochs: int = 0  # the last epochs see whole images only
-    frozen: tuple[str, ...] = ()  # parameters whose names begin so stay as they are, `backbone.` for instance
-    freeze_batch_norm: bool = False  # statistics stay those of the initial weights
+    mosaic_off_epochs: int = 0  # number of last epochs without mosaic
+    frozen: tuple[str, ...] = ()  # name prefixes of parameters that are not trained, such as `backbone.`
+    freeze_batch_norm: bool = False  # keep the statistics of the initial weights
     fast_depthwise: bool = True  # with autocast on a CPU: see `depthwise`; each canvas size compiles once
     validate_every: int = 5  # epochs
-    best_metric: str = ""  # validation figure that picks best.pt; "" is "AP50 <first class>"
-    patience: int = 0  # validations without a better best_metric after which training stops; 0 is never
-    checkpoint_minutes: float = 10.0  # between checkpoints within an epoch; 0 is only after epochs
+    best_metric: str = ""  # validation figure that selects best.pt; "" for "AP50 <first class>"
+    patience: int = 0  # stop after this many validations without improvement; 0 never stops
+    checkpoint_minutes: float = 10.0  # between checkpoints within an epoch; 0 saves only after epochs
     workers: int = 1
     seed: int = 0
 
@@ -115,13 +115,13 @@ class TrainConfig:
         """Read a YAML config.
 
         Raises:
-            ConfigError: the file is missing, is no YAML mapping, or has an unknown, missing or ill-typed field.
+            ConfigError: the file is missing or not a YAML mapping, or a field is unknown, missing or of the wrong type.
         """
         return cls.from_dict(read_yaml(path, "training config"), str(path))
 
     @classmethod
     def from_dict(cls, document: object, source: str) -> TrainConfig:
-        """Build from a parsed document; `source` names it in errors."""
+        """Build from a parsed document; errors name `source`."""
         top = mapping_of(document, source, "the document")
         sections = {"model": ModelConfig, "data": DataConfig, "schedule": ScheduleConfig}
         optional = {"loss": LossConfig, "augment": AugmentConfig}
@@ -145,12 +145,12 @@ class TrainConfig:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """What `from_dict` reads, as plain values."""
+        """Plain values that `from_dict` reads."""
         return cast("dict[str, Any]", _listed(asdict(self)))
 
     @property
     def best_metric(self) -> str:
-        """The validation figure that says which epoch was the best."""
+        """The validation figure that selects the best epoch."""
         return self.schedule.best_metric or f"AP50 {self.model.classes[0]}"
 
     def _check(self, source: str) -> None:
@@ -189,20 +189,20 @@ class TrainConfig:
 
 
 def training_sizes(schedule: ScheduleConfig) -> list[tuple[int, int]]:
-    """Canvas heights and widths, multiples of 32 px, from the least to the greatest `multi_scale`.
+    """Canvas heights and widths, multiples of 32 px, over the range of `multi_scale`.
 
-    The shorter side takes every multiple between them, the longer one keeps the proportions as near as it can.
+    The shorter side takes every multiple in the range; the longer one keeps the aspect ratio as closely as possible.
     """
     short, long = sorted(schedule.crop_size)
     least, greatest = (short * factor for factor in schedule.multi_scale)
-    # A side on the bound belongs to it, however its product is rounded.
+    # The tolerance keeps sides on the bounds in spite of rounding.
     sides = range(max(1, math.ceil(least / MULTIPLE - 1e-6)), math.floor(greatest / MULTIPLE + 1e-6) + 1)
     pairs = [(side * MULTIPLE, max(1, round(side * long / short)) * MULTIPLE) for side in sides]
     return pairs if schedule.crop_size[0] <= schedule.crop_size[1] else [(long, short) for short, long in pairs]
 
 
 def read_yaml(path: Path, what: str) -> object:
-    """The document of a YAML file; `what` it is, for errors. Raises ConfigError where there is none."""
+    """The document of a YAML file; errors call it `what`. Raises ConfigError if it cannot be read."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -212,17 +212,17 @@ def read_yaml(path: Path, what: str) -> object:
 
 
 def mapping_of(value: object, source: str, where: str) -> Mapping[str, Any]:
-    """`value`, if it is a mapping. Raises ConfigError, which names file and place, if not."""
+    """`value` if it is a mapping. Raises ConfigError naming file and place otherwise."""
     if not isinstance(value, dict):
         raise ConfigError(f"{source}: {where} must be a mapping")
     return value
 
 
 def build_section(kind: type, values: Mapping[str, Any], source: str, where: str) -> Any:
-    """The dataclass `kind` of the values of a section, its lists as tuples.
+    """Build the dataclass `kind` from the values of a section, with lists as tuples.
 
     Raises:
-        ConfigError: a field is unknown, missing or of another type; it names file, section and field.
+        ConfigError: a field is unknown, missing or of the wrong type; the message names file, section and field.
     """
     known = get_type_hints(kind)
     for key, value in values.items():
@@ -240,7 +240,7 @@ def build_section(kind: type, values: Mapping[str, Any], source: str, where: str
 
 
 def _complaint(value: object, kind: Any) -> str:
-    """What a value of type `kind` is, if `value` is none; else ""."""
+    """Description of type `kind` if `value` is not of it; else ""."""
     if kind is float or kind is int:
         whole = isinstance(value, int) or (kind is float and isinstance(value, float))
         return "" if whole and not isinstance(value, bool) else "a number" if kind is float else "a whole number"
@@ -264,12 +264,12 @@ def _complaint(value: object, kind: Any) -> str:
 
 
 def _frozen(value: Any) -> Any:
-    """Lists as tuples, all the way down."""
+    """Lists as tuples, recursively."""
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
 def _listed(value: Any) -> Any:
-    """Tuples as lists, so that the config reads back like its YAML."""
+    """Tuples as lists, as YAML reads them back."""
     if isinstance(value, dict):
         return {key: _listed(item) for key, item in value.items()}
     return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,9 +1,9 @@
-"""Depthwise convolutions that train quickly on a CPU.
+"""Fast training of depthwise convolutions on a CPU.
 
-oneDNN has no fast kernels for the backward pass of most depthwise convolutions in channels-last bfloat16: they take
-most of a training step of an EfficientNet or a MixNet. The gradients are simple: that of the input is again a
-depthwise convolution, with the kernel turned by 180 degrees, and that of the weight is a sum of products for each tap
-of the kernel, which `torch.compile` fuses into one loop.
+oneDNN has no fast backward kernels for most depthwise convolutions in channels-last bfloat16; they take most of a
+training step of an EfficientNet or a MixNet. The gradients are simple. The input gradient is a depthwise convolution
+with the kernel rotated by 180 degrees. The weight gradient is a sum of products per kernel tap, which `torch.compile`
+fuses into one loop.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ log = logging.getLogger("gaussian_yolo.train")
 
 
 def use_fast_depthwise(model: nn.Module) -> int:
-    """Let the depthwise convolutions of `model` compute their gradients as this module does.
+    """Use the gradients of this module in the depthwise convolutions of `model`.
 
-    Forward results, parameters and state dict stay the same. Dilated ones stay as they are.
+    Forward results, parameters and state dict stay the same. Dilated convolutions are not changed.
 
     Returns:
-        how many convolutions were changed.
+        the number of changed convolutions.
     """
     found = 0
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and _is_plain_depthwise(module):
-            # On the instance: its class, and with it padding and state dict, stays the caller's.
+            # On the instance, so that its class keeps padding and state dict.
             setattr(module, "_conv_forward", MethodType(_conv_forward, module))  # noqa: B010
             found += 1
     return found
@@ -85,10 +85,10 @@ class _Depthwise(torch.autograd.Function):
 
 
 def _input_gradient(gradient: Tensor, weight: Tensor, size: tuple[int, ...], stride: int, padding: int) -> Tensor:
-    """`[B,C,H,W]` for an input of `size` = (H, W)."""
+    """Gradient `[B,C,H,W]` of an input of `size` = (H, W)."""
     reach = weight.shape[-1] - 1
     if stride > 1:
-        # The transposed convolution, by the fast kernel: zeros between the gradient's cells, then stride 1.
+        # Transposed convolution by the fast kernel: insert zeros between the gradient's cells, then use stride 1.
         spread = gradient.new_zeros((*gradient.shape[:2], *(side + 2 * padding - reach for side in size))).to(
             memory_format=torch.channels_last
         )
@@ -116,7 +116,7 @@ def _tap_sums(image: Tensor, gradient: Tensor, kernel: int, stride: int) -> Tens
 
 
 def _library_weight_gradient(image: Tensor, gradient: Tensor, kernel: int, stride: int) -> Tensor:
-    """As `_tap_sums`, by the library: in float32, where its kernels are less slow than in bfloat16."""
+    """Like `_tap_sums`, but by the library in float32, where its kernels are faster than in bfloat16."""
     channels = image.shape[3]
     precise = torch.promote_types(image.dtype, torch.float32)
     outputs = torch.ops.aten.convolution_backward(
@@ -138,16 +138,16 @@ def _library_weight_gradient(image: Tensor, gradient: Tensor, kernel: int, strid
 
 @cache
 def _weight_gradient() -> Callable[[Tensor, Tensor, int, int], Tensor]:
-    """`_tap_sums`, compiled where a C++ compiler is at hand."""
+    """`_tap_sums`, compiled if a C++ compiler is available."""
     import torch._dynamo
 
-    # A graph for each shape: there are as many as layers and input sizes, and sizes known beforehand run faster.
+    # One graph per layer and input size, because static sizes run faster.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 1024)
     torch._dynamo.config.accumulated_recompile_limit = max(torch._dynamo.config.accumulated_recompile_limit, 8192)
     compiled = torch.compile(_tap_sums, dynamic=False)
     try:
         compiled(torch.zeros(1, 3, 3, 2), torch.zeros(1, 1, 1, 2), 3, 1)
-    except Exception as error:  # whatever the compiler's absence or its version raises
+    except Exception as error:  # the exception depends on the missing compiler or its version
         log.warning("depthwise gradients are not compiled and so train slowly: %s", str(error).splitlines()[0])
         return _library_weight_gradient
     return compiled

@@ -1,4 +1,4 @@
-"""Several processes that train one model, started by `torchrun`: the same steps as one process with the whole batch."""
+"""Distributed training with `torchrun`: the same steps as one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from torch import Tensor, nn
 from gaussian_yolo_node.errors import GaussianYoloError
 
 Value = TypeVar("Value")
-# The others wait while the first validates.
+# The other processes wait while the first validates.
 TIMEOUT = timedelta(hours=3)
 
 
 class ProcessesError(GaussianYoloError):
-    """The processes of a run cannot work together."""
+    """The processes of a run cannot communicate."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a run and this one's place among them; by default it is alone."""
+    """The processes of a run and the rank of this one; by default a single process."""
 
     rank: int = 0
     count: int = 1
-    local_rank: int = 0  # among those of this machine: the number of its GPU
+    local_rank: int = 0  # rank on this machine, which is the index of its GPU
 
     @property
     def main(self) -> bool:
-        """Whether this one logs, saves and validates."""
+        """True for the process that logs, saves and validates."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class Processes:
         return values
 
     def share(self, value: Value) -> Value:
-        """The main process's `value`, in every process."""
+        """Broadcast the main process's `value`."""
         if self.count == 1:
             return value
         box = [value if self.main else None]
@@ -55,13 +55,13 @@ class Processes:
 
 @contextmanager
 def join(device: str) -> Iterator[Processes]:
-    """Meet the other processes that `torchrun` has started, if it has.
+    """Join the process group if started by `torchrun`.
 
     Args:
-        device: "cpu" or "cuda"; says what they talk through.
+        device: "cpu" or "cuda"; selects the communication backend.
 
     Raises:
-        ProcessesError: the environment is not that of `torchrun`, or another process has ended.
+        ProcessesError: the environment variables of `torchrun` are invalid, or another process has ended.
     """
     try:
         count, rank, local_rank = (
@@ -100,7 +100,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
         sums = _SumOverProcesses.apply(torch.cat([x.sum((0, 2, 3)), x.new_tensor([x.numel() / x.shape[1]])]))
         total = sums[-1].detach()
         mean = sums[:-1] / total
-        # In two passes: a difference of squares would lose what varies little.
+        # Two passes, because a difference of squares is inaccurate for small variances.
         centred = x - mean[:, None, None]
         variance = _SumOverProcesses.apply(centred.square().sum((0, 2, 3))) / total
         self._remember(mean.detach(), variance.detach() * (total / (total - 1).clamp(min=1)))
@@ -117,7 +117,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """The sum over all processes. Each one's loss depends on it, so its gradient is the sum of theirs."""
+    """The sum over all processes. Every process's loss depends on it, so its gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 def share_batch_norms(model: nn.Module) -> None:
-    """Replace every batch norm within `model` by a shared one with its parameters, statistics and names."""
+    """Replace every batch norm in `model` by a shared one with the same parameters, statistics and names."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""Decoded, shrunk frames on disk: training reads each image many times and needs it small."""
+"""Cache of decoded, downscaled frames on disk, because training reads each image many times."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from gaussian_yolo_node.labels import DatasetError, read_image
 
 _log = logging.getLogger(__name__)
 
-# One file a frame: magic, height and width, height and width of the image it is of, CRC-32 of the pixels; then these,
-# uint8 [H,W,3] BGR.
+# One file per frame: magic, height and width, height and width of the source image, CRC-32 of the pixels; then the
+# pixels, uint8 [H,W,3] BGR.
 _HEADER = struct.Struct("<8s5I4x")
 _MAGIC = b"GYFRAME1"
-# Left free for what else is written there: a disk filled to the brim would take the checkpoints with it.
+# Reserved free space; on a full disk checkpoints could not be written.
 RESERVE_BYTES = 1 << 30
 
 
 class FrameCache:
-    """A folder of frames, shared by any number of processes, also at once.
+    """A folder of frames, safe for concurrent processes.
 
-    A frame is found by path, size and time of change of its image, and by `fit`: a changed image is decoded anew. So
-    is one whose cached file is damaged. Where nothing can be written, that is logged once and images are decoded each
-    time.
+    The key of a frame is the path, size and modification time of its image, and `fit`. A changed image, or one with a
+    damaged cache file, is decoded again. If the folder is not writable, this is logged once and images are decoded
+    each time.
 
     Args:
-        folder: made if it is not there; may be removed at any time between runs.
-        fit: height and width in px that frames are shrunk to fit into; none is enlarged. None keeps all as they are.
+        folder: created if missing; may be removed between runs.
+        fit: maximum height and width of frames, px; larger ones are downscaled. None keeps the original size.
 
     Raises:
-        DatasetError: the folder cannot be made.
+        DatasetError: the folder cannot be created.
     """
 
     def __init__(self, folder: Path, fit: tuple[int, int] | None = None) -> None:
@@ -53,7 +53,7 @@ class FrameCache:
         self._checked: set[str] = set()
 
     def read(self, path: Path) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-        """A frame, uint8 `[H,W,3]` BGR, not to be written to, and its width and height over those of the image.
+        """A read-only frame, uint8 `[H,W,3]` BGR, and the ratios of its width and height to the image's.
 
         Raises:
             DatasetError: the image is missing or corrupt.
@@ -64,7 +64,7 @@ class FrameCache:
             raise DatasetError(f"{path} is not a readable image ({error.strerror}): replace or remove it") from error
         key = f"{path.resolve()}\n{status.st_mtime_ns}\n{status.st_size}\n{self.fit}"
         name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-        # 256 subfolders: some file systems are slow with a hundred thousand files in one.
+        # 256 subfolders, because some file systems are slow with 100,000 files in a folder.
         cached = self.folder / name[:2] / f"{name[2:]}.frame"
         found = self._load(cached)
         if found is not None:
@@ -74,7 +74,7 @@ class FrameCache:
         size = (image.shape[0], image.shape[1])
         if self._writes:
             self._store(cached, frame, size)
-        frame.flags.writeable = False  # as the mapped one
+        frame.flags.writeable = False  # like the memory-mapped frame
         return frame, (frame.shape[1] / size[1], frame.shape[0] / size[0])
 
     def _shrunk(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -87,7 +87,7 @@ class FrameCache:
         return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
     def _load(self, cached: Path) -> tuple[NDArray[np.uint8], tuple[float, float]] | None:
-        """The frame in a file; None if there is none, or a damaged one."""
+        """The frame in a file; None if the file is missing or damaged."""
         try:
             with cached.open("rb") as file:
                 magic, height, width, full_height, full_width, checksum = _HEADER.unpack(file.read(_HEADER.size))
@@ -97,7 +97,7 @@ class FrameCache:
                 frame = np.memmap(file, np.uint8, "r", _HEADER.size, (height, width, 3))
         except (OSError, struct.error):
             return None
-        if cached.name not in self._checked:  # once in each process
+        if cached.name not in self._checked:  # once per process
             if zlib.crc32(frame.data) != checksum:
                 return None
             self._checked.add(cached.name)
@@ -111,7 +111,7 @@ class FrameCache:
                 self._stop_writing(f"less than {RESERVE_BYTES >> 20} MiB are free there")
                 return
             cached.parent.mkdir(exist_ok=True)
-            # Whole or not at all, for readers and other writers of the same frame.
+            # Written atomically, for readers and other writers of the same frame.
             descriptor, part = tempfile.mkstemp(".part", dir=cached.parent)
             try:
                 with os.fdopen(descriptor, "wb") as file:

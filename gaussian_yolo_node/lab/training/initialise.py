@@ -1,4 +1,4 @@
-"""Weights to start a run from."""
+"""Initial weights of a run."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ log = logging.getLogger("gaussian_yolo.train")
 def initial_model(
     config: ModelConfig, root: Path | None = None, frames: Callable[[], Iterable[Tensor]] = tuple
 ) -> GaussianYolo:
-    """The network of the recipe with the weights that training begins with.
+    """The network of a recipe with its initial weights.
 
     Args:
-        root: folder of the data, where `init` may lie.
-        frames: gives training images `[B,3,H,W]`, RGB 0..255; asked for where batch norms are to be unfolded.
+        root: data folder, which may contain `init`.
+        frames: returns training images `[B,3,H,W]`, RGB 0..255; called only to unfold batch norms.
 
     Raises:
-        GaussianYoloError: no such network or ImageNet weights.
+        GaussianYoloError: unknown network, or no ImageNet weights.
         CheckpointError, WeightsError, FoldedWeightsError: `init` does not fit.
     """
     model = network_of(config, pretrained=config.pretrained and not config.init)
@@ -54,7 +54,7 @@ def initial_model(
 
 
 def find_start(config: ModelConfig, root: Path | None) -> Path:
-    """Where `init` is: from the working directory, else from the data folder. CheckpointError if in neither."""
+    """The path of `init` in the working directory, else in the data folder. CheckpointError if in neither."""
     places = [Path(config.init), *([root / config.init] if root is not None else [])]
     for place in places:
         if place.is_file():
@@ -64,12 +64,12 @@ def find_start(config: ModelConfig, root: Path | None) -> Path:
 
 @torch.no_grad()
 def _load_checkpoint(model: GaussianYolo, path: Path) -> None:
-    """Fill what has the same name and shape in both with the checkpoint's averaged weights."""
+    """Load the checkpoint's averaged weights where name and shape match."""
     given = read_checkpoint(path)["ema"]
     wanted = model.state_dict()
     learned = dict(model.named_parameters())
     fitting = [name for name, value in wanted.items() if name in given and given[name].shape == value.shape]
-    # Biases of heads fit any model of as many classes.
+    # Biases of heads match any model with the same number of classes.
     if not any(name in learned and learned[name].ndim > 1 for name in fitting):
         raise CheckpointError(
             f"no weight of {path} fits the model: set model.backbone, neck and width to those of its config"

@@ -1,4 +1,4 @@
-"""Batches of augmented samples; each sample depends only on seed, epoch and position, so that a resumed run repeats."""
+"""Batches of augmented samples. A sample depends only on seed, epoch and position, so resumed runs are reproducible."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from gaussian_yolo_node.lab.training.distributed import Processes
 from gaussian_yolo_node.lab.training.frame_cache import FrameCache
 from gaussian_yolo_node.labels import LabelledImage, read_image
 
-MEMORY_BYTES = 4 << 30  # of decoded images that a process keeps; further ones are decoded each time
+MEMORY_BYTES = 4 << 30  # per process, of cached decoded images; further images are decoded each time
 
-MEASURED_BATCHES = 8  # whose statistics unfolded batch norms start with
-GRACE_SECONDS = 8  # a worker goes on after SIGTERM
+MEASURED_BATCHES = 8  # for the initial statistics of unfolded batch norms
+GRACE_SECONDS = 8  # of a worker after SIGTERM
 
 
 class Key(NamedTuple):
-    """What one sample is made from: position is its number in the epoch, image the index of the
-    image that it shows, size the canvas's height and width in px."""
+    """Key of a sample: position is its index in the epoch, image the index of its image, size the canvas height and
+    width in px."""
 
     epoch: int
     position: int
@@ -41,7 +41,7 @@ class Key(NamedTuple):
 
 class Batch(NamedTuple):
     """images uint8 `[B,3,H,W]` RGB; per image boxes float32 `[N,4]` (x1 y1 x2 y2, canvas px), class ids int64 `[N]`,
-    what each coordinate's error counts (`[N,4]`, see `augment.Sample`), and the files it was made of."""
+    the weights of coordinate errors (`[N,4]`, see `augment.Sample`), and its source files."""
 
     images: Tensor
     boxes: list[Tensor]
@@ -51,11 +51,11 @@ class Batch(NamedTuple):
 
 
 class EpochSampler(Sampler[list[Key]]):
-    """Keys of the batches of one epoch, `accumulate` a step; of several processes each draws its share of every batch.
+    """Keys of the batches of one epoch, `accumulate` batches per step; each process draws its share of every batch.
 
     Attributes:
         epoch: set it before each pass.
-        start: step to begin the next pass at, in a resumed run.
+        start: first step of the next pass, in a resumed run.
     """
 
     def __init__(self, images: Sequence[LabelledImage], config: TrainConfig, processes: Processes) -> None:
@@ -72,7 +72,7 @@ class EpochSampler(Sampler[list[Key]]):
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of a whole epoch."""
+        """Optimiser steps per epoch."""
         return max(1, int(self.weights.sum()) // self.config.schedule.batch_size)
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ class EpochSampler(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         schedule = self.config.schedule
         rng = np.random.default_rng([schedule.seed, self.epoch])
-        # A weight of 1.3 is one showing and a 30 % chance of a second.
+        # A weight of 1.3 means one repetition and a second one with 30 % probability.
         counts = np.floor(self.weights + rng.random(len(self.weights))).astype(int)
         order = rng.permutation(np.repeat(np.arange(len(counts)), counts))
         order = np.resize(order, self.steps * schedule.batch_size)
@@ -100,13 +100,13 @@ class EpochSampler(Sampler[list[Key]]):
 class AugmentedImages(Dataset[Sample]):
     """Training samples by the keys of `EpochSampler`.
 
-    Decoded images stay in memory, as far as `MEMORY_BYTES` reach, or on disk where the config names a cache.
+    Decoded images are cached in memory up to `MEMORY_BYTES`, or on disk if the config names a cache.
     """
 
     def __init__(self, images: Sequence[LabelledImage], config: TrainConfig) -> None:
         self.images = images
         self.config = config
-        # No smaller than the largest a frame is shown.
+        # At least the largest size at which a frame is used.
         growth = max(1.0, config.augment.scale[1]) * config.schedule.multi_scale[1]
         height, width = (round(side * growth) for side in config.model.input_size)
         self._cache = FrameCache(Path(config.data.cache), (height, width)) if config.data.cache else None
@@ -143,7 +143,7 @@ class AugmentedImages(Dataset[Sample]):
 
 
 class _Reported(Dataset["Sample | GaussianYoloError"]):
-    """Gives the errors of a data set instead of raising them: a worker process would wrap them in its traceback."""
+    """Returns the errors of a data set instead of raising them, because a worker would wrap them in its traceback."""
 
     def __init__(self, samples: AugmentedImages) -> None:
         self.samples = samples
@@ -161,21 +161,21 @@ def make_loader(
     """The loader of a run and the sampler that selects its epoch.
 
     Raises:
-        ConfigError: the batch cannot be shared among the processes.
+        ConfigError: the batch cannot be divided among the processes.
     """
     sampler = EpochSampler(images, config, processes or Processes())
     return BatchLoader(AugmentedImages(images, config), sampler, config.schedule.workers), sampler
 
 
 def first_images(images: Sequence[LabelledImage], config: TrainConfig) -> Iterator[Tensor]:
-    """RGB images `[B,3,H,W]` of the first batches of a run, whatever processes share it."""
+    """RGB images `[B,3,H,W]` of the first batches of a run, independent of the number of processes."""
     samples, sampler = AugmentedImages(images, config), EpochSampler(images, config, Processes())
     for keys in islice(sampler, MEASURED_BATCHES):
         yield collate([samples[key] for key in keys]).images
 
 
 class BatchLoader:
-    """The batches of a sampler's epoch, made by `workers` processes, or by this one if there are none."""
+    """The batches of a sampler's epoch, loaded by `workers` processes, or by this process if 0."""
 
     def __init__(self, samples: AugmentedImages, sampler: EpochSampler, workers: int) -> None:
         self._loader: DataLoader[Sample | GaussianYoloError] = DataLoader(
@@ -200,13 +200,13 @@ class BatchLoader:
             yield batch
 
     def close(self) -> None:
-        """End the workers; without it they may outlast an error for as long as its traceback is kept."""
+        """End the workers; otherwise they live on after an error while its traceback is kept."""
         if isinstance(self._iterator, _MultiProcessingDataLoaderIter):
             self._iterator._shutdown_workers()
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """The samples as one batch."""
+    """Collate samples into one batch."""
     canvases = np.stack([sample.canvas for sample in samples])[..., ::-1]
     return Batch(
         torch.from_numpy(np.ascontiguousarray(canvases)).permute(0, 3, 1, 2),
@@ -223,7 +223,7 @@ def _collate_reported(samples: Sequence[Sample | GaussianYoloError]) -> Batch | 
 
 
 def _outlive_signals(worker: int) -> None:
-    """Let the main process finish its step: a terminal or a service manager signals its workers as well."""
+    """Delay signals, so that the main process can finish its step; a terminal or service signals workers too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Not ignored: whoever ends an idle worker waits for it.
+    # Not ignored, because ending an idle worker waits for it.
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_SECONDS))

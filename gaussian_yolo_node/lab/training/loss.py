@@ -1,4 +1,7 @@
-"""The loss of Gaussian YOLOv3 (Choi et al., ICCV 2019; SPEC section 1), and of YOLOv3 to compare it with."""
+"""The loss of Gaussian YOLOv3 (Choi et al., ICCV 2019) and, for comparison, of YOLOv3.
+
+See docs/paper_facts.md, section 1.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,7 @@ from gaussian_yolo_node.labels import IGNORE
 BOX_ENTRIES = 9
 OBJECTNESS = 8
 
-# Whose boxes are compared with truths together, where it is not the whole batch: a GPU waits for launches, a processor
-# for what its cache does not hold.
+# Images per box comparison, default the whole batch: a GPU is limited by kernel launches, a CPU by its cache.
 IMAGES_AT_ONCE = {"cpu": 1}
 
 # [P,9+C] raw entries, [P,4] targets, [P,4] weights -> [P]
@@ -37,22 +39,22 @@ BOX_LOSSES: dict[str, BoxLoss] = {"gaussian": gaussian_box_loss, "yolov3": plain
 
 
 class LossConfigError(GaussianYoloError):
-    """A loss option has a value outside its range; the message names it."""
+    """A loss option is out of range; the message names it."""
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Options of the loss; the defaults are the official ones.
+    """Options of the loss, with the official defaults.
 
     Attributes:
-        kind: "gaussian", or "yolov3": the same heads, whose sigma entries stay unused.
-        ignore_iou: cells whose box meets a truth better than this are no background.
-        ignore_region_share: share of a predicted box inside an ignore region that exempts it.
+        kind: "gaussian", or "yolov3" with the same heads and unused sigma entries.
+        ignore_iou: cells whose box has a larger IoU with a truth do not count as background.
+        ignore_region_share: share of a predicted box in an ignore region that exempts it from objectness training.
         positive_iou: see `assign`.
         box_weight, objectness_weight, class_weight: factors of the terms.
-        iou_weight: factor of 1 - complete IoU of each matched box, added to the box term; 0 leaves it out.
+        iou_weight: factor of 1 - complete IoU of each matched box, added to the box term; 0 disables it.
         focal_gamma: of the objectness, see `focal_cross_entropy`.
-        label_smoothing: class targets are this / 2 and 1 - this / 2.
+        label_smoothing: class targets are label_smoothing / 2 and 1 - label_smoothing / 2.
     """
 
     kind: str = "gaussian"
@@ -67,12 +69,12 @@ class LossConfig:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raises LossConfigError for the first value that is out of range."""
+        """Raises LossConfigError for the first value out of range."""
         if self.kind not in BOX_LOSSES:
             raise LossConfigError(f"loss.kind must be one of {', '.join(BOX_LOSSES)}, not {self.kind!r}")
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
-            # A share or IoU ends at 1, a weight nowhere.
+            # Shares and IoUs are at most 1; weights are unbounded.
             most = math.inf if field.name.endswith(("weight", "gamma")) else 1.0
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not math.isfinite(value) or not 0 <= value <= most:
@@ -100,7 +102,7 @@ def make_loss(
     num_classes: int,
     config: LossConfig,
 ) -> YoloLoss:
-    """The loss that `config` asks for.
+    """The loss for `config`.
 
     Args:
         anchors: `[S,A,2]` w, h in canvas px, in the order of `strides` (coarsest first).
@@ -131,14 +133,14 @@ class YoloLoss:
     ) -> Losses:
         """Loss of raw heads `[B, A*(9+C), h, w]` against per-image boxes `[N,4]` (canvas px) and class ids `[N]`.
 
-        `box_weights`, `[N,4]` per image, are what the errors of centre x, centre y, width and height of each box count:
-        1 if not given, less where a teacher was unsure of that coordinate. Class id `IGNORE` marks a region where
-        objectness is not trained. Computed in float32, or in float64 for heads of that; loss and gradients are finite
-        for heads of any numbers, infinities too, but not for NaN.
+        `box_weights`, `[N,4]` per image, are the weights of the errors of centre x, centre y, width and height of each
+        box: default 1, less for coordinates with an uncertain teacher. Class id `IGNORE` marks a region without
+        objectness training. Computed in float32, or float64 for float64 heads. Loss and gradients are finite for all
+        heads, including infinities, but not for NaN.
         """
         config = self.config
         size = (heads[0].shape[2] * self.strides[0], heads[0].shape[3] * self.strides[0])
-        # Half precision would lose the likelihood's tail.
+        # Half precision would lose the tail of the likelihood.
         dtype = torch.promote_types(heads[0].dtype, torch.float32)
         anchors = self.anchors.to(heads[0].device, dtype)
         boxes = [truth.to(anchors) for truth in boxes]
@@ -179,7 +181,7 @@ class YoloLoss:
             mean = picked[:, 0:8:2]
             predicted = self._to_canvas(torch.cat([mean[:, :2].sigmoid(), mean[:, 2:]], 1), positives, scale)
             truth = self._to_canvas(positives.box, positives, scale)
-            # One figure of all four coordinates: it counts what they do on the whole.
+            # The IoU depends on all four coordinates, so it gets their mean weight.
             share = positives.coordinates.mean(1)
             loss = loss + self.config.iou_weight * (share * (1 - complete_iou(predicted, truth))).sum()
         return loss
@@ -194,18 +196,18 @@ class YoloLoss:
     def _objectness_weight(
         self, entries: Tensor, scale: int, boxes: Sequence[Tensor], class_ids: Sequence[Tensor]
     ) -> Tensor:
-        """`[B,A,h,w]`: 1 where an empty cell is background, 0 where its box meets a truth or an ignore region."""
+        """`[B,A,h,w]`: 1 for background cells, 0 for cells whose box overlaps a truth or an ignore region."""
         corners = self._decode(entries, scale)
         weight = entries.new_ones(*entries.shape[:2], *entries.shape[3:])
         at_once = IMAGES_AT_ONCE.get(entries.device.type, len(boxes))
         for first in range(0, len(boxes), at_once):
             images = slice(first, first + at_once)
-            # What pads has no area, so no box meets it.
+            # Padding boxes have no area, so nothing overlaps them.
             truth = pad_sequence(list(boxes[images]), batch_first=True)
             ids = pad_sequence([own.to(entries.device) for own in class_ids[images]], batch_first=True)
             if not truth.shape[1]:
                 continue
-            # One plane a coordinate and a row a truth: twice as fast as pairs of boxes.
+            # One plane per coordinate and one row per truth: twice as fast as pairs of boxes.
             x1, y1, x2, y2 = (plane[images].flatten(1)[:, None] for plane in corners)
             left, top, right, bottom = (side[..., None] for side in truth.unbind(2))
             across = (torch.minimum(x2, right) - torch.maximum(x1, left)).clamp(min=0)

@@ -12,7 +12,7 @@ from gaussian_yolo_node.lab.training.config import ConfigError, ScheduleConfig
 
 
 def make_optimizer(model: nn.Module, schedule: ScheduleConfig) -> torch.optim.Optimizer:
-    """The optimiser of the recipe, its groups at their peak rates; parameters that are frozen are left out."""
+    """The optimiser of the recipe, with groups at their peak rates and without frozen parameters."""
     groups = parameter_groups(model, schedule.learning_rate, schedule.backbone_rate, schedule.weight_decay)
     if schedule.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=schedule.momentum, nesterov=schedule.nesterov)
@@ -20,7 +20,7 @@ def make_optimizer(model: nn.Module, schedule: ScheduleConfig) -> torch.optim.Op
 
 
 def parameter_groups(model: nn.Module, rate: float, backbone_rate: float, weight_decay: float) -> list[dict[str, Any]]:
-    """The pretrained backbone learns slower; biases and batch norms do not decay."""
+    """Parameter groups: lower rate for the pretrained backbone, no weight decay for biases and batch norms."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -48,10 +48,10 @@ def rate_factor(step: int, total: int, schedule: ScheduleConfig) -> float:
 
 
 def freeze(model: nn.Module, prefixes: tuple[str, ...]) -> None:
-    """Keep the parameters whose names begin with one of `prefixes` from learning.
+    """Freeze the parameters whose names begin with one of `prefixes`.
 
     Raises:
-        ConfigError: a prefix fits no parameter, or nothing is left to learn.
+        ConfigError: a prefix matches no parameter, or all parameters are frozen.
     """
     names = [name for name, _ in model.named_parameters()]
     for prefix in prefixes:
@@ -65,7 +65,7 @@ def freeze(model: nn.Module, prefixes: tuple[str, ...]) -> None:
 
 
 def train_mode(model: nn.Module, schedule: ScheduleConfig) -> None:
-    """Training mode, but for batch norms whose statistics are to stay."""
+    """Training mode, except for batch norms with frozen statistics."""
     model.train()
     for name, module in model.named_modules():
         held = schedule.freeze_batch_norm or f"{name}.".startswith(schedule.frozen)

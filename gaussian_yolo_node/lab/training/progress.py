@@ -1,4 +1,4 @@
-"""How a run shows itself: a bar on a terminal, else lines in the log; TensorBoard; a file with a line an epoch."""
+"""Progress of a run: a bar on a terminal, else log lines; TensorBoard; a file with one line per epoch."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 log = logging.getLogger("gaussian_yolo.train")
 HISTORY = "history.jsonl"
-LINE_SECONDS = 60.0  # between lines of the log within an epoch
+LINE_SECONDS = 60.0  # between log lines within an epoch
 
 
 class RunProgress:
     """Shows the steps of a run.
 
     Args:
-        console: a bar is drawn where it is a terminal.
-        epochs, steps: epochs of the run and steps of an epoch.
-        shown: False shows nothing, for the processes beside the first.
+        console: shows a bar if it is a terminal.
+        epochs, steps: epochs of the run and steps per epoch.
+        shown: False disables output, for all processes but the first.
     """
 
     def __init__(self, console: Console, epochs: int, steps: int, shown: bool = True) -> None:
@@ -55,13 +55,13 @@ class RunProgress:
         self._bar.stop()
 
     def begin(self, epoch: int, done: int) -> None:
-        """An epoch begins, or goes on after `done` steps; `epoch` counts from 0."""
+        """Start an epoch, or continue it after `done` steps; `epoch` counts from 0."""
         self._since = self._line = time.monotonic()
         self._begun = done
         self._bar.update(self._task, epoch=epoch + 1, completed=epoch * self.steps + done)
 
     def step(self, epoch: int, done: int, means: Mapping[str, float], rate: float) -> None:
-        """`done` steps of the epoch are done; `means` are their mean losses, `rate` the greatest learning rate."""
+        """Report `done` finished steps with their mean losses `means` and the highest learning rate `rate`."""
         text = _figures({**means, "rate": rate})
         self._bar.update(self._task, completed=epoch * self.steps + done, losses=text)
         now = time.monotonic()
@@ -72,13 +72,13 @@ class RunProgress:
             log.info("%s  %s  left %s", where, text, _span(left))
 
     def epoch(self, epoch: int, means: Mapping[str, float], rate: float) -> None:
-        """`epoch` epochs are done."""
+        """Report `epoch` finished epochs."""
         if self.shown:
             took = time.monotonic() - self._since
             log.info("epoch %d/%d  %s  %s", epoch, self.epochs, _figures({**means, "rate": rate}), _span(took))
 
     def validation(self, figures: Mapping[str, float]) -> None:
-        """The latest average precisions by name, and the `epoch` they are of."""
+        """Report the latest average precisions by name, with their `epoch`."""
         values = {name: value for name, value in figures.items() if name != "epoch"}
         brief = {name: value for name, value in values.items() if name.startswith(("AP50 ", "mAP50"))}
         self._bar.update(self._task, validation=_figures(brief or values))
@@ -87,10 +87,10 @@ class RunProgress:
 
 
 class History:
-    """`history.jsonl`: a JSON object a line, of an epoch's mean losses or of a validation; both name their `epoch`."""
+    """`history.jsonl`: one JSON object per line, with the mean losses of an epoch or a validation, and its `epoch`."""
 
     def __init__(self, folder: Path, last: Mapping[str, float]) -> None:
-        """Go on after the epochs `last` of each kind: what a killed run wrote beyond its checkpoint is dropped."""
+        """Continue after the epochs `last` of each kind; drops lines of a killed run after its checkpoint."""
         self.path = folder / HISTORY
         lines = self.path.read_text().splitlines(keepends=True) if self.path.is_file() else []
         self.path.write_text("".join(line for line in lines if _is_within(line, last)))
@@ -102,7 +102,7 @@ class History:
 
 
 def _is_within(line: str, last: Mapping[str, float]) -> bool:
-    """Whether a line is whole and not of a later epoch."""
+    """True if a line is complete and not of a later epoch."""
     try:
         record = json.loads(line)
         return float(record["epoch"]) <= last[record["kind"]]

@@ -1,7 +1,7 @@
-"""RandAugment (Cubuk et al., NeurIPS 2020), the noise of Noisy Student: a few random operations of one strength.
+"""RandAugment (Cubuk et al., NeurIPS 2020), the noise of Noisy Student: random operations of one strength.
 
-A magnitude of 10 is the strength that the paper's table of operations ends at; Noisy Student goes on to 27 for
-EfficientNet-B7 (SPEC section 4), and operations that have an end stay there.
+Magnitude 10 is the maximum of the paper's table of operations. Noisy Student uses up to 27 for EfficientNet-B7
+(docs/paper_facts.md, section 4); bounded operations saturate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GREY = (128, 128, 128)
 
 
 class RandAugmentError(GaussianYoloError):
-    """An option of RandAugment is out of its range; the message names it."""
+    """An option of RandAugment is out of range; the message names it."""
 
 
 def rand_augment(
@@ -33,13 +33,13 @@ def rand_augment(
     """The image after `ops` operations drawn with replacement, each of strength `magnitude`.
 
     Args:
-        image: uint8 `[H,W,3]` BGR; it is not written to.
-        ops: 0 gives the image itself.
+        image: uint8 `[H,W,3]` BGR; not modified.
+        ops: 0 returns the image itself.
         magnitude: 0..30.
-        names: of the operations to draw from; all of `OPS` if not given. `PHOTOMETRIC` moves nothing, as boxes need.
+        names: operations to draw from; default: all of `OPS`. `PHOTOMETRIC` keeps the geometry, as required for boxes.
 
     Raises:
-        RandAugmentError: a number is out of range, or there is no such operation.
+        RandAugmentError: a number is out of range, or an operation is unknown.
     """
     chosen = tuple(OPS) if names is None else tuple(names)
     check_rand_augment(ops, magnitude, chosen)
@@ -49,7 +49,7 @@ def rand_augment(
 
 
 def check_rand_augment(ops: int, magnitude: float, names: Sequence[str] = ()) -> None:
-    """Raises RandAugmentError for the first option that is out of range."""
+    """Raises RandAugmentError for the first option out of range."""
     if ops < 0:
         raise RandAugmentError(f"the number of RandAugment's operations must be at least 0, not {ops}")
     if not 0 <= magnitude <= GREATEST_MAGNITUDE:
@@ -102,12 +102,12 @@ def _solarize_add(image: Image, strength: float, rng: np.random.Generator) -> Im
 
 
 def _factor(strength: float, rng: np.random.Generator) -> float:
-    """1 leaves an image as it is; none turns the sign."""
+    """A random factor; 1 is the identity, and the sign is never negative."""
     return max(0.05, 1 + _signed(0.9 * strength, rng))
 
 
 def _blend(image: Image, other: NDArray[np.uint8], factor: float) -> Image:
-    """`image` where `factor` is 1, `other` where it is 0, beyond them outside."""
+    """Linear blend: `other` for factor 0, `image` for factor 1, extrapolation outside 0..1."""
     return np.asarray(cv2.addWeighted(image, factor, other, 1 - factor, 0), np.uint8)
 
 
@@ -134,7 +134,7 @@ def _sharpness(image: Image, strength: float, rng: np.random.Generator) -> Image
 
 
 def _cutout(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """A grey square, as in DeVries & Taylor, 2017; 40 px of 224 at magnitude 10."""
+    """A grey square (DeVries & Taylor, 2017); 40 px of 224 at magnitude 10."""
     height, width = image.shape[:2]
     half = round(min(height, width) * 0.18 * strength / 2)
     y, x = int(rng.integers(height)), int(rng.integers(width))
@@ -163,7 +163,7 @@ def _shear_y(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 
 def _translate_x(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """By 100 px of 224 at magnitude 10."""
+    """Translate by 100 px of 224 at magnitude 10."""
     return _moved(image, np.array([[1, 0, _signed(0.45 * strength * image.shape[1], rng)], [0, 1, 0]], np.float64))
 
 
@@ -192,5 +192,5 @@ OPS: Mapping[str, Operation] = {
     "translate_x": _translate_x,
     "translate_y": _translate_y,
 }
-# Those that leave every object where it is.
+# Operations that do not move objects.
 PHOTOMETRIC: tuple[str, ...] = tuple(_PHOTOMETRIC)

@@ -1,4 +1,4 @@
-"""Where a run computes and what ends it, of detectors and classifiers alike."""
+"""Devices, processes and signals of a run, for detectors and classifiers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Device = Literal["auto", "cpu", "cuda"]
 
 @contextmanager
 def started(output: Path, device: Device, threads: int) -> Iterator[tuple[Processes, torch.device]]:
-    """A run's processes and this one's device, its output folder made.
+    """Create the output folder; yields the processes of the run and the device of this one.
 
     Args:
-        device: "auto" is CUDA where there is one.
-        threads: torch's; 0 leaves its choice.
+        device: "auto" uses CUDA if available.
+        threads: torch threads; 0 for torch's default.
 
     Raises:
-        ConfigError: there is no such device, or the folder cannot be made.
+        ConfigError: the device is not available, or the folder cannot be created.
     """
     use_threads(threads)
     kind = device_kind(device)
@@ -48,7 +48,7 @@ def started(output: Path, device: Device, threads: int) -> Iterator[tuple[Proces
 
 
 def device_kind(device: Device) -> str:
-    """ "cpu" or "cuda". Raises ConfigError where CUDA is asked for and there is none."""
+    """ "cpu" or "cuda". Raises ConfigError if CUDA is requested but not available."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: PyTorch finds no CUDA device; use cpu, or install a CUDA build of torch")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
@@ -56,9 +56,9 @@ def device_kind(device: Device) -> str:
 
 @contextmanager
 def on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at the first SIGINT or SIGTERM; a second one does what it did before."""
+    """Call `stop` on the first SIGINT or SIGTERM; a second signal has its previous effect."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets signals
+        yield  # only the main thread can handle signals
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

@@ -44,24 +44,24 @@ def run(
     seed: int | None = None,
     console: Console | None = None,
 ) -> Path:
-    """Train as the config says; under `torchrun`, with the other processes.
+    """Train a recipe; distributed when started by `torchrun`.
 
     Args:
         config_path: YAML recipe.
         output: folder for the checkpoints, the history and the TensorBoard log.
-        resume: go on from `output/last.pt`; the curve is the one an uninterrupted run would have had.
+        resume: continue from `output/last.pt`; the result equals that of an uninterrupted run.
         data_root: replaces the config's `data.root`.
-        threads: torch's threads; 0 leaves its choice.
-        device: "auto" is CUDA where there is one.
+        threads: torch threads; 0 for torch's default.
+        device: "auto" uses CUDA if available.
         seed: replaces the config's.
-        console: where the progress bar goes, if it is a terminal; standard error if not given.
+        console: for the progress bar, shown on terminals only; default standard error.
 
     Returns:
         the path of the latest checkpoint, `output/last.pt`; `output/best.pt` is that of the best validation.
 
     Raises:
-        GaussianYoloError: one sentence that names what is wrong.
-        KeyboardInterrupt: SIGINT or SIGTERM came; the checkpoint holds the step it came in.
+        GaussianYoloError: one sentence naming the error.
+        KeyboardInterrupt: stopped by SIGINT or SIGTERM; the checkpoint holds the current step.
     """
     config = TrainConfig.load(config_path)
     if seed is not None:
@@ -140,7 +140,7 @@ def _run(
 
 
 def check_files(config: TrainConfig, root: Path) -> None:
-    """Raises ConfigError, which names each, where files or folders of a recipe are missing."""
+    """Raises ConfigError naming all missing files and folders of a recipe."""
     missing = [str(path) for path in missing_paths(root, [*config.data.train, *config.data.validation])]
     if config.model.init:
         try:
@@ -161,7 +161,7 @@ def _validation_due(trainer: Trainer) -> bool:
 def _train_epoch(
     trainer: Trainer, loader: BatchLoader, sampler: EpochSampler, progress: RunProgress, checkpoint: Path
 ) -> None:
-    """The rest of the epoch; saves from time to time, and when a signal ends it."""
+    """Train the rest of the epoch; save periodically and when a signal stops the run."""
     sampler.epoch, sampler.start = trainer.epoch, trainer.done
     progress.begin(trainer.epoch, trainer.done)
     interval = 60 * trainer.config.schedule.checkpoint_minutes
@@ -180,7 +180,7 @@ def _train_epoch(
 
 @contextmanager
 def _board(output: Path, wanted: bool, epoch: int) -> Iterator[Any]:
-    """TensorBoard's log, without what a run that was killed wrote beyond `epoch`."""
+    """The TensorBoard log, without entries of a killed run after `epoch`."""
     if not wanted:
         with nullcontext() as nothing:
             yield nothing

@@ -1,4 +1,4 @@
-"""One training run: the state that a checkpoint holds, and the step that moves it."""
+"""The training state of a detector, as saved in checkpoints, and the training step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gaussian_yolo_node.lab.training.checkpoint import (
     network_of,
     read_checkpoint,
     save_checkpoint,
-    write_whole,
+    write_checkpoint,
 )
 from gaussian_yolo_node.lab.training.config import TrainConfig
 from gaussian_yolo_node.lab.training.depthwise import use_fast_depthwise
@@ -38,25 +38,25 @@ Means = dict[str, float]
 
 
 class TrainingError(GaussianYoloError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 class Trainer:
-    """Model, optimiser, weight average, latest validation and position of one run.
+    """Model, optimiser, averaged weights, latest validation and position of one run.
 
     Args:
         config: the recipe.
         steps_per_epoch: optimiser steps.
-        device: where the network computes.
-        processes: of the run; each is given its share of every batch.
-        output: folder for a batch that breaks the run; None keeps none.
+        device: of the network.
+        processes: of the run; each process gets its share of every batch.
+        output: folder for a batch with a non-finite loss; None does not save it.
         root, frames: see `initial_model`.
 
     Attributes:
-        epoch: epochs that are done. step: optimiser steps that are done; done: those within the epoch that has begun.
-        validation: latest average precisions by name, and the `epoch` they are of.
+        epoch: finished epochs. step: finished optimiser steps; done: finished steps of the current epoch.
+        validation: latest average precisions by name, and their `epoch`.
         best: value and epoch of the best validation by `config.best_metric`; stale: validations since.
-        stop_requested: set it to end the epoch after the next step, in all processes.
+        stop_requested: set it to stop all processes after the next step.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class Trainer:
         self.best: Means = {}
         self.stop_requested = self.stopped = False
         self._totals: Means = {}
-        # Module.to's type knows no memory_format.
+        # The type stub of Module.to lacks memory_format.
         model: Any = initial_model(config.model, root, frames)
         model = model.to(self.device, memory_format=torch.channels_last)
         freeze(model, schedule.frozen)
         if self.device.type == "cpu" and schedule.autocast and schedule.fast_depthwise:
-            use_fast_depthwise(model)  # float32 has fast kernels of its own
+            use_fast_depthwise(model)  # float32 already has fast kernels
         if self.processes.count > 1:
             share_batch_norms(model)
         self.model: GaussianYolo = model
@@ -104,19 +104,19 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=schedule.autocast and not bfloat)
 
     def train_epoch(self, loader: Iterable[Batch]) -> Means:
-        """The rest of the epoch; mean losses by name. Raises TrainingError where one is not finite."""
+        """Train the rest of the epoch; returns mean losses by name. Raises TrainingError if one is not finite."""
         for _ in self.steps(loader):
             pass
         return self.finish_epoch()
 
     def steps(self, loader: Iterable[Batch]) -> Iterator[Means]:
-        """Losses of each step of the rest of the epoch, until `stop_requested`.
+        """Train the rest of the epoch until `stop_requested`; yields the losses of each step.
 
         Args:
-            loader: gives the batches from step `done` on.
+            loader: yields the batches from step `done` on.
 
         Raises:
-            TrainingError: a loss or gradient is not finite; it names the file with the batch.
+            TrainingError: a loss or gradient is not finite; the message names the file with the batch.
         """
         train_mode(self.model, self.config.schedule)
         batches = iter(loader)
@@ -131,7 +131,7 @@ class Trainer:
                 return
 
     def finish_epoch(self) -> Means:
-        """Count the epoch as done; its mean losses by name."""
+        """Finish the epoch; returns its mean losses by name."""
         means = self.means()
         self.epoch += 1
         self.done = 0
@@ -139,12 +139,12 @@ class Trainer:
         return means
 
     def means(self) -> Means:
-        """Mean losses of the steps of the epoch so far, by name."""
+        """Mean losses of the epoch so far, by name."""
         return {name: total / max(self.done, 1) for name, total in self._totals.items()}
 
     def _step(self, parts: Sequence[Batch]) -> Means:
         schedule = self.config.schedule
-        # What the network draws in training depends on the position only, as the samples do.
+        # The network's random draws depend only on the position, like the samples.
         torch.manual_seed((schedule.seed * 1_000_003 + self.step) * 4096 + self.processes.rank)
         factor = rate_factor(self.step, self.total_steps, schedule)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
@@ -157,7 +157,7 @@ class Trainer:
             whole = index == len(parts) - 1 or self.processes.count == 1
             with nullcontext() if whole else cast(Any, self.network).no_sync():
                 names, terms, total, positives = self._losses(batch)
-                # A mean over the positives of all parts and processes: sum first, divide when their number is known.
+                # Mean over the positives of all parts and processes: sum first, divide once their number is known.
                 weight = max(positives, 1)
                 self.scaler.scale(total * (weight * self.processes.count)).backward()
             values = torch.cat([terms * weight, terms.new_tensor([positives, self.stop_requested])])
@@ -167,7 +167,7 @@ class Trainer:
         count = max(positives_sum, 1)
         means = {name: value / count for name, value in zip(names, totals, strict=True)} | {"positives": positives_sum}
         norm = self._finish_gradients(schedule.batch_size if schedule.normalise_by == "images" else count)
-        # A gradient that overflows in float16 only lowers the scale; one that does so at any scale is none.
+        # A float16 overflow only lowers the loss scale; an overflow at scale 1 or less is an error.
         overflow_expected = self.scaler.is_enabled() and self.scaler.get_scale() > 1
         if not all(map(math.isfinite, totals)) or not (math.isfinite(norm) or overflow_expected):
             raise self._broken(parts, means, norm)
@@ -177,7 +177,7 @@ class Trainer:
         return means
 
     def _losses(self, batch: Batch) -> tuple[list[str], Tensor, Tensor, int]:
-        """Names and values of the terms of the loss, each a mean over the positives; their sum, and the positives."""
+        """Names and values of the loss terms (means over the positives), their sum, and the number of positives."""
         images = batch.images.to(self.device, non_blocking=True).float()
         with torch.autocast(self.device.type, self._half, enabled=self.config.schedule.autocast):
             heads = self.network(images)
@@ -188,7 +188,7 @@ class Trainer:
         return list(terms), torch.stack([term.detach() for term in terms.values()]), losses.total, losses.positives
 
     def _finish_gradients(self, divisor: float) -> float:
-        """Divide the gradients and clip them; their norm before that."""
+        """Divide and clip the gradients; returns their norm before clipping."""
         self.scaler.unscale_(self.optimizer)
         learning = [p for p in self.model.parameters() if p.grad is not None]
         torch._foreach_div_([cast(Tensor, p.grad) for p in learning], divisor)
@@ -197,7 +197,7 @@ class Trainer:
 
     @torch.no_grad()
     def _broken(self, parts: Sequence[Batch], means: Means, norm: float) -> TrainingError:
-        """Save the batch and the model as it was before it; the error that says where."""
+        """Save the batch and the model before it; returns the error naming the file."""
         for buffer, before in zip(self.model.buffers(), self._buffers_before, strict=True):
             buffer.copy_(before)
         what = "the gradient" if all(map(math.isfinite, means.values())) else "the loss"
@@ -215,7 +215,7 @@ class Trainer:
             "batches": [batch._asdict() for batch in parts],
             "model": self.model.state_dict(),
         }
-        write_whole(path, document)
+        write_checkpoint(path, document)
         return TrainingError(
             f"{text}: its images, boxes and the model before it are in {path}; look at them, or lower "
             "schedule.learning_rate"
@@ -224,7 +224,7 @@ class Trainer:
     def validate(self, root: Path) -> None:
         """Set `validation` to the average precisions of the averaged weights on the validation sources.
 
-        The main process measures; all of them get the figures.
+        The main process evaluates and broadcasts the figures.
         """
         from gaussian_yolo_node.lab.training.validate import average_precisions
 
@@ -236,10 +236,10 @@ class Trainer:
         self.validation = {**self.processes.share(figures), "epoch": self.epoch}
 
     def is_best(self) -> bool:
-        """Whether the latest validation is the best so far; counts it.
+        """True if the latest validation is the best so far; updates `best` and `stale`.
 
         Raises:
-            TrainingError: it lacks the figure to judge by.
+            TrainingError: the validation lacks the selected figure.
         """
         metric = self.config.best_metric
         if metric not in self.validation:
@@ -255,7 +255,7 @@ class Trainer:
         return better
 
     def save(self, path: Path) -> None:
-        """Write all that `restore` needs; the main process does, and the others hold the same."""
+        """Save the state for `restore`; only the main process writes, all hold the same state."""
         if not self.processes.main:
             return
         state = {
@@ -275,10 +275,10 @@ class Trainer:
         save_checkpoint(path, self.config, self.epoch, state)
 
     def restore(self, path: Path) -> None:
-        """Go on where the run that wrote `path` stood.
+        """Continue from the checkpoint `path`.
 
         Raises:
-            CheckpointError: the checkpoint is missing, damaged, or of another architecture or length of an epoch.
+            CheckpointError: the checkpoint is missing, damaged, or of another architecture or epoch length.
         """
         document = read_checkpoint(path)
         done, length = int(document.get("done", 0)), int(document.get("steps_per_epoch", self.steps_per_epoch))

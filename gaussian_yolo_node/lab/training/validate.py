@@ -19,7 +19,7 @@ from gaussian_yolo_node.labels import LabelledImage, load_sources, read_image
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 from gaussian_yolo_node.labels.truths import read_kitti_labels
 
-# The official evaluation threshold (SPEC section 1); the card's own is for driving.
+# The official evaluation threshold (docs/paper_facts.md, section 1); the card's threshold is for driving.
 SCORE_THRESHOLD = 0.005
 
 
@@ -27,8 +27,8 @@ def average_precisions(model: GaussianYolo, config: TrainConfig, root: Path) -> 
     """All-point AP on the validation sets of the config: `AP50 car`, `AP car` (at KITTI's IoU), ..; `mAP50` and `mAP`
     are the means over the classes that have truths.
 
-    Several sets have figures of their own, `SET/AP50 car`; those without a set are then the means over the sets.
-    Each frame is seen on the canvas that fits it, of as many pixels as the recipe's at most.
+    With several sets each has its own figures, `SET/AP50 car`, and the figures without a set are the means over the
+    sets. Each frame uses the canvas that fits it, with at most the recipe's number of pixels.
 
     Args:
         model: in eval mode.
@@ -47,7 +47,7 @@ def average_precisions(model: GaussianYolo, config: TrainConfig, root: Path) -> 
         result = evaluate(read_kitti_labels(root / str(source["labels"])), predictions)
         of_set: dict[str, float] = {}
         for kind, rows in (("AP50", result.at_common_iou), ("AP", result.at_kitti_iou)):
-            # Without any truths there is no AP.
+            # AP is undefined without truths.
             of_classes = {f"{kind} {row.name}": row.all_point for row in rows if row.truths}
             of_set |= of_classes
             if of_classes:
@@ -60,7 +60,7 @@ def average_precisions(model: GaussianYolo, config: TrainConfig, root: Path) -> 
 
 
 def check_sources(config: TrainConfig) -> None:
-    """Raises ConfigError where the evaluation cannot read a validation source, or two have one name."""
+    """Raises ConfigError for a validation source that the evaluation cannot read, or a duplicate name."""
     for source in config.data.validation:
         if source.get("format") != "kitti":
             raise ConfigError(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 
 from gaussian_yolo_node.errors import ModelError
+from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.runtime.base import check_readable
 from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar, read_sidecar
 
@@ -19,8 +19,7 @@ def engine_of(path: Path) -> Path:
 
 def model_hash(path: Path) -> str | None:
     """Hash of the model that an engine must have been built from; None where only the engine is there."""
-    model = path.with_suffix(".onnx") if path.suffix == SUFFIX else path
-    return sha256(model.read_bytes()).hexdigest()[:12] if model.is_file() else None
+    return short_hash(path.with_suffix(".onnx") if path.suffix == SUFFIX else path) or None
 
 
 def read_engine(path: Path) -> EngineSidecar:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gaussian_yolo_node.files import installed_prefixes
 from gaussian_yolo_node.runtime.base import InferenceError, RuntimeUnavailableError
 
 LIBRARY = "libgaussian_yolo_plugin.so"
@@ -102,8 +102,7 @@ def find_plugin(engine: Path | None = None) -> Path:
             )
         return Path(named)
     folders = [engine.parent] if engine is not None else []
-    prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
-    folders += [prefix / "share" / "gaussian_yolo" / "lib" for prefix in [*prefixes, Path(sys.prefix)]]
+    folders += [prefix / "share" / "gaussian_yolo" / "lib" for prefix in installed_prefixes()]
     folders.append(Path(__file__).resolve().parents[3] / "engines" / "plugin" / "build")
     for folder in folders:
         if (folder / LIBRARY).is_file():

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from gaussian_yolo_node.errors import ModelError
+from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import PLUGIN_VERSION
 
 FORMAT = 1
@@ -24,7 +23,7 @@ class EngineSidecar:
     Attributes:
         tensorrt: version of TensorRT, which alone can load the engine.
         compute_capability: of the GPU, "87"; of several, for which TensorRT for RTX built it ahead of time, "86,89".
-        model_hash: of the ONNX file, as `detector.model.file_hash` gives it.
+        model_hash: of the ONNX file, as `files.short_hash` gives it.
         card: of the model, with the thresholds that were built in.
         command: builds the engine again.
         flavor: package that runs the engine, "tensorrt" or "tensorrt_rtx".
@@ -92,13 +91,9 @@ def write_sidecar(engine: Path, sidecar: EngineSidecar) -> None:
     """Write an engine's sidecar; a failure leaves the one that was there.
 
     Raises:
-        OSError: it cannot be written.
+        WriteError: it cannot be written.
     """
-    path = sidecar_path(engine)
-    with tempfile.TemporaryDirectory(prefix=".sidecar-", dir=path.absolute().parent) as folder:
-        part = Path(folder) / "sidecar.json"
-        part.write_text(sidecar_text(sidecar))
-        os.replace(part, path)
+    write_whole(sidecar_path(engine), sidecar_text(sidecar))
 
 
 def read_sidecar(engine: Path) -> EngineSidecar:

@@ -1,4 +1,4 @@
-"""Recipes of classifiers, and what is no recipe."""
+"""Recipes of classifiers, and invalid recipes."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_documents_that_are_no_recipe(tmp_path: Path, changes: dict[str, Any], m
     ("model", "noise", "message"),
     [
         ({"backbone": "resnet"}, {}, "unknown backbone 'resnet'"),
-        ({"backbone": "mixnet_s"}, {}, "mixnet_s does not take these options"),  # it has no width
+        ({"backbone": "mixnet_s"}, {}, "mixnet_s does not take these options"),  # no option width
         ({"backbone": "darknet53", "options": {}}, {}, "darknet53 does not take these options"),
         ({"pretrained": True}, {}, "ImageNet's weights are those of efficientnet_lite0"),
         ({"init": "nowhere.pt"}, {}, "nowhere.pt does not exist"),

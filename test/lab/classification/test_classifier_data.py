@@ -1,4 +1,4 @@
-"""Pictures of classifiers: how they are read, cropped, and drawn."""
+"""Images of classifiers: reading, cropping and sampling."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_selected_labels_that_are_not_there(tmp_path: Path) -> None:
 
 
 def numbered(height: int, width: int) -> Any:
-    """Each pixel tells its row and column."""
+    """An image whose pixels encode their row and column."""
     rows, columns = np.mgrid[:height, :width]
     return np.dstack([rows, columns, np.zeros_like(rows)]).astype(np.uint8)
 
@@ -149,7 +149,7 @@ def test_random_crops_are_parts_of_the_picture() -> None:
         assert crop.shape == (200, 200, 3)
         height, width = np.ptp(crop[..., 0]) + 1, np.ptp(crop[..., 1]) + 1
         areas.append(height * width / 4000)
-        assert 0.7 < width / height < 1.4 or areas[-1] > 0.6  # the centre, where nothing fits
+        assert 0.7 < width / height < 1.4 or areas[-1] > 0.6  # the fallback to the centre
     assert min(areas) > 0.3 and max(areas) <= 1 and np.ptp(areas) > 0.4
     one = random_crop(image, 32, 1.0, 0.5, rng)
     np.testing.assert_array_equal(one, centre_crop(image, 32, 0.5))

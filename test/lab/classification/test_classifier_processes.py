@@ -1,4 +1,4 @@
-"""Two processes train a classifier as one does, started as users start it; a signal leaves a checkpoint."""
+"""Two processes train a classifier like one, started by the user's command; a signal leaves a checkpoint."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_two_processes_do_the_steps_of_one(tmp_path: Path) -> None:
         env=ENVIRONMENT, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert result.stderr.count("2 processes") == 1  # only one of them tells
+    assert result.stderr.count("2 processes") == 1  # only one process reports
     config = ClassifierConfig.load(recipe)
     one, two = (
         read_classifier(path) for path in (train_classifier(config, tmp_path / "one"), tmp_path / "two/last.pt")

@@ -1,4 +1,4 @@
-"""Classifiers learn, stop and go on; the loss is the paper's; a teacher is not noised."""
+"""Classifiers learn, stop and resume; the loss is the paper's; a teacher has no noise."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from gaussian_yolo_node.lab.training.trainer import TrainingError
 
 
 def noisy_config(root: Path, **schedule: Any) -> ClassifierConfig:
-    """A student's, with pseudo labels, every noise and a validation."""
+    """The config of a student with pseudo labels, all noise and a validation."""
     if not (root / "pseudo").exists():
         make_pseudo(root / "pseudo")
     data = {"pseudo": "pseudo/selected.json", "validation": "train"}
@@ -46,7 +46,7 @@ def noisy_config(root: Path, **schedule: Any) -> ClassifierConfig:
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A checkpoint that tells dark from light, and its data."""
+    """A checkpoint that distinguishes dark from light images, and its data."""
     root = tmp_path_factory.mktemp("teacher")
     schedule = {"epochs": 60, "batch_size": 12, "learning_rate": 0.01, "ema_decay": 0.8}
     noise = {"enabled": False, "least_crop": 0.7}
@@ -103,7 +103,7 @@ def test_labels_alone_are_smoothed_cross_entropy() -> None:
 
 
 def test_a_student_that_says_what_its_teacher_says_has_no_gradient() -> None:
-    # Which is why it is noised (section 4.2 of the paper).
+    # Hence the noise (section 4.2 of the paper).
     logits = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     student_loss(logits, logits.detach().softmax(1), 0, 0.1)[1].backward()
     assert logits.grad is not None and logits.grad.abs().max() < 1e-12
@@ -125,7 +125,7 @@ def test_the_batch_is_averaged_over_labels_and_pseudo_labels(tmp_path: Path) -> 
     checkpoint = train_classifier(noisy_config(tmp_path, epochs=1), tmp_path / "out")
     line = (tmp_path / "out" / HISTORY).read_text().splitlines()[0]
     means = json.loads(line)
-    # 4 labelled pictures to 6 others.
+    # 4 labelled and 6 unlabelled images.
     assert means["loss"] == pytest.approx(0.4 * means["labelled"] + 0.6 * means["unlabelled"], rel=1e-6)
     assert load_classifier(checkpoint).validation.keys() == {"top1", "top5"}
 
@@ -158,7 +158,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path, stop: int, monke
     same(whole, resumed)
     history = [(tmp_path / name / HISTORY).read_text() for name in ("whole", "parts")]
     assert history[0] == history[1] and history[0].count("\n") == 3
-    same(whole, train_classifier(config, tmp_path / "parts", resume=True))  # nothing is left to do
+    same(whole, train_classifier(config, tmp_path / "parts", resume=True))  # already finished
 
 
 def test_a_seed_gives_one_result_and_another_seed_another(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_student_may_begin_with_its_teacher(teacher: tuple[Path, Path], tmp_pa
     given = load_classifier(checkpoint).model.state_dict()
     torch.testing.assert_close(student["classifier.weight"], given["classifier.weight"])
     other = replace(config, model=replace(config.model, options={"width": 0.1, "kernels": "5"}))
-    train_classifier(other, tmp_path / "other")  # what fits
+    train_classifier(other, tmp_path / "other")  # loads what matches
     foreign = replace(config, model=replace(config.model, backbone="mixnet_s", options={}))
     with pytest.raises(CheckpointError, match="no weight of"):
         train_classifier(foreign, tmp_path / "foreign")

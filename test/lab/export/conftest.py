@@ -1,4 +1,4 @@
-"""How torch computes in the tests of exports: as in those of the networks."""
+"""Torch threads in the tests of exports, as in those of the networks."""
 
 from lab.networks.conftest import one_thread
 

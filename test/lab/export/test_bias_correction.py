@@ -1,4 +1,4 @@
-"""What rounded weights shift on average, found and taken back."""
+"""Measure and correct the mean shift of rounded weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE = (12, 20)
 def make_model(
     weights: NDArray[np.float32], *, scale: NDArray[np.float32] | None = None, bias: bool = True
 ) -> onnx.ModelProto:
-    """A canvas made into planes, and a 1x1 convolution of it called `conv`; with a scale, its weights are int8."""
+    """A model of a canvas transposed to planes and a 1x1 convolution `conv`; with a scale, its weights are int8."""
     out, groups = weights.shape[0], 3 // weights.shape[1]
     nodes = [
         helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),

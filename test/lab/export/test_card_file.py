@@ -24,7 +24,7 @@ def metadata(path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A model with metadata of its own besides the card."""
+    """A model with other metadata besides the card."""
     path = make_model(tmp_path / "tiny.onnx")
     proto = onnx.load(str(path))
     proto.metadata_props.add(key="producer", value="someone")
@@ -44,7 +44,7 @@ def test_only_the_card_changes(model: Path, name: str) -> None:
     assert (after.opset_import, after.ir_version) == (before.opset_import, before.ir_version)
     assert metadata(output).keys() == {CARD_KEY, "producer"}
     assert read_card(metadata(output), output) == CARD
-    assert {path.name for path in model.parent.iterdir()} == {"tiny.onnx", name}  # no parts are left
+    assert {path.name for path in model.parent.iterdir()} == {"tiny.onnx", name}  # no temporary files are left
     assert stat.S_IMODE(output.stat().st_mode) == stat.S_IMODE(model.stat().st_mode)
 
 

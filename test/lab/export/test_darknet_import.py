@@ -36,7 +36,7 @@ EVERYTHING = 1_000_000
 
 
 def torch_heads(cfg: Cfg, weights: Weights, canvas: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """Of the network as it was trained, without folding."""
+    """Heads of the network without folding."""
     network = Darknet(cfg.layers)
     network.load_weights(weights)
     rgb = torch.from_numpy(canvas[..., ::-1].copy()).permute(2, 0, 1)[None].float()
@@ -60,11 +60,11 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_official_image_gives_the_official_detections(golden_dir: Path, tmp_path: Path, runtime: str) -> None:
-    """From picture to detections: the same boxes of the same classes survive decoding and suppression.
+    """From image to detections: the same boxes of the same classes remain after decoding and suppression.
 
-    The canvas has 8 bits, so the input differs from the official float one by up to 0.5/255 (its golden tolerance is
-    2e-3), while the golden tolerances of heads (1e-4), boxes (2e-3 px) and scores (1e-5) start from equal input. That
-    rounding comes out as 1.2e-3 on the heads, 2e-4 on scores, and a thousandth of a box's size.
+    The canvas has 8 bits, so the input differs from the official float input by up to 0.5/255 (its golden tolerance is
+    2e-3). The golden tolerances of heads (1e-4), boxes (2e-3 px) and scores (1e-5) assume equal input. The rounding
+    causes errors of 1.2e-3 in the heads, 2e-4 in scores, and a thousandth of a box's size.
     """
     pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
     golden = golden_dir / "darknet_tiny"
@@ -167,7 +167,7 @@ def test_a_plain_network_detects_without_uncertainty(tmp_path: Path, runtime: st
 
 @pytest.mark.parametrize(("preset", "classes"), [("bdd", 10), ("kitti", 3)])
 def test_a_published_network_brings_its_class_names(tmp_path: Path, preset: str, classes: int) -> None:
-    """Known by its anchors; a network that differs in the number of classes is another one."""
+    """Recognised by its anchors, if the number of classes matches."""
     from gaussian_yolo_node.lab.export.darknet_import import _known_names
 
     anchors = PRESETS[preset].anchors
@@ -179,7 +179,7 @@ def test_a_published_network_brings_its_class_names(tmp_path: Path, preset: str,
 
 @pytest.fixture(scope="module")
 def full_size(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Cfg, Weights]]:
-    """Files like the published ones for BDD, with random weights; half a gigabyte while the tests run."""
+    """Files like the published BDD files, with random weights; half a gigabyte during the tests."""
     folder = tmp_path_factory.mktemp("full")
     cfg = parse_cfg(yolov3_cfg(10, PRESETS["bdd"].anchors), "bdd.cfg", (96, 160))
     weights = random_weights(cfg, seed=53)
@@ -201,7 +201,7 @@ def test_weights_of_the_official_size_give_torchs_heads(full_size: tuple[Path, C
     heads = runtime_heads(path, runtime, canvas)
 
     for ours, theirs in zip(heads, torch_heads(cfg, weights, canvas), strict=True):
-        assert np.isfinite(theirs).all() and theirs.std() > 0.1  # something came through 75 layers
+        assert np.isfinite(theirs).all() and theirs.std() > 0.1  # the signal passes 75 layers
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""The exported file against the torch model: same heads, right names, card inside."""
+"""The exported file against the torch model: equal heads, names, and the card."""
 
 from __future__ import annotations
 

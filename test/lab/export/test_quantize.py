@@ -1,4 +1,4 @@
-"""The int8 version of a detector: what both runtimes make of it, what stays in float, and what is refused."""
+"""The int8 version of a detector: results in both runtimes, layers in float, and rejected models."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Stage(nn.Module):
 
 
 class SmallBackbone(Backbone):
-    """Has what EfficientNets have, in little: uneven padding, depthwise layers, linear ends, residuals."""
+    """A small network with asymmetric padding, depthwise layers, linear ends and residuals, like EfficientNets."""
 
     feature_channels = (16, 24, 32)
 
@@ -94,7 +94,7 @@ def small_network(activation: nn.Module, neck: str) -> GaussianYolo:
 
 @pytest.fixture(scope="module", params=[(nn.ReLU6(), "yolov3"), (nn.SiLU(), "light")], ids=["relu6", "swish"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A float model; one neck ends its towers in ReLU, the other in leaky ReLU."""
+    """A float model; the towers of one neck end in ReLU, those of the other in leaky ReLU."""
     path = tmp_path_factory.mktemp("float") / "tiny.onnx"
     export_model(small_network(*request.param), CARD, path)
     return path
@@ -102,7 +102,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten images, the fourth of them cut short."""
+    """Ten images; the fourth is truncated."""
     folder = tmp_path_factory.mktemp("frames")
     for index in range(10):
         cv2.imwrite(str(folder / f"{index}.jpg"), make_image(75, 121, seed=index))
@@ -186,7 +186,7 @@ def test_the_card_comes_along_and_tells_how_it_was_quantised(quantised: Path, fr
 def test_it_counts_as_the_float_model_does(model: Path, quantised: Path) -> None:
     exact, ours = onnx_complexity(model), onnx_complexity(quantised)
     assert ours.macs == exact.macs
-    # Biases that are all alike are one in an export, until each is quantised with its own scale.
+    # An export stores equal biases once; quantised biases have their own scales and are stored separately.
     assert ours.parameters == pytest.approx(exact.parameters, rel=0.03)
 
 
@@ -199,7 +199,7 @@ def test_a_float_model_is_not_called_int8(model: Path) -> None:
     ("copies", "limit", "taken"),
     [
         (1, 100, [0, 1, 2, 4, 5, 6, 7, 8, 9]),  # 3 is damaged
-        (1, 4, [0, 4, 7]),  # every third of those that can be read
+        (1, 4, [0, 4, 7]),  # every third of the readable ones
         (2, 5, [0, 5, 9, 4, 8]),  # every fourth of two times nine
     ],
 )

@@ -1,4 +1,4 @@
-"""How torch computes in the tests of the models."""
+"""Torch threads in the tests of the networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread() -> Iterator[None]:
-    """The networks here are small; on a busy machine several threads would mostly wait for each other."""
+    """The networks are small; on a busy machine several threads would mostly wait for each other."""
     try:
         import torch
     except ImportError:

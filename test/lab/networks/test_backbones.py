@@ -1,4 +1,4 @@
-"""Every backbone against timm's outputs, the papers' parameter counts, and the one interface."""
+"""Every backbone against timm's outputs, the papers' parameter counts, and the common interface."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ TIMM = (
     "mixnet_l",
     "tf_efficientnet_lite0",
 )
-# SPEC sections 2 and 3, millions; the Lite and MobileNet counts are those of their papers and model cards.
+# Millions, see docs/paper_facts.md, sections 2 and 3; the Lite and MobileNet counts are from their papers and model
+# cards.
 PARAMETERS = {
     "mixnet_s": "4.135",
     "mixnet_m": "5.014",
@@ -56,7 +57,7 @@ PARAMETERS = {
 
 
 def seeded_weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The golden README's weight for a name of timm's state dict."""
+    """The weight for a name of timm's state dict, as defined in the golden README."""
     rng = np.random.default_rng(sum((i + 1) * byte for i, byte in enumerate(key.encode())) % (2**31 - 1))
     if key.endswith("running_var"):
         return 1 + 0.2 * rng.random(shape)
@@ -92,7 +93,7 @@ def test_equals_timm(golden_dir: Path, name: str) -> None:
     with torch.no_grad():
         features = model.head_features(image)
         logits = model.classifier(features.mean((2, 3)))
-    # Ten times below what the golden data asks for: a wrong batch-norm epsilon costs about 1e-3.
+    # A tenth of the golden tolerance, because a wrong batch-norm epsilon causes an error of about 1e-3.
     assert relative_error(logits[0], golden["logits"]) <= 1e-4
     assert relative_error(features.mean((0, 2, 3)), golden["features_mean"]) <= 1e-4
 
@@ -124,7 +125,7 @@ def test_parameters_of_the_classifier(name: str, millions: str) -> None:
 @pytest.mark.parametrize("name", BACKBONES)
 @pytest.mark.parametrize("size", [(64, 96), (96, 32)])
 def test_features_lie_at_strides_8_16_32(name: str, size: tuple[int, int]) -> None:
-    # A meta tensor goes through every layer without the minutes and gigabytes of the largest networks.
+    # The meta device avoids the minutes and gigabytes of the largest networks.
     with torch.device("meta"):
         model = create_backbone(name).eval()
         image = torch.zeros(1, 3, *size)

@@ -1,4 +1,4 @@
-"""The tables' grammar and scaling, and what the blocks do in training."""
+"""Grammar and scaling of the tables, and the blocks in training."""
 
 from __future__ import annotations
 

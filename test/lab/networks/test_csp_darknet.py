@@ -1,4 +1,4 @@
-"""CSPDarknet: where its features lie, what its words mean, and which activations it takes."""
+"""CSPDarknet: feature layers, grammar, and activations."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_table_is_yolox_nanos() -> None:
     blocks = [
         [module.residual for module in stage.modules() if isinstance(module, Bottleneck)] for stage in model.stages
     ]
-    # Depth 0.33 of 3, 9, 9, 3; the last stage follows the pooling and adds nothing.
+    # Depth 0.33 of 3, 9, 9, 3; the last stage follows the pooling and has no residual addition.
     assert blocks == [[True], [True] * 3, [True] * 3, [False]]
     depthwise = [m.stride for m in model.modules() if isinstance(m, torch.nn.Conv2d) and m.groups > 1]
     assert depthwise.count((2, 2)) == 4

@@ -186,7 +186,7 @@ def test_an_unknown_preset_is_refused() -> None:
 
 
 def test_multiply_accumulates_are_those_of_the_paper() -> None:
-    """99.0e9 operations, two a multiply-accumulate; uncertainty adds less than a thousandth."""
+    """99.0e9 operations, two per multiply-accumulate; uncertainty adds less than a thousandth."""
     size = (512, 512)
     plain = parse_cfg(yolov3_cfg(10, PRESETS["bdd"].anchors, size, "yolo"), "plain")
     with torch.device("meta"):

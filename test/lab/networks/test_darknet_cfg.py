@@ -75,7 +75,7 @@ def test_without_a_mask_a_head_has_all_anchors() -> None:
     assert len(head.anchors) == 4
 
 
-# What is written, what replaces it, the line it is in, and what the message says.
+# Original text, replacement, its line, and the message.
 WRONG = [
     ("[shortcut]", "[maxpool]", 29, "unknown section [maxpool]"),
     ("[yolo]", "[Yolo]", 55, "unknown section [Yolo]"),  # names keep their case

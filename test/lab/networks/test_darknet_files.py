@@ -89,7 +89,7 @@ def test_the_official_file_comes_back_bit_for_bit(golden_dir: Path, tmp_path: Pa
 
 
 def test_every_bit_pattern_comes_back(tmp_path: Path) -> None:
-    """Negative zero, subnormals, and numbers that are none, in the kernels."""
+    """Negative zero, subnormals and NaNs in the kernels."""
     weights = random_weights(CFG)
     odd = np.array([0x80000000, 1, 0x7FC01234, 0xFF800000, 0x7F800000], np.uint32).view(np.float32)
     weights.convolutions[1].kernels.ravel()[:5] = odd
@@ -108,7 +108,7 @@ def test_the_first_layers_alone_are_read(tmp_path: Path, layers: int) -> None:
     assert_same(read_partial_weights(tmp_path / "some.conv.3", CFG), weights)
 
 
-# How many bytes of the whole file there are, and what the messages say of it.
+# Bytes of a truncated file, and the messages.
 SHORT = [
     (WHOLE - 1, "inside layer 11 ([convolutional] in line 71), which takes bytes 16,940 to 19,492"),
     (WHOLE - 4 * 29 * 22, "before layer 11 ([convolutional] in line 71)"),

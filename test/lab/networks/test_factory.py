@@ -1,4 +1,4 @@
-"""Every built-in detector as a file in every CPU runtime, and the parts it is made of."""
+"""Every built-in detector as a file in every CPU runtime, and its parts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_every_built_in_detector_gives_torchs_heads_in_every_runtime(name: str, 
     canvas = np.random.default_rng(3).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     with torch.no_grad():
         expected = [head.numpy() for head in build_fresh(name)(rgb(canvas))]
-    # Heads of a network whose signals have faded would agree with anything.
+    # Heads of a network with vanishing signals would always agree.
     assert all(head.std(axis=(0, 2, 3)).max() > 0.01 for head in expected)
     for name_of_runtime in RUNTIMES:
         runtime = open_runtime(tmp_path / "model.onnx", name_of_runtime, RuntimeOptions(precision="fp32"))
@@ -78,7 +78,7 @@ def test_the_yolov3_neck_on_darknet53_is_the_official_network() -> None:
     torch.manual_seed(0)
     official = gaussian_yolov3_darknet53("kitti").eval()
     ours = GaussianYolo(create_backbone("darknet53"), len(PRESETS["kitti"].classes), neck="yolov3").eval()
-    # In the order of the cfg: the backbone, then each scale from the coarsest, which first narrows the one before.
+    # In cfg order: the backbone, then each scale from the coarsest, beginning with the narrowing of the previous one.
     parts: list[nn.Module] = [ours.backbone]
     for level, tower, head in zip((2, 1, 0), ours.towers, ours.heads, strict=True):
         parts += [*([ours.neck.join[level]] if level < 2 else []), ours.neck.mix[level], tower, head]

@@ -1,4 +1,4 @@
-"""Trainings that start from a model file: YOLOX-nano's features and boxes, our own files, and what is refused."""
+"""Trainings that start from a model file: YOLOX-nano's features and boxes, this program's files, and rejected files."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ ANCHORS = (
     ((56.0, 35.0), (29.0, 70.0), (93.0, 50.0)),
     ((23.0, 17.0), (15.0, 39.0), (36.0, 25.0)),
 )
-# Which COCO class each of ours starts as; there is none for a tram.
+# Our class -> initial COCO class; there is none for a tram.
 STARTS = {"car": "car", "pedestrian": "person", "cyclist": "bicycle"}
 YOLOX = "yolox_nano_coco.onnx"
 YOLOX_SIZE = 416  # px, height and width of its input
-YOLOX_MAPS = ("input.471", "input.531", "input.591")  # behind the neck, finest first
+YOLOX_MAPS = ("input.471", "input.531", "input.591")  # after the neck, finest first
 SIZE = (64, 96)
 
 
@@ -89,13 +89,13 @@ def yolox(weights_dir: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def frame() -> np.ndarray:
-    """Uint8 BGR, of the size that YOLOX's file is fixed to."""
+    """A uint8 BGR frame of the fixed input size of YOLOX's file."""
     return make_image(YOLOX_SIZE, YOLOX_SIZE, seed=7)
 
 
 @pytest.fixture(scope="module")
 def published(yolox: Path, frame: np.ndarray) -> dict[str, np.ndarray]:
-    """What onnxruntime gives on the frame: the file's output and the maps behind its neck."""
+    """Outputs of onnxruntime on the frame: the file's output and the maps after its neck."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra 'cpu')")
     model = onnx.load(str(yolox))
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in YOLOX_MAPS)
@@ -150,7 +150,7 @@ def test_every_anchor_starts_as_yoloxs_box(
                 np.testing.assert_allclose(
                     np.exp(raw[4 + 2 * axis]) * anchor[axis], np.exp(theirs[..., 2 + axis]) * stride, rtol=2e-3
                 )
-                # .. and centres as near as a logistic function comes: well within the middle of the cell.
+                # .. and centres agree up to the logistic function in the middle of the cell.
                 centre = theirs[..., axis]
                 np.testing.assert_allclose(activated[2 * axis], 1 / (1 + np.exp(2 - 4 * centre)), atol=1e-3)
                 middle = np.abs(centre - 0.5) < 0.2
@@ -180,7 +180,7 @@ def test_the_names_of_bdd_start_as_cocos(yolox: Path) -> None:
     classes, anchors = ("bike", "rider", "motor", "person", "bus"), tuple(level[:1] for level in ANCHORS)
     model = yolox_like(classes=classes, anchors=anchors)
     start_from(model, yolox, classes, anchors, [])
-    coarse = read_folded(yolox)[-7]  # its classes: those of the coarsest level are written last
+    coarse = read_folded(yolox)[-7]  # its classes; the coarsest level is stored last
     rows = [COCO_NAMES.index(name) for name in ("bicycle", "person", "motorcycle", "person", "bus")]
     assert torch.equal(model.heads[0].classes.weight, coarse.weight[rows])
     assert torch.equal(model.heads[0].classes.bias, coarse.bias[rows])
@@ -199,7 +199,7 @@ def test_another_activation_keeps_the_scales_and_measures_its_own_statistics(
     assert differing and all(
         name.endswith(("running_mean", "running_var", "num_batches_tracked")) for name in differing
     )
-    # What this norm reads has come through its own activation; with SiLU it would be something else.
+    # The input of this norm has passed the model's activation; SiLU would give other statistics.
     conv, norm, _ = model.neck.bottom_up[1].mix
     measured = norm.running_mean.clone()
     inputs: list[Tensor] = []
@@ -229,7 +229,7 @@ def test_yolox_does_not_start_another_network(yolox: Path, change: str) -> None:
 
 
 def lively(model: nn.Module, seed: int = 3) -> nn.Module:
-    """Batch norms as if trained: fresh ones would hide what is mixed up."""
+    """Random batch norms, because fresh ones would hide a wrong assignment."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -251,7 +251,7 @@ def test_unfolding_leaves_the_function_and_gives_the_frames_statistics() -> None
     assert any(not torch.equal(value, state[name]) for name, value in model.state_dict().items() if "running" in name)
     for image, expected in zip((*frames, other), before, strict=True):
         assert_close(heads_of(model, image), expected, 1e-4)
-    # All frames at once, in training mode: what is normalised by is what was measured.
+    # In training mode with all frames in one batch, the batch statistics equal the measured ones.
     batch = torch.cat(frames)
     evaluated = heads_of(model, batch)
     assert_close(heads_of(model.train(), batch), evaluated, 1e-4)
@@ -291,7 +291,7 @@ def test_without_frames_nothing_is_unfolded() -> None:
 NETWORKS = [
     ("csp_darknet_nano", "csp", 16),
     ("mobilenet_v2", "light", 16),
-    ("efficientnet_b0", "light", 16),  # squeezes and excites: convolutions without a batch norm
+    ("efficientnet_b0", "light", 16),  # with squeeze-excite: convolutions without batch norm
     ("efficientnet_lite0", "yolov3", 8),
 ]
 
@@ -326,7 +326,7 @@ def test_a_file_of_ours_gives_its_own_heads(tmp_path: Path, backbone: str, neck:
 def test_arrays_that_are_the_same_are_in_the_file_once(tmp_path: Path) -> None:
     path = export(lively(ours("csp_darknet_nano", "csp", 16)), tmp_path / "fresh.onnx")
     kinds = {node.op_type for node in onnx.load(str(path)).graph.node}
-    assert "Identity" in kinds  # the exporter's way: all fresh heads have the biases of one
+    assert "Identity" in kinds  # the exporter stores equal biases of fresh heads once
     assert len(read_folded(path)) == sum(node.op_type == "Conv" for node in onnx.load(str(path)).graph.node)
 
 
@@ -345,7 +345,7 @@ def csp_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("changes", "fresh"),
     [
-        ({"classes": 3}, ("classes",)),  # boxes go on
+        ({"classes": 3}, ("classes",)),  # boxes are kept
         ({"anchors": 1}, ("boxes", "classes")),
         ({"classes": 4, "anchors": 2}, ("boxes", "classes")),
     ],
@@ -369,7 +369,7 @@ def test_heads_of_other_classes_or_anchors_stay_fresh(
     assert_close(mine, theirs, 1e-3)
 
 
-# What is refused
+# Rejected files
 
 
 def write_onnx(path: Path, nodes: list[Any], arrays: dict[str, np.ndarray]) -> Path:
@@ -385,7 +385,7 @@ def write_onnx(path: Path, nodes: list[Any], arrays: dict[str, np.ndarray]) -> P
 
 
 def convolutions(*shapes: tuple[int, ...]) -> tuple[list[Any], dict[str, np.ndarray]]:
-    """Convolutions of weights of such shapes, one after the other; the file need not run."""
+    """A chain of convolutions with weights of these shapes; the file need not run."""
     nodes, arrays = [], {}
     for number, shape in enumerate(shapes):
         arrays |= {f"w{number}": np.zeros(shape, np.float32), f"b{number}": np.zeros(shape[0], np.float32)}

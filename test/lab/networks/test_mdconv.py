@@ -26,7 +26,7 @@ from gaussian_yolo_node.lab.networks.mdconv import (  # noqa: E402
 
 @st.composite
 def layers(draw: st.DrawFn) -> tuple[MDConv, torch.Tensor]:
-    """An MDConv and an input of any size, smaller than the kernels among them."""
+    """An MDConv and an input of any size, including sizes smaller than the kernels."""
     groups = draw(st.integers(1, 5))
     given_kernels = st.lists(st.sampled_from([3, 5, 7, 9, 11]), min_size=groups, max_size=groups)
     kernels = draw(st.one_of(st.just(growing_kernels(groups)), given_kernels))
@@ -45,7 +45,7 @@ def layers(draw: st.DrawFn) -> tuple[MDConv, torch.Tensor]:
 
 
 def naive(layer: MDConv, x: np.ndarray) -> np.ndarray:
-    """Every output pixel of every channel as the sum of its taps that lie in the image."""
+    """Every output pixel of every channel as the sum of its taps inside the image."""
     batch, channels, height, width = x.shape
     stride = layer.stride
     out = np.zeros((batch, channels, math.ceil(height / stride), math.ceil(width / stride)))
@@ -67,7 +67,7 @@ def naive(layer: MDConv, x: np.ndarray) -> np.ndarray:
     return out
 
 
-# The loop is slow by design, hence few and small examples; the merged form gets many more.
+# The loop is slow, hence few and small examples; the merged form gets many more.
 @settings(max_examples=25, deadline=None)
 @given(layers())
 def test_equals_a_loop_over_channels_pixels_and_taps(case: tuple[MDConv, torch.Tensor]) -> None:
@@ -130,8 +130,8 @@ def test_one_group_is_a_plain_depthwise_convolution(stride: int, kernel: int, si
     [
         (32, 4, "equal", (8, 8, 8, 8)),
         (32, 4, "exponential", (16, 8, 4, 4)),
-        (32, 5, "equal", (8, 6, 6, 6, 6)),  # the remainder goes to the first
-        (33, 4, "exponential", (16, 8, 4, 5)),  # the rest goes to the last
+        (32, 5, "equal", (8, 6, 6, 6, 6)),  # the first gets the remainder
+        (33, 4, "exponential", (16, 8, 4, 5)),  # the last gets the rest
         (7, 1, "equal", (7,)),
         (7, 1, "exponential", (7,)),
         (3, 3, "equal", (1, 1, 1)),

@@ -1,4 +1,4 @@
-"""YOLOX's neck and decoupled heads: sizes, what comes from which branch, and the one layout of raw heads."""
+"""YOLOX's neck and decoupled heads: sizes, branches, and the layout of raw heads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classes come equally often."""
+"""Balancing of classes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_class_with_items_comes_equally_often(items: list[tuple[int, float
         assert mine.sum() == (per_class if len(mine) else 0)
         if len(mine):
             assert mine.max() - mine.min() <= 1
-            # Nobody is shown more often than one who is surer.
+            # A less confident item is never repeated more often than a more confident one.
             assert all(a >= b for a, b in zip(mine[np.argsort(-sure, kind="stable")], np.sort(mine)[::-1], strict=True))
 
 

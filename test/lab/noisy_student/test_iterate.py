@@ -1,4 +1,4 @@
-"""Chains of teachers and students: a whole one, one that is interrupted, and files that are none."""
+"""Chains of teachers and students: complete, interrupted, and invalid."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
 from gaussian_yolo_node.lab.noisy_student.student import TrainOptions, iterate, select, train
 from gaussian_yolo_node.lab.training.config import ConfigError
 
-# A network of one epoch is sure of nothing.
+# A network trained for one epoch has low scores.
 UNSURE = {"positive": 0.0, "ignore": 0.0, "max_sigma": None}
 
 
 def make_chain(folder: Path, **changes: Any) -> Path:
-    """Data, recipes and the file of a chain of two students below `folder`; the unlabelled images are the labelled."""
+    """Data, recipes and config of a chain of two students below `folder`; the labelled images are also unlabelled."""
     recipe = make_document(folder / "data", epochs=1)
     recipe["data"]["validation"] = [
         {"format": "kitti", "images": "image", "labels": "label"},
@@ -73,7 +73,7 @@ def test_a_chain_is_run_once_and_each_student_teaches_the_next(tmp_path: Path) -
     assert hashes[0] != hashes[1]
     recipe = yaml.safe_load((output / "2_two/recipe.yaml").read_text())
     assert recipe["model"]["init"] == str(students[1].checkpoint)
-    # Four labelled images, each shown twice, and twice as many showings of four others.
+    # Four labelled images, two repetitions each, and twice as many repetitions of four others.
     assert recipe["data"]["train"][-1]["weight"] == 4
     before = times(output)
     assert iterate(chain, output) == students
@@ -153,7 +153,7 @@ def test_nothing_sure_enough_is_said(tmp_path: Path) -> None:
 
 
 def make_classified(folder: Path) -> Path:
-    """Two classes of three bright or dark pictures each, six without a class, and the file of a chain."""
+    """Two classes of three bright or dark images each, six unlabelled images, and the config of a chain."""
     rng = np.random.default_rng(0)
     for name, count in (("data/labelled/bright", 3), ("data/labelled/dark", 3), ("data/unlabelled", 6)):
         (folder / name).mkdir(parents=True)

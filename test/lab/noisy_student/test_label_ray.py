@@ -1,4 +1,4 @@
-"""Labelling on Ray: the rows of one process, also when a worker is killed; clusters that are not there."""
+"""Labelling on Ray: the same rows as in one process, also if a worker is killed; unreachable clusters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gaussian_yolo_node.lab.noisy_student.shards import plan_shards
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Any]:
-    """One Ray for all tests: it takes long to come up."""
+    """One Ray session for all tests, because it starts slowly."""
     # Not imported here: the engine sets it up first.
     for module in ("ray", "pandas"):
         if find_spec(module) is None:
@@ -70,7 +70,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(tmp_path: Path, tiny_model: P
 
 
 def test_a_shard_that_killed_three_workers_is_named(tmp_path: Path, tiny_model: Path) -> None:
-    """Their temporary files tell."""
+    """Detected by their temporary files."""
     (shard,) = plan_shards([str(make_folder(tmp_path / "drive", 2))])
     actor = ray_engine.ShardActor(Assignment(str(tmp_path), str(tiny_model), file_hash(tiny_model), 0.05))
     batch = {"number": np.array([7]), "shard": np.array([shard.to_json()])}

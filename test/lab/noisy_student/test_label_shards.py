@@ -1,4 +1,4 @@
-"""Folders, tars and bags as shards: what is in them, in which order, and what ails them."""
+"""Folders, tars and bags as shards: contents, order, and errors."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_globs_give_what_is_there(tmp_path: Path) -> None:
     for name in ("2.tar", "10.tar", "b[1].tar"):
         (tmp_path / name).touch()
     assert expand(f"{tmp_path}/[0-9]*.tar") == [f"{tmp_path}/10.tar", f"{tmp_path}/2.tar"]
-    # What is there is not a pattern.
+    # The path of an existing file is not a pattern.
     assert expand(f"{tmp_path}/b[1].tar") == [f"{tmp_path}/b[1].tar"]
 
 
@@ -242,7 +242,7 @@ def test_a_topic_is_chosen(tmp_path: Path) -> None:
     (shard,) = plan_shards([bag], topic=other)
     (image,) = images(shard)
     np.testing.assert_array_equal(image.image_bgr, picture)
-    # The name tells the topic to those who take the picture out.
+    # Extraction takes the topic from the name.
     paths = extract({bag: {image.name}}, tmp_path / "out")
     np.testing.assert_array_equal(cv2.imread(str(paths[bag, image.name])), picture)
 

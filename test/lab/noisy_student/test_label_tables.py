@@ -1,4 +1,4 @@
-"""Parts of labels: what comes back, what is damaged, what is not finished."""
+"""Parts of labels: round trip, damaged files, unfinished folders."""
 
 from __future__ import annotations
 

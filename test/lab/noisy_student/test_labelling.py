@@ -1,4 +1,4 @@
-"""Labelling: the same rows whoever works, none lost and none twice whoever dies, and going on where it was."""
+"""Labelling: the same rows from any worker, no lost or duplicate rows if a worker dies, and resuming."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from gaussian_yolo_node.lab.noisy_student.tables import DetectionRow, LabelsFold
 from gaussian_yolo_node.runtime import RuntimeOptions
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-FAST = "efficientnet_lite0_kitti_fast"
+FAST = "csp_nano_driving"
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def no_pipes_left() -> Iterator[None]:
 
 @pytest.fixture
 def drive(tmp_path: Path) -> Path:
-    """Six pictures."""
+    """Six images."""
     return make_folder(tmp_path / "drive", 6)
 
 
@@ -67,7 +67,7 @@ def times(folder: Path) -> dict[str, int]:
 
 
 def test_rows_are_what_the_detector_says(tmp_path: Path, driving_dir: Path) -> None:
-    """The shipped detector, one process and two workers, against calling it."""
+    """The shipped detector in one process and in two workers, against direct calls."""
     frames = sorted((driving_dir / "kitti" / "drive_0052" / "image").iterdir())[:3]
     drive = tmp_path / "drive"
     drive.mkdir()
@@ -120,7 +120,7 @@ def test_what_cannot_be_read_is_skipped_counted_and_named(tmp_path: Path, drive:
     assert labels.skipped == (("02.png", "not an image OpenCV can decode"), ("05.jpg", "the JPEG is cut short"))
     (note,) = summary.notes
     assert note.startswith("cut.tar: it is cut short or damaged")
-    # Known again by a run that has nothing to do.
+    # A second run recognises the shards and has nothing to do.
     again = label([str(drive), str(tar)], str(tiny_model), output, images_per_shard=3)
     assert again == LabelSummary(summary.images, 2, summary.shards, summary.shards, summary.notes)
 
@@ -154,7 +154,7 @@ def test_a_damaged_part_is_made_anew(tmp_path: Path, drive: Path, tiny_model: Pa
 
 
 def test_parts_that_are_not_listed_yet_count(tmp_path: Path, drive: Path, tiny_model: Path) -> None:
-    """A run that was killed leaves parts that its list does not know, and temporary files."""
+    """A killed run leaves parts that are not in its list, and temporary files."""
     output = tmp_path / "out"
     label([str(drive)], str(tiny_model), output, images_per_shard=2)
     whole, before = parts(output), times(output)
@@ -208,7 +208,7 @@ def test_a_shard_that_kills_every_worker_is_named(tmp_path: Path, drive: Path, t
     assert isinstance(run.error, LabellingError)
     assert f"shard {drive}[2:4] has ended 3 workers, the last by SIGKILL: look for an image" in str(run.error)
     assert active_children() == []
-    # Going on is possible, and nothing of the dead is left.
+    # Resuming is possible, and the temporary files of dead workers are removed.
     assert sorted(parts(tmp_path / "out")) == ["labels.json", "part-00000.parquet", "part-00002.parquet"]
     assert label([str(drive)], str(tiny_model), tmp_path / "out", images_per_shard=2).done_before == 2
 

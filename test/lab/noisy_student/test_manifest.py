@@ -1,4 +1,4 @@
-"""A chain of steps in a folder: done once, gone on with, and never mixed with other settings."""
+"""Steps in a folder: run once, resumed, and never mixed with other settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gaussian_yolo_node.lab.noisy_student.manifest import Manifest, ManifestErro
 
 
 class Work:
-    """A step that writes `text`; counts its calls."""
+    """A step that writes `text` and counts its calls."""
 
     def __init__(self, folder: Path, text: str = "made", name: str = "out.txt") -> None:
         self.path, self.text, self.calls = folder / name, text, 0

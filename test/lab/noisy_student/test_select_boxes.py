@@ -1,4 +1,4 @@
-"""Which detections become pseudo labels, what becomes an ignore region, and what each coordinate counts."""
+"""Selection of pseudo labels and ignore regions, and weights of coordinates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIDES = (40.0, 20.0)
 
 
 def found(*rows: tuple[str, float, float]) -> Found:
-    """Boxes of 40 x 20 px, one after the other, each of (class, score, sigma of all coordinates over the side)."""
+    """Boxes of 40 x 20 px in a row, given as (class, score, sigma of all coordinates relative to the side)."""
     corners = [[50.0 * i, 10, 50.0 * i + SIDES[0], 10 + SIDES[1]] for i in range(len(rows))]
     sigmas = [[relative * side for side in SIDES * 2] for *_, relative in rows]
     return Found(
@@ -46,7 +46,7 @@ def only(rules: BoxRules, *rows: tuple[str, float, float]) -> PseudoLabels:
         (0.1, 0.1, "ignored"),
         (0.09, 0.1, "background"),
         (0.9, 0.2, "label"),  # on the limit
-        (0.9, 0.21, "ignored"),  # sure that it is there, not where
+        (0.9, 0.21, "ignored"),  # high score, uncertain position
         (0.3, 0.9, "ignored"),
         (0.05, 0.9, "background"),
     ],
@@ -102,7 +102,7 @@ def test_images_without_a_label(keep_empty: bool, copies: list[int]) -> None:
 
 
 def test_classes_are_balanced_and_an_image_serves_the_one_that_needs_it_most() -> None:
-    """Five images of cars and one of a cyclist beside a car: two of each class are wanted."""
+    """Five images of cars and one of a cyclist beside a car, with a target of two per class."""
     images = [found(("car", 0.6 + index / 100, 0.1)) for index in range(5)]
     images.append(found(("car", 0.5, 0.1), ("cyclist", 0.8, 0.1)))
     copies = [one.copies for one in select_boxes(images, BoxRules(per_class=2))]

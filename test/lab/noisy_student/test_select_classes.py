@@ -1,4 +1,4 @@
-"""What is written of a classifier's labels, and read again by a student's training."""
+"""Selected labels of a classifier, as written, and as read by a student's training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROBABILITIES = ((0.9, 0.1), (0.4, 0.6), (0.55, 0.45), (0.8, 0.2))
 
 
 def make_labels(folder: Path, kind: Kind = "classification") -> Labels:
-    """Labels of four pictures in a folder."""
+    """Labels of four images in a folder."""
     folder.mkdir(exist_ok=True)
     rows = []
     for index, probabilities in enumerate(PROBABILITIES):

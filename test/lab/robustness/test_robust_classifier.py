@@ -33,7 +33,7 @@ ATTACKED = ClassifierOptions((), (1,), ("brightness",), ("fgsm", "pgd"), (0.0, 8
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier that tells dark pictures from light ones."""
+    """A classifier that distinguishes dark from light images."""
     root = tmp_path_factory.mktemp("classifier")
     config = ClassifierConfig.from_dict(make_document(root, schedule={"epochs": 4, "learning_rate": 0.01}), "test")
     return train_classifier(config, root / "run")

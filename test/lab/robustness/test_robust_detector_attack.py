@@ -22,7 +22,7 @@ STILL = {"scale": [1, 1], "aspect": 0, "hue": 0, "saturation": 1, "exposure": 1,
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a detector that has learned a few pictures by heart, and of these."""
+    """The folders of an overfitted detector and of its images."""
     root = tmp_path_factory.mktemp("detector")
     document = make_document(root, epochs=40, batch_size=4, learning_rate=3e-3, backbone_rate=1.0, ema_decay=0.9)
     document["augment"] = STILL

@@ -1,4 +1,4 @@
-"""Flips by hand, and attacks on a small model."""
+"""Hand-worked flips, and attacks on a small model."""
 
 from __future__ import annotations
 

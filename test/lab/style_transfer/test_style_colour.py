@@ -1,4 +1,4 @@
-"""Colour preservation: statistics that match, hues that stay."""
+"""Colour preservation: matched statistics, unchanged hues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IQ = torch.tensor([[0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 
 def colours(seed: int, height: int = 20, width: int = 30) -> torch.Tensor:
-    """A picture with correlated channels."""
+    """An image with correlated channels."""
     generator = torch.Generator().manual_seed(seed)
     mixing = torch.rand(3, 3, generator=generator)
     values = torch.rand(3, height * width, generator=generator)

@@ -1,4 +1,4 @@
-"""Extractors by name: their layers, normalisation, and what is refused."""
+"""Extractors by name: layers, normalisation, and errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gaussian_yolo_node.lab.style_transfer.extractors import (  # noqa: E402
 from gaussian_yolo_node.lab.style_transfer.vgg import Vgg19  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-# Strides of the pictures' positions at the depths of Lite0's default layers: nothing is skipped before a pooling.
+# Strides of positions at Lite0's default layers: no position is skipped before a pooling.
 LITE0_SIZES = {
     "stem": (32, 64, 96),
     "block1_1.depthwise": (32, 32, 48),
@@ -52,7 +52,7 @@ def test_layers_of_lite0() -> None:
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_b0", "mixnet_s", "mobilenet_v1", "mobilenet_v2"])
 def test_blocks_compute_what_the_backbone_does(name: str) -> None:
-    """At stride 1, with nothing to pool, the walk through the blocks is the backbone's own."""
+    """At stride 1, without pooling, the result of the blocks equals the backbone's."""
     torch.manual_seed(0)
     backbone = create_backbone(name).eval()
     extractor = BackboneExtractor(backbone, name)  # type: ignore[arg-type]
@@ -86,7 +86,7 @@ def test_normalising_makes_channels_of_size_one(
         flat = torch.cat([responses[layer].flatten(2)[0] for responses in everything], dim=1)
         excited = flat.abs().sum(1) > 0
         torch.testing.assert_close(size(flat)[excited], torch.ones(int(excited.sum())), rtol=2e-2, atol=2e-2)
-        # One factor a channel.
+        # One factor per channel.
         one, other = (responses[layer].flatten(2)[0].double() for responses in (before, after))
         factors = (one * other).sum(1) / other.square().sum(1).clamp_min(1e-30)
         torch.testing.assert_close(other * factors[:, None], one, rtol=2e-2, atol=2e-2 * one.abs().max().item())

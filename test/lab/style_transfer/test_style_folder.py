@@ -1,4 +1,4 @@
-"""Folders of frames: training sets that come out labelled, resumed, and never mixed."""
+"""Stylised folders: labels are copied, runs resume, and settings are never mixed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_training_set_comes_out(day: Path, tmp_path: Path) -> None:
         else:
             old, new = (cv2.imread(str(folder / name)) for folder in (day, tmp_path / "night"))
             assert new.shape == old.shape and (new != old).any()
-            assert made[name][:2] == before[name][:2]  # the same kind of file
+            assert made[name][:2] == before[name][:2]  # the same file format
     assert contents(day) == before
     lines = [json.loads(line) for line in made["stylize.jsonl"].decode().splitlines()]
     assert [line["image"] for line in lines] == NAMES
@@ -87,7 +87,7 @@ def test_running_again_makes_nothing_anew_and_new_frames_are_added(day: Path, tm
     assert (summary.made, summary.before, summary.labels) == (0, 4, 4)
     assert contents(tmp_path / "night") == first
     shutil.copy(day / "image_2" / "000000.png", day / "image_2" / "000009.png")
-    shutil.copy(day / "image_2" / "000003.jpg", day / "image_2" / "000001.jpg")  # another picture by that name
+    shutil.copy(day / "image_2" / "000003.jpg", day / "image_2" / "000001.jpg")  # another image with this name
     summary = run(day, tmp_path / "styles", tmp_path / "night")
     assert (summary.made, summary.before, summary.labels) == (2, 3, 4)
     again = contents(tmp_path / "night")
@@ -144,7 +144,7 @@ run(day, styles, out, start="noise")
 
 
 def test_a_killed_process_loses_and_doubles_nothing(day: Path, tmp_path: Path) -> None:
-    """Killed with half a picture on the disk, its label there."""
+    """Killed with a partial image and its label on the disk."""
     program = KILLED.format(folder=str(tmp_path))
     process = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}
@@ -154,7 +154,7 @@ def test_a_killed_process_loses_and_doubles_nothing(day: Path, tmp_path: Path) -
     assert (summary.before, summary.made, summary.labels) == (2, 2, 4)
     run(day, tmp_path / "styles", tmp_path / "whole", start="noise")
     resumed, whole = contents(tmp_path / "night"), contents(tmp_path / "whole")
-    assert resumed.keys() == whole.keys()  # what was cut off is gone
+    assert resumed.keys() == whole.keys()  # the truncated line is gone
     for name in NAMES:
         np.testing.assert_array_equal(
             *(cv2.imread(str(tmp_path / folder / "image_2" / name)) for folder in ("night", "whole"))
@@ -180,10 +180,10 @@ def test_labels_beside_given_in_one_file_or_none(tmp_path: Path) -> None:
     make_frames(tmp_path / "data", ["a.png", "seq/b.png"])
     shutil.move(tmp_path / "data" / "image_2", tmp_path / "data" / "images")
     shutil.move(tmp_path / "data" / "label_2", tmp_path / "data" / "labels")
-    # The folder of images alone, with its labels beside; subfolders keep their paths.
+    # The image folder with its labels beside it; subfolders keep their paths.
     assert run(tmp_path / "data" / "images", tmp_path / "styles", tmp_path / "1").labels == 2
     assert (tmp_path / "1" / "label_2" / "seq" / "b.txt").is_file() and (tmp_path / "1" / "image_2" / "seq" / "b.png")
-    # A folder of another name has none beside it.
+    # A folder with another name has no labels beside it.
     shutil.copytree(tmp_path / "data" / "images", tmp_path / "frames")
     assert run(tmp_path / "frames", tmp_path / "styles", tmp_path / "2").labels == 0
     assert run(tmp_path / "frames", tmp_path / "styles", tmp_path / "3", tmp_path / "data" / "labels").labels == 2
@@ -191,7 +191,7 @@ def test_labels_beside_given_in_one_file_or_none(tmp_path: Path) -> None:
     bdd.write_bytes(b'[{"name": "a.png"}]\r\n')
     run(tmp_path / "frames", tmp_path / "styles", tmp_path / "4", bdd)
     assert (tmp_path / "4" / "train.json").read_bytes() == bdd.read_bytes()
-    # Images without any label of theirs are no data set, but can be stylised.
+    # Images without labels are not a data set, but can be stylised.
     shutil.rmtree(tmp_path / "data" / "labels")
     (tmp_path / "data" / "labels").mkdir()
     assert run(tmp_path / "data", tmp_path / "styles", tmp_path / "5").labels == 0

@@ -33,7 +33,7 @@ def reference_gram(values: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def reference_style_loss(values: NDArray[np.float32], target: NDArray[np.float32]) -> float:
-    """Equation 4, with pictures of one size."""
+    """Equation 4, for images of equal size."""
     channels, positions = len(values), values[0].size
     difference = reference_gram(values) - reference_gram(target)
     return float(np.sum(difference**2) / (4 * channels**2 * positions**2))

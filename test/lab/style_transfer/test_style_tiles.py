@@ -1,4 +1,4 @@
-"""Tiles: what they cover, and that no seam shows."""
+"""Tiles: coverage, and blending without seams."""
 
 from __future__ import annotations
 

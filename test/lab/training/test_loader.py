@@ -1,4 +1,4 @@
-"""What each batch is made of."""
+"""Contents of batches."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def assert_same(found: list[Batch], expected: list[Batch]) -> None:
 def test_batches(tmp_path: Path) -> None:
     config = make_config(tmp_path, batch_size=4)
     batches = batches_of(config)
-    assert len(batches) == 2  # four images, each shown twice
+    assert len(batches) == 2  # four images, two repetitions each
     for images, boxes, class_ids, weights, files in batches:
         assert images.shape == (4, 3, 64, 96) and images.dtype == torch.uint8
         assert images.is_contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""The loss against the official code's gradients, and against inputs that break naive ones."""
+"""The loss against the official code's gradients, and for inputs that break naive implementations."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_gradients_are_the_official_ones(golden_dir: Path) -> None:
     for index, (raw, head) in enumerate(zip(logits, activated, strict=True)):
         assert raw.grad is not None
         descent = -raw.grad.double().view(head.shape)
-        # The official delta leaves d(activation)/d(logit) out of the box entries (SPEC section 1).
+        # The official delta of the box entries lacks d(activation)/d(logit) (docs/paper_facts.md, section 1).
         for entry in (0, 1, 2, 3, 5, 7):
             descent[:, entry] /= head[:, entry] * (1 - head[:, entry])
         expected = torch.tensor(golden[f"delta{index}"]).double()
@@ -83,7 +83,7 @@ TRUTHS: dict[str, tuple[list[list[float]], list[int]]] = {
 
 
 def adversarial_heads(kind: str, dtype: torch.dtype) -> list[torch.Tensor]:
-    """Heads of one image, as a network gone wrong would give them."""
+    """Heads of one image from a diverged network."""
     heads = [head.detach() for head in make_heads()]
     if kind == "random":
         torch.manual_seed(0)
@@ -179,7 +179,7 @@ def test_the_plain_loss_leaves_the_sigmas_alone() -> None:
 
 @pytest.mark.parametrize("value", [-5.0, 5.0])
 def test_the_iou_term_pulls_a_runaway_box_back(value: float) -> None:
-    """Where the likelihood has no gradient left."""
+    """The likelihood has no gradient there."""
     heads = make_heads()
     truth = torch.tensor([[50.0, 18, 110, 70]])
     with torch.no_grad():
@@ -245,21 +245,21 @@ def test_an_ignore_region_is_no_background() -> None:
 
 
 def test_a_box_that_meets_a_truth_is_no_background() -> None:
-    """Cells whose box has IoU > 0.5 with a truth they do not own get no objectness gradient."""
+    """Cells whose box has IoU > 0.5 with a truth assigned elsewhere get no objectness gradient."""
     heads = make_heads()
     truth = torch.tensor([[80 - 37.5, 48 - 27.5, 80 + 37.5, 48 + 27.5]])
     losses = loss_of()(heads, [truth], [torch.tensor([0])])
     losses.objectness.backward()
     assert heads[0].grad is not None
     objectness = heads[0].grad.view(3, 12, 3, 5)[:, 8]
-    assert objectness[0, 1, 2] < 0  # the owner is pulled up
+    assert objectness[0, 1, 2] < 0  # the assigned entry is pulled up
     assert objectness[1, 1, 2] == 0  # the 90x70 anchor in the same cell has IoU 0.65: exempt
     assert objectness[2, 0, 0] > 0  # a far corner is background
 
 
 @pytest.mark.parametrize("at_once", [{"cpu": 1}, {"cpu": 3}, {}], ids=["one", "three", "all"])
 def test_losses_of_a_batch_are_those_of_its_images(monkeypatch: pytest.MonkeyPatch, at_once: dict[str, int]) -> None:
-    """Whatever the number of truths of each, none and ignore regions among them, and however many go together."""
+    """For any number of truths per image, including none and ignore regions, and any number of images at once."""
     torch.manual_seed(1)
     boxes = [
         torch.tensor([[10.0, 10, 40, 40]]),
@@ -287,7 +287,7 @@ WEIGHED = ({}, {"kind": "yolov3"}, {"iou_weight": 2.0, "positive_iou": 0.3})
 
 @pytest.mark.parametrize("options", WEIGHED, ids=str)
 def test_a_coordinate_of_no_weight_teaches_nothing(options: dict[str, Any]) -> None:
-    """With complete IoU, which is of all four, only what all together count can vanish."""
+    """Complete IoU depends on all four coordinates, so it vanishes only if all weights are 0."""
     truth, ids = torch.tensor([[20.0, 30, 70, 66], [90, 10, 104, 34]]), torch.tensor([0, 2])
     for coordinate in range(4):
         heads = make_heads(value=0.3)
@@ -318,7 +318,7 @@ def test_weights_of_coordinates_are_factors_of_the_box_term(options: dict[str, A
 
 
 def test_weights_stay_with_their_truths() -> None:
-    """Also where an ignore region stands between, and another image before."""
+    """Also with an ignore region in between and another image before."""
     truths = [torch.tensor([[90.0, 10, 104, 34]]), torch.tensor([[0.0, 0, 9, 9], [20, 30, 70, 66]])]
     ids = [torch.tensor([2]), torch.tensor([IGNORE, 0])]
     weights = [torch.full((1, 4), 0.5), torch.tensor([[9.0] * 4, [0.1, 0.2, 0.3, 0.4]])]

@@ -1,4 +1,4 @@
-"""What a run shows and what it leaves to read."""
+"""Progress display and history of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOSSES = {"box": 1.25, "objectness": 2.5}
 
 
 def show(console: Console, shown: bool = True) -> None:
-    """Half of the second of four epochs, each of ten steps."""
+    """Show half of the second of four epochs of ten steps each."""
     with RunProgress(console, 4, 10, shown) as run:
         run.begin(1, 0)
         for step in range(1, 6):
@@ -60,8 +60,8 @@ def test_history_goes_on_after_the_checkpoint(tmp_path: Path) -> None:
         history.add("train", epoch, {"box": epoch / 3})
         history.add("validation", epoch, {"AP50 car": 0.5, "epoch": epoch})
     with (tmp_path / HISTORY).open("a") as file:
-        file.write('{"kind": "tra')  # killed while it wrote
-    # The checkpoint is of the second epoch, before its validation.
+        file.write('{"kind": "tra')  # killed while writing
+    # The checkpoint was saved after the second epoch, before its validation.
     History(tmp_path, {"train": 2, "validation": 1}).add("validation", 2, {"AP50 car": 0.75})
     lines = [json.loads(line) for line in (tmp_path / HISTORY).read_text().splitlines()]
     assert lines == [

@@ -1,4 +1,4 @@
-"""RandAugment: every operation keeps the image's form, magnitude 0 its content, and draws repeat."""
+"""RandAugment: operations keep the image's shape, magnitude 0 keeps its content, and draws are reproducible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gaussian_yolo_node.lab.training.rand_augment import (
     rand_augment,
 )
 
-# With no strength at all these still do what they are for.
+# These do not depend on the strength.
 WITHOUT_STRENGTH = {"auto_contrast", "equalize", "invert"}
 
 
@@ -58,7 +58,7 @@ def test_photometric_operations_move_nothing(name: str) -> None:
     for seed in range(4):
         changed = rand_augment(image, np.random.default_rng(seed), 1, 10, names=[name])
         moved = np.abs(np.diff(changed.astype(int), axis=1)).sum(2) > 40
-        if name == "cutout":  # the square's own edges aside
+        if name == "cutout":  # except for the square's edges
             moved &= (changed[:, 1:] != 128).any(2) & (changed[:, :-1] != 128).any(2)
         assert not (moved & ~edges).any() or name == "sharpness"
 

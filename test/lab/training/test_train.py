@@ -1,4 +1,4 @@
-"""Whole runs: what they write, how they are stopped, killed and resumed."""
+"""Complete runs: outputs, stopping, killing and resuming."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ EVERY_STEP = 1e-6  # minutes
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Sums are the same in every process only with as many threads."""
+    """Sums are reproducible across processes only with the same number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -74,7 +74,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 
 def interrupt_after(file: Path) -> None:
-    """Send this process SIGINT, as Ctrl-C does, once `file` is there."""
+    """Send this process SIGINT, like Ctrl-C, once `file` exists."""
 
     def interrupt() -> None:
         while not file.is_file():
@@ -142,12 +142,12 @@ def test_the_command_trains_logs_and_resumes(tmp_path: Path) -> None:
     with Detector.open(tmp_path / "model.onnx") as detector:
         assert detector.card.classes == ("car",)
     written = checkpoint.stat().st_mtime_ns
-    assert run(recipe, tmp_path / "out", resume=True) == checkpoint  # nothing left to do
+    assert run(recipe, tmp_path / "out", resume=True) == checkpoint  # already finished
     assert checkpoint.stat().st_mtime_ns == written
 
 
 def test_it_stops_when_validation_gets_no_better(tmp_path: Path) -> None:
-    # At this rate nothing is learned, so no validation is better than the first.
+    # With learning rate 0 no validation is better than the first.
     document = make_document(tmp_path, epochs=50, validate_every=1, patience=2, learning_rate=0.0, ema_decay=0.0)
     document["schedule"]["freeze_batch_norm"] = True
     recipe = write_recipe(tmp_path, with_validation(document))
@@ -222,7 +222,7 @@ def test_a_run_starts_from_a_model_file_in_the_data_and_is_validated_on_two_sets
         of_sets = [trained.validation[f"{name}/{kind}"] for name in ("even", "odd")]
         assert trained.validation[kind] == pytest.approx(sum(of_sets) / 2)
     assert load_trained(tmp_path / "out" / BEST).validation == trained.validation
-    # Nothing was learned, so these are the file's weights.
+    # Nothing was learned, so the weights are those of the file.
     for ours, theirs in zip(trained.model.heads, trainer.model.heads, strict=True):
         assert torch.equal(ours.boxes.weight, theirs.boxes.weight)
     assert run(write_recipe(tmp_path, document), tmp_path / "out", resume=True) == checkpoint

@@ -1,4 +1,4 @@
-"""The training step and what a run's state does."""
+"""The training step and the state of a run."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_resumed_run_ends_on_the_same_weights(tmp_path: Path) -> None:
         straight.finish_epoch()
     assert sampler.steps == 4
     resumed, loader, sampler = make_trainer(config)
-    torch.rand(7)  # a state of the generator that the run did not have
+    torch.rand(7)  # another state of the generator
     resumed.restore(tmp_path / CHECKPOINT)
     again = []
     while resumed.epoch < 2:
@@ -91,7 +91,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_a_step_in_parts_is_the_step_of_the_whole_batch(tmp_path: Path, normalise_by: str) -> None:
     results = []
     for accumulate in (1, 4):
-        # Batch norm is what parts change: it stays as it is here.
+        # Frozen, because the parts of a step have separate batch-norm statistics.
         config = make_config(
             tmp_path, batch_size=4, accumulate=accumulate, optimizer="sgd", normalise_by=normalise_by,
             freeze_batch_norm=True, warmup_steps=0, learning_rate=1e-2,
@@ -205,7 +205,7 @@ def test_weights_that_do_not_fit(tmp_path: Path, model: dict[str, Any], message:
 
 
 def test_a_noised_network_repeats_and_is_still_in_evaluation(tmp_path: Path) -> None:
-    """Stochastic depth and dropout draw by the step, so that a resumed run repeats; a teacher has neither."""
+    """Stochastic depth and dropout are seeded by the step, so resumed runs are reproducible; a teacher has neither."""
     document = make_document(tmp_path, batch_size=4)
     document["model"] |= {"stochastic_depth": 0.5, "dropout": 0.3}
     config = TrainConfig.from_dict(document, "test")

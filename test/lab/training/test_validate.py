@@ -1,4 +1,4 @@
-"""Average precisions of several sets, and the canvas that each frame is seen on."""
+"""Average precisions of several sets, and the canvas of each frame."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from gaussian_yolo_node.lab.training.validate import average_precisions, check_s
 
 CLASSES = ("car", "pedestrian", "cyclist")
 SIZE = (64, 96)
-# What the network finds, a car and a pedestrian; and a car that it does not.
+# A car and a pedestrian that the network detects, and a car that it misses.
 CAR, PEDESTRIAN = (planted.box for planted in PLANTED)
 UNSEEN = (60.0, 2.0, 90.0, 18.0)
 
 
 class Planting(nn.Module):
-    """Gives the same boxes on every canvas, and remembers the canvases' sizes."""
+    """Returns the same boxes on every canvas, and records the canvas sizes."""
 
     def __init__(self, planted: Sequence[Planted] = PLANTED) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Planting(nn.Module):
 
 
 def write_frame(folder: Path, stem: str, *objects: tuple[str, tuple[float, ...]]) -> None:
-    """A frame with its objects."""
+    """Write a frame with its objects."""
     for name in ("image", "label"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(folder / "image" / f"{stem}.png"), np.zeros((*SIZE, 3), np.uint8))
@@ -63,14 +63,14 @@ def make_config(root: Path, *sources: dict[str, Any]) -> TrainConfig:
 
 @pytest.fixture
 def day(tmp_path: Path) -> dict[str, Any]:
-    """All is found."""
+    """A set whose objects are all detected."""
     write_frame(tmp_path / "day", "a", ("Car", CAR))
     return source_of("day")
 
 
 @pytest.fixture
 def night(tmp_path: Path) -> dict[str, Any]:
-    """The car is not found, the pedestrian is."""
+    """A set whose pedestrian is detected and whose car is missed."""
     write_frame(tmp_path / "night", "a", ("Car", UNSEEN), ("Pedestrian", PEDESTRIAN))
     return source_of("night")
 
@@ -97,7 +97,7 @@ def test_one_set_with_a_name_has_both(tmp_path: Path, night: dict[str, Any]) -> 
     "names",
     [
         ("day", "night"),
-        (None, None),  # they are called by their labels' folders, in whose names are slashes
+        (None, None),  # named after their label folders, which contain slashes
         ("a", "a/b"),
         ("AP50 car", "m/AP50 car"),
         (None, "night"),

@@ -73,7 +73,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Prefixes under which nothing is installed."""
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path / "ros"))
-    monkeypatch.setattr(plugin_library.sys, "prefix", str(tmp_path / "python"))
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "python"))
     monkeypatch.setattr(
         plugin_library, "__file__", str(tmp_path / "checkout" / "package" / "runtime" / "tensorrt" / "module.py")
     )

@@ -1,1 +1,1 @@
-"""Engines of TensorRT: a model becomes one file that a GPU runs from the canvas to finished detections."""
+"""Build TensorRT engines: one file that runs on the GPU from canvas to final detections."""

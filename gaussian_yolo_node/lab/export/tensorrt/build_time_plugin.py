@@ -1,7 +1,7 @@
-"""A stand-in for `libgaussian_yolo_plugin.so` to build engines with: its fields, shapes and types, but no kernels.
+"""A stand-in for `libgaussian_yolo_plugin.so` when building engines: fields, shapes and types, but no kernels.
 
-TensorRT for RTX builds ahead of time, on machines that have neither a GPU nor CUDA's compiler. The engine holds the
-plugin's name and fields, and the library takes over where it runs.
+TensorRT for RTX builds ahead of time, on machines without a GPU or the CUDA compiler. The engine stores the plugin's
+name and fields; at run time the real library is used.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from gaussian_yolo_node.runtime.tensorrt.plugin_library import PLUGIN_VERSION
 
 Fields = dict[str, NDArray[Any]]
 
-# Fields that hold floats; the others hold integers. As the library has them.
+# Float fields, as in the library; the others are integers.
 FLOAT_FIELDS = ("anchors", "score_threshold", "iou_threshold")
 LIST_FIELDS = ("anchors", "strides")
 FIELDS = tuple(DetectAttributes.__dataclass_fields__)
 
 
 def register(trt: Any) -> None:
-    """Register the stand-in with TensorRT's registry, which must not have the plugin yet."""
-    # The registry holds no reference; the cache does, for as long as the process runs.
+    """Register the stand-in with TensorRT; the plugin must not be registered yet."""
+    # The registry holds no reference; the cache keeps the creator alive for the life of the process.
     trt.get_plugin_registry().register_creator(_creator(trt), PLUGIN_NAMESPACE)
 
 
@@ -45,7 +45,7 @@ def _creator(trt: Any) -> Any:
 @cache
 def _plugin_class(trt: Any) -> type[Any]:
     class BuildTimePlugin(trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime):  # type: ignore[misc]
-        """TensorRT's interfaces; its documentation says what is asked when."""
+        """The TensorRT plugin interfaces; see TensorRT's documentation."""
 
         def __init__(self, fields: Fields) -> None:
             for base in (trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime):
@@ -85,7 +85,7 @@ def _plugin_class(trt: Any) -> type[Any]:
             return here.type in (trt.float32, trt.float16) and here.type == in_out[0].desc.type
 
         def get_workspace_size(self, inputs: Any, outputs: Any) -> int:
-            # The engine sets this much aside for the library, which is not asked again.
+            # The engine reserves this much for the library, which is not queried again.
             values = {
                 name: value.tolist() if name in LIST_FIELDS else value[0].item() for name, value in self.fields.items()
             }

@@ -1,10 +1,9 @@
-"""From a model file to an engine file with its sidecar."""
+"""Build an engine file and its sidecar from a model file."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
-from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard, file_hash, read_card, resolve_model
+from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard, read_card, resolve_model
 from gaussian_yolo_node.errors import SettingError
+from gaussian_yolo_node.files import short_hash, whole_file
 from gaussian_yolo_node.lab.export.free_size import fix_size
 from gaussian_yolo_node.lab.export.tensorrt.contract import (
     INTEGER_OUTPUTS,
@@ -38,11 +38,11 @@ class PreparedModel:
     """A model's graph, ready for TensorRT.
 
     Attributes:
-        serialized: the ONNX graph, with the plugin's node.
-        card: the model's, with the thresholds that are built in.
-        attributes: of the plugin's node.
-        precision: that the graph is in.
-        batch: images of one inference, None where that is open.
+        serialized: the ONNX graph with the plugin node.
+        card: the model's, with the built-in thresholds.
+        attributes: of the plugin node.
+        precision: of the graph.
+        batch: images per inference; None for a dynamic batch.
     """
 
     serialized: bytes
@@ -55,19 +55,19 @@ class PreparedModel:
 def prepare_model(
     path: Path, options: BuildOptions, console: Console | None = None, *, rtx: bool = False
 ) -> PreparedModel:
-    """The graph that TensorRT is to get; TensorRT itself is not needed for it.
+    """The graph for TensorRT; does not need TensorRT.
 
     Args:
         path: the model.
         options: of the engine.
-        console: where to show progress, None for nowhere.
-        rtx: whether it is for TensorRT for RTX, in which int8 leaves depthwise convolutions in float: it would make
-            dense ones of them, whose filters are nearly all zero, as the size of its engines shows.
+        console: for progress output; None for none.
+        rtx: True for TensorRT for RTX. There int8 leaves depthwise convolutions in float, because RTX turns them into
+            dense convolutions with mostly zero filters, as the size of its engines shows.
 
     Raises:
-        ModelError: the file is missing or unreadable, or has no card that fits.
-        EngineError: network and card do not agree, or the plugin or the precision do not suit the model.
-        RuntimeUnavailableError: a package that is needed is not installed.
+        ModelError: the file is missing or unreadable, or has no matching card.
+        EngineError: network and card do not match, or the plugin or the precision does not support the model.
+        RuntimeUnavailableError: a required package is not installed.
         QuantizeError: the model cannot be quantised, or no frame can be read.
         SourceError: there is no such source.
     """
@@ -79,7 +79,7 @@ def prepare_model(
         ) from error
     try:
         model = onnx.load(str(path))
-        # A file that is cut short may still be read, with half of a graph.
+        # A truncated file may still parse, with part of its graph.
         onnx.checker.check_model(model)
     except Exception as error:
         raise unreadable(path, f"onnx {onnx.__version__}", error) from error
@@ -106,7 +106,7 @@ def prepare_model(
         )
     fix_size(model, card.input_size)
     attributes = DetectAttributes.of_card(card, max_detections=options.max_detections, criterion=options.criterion)
-    # First, on the graph as it is: quantising takes minutes, and would change the message.
+    # Check the original graph first: quantising takes minutes and would change the message.
     trial = onnx.ModelProto()
     trial.CopyFrom(model)
     append_plugin(trial, attributes, path)
@@ -129,21 +129,21 @@ def prepare_model(
 def build_engine(
     model: str | Path, output: Path, options: BuildOptions | None = None, console: Console | None = None
 ) -> EngineSidecar:
-    """Build an engine; a failure, or Ctrl-C, leaves what was at `output`.
+    """Build an engine; on failure or Ctrl-C `output` is unchanged.
 
     Args:
         model: a path, or the name of a shipped model.
-        output: the engine to write, NAME.engine; its sidecar goes beside it.
-        options: defaults if not given.
-        console: where to show progress, None for nowhere.
+        output: the engine to write, NAME.engine; the sidecar is written beside it.
+        options: of the engine.
+        console: for progress output; None for none.
 
     Returns:
-        What the sidecar says.
+        the sidecar.
 
     Raises:
-        RuntimeUnavailableError: TensorRT, the plugin's library, or what the options need is missing.
-        EngineError: TensorRT cannot build it, with what it said; or the file cannot be written.
-        GaussianYoloError: as `prepare_model`.
+        RuntimeUnavailableError: TensorRT, the plugin library, or a package that the options need is missing.
+        EngineError: TensorRT cannot build the engine (with its message), or the file cannot be written.
+        GaussianYoloError: see `prepare_model`.
     """
     options = options or BuildOptions()
     if output.suffix != SUFFIX:
@@ -164,7 +164,7 @@ def build_engine(
         sidecar = EngineSidecar(
             tensorrt=found.version,
             compute_capability=capabilities,
-            model_hash=file_hash(path),
+            model_hash=short_hash(path),
             card=json.loads(prepared.card.to_json()),
             command=command_line(model, output, options),
             flavor=found.flavor,
@@ -185,7 +185,7 @@ def build_engine(
 
 
 def _check_machine(found: TensorRt, options: BuildOptions) -> str:
-    """Compute capabilities to build for, as the sidecar has them."""
+    """Compute capabilities to build for, in the sidecar's format."""
     from gaussian_yolo_node.runtime.tensorrt.cuda import open_gpu
 
     known = found.compute_capabilities()
@@ -209,19 +209,19 @@ def _check_machine(found: TensorRt, options: BuildOptions) -> str:
 
 
 def _library(found: TensorRt, options: BuildOptions) -> Path | None:
-    """The plugin's library; None where the stand-in does."""
+    """The plugin library; None to use the stand-in."""
     if options.plugin is not None:
         if not options.plugin.is_file():
             raise EngineError(f"--plugin names {options.plugin}, which does not exist; build it from engines/plugin")
         return options.plugin
-    # Ahead of time the library may be missing, or be the one of another TensorRT on this machine.
+    # For ahead-of-time builds the library may be missing, or belong to another TensorRT on this machine.
     return None if found.is_rtx and options.compute_capabilities else find_plugin()
 
 
 def _build(
     found: TensorRt, prepared: PreparedModel, options: BuildOptions, library: Path | None, console: Console | None
 ) -> tuple[bytes, bytes | None]:
-    """The engine, and the timing cache where one is asked for."""
+    """The engine, and the timing cache if requested."""
     trt = found.module
     log = make_logger(trt)
     builder = trt.Builder(log)
@@ -232,7 +232,7 @@ def _build(
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         said = "; ".join(f"{error.node_operator()} {error.node_name()!r}: {error.desc()}" for error in errors)
         raise EngineError(f"TensorRT {found.version} cannot read the graph of {prepared.card.name}: {_line(said)}")
-    log.take()  # what was said so far, of a plugin or a GPU that is not there, did not matter
+    log.take()  # earlier messages about a missing plugin or GPU are irrelevant
     _check_network(trt, network, prepared)
     config = builder.create_builder_config()
     if options.workspace_mb is not None:
@@ -256,7 +256,7 @@ def _build(
 
 
 def _check_network(trt: Any, network: Any, prepared: PreparedModel) -> None:
-    """What the parser made of the graph must be what the runtime reads."""
+    """Check that the parsed network has the outputs that the runtime reads."""
     wanted = output_shapes(-1 if prepared.batch is None else prepared.batch, prepared.attributes.max_detections)
     outputs = {}
     for index in range(network.num_outputs):
@@ -292,22 +292,16 @@ def _use_dla(trt: Any, builder: Any, config: Any, core: int) -> None:
 def _read_timing_cache(config: Any, path: Path) -> None:
     measured = path.read_bytes() if path.is_file() else b""
     cache = config.create_timing_cache(measured)
-    # A cache of another GPU or version is not taken, and a new one begun.
+    # TensorRT rejects a cache of another GPU or version; start a new one.
     if cache is None or not config.set_timing_cache(cache, False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
 def _replace_files(files: dict[Path, bytes]) -> None:
-    """Write files so that each is there whole or as it was, the last ones right after one another."""
-    with ExitStack() as folders:
-        parts = {}
-        for target, content in files.items():
-            # Beside the target, so that replacing it is one step whatever happens.
-            folder = tempfile.TemporaryDirectory(prefix=".build-engine-", dir=target.absolute().parent)
-            parts[target] = Path(folders.enter_context(folder)) / "part"
-            parts[target].write_bytes(content)
-        for target, part in parts.items():
-            os.replace(part, target)
+    """Write each file atomically; all are replaced together at the end."""
+    with ExitStack() as parts:
+        for target, content in reversed(files.items()):  # the first is replaced first
+            parts.enter_context(whole_file(target, EngineError)).write_bytes(content)
 
 
 def _line(said: str) -> str:

@@ -1,4 +1,4 @@
-"""What the plugin `GaussianYoloDetect` takes and gives, as the graph, the library and the runtime agree on it."""
+"""Inputs and outputs of the plugin `GaussianYoloDetect`, shared by the graph, the library and the runtime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLUGIN_NAME = "GaussianYoloDetect"
 PLUGIN_NAMESPACE = ""
 OUTPUTS = ("num_detections", "boxes", "scores", "class_ids", "sigmas")
 INTEGER_OUTPUTS = ("num_detections", "class_ids")  # int32; the others are float32
-BOX_ENTRIES = 9  # mu and s of x, y, w, h, then objectness: entries of an anchor before its classes
+BOX_ENTRIES = 9  # per anchor, before the classes: mu and s of x, y, w, h, then objectness
 
 # Limits of engines/plugin/kernels.h.
 HEADS = 3
@@ -25,24 +25,24 @@ CRITERIA: tuple[Criterion, ...] = ("gaussian", "confidence")  # the attribute ho
 
 
 class EngineError(GaussianYoloError):
-    """An engine cannot be built as asked."""
+    """An engine cannot be built with the given options."""
 
 
 @dataclass(frozen=True)
 class DetectAttributes:
-    """Attributes of the plugin's node; each is a field of the plugin too, and goes into the engine.
+    """Attributes of the plugin node; each is also a plugin field, stored in the engine.
 
     Attributes:
-        anchors: width and height of each head's anchors in canvas px, one after the other, in the order of `strides`.
+        anchors: width and height of each head's anchors in canvas px, flattened, in the order of `strides`.
         strides: canvas px per cell of each head, coarsest first.
         num_classes: from 1.
         input_height: of the canvas, px.
         input_width: of the canvas, px.
         score_threshold: 0 <= t < 1; objectness and score must be above it.
         iou_threshold: 0 <= t < 1; a box is suppressed above it.
-        max_candidates: best (cell, class) pairs that go on to suppression.
+        max_candidates: best (cell, class) pairs passed to suppression.
         max_detections: rows of the outputs.
-        variance_vote: 1 if suppressed boxes vote on the box that is kept.
+        variance_vote: 1 if suppressed boxes vote on the kept box.
         criterion: index into CRITERIA.
     """
 
@@ -70,7 +70,7 @@ class DetectAttributes:
         """Attributes for a model.
 
         Raises:
-            EngineError: the plugin's kernels cannot do what the model needs.
+            EngineError: the plugin's kernels do not support the model.
             SettingError: a number is out of range.
         """
         for option, value in (("--max-candidates", max_candidates), ("--max-detections", max_detections)):
@@ -99,12 +99,12 @@ class DetectAttributes:
 
     @property
     def head_shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """(channels, rows, columns) of the heads that the plugin takes."""
+        """(channels, rows, columns) of the plugin's input heads."""
         channels = len(self.anchors) // (2 * len(self.strides)) * (BOX_ENTRIES + self.num_classes)
         return tuple((channels, self.input_height // stride, self.input_width // stride) for stride in self.strides)
 
     def workspace_bound(self, batch: int) -> int:
-        """Bytes that the kernels need at most; `detectWorkspaceBytes` of engines/plugin/kernels.cu knows it exactly."""
+        """Upper bound of the kernels' workspace, bytes; exact: `detectWorkspaceBytes` in engines/plugin/kernels.cu."""
         pairs = self.num_classes * sum(
             len(self.anchors) // (2 * len(self.strides)) * rows * columns for _, rows, columns in self.head_shapes
         )
@@ -113,12 +113,12 @@ class DetectAttributes:
         return batch * image + 12 * 256  # parts are aligned
 
     def as_mapping(self) -> Mapping[str, Any]:
-        """Values by the name of the attribute."""
+        """Values by attribute name."""
         return asdict(self)
 
 
 def output_shapes(batch: int, max_detections: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the outputs by name; rows from the number of detections on are zero."""
+    """Shapes of the outputs by name; rows beyond the number of detections are zero."""
     return {
         "num_detections": (batch,),
         "boxes": (batch, max_detections, 4),

@@ -1,4 +1,4 @@
-"""A float network in half precision: TensorRT computes in what the graph says, so the graph has to say it."""
+"""Convert a float network to half precision: TensorRT uses the types in the graph."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from gaussian_yolo_node.lab.export.tensorrt.contract import EngineError
 if TYPE_CHECKING:
     import onnx
 
-_FLOAT_INPUTS = {"Resize": (1, 2)}  # inputs that ONNX wants in float whatever the others are: region and scales
+_FLOAT_INPUTS = {"Resize": (1, 2)}  # inputs that ONNX requires in float: region and scales
 
 
 def to_half(model: onnx.ModelProto, path: Path) -> None:
-    """Turn a network to half precision from its first convolution up to its heads, in place.
+    """Convert a network to half precision in place, from its first convolution to its heads.
 
-    The scaling of the picture and the heads stay in float: grey levels up to 255 squared are too coarse in half, and
-    a head's rounding would go straight into boxes and sigmas.
+    Image scaling and the heads stay in float: pixel values up to 255 squared are too coarse in half, and rounding in
+    the heads would directly affect boxes and sigmas.
 
     Args:
-        model: with outputs that convolutions give.
+        model: its outputs are outputs of convolutions.
         path: the model's file, for messages.
 
     Raises:
@@ -36,10 +36,10 @@ def to_half(model: onnx.ModelProto, path: Path) -> None:
     floats = _float_tensors(model)
     constants = {item.name: item for item in graph.initializer}
     made = {name for node in inside for name in node.output}
-    renamed: dict[str, str] = {}  # float tensors from outside to their half versions
+    renamed: dict[str, str] = {}  # outside float tensor -> its half version
     nodes: list[onnx.NodeProto] = []
     members = {id(node) for node in inside}
-    casts: dict[str, str] = {}  # half tensors to their float versions
+    casts: dict[str, str] = {}  # half tensor -> its float version
     for node in graph.node:
         if id(node) not in members:
             for index, name in enumerate(node.input):
@@ -66,7 +66,7 @@ def to_half(model: onnx.ModelProto, path: Path) -> None:
                 if attribute.name == "to" and attribute.i == TensorProto.FLOAT:
                     attribute.i = TensorProto.FLOAT16
         nodes.append(node)
-    # Types of tensors between are others now.
+    # The types of intermediate tensors have changed.
     del graph.value_info[:]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -76,7 +76,7 @@ def to_half(model: onnx.ModelProto, path: Path) -> None:
 
 
 def outside(graph: onnx.GraphProto, path: Path) -> list[onnx.NodeProto]:
-    """The nodes that stay in float: the scaling of the picture, and the heads.
+    """The nodes that stay in float: image scaling and the heads.
 
     Raises:
         EngineError: there is no convolution.
@@ -91,14 +91,14 @@ def _constants_as_initializers(graph: onnx.GraphProto) -> None:
     for node in [node for node in graph.node if node.op_type == "Constant"]:
         values = {attribute.name: attribute for attribute in node.attribute}
         if "value" not in values:
-            continue  # numbers and lists of numbers: sizes, which are no part of the arithmetic
+            continue  # scalars and 1-D arrays: sizes, not part of the arithmetic
         array = numpy_helper.to_array(values["value"].t)
         graph.initializer.append(numpy_helper.from_array(array, node.output[0]))
         graph.node.remove(node)
 
 
 def _inside(graph: onnx.GraphProto, path: Path) -> list[onnx.NodeProto]:
-    """The nodes between the picture's scaling and the heads, in order."""
+    """The nodes between image scaling and the heads, in order."""
     outputs = {item.name for item in graph.output}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     if not convolutions:
@@ -131,7 +131,7 @@ def _half_of(item: onnx.TensorProto, name: str, path: Path) -> onnx.TensorProto:
     values = numpy_helper.to_array(item)
     largest = float(np.max(np.abs(values), initial=0))
     limit = float(np.finfo(np.float16).max)
-    # Limits of a Clip may be as far off as float goes, and mean none then.
+    # The limits of a Clip may be the float limits, meaning no limit.
     if values.ndim and largest > limit:
         raise EngineError(
             f"{path} has weights up to {largest:.3g} in {item.name}, too large for half; build it with fp32"

@@ -1,4 +1,4 @@
-"""A quantised model as TensorRT takes it: int8 with zero in the middle, where processors like uint8 with any zero."""
+"""Convert a quantised model for TensorRT: symmetric int8 instead of asymmetric uint8, which CPUs prefer."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import onnx
 
-_LEVELS = 127  # of int8 above zero; below there is one more, which the range does not need
+_LEVELS = 127  # positive levels of int8; the extra negative level is not used
 
 
 def to_symmetric(model: onnx.ModelProto, float_depthwise: bool) -> None:
-    """Rewrite a model of `quantize_model`, in place; the ranges that were observed stay.
+    """Rewrite a model of `quantize_model` in place, keeping the calibrated ranges.
 
-    Activations become int8 of half as many levels. Where a range starts at zero, rounding to uint8 was also what cut
-    off negative values, for ONNX Runtime's tool takes a ReLU out before it; such a ReLU is put back. Biases become
-    float, for TensorRT has no int32 to dequantise.
+    Activations become int8 with half as many levels. ONNX Runtime's tool removes a ReLU in front of a range that
+    starts at zero, because rounding to uint8 clips negative values; such a ReLU is restored. Biases become float,
+    because TensorRT cannot dequantise int32.
 
     Args:
         model: with QuantizeLinear and DequantizeLinear of uint8 activations, int8 weights and int32 biases.
-        float_depthwise: whether depthwise convolutions get float weights, and compute in float.
+        float_depthwise: run depthwise convolutions in float, with float weights.
     """
     from onnx import NodeProto, helper, numpy_helper
 
@@ -47,7 +47,7 @@ def to_symmetric(model: onnx.ModelProto, float_depthwise: bool) -> None:
                 graph.initializer.append(numpy_helper.from_array(bias.astype(np.float32), node.output[0]))
                 continue
             if float_depthwise and node.output[0] in filters and value(node.input[0]).shape[1] == 1:
-                scale = value(node.input[1]).astype(np.float32).reshape(-1, 1, 1, 1)  # of each filter
+                scale = value(node.input[1]).astype(np.float32).reshape(-1, 1, 1, 1)  # one per filter
                 weights = value(node.input[0]).astype(np.float32) * scale
                 graph.initializer.append(numpy_helper.from_array(weights.astype(np.float32), node.output[0]))
                 continue

@@ -1,4 +1,4 @@
-"""How an engine is to be built, and the commands that build it so."""
+"""Build options of an engine, and the equivalent commands."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How to build an engine.
+    """Build options of an engine.
 
     Attributes:
-        precision: "fp32", "fp16" or "int8"; None takes int8 for a quantised model, else fp16.
-        calibration: sources of frames to observe ranges on, as `open_source` takes them.
-        calibration_frames: most of them, spread evenly where the sources have an end.
-        workspace_mb: most scratch memory of a layer, MiB; None leaves it to TensorRT.
-        dla: deep-learning accelerator to put layers on, the GPU does the others; None for none.
-        timing_cache: file of measured layers, read where it exists and written afterwards.
-        compute_capabilities: of GPUs to build for ahead of time with TensorRT for RTX, "86"; empty for the GPU here.
-        max_batch: most images of one inference, for a model whose batch is open.
-        score_threshold: to build in; None takes the card's. Likewise the next two.
+        precision: "fp32", "fp16" or "int8"; None selects int8 for a quantised model, else fp16.
+        calibration: sources of calibration frames, see `open_source`.
+        calibration_frames: maximum number of them, evenly spaced if the sources are finite.
+        workspace_mb: maximum scratch memory per layer, MiB; None for TensorRT's default.
+        dla: deep-learning accelerator to use, with the GPU for unsupported layers; None for none.
+        timing_cache: file of layer timings, read if it exists and written afterwards.
+        compute_capabilities: of GPUs to build for ahead of time with TensorRT for RTX, e.g. "86"; empty for this GPU.
+        max_batch: maximum images per inference, for a model with a dynamic batch.
+        score_threshold: built into the engine; None uses the card's, as for the next two.
         iou_threshold: of non-maximum suppression.
-        variance_vote: whether suppressed boxes vote on the box that is kept.
-        criterion: what a detection's score is.
+        variance_vote: whether suppressed boxes vote on the kept box.
+        criterion: definition of a detection's score.
         max_detections: rows of the outputs.
-        plugin: the plugin's library; None looks for it where the runtime does.
-        save_onnx: where to write the graph that TensorRT gets, plugin and all; None for nowhere.
-        input_size: height and width of the canvas in px, of a model that leaves them free; None takes the card's.
+        plugin: the plugin library; None searches like the runtime.
+        save_onnx: file for the graph given to TensorRT, including the plugin; None for none.
+        input_size: height and width of the canvas in px, for a model with dynamic sizes; None uses the card's.
 
     Raises:
         SettingError: a value is out of range.
@@ -80,7 +80,7 @@ class BuildOptions:
 
 
 def command_line(model: str | Path, output: Path, options: BuildOptions) -> str:
-    """The command that builds the engine like this."""
+    """The `build-engine` command for these options."""
     words = ["gaussian-yolo", "build-engine", str(model), "-o", str(output)]
     if options.precision is not None:
         words += ["--precision", options.precision]
@@ -113,7 +113,7 @@ def command_line(model: str | Path, output: Path, options: BuildOptions) -> str:
 
 
 def trtexec_line(sidecar: EngineSidecar, output: Path, options: BuildOptions) -> str:
-    """The same by the program that comes with TensorRT, from the graph that `save_onnx` writes."""
+    """The equivalent `trtexec` command, for the graph that `save_onnx` writes."""
     rtx = sidecar.flavor == "tensorrt_rtx"
     graph = options.save_onnx if options.save_onnx is not None else output.with_suffix(".plugin.onnx")
     words = ["tensorrt_rtx" if rtx else "trtexec", f"--onnx={graph}", f"--saveEngine={output}", "--skipInference"]

@@ -1,4 +1,4 @@
-"""The graph of a model, with the plugin `GaussianYoloDetect` on its heads: what TensorRT builds an engine from."""
+"""Append the plugin `GaussianYoloDetect` to the heads of a model's graph, the input of a TensorRT build."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from gaussian_yolo_node.runtime.tensorrt.plugin_library import PLUGIN_VERSION
 if TYPE_CHECKING:
     import onnx
 
-DOMAIN = "gaussian_yolo"  # of the node's operator; TensorRT's parser goes by the name alone
+DOMAIN = "gaussian_yolo"  # of the node's operator; TensorRT's parser matches by name only
 NODE_NAME = "detect"
 _EXPORT = "export it with `gaussian-yolo export`"
 
 
 def append_plugin(model: onnx.ModelProto, attributes: DetectAttributes, path: Path) -> int | None:
-    """Put the plugin's node behind the heads, in place; its outputs become those of the graph, the heads none.
+    """Append the plugin node to the heads, in place; its outputs replace the heads as outputs of the graph.
 
     Args:
-        model: as `gaussian-yolo export` writes it, of any precision.
+        model: a file of `gaussian-yolo export`, in any precision.
         attributes: of the node.
         path: the model's file, for messages.
 
     Returns:
-        Images of one inference, None where that is open.
+        images per inference; None for a dynamic batch.
 
     Raises:
-        EngineError: input or heads are not what the plugin's attributes say.
+        EngineError: the input or the heads do not match the plugin's attributes.
     """
     from onnx import helper
 
@@ -65,7 +65,7 @@ def append_plugin(model: onnx.ModelProto, attributes: DetectAttributes, path: Pa
 
 
 def onnx_type(name: str) -> int:
-    """ONNX's number for a type by numpy's name."""
+    """ONNX's type number for a numpy type name."""
     import numpy as np
     from onnx import helper
 
@@ -90,7 +90,7 @@ def _check_heads(model: onnx.ModelProto, attributes: DetectAttributes, path: Pat
     """Names of the heads in the order of the strides."""
     from onnx import shape_inference
 
-    # Exporters leave sizes open that follow from the graph.
+    # Exporters leave out sizes that can be inferred.
     outputs = {item.name: item for item in shape_inference.infer_shapes(model, data_prop=True).graph.output}
     names = [f"head_{stride}" for stride in attributes.strides]
     for name, shape, stride in zip(names, attributes.head_shapes, attributes.strides, strict=True):
@@ -118,7 +118,7 @@ def _check_heads(model: onnx.ModelProto, attributes: DetectAttributes, path: Pat
 
 
 def _cast_first(graph: onnx.GraphProto, path: Path) -> None:
-    """Have the image cast before it is transposed: TensorRT takes uint8 as input of a cast alone."""
+    """Cast the image before transposing it: TensorRT accepts uint8 only as the input of a cast."""
     from onnx import NodeProto
 
     name = next(item.name for item in graph.input if item.name not in {entry.name for entry in graph.initializer})

@@ -1,4 +1,4 @@
-"""The graph in the precision that it is to be computed in; a strongly typed network computes as it is written."""
+"""Convert a graph to a precision; a strongly typed network uses the types in the graph."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 EnginePrecision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[EnginePrecision, ...] = ("fp32", "fp16", "int8")
-_AUTOCAST_FRAMES = 4  # nvidia-modelopt holds all that the network computed on each of them
+_AUTOCAST_FRAMES = 4  # nvidia-modelopt keeps all activations of each frame in memory
 
 
 def default_precision(model: onnx.ModelProto) -> EnginePrecision:
-    """int8 for a model that is quantised, else fp16."""
+    """int8 for a quantised model, else fp16."""
     return "int8" if _is_quantised(model) else "fp16"
 
 
@@ -41,23 +41,23 @@ def with_precision(
     console: Console | None,
     float_depthwise: bool = False,
 ) -> onnx.ModelProto:
-    """The model in a precision; what is given may be changed.
+    """The model in the given precision; `model` may be changed.
 
     Args:
         model: read from `path`.
         path: the model's file.
         card: of the model.
-        precision: "fp32" leaves it as it is. "fp16" has all but the picture's scaling and the heads in half; with
-            calibration frames, nvidia-modelopt also leaves in float what has large values on them. "int8" takes a
-            quantised model as TensorRT wants it, or quantises a float one with calibration frames.
-        calibration: sources of frames as `open_source` takes them.
-        limit: most frames to take.
-        console: where to show progress, None for nowhere.
+        precision: "fp32" changes nothing. "fp16" converts all but image scaling and the heads to half; with
+            calibration frames, nvidia-modelopt also keeps layers with large values in float. "int8" converts a
+            quantised model for TensorRT, or quantises a float one with calibration frames.
+        calibration: sources of frames, see `open_source`.
+        limit: maximum number of frames.
+        console: for progress output; None for none.
         float_depthwise: whether int8 leaves depthwise convolutions in float.
 
     Raises:
-        EngineError: model and precision do not go together.
-        RuntimeUnavailableError: a package that is needed is not installed.
+        EngineError: the model does not support the precision.
+        RuntimeUnavailableError: a required package is not installed.
         QuantizeError: the model cannot be quantised, or no frame can be read.
         SourceError: there is no such source.
     """

@@ -1,4 +1,4 @@
-"""A build that shows how far it is and can be interrupted; TensorRT itself does neither."""
+"""Progress display and interruption of a build, which TensorRT itself lacks."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-_WAIT_S = 0.1  # between two looks for Ctrl-C
+_WAIT_S = 0.1  # polling interval for Ctrl-C
 
 
 def run_build(trt: Any, config: Any, build: Callable[[], Any], console: Console | None) -> Any:
-    """Run a build in a thread of its own, showing its phases, and stop it on Ctrl-C.
+    """Run a build in its own thread, show its phases, and stop it on Ctrl-C.
 
     Args:
         trt: TensorRT's package.
-        config: the builder's, to be watched.
-        build: takes minutes and lets go of Python's lock meanwhile.
-        console: where to show progress, None for nowhere.
+        config: of the builder, to monitor.
+        build: takes minutes; releases the GIL.
+        console: for progress output; None for none.
 
     Returns:
         What `build` returns.
@@ -52,7 +52,7 @@ def run_build(trt: Any, config: Any, build: Callable[[], Any], console: Console 
         with _stopping_on_ctrl_c(monitor.stop) as interrupted:
             thread.start()
             while thread.is_alive():
-                # This thread stays in Python, where alone signals are noticed.
+                # This thread stays in Python, because signals are handled only there.
                 thread.join(_WAIT_S)
         if interrupted.is_set():
             raise KeyboardInterrupt
@@ -63,7 +63,7 @@ def run_build(trt: Any, config: Any, build: Callable[[], Any], console: Console 
 
 @contextmanager
 def _stopping_on_ctrl_c(stop: Callable[[], None]) -> Iterator[threading.Event]:
-    """Have Ctrl-C call `stop` instead of raising wherever the main thread is; yields whether it was pressed."""
+    """Call `stop` on Ctrl-C instead of raising KeyboardInterrupt; yields an event set by Ctrl-C."""
     interrupted = threading.Event()
 
     def handle(number: int, frame: object) -> None:
@@ -71,7 +71,7 @@ def _stopping_on_ctrl_c(stop: Callable[[], None]) -> Iterator[threading.Event]:
         stop()
 
     if threading.current_thread() is not threading.main_thread():
-        yield interrupted  # Ctrl-C is the main thread's
+        yield interrupted  # only the main thread handles Ctrl-C
         return
     previous = signal.signal(signal.SIGINT, handle)
     try:
@@ -83,7 +83,7 @@ def _stopping_on_ctrl_c(stop: Callable[[], None]) -> Iterator[threading.Event]:
 @cache
 def _monitor_class(trt: Any) -> type[Any]:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """Called by TensorRT's threads; a phase is a task, and what is inside it another below."""
+        """Called by TensorRT's threads; each phase is a task, nested phases are tasks below it."""
 
         def __init__(self, progress: Progress) -> None:
             trt.IProgressMonitor.__init__(self)
@@ -96,7 +96,7 @@ def _monitor_class(trt: Any) -> type[Any]:
             self._stopped.set()
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self.phase_finish(phase_name)  # of an earlier one of that name, which ended otherwise
+            self.phase_finish(phase_name)  # an unfinished earlier phase of the same name
             depth = self._depths.get(parent_phase or "", -1) + 1
             self._depths[phase_name] = depth
             self._tasks[phase_name] = self._progress.add_task("  " * depth + phase_name, total=num_steps)

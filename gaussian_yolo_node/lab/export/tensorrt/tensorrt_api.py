@@ -1,4 +1,4 @@
-"""TensorRT's Python package and what differs between its versions: TensorRT 10.3 to 11, and TensorRT for RTX."""
+"""TensorRT's Python package and its version differences: TensorRT 10.3 to 11, and TensorRT for RTX."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Flavor = Literal["tensorrt", "tensorrt_rtx"]
 OLDEST = (10, 3)
 _MODULES: dict[Flavor, tuple[str, ...]] = {
     "tensorrt": ("tensorrt",),
-    # The package of that name is only an alias, which its wheel does not always bring.
+    # The package `tensorrt_rtx` is only an alias, missing from some wheels.
     "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
 
@@ -34,7 +34,7 @@ class TensorRt:
     """An installed TensorRT.
 
     Attributes:
-        flavor: "tensorrt", or "tensorrt_rtx" for TensorRT for RTX, whose engines other versions do not load.
+        flavor: "tensorrt", or "tensorrt_rtx" for TensorRT for RTX. Their engines are not interchangeable.
         module: its Python package.
     """
 
@@ -50,12 +50,12 @@ class TensorRt:
         return self.flavor == "tensorrt_rtx"
 
     def network_flags(self) -> int:
-        """Flags of a strongly typed network, the only kind that TensorRT 11 knows, in which it is no flag any more."""
+        """Flags of a strongly typed network; 0 in TensorRT 11, where every network is strongly typed."""
         flag = getattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
         return 0 if flag is None else 1 << int(flag)
 
     def compute_capabilities(self) -> dict[str, Any]:
-        """GPUs that TensorRT for RTX builds for ahead of time, by compute capability; empty for TensorRT."""
+        """Ahead-of-time targets of TensorRT for RTX by compute capability; empty for TensorRT."""
         kinds = getattr(self.module, "ComputeCapability", None)
         names = (
             [] if kinds is None or not self.is_rtx else [name for name in dir(kinds) if re.fullmatch(r"SM\d+", name)]
@@ -64,13 +64,14 @@ class TensorRt:
 
 
 def find_tensorrt(ahead_of_time: bool = False) -> TensorRt:
-    """The installed TensorRT; of both flavors TensorRT itself, but for building ahead of time.
+    """The installed TensorRT. If both flavors are installed: TensorRT, or RTX for ahead-of-time builds.
 
     Args:
-        ahead_of_time: whether it is to build for GPUs that are not here, which is TensorRT for RTX's alone.
+        ahead_of_time: build for GPUs of other machines, which only TensorRT for RTX supports.
 
     Raises:
-        RuntimeUnavailableError: none is installed, or it does not load, or is too old; says how to install it here.
+        RuntimeUnavailableError: TensorRT is not installed, does not load, or is too old; the message says how to
+            install it.
     """
     flavors: list[Flavor] = ["tensorrt_rtx"] if ahead_of_time else ["tensorrt", "tensorrt_rtx"]
     reasons = []
@@ -99,7 +100,7 @@ def import_tensorrt(flavor: Flavor) -> Any:
     """TensorRT's Python package.
 
     Raises:
-        ImportError: it is not installed, or does not load.
+        ImportError: it is not installed or does not load.
     """
     names = _MODULES[flavor]
     for name in names[:-1]:
@@ -111,20 +112,20 @@ def import_tensorrt(flavor: Flavor) -> Any:
 
 
 def make_logger(trt: Any) -> Any:
-    """TensorRT's logger, keeping the last errors: its calls themselves only say that they failed."""
+    """A TensorRT logger that keeps the last errors, because failed calls do not report a reason."""
     return log_class(trt)()
 
 
 def provide_plugin(found: TensorRt, library: Path | None) -> None:
-    """Make `GaussianYoloDetect` known to TensorRT, once a process.
+    """Register `GaussianYoloDetect` with TensorRT, once per process.
 
     Args:
-        found: which TensorRT.
-        library: `libgaussian_yolo_plugin.so`; None, with TensorRT for RTX, registers a stand-in that builds engines and
-            runs none.
+        found: the TensorRT to use.
+        library: `libgaussian_yolo_plugin.so`; None, with TensorRT for RTX, registers a stand-in that can build engines
+            but not run them.
 
     Raises:
-        EngineError: TensorRT does not take it.
+        EngineError: TensorRT rejects it.
     """
     if found.is_rtx:
         _alias_rtx_library()
@@ -151,10 +152,10 @@ def provide_plugin(found: TensorRt, library: Path | None) -> None:
 
 @cache
 def _alias_rtx_library() -> None:
-    """Have `libtensorrt_rtx.so` loaded, the name by which RTX's ONNX parser looks for its library at a plugin's node.
+    """Load a library named `libtensorrt_rtx.so`, which RTX's ONNX parser looks up at a plugin node.
 
-    The wheel brings it only as libtensorrt_rtx.so.1. A library of the other name, with nothing in it but the need for
-    that one, is found because it is loaded already. Installations from an archive have both names.
+    The wheel contains only libtensorrt_rtx.so.1. An empty library with the other name that depends on it satisfies the
+    lookup, because it is already loaded. Archive installations have both names.
     """
     try:
         folder = Path(str(import_module("tensorrt_rtx_libs").__file__)).parent
@@ -178,5 +179,5 @@ def _alias_rtx_library() -> None:
                 f"an alias of {versioned[-1]} cannot be linked ({last_words(RuntimeError(done.stderr))}); repair the "
                 "linker with `sudo apt install --reinstall binutils`"
             )
-        # Stays loaded for as long as the process runs, without its file.
+        # Stays loaded for the life of the process, without its file.
         ctypes.CDLL(str(alias))

@@ -1,4 +1,4 @@
-"""Recipes that come with the program, by name."""
+"""Shipped recipes by name."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ FOLDER = Path(__file__).parent
 
 
 def find_recipe(name_or_path: str) -> Path:
-    """The path as it is, if there is such a file, else the recipe of that name.
+    """The path if the file exists, else the shipped recipe of that name.
 
     Raises:
-        ConfigError: there is neither; it lists the names.
+        ConfigError: neither exists; the message lists the names.
     """
     path = Path(name_or_path)
     named = FOLDER / f"{name_or_path}.yaml"

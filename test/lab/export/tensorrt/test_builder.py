@@ -1,4 +1,4 @@
-"""Engines, built for real by TensorRT for RTX ahead of time: no GPU is needed."""
+"""Engines built ahead of time by the real TensorRT for RTX; no GPU needed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from factories import make_card
 from rich.console import Console
 from typer.testing import CliRunner
 
-from gaussian_yolo_node.detector.model import file_hash
 from gaussian_yolo_node.errors import SettingError
+from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.lab.export.tensorrt import tensorrt_api
 from gaussian_yolo_node.lab.export.tensorrt.builder import _read_timing_cache, _use_dla, build_engine, prepare_model
 from gaussian_yolo_node.lab.export.tensorrt.contract import DetectAttributes, EngineError, output_shapes
@@ -36,7 +36,7 @@ def ahead(precision: Any = "fp32", *capabilities: str, **options: Any) -> BuildO
     return BuildOptions(precision, compute_capabilities=capabilities or ("86",), **options)
 
 
-# What TensorRT makes of the graph
+# The network that TensorRT parses
 
 
 @needs_rtx
@@ -51,7 +51,7 @@ def test_an_engine_and_its_sidecar(tmp_path: Path, batch: int | str, precision: 
     assert read_sidecar(engine) == sidecar
     assert sidecar.card["score_threshold"] == 0.2
     assert (sidecar.flavor, sidecar.precision, sidecar.compute_capability) == ("tensorrt_rtx", precision, capability)
-    assert (sidecar.model, sidecar.model_hash) == ("tiny", file_hash(model))
+    assert (sidecar.model, sidecar.model_hash) == ("tiny", short_hash(model))
     assert (sidecar.batch, sidecar.dynamic_batch) == ((5, True) if batch == "batch" else (batch, False))
     assert sidecar.max_detections == 17
     assert {path.name for path in tmp_path.iterdir()} == {"tiny.onnx", "tiny.engine", "tiny.engine.json"}
@@ -108,7 +108,7 @@ def test_int8_of_a_quantised_model(tmp_path: Path) -> None:
     model = make_network(tmp_path / "tiny.onnx")
     sidecar = build_engine(model, tmp_path / "tiny.engine", ahead("int8", calibration=(str(tmp_path),)))
     assert sidecar.precision == "int8"
-    assert sidecar.model_hash == file_hash(model)
+    assert sidecar.model_hash == short_hash(model)
 
 
 @needs_rtx
@@ -295,7 +295,7 @@ def test_trtexec_is_told_an_open_batch() -> None:
     assert "--minShapes=image:1x64x96x3 --optShapes=image:4x64x96x3 --maxShapes=image:4x64x96x3" in line
 
 
-# What only TensorRT on a board does, as far as TensorRT for RTX has the calls
+# Features of TensorRT on a board, as far as TensorRT for RTX has the calls
 
 
 @needs_rtx

@@ -1,4 +1,4 @@
-"""plugin.cpp against TensorRT's headers, and what TensorRT makes of the library."""
+"""plugin.cpp against TensorRT's headers, and the library in TensorRT."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXPORTS = {"getCreators", "setLoggerFinder", "gy_preprocess"}
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library, as users build it, for one GPU."""
+    """The library, built with the user's command for one GPU."""
     root = os.environ.get("TENSORRT_ROOT")
     if root is None:
         pytest.skip("TENSORRT_ROOT names no TensorRT, and no package has its headers")
@@ -52,7 +52,7 @@ def test_shows_nothing_else(library: Path) -> None:
 @pytest.mark.parametrize("batch", [1, "batch"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_tensorrt_builds_an_engine_with_it(library: Path, tmp_path: Path, precision: str, batch: int | str) -> None:
-    """In a process of its own: a process has one plugin of a name."""
+    """In its own process, because a process can have only one plugin of a name."""
     pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed")
     model = make_network(tmp_path / "tiny.onnx", batch=batch)
     command = [

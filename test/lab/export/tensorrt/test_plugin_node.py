@@ -1,4 +1,4 @@
-"""What is put behind the heads, and what is refused before TensorRT sees it."""
+"""The plugin node behind the heads, and models rejected before the TensorRT build."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_node_has_the_cards_attributes_and_its_outputs_are_the_graphs(tmp_pa
         "sigmas": (TensorProto.FLOAT, [batch, 7, 4]),
     }
     assert list(node.output) == list(shapes)
-    # Operators of other domains are not the checker's business.
+    # The checker ignores operators of other domains.
     onnx.checker.check_model(model)
 
 

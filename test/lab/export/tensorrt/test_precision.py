@@ -1,4 +1,4 @@
-"""The graph in half and in int8: what its heads become, and what stays in float."""
+"""The graph in half and in int8: accuracy of the heads, and layers that stay in float."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_int8_is_symmetric_and_near_what_it_was_made_from(quantised: Path) -> No
 
 
 def test_int8_cuts_off_what_uint8_cut_off() -> None:
-    """ONNX Runtime takes a ReLU out where rounding to uint8 from zero on does the same."""
+    """ONNX Runtime removes a ReLU if rounding to uint8 from zero on has the same effect."""
     scale, zero = numpy_helper.from_array(np.float32(0.1), "scale"), numpy_helper.from_array(np.uint8(0), "zero")
     other = numpy_helper.from_array(np.uint8(100), "middle")
     nodes = [
@@ -141,7 +141,7 @@ def test_depthwise_convolutions_stay_in_float_where_asked(quantised: Path, float
     assert all(np.abs(was - now).max() < 0.05 * spread for was, now in zip(before, run_heads(model), strict=True))
 
 
-# Which of them
+# Choice of precision
 
 
 def prepared(path: Path, precision: Any, calibration: tuple[str, ...] = ()) -> onnx.ModelProto:
