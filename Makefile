@@ -27,7 +27,7 @@ PACKAGED := package.xml setup.py setup.cfg pyproject.toml resource/gaussian_yolo
 SHELL := bash
 ROS := source "$(VENV)/setup.bash" && export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST &&
 
-.PHONY: help env env-train demo test lint clean check-host
+.PHONY: help env env-train demo parameters test lint clean check-host
 .DELETE_ON_ERROR:
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo "make test       ruff, import-linter, mypy and all tests"
 	@echo "make lint       ruff, import-linter and mypy"
 	@echo "make env-train  add PyTorch (CPU) and what training needs   [TORCH_INDEX=url]"
+	@echo "make parameters  write launch/config/perception.yaml and README's table from the table of node parameters"
 	@echo "make clean      remove all that make made"
 
 env: check-host $(VENV)/.package
@@ -82,14 +83,20 @@ $(CLIP): .ci/fetch_clip.sh | $(VENV)/.python
 demo: env $(if $(SOURCE),,$(CLIP))
 	@$(ROS) python -m gaussian_yolo_node.ros.demo --source "$(or $(SOURCE),$(CLIP))" --rate "$(RATE)" --model "$(MODEL)" --out out/demo
 
+parameters: env
+	"$(BIN)/python" -m gaussian_yolo_node.ros.parameter_table
+
 lint: env
 	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
 	"$(BIN)/lint-imports" --no-cache
 	"$(BIN)/mypy"
 	"$(BIN)/python" engines/plugin/check_style.py
 
+# What keeps real time runs after the rest, alone; both run to their end, so that one failure does not hide another.
 test: env-train lint
-	$(ROS) python -m pytest
+	$(ROS) failed=0; python -m pytest -n auto --dist loadfile -m "not serial" || failed=1; \
+	    python -m pytest -m serial || failed=1; exit $$failed
 
 clean:
 	rm -rf .venv .cache out build/lib build/bdist.* *.egg-info .mypy_cache .pytest_cache .ruff_cache

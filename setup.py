@@ -73,6 +73,7 @@ setup(
         # pytest 9 refuses the hooks of ROS 2's launch_testing plugin.
         "test": [
             "pytest>=7.4,<9",
+            "pytest-xdist>=3.5,<4",
             "hypothesis>=6.80",
             "onnx>=1.16",
             *BAGS,

@@ -1,9 +1,9 @@
-"""The least time that each stage can take on a Jetson, from sizes and the boards' peaks; nothing is measured.
+"""Lower bounds of the time per stage on a Jetson, from data sizes and the boards' peak rates; nothing is measured.
 
-    python benchmarks/latency_budget.py efficientnet_lite0_kitti_int8 --frame 720x1280
+    python benchmarks/latency_budget.py csp_nano_driving --frame 720x1280
 
-A stage takes at least its bytes over the memory's bandwidth, and its multiply-accumulates over the tensor cores'
-rate. docs/jetson.md shows the tables of the shipped models and says what stands between them and the truth.
+A stage takes at least its bytes divided by the memory bandwidth, and at least its multiply-accumulates divided by the
+rate of the tensor cores. docs/jetson.md has the tables of the shipped models and the limits of this estimate.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, read_car
 from gaussian_yolo_node.lab.complexity import feature_values, onnx_complexity
 
 MACS_PER_CYCLE = {"fp16": 1024, "int8": 2048}  # dense, of the tensor cores of one SM of Orin's GPU
-BYTES = {"fp16": 2, "int8": 1}  # of a value of a feature map
-ROWS = 300  # detections that are copied back, 4 + 1 + 1 + 4 values of 4 bytes each
+BYTES = {"fp16": 2, "int8": 1}  # per feature-map value
+ROWS = 300  # detections copied back, 4 + 1 + 1 + 4 values of 4 bytes each
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Board:
     Attributes:
         name: of the module.
         sms: streaming multiprocessors of its GPU.
-        clock: of the GPU at most, GHz.
-        bandwidth: of the memory that GPU and processor share, GB/s.
+        clock: maximum GPU clock, GHz.
+        bandwidth: of the memory shared by GPU and CPU, GB/s.
     """
 
     name: str
@@ -50,11 +50,11 @@ BOARDS = (
 
 @dataclass(frozen=True)
 class Work:
-    """What one frame makes a board do.
+    """The work per frame.
 
     Attributes:
-        upload: bytes that copying the frame moves: read and written by the processor, read and written by the GPU.
-        letterbox: bytes: the frame read, the canvas written.
+        upload: bytes moved to copy the frame: read and written by the CPU, read and written by the GPU.
+        letterbox: bytes of the frame read and of the canvas written.
         network: bytes of feature maps read and written by convolutions, and of weights.
         macs: multiply-accumulates of the network.
         heads: bytes of raw heads, written by the network and read by the decoder.
@@ -69,7 +69,7 @@ class Work:
     precision: str
 
     def milliseconds(self, board: Board) -> dict[str, float]:
-        """Least time of each stage on a board, ms."""
+        """Lower bound of each stage on a board, ms."""
         rate = board.sms * board.clock * 1e9 * MACS_PER_CYCLE[self.precision]
         gigabyte_ms = 1e3 / (board.bandwidth * 1e9)
         return {
@@ -92,7 +92,7 @@ def work_of(path: Path, frame: tuple[int, int], precision: str) -> Work:
         letterbox=image + 3 * pixels,
         network=(feature_values(path) + cost.parameters) * BYTES[precision],
         macs=cost.macs,
-        heads=2 * sum(channels * pixels // stride**2 for stride in card.strides) * 4,  # float, whatever the network is
+        heads=2 * sum(channels * pixels // stride**2 for stride in card.strides) * 4,  # always float
         precision=precision,
     )
 
@@ -101,7 +101,7 @@ def main(
     model: Annotated[str, typer.Argument(help="Name of a shipped model, or path of an ONNX file.")] = DEFAULT_MODEL,
     frame: Annotated[str, typer.Option(metavar="HxW", help="Size of the camera's frames, px.")] = "720x1280",
 ) -> None:
-    """Print a Markdown table of the least times of each stage, ms."""
+    """Print a Markdown table of the lower bounds per stage, ms."""
     path = resolve_model(model)
     stages = ("upload", "letterbox", "network", "heads")
     for precision in BYTES:

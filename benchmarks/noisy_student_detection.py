@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-r"""What Noisy Student brings a detector, with and without what sigmas add to it (SPEC section 4).
+r"""Gain of Noisy Student for a detector, with and without the use of sigmas (docs/paper_facts.md, section 4).
 
-Of KITTI's labelled frames each seed draws 40 % for the teacher: frames of the object set at random, of the two drives
-a stretch, because the neighbours of a labelled frame are as good as labelled. The teacher labels all other frames of
-the three, and each student goes on from the teacher's weights for the same number of steps, under the noise of
-`NOISE` or without; `anew` begins with ImageNet's weights under noise, as the paper's students do, for twice as many
-steps as its teacher. `continued` is the control: the same further steps with the teacher's own labels alone. Judged
-on drive 0011, the last epoch's averaged weights.
+Each seed draws 40 % of KITTI's labelled frames for the teacher: random frames of the object set, and a contiguous
+section of each of the two drives, because neighbours of a labelled frame are nearly labelled. The teacher labels all
+other frames of the three. Each student continues from the teacher's weights for the same number of steps, with the
+noise of `NOISE` or without. `anew` starts from ImageNet weights with noise, like the paper's students, for twice as
+many steps as its teacher. `continued` is the control: the same number of further steps with only the teacher's labels.
+The averaged weights of the last epoch are evaluated on drive 0011.
 
     pip install 'gaussian_yolo[train,cpu,scale,bench]'
     python benchmarks/noisy_student_detection.py --data DATA --report docs
     python benchmarks/noisy_student_detection.py --data DATA --report docs --length 3 --jobs 12 \
         --variants continued,score,weighed,noised    # on a GPU
 
-DATA holds kitti/object, kitti/drive_0095_right, kitti/drive_0052 and kitti/drive_0011. A call that was stopped goes
-on where it was when it is repeated.
+DATA holds kitti/object, kitti/drive_0095_right, kitti/drive_0052 and kitti/drive_0011. Run it again to
+continue an interrupted call.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ from gaussian_yolo_node.lab.training.checkpoint import load_trained
 from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
 
 NAME = "noisy_student_detection"
-SHARE = 0.4  # of the labelled frames
+SHARE = 0.4  # of the labelled frames, for the teacher
 DRIVES = {"object": "image_2", "drive_0095_right": "image", "drive_0052": "image"}
 STRETCHES = ("drive_0095_right",)
 JUDGED = "drive_0011"
-# Frames of the drive that is judged.
+# Frames of the evaluation drive.
 LEAKS = {"object": ("000087", "000097")}
 WEIGHTS = {"object": 1.0, "drive_0095_right": 0.4, "drive_0052": 1.0}
 POSITIVE, IGNORE, MAX_SIGMA = 0.4, 0.1, 0.25
@@ -59,12 +59,12 @@ NOISE = {
 }
 TEACHER = {"epochs": 100, "mosaic_off_epochs": 15, "learning_rate": 0.001}
 STUDENT = {"epochs": 40, "mosaic_off_epochs": 8, "learning_rate": 0.0005, "ema_decay": 0.995}
-LABELLED_ALONE = 2  # times as many epochs give as many steps
+LABELLED_ALONE = 2  # epochs for the same number of steps
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to go on from the teacher. rules: None has no pseudo labels; anew: from ImageNet's weights."""
+    """One kind of student. rules: None for no pseudo labels; anew: start from ImageNet weights."""
 
     title: str
     rules: BoxRules | None
@@ -94,7 +94,7 @@ def main(
         Path | None, typer.Option(help="Folder to write table, figure and numbers to.", show_default="OUTPUT")
     ] = None,
     recipe: Annotated[Path, typer.Option(help="Training recipe, YAML.")] = Path(
-        "engines/efficientnet_lite0_kitti_fast.yaml"
+        "benchmarks/noisy_student_detection.yaml"
     ),
     seeds: Annotated[str, typer.Option(help="Seeds, with commas between.")] = "0,1,2",
     length: Annotated[int, typer.Option(min=1, help="Times as many epochs of the students.")] = 1,
@@ -103,7 +103,7 @@ def main(
     workers: Annotated[int, typer.Option(min=0, help="Processes of a training that make its batches.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves torch's choice.")] = 0,
 ) -> None:
-    """Train teachers and students, judge, compare; finished trainings in OUTPUT are not repeated."""
+    """Train teachers and students, evaluate, compare; finished trainings in OUTPUT are not repeated."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     name = NAME if length == 1 else f"{NAME}_x{length}"
     output = output or Path("out") / name
@@ -151,7 +151,7 @@ def in_turn(jobs: int, trainings: list[Callable[[], dict[str, Any]]]) -> list[di
 
 @dataclass(frozen=True)
 class Experiment:
-    """What all trainings have in common; length: times as many epochs of the students."""
+    """Settings of all trainings; length: factor of the students' epochs."""
 
     base: dict[str, Any]
     data: Path
@@ -160,7 +160,7 @@ class Experiment:
     threads: int
 
     def teacher(self, seed: int) -> dict[str, Any]:
-        """Train a seed's teacher and let it label; its figures."""
+        """Train and label with a seed's teacher; returns its figures."""
         place = self._place(seed)
         labelled = draw_labelled(self.data, seed)
         result = self._trained("teacher", seed, self._teacher_recipe(seed, labelled))
@@ -170,7 +170,7 @@ class Experiment:
         return result
 
     def student(self, seed: int, name: str) -> dict[str, Any]:
-        """Select from the labels of a seed's teacher and train on them; figures, and counts of what was selected."""
+        """Select labels of a seed's teacher and train on them; returns figures and selection counts."""
         place = self._place(seed)
         labelled = draw_labelled(self.data, seed)
         selected, counts = place / f"selected_{name}.json", {}
@@ -197,7 +197,7 @@ class Experiment:
 
 
 def draw_labelled(data: Path, seed: int) -> dict[str, list[str]]:
-    """Stems of the frames whose labels the teacher has, of each folder of `DRIVES`."""
+    """Stems of the frames labelled for the teacher, for each folder of `DRIVES`."""
     rng = np.random.default_rng(seed)
     drawn = {}
     for drive in DRIVES:
@@ -213,19 +213,19 @@ def draw_labelled(data: Path, seed: int) -> dict[str, list[str]]:
 
 
 def weight_of(labelled: dict[str, list[str]]) -> float:
-    """Labelled images that an epoch shows."""
+    """Number of labelled images per epoch."""
     return sum(WEIGHTS[drive] * len(stems) for drive, stems in labelled.items())
 
 
 def write_lists(labelled: dict[str, list[str]], place: Path) -> dict[str, str]:
-    """A list file a drive."""
+    """Write one list file per drive."""
     for drive, stems in labelled.items():
         (place / f"{drive}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
     return {drive: str((place / f"{drive}.txt").resolve()) for drive in labelled}
 
 
 def unlabelled_folder(data: Path, labelled: dict[str, list[str]], place: Path) -> Path:
-    """A folder of links to all frames that the teacher has no labels of."""
+    """A folder of links to all frames without labels for the teacher."""
     pictures = place / "unlabelled"
     for number, (drive, images) in enumerate(DRIVES.items()):
         folder = pictures / f"{number}_{drive}"
@@ -238,7 +238,7 @@ def unlabelled_folder(data: Path, labelled: dict[str, list[str]], place: Path) -
 
 
 def teacher_recipe(base: dict[str, Any], seed: int, data: Path, lists: dict[str, str]) -> dict[str, Any]:
-    """The recipe with the drawn labels as its data, from ImageNet weights."""
+    """The recipe with the drawn labels as data, from ImageNet weights."""
     document = copy.deepcopy(base)
     document["name"] = f"{NAME}_teacher"
     document["model"].pop("init", None)
@@ -265,7 +265,7 @@ def lengthened(schedule: dict[str, Any], length: int) -> dict[str, Any]:
 def student_recipe(
     teacher: dict[str, Any], name: str, place: Path, selected: Path, images: int, labelled: float, length: int
 ) -> dict[str, Any]:
-    """The teacher's recipe, from its weights, with as many pseudo-labelled images an epoch as labelled ones."""
+    """The teacher's recipe, from its weights, with as many pseudo-labelled as labelled images per epoch."""
     variant, document = VARIANTS[name], copy.deepcopy(teacher)
     document["name"] = f"{NAME}_{name}"
     times = length if variant.rules is not None else length * LABELLED_ALONE
@@ -282,10 +282,10 @@ def student_recipe(
 
 
 def trained(name: str, seed: int, document: dict[str, Any], place: Path, data: Path, threads: int) -> dict[str, Any]:
-    """Average precisions of a training; it goes on where it was, and is not repeated.
+    """Average precisions of a training; interrupted trainings continue, finished ones are not repeated.
 
     Raises:
-        SystemExit: what is there is of another recipe.
+        SystemExit: the existing results are of another recipe.
     """
     folder = place / name
     written = folder / "recipe.yaml"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Engines ahead of time, without a GPU: how long TensorRT for RTX takes, how large they are, what accuracy they keep.
+"""Build engines ahead of time without a GPU: build time of TensorRT for RTX, engine size, and accuracy.
 
-Builds each model in each precision for each GPU. With --drive, ONNX Runtime computes what TensorRT is given, raw heads
-in the place of the plugin, on the frames of a labelled drive, for the average precision of cars.
+Builds each model in each precision for each GPU. With --drive, ONNX Runtime runs the graph given to TensorRT, with raw
+heads in place of the plugin, on the frames of a labelled drive, and reports the average precision of cars.
 
     python benchmarks/tensorrt_engines.py [efficientnet_lite0_kitti ...] [--capability 86 --capability 89] [--drive DIR]
 """
@@ -31,8 +31,8 @@ from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 from gaussian_yolo_node.labels.truths import read_kitti_labels
 from gaussian_yolo_node.runtime.base import PRECISION_KEY
 
-MODELS = (DEFAULT_MODEL.removesuffix("_int8"), DEFAULT_MODEL, "mixnet_s_kitti")
-LEAST_SCORE = 0.005  # of detections that the average precision looks at
+MODELS = (DEFAULT_MODEL, "efficientnet_lite0_kitti", "mixnet_s_kitti")
+LEAST_SCORE = 0.005  # minimum score of detections in the average precision
 
 
 def main(
@@ -57,13 +57,13 @@ def main(
 
 
 def precisions(name: str) -> list[EnginePrecision]:
-    """Those that a model can be built in without frames to calibrate on."""
+    """Precisions that a model can be built in without calibration frames."""
     model = onnx.load(str(resolve_model(name)))
     return ["int8"] if any(entry.key == PRECISION_KEY for entry in model.metadata_props) else ["fp32", "fp16"]
 
 
 def engine_row(name: str, precision: EnginePrecision, target: str) -> str:
-    """Build an engine; a row of the table."""
+    """Build an engine; returns a table row."""
     with tempfile.TemporaryDirectory() as folder:
         engine = Path(folder) / "model.engine"
         started = perf_counter()
@@ -74,7 +74,7 @@ def engine_row(name: str, precision: EnginePrecision, target: str) -> str:
 
 
 def accuracy_row(name: str, precision: EnginePrecision, drive: Path) -> str:
-    """Detect with the graph that an engine is built from, as TensorRT gets it; a row of the table."""
+    """Detect with the graph given to TensorRT; returns a table row."""
     path = resolve_model(name)
     model = onnx.load(str(path))
     card = read_card({entry.key: entry.value for entry in model.metadata_props}, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -14,6 +15,20 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # would wait in vain. A signal that is handled here is back to its default there.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Beside another worker, a second thread of torch or OpenVINO would spin on a core that the other one needs.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Folders and files whose tests keep real time, or talk to nodes that other tests must not meet.
+SERIAL = ("ros/", "replay/", "launch/", "gpu/", "frames/test_camera", "commands/test_replay_command")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if str(item.path.relative_to(REPOSITORY / "test")).startswith(SERIAL):
+            item.add_marker(pytest.mark.serial)
 
 
 @pytest.fixture(scope="session")

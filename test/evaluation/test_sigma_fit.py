@@ -17,6 +17,7 @@ from gaussian_yolo_node.evaluation.sigma_fit import (
     calibrated,
     cross_validated,
     fit_sigma_calibration,
+    scaled_to_coverage,
 )
 from gaussian_yolo_node.evaluation.uncertainty import sigma_quality
 
@@ -189,3 +190,16 @@ def test_what_allows_no_fit_is_said(boxes: MatchedBoxes, message: str) -> None:
 def test_too_few_for_a_half() -> None:
     with pytest.raises(CalibrationError, match="boxes lie on an object"):
         cross_validated(simulate(LEAST_BOXES + 10))
+
+
+@pytest.mark.parametrize("noise", [standard_normal, laplace, cut_student])
+def test_a_fit_scaled_to_coverage_holds_as_many_errors_as_a_gaussian(noise) -> None:  # type: ignore[no-untyped-def]
+    boxes = simulate(3000, noise)
+    likeliest = fit_sigma_calibration(boxes)
+    scaled = scaled_to_coverage(boxes, likeliest)
+    _, within = figures(calibrated(boxes, scaled))
+    np.testing.assert_allclose(within[:, 0], 0.683, atol=0.001)
+    assert (within[:, 1] > 0.88).all()
+    # Only the scale changes, so boxes keep their order.
+    ratio = np.array(scaled.scale) / likeliest.scale
+    np.testing.assert_allclose(scaled.offset, np.array(likeliest.offset) * ratio)

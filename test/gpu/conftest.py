@@ -53,7 +53,7 @@ def tiny(plugin: PluginLibrary, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="session")
 def shipped(plugin: PluginLibrary, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped float model, with an engine in fp32."""
-    source = resolve_model("efficientnet_lite0_kitti_fast")
+    source = resolve_model("csp_nano_driving")
     model = tmp_path_factory.mktemp("gpu") / source.name
     model.write_bytes(source.read_bytes())
     return build(model, "--precision", "fp32")
