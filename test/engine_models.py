@@ -26,7 +26,7 @@ def make_network(
     head_names: tuple[str, ...] = ("head_32", "head_16", "head_8"),
     card: dict[str, Any] | None = None,
     with_card: bool = True,
-    input_size: tuple[int, int] = SIZE,
+    input_size: tuple[int | str, int | str] = SIZE,
     input_type: int = TensorProto.UINT8,
     weight_scale: float = 1.0,
 ) -> Path:
@@ -40,7 +40,7 @@ def make_network(
         head_names: of the outputs.
         card: fields of the card to override.
         with_card: False writes no card.
-        input_size: (height, width) of the canvas in px.
+        input_size: (height, width) of the canvas in px, or names where they are free.
         input_type: of the image.
         weight_scale: of the stem's filters.
     """

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from engine_models import CHANNELS, make_network
+from engine_models import CHANNELS, SIZE, make_network
 from factories import make_card
 from rich.console import Console
 from typer.testing import CliRunner
 
-from gaussian_yolo_node.errors import SettingError
+from gaussian_yolo_node.errors import GaussianYoloError, SettingError
 from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.lab.export.tensorrt import tensorrt_api
 from gaussian_yolo_node.lab.export.tensorrt.builder import _read_timing_cache, _use_dla, build_engine, prepare_model
@@ -95,6 +95,34 @@ def test_the_plugin_is_made_with_the_attributes_and_gives_the_shapes(
     types = {tensor.name: tensor.dtype for tensor in tensors}
     assert [types[name] == trt.int32 for name in output_shapes(1, 1)] == [True, False, False, True, False]
     assert network.get_input(0).dtype == trt.DataType.UINT8
+
+
+@needs_rtx
+@pytest.mark.parametrize("size", [None, (32, 64), (96, 160)])
+def test_an_engine_of_a_model_with_a_free_size_is_for_one_canvas(tmp_path: Path, size: tuple[int, int] | None) -> None:
+    path = make_network(tmp_path / "free.onnx", input_size=("height", "width"))
+    prepared = prepare_model(path, ahead(input_size=size), rtx=True)
+    height, width = size or SIZE
+    assert (prepared.attributes.input_height, prepared.attributes.input_width) == (height, width)
+    assert prepared.card.input_size == (height, width)
+    sidecar = build_engine(path, tmp_path / "free.engine", ahead(input_size=size))
+    assert tuple(sidecar.card["input_size"]) == (height, width)
+    assert ("--input-size" in sidecar.command) is (size is not None)
+
+
+@pytest.mark.parametrize(
+    ("input_size", "asked", "message"),
+    [
+        (SIZE, (32, 64), "takes a canvas of 64x96 px only; leave --input-size out"),
+        (("height", "width"), (32, 60), "--input-size is 32x60; give multiples of 32 px"),
+    ],
+)
+def test_a_canvas_that_cannot_be_is_refused(
+    tmp_path: Path, input_size: tuple[int | str, int | str], asked: tuple[int, int], message: str
+) -> None:
+    path = make_network(tmp_path / "tiny.onnx", input_size=input_size)
+    with pytest.raises(GaussianYoloError, match=message):
+        prepare_model(path, ahead(input_size=asked))
 
 
 @needs_rtx
