@@ -143,7 +143,7 @@ def test_manifest_is_a_format_3_ament_python_package() -> None:
 
 def test_manifest_has_the_licences_of_code_and_weights() -> None:
     licences = {element.text: element.get("file") for element in MANIFEST.findall("license")}
-    assert licences == {"Apache-2.0": "LICENSE", "CC-BY-NC-SA-4.0": None, "CC-BY-NC-SA-3.0": None}
+    assert licences == {"Apache-2.0": "LICENSE", "CC-BY-NC-SA-4.0": None, "CC-BY-NC-SA-3.0": None, "CC-BY-4.0": None}
     assert "CC BY-NC-SA 3.0" in (REPOSITORY / "engines" / "README.md").read_text(encoding="utf-8")
 
 
