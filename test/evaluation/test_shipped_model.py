@@ -128,7 +128,8 @@ def test_the_card_states_what_an_operating_point_finds(drive: Path, number: int)
     claims = point.average_precision["drive_0011"]
     assert claims["AP car"] == pytest.approx(car_ap(result, 0.7), abs=0.02)
     for row in result.at_common_iou:
-        assert claims[f"AP50 {row.name}"] == pytest.approx(row.all_point, abs=max(0.01, 1 / row.truths))
+        # All pedestrians are one, far away in 38 frames: fp32 and bf16 differ by a frame or two.
+        assert claims[f"AP50 {row.name}"] == pytest.approx(row.all_point, abs=max(0.01, 2 / row.truths))
 
 
 def test_no_canvas_finds_less_than_a_smaller_one() -> None:
