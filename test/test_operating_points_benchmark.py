@@ -58,8 +58,11 @@ def test_what_is_shown_is_what_was_measured(benchmark: ModuleType, tmp_path: Pat
     assert (tmp_path / "operating_points.md").read_text() == shown
 
 
-def test_yolox_boxes_are_decoded_as_its_makers_do(benchmark: ModuleType, weights_dir: Path) -> None:
+def test_yolox_boxes_are_decoded_as_its_makers_do(
+    benchmark: ModuleType, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Against a slow loop over cells, on a canvas that is not square."""
+    monkeypatch.setattr(benchmark, "EVALUATED_SCORE", 0.0)  # noise scores low
     pytest.importorskip("openvino", reason="OpenVINO is not installed (extra 'cpu')")
     options = benchmark.RuntimeOptions(precision="fp32")
     network = benchmark._Yolox(weights_dir / "yolox_nano_coco.onnx", (64, 128), ("car", "pedestrian"), options)
@@ -78,12 +81,9 @@ def test_yolox_boxes_are_decoded_as_its_makers_do(benchmark: ModuleType, weights
     assert row == len(raw)
     score, box = max(best, key=lambda pair: pair[0])
     cars = found.class_ids == 0
-    if score > benchmark.EVALUATED_SCORE:
-        assert found.scores[cars].max() == pytest.approx(score, rel=1e-4)
-        expected = np.clip(box, 0, [128, 64, 128, 64])
-        np.testing.assert_allclose(found.boxes[cars][found.scores[cars].argmax()], expected, atol=0.01)
-    else:
-        assert not cars.any()
+    assert found.scores[cars].max() == pytest.approx(score, rel=1e-4)
+    expected = np.clip(box, 0, [128, 64, 128, 64])
+    np.testing.assert_allclose(found.boxes[cars][found.scores[cars].argmax()], expected, atol=0.01)
 
 
 def test_without_data_it_says_so() -> None:
