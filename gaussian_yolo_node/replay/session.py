@@ -74,8 +74,10 @@ def _parameters(options: ReplayOptions, selection: Selection) -> dict[str, Any]:
         # The node uses the bag's clock: by today's clock the frames would be as old as the bag.
         "use_sim_time": True,
     }
-    if options.mode == "lockstep" and selection.has_truth:
-        values["score_threshold"] = LEAST_SCORE_FOR_TRUTH
+    if options.mode == "lockstep":
+        values["input_size"] = "card"  # the same canvas, and so the same detections, on every machine
+        if selection.has_truth:
+            values["score_threshold"] = LEAST_SCORE_FOR_TRUTH
     return {**values, **options.parameters}
 
 

@@ -22,11 +22,15 @@ class FrameTimes:
 
     Attributes:
         age: from the frame's stamp to the publication of its detections; None for a frame without a stamp.
+        wait: from the frame's arrival until a thread takes it.
+        decode: from the message or file to an image.
         preprocess, inference, postprocess: the detector's stages.
         publish: building and publishing the detections.
     """
 
     age: float | None
+    wait: float
+    decode: float
     preprocess: float
     inference: float
     postprocess: float
@@ -131,10 +135,10 @@ class FrameStatistics:
             "frame_age_p50_ms": _milliseconds(ages, 50),
             "frame_age_p99_ms": _milliseconds(ages, 99),
             "frame_age_max_ms": _milliseconds(ages, 100),
-            "preprocess_ms": _milliseconds([frame.preprocess for frame in times], 50),
-            "inference_ms": _milliseconds([frame.inference for frame in times], 50),
-            "postprocess_ms": _milliseconds([frame.postprocess for frame in times], 50),
-            "publish_ms": _milliseconds([frame.publish for frame in times], 50),
+            **{
+                f"{stage}_ms": _milliseconds([getattr(frame, stage) for frame in times], 50)
+                for stage in ("wait", "decode", "preprocess", "inference", "postprocess", "publish")
+            },
         }
 
     def _forget_old(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -42,10 +42,12 @@ class Arrival:
     Attributes:
         header: stamp and frame_id, copied to everything published for the frame.
         picture: decodes the frame to uint8 [H, W, 3] BGR. The worker calls it, so a dropped frame costs no decoding.
+        at: when it arrived, s, by `time.perf_counter`.
     """
 
     header: Header
     picture: Callable[[], NDArray[np.uint8]]
+    at: float = field(default_factory=time.perf_counter)
 
 
 class Input(Protocol):
@@ -58,7 +60,11 @@ class Input(Protocol):
         skipped: frames that could not be decoded and never arrived.
         dropped: frames that were overwritten by newer ones before they reached the node.
         message: the latest error, even if it is over.
+        frame_size: (height, width) in px of the frames to come, if it is known.
     """
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None: ...
 
     @property
     def state(self) -> str: ...
@@ -78,6 +84,10 @@ class Input(Protocol):
     @property
     def message(self) -> str: ...
 
+    def start(self) -> None:
+        """Let frames arrive."""
+        ...
+
     def close(self) -> None:
         """Stop; no frame arrives afterwards."""
         ...
@@ -90,6 +100,7 @@ class TopicInput:
     state = "topic"
     trouble = ""
     message = ""
+    frame_size = None
 
     def __init__(
         self,
@@ -105,16 +116,17 @@ class TopicInput:
         self._missed = 0
         self._last_number = 0
         self._decode: Callable[[Any], NDArray[np.uint8]] = image_from_compressed if compressed else image_from_message
+        self._type = CompressedImage if compressed else Image
+        self._topic = parameters.subscribed_topic
+        # Only the newest image is useful, so the subscription does not queue images either.
+        self._qos = QoSProfile(depth=1, reliability=_RELIABILITY[parameters.reliability])
+        self._subscription: Subscription | None = None
+
+    def start(self) -> None:
         # ROS 2 Humble passes the message without its info.
         numbered = hasattr(Subscription, "CallbackType")
         receive: Callable[..., None] = self._receive_numbered if numbered else self._receive
-        self._subscription = node.create_subscription(
-            CompressedImage if compressed else Image,
-            parameters.subscribed_topic,
-            receive,
-            # Only the newest image is useful, so the subscription does not queue images either.
-            QoSProfile(depth=1, reliability=_RELIABILITY[parameters.reliability]),
-        )
+        self._subscription = self._node.create_subscription(self._type, self._topic, receive, self._qos)
 
     @property
     def dropped(self) -> int:
@@ -122,7 +134,7 @@ class TopicInput:
 
     @property
     def notice(self) -> str:
-        if self._statistics.silence_s <= _SILENCE_S:
+        if self._statistics.silence_s <= _SILENCE_S or self._subscription is None:
             return ""
         publishers = self._node.count_publishers(self._subscription.topic_name)
         return (
@@ -131,14 +143,16 @@ class TopicInput:
         )
 
     def close(self) -> None:
-        self._node.destroy_subscription(self._subscription)
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
 
     def _receive_numbered(self, message: Image | CompressedImage, info: Mapping[str, Any]) -> None:
         # The number is None if the middleware does not number messages.
         number = info["publication_sequence_number"] or 0
         missed = number - self._last_number - 1 if self._last_number else 0
         # Each publisher numbers its own messages, so gaps mean nothing with several publishers.
-        if missed > 0 and self._node.count_publishers(self._subscription.topic_name) == 1:
+        if missed > 0 and self._subscription and self._node.count_publishers(self._subscription.topic_name) == 1:
             self._missed += missed
         self._last_number = number
         self._receive(message)
@@ -175,7 +189,13 @@ class SourceInput:
         self._open_error = ""
         self._source: Source | None = None if self._live else self._open()
         self._thread = threading.Thread(target=self._run, name=f"source {parameters.shown_input}", daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None:
+        return self._source.frame_size if self._source else None
 
     @property
     def state(self) -> str:
@@ -216,7 +236,8 @@ class SourceInput:
         if self._source is not None:
             self._source.close()
         # A thread inside OpenCV's open of a dead camera cannot be interrupted; it is a daemon and ends by itself.
-        self._thread.join(1.0)
+        if self._thread.ident is not None:
+            self._thread.join(1.0)
 
     def _unanswered(self) -> int:
         statistics = self._statistics

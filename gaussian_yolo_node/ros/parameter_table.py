@@ -12,11 +12,13 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, Literal, get_args
 
+from gaussian_yolo_node.detector.canvas import Roi
 from gaussian_yolo_node.detector.decode import CRITERIA, Criterion
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames import without_password
 from gaussian_yolo_node.runtime import RUNTIMES, Precision
+from gaussian_yolo_node.runtime.base import parse_size
 
 Playback = Literal["realtime", "fastest"]
 Value = bool | int | float | str
@@ -98,6 +100,19 @@ class PerceptionParameters:
         0.0, "on activate", "Rate of realtime playback, Hz. 0: the file's own, 10 for a folder.", limits=(0, 1000)
     )
     loop: bool = _parameter(False, "on activate", "Start a video file or folder again when it ends.")
+    roi: str = _parameter(
+        "",
+        "on activate",
+        "The part of each frame to search, as left,top,right,bottom in fractions of the frame: 0,0.3,1,0.9 leaves out "
+        "sky and bonnet. Empty: all of it.",
+    )
+    target_rate: float = _parameter(
+        30.0,
+        "on activate",
+        "Frames per second to keep: the largest canvas that this machine runs as fast is used, and a smaller one while "
+        "the machine is busy. 0: the largest canvas.",
+        limits=(0, 1000),
+    )
 
     model: str = _parameter(
         DEFAULT_MODEL, "on configure", "Name of a shipped model, or path of an ONNX file with a card."
@@ -111,6 +126,18 @@ class PerceptionParameters:
     threads: int = _parameter(0, "on configure", "CPU threads of the runtime. 0: all cores.", limits=(0, 256))
     precision: Precision = _parameter(
         "auto", "on configure", "Arithmetic; auto takes bf16 where the CPU has it.", choices=get_args(Precision)
+    )
+    device: str = _parameter(
+        "auto",
+        "on configure",
+        "Where the network runs: auto takes the fastest, cpu, gpu or npu one of that kind; or OpenVINO's or ONNX "
+        "Runtime's own name of a device.",
+    )
+    input_size: str = _parameter(
+        "",
+        "on activate",
+        "Canvas as HEIGHTxWIDTH in px. card: as large as the model card's, in the shape of the frames. Empty: as "
+        "target_rate allows.",
     )
 
     score_threshold: float = _parameter(
@@ -140,7 +167,14 @@ class PerceptionParameters:
     diagnostics_period: float = _parameter(1.0, "never", "Time between messages on /diagnostics, s.", limits=(0.05, 60))
 
     def check(self) -> None:
-        """Raise ParameterError unless exactly one of source and image_topic is set."""
+        """Check what no single choice or limit can.
+
+        Raises:
+            ParameterError: not exactly one of source and image_topic is set.
+            SettingError: roi or input_size has another form.
+        """
+        Roi.parse(self.roi)
+        self.fixed_canvas  # noqa: B018 (raises)
         if not self.source and not self.image_topic:
             raise ParameterError(
                 "no input: set parameter 'source' (camera index, video file, image folder, URL or GStreamer "
@@ -151,6 +185,16 @@ class PerceptionParameters:
                 f"two inputs: parameters 'source' ({without_password(self.source)}) and 'image_topic' "
                 f"({self.image_topic}) are both set, clear one of them"
             )
+
+    @property
+    def fixed_canvas(self) -> tuple[int, int] | None:
+        """(height, width) in px of the canvas; None if it follows the frames."""
+        return None if self.input_size in ("", "card") else parse_size(self.input_size, "input_size")
+
+    @property
+    def keeps_rate(self) -> bool:
+        """Whether target_rate chooses the canvas."""
+        return self.input_size == ""
 
     @property
     def shown_input(self) -> str:

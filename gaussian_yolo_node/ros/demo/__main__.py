@@ -28,6 +28,7 @@ from gaussian_yolo_node.ros.demo import DemoError
 from gaussian_yolo_node.ros.demo.observer import Observer, percentile_ms
 from gaussian_yolo_node.ros.demo.pictures import write_pictures
 from gaussian_yolo_node.ros.driving.node_process import NodeProcess
+from gaussian_yolo_node.runtime.base import parse_size
 from gaussian_yolo_node.runtime.machine import machine
 
 NAMESPACE = "/demo"
@@ -38,6 +39,8 @@ FOLDER_FPS = 30.0
 # A camera never ends; the demo does.
 LIVE_SECONDS = 20.0
 BARE_RUNS = 100
+# Where a frame's time goes, from its arrival to the publication of its detections.
+STAGES = ("wait_ms", "decode_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "publish_ms")
 
 
 def main(
@@ -76,10 +79,12 @@ def run(source: str, out: Path, rate: float, parameters: dict[str, Any]) -> None
     if not seen.published_at:
         reason = seen.driver.status or f"see {out / 'node.log'}"
         raise DemoError(f"the node processed no frame of {without_password(source)}: {reason}")
+    console.print(seen.driver.diagnostics["canvas_choice"], highlight=False)
     summary = summarise(source, seen, playback_fps)
     summary["detections_per_class"] = count_classes(bag)
     console.print("bare network ...")
-    summary["bare_network_ms"] = bare_network_ms(seen.driver.diagnostics["model"], str(parameters["runtime"]))
+    canvas = parse_size(summary["canvas"])
+    summary["bare_network_ms"] = bare_network_ms(seen.driver.diagnostics["model"], str(parameters["runtime"]), canvas)
     summary["overhead_p50_ms"] = round(summary["frame_age_p50_ms"] - summary["bare_network_ms"], 2)
     if not live:
         fastest = {**given, "playback": "fastest"}
@@ -147,10 +152,13 @@ def summarise(source: str, seen: Observer, playback_fps: float) -> dict[str, Any
         "frames_dropped": seen.driver.count("frames_dropped"),
         "frames_skipped": seen.driver.count("frames_skipped"),
         "frames_recorded": len(seen.published_at),
+        "frames_annotated": seen.annotated,
         "fps": rate_of(seen.published_at),
         "frame_age_p50_ms": percentile_ms(seen.ages, 50),
         "frame_age_p99_ms": percentile_ms(seen.ages, 99),
-        **{key: float(values[key] or "nan") for key in ("preprocess_ms", "inference_ms", "postprocess_ms")},
+        **{key: float(values[key] or "nan") for key in STAGES},
+        "canvas": values["canvas"],
+        "canvas_accuracy": values["canvas_accuracy"] or None,
         "model": values["model"].rsplit("/", 1)[-1],
         "model_hash": values["model_hash"],
         "runtime": values["runtime"],
@@ -174,13 +182,15 @@ def count_classes(bag: Path) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def bare_network_ms(model: str, runtime: str) -> float:
-    """Median time of the network alone, in this process, with nothing else running."""
+def bare_network_ms(model: str, runtime: str, canvas: tuple[int, int]) -> float:
+    """Median time of the network alone on a canvas of (height, width) px, with nothing else running."""
     with Detector.open(model, runtime) as detector:
-        canvas = np.random.default_rng(0).integers(0, 256, (*detector.input_size, 3), dtype=np.uint8)
+        if canvas != detector.input_size:
+            detector.use_canvas(canvas)
+        frame = np.random.default_rng(0).integers(0, 256, (*canvas, 3), dtype=np.uint8)
         times = []
         for _ in range(BARE_RUNS):
-            detector(canvas)
+            detector(frame)
             times.append(detector.last_timing.inference_s)
     return round(float(np.median(times)) * 1e3, 2)
 
