@@ -69,7 +69,7 @@ $(VENV)/.package: $(PACKAGED) $(VENV)/.interfaces
 	@rm -rf build/lib build/bdist.*
 	@"$(BIN)/python" -m pip install -qq --no-build-isolation '.[cpu,test]'
 	@mkdir -p "$(VENV)/lib/gaussian_yolo"
-	@ln -sf ../../bin/perception_node ../../bin/replay_node ../../bin/gaussian-yolo "$(VENV)/lib/gaussian_yolo/"
+	@ln -sf ../../bin/perception_node ../../bin/cameras_node ../../bin/replay_node ../../bin/gaussian-yolo "$(VENV)/lib/gaussian_yolo/"
 	@touch $@
 
 # The script writes the stamp, and only if it found a CPU build to install.

@@ -90,6 +90,7 @@ setup(
     entry_points={
         "console_scripts": [
             "gaussian-yolo = gaussian_yolo_node.commands.gaussian_yolo:main",
+            "cameras_node = gaussian_yolo_node.ros.cameras_node:main",
             "perception_node = gaussian_yolo_node.ros.perception_node:main",
             "replay_node = gaussian_yolo_node.commands.replay_node:main",
         ],

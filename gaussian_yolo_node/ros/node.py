@@ -46,14 +46,21 @@ class PerceptionNode(LifecycleNode):
     Args:
         stopping: set by a signal handler when the process must end; the node then stops waiting for a model to load.
         share: part of the machine that this node may use; the cameras of one process share it.
+        refusal: why the node cannot be configured, for its status; empty if nothing is wrong.
         node_arguments: passed to rclpy's node, such as `context` or `parameter_overrides`.
     """
 
-    def __init__(self, stopping: threading.Event | None = None, share: float = 1.0, **node_arguments: Any) -> None:
+    def __init__(
+        self,
+        stopping: threading.Event | None = None,
+        share: float = 1.0,
+        refusal: str = "",
+        **node_arguments: Any,
+    ) -> None:
         super().__init__("perception", **node_arguments)
         self._share = share
         self._stopping = stopping or threading.Event()
-        self._refused = parameters.declare(self)
+        self._refused = parameters.declare(self) | ({"": refusal} if refusal else {})
         self._trouble = ""
         self._busy_with = ""
         self._detector: Detector | None = None

@@ -55,13 +55,18 @@ class Outputs:
 
     def _draw_all(self) -> None:
         while (job := self._to_draw.get()) is not None:
-            image_bgr, detections, header = job
-            raw_wanted, compressed_wanted = self._wanted()
-            drawn = draw_detections(image_bgr, detections, self._classes)
-            if raw_wanted:
-                self._picture.publish(image_to_message(drawn, header))
-            if compressed_wanted:
-                self._compressed.publish(image_to_compressed(drawn, header))
+            try:
+                self._draw(*job)
+            except Exception as error:  # an internal error; detections go on, and so do later pictures
+                self._node.get_logger().error(f"a frame cannot be drawn: {error!r}", throttle_duration_sec=10.0)
+
+    def _draw(self, image_bgr: NDArray[np.uint8], detections: Detections, header: Header) -> None:
+        raw_wanted, compressed_wanted = self._wanted()
+        drawn = draw_detections(image_bgr, detections, self._classes)
+        if raw_wanted:
+            self._picture.publish(image_to_message(drawn, header))
+        if compressed_wanted:
+            self._compressed.publish(image_to_compressed(drawn, header))
 
     def destroy(self) -> None:
         self._to_draw.close()

@@ -60,9 +60,13 @@ class Ros:
             context=self.context,
             parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
         )
+        self.add(node)
+        return node
+
+    def add(self, node: Any) -> None:
+        """Spin a node with the others, and destroy it at the end."""
         self._nodes.append(node)
         self.executor.add_node(node)
-        return node
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
         """Spin until the condition holds, and return its value."""
