@@ -17,7 +17,7 @@ TORCH_INDEX ?=
 
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
-CLIP := .cache/bikes.mp4
+CLIP := .cache/clip.mp4
 INTERFACES := gaussian_yolo_node/ros/interfaces/vision_msgs
 PACKAGED := package.xml setup.py setup.cfg pyproject.toml resource/gaussian_yolo \
     $(wildcard launch/* launch/config/* calib/* engines/*.onnx engines/*.md engines/*.yaml) \

@@ -72,6 +72,15 @@ print(cv2.__version__, "GStreamer " + ("yes" if found and found[1] == "YES" else
     "rclpy (ROS 2)": "import os, rclpy\nprint(os.environ.get('ROS_DISTRO', 'ROS_DISTRO not set'))",
     "vision_msgs": "from vision_msgs.msg import Detection2DArray\nprint('')",
 }
+# Times the network, so it runs after the other probes.
+_RATE_PROBE = """
+from gaussian_yolo_node.detector.detector import Detector
+from gaussian_yolo_node.detector.rate_keeper import RateKeeper
+with Detector.open() as detector:
+    keeper = RateKeeper(detector, 30.0)
+    keeper.start()
+    print(f"{detector.card.name}: {keeper.notice or keeper.choice}")
+"""
 _FOR_GPU = frozenset({"NVIDIA driver", "CUDA toolkit", "TensorRT", "TensorRT for RTX", "pycuda", "plugin library"})
 _INSTALL = {
     "OpenVINO": "python3 -m pip install 'openvino>=2024.4'",
@@ -113,6 +122,7 @@ class Report:
         parts: in the order in which `detect` needs them.
         engines: one line per TensorRT engine that models may have next to them.
         runtimes: for each runtime, "ready" or what is missing.
+        canvas: the canvas on which the default model keeps 30 Hz here, its accuracy, and what larger ones would cost.
     """
 
     board: Board
@@ -120,6 +130,7 @@ class Report:
     parts: tuple[Part, ...]
     engines: tuple[str, ...]
     runtimes: dict[str, str]
+    canvas: str
 
     def to_json(self) -> str:
         """As JSON text, with the fields above."""
@@ -137,11 +148,13 @@ def examine(board: Board | None = None) -> Report:
     board = board or read_board()
     started = {name: _start(script) for name, script in _PROBES.items()}
     parts = {name: _part(name, board, *_finish(process)) for name, process in started.items()}
+    rate, line, reason = _finish(_start(_RATE_PROBE))
     parts["CUDA toolkit"] = _part("CUDA toolkit", board, *_toolkit())
     parts["plugin library"] = _part("plugin library", board, *_plugin())
     order = ("NVIDIA driver", "CUDA toolkit", "TensorRT", "TensorRT for RTX", "pycuda", "plugin library")
     listed = tuple(parts[name] for name in (*order, *(name for name in parts if name not in order)))
-    return Report(board, platform.python_version(), listed, tuple(_engines()), _runtimes(parts))
+    canvas = line if rate else f"the default model cannot be timed: {reason}"
+    return Report(board, platform.python_version(), listed, tuple(_engines()), _runtimes(parts), canvas)
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -160,6 +173,7 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"engine {engine}", markup=False, highlight=False, soft_wrap=True)
     for name, state in report.runtimes.items():
         console.print(f"runtime {name}: {state}", markup=False, highlight=False, soft_wrap=True)
+    console.print(report.canvas, markup=False, highlight=False, soft_wrap=True)
     wanted = [part for part in report.parts if part.install]
     if wanted:
         console.print("to install what is missing:")

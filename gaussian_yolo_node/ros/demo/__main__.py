@@ -1,6 +1,6 @@
 """Plays a source through the installed node: once in real time, recorded, and once as fast as the node takes it.
 
-Leaves in the output folder: annotated.mp4, detections.mcap, contact_sheet.png, summary.json, node.log.
+Leaves in the output folder: annotated.mp4 and .webm, detections.mcap, contact_sheet.png, summary.json, node.log.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ FOLDER_FPS = 30.0
 # A camera never ends; the demo does.
 LIVE_SECONDS = 20.0
 BARE_RUNS = 100
+RESULTS = ("annotated.mp4", "annotated.webm", "detections.mcap", "contact_sheet.png", "summary.json")
 # Where a frame's time goes, from its arrival to the publication of its detections.
 STAGES = ("wait_ms", "decode_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "publish_ms")
 
@@ -69,8 +70,8 @@ def run(source: str, out: Path, rate: float, parameters: dict[str, Any]) -> None
     playback_fps, live = probe(source, rate)
     out.mkdir(parents=True, exist_ok=True)
     bag = out / "detections.mcap"
-    for stale in (bag, out / "annotated.mp4", out / "contact_sheet.png", out / "summary.json"):
-        stale.unlink(missing_ok=True)
+    for stale in RESULTS:
+        (out / stale).unlink(missing_ok=True)
 
     given = {"source": source if live else str(Path(source).expanduser().resolve()), **parameters}
     realtime = {**given, "playback": "realtime", "playback_fps": playback_fps}
@@ -91,12 +92,10 @@ def run(source: str, out: Path, rate: float, parameters: dict[str, Any]) -> None
         quick = observe("as fast as the node takes it", fastest, None, out / "node_fastest.log", 0, console)
         summary["fastest_fps"] = rate_of(quick.published_at)
         summary["fastest_frames"] = len(quick.published_at)
-    write_pictures(
-        bag, PICTURES, seen.annotated, playback_fps or summary["fps"], out / "annotated.mp4", out / "contact_sheet.png"
-    )
+    write_pictures(bag, PICTURES, seen.annotated, playback_fps or summary["fps"], out)
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     console.print(as_table(summary))
-    console.print(f"in {out}: annotated.mp4, detections.mcap, contact_sheet.png, summary.json", highlight=False)
+    console.print(f"in {out}: {', '.join(RESULTS)}", highlight=False)
 
 
 def probe(source: str, rate: float) -> tuple[float, bool]:
