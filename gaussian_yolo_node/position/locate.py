@@ -16,6 +16,7 @@ from gaussian_yolo_node.position.class_sizes import CLASS_SIZES, ClassSize, size
 from gaussian_yolo_node.position.depth_image import read_depths
 from gaussian_yolo_node.position.witnesses import (
     Inverse,
+    Rays,
     box_rays,
     by_depth,
     by_height,
@@ -177,10 +178,10 @@ class Locator:
             boxes, sigmas, class_ids: as those of `Detections`, in any precision.
             readings: depth [N] along the optical axis and its standard deviation, m; NaN where unknown.
         """
-        state = self._cuts(boxes, sigmas)
-        sizes = self._sizes[:, class_ids]
-        class_height, height_sigma, intercept, slope, least, largest, reach_sigma, shift_sigma = sizes
-        depth, depth_sigma = readings if readings is not None else np.full((2, len(boxes)), np.nan)
+        class_height, height_sigma, intercept, slope, least, largest, reach_sigma, shift_sigma = self._sizes[
+            :, class_ids
+        ]
+        depth, depth_sigma = np.full((2, len(boxes)), np.nan) if readings is None else readings
         variances = np.concatenate(
             [
                 np.square(sigmas.T),
@@ -188,37 +189,48 @@ class Locator:
                 np.square([height_sigma, reach_sigma, shift_sigma, np.nan_to_num(depth_sigma)]),
             ]
         )
+        state = self._cuts(boxes, sigmas)
         state[np.isnan(class_height)] |= _UNKNOWN_CLASS
         if readings is not None:
             state[np.isnan(depth)] |= _NO_DEPTH
-
         box = corners_to_centres(self.camera.undistort(boxes)).T
+        # What has no place divides by zero and becomes infinite or NaN on the way to NaN.
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             rays = box_rays(self.camera, box)
             reach = reach_of(box, (intercept, slope), (least, largest))
             statements = [by_lower_edge(self.camera, rays), by_height(self.camera, rays, class_height, *reach)]
             if readings is not None:
                 statements.append(by_depth(self.camera, rays, depth))
-            state[statements[0].value <= 0] |= _HORIZON
-            usable = _usable(statements, state)
-            fused, apart = _fuse(statements, usable, variances)
-            state[apart] |= _APART
-            said = [fused, *statements]
-            inverse = Inverse(
-                np.stack([each.value for each in said]), np.stack([each.jacobian for each in said], axis=1)
-            )
-            ahead_left, jacobian = place(rays, inverse, *reach)
-            covariance = _covariance(jacobian, variances)
-            lasting = _covariance(jacobian[:, _LASTING, 0], variances[_LASTING])
-            sigma = np.sqrt((inverse.jacobian**2 * variances[:, None]).sum(0))
-            finite = inverse.value > _FINITE_SIGMAS * sigma
-            spoken = usable.any(0)
-            state[spoken & ~finite[0]] |= _FAR
-            known = np.concatenate([[spoken & ~apart], usable]) & finite
-            axes, origin = self.camera.axes, self.camera.pose.translation[:2]
-            xy = np.where(known[..., None], np.moveaxis(ahead_left, 0, -1) @ axes.T + origin, np.nan)
-            covariance = np.where(known[..., None, None], axes @ covariance @ axes.T, np.nan)
-            lasting = np.where(known[0, :, None, None], axes @ lasting @ axes.T, np.nan)
+            return self._place(rays, reach, statements, variances, state)
+
+    def _place(
+        self,
+        rays: Rays,
+        reach: tuple[Floats, Floats, Floats],
+        statements: Sequence[Inverse],
+        variances: Floats,
+        state: NDArray[np.int64],
+    ) -> Positions:
+        """Positions from the statements of all witnesses."""
+        state[statements[0].value <= 0] |= _HORIZON
+        usable = _usable(statements, state)
+        fused, apart = _fuse(statements, usable, variances)
+        said = [fused, *statements]
+        inverse = Inverse(np.stack([each.value for each in said]), np.stack([each.jacobian for each in said], axis=1))
+        sigma = np.sqrt((inverse.jacobian**2 * variances[:, None]).sum(0))
+        finite = inverse.value > _FINITE_SIGMAS * sigma
+        spoken = usable.any(0)
+        state[apart] |= _APART
+        state[spoken & ~finite[0]] |= _FAR
+        known = np.concatenate([[spoken & ~apart], usable]) & finite
+
+        ahead_left, jacobian = place(rays, inverse, *reach)
+        axes, origin = self.camera.axes, self.camera.pose.translation[:2]
+        xy = np.where(known[..., None], np.moveaxis(ahead_left, 0, -1) @ axes.T + origin, np.nan)
+        covariance = axes @ _covariance(jacobian, variances[:, None]) @ axes.T
+        covariance = np.where(known[..., None, None], covariance, np.nan)
+        lasting = axes @ _covariance(jacobian[:, _LASTING, 0], variances[_LASTING]) @ axes.T
+        lasting = np.where(known[0, :, None, None], lasting, np.nan)
         alone = {name: Places(*each) for name, *each in zip(WITNESSES, xy[1:], covariance[1:], strict=False)}
         return Positions(xy[0], covariance[0], lasting, reach[0], state, alone)
 
@@ -263,9 +275,7 @@ def _silenced(statement: Inverse, may: Mask) -> tuple[Floats, Floats]:
 
 
 def _covariance(jacobian: Floats, variances: Floats) -> Floats:
-    """[..., N, 2, 2] from derivatives [2, inputs, ..., N] and variances [inputs, N]."""
-    if jacobian.ndim > variances.ndim + 1:
-        variances = variances[:, None]
+    """[..., N, 2, 2] from derivatives [2, inputs, ..., N] and variances that broadcast to [inputs, ..., N]."""
     ahead, left = jacobian
     weighted = ahead * variances
     covariance = np.empty((*jacobian.shape[2:], 2, 2))

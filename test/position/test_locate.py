@@ -113,7 +113,7 @@ def test_states(box: list[float], class_id: int, state: State, placed: bool, spe
     assert found.known.tolist() == [placed]
     assert np.isfinite(found.covariance).all() == placed == np.isfinite(found.lasting).all()
     assert {name for name, places in found.witnesses.items() if places.known[0]} == speaking
-    assert len(state.sentences) == len(list(state))
+    assert len(state.sentences) == int(state).bit_count()
 
 
 @pytest.mark.parametrize(
@@ -164,6 +164,15 @@ def test_many_boxes_are_placed_as_each_alone() -> None:
     assert 20 < known.sum() < 300
     for part in (together.covariance[known], together.lasting[known], (together.covariance - together.lasting)[known]):
         assert (np.linalg.eigvalsh(part) > -1e-9).all()
+
+
+@pytest.mark.parametrize("column", range(4))
+def test_a_sigma_that_is_no_number_gives_no_place(column: int) -> None:
+    sigmas = np.ones((2, 4))
+    sigmas[0, column] = np.nan
+    found = Locator(camera_at(), CLASSES, SIZES).locate(np.array([BOX, BOX]), sigmas, np.zeros(2, np.int32))
+    assert found.known.tolist() == [False, True] and found.states[0] == State.FAR
+    assert np.isnan(found.covariance[0]).all() and np.isfinite(found.covariance[1]).all()
 
 
 def perturbed(camera: Camera, height: float, pitch: float, roll: float) -> Camera:
