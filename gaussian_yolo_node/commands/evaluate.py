@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation import LEAST_SCORE
+from gaussian_yolo_node.labels.annotations import LabelError
+
+if TYPE_CHECKING:
+    from gaussian_yolo_node.evaluation.paired import Paired
 
 
 class OutputError(GaussianYoloError):
@@ -22,6 +26,7 @@ class Protocol(str, Enum):
     kitti = "kitti"
     bdd = "bdd"
     coco = "coco"
+    position = "position"
 
 
 def evaluate(
@@ -40,7 +45,10 @@ def evaluate(
         ),
     ],
     protocol: Annotated[
-        Protocol, typer.Option(help="all: every labelled object, as the models' pages; or the official ones.")
+        Protocol,
+        typer.Option(
+            help="all: every labelled object, as the models' pages; the official ones; or places on the ground."
+        ),
     ] = Protocol.all,
     output: Annotated[
         Path | None, typer.Option("--json", "--output", metavar="OUT", help="Write all figures, unrounded.")
@@ -55,8 +63,21 @@ def evaluate(
     least_score: Annotated[
         float, typer.Option(min=0, max=1, help="Of the detections whose scores and sigmas are judged; AP counts all.")
     ] = LEAST_SCORE,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Calibration of KITTI's left colour camera (protocol position)."),
+    ] = None,
+    image_size: Annotated[
+        str, typer.Option(metavar="HxW", help="Of the images, in px (protocol position).")
+    ] = "375x1242",
+    camera_height: Annotated[float, typer.Option(help="Above the ground, m (protocol position).")] = 1.65,
+    camera_pitch: Annotated[float, typer.Option(help="Positive if it looks down, rad (protocol position).")] = 0.0,
+    camera_roll: Annotated[
+        float, typer.Option(help="Positive if its right side is lower, rad (protocol position).")
+    ] = 0.0,
 ) -> None:
-    """Compute the average precision of predictions against labels, and the calibration of their scores and sigmas.
+    """Compute the average precision of predictions against labels, and the calibration of their scores and sigmas; or,
+    with protocol position, the errors of their places on the ground against KITTI's 3-D boxes.
 
     Example: gaussian-yolo evaluate --protocol kitti --ground-truth label_2/ --predictions found.json
     """
@@ -72,6 +93,14 @@ def evaluate(
     truths = read_ground_truth(ground_truth)
     paired = pair(truths, read_predictions(predictions, truths))
     check_classes(paired)
+    if protocol is Protocol.position:
+        from gaussian_yolo_node.runtime.base import parse_size
+
+        pose = (camera_height, camera_pitch, camera_roll)
+        document = _evaluate_positions(paired, calibration, parse_size(image_size, "--image-size"), pose, least_score)
+        if output is not None:
+            _write(output, document)
+        return
     result = evaluate_pairs(protocol.value, paired, score, iou or ())
     quality = all_objects.evaluate_paired(paired, least_score)
     console = Console()
@@ -85,7 +114,38 @@ def evaluate(
     if output is not None:
         uncertainty = uncertainty_report(paired, least_score=least_score).to_dict()
         document = {**tables.report_dict(quality), **result.to_dict(), "uncertainty": uncertainty}
-        try:
-            output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{output} cannot be written: {error.strerror}") from error
+        _write(output, document)
+
+
+def _evaluate_positions(
+    paired: Paired,
+    calibration_file: Path | None,
+    size: tuple[int, int],
+    pose: tuple[float, float, float],
+    least_score: float,
+) -> dict[str, Any]:
+    """Print the figures of protocol position, and return them for JSON."""
+    from rich.console import Console
+
+    from gaussian_yolo_node.bags.camera_calibration import read_kitti_calibration
+    from gaussian_yolo_node.evaluation import position
+    from gaussian_yolo_node.position.camera import Camera, CameraPose
+
+    if calibration_file is None:
+        raise LabelError("protocol position needs the camera: give --calibration, a file of KITTI's calib folder")
+    key = "P_rect_02" if "cam_to_cam" in calibration_file.name else "P2"
+    calibration = read_kitti_calibration(calibration_file, key)
+    camera = Camera(calibration.camera_matrix, size, CameraPose.level(*pose))
+    result = position.position_result([position.place_detections(paired, camera, calibration, least_score)])
+    console = Console()
+    console.print(position.position_table(result))
+    for line in (position.state_line(result), position.DESCRIPTION):
+        console.print(line, markup=False, highlight=False)
+    return result.to_dict()
+
+
+def _write(output: Path, document: dict[str, Any]) -> None:
+    try:
+        output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{output} cannot be written: {error.strerror}") from error

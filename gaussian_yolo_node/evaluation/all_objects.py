@@ -21,7 +21,7 @@ from gaussian_yolo_node.evaluation.average_precision import (
     forty_point_ap,
 )
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
-from gaussian_yolo_node.evaluation.paired import Paired, covers_any, pair, take_greedily
+from gaussian_yolo_node.evaluation.paired import Indices, Paired, covers_any, pair, take_greedily
 from gaussian_yolo_node.evaluation.reliability import ScoreQuality, score_quality
 from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, rank_correlation, sigma_quality
 from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FramePredictions, GroundTruth
@@ -182,6 +182,19 @@ def judge_class(paired: Paired, name: str, iou_threshold: float) -> Judged:
 
 def match_boxes(paired: Paired, iou_threshold: float, least_score: float) -> MatchedBoxes:
     """Detections of at least a minimum score that match an object of their class, beside that object."""
+    found = paired.found
+    rows, targets = match_rows(paired, iou_threshold, least_score)
+    return MatchedBoxes(
+        found.boxes[rows],
+        paired.objects.boxes[targets],
+        None if found.sigmas is None else found.sigmas[rows],
+        found.classes[rows],
+        found.frames[rows],
+    )
+
+
+def match_rows(paired: Paired, iou_threshold: float, least_score: float) -> tuple[Indices, Indices]:
+    """Like `match_boxes`: the rows of the detections, by frame, and those of their objects."""
     found, objects = paired.found, paired.objects
     parts = []
     for name in class_ious(paired):
@@ -199,14 +212,7 @@ def match_boxes(paired: Paired, iou_threshold: float, least_score: float) -> Mat
     rows = np.concatenate([np.empty(0, np.intp), *(part[0] for part in parts)])
     targets = np.concatenate([np.empty(0, np.intp), *(part[1] for part in parts)])
     order = np.argsort(found.frames[rows], kind="stable")
-    rows, targets = rows[order], targets[order]
-    return MatchedBoxes(
-        found.boxes[rows],
-        objects.boxes[targets],
-        None if found.sigmas is None else found.sigmas[rows],
-        found.classes[rows],
-        found.frames[rows],
-    )
+    return rows[order], targets[order]
 
 
 def _score_qualities(judged: Mapping[str, Judged], least_score: float) -> dict[str, ScoreQuality]:

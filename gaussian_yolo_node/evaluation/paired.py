@@ -32,6 +32,7 @@ class Objects:
         classes: M names as detectors use them, "" for none.
         ignored: [M], regions that count neither way.
         truncation, occlusion: [M], see `FrameTruths`.
+        cuboids: [M, 7], see `Annotation.cuboid`; NaN for objects without one.
     """
 
     frames: Indices
@@ -41,6 +42,7 @@ class Objects:
     ignored: Mask
     truncation: Floats
     occlusion: Indices
+    cuboids: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +127,7 @@ def pair(truths: GroundTruth, predictions: Sequence[FramePredictions]) -> Paired
         _joined([frame.ignored for frame in labels], np.bool_),
         _joined([frame.truncation for frame in labels], np.float64),
         _joined([frame.occlusion for frame in labels], np.intp),
+        _joined([_cuboids(frame) for frame in labels], np.float64, 7),
     )
     sigmas = [record.sigmas for record in records if record.sigmas is not None]
     found = Found(
@@ -263,6 +266,10 @@ def _vocabulary(truths: GroundTruth, objects: Objects) -> tuple[str, ...]:
     known = {*objects.classes.tolist(), *truths.category_ids.values()} - {""}
     # A few frames of BDD may lack some of its classes.
     return tuple(sorted(known | (set() if known.isdisjoint(BDD_CATEGORIES) else set(BDD_CATEGORIES))))
+
+
+def _cuboids(frame: FrameTruths) -> Floats:
+    return np.full((len(frame.boxes), 7), np.nan) if frame.cuboids is None else frame.cuboids
 
 
 def _places(records: Sequence[FramePredictions]) -> Indices:

@@ -198,4 +198,6 @@ def _object(path: Path, number: int, fields: list[str], report: Report) -> Annot
     x1, y1, x2, y2 = numbers[3:7]
     # DontCare lines have -1 in both fields.
     truncation, occlusion = max(0.0, numbers[0]), int(min(3.0, max(0.0, numbers[1])))
-    return Annotation(fields[0], (x1, y1, x2, y2), number, truncation=truncation, occlusion=occlusion)
+    # Objects without a 3-D box have sizes of -1 or 0.
+    cuboid = tuple(numbers[7:14]) if min(numbers[7:10]) > 0 else None
+    return Annotation(fields[0], (x1, y1, x2, y2), number, truncation=truncation, occlusion=occlusion, cuboid=cuboid)

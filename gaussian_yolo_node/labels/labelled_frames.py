@@ -29,6 +29,7 @@ class FrameTruths:
         occlusion: [N], KITTI's level, 0 (fully visible) .. 3 (unknown); 0 if the dataset has none.
         stamp_ns: capture time of the frame, ns since the epoch, if known.
         size: (height, width) of the image in px, if the labels specify it.
+        cuboids: float64 [N, 7], see `Annotation.cuboid`, NaN for an object without one; None if no object has one.
     """
 
     frame: str
@@ -39,6 +40,7 @@ class FrameTruths:
     occlusion: NDArray[np.intp]
     stamp_ns: int | None = None
     size: tuple[int, int] | None = None
+    cuboids: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, frame: str, boxes: Any, classes: Any, ignored: Any = None) -> FrameTruths:

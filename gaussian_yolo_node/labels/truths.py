@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags import is_bag
 from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, LabelError
@@ -158,4 +159,11 @@ def _frame(image: AnnotatedImage, name: str, *, kitti: bool = False) -> FrameTru
         np.array([each.truncation for each in objects], np.float64),
         np.array([each.occlusion for each in objects], np.intp),
         size=image.size,
+        cuboids=_cuboids(objects),
     )
+
+
+def _cuboids(objects: Sequence[Annotation]) -> NDArray[np.float64] | None:
+    if all(each.cuboid is None for each in objects):
+        return None
+    return np.array([(np.nan,) * 7 if each.cuboid is None else each.cuboid for each in objects], np.float64)
