@@ -51,7 +51,7 @@ setup(
         "opencv-python-headless>=4.5.4",
         "PyYAML>=5.4",
         "rich>=12",
-        "typer>=0.12.5",
+        "typer>=0.9",
     ],
     extras_require={
         "cpu": ["openvino>=2024.4", "onnxruntime>=1.17"],
@@ -89,7 +89,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "gaussian-yolo = gaussian_yolo_node.commands.gaussian_yolo:main",
+            "gaussian-yolo = gaussian_yolo_node.commands.__main__:main",
             "cameras_node = gaussian_yolo_node.ros.cameras_node:main",
             "perception_node = gaussian_yolo_node.ros.perception_node:main",
             "replay_node = gaussian_yolo_node.commands.replay_node:main",

@@ -5,7 +5,6 @@
 The cameras and their parameters come from params_file; see config/cameras.yaml.
 """
 
-import runpy
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -13,9 +12,9 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from gaussian_yolo_node.ros.fastdds_profile import fastdds_environment
+
 HERE = Path(__file__).parent
-# A launch file cannot be imported by name.
-PERCEPTION = runpy.run_path(str(HERE / "perception.launch.py"))
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -54,6 +53,6 @@ def start_node(context: LaunchContext) -> list[Node]:
             respawn=False,
             parameters=[str(params_file)],
             arguments=["--ros-args", "--log-level", argument("log_level")],
-            additional_env=PERCEPTION["fastdds_profile"](),
+            additional_env=fastdds_environment(HERE),
         )
     ]

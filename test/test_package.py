@@ -161,6 +161,7 @@ def test_wheel_has_the_manifest_s_name_and_version(wheel: zipfile.ZipFile) -> No
         "share/gaussian_yolo/launch/perception.launch.py",
         "share/gaussian_yolo/launch/replay.launch.py",
         "share/gaussian_yolo/launch/fastdds_shm.xml",
+        "share/gaussian_yolo/launch/fastdds_shm_small.xml",
         "share/gaussian_yolo/launch/config/perception.yaml",
         "share/gaussian_yolo/calib/kitti_left_color.yaml",
         "share/gaussian_yolo/engines/csp_nano_driving.onnx",
@@ -183,7 +184,7 @@ def test_wheel_holds_every_module_and_message_definition(wheel: zipfile.ZipFile)
 @pytest.mark.parametrize(
     "entry",
     [
-        "gaussian-yolo = gaussian_yolo_node.commands.gaussian_yolo:main",
+        "gaussian-yolo = gaussian_yolo_node.commands.__main__:main",
         "perception_node = gaussian_yolo_node.ros.perception_node:main",
         "replay_node = gaussian_yolo_node.commands.replay_node:main",
     ],

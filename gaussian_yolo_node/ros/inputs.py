@@ -11,15 +11,18 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.time import Time
+from rclpy.timer import Timer
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from gaussian_yolo_node.frames import Frame, Source, SourceError, SourceState, open_source
 from gaussian_yolo_node.ros.diagnostics import FrameStatistics
+from gaussian_yolo_node.ros.image_transport import ImageTopic, image_topic
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.messages import image_from_compressed, image_from_message
 from gaussian_yolo_node.ros.parameter_table import PerceptionParameters
@@ -28,6 +31,8 @@ from gaussian_yolo_node.ros.parameter_table import PerceptionParameters
 _SILENCE_S = 2.0
 # Pauses between attempts to open a missing camera.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+# Time between looks for a publisher of images.
+_SEARCH_PERIOD_S = 0.2
 
 _RELIABILITY = {
     "best_effort": QoSReliabilityPolicy.BEST_EFFORT,
@@ -109,24 +114,53 @@ class TopicInput:
         mailbox: Mailbox[Arrival],
         statistics: FrameStatistics,
     ) -> None:
-        compressed = parameters.image_transport == "compressed"
         self._node = node
+        self._parameters = parameters
         self._mailbox = mailbox
         self._statistics = statistics
         self._missed = 0
         self._last_number = 0
-        self._decode: Callable[[Any], NDArray[np.uint8]] = image_from_compressed if compressed else image_from_message
-        self._type = CompressedImage if compressed else Image
-        self._topic = parameters.subscribed_topic
-        # Only the newest image is useful, so the subscription does not queue images either.
-        self._qos = QoSProfile(depth=1, reliability=_RELIABILITY[parameters.reliability])
+        self._decode: Callable[[Any], NDArray[np.uint8]] = image_from_message
         self._subscription: Subscription | None = None
+        self._found: ImageTopic | None = None
+        self._search: Timer | None = None
 
     def start(self) -> None:
+        # In wall time: a node without a clock must find its images, too.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._search = self._node.create_timer(_SEARCH_PERIOD_S, self._look_for_images, clock=steady)
+        self._look_for_images()
+
+    def _look_for_images(self) -> None:
+        """Subscribe once it is known to what, and end the search."""
+        before, self._found = self._found, image_topic(self._node, self._parameters)
+        # A driver announces raw and compressed images one after the other, in any order.
+        at_once = self._parameters.image_transport != "auto" or (self._found and self._found.kind is Image)
+        if self._found is None or not (at_once or self._found == before):
+            return
+        self._end_search()
+        self._decode = image_from_compressed if self._found.kind is CompressedImage else image_from_message
         # ROS 2 Humble passes the message without its info.
         numbered = hasattr(Subscription, "CallbackType")
         receive: Callable[..., None] = self._receive_numbered if numbered else self._receive
-        self._subscription = self._node.create_subscription(self._type, self._topic, receive, self._qos)
+        self._subscription = self._node.create_subscription(
+            self._found.kind,
+            self._found.name,
+            receive,
+            # Only the newest image is useful, so the subscription does not queue images either.
+            QoSProfile(depth=1, reliability=_RELIABILITY[self._parameters.reliability]),
+        )
+
+    def _end_search(self) -> None:
+        if self._search is not None:
+            self._node.destroy_timer(self._search)
+            self._search = None
+
+    @property
+    def _topic(self) -> str:
+        if self._subscription is None:
+            return str(self._node.resolve_topic_name(self._parameters.image_topic))
+        return str(self._subscription.topic_name)
 
     @property
     def dropped(self) -> int:
@@ -134,15 +168,13 @@ class TopicInput:
 
     @property
     def notice(self) -> str:
-        if self._statistics.silence_s <= _SILENCE_S or self._subscription is None:
+        if self._statistics.silence_s <= _SILENCE_S:
             return ""
-        publishers = self._node.count_publishers(self._subscription.topic_name)
-        return (
-            f"no image on {self._subscription.topic_name} for {self._statistics.silence_s:.0f} s "
-            f"({publishers} publishers)"
-        )
+        publishers = self._node.count_publishers(self._topic)
+        return f"no image on {self._topic} for {self._statistics.silence_s:.0f} s ({publishers} publishers)"
 
     def close(self) -> None:
+        self._end_search()
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
@@ -152,7 +184,7 @@ class TopicInput:
         number = info["publication_sequence_number"] or 0
         missed = number - self._last_number - 1 if self._last_number else 0
         # Each publisher numbers its own messages, so gaps mean nothing with several publishers.
-        if missed > 0 and self._subscription and self._node.count_publishers(self._subscription.topic_name) == 1:
+        if missed > 0 and self._node.count_publishers(self._topic) == 1:
             self._missed += missed
         self._last_number = number
         self._receive(message)

@@ -24,6 +24,9 @@ Playback = Literal["realtime", "fastest"]
 Value = bool | int | float | str
 Changes = Literal["on activate", "on configure", "live", "never"]
 
+# image_transport's name of the compressed images beside raw ones.
+COMPRESSED_SUFFIX = "/compressed"
+
 
 class ParameterError(GaussianYoloError):
     """A parameter has an unusable value."""
@@ -78,10 +81,11 @@ class PerceptionParameters:
     )
     image_topic: str = _parameter("", "on activate", "Topic of images to subscribe to instead of a source.")
     image_transport: str = _parameter(
-        "raw",
+        "auto",
         "on activate",
-        "Type of the images: sensor_msgs/Image, or CompressedImage on image_topic with the suffix /compressed.",
-        choices=("raw", "compressed"),
+        "Type of the images: sensor_msgs/Image, or CompressedImage on image_topic with the suffix /compressed; auto "
+        "waits for a publisher and takes what it publishes, raw before compressed.",
+        choices=("auto", "raw", "compressed"),
     )
     reliability: str = _parameter(
         "best_effort", "on activate", "Reliability of the image subscription.", choices=("best_effort", "reliable")
@@ -204,8 +208,8 @@ class PerceptionParameters:
     @property
     def subscribed_topic(self) -> str:
         """The topic to subscribe to; for compressed images, the raw topic's name with image_transport's suffix."""
-        if self.image_transport == "compressed" and not self.image_topic.endswith("/compressed"):
-            return f"{self.image_topic}/compressed"
+        if self.image_transport == "compressed" and not self.image_topic.endswith(COMPRESSED_SUFFIX):
+            return f"{self.image_topic}{COMPRESSED_SUFFIX}"
         return self.image_topic
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from gaussian_yolo_node.ros.fastdds_profile import VARIABLES, fastdds_profile
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Before the first import of rclpy: messages that check their fields, the shipped transport profile, and a separate
@@ -20,8 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
-for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
-    os.environ[variable] = str(REPOSITORY / "launch" / "fastdds_shm.xml")
+for variable in VARIABLES:
+    os.environ[variable] = str(REPOSITORY / "launch" / fastdds_profile())
 
 # Generous: this limits how long a failing test takes, not a passing one.
 PATIENCE_S = 30.0

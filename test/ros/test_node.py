@@ -255,7 +255,7 @@ class TestBadFrames:
             ({"height": 9}, "but 9 rows"),
             ({"data": array("B", b"123")}, "image data is 3 bytes"),
             ({"encoding": "16UC1"}, "'16UC1' is not supported"),
-            ({"encoding": "yuyv"}, "'yuyv' is not supported"),
+            ({"encoding": "nv24"}, "'nv24' is not supported"),
         ],
         ids=str,
     )
