@@ -195,7 +195,5 @@ def _within_one_sigma(
         return None, None
     row = rows[matched.frames]
     within = (np.abs(matched.errors) <= matched.sigmas).sum(axis=1)
-    inside, boxes = np.zeros(frames), np.zeros(frames)
-    np.add.at(inside, row, within)
-    np.add.at(boxes, row, 1)
-    return inside, boxes * 4  # four coordinates per box
+    inside, boxes = np.bincount(row, within, frames), np.bincount(row, minlength=frames)
+    return inside.astype(np.float64), (4 * boxes).astype(np.float64)  # four coordinates per box

@@ -72,10 +72,8 @@ class FrameFigures:
         """Correct and wrong detections of all classes together, by falling score; None without truth."""
         if not self.classes:
             return None
-        scores, correct = (
-            np.concatenate([getattr(judged, name) for judged in self.classes.values()])
-            for name in ("scores", "correct")
-        )
+        scores = np.concatenate([judged.scores for judged in self.classes.values()])
+        correct = np.concatenate([judged.correct for judged in self.classes.values()])
         return threshold_curve(scores, correct, sum(self.objects.values()))
 
     @property

@@ -95,10 +95,8 @@ class Contents:
     @property
     def files(self) -> dict[str, str]:
         """SHA-256 by name of the files from which the figures are computed."""
-        files = dict(self.evidence.files)
-        if self.baseline is not None:
-            files |= {f"baseline: {name}": digest for name, digest in self.baseline.evidence.files.items()}
-        return files
+        others = {} if self.baseline is None else self.baseline.evidence.files
+        return {**self.evidence.files, **{f"baseline: {name}": digest for name, digest in others.items()}}
 
     @property
     def _without_term(self) -> Paired | None:
@@ -169,14 +167,18 @@ def _comparison(contents: Contents, baseline: Baseline) -> dict[str, Any]:
     run, other, result = contents.evidence.run, baseline.evidence.run, contents.assessment.result
     assert run is not None and other is not None
     curve, other_curve = (each.figures.threshold_curve for each in (contents.assessment, baseline.assessment))
-    here = None if curve is None or other_curve is None else curve.at(contents.assessment.threshold)
+    at = None if curve is None or other_curve is None else curve.at(contents.assessment.threshold)
     return {
         "baseline": baseline.evidence.name,
         "compared": baseline.compared,
-        "differing": {name: both for name, both in _settings(run, other).items() if both[0] != both[1]},
+        "differing": {
+            name: (here, there)
+            for (name, here), there in zip(_settings(run).items(), _settings(other).values(), strict=True)
+            if here != there
+        },
         "other_scores": not scores_are_alike(run, other),
-        "here_at": here,
-        "there_at": None if here is None or other_curve is None else other_curve.finding(here.true_positives),
+        "here_at": at,
+        "there_at": None if at is None or other_curve is None else other_curve.finding(at.true_positives),
         "not_resampled": None if result is None or result.protocol in RESAMPLED else result.protocol,
         "drawings": _difference_drawings(baseline.compared),
     }
@@ -193,21 +195,17 @@ def _method(contents: Contents) -> dict[str, Any]:
     }
 
 
-def _settings(run: ReplayRun, other: ReplayRun) -> dict[str, tuple[str, str]]:
-    """What may differ between two runs, of both."""
+def _settings(run: ReplayRun) -> dict[str, str]:
+    """What may differ between two runs."""
     return {
-        "model": (_model(run), _model(other)),
-        "runtime": (run.runtime, other.runtime),
-        "criterion": (run.criterion, other.criterion),
-        "score threshold": (str(run.score_threshold), str(other.score_threshold)),
-        "mode": (_pace(run), _pace(other)),
-        "machine": (run.machine, other.machine),
-        "bag": (run.bag, other.bag),
+        "model": f"{run.model.get('name') or 'unknown'} ({run.model_hash or 'no hash'})",
+        "runtime": run.runtime,
+        "criterion": run.criterion,
+        "score threshold": str(run.score_threshold),
+        "mode": _pace(run),
+        "machine": run.machine,
+        "bag": run.bag,
     }
-
-
-def _model(run: ReplayRun) -> str:
-    return f"{run.model.get('name') or 'unknown'} ({run.model_hash or 'no hash'})"
 
 
 def _pace(run: ReplayRun) -> str:

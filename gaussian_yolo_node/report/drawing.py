@@ -67,11 +67,7 @@ _HEX = re.compile(r"#0[1-6][0-9a-f]{4}\b")
 
 
 def draw(
-    name: str,
-    describe: str,
-    paint: Callable[[Axes], None],
-    *,
-    inches: tuple[float, float] = (4.9, 3.4),
+    name: str, describe: str, paint: Callable[[Axes], None], *, inches: tuple[float, float] = (4.9, 3.4)
 ) -> Markup:
     """Draw an inline SVG.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,6 @@ def json_document(contents: Contents) -> str:
 
 
 def _comparison(compared: ComparedRuns) -> dict[str, Any]:
-    ends = ("difference", "low", "high")
     return {
         "frames": compared.frames,
         "only_run": compared.only_run,
@@ -69,7 +68,9 @@ def _comparison(compared: ComparedRuns) -> dict[str, Any]:
             key: {
                 "run": row.run,
                 "baseline": row.baseline,
-                **dict(zip(ends, astuple(row.difference), strict=True)),
+                "difference": row.difference.value,
+                "low": row.difference.low,
+                "high": row.difference.high,
                 "verdict": row.verdict,
             }
             for key, row in compared.rows.items()
