@@ -16,7 +16,7 @@ PACKAGE = manifest_text("name")
 SHARE = f"share/{PACKAGE}"
 # mcap reads what a killed recorder left; the other two unpack it.
 BAGS = ["rosbags>=0.11.6", "mcap>=1.2.1", "zstandard>=0.20", "lz4>=4"]
-EVALUATE = ["pycocotools>=2.0.8", "matplotlib>=3.6"]
+EVALUATE = ["pycocotools>=2.0.8", "matplotlib>=3.6", "jinja2>=3.0"]
 
 setup(
     name=PACKAGE,
@@ -28,6 +28,7 @@ setup(
     packages=find_packages(include=["gaussian_yolo_node", "gaussian_yolo_node.*"]),
     package_data={
         "gaussian_yolo_node": ["py.typed"],
+        "gaussian_yolo_node.report": ["templates/*"],
         "gaussian_yolo_node.ros": [
             "interfaces/*/package.xml",
             "interfaces/*/CMakeLists.txt",

