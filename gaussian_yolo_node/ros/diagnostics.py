@@ -37,6 +37,23 @@ class FrameTimes:
     publish: float
 
 
+@dataclass(frozen=True)
+class Recent:
+    """The latest seconds.
+
+    Attributes:
+        arrival_hz, processed_hz: frames per second; 0 until some time has passed.
+        dropped_share: of the frames that arrived, 0..1.
+        age_s, age_p99_s: median and 99th percentile of the ages, s; None without a frame that has a stamp.
+    """
+
+    arrival_hz: float
+    processed_hz: float
+    dropped_share: float
+    age_s: float | None
+    age_p99_s: float | None
+
+
 class FrameStatistics:
     """Thread-safe counts of frames and their recent times.
 
@@ -54,6 +71,7 @@ class FrameStatistics:
         self._unreported_failures = 0
         self._times: deque[FrameTimes] = deque(maxlen=WINDOW_FRAMES)
         self._finished_at: deque[float] = deque()
+        self._samples: deque[tuple[float, int, int, int]] = deque([(self._started, 0, 0, 0)])
 
     def count_received(self) -> None:
         """Count an incoming frame."""
@@ -124,6 +142,32 @@ class FrameStatistics:
             self._forget_old()
             span = min(WINDOW_S, self._clock() - self._started)
             return len(self._finished_at) / span if span > 0 else 0.0
+
+    def sample(self, arrived: int, dropped: int) -> None:
+        """Note the total counts of frames that arrived and were dropped, before `recent`."""
+        with self._lock:
+            now = self._clock()
+            self._samples.append((now, arrived, self._processed, dropped))
+            # The oldest sample is the last one before the window.
+            while len(self._samples) > 2 and now - self._samples[1][0] > WINDOW_S:
+                self._samples.popleft()
+
+    def recent(self) -> Recent:
+        """Rates and share between the samples of the latest seconds, ages of the frames in them."""
+        with self._lock:
+            (start, *before), (end, *after) = self._samples[0], self._samples[-1]
+            self._forget_old()
+            times = list(self._times)[-max(1, len(self._finished_at)) :] if self._finished_at else []
+        arrived, processed, dropped = (new - old for new, old in zip(after, before, strict=True))
+        span = end - start
+        ages = [frame.age for frame in times if frame.age is not None]
+        return Recent(
+            arrived / span if span > 0 else 0.0,
+            processed / span if span > 0 else 0.0,
+            dropped / arrived if arrived > 0 else 0.0,
+            float(np.median(ages)) if ages else None,
+            float(np.percentile(ages, 99)) if ages else None,
+        )
 
     def values(self) -> dict[str, str]:
         """Rate and recent times for /diagnostics: ages as percentiles, stages as medians, in ms."""

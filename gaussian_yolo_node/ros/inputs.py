@@ -26,9 +26,10 @@ from gaussian_yolo_node.ros.image_transport import ImageTopic, image_topic
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.messages import image_from_compressed, image_from_message
 from gaussian_yolo_node.ros.parameter_table import PerceptionParameters
+from gaussian_yolo_node.ros.silence import why_silent
 
 # A topic silent for longer than this gets a warning.
-_SILENCE_S = 2.0
+_SILENCE_S = 3.0
 # Pauses between attempts to open a missing camera.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 # Time between looks for a publisher of images.
@@ -170,8 +171,11 @@ class TopicInput:
     def notice(self) -> str:
         if self._statistics.silence_s <= _SILENCE_S:
             return ""
-        publishers = self._node.count_publishers(self._topic)
-        return f"no image on {self._topic} for {self._statistics.silence_s:.0f} s ({publishers} publishers)"
+        kind = ""
+        if self._subscription is not None and self._found is not None:
+            kind = "sensor_msgs/msg/CompressedImage" if self._found.kind is CompressedImage else "sensor_msgs/msg/Image"
+        why = why_silent(self._node, self._topic, kind, self._parameters)
+        return f"no image on {self._topic} for {self._statistics.silence_s:.0f} s: {why}"
 
     def close(self) -> None:
         self._end_search()
@@ -247,7 +251,7 @@ class SourceInput:
 
     @property
     def notice(self) -> str:
-        if self.state == SourceState.OPENING.value:
+        if self.state == SourceState.OPENING.value and self._statistics.silence_s > _SILENCE_S:
             return f"waiting for the first frame of {self._parameters.shown_input}"
         return ""
 

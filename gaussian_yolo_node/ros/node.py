@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -23,15 +23,16 @@ from gaussian_yolo_node.detector.canvas import Roi
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.rate_keeper import RateKeeper
 from gaussian_yolo_node.errors import GaussianYoloError, SettingError
+from gaussian_yolo_node.frames import SourceState
 from gaussian_yolo_node.ros import parameters
-from gaussian_yolo_node.ros.diagnostics import FrameStatistics, build_status
+from gaussian_yolo_node.ros.diagnostics import FrameStatistics
+from gaussian_yolo_node.ros.health import Parts, statuses
 from gaussian_yolo_node.ros.inputs import Arrival, Input, SourceInput, TopicInput
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.outputs import Outputs
 from gaussian_yolo_node.ros.parameter_table import PARAMETERS, ParameterError, PerceptionParameters
 from gaussian_yolo_node.ros.worker import Worker
 from gaussian_yolo_node.runtime import RuntimeOptions
-from gaussian_yolo_node.runtime.base import show_size
 
 Result = TypeVar("Result")
 
@@ -63,6 +64,7 @@ class PerceptionNode(LifecycleNode):
         self._refused = parameters.declare(self) | ({"": refusal} if refusal else {})
         self._trouble = ""
         self._busy_with = ""
+        self._ended = False
         self._detector: Detector | None = None
         self._outputs: Outputs | None = None
         self._mailbox: Mailbox[Arrival] = Mailbox()
@@ -81,20 +83,22 @@ class PerceptionNode(LifecycleNode):
 
     def report(self) -> None:
         """Publish the node's status on /diagnostics."""
-        detector = self._detector
-        level, message = self._health()
-        message_array = DiagnosticArray()
-        message_array.header.stamp = self.get_clock().now().to_msg()
-        message_array.status = [
-            build_status(
-                f"{self.get_fully_qualified_name()}: perception",
-                detector.card.name if detector else self.get_parameter("model").value,
-                level,
-                message,
-                self._values(),
-            )
-        ]
-        self._diagnostics.publish(message_array)
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.status = statuses(self._parts())
+        self._diagnostics.publish(message)
+        if self._input is not None:
+            if self._input.notice:
+                self.get_logger().warning(self._input.notice, throttle_duration_sec=10.0)
+            if self._input.state == SourceState.FINISHED.value and not self._ended:
+                self._end_of_source()
+
+    def _end_of_source(self) -> None:
+        self._ended = True
+        values = parameters.read(self)
+        self.get_logger().info(f"{values.shown_input} has ended after {self._statistics.processed} frames")
+        if values.on_end == "shutdown":
+            self._stopping.set()
 
     def release(self) -> None:
         """Stop all threads and free the model, in any state of the node."""
@@ -213,6 +217,7 @@ class PerceptionNode(LifecycleNode):
         values.check()
         self._mailbox = Mailbox()
         self._statistics = FrameStatistics()
+        self._ended = False
         kind = TopicInput if values.image_topic else SourceInput
         self._input = kind(self, values, self._mailbox, self._statistics)
         try:
@@ -296,53 +301,21 @@ class PerceptionNode(LifecycleNode):
         detector.variance_vote = detector.card.variance_vote if vote == "card" else vote
         detector.criterion = criterion
 
-    def _health(self) -> tuple[bytes, str]:
-        failures = self._statistics.take_unreported_failures()
-        if self._trouble:
-            return DiagnosticStatus.ERROR, self._trouble
-        if self._busy_with:
-            return DiagnosticStatus.OK, self._busy_with
-        if self._detector is None:
-            return DiagnosticStatus.OK, "unconfigured"
-        if self._input is None:
-            return DiagnosticStatus.OK, "inactive"
-        if self._input.trouble:
-            return DiagnosticStatus.ERROR, self._input.trouble
-        if self._statistics.failing:
-            return DiagnosticStatus.ERROR, self._statistics.last_error
-        if failures:
-            return DiagnosticStatus.WARN, f"{failures} frames failed: {self._statistics.last_error}"
-        for notice in (self._input.notice, self._detector.notice, self._keeper.notice if self._keeper else ""):
-            if notice:
-                return DiagnosticStatus.WARN, notice
-        return DiagnosticStatus.OK, f"{self._input.state}, {self._statistics.rate_hz:.1f} Hz"
-
-    def _values(self) -> dict[str, str]:
-        detector, statistics = self._detector, self._statistics
-        values = parameters.read(self)
-        skipped = self._input.skipped if self._input else 0
-        dropped = self._input.dropped if self._input else 0
-        source_error = self._input.message if self._input else ""
-        return {
-            "frames_received": str(statistics.received + skipped + dropped),
-            "frames_processed": str(statistics.processed),
-            "frames_dropped": str(self._mailbox.dropped + dropped),
-            "frames_skipped": str(statistics.failed + skipped),
-            **statistics.values(),
-            "model": str(detector.model_path) if detector else values.model,
-            "model_hash": detector.model_hash if detector else "",
-            "runtime": detector.runtime.description if detector else values.runtime,
-            "canvas": show_size(detector.input_size) if detector else "",
-            "canvas_accuracy": self._keeper.accuracy if self._keeper else "",
-            "canvas_choice": self._keeper.choice if self._keeper else "",
-            "target_rate": f"{values.target_rate:g}" if values.keeps_rate else "",
-            "score_threshold": f"{detector.score_threshold:g}" if detector else "",
-            "iou_threshold": f"{detector.iou_threshold:g}" if detector else "",
-            "criterion": detector.criterion if detector else values.criterion,
-            "source": values.shown_input,
-            "source_state": self._input.state if self._input else "closed",
-            "last_error": self._trouble or statistics.last_error or source_error,
-        }
+    def _parts(self) -> Parts:
+        skipped, dropped = (self._input.skipped, self._input.dropped) if self._input else (0, 0)
+        self._statistics.sample(self._statistics.received + skipped + dropped, self._mailbox.dropped + dropped)
+        return Parts(
+            self.get_fully_qualified_name(),
+            self._trouble,
+            self._busy_with,
+            parameters.read(self),
+            self.get_clock().now().nanoseconds / 1e9,
+            self._statistics,
+            self._mailbox,
+            self._detector,
+            self._input,
+            self._keeper,
+        )
 
 
 class _Stopped(Exception):

@@ -104,6 +104,12 @@ class PerceptionParameters:
         0.0, "on activate", "Rate of realtime playback, Hz. 0: the file's own, 10 for a folder.", limits=(0, 1000)
     )
     loop: bool = _parameter(False, "on activate", "Start a video file or folder again when it ends.")
+    on_end: str = _parameter(
+        "keep",
+        "on activate",
+        "When a video file or folder has ended: keep the node as it is, or shutdown its process.",
+        choices=("keep", "shutdown"),
+    )
     roi: str = _parameter(
         "",
         "on activate",
@@ -168,6 +174,15 @@ class PerceptionParameters:
     )
 
     autostart: bool = _parameter(True, "never", "Configure and activate on start; false waits for a lifecycle manager.")
+    min_rate: float = _parameter(
+        0.0, "live", "A warning on /diagnostics if fewer frames per second arrive. 0: none.", limits=(0, 1000)
+    )
+    max_dropped: float = _parameter(
+        0.1, "live", "A warning if a larger share of the frames of the last seconds is dropped.", limits=(0, 1)
+    )
+    max_age: float = _parameter(
+        0.5, "live", "A warning if detections are older than this when they are published (p99), s.", limits=(0, 60)
+    )
     diagnostics_period: float = _parameter(1.0, "never", "Time between messages on /diagnostics, s.", limits=(0.05, 60))
 
     def check(self) -> None:
