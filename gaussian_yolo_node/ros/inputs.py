@@ -16,6 +16,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.time import Time
+from rclpy.timer import Timer
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -111,10 +112,12 @@ class TopicInput:
         self._decode: Callable[[Any], NDArray[np.uint8]] = image_from_message
         self._subscription: Subscription | None = None
         self._found: ImageTopic | None = None
-        # In wall time: a node without a clock must find its images, too.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._search = node.create_timer(_SEARCH_PERIOD_S, self._look_for_images, clock=steady)
+        self._search: Timer | None = None
         self._look_for_images()
+        if self._subscription is None:
+            # In wall time: a node without a clock must find its images, too.
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._search = node.create_timer(_SEARCH_PERIOD_S, self._look_for_images, clock=steady)
 
     def _look_for_images(self) -> None:
         """Subscribe once it is known to what, and end the search."""
@@ -123,7 +126,7 @@ class TopicInput:
         at_once = self._parameters.image_transport != "auto" or (self._found and self._found.kind is Image)
         if self._found is None or not (at_once or self._found == before):
             return
-        self._node.destroy_timer(self._search)
+        self._end_search()
         self._decode = image_from_compressed if self._found.kind is CompressedImage else image_from_message
         # ROS 2 Humble passes the message without its info.
         numbered = hasattr(Subscription, "CallbackType")
@@ -135,6 +138,11 @@ class TopicInput:
             # Only the newest image is useful, so the subscription does not queue images either.
             QoSProfile(depth=1, reliability=_RELIABILITY[self._parameters.reliability]),
         )
+
+    def _end_search(self) -> None:
+        if self._search is not None:
+            self._node.destroy_timer(self._search)
+            self._search = None
 
     @property
     def _topic(self) -> str:
@@ -154,7 +162,7 @@ class TopicInput:
         return f"no image on {self._topic} for {self._statistics.silence_s:.0f} s ({publishers} publishers)"
 
     def close(self) -> None:
-        self._node.destroy_timer(self._search)
+        self._end_search()
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
 
