@@ -40,7 +40,10 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (SHARE, ["package.xml"]),
-        (f"{SHARE}/launch", sorted(glob("launch/*.launch.py") + glob("launch/*.xml"))),
+        (
+            f"{SHARE}/launch",
+            sorted(path for kind in ("launch.py", "xml", "rviz", "json") for path in glob(f"launch/*.{kind}")),
+        ),
         (f"{SHARE}/launch/config", sorted(glob("launch/config/*.yaml"))),
         (f"{SHARE}/calib", sorted(glob("calib/*.yaml"))),
         (f"{SHARE}/engines", sorted(glob("engines/*.onnx") + glob("engines/*.md") + glob("engines/*.yaml"))),

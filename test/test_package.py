@@ -164,6 +164,8 @@ def test_wheel_has_the_manifest_s_name_and_version(wheel: zipfile.ZipFile) -> No
         "share/gaussian_yolo/launch/replay.launch.py",
         "share/gaussian_yolo/launch/fastdds_shm.xml",
         "share/gaussian_yolo/launch/fastdds_shm_small.xml",
+        "share/gaussian_yolo/launch/perception.rviz",
+        "share/gaussian_yolo/launch/perception_foxglove.json",
         "share/gaussian_yolo/launch/config/perception.yaml",
         "share/gaussian_yolo/calib/kitti_left_color.yaml",
         "share/gaussian_yolo/engines/csp_nano_driving.onnx",
@@ -232,6 +234,10 @@ def test_every_import_is_a_declared_dependency(wheel: zipfile.ZipFile) -> None:
         else:
             assert module in ros, f"{module} is imported, but neither setup.py nor package.xml declares it"
             assert module in exec_depends(), f"{module} is imported, but package.xml does not declare it"
+
+
+def test_rosdep_alone_brings_a_runtime_for_the_cpu() -> None:
+    assert "python3-onnxruntime-pip" in exec_depends()
 
 
 def test_installed_package_is_where_ros_looks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,10 +127,11 @@ class TopicInput:
         self._search: Timer | None = None
 
     def start(self) -> None:
-        # In wall time: a node without a clock must find its images, too.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._search = self._node.create_timer(_SEARCH_PERIOD_S, self._look_for_images, clock=steady)
         self._look_for_images()
+        if self._subscription is None:
+            # In wall time: a node without a clock must find its images, too.
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._search = self._node.create_timer(_SEARCH_PERIOD_S, self._look_for_images, clock=steady)
 
     def _look_for_images(self) -> None:
         """Subscribe once it is known to what, and end the search."""

@@ -90,6 +90,13 @@ def test_a_node_that_found_nothing_stops_searching_when_deactivated(ros: Ros, ti
     is_answered(ros, publisher)
 
 
+@pytest.mark.parametrize("transport", ["auto", "raw"])
+def test_an_impossible_topic_name_is_an_error(ros: Ros, tiny_model: Path, transport: str) -> None:
+    activated(ros, tiny_model, "/two words", image_transport=transport)
+    ros.until_status(DiagnosticStatus.ERROR, "parameter 'image_topic' is '/two words': Invalid topic name")
+    ros.until_status(DiagnosticStatus.ERROR, "Invalid topic name")  # and the node goes on spinning
+
+
 @pytest.mark.parametrize(("transport", "kind"), [("raw", Image), ("compressed", CompressedImage)])
 def test_a_fixed_transport_waits_for_no_publisher(ros: Ros, tiny_model: Path, transport: str, kind: type) -> None:
     activated(ros, tiny_model, "/image", image_transport=transport)
