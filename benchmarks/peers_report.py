@@ -43,8 +43,9 @@ def write_report(document: dict[str, Any], folder: Path) -> None:
     lines += [
         "",
         "Ratios are medians over the rounds. A network takes as long with random weights as with trained ones, but "
-        "finds nothing to suppress. Ultralytics leaves a core free by default, so it is also timed with all cores. Other work "
-        "on the machine slows most what waits for its slowest thread: trust these ratios only at a load near 0.",
+        "finds nothing to suppress. Ultralytics leaves a core free by default, so it is also timed with all cores. "
+        "Other work on the machine slows most what waits for its slowest thread: trust these ratios only at a load "
+        "near 0.",
         "",
     ]
     if document["left_out"]:
@@ -60,7 +61,7 @@ def _summary(rows: list[Row]) -> list[str]:
         best = min((row for row in rows if row["name"] == name), key=lambda row: float(np.median(row["ms"])))
         ours = [row for row in rows if row["name"] == rows[0]["name"]]
         ratios = [f"{_ratio(best, row):.1f} times that of {row['description']}" for row in ours]
-        lines.append(f"- {name}, at its fastest ({best['network']}): {'; '.join(ratios)}.")
+        lines.append(f"- {name}, at its fastest ({best['network']}, {best['description']}): {'; '.join(ratios)}.")
     return [f"Time of each peer compared with {rows[0]['name']}:", "", *lines]
 
 

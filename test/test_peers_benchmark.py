@@ -170,7 +170,7 @@ def test_ratios_compare_times_of_the_same_round(benchmark: ModuleType, tmp_path:
         row("ours", "a", [10, 20, 40], "bf16"),
         row("ours", "a", [20, 40, 80], "fp32"),
         row("Peer", "slow", [90, 90, 90]),
-        row("Peer", "fast", [30, 70, 120]),
+        row("Peer", "fast", [30, 70, 120], "2 threads"),
     ]
     document = {
         "rows": rows, "frame": [375, 1242], "canvas": [384, 1248], "processor": "a processor", "load": 0.1,
@@ -178,7 +178,7 @@ def test_ratios_compare_times_of_the_same_round(benchmark: ModuleType, tmp_path:
     }  # fmt: skip
     benchmark.write_report(document, tmp_path)
     text = (tmp_path / "peers.md").read_text()
-    assert "- Peer, at its fastest (fast): 3.0 times that of bf16; 1.5 times that of fp32." in text
+    assert "- Peer, at its fastest (fast, 2 threads): 3.0 times that of bf16; 1.5 times that of fp32." in text
     assert "| Peer | fast | 14.3 | 70.0 (50.0 to 95.0) | 3.00 | 2.0 |" in text
     assert "load average 0.1" in text and "- Other: not here" in text
     assert (tmp_path / "peers.png").stat().st_size > 5000
