@@ -31,7 +31,6 @@ from peers_report import write_report
 from rich.console import Console
 from rich.progress import track
 
-from gaussian_yolo_node.commands.sizes import parse_size
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
 from gaussian_yolo_node.errors import GaussianYoloError
@@ -39,6 +38,7 @@ from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.frames.files import list_images
 from gaussian_yolo_node.labels.images import read_image
 from gaussian_yolo_node.runtime import Precision, RuntimeOptions
+from gaussian_yolo_node.runtime.base import parse_size
 from gaussian_yolo_node.runtime.machine import machine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
