@@ -6,6 +6,7 @@ fails the transition and stays on /diagnostics until it is fixed.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import traceback
@@ -284,6 +285,7 @@ class PerceptionNode(LifecycleNode):
             "frames_skipped": str(statistics.failed + skipped),
             **statistics.values(),
             "model": str(detector.model_path) if detector else values.model,
+            "model_card": json.dumps(detector.card, default=vars) if detector else "",
             "model_hash": detector.model_hash if detector else "",
             "runtime": detector.runtime.description if detector else values.runtime,
             "score_threshold": f"{detector.score_threshold:g}" if detector else "",

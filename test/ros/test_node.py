@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from array import array
 from pathlib import Path
@@ -377,6 +378,7 @@ class TestPublishes:
         assert ros.statuses[-1].name == "/perception: perception"
         assert ros.statuses[-1].hardware_id == "tiny"
         assert values["model"] == str(tiny_model)
+        assert json.loads(values["model_card"])["name"] == "tiny"
         assert len(values["model_hash"]) >= 12
         assert "CPU" in values["runtime"] or "onnx" in values["runtime"].lower()
         assert values["source"] == str(folder)
