@@ -15,7 +15,7 @@ _NOTHING = SimpleNamespace()
 
 
 def ros2_message(source: Any, kind: str, target: Typestore) -> Any:
-    """The ROS 2 message with the field values of a ROS 1 message; fields that it lacks are 0 or empty."""
+    """The ROS 2 message with the field values of a ROS 1 message or of any object; fields it lacks are 0 or empty."""
     if kind == "vision_msgs/msg/ObjectHypothesisWithPose" and hasattr(source, "id"):
         hypothesis = SimpleNamespace(class_id=str(source.id), score=source.score)
         source = SimpleNamespace(hypothesis=hypothesis, pose=source.pose)

@@ -124,17 +124,14 @@ class BackwardSteps:
     def see(self, before_ns: int, after_ns: int) -> None:
         """Compare the times of two consecutive messages."""
         back = before_ns - after_ns
-        if back >= self._LEAST_NS and after_ns not in self._sizes and len(self._sizes) < self._MOST:
-            self._sizes[after_ns] = back
-            if self._said in self._notes:
-                self._notes.remove(self._said)
-            self._said = self._sentence()
-            self._notes.append(self._said)
-
-    def _sentence(self) -> str:
-        first = next(iter(self._sizes))
-        times = "once" if len(self._sizes) == 1 else f"{len(self._sizes)} times"
-        return (
-            f"{self._name}: time runs backwards {times}, first to {shown_time(first)}, by up to "
-            f"{max(self._sizes.values()) / 1e9:.1f} s: {self._consequence}"
+        if back < self._LEAST_NS or after_ns in self._sizes or len(self._sizes) >= self._MOST:
+            return
+        self._sizes[after_ns] = back
+        if self._said in self._notes:
+            self._notes.remove(self._said)
+        first, times = next(iter(self._sizes)), len(self._sizes)
+        self._said = (
+            f"{self._name}: time runs backwards {'once' if times == 1 else f'{times} times'}, first to "
+            f"{shown_time(first)}, by up to {max(self._sizes.values()) / 1e9:.1f} s: {self._consequence}"
         )
+        self._notes.append(self._said)

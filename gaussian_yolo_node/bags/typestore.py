@@ -66,13 +66,10 @@ class MessageTypes:
             self._stores = [make_typestore()]  # whose code is already generated
         else:
             self._stores = [_registered(get_typestore(Stores.EMPTY), types), make_typestore()]
-        self._store_of: dict[str, Typestore | None] = {}
 
     def knows(self, kind: str) -> bool:
         """Whether messages of a type can be decoded."""
-        if kind not in self._store_of:
-            self._store_of[kind] = next((store for store in self._stores if _is_complete(store, kind)), None)
-        return self._store_of[kind] is not None
+        return any(_is_complete(store, kind) for store in self._stores)
 
     def has_header(self, kind: str) -> bool:
         """Whether messages of a type begin with a std_msgs/Header."""
@@ -97,10 +94,10 @@ class MessageTypes:
             return bytes(store.serialize_cdr(message, kind))
 
     def _store(self, kind: str) -> Typestore:
-        store = self._store_of[kind] if self.knows(kind) else None
-        if store is None:
-            raise BagError(f"message type {kind} is unknown, and the bag does not define it")
-        return store
+        for store in self._stores:
+            if _is_complete(store, kind):
+                return store
+        raise BagError(f"message type {kind} is unknown, and the bag does not define it")
 
 
 @contextlib.contextmanager

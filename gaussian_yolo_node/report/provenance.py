@@ -33,7 +33,7 @@ def model_section(model: Mapping[str, Any], model_hash: str) -> Section:
         model_hash: hash of the model file.
     """
     if not model:
-        content = paragraphs(["The model's card is not known: the node did not report it."])
+        content = paragraphs(["The model's card is not known: the file was not on the machine that recorded this run."])
         return Section("model", "Model", join(content, pairs([("hash", model_hash or "not known")])))
     named = [
         ("name", _text(model.get("name"))),
