@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.bags import CAMERA_INFO, COMPRESSED_IMAGE, DETECTIONS, IMAGE, STRING
-from gaussian_yolo_node.bags.camera_calibration import Calibration
+from gaussian_yolo_node.bags import COMPRESSED_IMAGE, DETECTIONS, IMAGE, STRING
 from gaussian_yolo_node.bags.ros1_types import ros2_message
 from gaussian_yolo_node.bags.typestore import make_typestore
 
@@ -27,37 +26,22 @@ def raw_image(picture: NDArray[np.uint8], header: Any) -> bytes:
     """A sensor_msgs/Image with encoding bgr8 from a uint8 [H, W, 3] image."""
     height, width = picture.shape[:2]
     data = np.ascontiguousarray(picture).reshape(-1)
-    return _bytes(IMAGE, header=header, height=height, width=width, encoding="bgr8", step=width * 3, data=data)
+    return serialized(IMAGE, header=header, height=height, width=width, encoding="bgr8", step=width * 3, data=data)
 
 
 def compressed_image(data: bytes, layout: str, header: Any) -> bytes:
     """A sensor_msgs/CompressedImage with the bytes of an image file; `layout` is "jpeg" or "png"."""
-    return _bytes(COMPRESSED_IMAGE, header=header, format=layout, data=np.frombuffer(data, np.uint8))
-
-
-def camera_info(calibration: Calibration, size: tuple[int, int], header: Any) -> bytes:
-    """A sensor_msgs/CameraInfo; `size` is (height, width) of the image in px."""
-    return _bytes(
-        CAMERA_INFO,
-        header=header,
-        height=size[0],
-        width=size[1],
-        distortion_model=calibration.distortion_model,
-        d=calibration.distortion,
-        k=calibration.camera_matrix.reshape(-1),
-        r=calibration.rectification.reshape(-1),
-        p=calibration.projection.reshape(-1),
-    )
+    return serialized(COMPRESSED_IMAGE, header=header, format=layout, data=np.frombuffer(data, np.uint8))
 
 
 def text(content: str) -> bytes:
     """A std_msgs/String."""
-    return _bytes(STRING, data=content)
+    return serialized(STRING, data=content)
 
 
 def truth(objects: Iterable[tuple[str, _Box]], header: Any) -> bytes:
     """A vision_msgs/Detection2DArray from categories and boxes x1 y1 x2 y2 in px, with score 1 and zero covariance."""
-    return _bytes(DETECTIONS, header=header, detections=[_detection(name, box, header) for name, box in objects])
+    return serialized(DETECTIONS, header=header, detections=[_detection(name, box, header) for name, box in objects])
 
 
 def _detection(name: str, box: _Box, header: Any) -> Any:
@@ -69,7 +53,7 @@ def _detection(name: str, box: _Box, header: Any) -> Any:
     return Fields(header=header, results=[result], bbox=bbox)
 
 
-def _bytes(kind: str, **fields: Any) -> bytes:
+def serialized(kind: str, **fields: Any) -> bytes:
     """A serialised message; fields that are not given are 0 or empty."""
     store = make_typestore()
     return bytes(store.serialize_cdr(ros2_message(Fields(**fields), kind, store), kind))
