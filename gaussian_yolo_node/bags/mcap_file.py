@@ -137,12 +137,12 @@ class McapFile(BlockFile):
 
     def _channel(self, record: ChannelRecord) -> Channel:
         schema = self._schemas.get(record.schema_id) or Schema(0, b"", "", "unknown")
-        package, _, name = schema.name.partition("/")
+        # ROS 1 type names lack the "msg" part.
+        lacks_part = schema.encoding == "ros1msg" and schema.name.count("/") == 1
         return Channel(
             record.id,
             record.topic,
-            # ROS 1 type names lack the "msg" part.
-            f"{package}/msg/{name}" if schema.encoding == "ros1msg" and "/" not in name else schema.name,
+            schema.name.replace("/", "/msg/") if lacks_part else schema.name,
             0,
             record.message_encoding,
             schema.data.decode("utf-8", "replace"),
