@@ -36,7 +36,9 @@ class Ros1File(BlockFile):
         except UNREADABLE as error:
             return [str(error)]
         if header.get("encryptor"):
-            raise BagError(f"{self.path} is encrypted ({header['encryptor'].decode()}): decrypt it with rosbag")
+            raise BagError(
+                f"{self.path} is encrypted ({header['encryptor'].decode('utf-8', 'replace')}): decrypt it with rosbag"
+            )
         if not 0 < index < self.size:
             return self._scan(file, start) or ["it ends without the index that a recorder writes last"]
         try:
@@ -46,7 +48,7 @@ class Ros1File(BlockFile):
             return self._scan(file, start) or [f"its index is damaged ({error})"]
 
     def _read_index(self, file: BufferedReader, index: int, chunks: int) -> None:
-        """Take blocks and channels from the index, all or none."""
+        """Take channels from the index, and all of its blocks or none."""
         blocks, counts = [], Counter[int]()
         file.seek(index)
         for operation, header, data in self._records(file, self.size):
