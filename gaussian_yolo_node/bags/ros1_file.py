@@ -101,14 +101,12 @@ class Ros1File(BlockFile):
                 yield Entry(header.get_uint32("conn"), header.get_time("time"), raw)
 
     def _records(self, stream: BinaryIO, end: int) -> Iterator[tuple[int, Header, bytes]]:
-        """Operation, header and data of the records up to byte `end`, without those that define a connection."""
+        """Operation, header and data of the records up to byte `end`; takes connections until channels are known."""
         while stream.tell() < end:
             header = Header.read(stream)
             operation = header.get_uint8("op")
-            if operation == RecordType.CONNECTION:
-                connection = Header.read(stream)
-                if not self.channels:
-                    self._define(header, connection)
+            if operation == RecordType.CONNECTION and not self.channels:
+                self._define(header, Header.read(stream))
             else:
                 yield operation, header, read_bytes(stream, read_uint32(stream))
 

@@ -205,6 +205,12 @@ def test_damaged_definitions_that_the_index_has_too_cost_nothing(tmp_path):
     data[data.index(b"std_msgs/msg/String")] = 0xFF
     bag.write_bytes(data)
     assert read_texts(bag) == (list("012"), [])
+    bag = write_ros1(tmp_path / "one.bag", ros1_messages())
+    data = bytearray(bag.read_bytes())
+    data[data.index(b"type=")] = 0xFF
+    bag.write_bytes(data)
+    with BagReader(bag) as reader:
+        assert (len(list(reader.messages())), reader.notes) == (10, [])
 
 
 def test_a_damaged_page_of_an_sqlite_file_costs_what_is_behind_it(tmp_path):
