@@ -14,7 +14,7 @@ def manifest_text(tag: str) -> str:
 
 PACKAGE = manifest_text("name")
 SHARE = f"share/{PACKAGE}"
-# mcap reads what a killed recorder left; the other two unpack it.
+# rosbags: types, writing and the records of ROS 1; mcap: the records of MCAP; the other two unpack both.
 BAGS = ["rosbags>=0.11.6", "mcap>=1.2.1", "zstandard>=0.20", "lz4>=4"]
 EVALUATE = ["pycocotools>=2.0.8", "matplotlib>=3.6", "jinja2>=3.0"]
 

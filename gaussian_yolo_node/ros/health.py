@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -150,6 +151,7 @@ def _values(parts: Parts) -> dict[str, str]:
         "frames_skipped": str(statistics.failed + skipped),
         **statistics.values(),
         "model": str(detector.model_path) if detector else values.model,
+        "model_card": json.dumps(detector.card, default=vars) if detector else "",
         "model_hash": detector.model_hash if detector else "",
         "runtime": detector.runtime.description if detector else values.runtime,
         "canvas": show_size(detector.input_size) if detector else "",

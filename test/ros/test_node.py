@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
@@ -383,6 +384,7 @@ class TestPublishes:
         assert ros.statuses[-1].name == "/perception: perception"
         assert ros.statuses[-1].hardware_id == str(folder)  # the camera: several of them must differ
         assert values["model"] == str(tiny_model)
+        assert json.loads(values["model_card"])["name"] == "tiny"
         assert len(values["model_hash"]) >= 12
         assert "CPU" in values["runtime"] or "onnx" in values["runtime"].lower()
         assert values["source"] == str(folder)
