@@ -86,6 +86,7 @@ OPTIONAL_DEPENDENCIES = {
     "skimage": "scikit-image",
     "tensorboard": "tensorboard",
     "torch": "torch",
+    "trackeval": "scipy",  # without its dependencies, see setup.py
     "zstandard": "zstandard",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ class Protocol(str, Enum):
     kitti = "kitti"
     bdd = "bdd"
     coco = "coco"
+    mot = "mot"
 
 
 def evaluate(
@@ -30,17 +31,20 @@ def evaluate(
         typer.Option(
             metavar="PATH",
             help="Folder of KITTI label files, BDD100K or Scalabel JSON (file or folder), COCO JSON, the list of BDD's "
-            "evaluation, or a bag.",
+            "evaluation, or a bag. For mot, a label file of KITTI's tracking benchmark.",
         ),
     ],
     predictions: Annotated[
         Path,
         typer.Option(
-            metavar="PATH", help="What `detect --json` wrote, the lists of BDD's or COCO's evaluation, or a bag."
+            metavar="PATH",
+            help="What `detect --json` wrote, the lists of BDD's or COCO's evaluation, or a bag. For mot, the first, "
+            "which is tracked, or tracks in KITTI's format (*.txt).",
         ),
     ],
     protocol: Annotated[
-        Protocol, typer.Option(help="all: every labelled object, as the models' pages; or the official ones.")
+        Protocol,
+        typer.Option(help="all: every labelled object, as the models' pages; or the official ones. mot: of tracks."),
     ] = Protocol.all,
     output: Annotated[
         Path | None, typer.Option("--json", "--output", metavar="OUT", help="Write all figures, unrounded.")
@@ -55,8 +59,13 @@ def evaluate(
     least_score: Annotated[
         float, typer.Option(min=0, max=1, help="Of the detections whose scores and sigmas are judged; AP counts all.")
     ] = LEAST_SCORE,
+    rate: Annotated[
+        float, typer.Option(min=0.1, help="Frames per second of detections that mot tracks, if they have no stamps.")
+    ] = 10.0,
 ) -> None:
     """Compute the average precision of predictions against labels, and the calibration of their scores and sigmas.
+
+    With protocol mot, the accuracy of tracks.
 
     Example: gaussian-yolo evaluate --protocol kitti --ground-truth label_2/ --predictions found.json
     """
@@ -69,6 +78,9 @@ def evaluate(
     from gaussian_yolo_node.labels.predictions import read_predictions
     from gaussian_yolo_node.labels.truths import read_ground_truth
 
+    if protocol is Protocol.mot:
+        evaluate_mot(ground_truth, predictions, rate, output)
+        return
     truths = read_ground_truth(ground_truth)
     paired = pair(truths, read_predictions(predictions, truths))
     check_classes(paired)
@@ -84,8 +96,34 @@ def evaluate(
         console.print(line, markup=False, highlight=False)
     if output is not None:
         uncertainty = uncertainty_report(paired, least_score=least_score).to_dict()
-        document = {**tables.report_dict(quality), **result.to_dict(), "uncertainty": uncertainty}
-        try:
-            output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{output} cannot be written: {error.strerror}") from error
+        _write(output, {**tables.report_dict(quality), **result.to_dict(), "uncertainty": uncertainty})
+
+
+def evaluate_mot(ground_truth: Path, predictions: Path, rate_hz: float, output: Path | None) -> None:
+    """Print the figures of tracks; see `evaluation.mot`."""
+    from rich.console import Console
+
+    from gaussian_yolo_node.evaluation import mot, tables
+    from gaussian_yolo_node.evaluation.protocols import finite
+    from gaussian_yolo_node.labels.predictions import read_predictions
+    from gaussian_yolo_node.labels.tracks import read_kitti_tracks
+
+    truths = read_kitti_tracks(ground_truth)
+    if predictions.suffix == ".txt":
+        tracks = read_kitti_tracks(predictions)
+    else:
+        tracks = mot.track_predictions(read_predictions(predictions), rate_hz)
+    figures = mot.evaluate_tracks(truths, tracks)
+    console = Console()
+    console.print(tables.tracking_table(figures))
+    console.print(mot.DESCRIPTION, markup=False, highlight=False)
+    if output is not None:
+        classes = {each.name: {key: finite(value) for key, value in each.values().items()} for each in figures}
+        _write(output, {"protocol": "mot", "description": mot.DESCRIPTION, "tracking": classes})
+
+
+def _write(output: Path, document: dict[str, Any]) -> None:
+    try:
+        output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{output} cannot be written: {error.strerror}") from error

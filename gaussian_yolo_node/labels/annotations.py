@@ -119,6 +119,7 @@ class Annotation(NamedTuple):
         truncation: fraction of the object outside the image, 0..1; 0 if the dataset does not specify it.
         occlusion: KITTI's level, 0 (fully visible) .. 3 (unknown); 0 if the dataset does not specify it.
         weights: loss weights of centre x, centre y, width and height in training.
+        track: number of the object, the same in all frames of a sequence; -1 if the dataset has none.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Annotation(NamedTuple):
     truncation: float = 0.0
     occlusion: int = 0
     weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    track: int = -1
 
 
 @dataclass(frozen=True, eq=False)
