@@ -203,10 +203,11 @@ class Tracker:
         errors, predicted = self._noise.errors, self._states[seen]
         states, innovations[seen] = predicted.update(measured[found], sigmas[found], errors)
         apart = np.flatnonzero((innovations[seen] ** 2).sum(axis=1) > self.settings.gate)
-        again = found[apart]
-        rate_sigmas = self._noise.start_rates(measured[again, 3])
-        restarted = BoxStates.start(measured[again], sigmas[again], predicted.rates[apart], rate_sigmas, errors)
-        states.array[:, apart] = restarted.array
+        if len(apart):
+            again = found[apart]
+            rate_sigmas = self._noise.start_rates(measured[again, 3])
+            restarted = BoxStates.start(measured[again], sigmas[again], predicted.rates[apart], rate_sigmas, errors)
+            states.array[:, apart] = restarted.array
         self._states.array[:, seen] = states.array
         records = self._records
         records["misses"] += 1
@@ -256,6 +257,8 @@ class Tracker:
         )
 
     def _start(self, detections: Detections, measured: Floats, sigmas: Floats, new: Indices) -> None:
+        if not len(new):
+            return
         records = np.zeros(len(new), _RECORD)
         records["id"] = self._next_id + np.arange(len(new))
         records["class_id"] = detections.class_ids[new]
