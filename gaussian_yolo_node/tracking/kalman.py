@@ -33,8 +33,8 @@ class ErrorModel:
     """How the errors of a detector depend on each other from frame to frame.
 
     Attributes:
-        share: [4], share of the variance that persists, 0 <= share < 1, of centre x, centre y, width, height.
-        time_s: [4], time in which the correlation of the persisting part falls to 1/e, s; above 0.
+        share: [4] or [N, 4], share of the variance that persists, 0 <= share < 1, of centre x, centre y, width, height.
+        time_s: [4] or [N, 4], time in which the correlation of the persisting part falls to 1/e, s; above 0.
     """
 
     share: Floats
@@ -111,11 +111,11 @@ class BoxStates:
         """These boxes, then the others."""
         return BoxStates(np.concatenate([self.array, other.array], axis=1))
 
-    def predict(self, elapsed_s: float, density: Floats, errors: ErrorModel) -> BoxStates:
+    def predict(self, elapsed_s: float | Floats, density: Floats, errors: ErrorModel) -> BoxStates:
         """The states some time later, at constant rates disturbed by white noise.
 
         Args:
-            elapsed_s: seconds, >= 0.
+            elapsed_s: seconds, >= 0; or [N, 1], for each box.
             density: [N, 4], spectral density of the acceleration, px^2/s^3 (Bar-Shalom et al., section 6.2.2). In
                 contrast to a noise per frame, two steps give the same as one step of their length.
         """

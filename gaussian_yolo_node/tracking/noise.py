@@ -3,10 +3,10 @@
 Changes of motion look as large as the object does, and the camera's own turning moves everything by the same px. So
 each figure has a part relative to the height of the box and a part in px.
 
-The figures maximise the likelihood of the default model's detections on KITTI's drives 0095 and 0052 (2,900 at 10 Hz),
+The figures maximise the likelihood of the default model's detections on KITTI's drives 0095 and 0052 (3,000 at 10 Hz),
 and three times that of the objects that are labelled there; with that weight the innovations of both drives are about
-as large as expected. `docs/trackers.md` reports on another drive. The two had few pedestrians, which share the figures
-of cyclists. The parts in px suit a camera with a focal length of about 720 px.
+as large as expected (`benchmarks/tracker_noise.py`). `docs/trackers.md` reports on another drive. The two had few
+pedestrians, which share the figures of cyclists. The parts in px suit a camera with a focal length of about 720 px.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.tracking.kalman import ErrorModel, Floats
 
 # All of centre x, centre y, width, height.
-_ERRORS = ErrorModel(share=np.array([0.87, 0.97, 0.97, 0.94]), time_s=np.array([0.4, 0.4, 0.27, 0.33]))
+_ERRORS = ErrorModel(share=np.array([0.89, 0.96, 0.97, 0.91]), time_s=np.array([0.37, 0.43, 0.27, 0.37]))
 # Square roots of the spectral density of the acceleration, in heights of the box / s^1.5.
-_VEHICLE = (1.5, 0.1, 2.7, 0.85)
-_PERSON = (1.8, 0.7, 2.3, 1.6)
-_TURNING = (2.6, 89.0, 0.0, 0.0)  # px / s^1.5
+_VEHICLE = (1.6, 0.21, 2.8, 0.92)
+_PERSON = (1.7, 0.73, 2.2, 1.5)
+_TURNING = (2.3, 94.0, 0.0, 0.0)  # px / s^1.5
 # Standard deviations of the rates of an object that is new, in heights of the box / s.
-_START = (2.1, 1.1, 2.0, 0.9)
-_START_TURNING = (24.0, 13.0, 0.0, 0.0)  # px / s
+_START = (2.1, 1.3, 2.0, 1.2)
+_START_TURNING = (23.0, 41.0, 0.0, 0.0)  # px / s
 # People, alone or on something with two wheels; every other class moves as vehicles do.
 _PERSONS = ("pedestrian", "person", "cyclist", "rider", "bicycle", "bike", "motorcycle", "motor")
 _LEAST_HEIGHT = 1.0  # px
