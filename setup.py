@@ -16,7 +16,10 @@ PACKAGE = manifest_text("name")
 SHARE = f"share/{PACKAGE}"
 # rosbags: types, writing and the records of ROS 1; mcap: the records of MCAP; the other two unpack both.
 BAGS = ["rosbags>=0.11.6", "mcap>=1.2.1", "zstandard>=0.20", "lz4>=4"]
-EVALUATE = ["pycocotools>=2.0.8", "matplotlib>=3.6", "jinja2>=3.0"]
+# The assignment of detections to tracks.
+TRACK = ["scipy>=1.9"]
+# TrackEval itself asks for opencv-python, which writes over opencv-python-headless: pip install --no-deps trackeval
+EVALUATE = ["pycocotools>=2.0.8", "matplotlib>=3.6", "jinja2>=3.0", *TRACK]
 
 setup(
     name=PACKAGE,
@@ -61,6 +64,7 @@ setup(
         "cpu": ["openvino>=2024.4", "onnxruntime>=1.17"],
         "gpu": ["pycuda>=2022.2", "onnx>=1.16"],  # TensorRT itself comes with JetPack or the driver's packages
         "bags": BAGS,
+        "track": TRACK,
         "evaluate": [*BAGS, *EVALUATE],
         "train": [
             "torch>=2.5",

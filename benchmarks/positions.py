@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from gaussian_yolo_node.bags.camera_calibration import Calibration, read_kitti_calibration
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
 from gaussian_yolo_node.evaluation import LEAST_SCORE
@@ -42,6 +41,7 @@ from gaussian_yolo_node.evaluation.position import (
 )
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.labels import image_files, image_size, read_image
+from gaussian_yolo_node.labels.camera_calibration import Calibration, read_kitti_calibration
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
 from gaussian_yolo_node.labels.truths import read_kitti_labels
 from gaussian_yolo_node.position.camera import Camera, CameraPose

@@ -88,6 +88,7 @@ OPTIONAL_DEPENDENCIES = {
     "skimage": "scikit-image",
     "tensorboard": "tensorboard",
     "torch": "torch",
+    "trackeval": "scipy",  # without its dependencies, see setup.py
     "zstandard": "zstandard",
 }
 

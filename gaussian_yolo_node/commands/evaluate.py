@@ -27,6 +27,7 @@ class Protocol(str, Enum):
     bdd = "bdd"
     coco = "coco"
     position = "position"
+    mot = "mot"
 
 
 def evaluate(
@@ -35,19 +36,22 @@ def evaluate(
         typer.Option(
             metavar="PATH",
             help="Folder of KITTI label files, BDD100K or Scalabel JSON (file or folder), COCO JSON, the list of BDD's "
-            "evaluation, or a bag.",
+            "evaluation, or a bag. For mot, a label file of KITTI's tracking benchmark.",
         ),
     ],
     predictions: Annotated[
         Path,
         typer.Option(
-            metavar="PATH", help="What `detect --json` wrote, the lists of BDD's or COCO's evaluation, or a bag."
+            metavar="PATH",
+            help="What `detect --json` wrote, the lists of BDD's or COCO's evaluation, or a bag. For mot, the first, "
+            "which is tracked, or tracks in KITTI's format (*.txt).",
         ),
     ],
     protocol: Annotated[
         Protocol,
         typer.Option(
-            help="all: every labelled object, as the models' pages; the official ones; or places on the ground."
+            help="all: every labelled object, as the models' pages; the official ones; position: places on the ground; "
+            "mot: tracks."
         ),
     ] = Protocol.all,
     output: Annotated[
@@ -75,9 +79,14 @@ def evaluate(
     camera_roll: Annotated[
         float, typer.Option(help="Positive if its right side is lower, rad (protocol position).")
     ] = 0.0,
+    rate: Annotated[
+        float, typer.Option(min=0.1, help="Frames per second of detections that mot tracks, if they have no stamps.")
+    ] = 10.0,
 ) -> None:
     """Compute the average precision of predictions against labels, and the calibration of their scores and sigmas; or,
     with protocol position, the errors of their places on the ground against KITTI's 3-D boxes.
+
+    With protocol mot, the accuracy of tracks.
 
     Example: gaussian-yolo evaluate --protocol kitti --ground-truth label_2/ --predictions found.json
     """
@@ -90,6 +99,9 @@ def evaluate(
     from gaussian_yolo_node.labels.predictions import read_predictions
     from gaussian_yolo_node.labels.truths import read_ground_truth
 
+    if protocol is Protocol.mot:
+        evaluate_mot(ground_truth, predictions, rate, output)
+        return
     truths = read_ground_truth(ground_truth)
     paired = pair(truths, read_predictions(predictions, truths))
     check_classes(paired)
@@ -113,8 +125,7 @@ def evaluate(
         console.print(line, markup=False, highlight=False)
     if output is not None:
         uncertainty = uncertainty_report(paired, least_score=least_score).to_dict()
-        document = {**tables.report_dict(quality), **result.to_dict(), "uncertainty": uncertainty}
-        _write(output, document)
+        _write(output, {**tables.report_dict(quality), **result.to_dict(), "uncertainty": uncertainty})
 
 
 def _evaluate_positions(
@@ -127,8 +138,8 @@ def _evaluate_positions(
     """Print the figures of protocol position, and return them for JSON."""
     from rich.console import Console
 
-    from gaussian_yolo_node.bags.camera_calibration import read_kitti_calibration
     from gaussian_yolo_node.evaluation import position
+    from gaussian_yolo_node.labels.camera_calibration import read_kitti_calibration
     from gaussian_yolo_node.position.camera import Camera, CameraPose
 
     if calibration_file is None:
@@ -142,6 +153,29 @@ def _evaluate_positions(
     for line in (position.state_line(result), position.DESCRIPTION):
         console.print(line, markup=False, highlight=False)
     return result.to_dict()
+
+
+def evaluate_mot(ground_truth: Path, predictions: Path, rate_hz: float, output: Path | None) -> None:
+    """Print the figures of tracks; see `evaluation.mot`."""
+    from rich.console import Console
+
+    from gaussian_yolo_node.evaluation import mot, tables
+    from gaussian_yolo_node.evaluation.protocols import finite
+    from gaussian_yolo_node.labels.predictions import read_predictions
+    from gaussian_yolo_node.labels.tracks import read_kitti_tracks
+
+    truths = read_kitti_tracks(ground_truth)
+    if predictions.suffix == ".txt":
+        tracks = read_kitti_tracks(predictions)
+    else:
+        tracks = mot.track_predictions(read_predictions(predictions), rate_hz)
+    figures = mot.evaluate_tracks(truths, tracks)
+    console = Console()
+    console.print(tables.tracking_table(figures))
+    console.print(mot.DESCRIPTION, markup=False, highlight=False)
+    if output is not None:
+        classes = {each.name: {key: finite(value) for key, value in each.values().items()} for each in figures}
+        _write(output, {"protocol": "mot", "description": mot.DESCRIPTION, "tracking": classes})
 
 
 def _write(output: Path, document: dict[str, Any]) -> None:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from gaussian_yolo_node.bags.camera_calibration import Calibration
 from gaussian_yolo_node.evaluation import LEAST_SCORE
 from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, match_rows
 from gaussian_yolo_node.evaluation.paired import Paired
 from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.camera_calibration import Calibration
 from gaussian_yolo_node.position.camera import Camera, CameraPose
 from gaussian_yolo_node.position.locate import WITNESSES, Locator, Places, Positions, State
 

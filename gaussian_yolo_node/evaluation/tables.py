@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
 
 from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, ClassResult, KittiResult
+from gaussian_yolo_node.evaluation.mot import TrackingFigures
 from gaussian_yolo_node.evaluation.protocols import ALL, ProtocolResult
 from gaussian_yolo_node.evaluation.uncertainty import SigmaFigures
 
@@ -53,6 +54,19 @@ def counts_table(result: ProtocolResult) -> Table:
     for row in result.counts:
         shares = (_percent(row.precision), _percent(row.recall))
         table.add_row(row.name, row.difficulty, f"{row.iou:g}", str(row.tp), str(row.fp), str(row.fn), *shares)
+    return table
+
+
+def tracking_table(figures: Sequence[TrackingFigures]) -> Table:
+    """Figures of tracks, one row per class and one for all."""
+    table = Table(title="protocol mot")
+    table.add_column("class")
+    for heading in ("HOTA", "DetA", "AssA", "LocA", "MOTA", "IDF1", "switches", "TP", "FP", "FN", "objects", "tracks"):
+        table.add_column(heading, justify="right")
+    for each in figures:
+        shares = (each.hota, each.detection, each.association, each.localisation, each.mota, each.idf1)
+        counts = (each.switches, each.tp, each.fp, each.fn, each.objects, each.tracks)
+        table.add_row(each.name, *map(_percent, shares), *map(str, counts))
     return table
 
 

@@ -89,18 +89,7 @@ class KittiTracking:
 
     def read_sequence(self, sequence: str, label: Path, report: Report) -> Iterator[AnnotatedImage]:
         """Every frame of one sequence, a folder of images, from its label file."""
-        of_frame: dict[int, list[Annotation]] = {}
-        for number, fields in _lines(label, report):
-            try:
-                frame, _track = int(fields[0]), int(fields[1])
-            except (ValueError, IndexError):
-                message = f"it does not begin with the numbers of frame and track: {' '.join(fields[:2])}"
-                report(Fault(FaultKind.MALFORMED_LABEL, label, number, message))
-                continue
-            annotation = _object(label, number, fields[2:], report)
-            if annotation is not None:
-                name = _TRACKING_TYPES.get(annotation.name, annotation.name)
-                of_frame.setdefault(frame, []).append(annotation._replace(name=name))
+        of_frame = read_tracking(label, report)
         images: dict[int, Path] = {}
         for path in [] if self.images is None else image_files(self.images / sequence):
             if path.stem.isdecimal():
@@ -167,6 +156,26 @@ def read_objects(path: Path, report: Report, positive: Mapping[str, float] | Non
         if positive and len(fields) > _FIELDS and float(fields[_FIELDS]) < positive.get(annotation.name, -math.inf):
             annotation = annotation._replace(ignored=True)
         yield annotation
+
+
+def read_tracking(path: Path, report: Report) -> dict[int, list[Annotation]]:
+    """The objects of one tracking label file, or result file of the tracking devkit, by frame number.
+
+    Malformed files and lines are passed to `report`.
+    """
+    of_frame: dict[int, list[Annotation]] = {}
+    for number, fields in _lines(path, report):
+        try:
+            frame, track = int(fields[0]), int(fields[1])
+        except (ValueError, IndexError):
+            message = f"it does not begin with the numbers of frame and track: {' '.join(fields[:2])}"
+            report(Fault(FaultKind.MALFORMED_LABEL, path, number, message))
+            continue
+        annotation = _object(path, number, fields[2:], report)
+        if annotation is not None:
+            name = _TRACKING_TYPES.get(annotation.name, annotation.name)
+            of_frame.setdefault(frame, []).append(annotation._replace(name=name, track=track))
+    return of_frame
 
 
 def _lines(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:

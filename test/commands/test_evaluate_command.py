@@ -323,3 +323,64 @@ def test_a_bag_is_both_truth_and_predictions(
     assert (easy["tp"], easy["fp"], easy["fn"]) == (1, 0, 0)  # the truncated object does not count
     assert result["frames"]["matched"] == ["a.png"] and result["sigma"]["boxes"] == 1
     assert "protocol kitti" in capsys.readouterr().out
+
+
+def write_tracking_labels(path: Path) -> Path:
+    lines = [
+        f"{frame} 7 Car 0 0 1.5 {10 + frame} 20 {60 + frame} 60 1.5 1.6 3.9 1.0 1.5 20.0 1.5" for frame in range(6)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("given", ["tracks", "detections"])
+def test_tracks_are_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    pytest.importorskip("trackeval", reason="trackeval is not installed (pip install --no-deps trackeval)")
+    labels = write_tracking_labels(tmp_path / "0002.txt")
+    found = labels
+    if given == "detections":
+        records = [
+            {
+                "frame": f"{frame:06d}.png",
+                "detections": [
+                    {"class": "car", "score": 0.9, "box": [10 + frame, 20, 60 + frame, 60], "sigma": [1, 1, 1, 1]}
+                ],
+            }
+            for frame in range(6)
+        ]
+        found = tmp_path / "found.json"
+        found.write_text(json.dumps(records))
+    paths = ["--ground-truth", labels, "--predictions", found]
+
+    assert run(monkeypatch, "evaluate", "--protocol", "mot", *paths, "--json", tmp_path / "out.json") == 0
+
+    result = json.loads((tmp_path / "out.json").read_text())
+    missed = 0 if given == "tracks" else 1  # the first frame, before a track is confirmed
+    assert result["tracking"]["car"] == result["tracking"]["all"]
+    assert (result["tracking"]["car"]["fn"], result["tracking"]["car"]["switches"]) == (missed, 0)
+    assert result["tracking"]["car"]["mota"] == pytest.approx(1 - missed / 6)
+    assert "protocol mot" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "message"),
+    [
+        ("none.txt", "0002.txt", "cannot be read"),
+        ("0002.txt", "none.txt", "cannot be read"),
+        ("0002.txt", "none", "No such file"),
+    ],
+)
+def test_bad_input_to_the_evaluation_of_tracks(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    labels: str,
+    predictions: str,
+    message: str,
+) -> None:
+    write_tracking_labels(tmp_path / "0002.txt")
+    paths = ["--ground-truth", tmp_path / labels, "--predictions", tmp_path / predictions]
+    assert run(monkeypatch, "evaluate", "--protocol", "mot", *paths) == 2
+    assert message in capsys.readouterr().err

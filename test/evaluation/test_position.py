@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.bags.camera_calibration import Calibration
 from gaussian_yolo_node.evaluation.paired import pair
 from gaussian_yolo_node.evaluation.position import (
     HEADINGS,
@@ -19,6 +18,7 @@ from gaussian_yolo_node.evaluation.position import (
     true_places,
 )
 from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.camera_calibration import Calibration
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
 from gaussian_yolo_node.labels.truths import read_kitti_labels
 from gaussian_yolo_node.position.camera import Camera, CameraPose

@@ -36,16 +36,14 @@ def write_pictures(bag: Path, topic: str, count: int, fps: float, out: Path) -> 
     with VideoRecording(out / "annotated.mp4", fps) as full, VideoRecording(out / "annotated.webm", fps) as web:
         for index, frame in enumerate(annotated_frames(bag, topic)):
             full.write(frame)
-            web.write(_at_most(frame, WEB_WIDTH))
+            web.write(_of_width(frame, min(frame.shape[1], WEB_WIDTH)))
             if index in chosen:
-                tiles.append(_at_most(frame, SHEET_TILE_WIDTH))
+                tiles.append(_of_width(frame, SHEET_TILE_WIDTH))
     if tiles:
         cv2.imwrite(str(out / "contact_sheet.png"), contact_sheet(tiles))
 
 
-def _at_most(frame: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    if frame.shape[1] <= width:
-        return frame
+def _of_width(frame: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     size = (width, round(frame.shape[0] * width / frame.shape[1]))
     return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
 
