@@ -63,14 +63,17 @@ class FrameStatistics:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._started = clock()
-        self._received_at = self._started
+        self.start()
         self._received = self._processed = self._failed = 0
         self._failing = False
         self._last_error = ""
         self._unreported_failures = 0
         self._times: deque[FrameTimes] = deque(maxlen=WINDOW_FRAMES)
         self._finished_at: deque[float] = deque()
+
+    def start(self) -> None:
+        """Count silence and rates from now on."""
+        self._started = self._received_at = self._clock()
         self._samples: deque[tuple[float, int, int, int]] = deque([(self._started, 0, 0, 0)])
 
     def count_received(self) -> None:

@@ -88,7 +88,7 @@ class PerceptionNode(LifecycleNode):
         message.status = statuses(self._parts())
         self._diagnostics.publish(message)
         if self._input is not None:
-            if self._input.notice:
+            if self._input.notice and self._worker is not None:
                 self.get_logger().warning(self._input.notice, throttle_duration_sec=10.0)
             if self._input.state == SourceState.FINISHED.value and not self._ended:
                 self._end_of_source()
@@ -234,6 +234,7 @@ class PerceptionNode(LifecycleNode):
             self.get_clock(),
             self.get_logger(),
         )
+        self._statistics.start()
         self._input.start()
         self.get_logger().info(f"detecting in {values.shown_input}; {self._keeper.choice}")
 
