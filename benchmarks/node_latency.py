@@ -101,6 +101,7 @@ def node_values(source: str, model: str, runtime: str, seconds: float, playback:
         "playback": playback,
         "playback_fps": fps,
         "loop": "true",
+        "input_size": "card",  # as the network alone has
     }
     command = [sys.executable, "-m", "gaussian_yolo_node.ros.perception_node", "--ros-args", "--log-level", "warn"]
     for name, value in parameters.items():
