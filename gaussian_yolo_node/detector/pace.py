@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -13,8 +14,9 @@ from gaussian_yolo_node.detector.model import OperatingPoint
 from gaussian_yolo_node.runtime.base import DetectingRuntime, show_size
 from gaussian_yolo_node.runtime.times import known_time_s, measure_s
 
-# Share of a frame's period that the network may take; camera, middleware and other programs need the rest.
-BUSY_SHARE = 0.75
+# Share of a frame's period that the network may take; camera, middleware, drawing and other programs need the rest, and
+# on a single core they have no other.
+BUSY_SHARE = 0.75 if len(os.sched_getaffinity(0)) > 1 else 0.5
 # A frame that takes longer than this share of the period is about to be dropped.
 _LATE_SHARE = 0.95
 # The latest seconds that decide a step down, and a step up.

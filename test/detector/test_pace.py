@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from factories import make_card
 
+from gaussian_yolo_node.detector import pace as pace_module
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.model import ModelCard, OperatingPoint
 from gaussian_yolo_node.detector.pace import Pace, TimedPoint, largest_within, time_points
@@ -18,6 +19,11 @@ POINTS = [
     TimedPoint(OperatingPoint((64 * i, 128 * i), float(i), {"drive": {"AP50 car": 0.5 + i / 10}}), ms / 1e3)
     for i, ms in enumerate(MS, 1)
 ]
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace_module, "BUSY_SHARE", 0.75)
 
 
 class Machine:

@@ -27,6 +27,8 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Detector]:
         return [TimedPoint(point, 0.008 * i) for i, point in enumerate(of.card.operating_points, 1)]
 
     monkeypatch.setattr(rate_keeper, "time_points", timed)
+    for module in (pace, rate_keeper):
+        monkeypatch.setattr(module, "BUSY_SHARE", 0.75)  # that of two cores
     with Detector.open(options=RuntimeOptions(threads=1, precision="fp32")) as detector:
         yield detector
 
