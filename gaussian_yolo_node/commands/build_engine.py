@@ -101,7 +101,7 @@ def build_engine(
         precision=precision.value if precision is not None else None,
         calibration=tuple(calibration or ()),
         calibration_frames=calibration_frames,
-        workspace_mb=workspace,
+        workspace=workspace,
         dla=dla,
         timing_cache=timing_cache,
         compute_capabilities=parse_capabilities(compute_capability) if compute_capability is not None else (),

@@ -61,7 +61,7 @@ class ClassifierTrainer:
         self.steps_per_epoch, self.total_steps = steps_per_epoch, total_steps
         self.device = device or torch.device("cpu")
         self.processes = processes or Processes()
-        self.schedule = config.schedule.optimisation()
+        self.schedule = config.schedule
         self.step = 0
         self.validation: dict[str, float] = {}
         self.stop_requested = self.stopped = False

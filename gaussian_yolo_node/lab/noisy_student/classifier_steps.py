@@ -15,19 +15,16 @@ from gaussian_yolo_node.lab.classification.config import ClassifierConfig
 from gaussian_yolo_node.lab.classification.train import CHECKPOINT, train_classifier
 from gaussian_yolo_node.lab.noisy_student.chain_config import Round, TrainOptions
 from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
-from gaussian_yolo_node.lab.noisy_student.select_classes import select_classification
+from gaussian_yolo_node.lab.noisy_student.select_classes import ClassRules, select_classification
 from gaussian_yolo_node.lab.noisy_student.tables import read_labels
 from gaussian_yolo_node.lab.training.config import ConfigError
-
-OPTIONS = ("threshold", "per_class", "hard")
+from gaussian_yolo_node.settings import read
 
 
 def select_probabilities(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """`select_classification` of a folder of labels. Raises SelectionError for an unknown option."""
-    unknown = [name for name in options if name not in OPTIONS]
-    if unknown:
-        raise SelectionError(f"there is no option {unknown[0]!r} of a selection; there are {', '.join(OPTIONS)}")
-    return select_classification(read_labels(labels), output, **options)
+    """`select_classification` of a folder of labels. Raises SelectionError for an unknown or invalid option."""
+    rules = read(ClassRules, options, "the selection", SelectionError)
+    return select_classification(read_labels(labels), output, rules)
 
 
 def train_student(recipe: Path, output: Path, options: TrainOptions, console: Console | None) -> Path:

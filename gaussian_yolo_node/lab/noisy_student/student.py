@@ -17,7 +17,7 @@ from gaussian_yolo_node.lab.noisy_student.chain_config import TrainOptions
 from gaussian_yolo_node.lab.noisy_student.iterate import Student, iterate
 from gaussian_yolo_node.lab.noisy_student.labelling import label
 from gaussian_yolo_node.lab.noisy_student.tables import read_labels
-from gaussian_yolo_node.lab.training.config import ConfigError, mapping_of, read_yaml
+from gaussian_yolo_node.lab.training.config import ConfigError, read_yaml
 
 __all__ = ["Student", "TrainOptions", "iterate", "label", "select", "train"]
 
@@ -52,8 +52,8 @@ def train(recipe: Path, output: Path, options: TrainOptions, *, console: Console
         GaussianYoloError: one sentence naming the error.
         KeyboardInterrupt: `resume` continues.
     """
-    document = mapping_of(read_yaml(recipe, "recipe"), str(recipe), "the document")
-    kind = document.get("kind", "detection")
+    document = read_yaml(recipe, "recipe")
+    kind = document.get("kind", "detection") if isinstance(document, dict) else "detection"
     if kind == "classification":
         from gaussian_yolo_node.lab.noisy_student.classifier_steps import train_student
 

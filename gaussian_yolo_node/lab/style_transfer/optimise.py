@@ -15,7 +15,6 @@ from gaussian_yolo_node.lab.style_transfer.extractors import Extractor
 from gaussian_yolo_node.lab.style_transfer.losses import Objective
 
 Optimizer = Literal["lbfgs", "adam"]
-OPTIMIZERS: tuple[Optimizer, ...] = ("lbfgs", "adam")
 HISTORY = 20  # steps in L-BFGS's curvature estimate
 MOST_EVALUATIONS = 26  # per L-BFGS step: the current point and the line search
 ADAM_RATE = 0.02  # for pixels 0..1

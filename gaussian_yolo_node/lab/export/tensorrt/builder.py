@@ -235,8 +235,8 @@ def _build(
     log.take()  # earlier messages about a missing plugin or GPU are irrelevant
     _check_network(trt, network, prepared)
     config = builder.create_builder_config()
-    if options.workspace_mb is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
+    if options.workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace << 20)
     if prepared.batch is None:
         config.add_optimization_profile(_profile(builder, network, options.max_batch))
     if options.dla is not None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from gaussian_yolo_node.detector.decode import Criterion
 from gaussian_yolo_node.errors import SettingError
-from gaussian_yolo_node.lab.export.tensorrt.contract import CRITERIA, Criterion
-from gaussian_yolo_node.lab.export.tensorrt.precision import PRECISIONS, EnginePrecision
+from gaussian_yolo_node.lab.export.tensorrt.contract import Candidates
+from gaussian_yolo_node.lab.export.tensorrt.precision import EnginePrecision
 from gaussian_yolo_node.runtime.base import show_size
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import LIBRARY
 from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar
+from gaussian_yolo_node.settings import Count, Fraction, Natural, check, option
+
+_SPELLED_OUT = ("calibration", "input_size", "variance_vote", "compute_capabilities")  # not as "--name value"
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class BuildOptions:
         precision: "fp32", "fp16" or "int8"; None selects int8 for a quantised model, else fp16.
         calibration: sources of calibration frames, see `open_source`.
         calibration_frames: maximum number of them, evenly spaced if the sources are finite.
-        workspace_mb: maximum scratch memory per layer, MiB; None for TensorRT's default.
+        workspace: maximum scratch memory per layer, MiB; None for TensorRT's default.
         dla: deep-learning accelerator to use, with the GPU for unsupported layers; None for none.
         timing_cache: file of layer timings, read if it exists and written afterwards.
         compute_capabilities: of GPUs to build for ahead of time with TensorRT for RTX, e.g. "86"; empty for this GPU.
@@ -42,39 +46,23 @@ class BuildOptions:
 
     precision: EnginePrecision | None = None
     calibration: tuple[str, ...] = ()
-    calibration_frames: int = 128
-    workspace_mb: int | None = None
-    dla: int | None = None
+    calibration_frames: Count = 128
+    workspace: Count | None = None
+    dla: Natural | None = None
     timing_cache: Path | None = None
     compute_capabilities: tuple[str, ...] = ()
-    max_batch: int = 4
-    score_threshold: float | None = None
-    iou_threshold: float | None = None
+    max_batch: Count = 4
+    score_threshold: Fraction | None = None
+    iou_threshold: Fraction | None = None
     variance_vote: bool | None = None
     criterion: Criterion = "gaussian"
-    max_detections: int = 300
+    max_detections: Candidates = 300
     plugin: Path | None = None
     save_onnx: Path | None = None
     input_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for option, value, choices in (
-            ("--precision", self.precision, (None, *PRECISIONS)),
-            ("--criterion", self.criterion, CRITERIA),
-        ):
-            if value not in choices:
-                raise SettingError(f"{option} is {value!r}; choose one of {', '.join(filter(None, choices))}")
-        for option, number, least in (
-            ("--calibration-frames", self.calibration_frames, 1),
-            ("--workspace", self.workspace_mb, 1),
-            ("--max-batch", self.max_batch, 1),
-            ("--dla", self.dla, 0),
-        ):
-            if number is not None and number < least:
-                raise SettingError(f"{option} is {number}; give a whole number from {least}")
-        for option, threshold in (("--score-threshold", self.score_threshold), ("--iou-threshold", self.iou_threshold)):
-            if threshold is not None and not 0 <= threshold < 1:
-                raise SettingError(f"{option} is {threshold}; give a number from 0 up to but not 1")
+        check(self, SettingError, option)
         if self.compute_capabilities and self.dla is not None:
             raise SettingError("--dla is TensorRT's and --compute-capability is TensorRT for RTX's; give one of them")
 
@@ -82,27 +70,12 @@ class BuildOptions:
 def command_line(model: str | Path, output: Path, options: BuildOptions) -> str:
     """The `build-engine` command for these options."""
     words = ["gaussian-yolo", "build-engine", str(model), "-o", str(output)]
-    if options.precision is not None:
-        words += ["--precision", options.precision]
     for source in options.calibration:
         words += ["--calibration", source]
-    defaults = BuildOptions()
-    for option, name in (
-        ("--calibration-frames", "calibration_frames"),
-        ("--workspace", "workspace_mb"),
-        ("--dla", "dla"),
-        ("--timing-cache", "timing_cache"),
-        ("--max-batch", "max_batch"),
-        ("--score-threshold", "score_threshold"),
-        ("--iou-threshold", "iou_threshold"),
-        ("--criterion", "criterion"),
-        ("--max-detections", "max_detections"),
-        ("--plugin", "plugin"),
-        ("--save-onnx", "save_onnx"),
-    ):
-        value = getattr(options, name)
-        if value != getattr(defaults, name):
-            words += [option, str(value)]
+    for entry in fields(options):
+        value = getattr(options, entry.name)
+        if entry.name not in _SPELLED_OUT and value != entry.default:
+            words += [option(entry.name), str(value)]
     if options.input_size is not None:
         words += ["--input-size", show_size(options.input_size)]
     if options.variance_vote is not None:
@@ -124,8 +97,8 @@ def trtexec_line(sidecar: EngineSidecar, output: Path, options: BuildOptions) ->
         height, width = sidecar.card["input_size"]
         for bound, batch in (("min", 1), ("opt", sidecar.batch), ("max", sidecar.batch)):
             words.append(f"--{bound}Shapes=image:{batch}x{height}x{width}x3")
-    if options.workspace_mb is not None:
-        words.append(f"--memPoolSize=workspace:{options.workspace_mb}M")
+    if options.workspace is not None:
+        words.append(f"--memPoolSize=workspace:{options.workspace}M")
     if options.timing_cache is not None:
         words.append(f"--timingCacheFile={options.timing_cache}")
     if options.dla is not None:
