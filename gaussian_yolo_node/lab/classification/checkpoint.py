@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
-from gaussian_yolo_node.lab.classification.crops import centre_crop
+from gaussian_yolo_node.lab.classification.crops import as_tensor, centre_crop
 from gaussian_yolo_node.lab.networks.backbones import create_backbone
 from gaussian_yolo_node.lab.networks.blocks import Backbone, Normalisation
 from gaussian_yolo_node.lab.networks.efficientnet import EfficientNetLite, load_pretrained_lite0
-from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, read_checkpoint
 from gaussian_yolo_node.lab.training.config import ConfigError
 
 log = logging.getLogger("gaussian_yolo.train")
@@ -112,24 +112,22 @@ def load_classifier(path: Path) -> Classifier:
         model.load_state_dict(document["ema"])
     except RuntimeError as error:
         raise CheckpointError(f"the weights in {path} do not fit its config") from error
-    return Classifier(model.eval(), classes, config, float(document["epoch"]), document.get("validation", {}))
+    epochs = document["step"] / document["steps_per_epoch"] if "step" in document else float(document["epoch"])
+    validation = {name: value for name, value in document.get("validation", {}).items() if name != "epoch"}
+    return Classifier(model.eval(), classes, config, epochs, validation)
 
 
 def read_classifier(path: Path) -> dict[str, Any]:
     """The contents of a classifier's checkpoint. Raises CheckpointError for any other file."""
     document = read_checkpoint(path)
-    if "classifier" not in document:
-        raise CheckpointError(f"{path} is the checkpoint of a detector, not of a classifier")
+    check_classifier(document, path)
     return document
 
 
-def save_classifier(path: Path, config: ClassifierConfig, classes: Sequence[str], state: Mapping[str, Any]) -> None:
-    """Write a checkpoint atomically.
-
-    Args:
-        state: contains at least `epoch` and `ema`, the averaged weights.
-    """
-    write_checkpoint(path, {"classifier": {"classes": list(classes)}, "config": config.to_dict(), **state})
+def check_classifier(document: Mapping[str, Any], path: Path) -> None:
+    """Raises CheckpointError if the contents of the checkpoint `path` are not a classifier's."""
+    if "classifier" not in document:
+        raise CheckpointError(f"{path} is the checkpoint of a detector, not of a classifier")
 
 
 def build_network(config: ClassifierConfig, num_classes: int) -> Backbone:
@@ -183,11 +181,6 @@ def _fill(model: nn.Module, given: Mapping[str, Tensor], source: str) -> None:
     fresh = [name for name, _ in model.named_parameters() if name not in fitting]
     if fresh:
         log.info("fresh, not from %s: %s%s", source, ", ".join(fresh[:3]), " .." if len(fresh) > 3 else "")
-
-
-def as_tensor(images: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Images of one size, uint8 `[H,W,3]` BGR, as uint8 `[N,3,H,W]` RGB."""
-    return torch.from_numpy(np.ascontiguousarray(np.stack(images)[..., ::-1])).permute(0, 3, 1, 2)
 
 
 def normalised(images: Tensor, normalisation: Normalisation) -> Tensor:

@@ -21,11 +21,6 @@ class CheckpointError(GaussianYoloError):
     """A checkpoint is missing, damaged, or from another run."""
 
 
-def save_checkpoint(path: Path, config: TrainConfig, epoch: int, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) after `epoch` epochs; a crash leaves the previous file intact."""
-    write_checkpoint(path, {"config": config.to_dict(), "epoch": epoch, **state})
-
-
 def write_checkpoint(path: Path, document: dict[str, Any]) -> None:
     """Write tensors and plain values; a crash leaves the previous file intact. Raises CheckpointError on failure."""
     with whole_file(path, CheckpointError) as part:

@@ -108,6 +108,10 @@ class Schedule:
         if (self.rate_schedule == "step") != bool(self.rate_steps):
             raise ConfigError("schedule.rate_steps and rate_schedule step need each other")
 
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Optimiser steps of the run; at least 1."""
+        return max(1, math.ceil(self.epochs * steps_per_epoch - 1e-9))
+
 
 @dataclass(frozen=True)
 class ScheduleConfig(Schedule):

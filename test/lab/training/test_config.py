@@ -17,6 +17,7 @@ from gaussian_yolo_node.lab.networks.darknet_files import ConvolutionWeights, We
 from gaussian_yolo_node.lab.networks.yolov3 import PRESETS  # noqa: E402
 from gaussian_yolo_node.lab.training.augment import Sample  # noqa: E402
 from gaussian_yolo_node.lab.training.config import ConfigError, ScheduleConfig, TrainConfig, training_sizes  # noqa: E402
+from gaussian_yolo_node.lab.training.detection import DetectionTask  # noqa: E402
 from gaussian_yolo_node.lab.training.loader import collate  # noqa: E402
 from gaussian_yolo_node.lab.training.recipes import FOLDER, find_recipe  # noqa: E402
 from gaussian_yolo_node.lab.training.trainer import Trainer  # noqa: E402
@@ -194,7 +195,7 @@ def test_a_step_of_the_published_network_from_darknet_weights(tmp_path: Path) ->
         model=replace(config.model, init=str(tmp_path / "darknet53.conv.1")),
         schedule=replace(config.schedule, batch_size=1, accumulate=1, warmup_steps=0),
     )
-    trainer = Trainer(small, 1)
+    trainer = Trainer(DetectionTask(small))
     np.testing.assert_array_equal(trainer.model.state_dict()["backbone.darknet.layers.0.conv.weight"].numpy(), kernels)
     before = trainer.model.heads[0].weight.detach().clone()
     image = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
