@@ -213,13 +213,11 @@ def detector_recipe(trained: Trained, checkpoint: Path, data: Path, options: Fix
             patience=0,
         ),
         augment=replace(
-            AugmentConfig(
-                scale=(1.0, 1.0), aspect=0.0, flip=0.0, hue=0.0, saturation=1.0, exposure=1.0, mosaic=0.0
-            ),
+            AugmentConfig(scale=(1.0, 1.0), aspect=0.0, flip=0.0, hue=0.0, saturation=1.0, exposure=1.0, mosaic=0.0),
             min_visible=config.augment.min_visible,
             min_size=config.augment.min_size,
         ),
-    )  # fmt: skip
+    )
     return TrainConfig.from_dict(recipe.to_dict(), "fixres")
 
 

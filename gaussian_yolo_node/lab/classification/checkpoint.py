@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
@@ -19,7 +19,7 @@ from gaussian_yolo_node.lab.classification.crops import as_tensor, centre_crop
 from gaussian_yolo_node.lab.networks.backbones import create_backbone
 from gaussian_yolo_node.lab.networks.blocks import Backbone, Normalisation
 from gaussian_yolo_node.lab.networks.efficientnet import EfficientNetLite, load_pretrained_lite0
-from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, read_checkpoint
+from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, load_average, load_fitting, read_checkpoint
 from gaussian_yolo_node.lab.training.config import ConfigError
 
 log = logging.getLogger("gaussian_yolo.train")
@@ -108,10 +108,7 @@ def load_classifier(path: Path) -> Classifier:
     config = ClassifierConfig.from_dict(document["config"], str(path))
     classes = tuple(document["classifier"]["classes"])
     model = build_network(config, len(classes))
-    try:
-        model.load_state_dict(document["ema"])
-    except RuntimeError as error:
-        raise CheckpointError(f"the weights in {path} do not fit its config") from error
+    load_average(model, document, path)
     epochs = document["step"] / document["steps_per_epoch"] if "step" in document else float(document["epoch"])
     validation = {name: value for name, value in document.get("validation", {}).items() if name != "epoch"}
     return Classifier(model.eval(), classes, config, epochs, validation)
@@ -163,28 +160,14 @@ def initial_network(config: ClassifierConfig, num_classes: int) -> Backbone:
         load_pretrained_lite0(published)
         # The ImageNet classifier is never reused, even for the same number of classes.
         given = {name: value for name, value in published.state_dict().items() if not name.startswith("classifier.")}
-        _fill(model, given, "ImageNet's weights")
+        load_fitting(model, given, "ImageNet's weights")
     if config.model.init:
-        _fill(model, read_classifier(Path(config.model.init))["ema"], config.model.init)
+        load_fitting(model, read_classifier(Path(config.model.init))["ema"], config.model.init)
     return model
-
-
-@torch.no_grad()
-def _fill(model: nn.Module, given: Mapping[str, Tensor], source: str) -> None:
-    """Copy the tensors whose name and shape match."""
-    wanted = model.state_dict()
-    fitting = [name for name, value in wanted.items() if name in given and given[name].shape == value.shape]
-    if not any(wanted[name].ndim > 1 for name in fitting):
-        raise CheckpointError(f"no weight of {source} fits the model: set model.backbone and options to those of it")
-    for name in fitting:
-        wanted[name].copy_(given[name])
-    fresh = [name for name, _ in model.named_parameters() if name not in fitting]
-    if fresh:
-        log.info("fresh, not from %s: %s%s", source, ", ".join(fresh[:3]), " .." if len(fresh) > 3 else "")
 
 
 def normalised(images: Tensor, normalisation: Normalisation) -> Tensor:
     """uint8 `[N,3,H,W]` RGB as float32, normalised for a backbone."""
-    mean, scale = (images.new_tensor(row, dtype=torch.float32)[:, None, None] for row in
-                   (normalisation.mean, normalisation.scale))  # fmt: skip
+    rows = (normalisation.mean, normalisation.scale)
+    mean, scale = (images.new_tensor(row, dtype=torch.float32)[:, None, None] for row in rows)
     return (images.float() - mean) * scale

@@ -37,11 +37,10 @@ from gaussian_yolo_node.lab.training.task import Means, Task
 
 
 class Data:
-    """The images of a recipe; paths are relative to `root`, by default the recipe's."""
+    """The images of a recipe."""
 
-    def __init__(self, config: ClassifierConfig, root: Path | None = None) -> None:
-        data = config.data
-        root = root or Path(data.root)
+    def __init__(self, config: ClassifierConfig) -> None:
+        data, root = config.data, Path(config.data.root)
         self.labelled, self.classes = read_labelled(root / data.train, config.model.classes)
         self.pseudo: Items | None = read_pseudo(root / data.pseudo, self.classes) if data.pseudo else None
         self.validation: Items | None = None

@@ -15,17 +15,6 @@ FolderName = Annotated[
 
 
 @dataclass(frozen=True)
-class TrainOptions:
-    """Training options outside the recipe."""
-
-    resume: bool = False
-    data: Path | None = None
-    threads: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: int | None = None
-
-
-@dataclass(frozen=True)
 class Round:
     """One student.
 

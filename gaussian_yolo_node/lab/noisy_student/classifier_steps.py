@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from rich.console import Console
 from gaussian_yolo_node.lab.classification.checkpoint import load_classifier
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
 from gaussian_yolo_node.lab.classification.train import CHECKPOINT, train_classifier
-from gaussian_yolo_node.lab.noisy_student.chain_config import Round, TrainOptions
+from gaussian_yolo_node.lab.noisy_student.chain_config import Round
 from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
 from gaussian_yolo_node.lab.noisy_student.select_classes import ClassRules, select_classification
 from gaussian_yolo_node.lab.noisy_student.tables import read_labels
@@ -25,18 +24,6 @@ def select_probabilities(labels: Path, output: Path, options: Mapping[str, Any])
     """`select_classification` of a folder of labels. Raises SelectionError for an unknown or invalid option."""
     rules = read(ClassRules, options, "the selection", SelectionError)
     return select_classification(read_labels(labels), output, rules)
-
-
-def train_student(recipe: Path, output: Path, options: TrainOptions, console: Console | None) -> Path:
-    """Train a classifier with its recipe and the command-line options; returns its checkpoint."""
-    config = ClassifierConfig.load(recipe)
-    if options.data is not None:
-        config = replace(config, data=replace(config.data, root=str(options.data)))
-    if options.seed is not None:
-        config = config.seeded(options.seed)
-    return train_classifier(
-        config, output, resume=options.resume, threads=options.threads, device=options.device, console=console
-    )
 
 
 class ClassifierSteps:

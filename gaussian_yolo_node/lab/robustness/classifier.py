@@ -115,10 +115,9 @@ def classifier_robustness(
     sequences = {name: cell(f"sequence-{name}", partial(pictures.perturbed, name)) for name in options.perturbations}
     flips = {name: found["flip"] for name, found in sequences.items()}
     attacks = {
-        kind: {f"{eps:g}": cell(f"{kind}-{eps:g}", partial(pictures.attacked, kind, eps))
-               for eps in options.epsilons}
+        kind: {f"{eps:g}": cell(f"{kind}-{eps:g}", partial(pictures.attacked, kind, eps)) for eps in options.epsilons}
         for kind in options.attacks
-    }  # fmt: skip
+    }
     whole = set(names) == set(CORRUPTIONS) and severities == SEVERITIES
     result = {
         "settings": cells.settings,

@@ -67,9 +67,15 @@ def draw(result: DetectorRobustness, path: Path) -> None:
 
 def _cells(severity: str, cell: CellFigures) -> tuple[str, ...]:
     return (
-        severity, f"{100 * cell.map50:.1f}", str(cell.above), _number(cell.sigma, 3), _number(cell.sigma_ratio, 2),
-        _number(cell.error_ratio, 2), _number(cell.coverage, 2), str(cell.paired),
-    )  # fmt: skip
+        severity,
+        f"{100 * cell.map50:.1f}",
+        str(cell.above),
+        _number(cell.sigma, 3),
+        _number(cell.sigma_ratio, 2),
+        _number(cell.error_ratio, 2),
+        _number(cell.coverage, 2),
+        str(cell.paired),
+    )
 
 
 def _number(value: float | None, digits: int) -> str:

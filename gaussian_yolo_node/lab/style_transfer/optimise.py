@@ -109,9 +109,15 @@ def optimise(
 
 def _lbfgs_step(pixels: Tensor, evaluate: Callable[[], Tensor]) -> Callable[[], None]:
     optimizer = torch.optim.LBFGS(
-        [pixels], lr=1, max_iter=1, max_eval=MOST_EVALUATIONS, history_size=HISTORY, line_search_fn="strong_wolfe",
-        tolerance_grad=0, tolerance_change=0,
-    )  # fmt: skip
+        [pixels],
+        lr=1,
+        max_iter=1,
+        max_eval=MOST_EVALUATIONS,
+        history_size=HISTORY,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=0,
+        tolerance_change=0,
+    )
     known = _Remembered(pixels, evaluate)
 
     def step() -> None:

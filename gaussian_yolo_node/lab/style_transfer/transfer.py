@@ -192,16 +192,26 @@ class StyleTransfer:
         picture = _padded(self._tensor(self._sized(content)))
         for layer in settings.content_layers or self.extractor.defaults.reconstructed:
             found = reconstruct_content(
-                self.extractor, picture, layer, steps=settings.steps, seed=settings.seed,
-                optimizer=settings.optimizer, on_step=on_step,
-            )  # fmt: skip
+                self.extractor,
+                picture,
+                layer,
+                steps=settings.steps,
+                seed=settings.seed,
+                optimizer=settings.optimizer,
+                on_step=on_step,
+            )
             yield f"content_{layer}", to_image(_unpadded(found.image))
         picture = _padded(self._tensor(self._sized(style)))
         for count, layer in enumerate(self.style_layers, 1):
             found = reconstruct_style(
-                self.extractor, picture, self.style_layers[:count], steps=settings.steps, seed=settings.seed,
-                optimizer=settings.optimizer, on_step=on_step,
-            )  # fmt: skip
+                self.extractor,
+                picture,
+                self.style_layers[:count],
+                steps=settings.steps,
+                seed=settings.seed,
+                optimizer=settings.optimizer,
+                on_step=on_step,
+            )
             yield f"style_{count}_{layer}", to_image(_unpadded(found.image))
 
     def _search(

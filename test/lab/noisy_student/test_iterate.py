@@ -18,9 +18,10 @@ from training_runs import make_document
 
 from gaussian_yolo_node.lab.noisy_student import detector_steps
 from gaussian_yolo_node.lab.noisy_student.chain_config import ChainConfig
+from gaussian_yolo_node.lab.noisy_student.iterate import iterate
 from gaussian_yolo_node.lab.noisy_student.manifest import ManifestError
 from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
-from gaussian_yolo_node.lab.noisy_student.student import TrainOptions, iterate, select, train
+from gaussian_yolo_node.lab.noisy_student.student import select, train
 from gaussian_yolo_node.lab.training.config import ConfigError
 
 # A network trained for one epoch has low scores.
@@ -151,7 +152,7 @@ def test_selecting_with_an_option_that_there_is_not() -> None:
 def test_a_recipe_of_no_kind_of_student(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("kind: segmentation\n")
     with pytest.raises(ConfigError, match="kind must be classification or detection, not 'segmentation'"):
-        train(tmp_path / "recipe.yaml", tmp_path / "out", TrainOptions())
+        train(tmp_path / "recipe.yaml", tmp_path / "out")
 
 
 def test_nothing_sure_enough_is_said(tmp_path: Path) -> None:

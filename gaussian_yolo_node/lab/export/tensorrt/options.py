@@ -1,4 +1,4 @@
-"""Build options of an engine, and the equivalent commands."""
+"""Build options of an engine, and the equivalent command."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.lab.export.tensorrt.contract import Candidates
 from gaussian_yolo_node.lab.export.tensorrt.precision import EnginePrecision
 from gaussian_yolo_node.runtime.base import show_size
-from gaussian_yolo_node.runtime.tensorrt.plugin_library import LIBRARY
-from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar
 from gaussian_yolo_node.settings import Count, Fraction, Natural, check, option
 
 _SPELLED_OUT = ("calibration", "input_size", "variance_vote", "compute_capabilities")  # not as "--name value"
@@ -25,10 +23,7 @@ class BuildOptions:
     Attributes:
         precision: "fp32", "fp16" or "int8"; None selects int8 for a quantised model, else fp16.
         calibration: sources of calibration frames, see `open_source`.
-        calibration_frames: maximum number of them, evenly spaced if the sources are finite.
-        workspace: maximum scratch memory per layer, MiB; None for TensorRT's default.
         dla: deep-learning accelerator to use, with the GPU for unsupported layers; None for none.
-        timing_cache: file of layer timings, read if it exists and written afterwards.
         compute_capabilities: of GPUs to build for ahead of time with TensorRT for RTX, e.g. "86"; empty for this GPU.
         max_batch: maximum images per inference, for a model with a dynamic batch.
         score_threshold: built into the engine; None uses the card's, as for the next two.
@@ -46,10 +41,7 @@ class BuildOptions:
 
     precision: EnginePrecision | None = None
     calibration: tuple[str, ...] = ()
-    calibration_frames: Count = 128
-    workspace: Count | None = None
     dla: Natural | None = None
-    timing_cache: Path | None = None
     compute_capabilities: tuple[str, ...] = ()
     max_batch: Count = 4
     score_threshold: Fraction | None = None
@@ -82,27 +74,4 @@ def command_line(model: str | Path, output: Path, options: BuildOptions) -> str:
         words.append("--variance-vote" if options.variance_vote else "--no-variance-vote")
     if options.compute_capabilities:
         words += ["--compute-capability", ",".join(options.compute_capabilities)]
-    return shlex.join(words)
-
-
-def trtexec_line(sidecar: EngineSidecar, output: Path, options: BuildOptions) -> str:
-    """The equivalent `trtexec` command, for the graph that `save_onnx` writes."""
-    rtx = sidecar.flavor == "tensorrt_rtx"
-    graph = options.save_onnx if options.save_onnx is not None else output.with_suffix(".plugin.onnx")
-    words = ["tensorrt_rtx" if rtx else "trtexec", f"--onnx={graph}", f"--saveEngine={output}", "--skipInference"]
-    if not rtx:
-        words.append("--stronglyTyped")
-    words.append(f"--staticPlugins={options.plugin or LIBRARY}")
-    if sidecar.dynamic_batch:
-        height, width = sidecar.card["input_size"]
-        for bound, batch in (("min", 1), ("opt", sidecar.batch), ("max", sidecar.batch)):
-            words.append(f"--{bound}Shapes=image:{batch}x{height}x{width}x3")
-    if options.workspace is not None:
-        words.append(f"--memPoolSize=workspace:{options.workspace}M")
-    if options.timing_cache is not None:
-        words.append(f"--timingCacheFile={options.timing_cache}")
-    if options.dla is not None:
-        words += [f"--useDLACore={options.dla}", "--allowGPUFallback"]
-    if options.compute_capabilities:
-        words.append(f"--computeCapabilities={','.join(options.compute_capabilities)}")
     return shlex.join(words)
