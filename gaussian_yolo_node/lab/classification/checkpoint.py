@@ -17,7 +17,7 @@ from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
 from gaussian_yolo_node.lab.classification.crops import as_tensor, centre_crop
 from gaussian_yolo_node.lab.networks.backbones import create_backbone
-from gaussian_yolo_node.lab.networks.blocks import Backbone, Normalisation
+from gaussian_yolo_node.lab.networks.blocks import Backbone
 from gaussian_yolo_node.lab.networks.efficientnet import EfficientNetLite, load_pretrained_lite0
 from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, load_average, load_fitting, read_checkpoint
 from gaussian_yolo_node.lab.training.config import ConfigError
@@ -55,7 +55,7 @@ class Classifier:
             size: side S, px; default `image_size`.
         """
         crop = centre_crop(image_bgr, size or self.image_size, self.config.model.crop_fraction)
-        return normalised(as_tensor([crop]), self.model.normalisation)[0]
+        return self.model.normalisation(as_tensor([crop]).float())[0]
 
     @torch.no_grad()
     def probabilities(self, images: Sequence[NDArray[np.uint8]], size: int | None = None) -> NDArray[np.float32]:
@@ -164,10 +164,3 @@ def initial_network(config: ClassifierConfig, num_classes: int) -> Backbone:
     if config.model.init:
         load_fitting(model, read_classifier(Path(config.model.init))["ema"], config.model.init)
     return model
-
-
-def normalised(images: Tensor, normalisation: Normalisation) -> Tensor:
-    """uint8 `[N,3,H,W]` RGB as float32, normalised for a backbone."""
-    rows = (normalisation.mean, normalisation.scale)
-    mean, scale = (images.new_tensor(row, dtype=torch.float32)[:, None, None] for row in rows)
-    return (images.float() - mean) * scale

@@ -15,7 +15,6 @@ from gaussian_yolo_node.lab.classification.checkpoint import (
     build_network,
     check_classifier,
     initial_network,
-    normalised,
 )
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
 from gaussian_yolo_node.lab.classification.data import (
@@ -81,7 +80,7 @@ class ClassificationTask(Task):
         return self.loader.steps(before + start, before + end)
 
     def inputs(self, batch: Batch, device: torch.device) -> Tensor:
-        return normalised(batch.images.to(device), self.normalisation).contiguous(memory_format=torch.channels_last)
+        return self.normalisation(batch.images.to(device).float()).contiguous(memory_format=torch.channels_last)
 
     def losses(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         targets = batch.targets.to(outputs.device)

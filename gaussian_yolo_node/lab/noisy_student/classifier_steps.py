@@ -20,12 +20,6 @@ from gaussian_yolo_node.lab.training.config import ConfigError
 from gaussian_yolo_node.settings import read
 
 
-def select_probabilities(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """`select_classification` of a folder of labels. Raises SelectionError for an unknown or invalid option."""
-    rules = read(ClassRules, options, "the selection", SelectionError)
-    return select_classification(read_labels(labels), output, rules)
-
-
 class ClassifierSteps:
     """See `iterate.Steps`."""
 
@@ -33,7 +27,8 @@ class ClassifierSteps:
         self.seed = seed
 
     def select(self, labels: Path, output: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        return select_probabilities(labels, output, options)
+        rules = read(ClassRules, options, "the selection", SelectionError)
+        return select_classification(read_labels(labels), output, rules)
 
     def recipe(self, path: Path, root: Path, selected: Path | None, one: Round | None, teacher: Path | None) -> Any:
         config = ClassifierConfig.load(path)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gaussian_yolo_node.lab.noisy_student.iterate import steps_of
 from gaussian_yolo_node.lab.noisy_student.tables import read_labels
 from gaussian_yolo_node.lab.training.config import ConfigError, read_yaml
 
@@ -26,13 +27,7 @@ def select(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, 
     Raises:
         GaussianYoloError: one sentence naming the labels or options that cannot be used.
     """
-    if read_labels(labels).kind == "classification":
-        from gaussian_yolo_node.lab.noisy_student.classifier_steps import select_probabilities
-
-        return dict(select_probabilities(labels, output, options))
-    from gaussian_yolo_node.lab.noisy_student.detector_steps import rules_of, select_detections
-
-    return select_detections(labels, output, rules_of(options))
+    return dict(steps_of(read_labels(labels).kind, None).select(labels, output, options))
 
 
 def train(recipe: Path, output: Path, **options: Any) -> Path:

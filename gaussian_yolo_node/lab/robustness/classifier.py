@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gaussian_yolo_node.files import short_hash
-from gaussian_yolo_node.lab.classification.checkpoint import Classifier, as_tensor, load_classifier, normalised
-from gaussian_yolo_node.lab.classification.crops import centre_crop
+from gaussian_yolo_node.lab.classification.checkpoint import Classifier, load_classifier
+from gaussian_yolo_node.lab.classification.crops import as_tensor, centre_crop
 from gaussian_yolo_node.lab.classification.data import Items, read_labelled
 from gaussian_yolo_node.lab.robustness import RobustnessError
 from gaussian_yolo_node.lab.robustness.attacks import attacked, check_attacks
@@ -171,7 +171,7 @@ class _Pictures:
 
     def logits(self, pixels: Tensor) -> Tensor:
         """`[B,C]` of RGB `[B,3,S,S]`, 0..255."""
-        return self.classifier.model(normalised(pixels, self.classifier.model.normalisation)) + self.mask
+        return self.classifier.model(self.classifier.model.normalisation(pixels.float())) + self.mask
 
     @torch.no_grad()
     def scores(self, crops: Sequence[Image]) -> NDArray[np.float32]:

@@ -89,10 +89,7 @@ class Losses:
 
 
 def make_loss(
-    anchors: Tensor | Sequence[Sequence[Sequence[float]]],
-    strides: Sequence[int],
-    num_classes: int,
-    config: LossConfig,
+    anchors: Tensor | Sequence[Sequence[Sequence[float]]], strides: Sequence[int], num_classes: int, config: LossConfig
 ) -> YoloLoss:
     """The loss for `config`.
 

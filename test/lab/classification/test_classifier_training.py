@@ -21,7 +21,6 @@ from gaussian_yolo_node.lab.classification.checkpoint import (
     ClassifierTeacher,
     build_network,
     load_classifier,
-    normalised,
     read_classifier,
 )
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
@@ -243,7 +242,7 @@ def test_files_that_are_no_classifiers(tmp_path: Path) -> None:
 def test_pictures_are_normalised_as_their_backbone_wants() -> None:
     picture = np.zeros((2, 2, 3), np.uint8)
     picture[..., 2] = 255  # red
-    pixels = normalised(as_tensor([picture]), IMAGENET)[0]
+    pixels = IMAGENET(as_tensor([picture]).float())[0]
     np.testing.assert_allclose(
         pixels[:, 0, 0], (np.array([1, 0, 0]) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225], rtol=1e-5
     )

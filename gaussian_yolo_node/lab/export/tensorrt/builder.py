@@ -113,14 +113,7 @@ def prepare_model(
     append_plugin(trial, attributes, path)
     precision = options.precision or default_precision(model)
     model = with_precision(
-        model,
-        path,
-        card,
-        precision,
-        options.calibration,
-        CALIBRATION_FRAMES,
-        console,
-        float_depthwise=rtx,
+        model, path, card, precision, options.calibration, CALIBRATION_FRAMES, console, float_depthwise=rtx
     )
     batch = append_plugin(model, attributes, path)
     onnx.helper.set_model_props(model, {**metadata, CARD_KEY: card.to_json()})
