@@ -65,7 +65,7 @@ def test_values_that_cannot_be(tmp_path: Path, section: str, values: dict[str, A
         ({"kind": "detection"}, "kind must be classification, not 'detection'"),
         ({"schedule": None}, "schedule is missing; it must be a mapping"),
         ({"name": None}, "name is missing; it must be a text"),
-        ({"augment": {}}, "unknown field augment; known: name, kind, data, schedule, model, noise"),
+        ({"augment": {}}, "unknown field augment; known: name, schedule, kind, data, model, noise"),
         ({"noise": []}, "noise must be a mapping"),
     ],
 )
