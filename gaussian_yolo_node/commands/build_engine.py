@@ -51,16 +51,9 @@ def build_engine(
             "model needs it; fp16 then leaves to nvidia-modelopt what stays in float.",
         ),
     ] = None,
-    calibration_frames: Annotated[int, typer.Option(metavar="N", help="Most frames to take.")] = 128,
-    workspace: Annotated[
-        int | None, typer.Option(metavar="MB", help="Most scratch memory of a layer, MiB.", show_default="TensorRT's")
-    ] = None,
     dla: Annotated[
         int | None,
         typer.Option(metavar="N", help="Deep-learning accelerator for the layers it can do.", show_default="none"),
-    ] = None,
-    timing_cache: Annotated[
-        Path | None, typer.Option(metavar="F", help="File of measured layers: read if there, written afterwards.")
     ] = None,
     compute_capability: Annotated[
         str | None,
@@ -95,15 +88,12 @@ def build_engine(
     from rich.console import Console
 
     from gaussian_yolo_node.lab.export.tensorrt.builder import build_engine as build
-    from gaussian_yolo_node.lab.export.tensorrt.options import BuildOptions, trtexec_line
+    from gaussian_yolo_node.lab.export.tensorrt.options import BuildOptions
 
     options = BuildOptions(
         precision=precision.value if precision is not None else None,
         calibration=tuple(calibration or ()),
-        calibration_frames=calibration_frames,
-        workspace_mb=workspace,
         dla=dla,
-        timing_cache=timing_cache,
         compute_capabilities=parse_capabilities(compute_capability) if compute_capability is not None else (),
         max_batch=max_batch,
         score_threshold=score_threshold,
@@ -120,5 +110,3 @@ def build_engine(
         f"built: {output}, {sidecar.model} in {sidecar.precision} for SM {sidecar.compute_capability}, "
         f"TensorRT{' for RTX' if sidecar.flavor == 'tensorrt_rtx' else ''} {sidecar.tensorrt}"
     )
-    note = "" if save_onnx is not None else "  # the graph is written by --save-onnx"
-    print(f"same as: {trtexec_line(sidecar, output, options)}{note}")

@@ -120,13 +120,13 @@ def test_a_missing_field_is_named_with_its_file(name: str) -> None:
     fields = json.loads(CARD.to_json())
     del fields[name]
 
-    with pytest.raises(ModelError, match=f"{SOURCE} lacks {name}"):
+    with pytest.raises(ModelError, match=f"{SOURCE}: {name} is missing"):
         ModelCard.from_json(json.dumps(fields), SOURCE)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"card"'])
 def test_what_is_no_card_is_refused(text: str) -> None:
-    with pytest.raises(ModelError, match=f"{SOURCE} is not"):
+    with pytest.raises(ModelError, match=f"{SOURCE}(: the document must be a mapping, not| is not JSON)"):
         ModelCard.from_json(text, SOURCE)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import PLUGIN_VERSION
+from gaussian_yolo_node.settings import read
 
 FORMAT = 1
 _REBUILD = "build the engine again with `gaussian-yolo build-engine`"
@@ -113,18 +114,13 @@ def read_sidecar(engine: Path) -> EngineSidecar:
         raise ModelError(f"{path} is not a JSON object; {_REBUILD}")
     if values.get("format") != FORMAT:
         raise ModelError(f"{path} has format {values.get('format')!r} and this version reads {FORMAT}; {_REBUILD}")
-    known = {entry.name: entry for entry in fields(EngineSidecar)}
-    for name, kind in _KINDS.items():
-        if name not in values:
-            if name in _REQUIRED:
-                raise ModelError(f"{path} lacks {name}; {_REBUILD}")
-        elif type(values[name]) is not kind:
-            raise ModelError(f"{path} has {name} = {json.dumps(values[name])}, which must be {_SAID[kind]}; {_REBUILD}")
-    for name in _CARD:
-        if name not in values["card"]:
-            raise ModelError(f"the card of {path} lacks {name}; {_REBUILD}")
     # Fields of a later version that still has this format only say more.
-    return EngineSidecar(**{name: value for name, value in values.items() if name in known})
+    known = {entry.name: values[entry.name] for entry in fields(EngineSidecar) if entry.name in values}
+    sidecar = read(EngineSidecar, known, path, lambda text: ModelError(f"{text}; {_REBUILD}"))
+    for name in _CARD:
+        if name not in sidecar.card:
+            raise ModelError(f"the card of {path} lacks {name}; {_REBUILD}")
+    return sidecar
 
 
 # Of the card, which the detector checks in full: what its builder always writes and the runtime needs.
@@ -132,12 +128,3 @@ _CARD = (
     *("anchors", "classes", "input_size", "name", "strides"),
     *("score_threshold", "iou_threshold", "variance_vote"),
 )
-_REQUIRED = ("tensorrt", "compute_capability", "model_hash", "card", "command")
-_KINDS = {
-    **dict.fromkeys(("tensorrt", "compute_capability", "model_hash", "command", "flavor", "precision"), str),
-    **dict.fromkeys(("model", "plugin_version", "criterion"), str),
-    **dict.fromkeys(("batch", "max_detections"), int),
-    "card": dict,
-    "dynamic_batch": bool,
-}
-_SAID = {str: "text", int: "a whole number", dict: "an object", bool: "true or false"}
