@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -15,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.canvas import Roi, fitting_canvas
-from gaussian_yolo_node.detector.decode import BOX_ENTRIES, CRITERIA, Criterion, NonFiniteOutputError, decode
+from gaussian_yolo_node.detector.decode import CRITERIA, Criterion, NonFiniteOutputError, decode
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import PAD_VALUE, Letterbox, check_frame
-from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, read_card, resolve_model
+from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, check_network, read_card, resolve_model
 from gaussian_yolo_node.detector.nms import nms
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration, calibrate_sigmas
 from gaussian_yolo_node.errors import ModelError, SettingError
@@ -100,7 +98,7 @@ class Detector:
         Raises:
             ModelError: the card does not match the network.
         """
-        _check_fit(runtime, card, model_path)
+        check_network(card, runtime, model_path)
         self.card = card
         self.model_path = model_path
         self.model_hash = runtime.metadata.get(MODEL_HASH_KEY) or short_hash(model_path)
@@ -296,8 +294,11 @@ class Detector:
         started = perf_counter()
         if isinstance(prepared.runtime, DetectingRuntime):
             found = prepared.runtime.detect(prepared.image)
+            detections = self._to_frame(self._device_detections(found), prepared)
             # The device measured two stages; the rest of the time is post-processing.
-            return self._finish(found, prepared, started + found.preprocess_s + found.inference_s)
+            rest_s = perf_counter() - started - found.preprocess_s - found.inference_s
+            self.last_timing = StageTimes(found.preprocess_s, found.inference_s, max(0.0, rest_s))
+            return detections
         heads = self._infer(prepared.runtime, prepared.image)
         inferred = perf_counter()
         candidates = decode(heads, self._anchors, self.card.strides, self._score_threshold, criterion=self._criterion)
@@ -375,35 +376,6 @@ class Detector:
             for size in [size for size, runtime in self._loaded.items() if runtime is not self._runtime]:
                 self._loaded.pop(size).close()
 
-    def detect_each(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[Detections]:
-        """Detect objects in a sequence of frames; on a GPU, later frames run while the caller waits for an earlier one.
-
-        Args:
-            frames: as for `__call__`; as many are read ahead as the runtime has slots.
-
-        Yields:
-            Detections of each frame, in order.
-
-        Raises:
-            GaussianYoloError: as `__call__`, for the next frame.
-        """
-        if self._device is None:
-            yield from map(self, frames)
-            return
-        waiting: deque[Prepared] = deque()
-        try:
-            for frame in frames:
-                prepared = self.prepare(frame)
-                if len(waiting) == self._device.slots:
-                    yield self._finish(self._device.collect(), waiting.popleft(), perf_counter())
-                self._device.submit(prepared.image)
-                waiting.append(prepared)
-            while waiting:
-                yield self._finish(self._device.collect(), waiting.popleft(), perf_counter())
-        finally:
-            for _ in waiting:  # a caller that stops early leaves frames in the slots
-                self._device.collect()
-
     def close(self) -> None:
         """Release the model; the detector cannot be used afterwards."""
         for runtime in self._loaded.values():
@@ -412,8 +384,7 @@ class Detector:
     def _warm_up(self) -> None:
         canvas = np.full((*self.input_size, 3), PAD_VALUE, np.uint8)
         if isinstance(self._runtime, DetectingRuntime):
-            for _ in range(self._runtime.slots):
-                self(canvas)
+            self(canvas)
         else:
             self._runtime.infer(canvas)
 
@@ -443,7 +414,7 @@ class Detector:
         chosen = self._sigma_calibration
         return self.card.sigma_calibration_at(runtime.input_size) if chosen == "card" else chosen
 
-    def _finish(self, found: DeviceDetections, prepared: Prepared, started: float) -> Detections:
+    def _device_detections(self, found: DeviceDetections) -> Detections:
         if not found.finite:
             raise NonFiniteOutputError(
                 "the network gave NaN, infinity, or a box of infinite size; build the engine in precision fp32, or "
@@ -451,11 +422,8 @@ class Detector:
             )
         kept = Detections(found.boxes, found.scores, found.class_ids, found.sigmas)
         assert self._device is not None
-        if self._score_threshold > self._device.built.score_threshold:
-            kept = kept[kept.scores > self._score_threshold]
-        detections = self._to_frame(kept, prepared)
-        self.last_timing = StageTimes(found.preprocess_s, found.inference_s, max(0.0, perf_counter() - started))
-        return detections
+        raised = self._score_threshold > self._device.built.score_threshold
+        return kept[kept.scores > self._score_threshold] if raised else kept
 
     def _to_frame(self, kept: Detections, prepared: Prepared) -> Detections:
         detections = prepared.letterbox.to_frame(kept)
@@ -480,31 +448,6 @@ class Detector:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _check_fit(runtime: Runtime | DetectingRuntime, card: ModelCard, path: Path) -> None:
-    free = not isinstance(runtime, DetectingRuntime) and runtime.free_size
-    if runtime.input_size != card.input_size and not free:
-        raise ModelError(
-            f"{path} takes a canvas of {runtime.input_size} px (height, width) but its card has input_size "
-            f"{card.input_size}; export the model again"
-        )
-    if isinstance(runtime, DetectingRuntime):  # the build has checked the heads
-        return
-    if runtime.strides != card.strides:
-        raise ModelError(
-            f"{path} has heads of strides {list(runtime.strides)} but its card has strides "
-            f"{list(card.strides)}; export the model again"
-        )
-    for shape, stride, anchors in zip(runtime.head_shapes, card.strides, card.anchors, strict=True):
-        height, width = runtime.input_size
-        needed = (len(anchors) * (BOX_ENTRIES + len(card.classes)), height // stride, width // stride)
-        if shape != needed:
-            raise ModelError(
-                f"{path} has a head_{stride} of {list(shape)} (channels, rows, columns) but its card's "
-                f"{len(card.classes)} classes and {len(anchors)} anchors need {list(needed)}; "
-                "export the model again"
-            )
 
 
 def _threshold(name: str, value: float) -> float:

@@ -12,11 +12,12 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.detector.decode import BOX_ENTRIES
 from gaussian_yolo_node.detector.letterbox import Resize
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
 from gaussian_yolo_node.errors import ModelError, SettingError
 from gaussian_yolo_node.files import installed_prefixes
-from gaussian_yolo_node.runtime.base import CARD_KEY
+from gaussian_yolo_node.runtime.base import CARD_KEY, DetectingRuntime, Runtime
 
 DEFAULT_MODEL = "csp_nano_driving"
 FORMAT_VERSION = 1
@@ -26,6 +27,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "ModelCard",
     "ModelError",
+    "check_network",
     "read_card",
     "resolve_model",
     "shipped_models",
@@ -181,6 +183,32 @@ def read_card(metadata: Mapping[str, str], path: Path) -> ModelCard:
             "`gaussian-yolo export`"
         )
     return ModelCard.from_json(metadata[CARD_KEY], path)
+
+
+def check_network(card: ModelCard, runtime: Runtime | DetectingRuntime, path: Path) -> None:
+    """Raise ModelError unless the network of the model file `path` has the canvas and the heads that its card says."""
+    free = not isinstance(runtime, DetectingRuntime) and runtime.free_size
+    if runtime.input_size != card.input_size and not free:
+        raise ModelError(
+            f"{path} takes a canvas of {runtime.input_size} px (height, width) but its card has input_size "
+            f"{card.input_size}; export the model again"
+        )
+    if isinstance(runtime, DetectingRuntime):  # the build has checked the heads
+        return
+    if runtime.strides != card.strides:
+        raise ModelError(
+            f"{path} has heads of strides {list(runtime.strides)} but its card has strides "
+            f"{list(card.strides)}; export the model again"
+        )
+    for shape, stride, anchors in zip(runtime.head_shapes, card.strides, card.anchors, strict=True):
+        height, width = runtime.input_size
+        needed = (len(anchors) * (BOX_ENTRIES + len(card.classes)), height // stride, width // stride)
+        if shape != needed:
+            raise ModelError(
+                f"{path} has a head_{stride} of {list(shape)} (channels, rows, columns) but its card's "
+                f"{len(card.classes)} classes and {len(anchors)} anchors need {list(needed)}; "
+                "export the model again"
+            )
 
 
 def resolve_model(name_or_path: str | Path) -> Path:

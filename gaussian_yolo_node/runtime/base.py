@@ -183,14 +183,12 @@ class DetectingRuntime(Protocol):
         metadata: card and hash of the model that it was built from.
         input_size: (height, width) of the canvas in px.
         built: settings that are built in and cannot change.
-        slots: number of frames that can be in progress at once.
     """
 
     name: str
     metadata: Mapping[str, str]
     input_size: tuple[int, int]
     built: BuiltThresholds
-    slots: int
 
     @property
     def description(self) -> str: ...
@@ -199,23 +197,7 @@ class DetectingRuntime(Protocol):
         """Detections of one frame, uint8 [H, W, 3] of any size.
 
         Raises:
-            InferenceError: the device failed, see its subclasses; or submitted frames are not yet collected.
-        """
-        ...
-
-    def submit(self, frame_bgr: NDArray[np.uint8]) -> None:
-        """Start a frame and return immediately; the caller may then reuse the frame's memory.
-
-        Raises:
-            InferenceError: as `detect`; or all slots are in use.
-        """
-        ...
-
-    def collect(self) -> DeviceDetections:
-        """Wait for the oldest submitted frame.
-
-        Raises:
-            InferenceError: as `detect`; or no frame was submitted.
+            InferenceError: the device failed, see its subclasses.
         """
         ...
 

@@ -12,7 +12,6 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -41,8 +40,6 @@ from gaussian_yolo_node.runtime.tensorrt.plugin_library import PLUGIN_VERSION, R
 from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar
 from gaussian_yolo_node.runtime.tensorrt.slot import Slot
 
-SLOTS = 2  # one frame is copied while the other is computed
-
 _LOG = logging.getLogger(__name__)
 
 
@@ -63,12 +60,10 @@ class TensorRtRuntime:
     """
 
     name = "tensorrt"
-    slots = SLOTS
 
     def __init__(self, path: Path, options: RuntimeOptions) -> None:
         self._lock = threading.Lock()
-        self._free: deque[Slot] = deque()
-        self._busy: deque[Slot] = deque()
+        self._slot: Slot | None = None
         self._engine: loaded_engine.LoadedEngine | None = None
         try:
             ready = check_engine(path)
@@ -86,8 +81,7 @@ class TensorRtRuntime:
                 self._engine = loaded_engine.acquire(ready.path, ready.trt, ready.plugin, self._gpu)
                 self.input_size = self._engine.input_size
                 resize = RESIZES[str(ready.sidecar.card.get("resize", "bilinear"))]
-                for _ in range(SLOTS):
-                    self._free.append(Slot(self._gpu, self._engine, ready.plugin, resize))
+                self._slot = Slot(self._gpu, self._engine, ready.plugin, resize)
         except BaseException:
             self.close()
             raise
@@ -95,43 +89,16 @@ class TensorRtRuntime:
     @property
     def description(self) -> str:
         """Versions, device, precision, and whether frames are run as one CUDA graph."""
-        reasons = {slot.without_graph for slot in (*self._free, *self._busy)} - {""}
-        return (
-            f"{self._label}, no CUDA graph ({'; '.join(sorted(reasons))})" if reasons else f"{self._label}, CUDA graph"
-        )
+        reason = self._slot.without_graph if self._slot is not None else ""
+        return f"{self._label}, no CUDA graph ({reason})" if reason else f"{self._label}, CUDA graph"
 
     def detect(self, frame_bgr: NDArray[np.uint8]) -> DeviceDetections:
         """See `runtime.base.DetectingRuntime.detect`."""
-        if self._busy:
-            raise InferenceError("frames are still in work; collect them before another is detected in")
-        self.submit(frame_bgr)
-        return self.collect()
-
-    def submit(self, frame_bgr: NDArray[np.uint8]) -> None:
-        """See `runtime.base.DetectingRuntime.submit`."""
         with self._lock:
-            self._check_open()
-            if not self._free:
-                raise InferenceError(f"{SLOTS} frames are in work, which is the most; collect one first")
+            if self._slot is None:
+                raise InferenceError("the model was closed; open it again")
             with self._gpu:
-                slot = self._free[0]
-                try:
-                    slot.start(frame_bgr)
-                except BaseException:
-                    slot.settle()
-                    raise
-            self._busy.append(self._free.popleft())
-
-    def collect(self) -> DeviceDetections:
-        """See `runtime.base.DetectingRuntime.collect`."""
-        with self._lock:
-            self._check_open()
-            if not self._busy:
-                raise InferenceError("no frame is in work; submit one first")
-            slot = self._busy.popleft()
-            self._free.append(slot)
-            with self._gpu:
-                return slot.finish()
+                return self._slot.detect(frame_bgr)
 
     def close(self) -> None:
         """See `runtime.base.DetectingRuntime.close`."""
@@ -140,14 +107,11 @@ class TensorRtRuntime:
                 return
             with self._gpu:
                 # Execution contexts before the engine they belong to, as TensorRT wants it.
-                while slots := self._busy or self._free:
-                    slots.popleft().close()
+                if self._slot is not None:
+                    self._slot.close()
+                    self._slot = None
                 engine, self._engine = self._engine, None
                 loaded_engine.release(engine)
-
-    def _check_open(self) -> None:
-        if self._engine is None:
-            raise InferenceError("the model was closed; open it again")
 
 
 @dataclass(frozen=True)
