@@ -162,13 +162,16 @@ class ModelCard:
 
     def sigma_calibration_at(self, input_size: tuple[int, int]) -> SigmaCalibration | None:
         """The correction for a canvas (height, width) in px: that of the operating point nearest in pixel count."""
-        if not self.operating_points:
-            return self.sigma_calibration
+        point = self.operating_point_at(input_size)
+        return self.sigma_calibration if point is None else point.sigma_calibration
+
+    def operating_point_at(self, input_size: tuple[int, int]) -> OperatingPoint | None:
+        """The operating point nearest in pixel count to a canvas (height, width) in px; None if the card has none."""
 
         def distance(point: OperatingPoint) -> float:
             return abs(math.log(math.prod(point.input_size) / math.prod(input_size)))
 
-        return min(self.operating_points, key=distance).sigma_calibration
+        return min(self.operating_points, key=distance, default=None)
 
 
 def read_card(metadata: Mapping[str, str], path: Path) -> ModelCard:
@@ -187,8 +190,7 @@ def read_card(metadata: Mapping[str, str], path: Path) -> ModelCard:
 
 def check_network(card: ModelCard, runtime: Runtime | DetectingRuntime, path: Path) -> None:
     """Raise ModelError unless the network of the model file `path` has the canvas and the heads that its card says."""
-    free = not isinstance(runtime, DetectingRuntime) and runtime.free_size
-    if runtime.input_size != card.input_size and not free:
+    if runtime.input_size != card.input_size and (isinstance(runtime, DetectingRuntime) or not runtime.free_size):
         raise ModelError(
             f"{path} takes a canvas of {runtime.input_size} px (height, width) but its card has input_size "
             f"{card.input_size}; export the model again"

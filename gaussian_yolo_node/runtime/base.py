@@ -183,15 +183,30 @@ class DetectingRuntime(Protocol):
         metadata: card and hash of the model that it was built from.
         input_size: (height, width) of the canvas in px.
         built: settings that are built in and cannot change.
+        canvases: (height, width) in px of the canvases that the model can be loaded for, by number of pixels.
+        free_size: whether there are several.
     """
 
     name: str
     metadata: Mapping[str, str]
     input_size: tuple[int, int]
     built: BuiltThresholds
+    canvases: tuple[tuple[int, int], ...]
 
     @property
     def description(self) -> str: ...
+
+    @property
+    def free_size(self) -> bool: ...
+
+    def at(self, input_size: tuple[int, int]) -> DetectingRuntime:
+        """The same model on another canvas of (height, width) px; see `Runtime.at`.
+
+        Raises:
+            ModelError: there is no engine for that canvas, or it is stale; gives the command that builds it.
+            InferenceError: the device failed, or has not enough memory.
+        """
+        ...
 
     def detect(self, frame_bgr: NDArray[np.uint8]) -> DeviceDetections:
         """Detections of one frame, uint8 [H, W, 3] of any size.

@@ -18,9 +18,8 @@ from gaussian_yolo_node.detector import Detections, Detector
 from gaussian_yolo_node.detector.decode import NonFiniteOutputError
 from gaussian_yolo_node.detector.detector import StageTimes
 from gaussian_yolo_node.errors import SettingError
-from gaussian_yolo_node.runtime import InferenceError, RuntimeOptions
+from gaussian_yolo_node.runtime import InferenceError, open_device_runtime
 from gaussian_yolo_node.runtime.base import DetectingRuntime, DeviceLostError, DeviceMemoryError
-from gaussian_yolo_node.runtime.tensorrt.runtime import TensorRtRuntime
 
 BLACK = np.zeros((64, 96, 3), np.uint8)
 
@@ -142,7 +141,8 @@ def test_results_hold_though_the_memory_is_used_again(model: Path) -> None:
 
 
 def test_a_closed_runtime_says_so_and_may_be_closed_again(model: Path) -> None:
-    runtime = TensorRtRuntime(model, RuntimeOptions())
+    runtime = open_device_runtime(model)
+    assert runtime is not None
     runtime.detect(FRAMES[0])
     runtime.close()
     runtime.close()

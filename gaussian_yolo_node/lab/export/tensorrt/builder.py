@@ -94,8 +94,8 @@ def prepare_model(
     if options.input_size is not None and options.input_size != card.input_size:
         if all(size.HasField("dim_value") for size in model.graph.input[0].type.tensor_type.shape.dim[1:3]):
             raise EngineError(
-                f"{path} takes a canvas of {show_size(card.input_size)} px only; leave --input-size out, or export it "
-                "again"
+                f"{path} takes a canvas of {show_size(card.input_size)} px only; leave --input-size, "
+                "--operating-points and --frame out, or export it again"
             )
         if any(side % card.strides[0] for side in options.input_size):
             raise SettingError(
