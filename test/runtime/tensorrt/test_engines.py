@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import shlex
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -300,8 +302,8 @@ def keep(keeper: RateKeeper, clock: Clock, seconds: float, network_s: float) -> 
     for _ in range(int(30 * seconds)):
         clock.now += 1 / 30
         keeper.frame_done(network_s, network_s + 0.002)
-    if keeper._loading is not None:
-        keeper._loading.join()
+    while any(thread.name == "canvas" for thread in threading.enumerate()):
+        time.sleep(0.01)
 
 
 def test_a_busy_gpu_gets_a_smaller_canvas_and_a_larger_one_again(
