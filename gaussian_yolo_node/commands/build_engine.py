@@ -80,15 +80,33 @@ def build_engine(
         Path | None, typer.Option(metavar="F", help="Write the graph that TensorRT gets, for trtexec.")
     ] = None,
     input_size: InputSize = None,
+    operating_points: Annotated[
+        bool,
+        typer.Option(
+            "--operating-points",
+            help="Build an engine for each operating point of the card, between which the node changes to keep its "
+            "rate: NAME.engine, and NAME.HxW.engine for other canvases.",
+        ),
+    ] = False,
+    frame: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="Size of the frames in px; canvases then have their shape.",
+            show_default="the card's canvases",
+        ),
+    ] = None,
 ) -> None:
     """Build a TensorRT engine from a model for this machine's GPU; takes minutes.
 
-    Example: gaussian-yolo build-engine model.onnx -o model.engine --precision fp16
+    Example: gaussian-yolo build-engine model.onnx -o model.engine --operating-points --frame 720x1280
     """
     from rich.console import Console
 
     from gaussian_yolo_node.lab.export.tensorrt.builder import build_engine as build
+    from gaussian_yolo_node.lab.export.tensorrt.canvases import plan_builds
     from gaussian_yolo_node.lab.export.tensorrt.options import BuildOptions
+    from gaussian_yolo_node.runtime.base import parse_size, show_size
 
     options = BuildOptions(
         precision=precision.value if precision is not None else None,
@@ -105,8 +123,11 @@ def build_engine(
         save_onnx=save_onnx,
         input_size=parse_input_size(input_size),
     )
-    sidecar = build(model, output, options, Console(stderr=True))
-    print(
-        f"built: {output}, {sidecar.model} in {sidecar.precision} for SM {sidecar.compute_capability}, "
-        f"TensorRT{' for RTX' if sidecar.flavor == 'tensorrt_rtx' else ''} {sidecar.tensorrt}"
-    )
+    frame_size = None if frame is None else parse_size(frame, "--frame")
+    for engine in plan_builds(model, output, options, operating_points=operating_points, frame_size=frame_size):
+        sidecar = build(model, engine.output, engine.options, Console(stderr=True))
+        print(
+            f"built: {engine.output}, {sidecar.model} in {sidecar.precision} for SM {sidecar.compute_capability}, "
+            f"canvas {show_size(sidecar.input_size)}, TensorRT{' for RTX' if sidecar.flavor == 'tensorrt_rtx' else ''} "
+            f"{sidecar.tensorrt}"
+        )

@@ -12,11 +12,12 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.detector.decode import BOX_ENTRIES
 from gaussian_yolo_node.detector.letterbox import Resize
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.files import installed_prefixes
-from gaussian_yolo_node.runtime.base import CARD_KEY
+from gaussian_yolo_node.runtime.base import CARD_KEY, DetectingRuntime, Runtime
 from gaussian_yolo_node.settings import DISTINCT, Count, Fraction, Must, Positive, read
 
 DEFAULT_MODEL = "csp_nano_driving"
@@ -27,6 +28,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "ModelCard",
     "ModelError",
+    "check_network",
     "read_card",
     "resolve_model",
     "shipped_models",
@@ -145,13 +147,16 @@ class ModelCard:
 
     def sigma_calibration_at(self, input_size: tuple[int, int]) -> SigmaCalibration | None:
         """The correction for a canvas (height, width) in px: that of the operating point nearest in pixel count."""
-        if not self.operating_points:
-            return self.sigma_calibration
+        point = self.operating_point_at(input_size)
+        return self.sigma_calibration if point is None else point.sigma_calibration
+
+    def operating_point_at(self, input_size: tuple[int, int]) -> OperatingPoint | None:
+        """The operating point nearest in pixel count to a canvas (height, width) in px; None if the card has none."""
 
         def distance(point: OperatingPoint) -> float:
             return abs(math.log(math.prod(point.input_size) / math.prod(input_size)))
 
-        return min(self.operating_points, key=distance).sigma_calibration
+        return min(self.operating_points, key=distance, default=None)
 
 
 def read_card(metadata: Mapping[str, str], path: Path) -> ModelCard:
@@ -166,6 +171,31 @@ def read_card(metadata: Mapping[str, str], path: Path) -> ModelCard:
             "`gaussian-yolo export`"
         )
     return ModelCard.from_json(metadata[CARD_KEY], path)
+
+
+def check_network(card: ModelCard, runtime: Runtime | DetectingRuntime, path: Path) -> None:
+    """Raise ModelError unless the network of the model file `path` has the canvas and the heads that its card says."""
+    if runtime.input_size != card.input_size and (isinstance(runtime, DetectingRuntime) or not runtime.free_size):
+        raise ModelError(
+            f"{path} takes a canvas of {runtime.input_size} px (height, width) but its card has input_size "
+            f"{card.input_size}; export the model again"
+        )
+    if isinstance(runtime, DetectingRuntime):  # the build has checked the heads
+        return
+    if runtime.strides != card.strides:
+        raise ModelError(
+            f"{path} has heads of strides {list(runtime.strides)} but its card has strides "
+            f"{list(card.strides)}; export the model again"
+        )
+    for shape, stride, anchors in zip(runtime.head_shapes, card.strides, card.anchors, strict=True):
+        height, width = runtime.input_size
+        needed = (len(anchors) * (BOX_ENTRIES + len(card.classes)), height // stride, width // stride)
+        if shape != needed:
+            raise ModelError(
+                f"{path} has a head_{stride} of {list(shape)} (channels, rows, columns) but its card's "
+                f"{len(card.classes)} classes and {len(anchors)} anchors need {list(needed)}; "
+                "export the model again"
+            )
 
 
 def resolve_model(name_or_path: str | Path) -> Path:

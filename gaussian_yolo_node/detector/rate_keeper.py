@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.pace import BUSY_SHARE, Pace, TimedPoint, largest_within, time_points
+from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.runtime.base import show_size
 
 
@@ -124,5 +125,13 @@ class RateKeeper:
         return self._points[max(0, self._current - 1)].point.input_size
 
     def _in_thread(self, action: Callable[[], object]) -> None:
-        self._loading = threading.Thread(target=action, name="canvas", daemon=True)
+        def attempt() -> None:
+            try:
+                action()
+            except GaussianYoloError as error:  # such as a GPU without memory for another canvas
+                assert self._pace is not None
+                self._pace.current = self._current
+                self._warn(f"the canvas stays {show_size(self._detector.input_size)}: {error}")
+
+        self._loading = threading.Thread(target=attempt, name="canvas", daemon=True)
         self._loading.start()

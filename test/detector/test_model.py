@@ -46,8 +46,10 @@ def test_operating_points_survive_their_json() -> None:
 )
 def test_a_canvas_takes_the_correction_of_the_point_nearest_in_pixels(size: tuple[int, int], index: int) -> None:
     card = replace(CARD, operating_points=POINTS, sigma_calibration=SigmaCalibration((9,) * 4, (0,) * 4))
+    assert card.operating_point_at(size) == POINTS[index]
     assert card.sigma_calibration_at(size) == POINTS[index].sigma_calibration
     without = replace(card, operating_points=())
+    assert without.operating_point_at(size) is None
     assert without.sigma_calibration_at(size) == card.sigma_calibration
 
 

@@ -118,6 +118,7 @@ def test_cameras_share_the_machine(share: float) -> None:
     [
         (POINTS[3], "256x512 (AP50 car 90.0 % on drive): 24.0 ms"),
         (TimedPoint(OperatingPoint((32, 64), 1.0), 0.05, measured=False), "32x64: about 50.0 ms"),
+        (TimedPoint(OperatingPoint((32, 64), 1.0), 0.0, measured=False), "32x64"),
     ],
 )
 def test_a_point_in_words(timed: TimedPoint, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.runtime.base import show_size
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import PLUGIN_VERSION
 from gaussian_yolo_node.settings import read
 
@@ -51,6 +53,32 @@ class EngineSidecar:
     max_detections: int = 300
     criterion: str = "gaussian"
     format: int = field(default=FORMAT, kw_only=True)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the canvas in px."""
+        height, width = self.card["input_size"]
+        return height, width
+
+    def command_at(self, engine: Path, input_size: tuple[int, int]) -> str:
+        """Builds an engine of the same model for another canvas of (height, width) px, with the options of this one."""
+        words = shlex.split(self.command)
+        for option in ("-o", "--output", "--input-size", "--save-onnx"):
+            if option in words:
+                at = words.index(option)
+                del words[at : at + 2]
+        return shlex.join([*words, "-o", str(engine), "--input-size", show_size(input_size)])
+
+    def differences(self, other: EngineSidecar) -> list[str]:
+        """Why another engine must not run in the place of this one, on another canvas; empty if it may."""
+        mine, others = self._results(), other._results()
+        return [f"its {name} is {others[name]} and not {mine[name]}" for name in mine if others[name] != mine[name]]
+
+    def _results(self) -> dict[str, object]:
+        """What the detections of a frame depend on."""
+        thresholds = ("score_threshold", "iou_threshold", "variance_vote")
+        own = {"model": self.model_hash, "criterion": self.criterion, "max_detections": self.max_detections}
+        return own | {name: self.card[name] for name in thresholds}
 
     def stale_reasons(
         self, *, tensorrt: str, compute_capability: str, model_hash: str | None, plugin_version: str
@@ -120,6 +148,9 @@ def read_sidecar(engine: Path) -> EngineSidecar:
     for name in _CARD:
         if name not in sidecar.card:
             raise ModelError(f"the card of {path} lacks {name}; {_REBUILD}")
+    size = sidecar.card["input_size"]
+    if not isinstance(size, list) or [type(side) for side in size] != [int, int]:
+        raise ModelError(f"the card of {path} has input_size = {json.dumps(size)}, no [height, width]; {_REBUILD}")
     return sidecar
 
 

@@ -70,6 +70,8 @@ def test_fields_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
         ({"batch": True}, "batch must be a whole number, not True"),
         ({"card": {}}, "lacks anchors"),
         ({"card": []}, r"card must be a mapping, not \[\]"),
+        ({"card": {**SIDECAR.card, "input_size": [64]}}, r"input_size = \[64\], no \[height, width\]"),
+        ({"card": {**SIDECAR.card, "input_size": "64x96"}}, 'input_size = "64x96", no'),
     ],
 )
 def test_a_damaged_one_is_told_by_the_field(tmp_path: Path, change: Any, says: str) -> None:

@@ -53,6 +53,28 @@ class PreparedModel:
     batch: int | None
 
 
+def load_model(path: Path) -> tuple[Any, ModelCard]:
+    """An ONNX model with its card.
+
+    Raises:
+        ModelError: the file is missing or unreadable, or has no card.
+        RuntimeUnavailableError: onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise RuntimeUnavailableError(
+            "build-engine needs the package onnx; install it with `python3 -m pip install onnx`"
+        ) from error
+    try:
+        model = onnx.load(str(path))
+        # A truncated file may still parse, with part of its graph.
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise unreadable(path, f"onnx {onnx.__version__}", error) from error
+    return model, read_card({entry.key: entry.value for entry in model.metadata_props}, path)
+
+
 def prepare_model(
     path: Path, options: BuildOptions, console: Console | None = None, *, rtx: bool = False
 ) -> PreparedModel:
@@ -72,20 +94,10 @@ def prepare_model(
         QuantizeError: the model cannot be quantised, or no frame can be read.
         SourceError: there is no such source.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise RuntimeUnavailableError(
-            "build-engine needs the package onnx; install it with `python3 -m pip install onnx`"
-        ) from error
-    try:
-        model = onnx.load(str(path))
-        # A truncated file may still parse, with part of its graph.
-        onnx.checker.check_model(model)
-    except Exception as error:
-        raise unreadable(path, f"onnx {onnx.__version__}", error) from error
+    model, card = load_model(path)
+    import onnx
+
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    card = read_card(metadata, path)
     changes = {
         name: value
         for name in ("score_threshold", "iou_threshold", "variance_vote")
@@ -95,8 +107,8 @@ def prepare_model(
     if options.input_size is not None and options.input_size != card.input_size:
         if all(size.HasField("dim_value") for size in model.graph.input[0].type.tensor_type.shape.dim[1:3]):
             raise EngineError(
-                f"{path} takes a canvas of {show_size(card.input_size)} px only; leave --input-size out, or export it "
-                "again"
+                f"{path} takes a canvas of {show_size(card.input_size)} px only; leave --input-size, "
+                "--operating-points and --frame out, or export it again"
             )
         if any(side % card.strides[0] for side in options.input_size):
             raise SettingError(

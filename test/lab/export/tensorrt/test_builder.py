@@ -113,7 +113,7 @@ def test_an_engine_of_a_model_with_a_free_size_is_for_one_canvas(tmp_path: Path,
 @pytest.mark.parametrize(
     ("input_size", "asked", "message"),
     [
-        (SIZE, (32, 64), "takes a canvas of 64x96 px only; leave --input-size out"),
+        (SIZE, (32, 64), "takes a canvas of 64x96 px only; leave --input-size, --operating-points and --frame out"),
         (("height", "width"), (32, 60), "--input-size is 32x60; give multiples of 32 px"),
     ],
 )
