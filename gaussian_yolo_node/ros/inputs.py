@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import QoSReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.time import Time
 from rclpy.timer import Timer
@@ -25,7 +25,8 @@ from gaussian_yolo_node.ros.diagnostics import FrameStatistics
 from gaussian_yolo_node.ros.image_transport import ImageTopic, image_topic
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.messages import image_from_compressed, image_from_message
-from gaussian_yolo_node.ros.parameter_table import PerceptionParameters
+from gaussian_yolo_node.ros.parameter_table import ParameterError, PerceptionParameters
+from gaussian_yolo_node.ros.qos import create_subscription
 from gaussian_yolo_node.ros.silence import why_silent
 
 # A topic silent for longer than this gets a warning.
@@ -104,7 +105,6 @@ class TopicInput:
 
     skipped = 0
     state = "topic"
-    trouble = ""
     message = ""
     frame_size = None
 
@@ -119,6 +119,7 @@ class TopicInput:
         self._parameters = parameters
         self._mailbox = mailbox
         self._statistics = statistics
+        self.trouble = ""
         self._missed = 0
         self._last_number = 0
         self._decode: Callable[[Any], NDArray[np.uint8]] = image_from_message
@@ -131,7 +132,14 @@ class TopicInput:
         if self._subscription is None:
             # In wall time: a node without a clock must find its images, too.
             steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._search = self._node.create_timer(_SEARCH_PERIOD_S, self._look_for_images, clock=steady)
+            self._search = self._node.create_timer(_SEARCH_PERIOD_S, self._look_again, clock=steady)
+
+    def _look_again(self) -> None:
+        try:
+            self._look_for_images()
+        except ParameterError as error:  # of the quality of service; nothing above a timer would report it
+            self._end_search()
+            self.trouble = str(error)
 
     def _look_for_images(self) -> None:
         """Subscribe once it is known to what, and end the search."""
@@ -145,13 +153,9 @@ class TopicInput:
         # ROS 2 Humble passes the message without its info.
         numbered = hasattr(Subscription, "CallbackType")
         receive: Callable[..., None] = self._receive_numbered if numbered else self._receive
-        self._subscription = self._node.create_subscription(
-            self._found.kind,
-            self._found.name,
-            receive,
-            # Only the newest image is useful, so the subscription does not queue images either.
-            QoSProfile(depth=1, reliability=_RELIABILITY[self._parameters.reliability]),
-        )
+        reliability = _RELIABILITY[self._parameters.reliability]
+        # Only the newest image is useful, so the subscription does not queue images either.
+        self._subscription = create_subscription(self._node, self._found.kind, self._found.name, receive, reliability)
 
     def _end_search(self) -> None:
         if self._search is not None:

@@ -64,7 +64,7 @@ def detections_to_message(detections: Detections, header: Header, classes: Seque
     Args:
         detections: N detections in px of the frame.
         header: stamp and frame_id of the source image.
-        classes: the model's class names; a class id is an index into them.
+        classes: `class_id` of each class in the message, such as its name.
     """
     # In float64, the corners can be recovered from centre and size bit for bit at pixel scale.
     # tolist() gives Python numbers, which the fields require.

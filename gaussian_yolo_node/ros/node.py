@@ -31,6 +31,7 @@ from gaussian_yolo_node.ros.inputs import Arrival, Input, SourceInput, TopicInpu
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.outputs import Outputs
 from gaussian_yolo_node.ros.parameter_table import PARAMETERS, ParameterError, PerceptionParameters
+from gaussian_yolo_node.ros.qos import create_publisher
 from gaussian_yolo_node.ros.worker import Worker
 from gaussian_yolo_node.runtime import RuntimeOptions
 
@@ -73,7 +74,7 @@ class PerceptionNode(LifecycleNode):
         self._keeper: RateKeeper | None = None
         self._worker: Worker | None = None
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = create_publisher(self.create_publisher, DiagnosticArray, "/diagnostics", 10)
         # Wall time regardless of use_sim_time: a node without a clock must still start and report.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         started = parameters.read(self)
@@ -183,11 +184,11 @@ class PerceptionNode(LifecycleNode):
         self.get_logger().info(f"loading model {values.model}")
         self._detector = self._wait_for(lambda: _load(values), f"loading model {values.model}")
         try:
+            self._outputs = Outputs(self, self._detector.card.classes, values.class_id_format)
             self._apply_thresholds({})
-        except SettingError:
+        except GaussianYoloError:
             self.release()
             raise
-        self._outputs = Outputs(self, self._detector.card.classes)
         loaded = self._detector
         self.get_logger().info(f"model {loaded.card.name} ({loaded.model_hash}) on {loaded.runtime.description}")
 
@@ -300,6 +301,8 @@ class PerceptionNode(LifecycleNode):
         detector.iou_threshold = iou or detector.card.iou_threshold
         detector.variance_vote = detector.card.variance_vote if vote == "card" else vote
         detector.criterion = criterion
+        if self._outputs is not None:
+            self._outputs.labels.publish(detector.score_threshold)
 
     def _parts(self) -> Parts:
         skipped, dropped = (self._input.skipped, self._input.dropped) if self._input else (0, 0)

@@ -8,42 +8,42 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.drawing import draw_detections
+from gaussian_yolo_node.ros.label_info import LabelInfoPublisher
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.messages import detections_to_message, image_to_compressed, image_to_message
+from gaussian_yolo_node.ros.qos import create_publisher
 
-# Reliable, so that both reliable and best-effort subscribers match. A subscriber too slow for the pictures loses the
-# oldest ones.
-_DETECTIONS_QOS = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
-_PICTURES_QOS = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.RELIABLE)
+DETECTIONS_DEPTH = 10
+PICTURES_DEPTH = 5  # a subscriber too slow for the pictures loses the oldest ones
 
 
 class Outputs:
-    """Publishers of detections and annotated frames; they publish while the node is active.
+    """Publishers of detections and annotated frames, which publish while the node is active, and of the labels.
 
     Annotated frames are drawn in a thread of their own, so that they never delay detections; the newest frame wins.
     """
 
-    def __init__(self, node: LifecycleNode, classes: Sequence[str]) -> None:
+    def __init__(self, node: LifecycleNode, classes: Sequence[str], class_id_format: str) -> None:
         self._node = node
         self._classes = tuple(classes)
-        self._detections = node.create_lifecycle_publisher(Detection2DArray, "~/detections", _DETECTIONS_QOS)
-        self._picture = node.create_lifecycle_publisher(Image, "~/image_annotated", _PICTURES_QOS)
-        self._compressed = node.create_lifecycle_publisher(
-            CompressedImage, "~/image_annotated/compressed", _PICTURES_QOS
-        )
+        self._class_ids = [str(index) for index in range(len(classes))] if class_id_format == "index" else classes
+        create = node.create_lifecycle_publisher
+        self._detections = create_publisher(create, Detection2DArray, "~/detections", DETECTIONS_DEPTH)
+        self._picture = create_publisher(create, Image, "~/image_annotated", PICTURES_DEPTH)
+        self._compressed = create_publisher(create, CompressedImage, "~/image_annotated/compressed", PICTURES_DEPTH)
+        self.labels = LabelInfoPublisher(node, classes)
         self._to_draw: Mailbox[tuple[NDArray[np.uint8], Detections, Header]] = Mailbox()
         self._drawing = threading.Thread(target=self._draw_all, name="drawing", daemon=True)
         self._drawing.start()
 
     def publish_detections(self, detections: Detections, header: Header) -> None:
-        self._detections.publish(detections_to_message(detections, header, self._classes))
+        self._detections.publish(detections_to_message(detections, header, self._class_ids))
 
     def publish_annotated(self, image_bgr: NDArray[np.uint8], detections: Detections, header: Header) -> None:
         """Have the frame drawn and published, but only if a topic has subscribers."""
@@ -73,3 +73,4 @@ class Outputs:
         self._drawing.join()
         for publisher in (self._detections, self._picture, self._compressed):
             self._node.destroy_lifecycle_publisher(publisher)
+        self.labels.destroy()

@@ -26,6 +26,8 @@ Changes = Literal["on activate", "on configure", "live", "never"]
 
 # image_transport's name of the compressed images beside raw ones.
 COMPRESSED_SUFFIX = "/compressed"
+# What rclpy's parameters for the quality of service of a topic start with.
+QOS_PREFIX = "qos_overrides."
 
 
 class ParameterError(GaussianYoloError):
@@ -173,6 +175,12 @@ class PerceptionParameters:
         choices=CRITERIA,
     )
 
+    class_id_format: str = _parameter(
+        "name",
+        "on configure",
+        "What hypothesis.class_id of a detection is: the class's name, or its index in ~/label_info as a decimal.",
+        choices=("name", "index"),
+    )
     autostart: bool = _parameter(True, "never", "Configure and activate on start; false waits for a lifecycle manager.")
     min_rate: float = _parameter(
         0.0, "live", "A warning on /diagnostics if fewer frames per second arrive. 0: none.", limits=(0, 1000)
