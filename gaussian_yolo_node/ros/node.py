@@ -20,6 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 
 from gaussian_yolo_node.detector.canvas import Roi
+from gaussian_yolo_node.detector.class_selection import ClassSelection
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.rate_keeper import RateKeeper
 from gaussian_yolo_node.errors import GaussianYoloError, SettingError
@@ -281,7 +282,7 @@ class PerceptionNode(LifecycleNode):
                 return SetParametersResult(successful=False, reason=reason)
         try:
             self._apply_thresholds({change.name: change.value for change in changes})
-        except SettingError as error:  # these settings are built into a GPU engine
+        except SettingError as error:  # built into a GPU engine, or a class that the model does not have
             self._apply_thresholds({})  # restore the values from before the refused change
             return SetParametersResult(successful=False, reason=str(error))
         for change in changes:
@@ -293,16 +294,24 @@ class PerceptionNode(LifecycleNode):
         detector = self._detector
         if detector is None:
             return
-        score, iou, vote, criterion = (
+        score, iou, vote, criterion, classes, class_thresholds = (
             changes.get(name, self.get_parameter(name).value)
-            for name in ("score_threshold", "iou_threshold", "variance_vote", "criterion")
+            for name in (
+                "score_threshold",
+                "iou_threshold",
+                "variance_vote",
+                "criterion",
+                "classes",
+                "class_thresholds",
+            )
         )
         detector.score_threshold = score or detector.card.score_threshold
         detector.iou_threshold = iou or detector.card.iou_threshold
         detector.variance_vote = detector.card.variance_vote if vote == "card" else vote
         detector.criterion = criterion
+        detector.class_selection = ClassSelection.parse(classes, class_thresholds, detector.card.classes)
         if self._outputs is not None:
-            self._outputs.labels.publish(detector.score_threshold)
+            self._outputs.labels.publish(detector.lowest_score)
 
     def _parts(self) -> Parts:
         skipped, dropped = (self._input.skipped, self._input.dropped) if self._input else (0, 0)

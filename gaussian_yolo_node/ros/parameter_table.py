@@ -155,6 +155,14 @@ class PerceptionParameters:
     score_threshold: float = _parameter(
         0.0, "live", "Detections below this score are dropped. 0: the model card's.", limits=(0, 0.99)
     )
+    classes: str = _parameter(
+        "", "live", "Names of the classes to detect, with commas between them. Empty: all that the model has."
+    )
+    class_thresholds: str = _parameter(
+        "",
+        "live",
+        "Lowest scores of single classes instead of score_threshold, such as pedestrian:0.2,cyclist:0.25.",
+    )
     iou_threshold: float = _parameter(
         0.0,
         "live",

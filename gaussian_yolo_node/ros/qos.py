@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
@@ -55,7 +55,7 @@ def create_subscription(
 
 
 @contextmanager
-def _refusals(topic: str) -> Iterator[Any]:
+def _refusals(topic: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, InvalidParameterTypeException) as error:

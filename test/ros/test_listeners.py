@@ -34,6 +34,11 @@ def active(ros: Ros, model: Path, **parameters: Any) -> Any:
     return node
 
 
+def picture(number: int) -> Image:
+    """A picture of now; the nanoseconds number it."""
+    return image_to_message(make_image(), Header(stamp=Time(sec=int(time.time()), nanosec=number)))
+
+
 def labels_of(ros: Ros) -> list[LabelInfo]:
     labels: list[LabelInfo] = []
     ros.observer.create_subscription(LabelInfo, "/perception/label_info", labels.append, LATCHED)
@@ -75,10 +80,52 @@ def test_class_ids_are_read_as_names_or_numbers(ros: Ros, tiny_model: Path, clas
     ros.until_subscribed(publisher)
     ros.until(lambda: labels, "labels")
     names = [each.class_name for each in labels[0].class_map]
-    publisher.publish(image_to_message(make_image(), Header(stamp=Time(sec=int(time.time())))))
+    publisher.publish(picture(1))
     ros.until(lambda: ros.detections, "detections")
     found = [read(each.results[0].hypothesis.class_id, names) for each in ros.detections[0].detections]
     assert found == ["car", "pedestrian"]
+
+
+class TestClasses:
+    def test_are_chosen_while_the_node_runs(self, ros: Ros, tiny_model: Path) -> None:
+        publisher = ros.observer.create_publisher(Image, "/image", 10)
+        node = active(ros, tiny_model, image_topic="/image", classes="car")
+        labels = labels_of(ros)
+        ros.until_subscribed(publisher)
+
+        def found(number: int) -> list[str]:
+            publisher.publish(picture(number))
+            message = ros.until(
+                lambda: next((each for each in ros.detections if each.header.stamp.nanosec == number), None),
+                f"detections of frame {number}",
+            )
+            return [each.results[0].hypothesis.class_id for each in message.detections]
+
+        assert found(1) == ["car"]
+        for number, name, value, expected in (
+            (2, "classes", "", ["car", "pedestrian"]),
+            (3, "class_thresholds", "car:0.85", ["pedestrian"]),
+            (4, "score_threshold", 0.7, []),
+            (5, "class_thresholds", "pedestrian:0.1", ["car", "pedestrian"]),
+        ):
+            (result,) = node.set_parameters([Parameter(name, value=value)])
+            assert result.successful, result.reason
+            assert found(number) == expected, (name, value)
+        ros.until(lambda: labels and labels[-1].threshold == pytest.approx(0.1), "labels with the least threshold")
+
+    @pytest.mark.parametrize("name", ["classes", "class_thresholds"])
+    def test_that_the_model_lacks_are_refused_with_those_it_has(self, ros: Ros, tiny_model: Path, name: str) -> None:
+        value = "tram" if name == "classes" else "tram:0.2"
+        node = active(ros, tiny_model, image_topic="/image")
+        (result,) = node.set_parameters([Parameter(name, value=value)])
+        assert not result.successful
+        assert result.reason == f"{name} has 'tram', but the model's classes are car, pedestrian, cyclist"
+        assert node.get_parameter(name).value == ""
+
+    def test_that_the_model_lacks_fail_configure(self, ros: Ros, tiny_model: Path) -> None:
+        node = ros.node(model=str(tiny_model), image_topic="/image", classes="tram")
+        assert node.trigger_configure() == FAILURE
+        ros.until_status(DiagnosticStatus.ERROR, "the model's classes are car, pedestrian, cyclist")
 
 
 class TestQosOverrides:
