@@ -33,6 +33,8 @@ from gaussian_yolo_node.ros.silence import why_silent
 _SILENCE_S = 3.0
 # Pauses between attempts to open a missing camera.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+# Time between looks of a waiting source whether the node is closing.
+_ENABLED_POLL_S = 0.1
 # Time between looks for a publisher of images.
 _SEARCH_PERIOD_S = 0.2
 
@@ -58,7 +60,7 @@ class Arrival:
 
 
 class Input(Protocol):
-    """The node's view of its input.
+    """The node's view of its input. While the node is disabled, it ignores frames; a file that loses none waits.
 
     Attributes:
         state: "topic", or the state of the source.
@@ -114,11 +116,13 @@ class TopicInput:
         parameters: PerceptionParameters,
         mailbox: Mailbox[Arrival],
         statistics: FrameStatistics,
+        enabled: threading.Event,
     ) -> None:
         self._node = node
         self._parameters = parameters
         self._mailbox = mailbox
         self._statistics = statistics
+        self._enabled = enabled
         self.trouble = ""
         self._missed = 0
         self._last_number = 0
@@ -199,6 +203,9 @@ class TopicInput:
         self._receive(message)
 
     def _receive(self, message: Image | CompressedImage) -> None:
+        if not self._enabled.is_set():
+            self._statistics.note_ignored()
+            return
         self._statistics.count_received()
         self._mailbox.put(Arrival(message.header, partial(self._decode, message)))
 
@@ -218,14 +225,16 @@ class SourceInput:
         parameters: PerceptionParameters,
         mailbox: Mailbox[Arrival],
         statistics: FrameStatistics,
+        enabled: threading.Event,
     ) -> None:
         self._node = node
         self._parameters = parameters
         self._mailbox = mailbox
         self._statistics = statistics
+        self._enabled = enabled
         self._live = _is_live(parameters.source)
-        newest_wins = self._live or parameters.playback == "realtime"
-        self._deliver = mailbox.put if newest_wins else mailbox.put_when_empty
+        self._newest_wins = self._live or parameters.playback == "realtime"
+        self._deliver = mailbox.put if self._newest_wins else mailbox.put_when_empty
         self._closing = threading.Event()
         self._open_error = ""
         self._source: Source | None = None if self._live else self._open()
@@ -293,8 +302,17 @@ class SourceInput:
             self._source.close()
             return
         while (frame := self._source.read()) is not None:
-            self._statistics.count_received()
-            self._deliver(self._arrival(frame))
+            if self._accepts():
+                self._statistics.count_received()
+                self._deliver(self._arrival(frame))
+            else:
+                self._statistics.note_ignored()
+
+    def _accepts(self) -> bool:
+        """Whether the node is enabled; waits for that if every frame counts."""
+        while not self._newest_wins and not self._closing.is_set() and not self._enabled.wait(_ENABLED_POLL_S):
+            self._statistics.note_ignored()
+        return self._enabled.is_set()
 
     def _open_until_there(self) -> Source | None:
         pause = _FIRST_PAUSE_S

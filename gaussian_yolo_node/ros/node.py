@@ -18,6 +18,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from std_srvs.srv import SetBool
 
 from gaussian_yolo_node.detector.canvas import Roi
 from gaussian_yolo_node.detector.class_selection import ClassSelection
@@ -74,6 +75,9 @@ class PerceptionNode(LifecycleNode):
         self._input: Input | None = None
         self._keeper: RateKeeper | None = None
         self._worker: Worker | None = None
+        self._enabled = threading.Event()
+        self._enabled.set()
+        self.create_service(SetBool, "~/enable", self._on_enable)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = create_publisher(self.create_publisher, DiagnosticArray, "/diagnostics", 10)
         # Wall time regardless of use_sim_time: a node without a clock must still start and report.
@@ -90,7 +94,7 @@ class PerceptionNode(LifecycleNode):
         message.status = statuses(self._parts())
         self._diagnostics.publish(message)
         if self._input is not None:
-            if self._input.notice:
+            if self._input.notice and self._enabled.is_set():
                 self.get_logger().warning(self._input.notice, throttle_duration_sec=10.0)
             if self._input.state == SourceState.FINISHED.value and not self._ended:
                 self._end_of_source()
@@ -221,7 +225,7 @@ class PerceptionNode(LifecycleNode):
         self._statistics = FrameStatistics()
         self._ended = False
         kind = TopicInput if values.image_topic else SourceInput
-        self._input = kind(self, values, self._mailbox, self._statistics)
+        self._input = kind(self, values, self._mailbox, self._statistics, self._enabled)
         try:
             self._keeper = self._choose_canvas(values, self._detector, self._input.frame_size)
         except BaseException:
@@ -269,6 +273,13 @@ class PerceptionNode(LifecycleNode):
             self._worker.join(1.0)
             self._worker = None
         self._keeper = None
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        (self._enabled.set if request.data else self._enabled.clear)()
+        response.success = True
+        response.message = "frames are processed" if request.data else "frames are ignored"
+        self.get_logger().info(response.message)
+        return response
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         for change in changes:
@@ -320,6 +331,7 @@ class PerceptionNode(LifecycleNode):
             self.get_fully_qualified_name(),
             self._trouble,
             self._busy_with,
+            self._enabled.is_set(),
             parameters.read(self),
             self.get_clock().now().nanoseconds / 1e9,
             self._statistics,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from factories import make_image
 
@@ -19,6 +21,7 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from ros.harness import Ros
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from std_srvs.srv import SetBool
 from vision_msgs.msg import LabelInfo
 
 from gaussian_yolo_node.ros.messages import image_to_message
@@ -126,6 +129,67 @@ class TestClasses:
         node = ros.node(model=str(tiny_model), image_topic="/image", classes="tram")
         assert node.trigger_configure() == FAILURE
         ros.until_status(DiagnosticStatus.ERROR, "the model's classes are car, pedestrian, cyclist")
+
+
+class TestEnable:
+    """Service ~/enable."""
+
+    def call(self, ros: Ros, data: bool) -> None:
+        client = ros.observer.create_client(SetBool, "/perception/enable")
+        ros.until(client.service_is_ready, "the service")
+        future = client.call_async(SetBool.Request(data=data))
+        ros.until(future.done, "its answer")
+        assert future.result().success
+
+    def test_of_a_topic(self, ros: Ros, tiny_model: Path) -> None:
+        publisher = ros.observer.create_publisher(Image, "/image", 10)
+        active(ros, tiny_model, image_topic="/image")
+        ros.until_subscribed(publisher)
+        self.call(ros, False)
+        for number in range(1, 6):
+            publisher.publish(picture(number))
+            values = ros.until_status(DiagnosticStatus.OK, "disabled: call ~/enable with data: true")
+        assert (values["frames_received"], values["frames_processed"], values["frames_dropped"]) == ("0", "0", "0")
+        assert not ros.detections
+        self.call(ros, True)
+        ros.until_status(DiagnosticStatus.OK, "topic")  # at once, without a warning of silence
+        publisher.publish(picture(7))
+        ros.until(lambda: ros.detections, "detections")
+        assert ros.detections[0].header.stamp.nanosec == 7
+
+    def test_of_a_folder_that_loses_no_frame(self, ros: Ros, tiny_model: Path, tmp_path: Path) -> None:
+        for index in range(6):
+            cv2.imwrite(str(tmp_path / f"{index}.png"), make_image(seed=index))
+        node = ros.node(model=str(tiny_model), source=str(tmp_path), playback="fastest")
+        assert node.trigger_configure() == SUCCESS
+        self.call(ros, False)
+        assert node.trigger_activate() == SUCCESS
+        for _ in range(5):
+            ros.until_status(DiagnosticStatus.OK, "disabled")
+        assert not ros.detections
+        self.call(ros, True)
+        assert ros.until_status(DiagnosticStatus.OK, "finished")["frames_processed"] == "6"
+
+    def test_of_a_folder_played_at_its_rate(self, ros: Ros, tiny_model: Path, tmp_path: Path) -> None:
+        cv2.imwrite(str(tmp_path / "0.png"), make_image())
+        active(ros, tiny_model, source=str(tmp_path), loop=True, playback_fps=50.0)
+        ros.until(lambda: ros.detections, "detections")
+        self.call(ros, False)
+        processed = [ros.until_status(DiagnosticStatus.OK, "disabled")["frames_processed"] for _ in range(6)]
+        assert processed[-1] == processed[1]  # one frame may have been on its way
+        self.call(ros, True)
+        ros.detections.clear()
+        ros.until(lambda: ros.detections, "detections")
+
+    def test_a_disabled_node_is_closed_all_the_same(self, ros: Ros, tiny_model: Path, tmp_path: Path) -> None:
+        cv2.imwrite(str(tmp_path / "0.png"), make_image())
+        node = ros.node(model=str(tiny_model), source=str(tmp_path), playback="fastest", loop=True)
+        assert node.trigger_configure() == SUCCESS
+        self.call(ros, False)
+        assert node.trigger_activate() == SUCCESS
+        thread = next(each for each in threading.enumerate() if each.name.startswith("source "))
+        assert node.trigger_deactivate() == SUCCESS
+        assert not thread.is_alive()
 
 
 class TestQosOverrides:
