@@ -21,6 +21,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from gaussian_yolo_node.frames import Frame, Source, SourceError, SourceState, open_source
+from gaussian_yolo_node.frames.rectification import Rectifier
+from gaussian_yolo_node.ros.camera_info import load_calibration
 from gaussian_yolo_node.ros.diagnostics import FrameStatistics
 from gaussian_yolo_node.ros.image_transport import ImageTopic, image_topic
 from gaussian_yolo_node.ros.mailbox import Mailbox
@@ -28,6 +30,7 @@ from gaussian_yolo_node.ros.messages import image_from_compressed, image_from_me
 from gaussian_yolo_node.ros.parameter_table import ParameterError, PerceptionParameters
 from gaussian_yolo_node.ros.qos import create_subscription
 from gaussian_yolo_node.ros.silence import why_silent
+from gaussian_yolo_node.ros.source_topics import SourceTopics
 
 # A topic silent for longer than this gets a warning.
 _SILENCE_S = 3.0
@@ -213,10 +216,11 @@ class TopicInput:
 class SourceInput:
     """Frames from a source, read in a thread.
 
-    A missing camera is retried indefinitely; a missing file is an error at once.
+    A missing camera is retried indefinitely; a missing file is an error at once. The frames are also topics.
 
     Raises:
         SourceError: a file or folder cannot be opened.
+        ParameterError, CalibrationError: the calibration cannot be read, or cannot rectify.
     """
 
     def __init__(
@@ -237,10 +241,15 @@ class SourceInput:
         self._deliver = mailbox.put if self._newest_wins else mailbox.put_when_empty
         self._closing = threading.Event()
         self._open_error = ""
+        calibration = load_calibration(parameters.camera_info_url) if parameters.camera_info_url else None
+        self._rectifier = Rectifier(calibration) if calibration is not None and parameters.rectify else None
+        self._calibration = calibration
+        self._topics: SourceTopics | None = None
         self._source: Source | None = None if self._live else self._open()
         self._thread = threading.Thread(target=self._run, name=f"source {parameters.shown_input}", daemon=True)
 
     def start(self) -> None:
+        self._topics = SourceTopics(self._node, self._calibration, self._rectifier)
         self._thread.start()
 
     @property
@@ -288,6 +297,8 @@ class SourceInput:
         # A thread inside OpenCV's open of a dead camera cannot be interrupted; it is a daemon and ends by itself.
         if self._thread.ident is not None:
             self._thread.join(1.0)
+        if self._topics is not None:
+            self._topics.destroy()
 
     def _unanswered(self) -> int:
         statistics = self._statistics
@@ -301,18 +312,21 @@ class SourceInput:
         if self._closing.is_set():  # closed during the open
             self._source.close()
             return
-        while (frame := self._source.read()) is not None:
-            if self._accepts():
-                self._statistics.count_received()
-                self._deliver(self._arrival(frame))
-            else:
+        while (frame := self._next(self._source)) is not None:
+            arrival = self._arrival(frame)
+            if self._topics is not None:
+                self._topics.publish(frame.image, arrival.header)
+            if self._newest_wins and not self._enabled.is_set():
                 self._statistics.note_ignored()
+            else:
+                self._statistics.count_received()
+                self._deliver(arrival)
 
-    def _accepts(self) -> bool:
-        """Whether the node is enabled; waits for that if every frame counts."""
+    def _next(self, source: Source) -> Frame | None:
+        """The next frame; if every frame counts, it is read once the node is enabled."""
         while not self._newest_wins and not self._closing.is_set() and not self._enabled.wait(_ENABLED_POLL_S):
             self._statistics.note_ignored()
-        return self._enabled.is_set()
+        return source.read()
 
     def _open_until_there(self) -> Source | None:
         pause = _FIRST_PAUSE_S
@@ -339,7 +353,9 @@ class SourceInput:
         # Keep the frame's age when converting its stamp from system time to the node's clock, which may be simulated.
         now = self._node.get_clock().now().nanoseconds
         stamp = Time(nanoseconds=max(0, now - int((time.time() - frame.stamp) * 1e9)))
-        return Arrival(Header(stamp=stamp.to_msg(), frame_id=self._parameters.frame_id), lambda: frame.image)
+        header = Header(stamp=stamp.to_msg(), frame_id=self._parameters.frame_id)
+        rectifier = self._rectifier
+        return Arrival(header, partial(rectifier, frame.image) if rectifier is not None else lambda: frame.image)
 
 
 def _is_live(source: str) -> bool:

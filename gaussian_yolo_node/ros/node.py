@@ -134,6 +134,7 @@ class PerceptionNode(LifecycleNode):
         super().on_activate(state)
         result = self._attempt(self._open_input)
         if result != _SUCCESS:
+            self._close_input()
             super().on_deactivate(state)
         return result
 
@@ -226,11 +227,7 @@ class PerceptionNode(LifecycleNode):
         self._ended = False
         kind = TopicInput if values.image_topic else SourceInput
         self._input = kind(self, values, self._mailbox, self._statistics, self._enabled)
-        try:
-            self._keeper = self._choose_canvas(values, self._detector, self._input.frame_size)
-        except BaseException:
-            self._close_input()
-            raise
+        self._keeper = self._choose_canvas(values, self._detector, self._input.frame_size)
         self._worker = Worker(
             self._mailbox,
             self._detector,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,8 +14,8 @@ from vision_msgs.msg import Detection2DArray
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.drawing import draw_detections
 from gaussian_yolo_node.ros.label_info import LabelInfoPublisher
-from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.messages import detections_to_message, image_to_compressed, image_to_message
+from gaussian_yolo_node.ros.newest_only import NewestOnly
 from gaussian_yolo_node.ros.qos import create_publisher
 
 DETECTIONS_DEPTH = 10
@@ -38,9 +37,7 @@ class Outputs:
         self._picture = create_publisher(create, Image, "~/image_annotated", PICTURES_DEPTH)
         self._compressed = create_publisher(create, CompressedImage, "~/image_annotated/compressed", PICTURES_DEPTH)
         self.labels = LabelInfoPublisher(node, classes)
-        self._to_draw: Mailbox[tuple[NDArray[np.uint8], Detections, Header]] = Mailbox()
-        self._drawing = threading.Thread(target=self._draw_all, name="drawing", daemon=True)
-        self._drawing.start()
+        self._drawing = NewestOnly("drawing", self._draw, node.get_logger())
 
     def publish_detections(self, detections: Detections, header: Header) -> None:
         self._detections.publish(detections_to_message(detections, header, self._class_ids))
@@ -48,19 +45,13 @@ class Outputs:
     def publish_annotated(self, image_bgr: NDArray[np.uint8], detections: Detections, header: Header) -> None:
         """Have the frame drawn and published, but only if a topic has subscribers."""
         if any(self._wanted()):
-            self._to_draw.put((image_bgr, detections, header))
+            self._drawing.put((image_bgr, detections, header))
 
     def _wanted(self) -> tuple[bool, bool]:
         return self._picture.get_subscription_count() > 0, self._compressed.get_subscription_count() > 0
 
-    def _draw_all(self) -> None:
-        while (job := self._to_draw.get()) is not None:
-            try:
-                self._draw(*job)
-            except Exception as error:  # an internal error; detections go on, and so do later pictures
-                self._node.get_logger().error(f"a frame cannot be drawn: {error!r}", throttle_duration_sec=10.0)
-
-    def _draw(self, image_bgr: NDArray[np.uint8], detections: Detections, header: Header) -> None:
+    def _draw(self, frame: tuple[NDArray[np.uint8], Detections, Header]) -> None:
+        image_bgr, detections, header = frame
         raw_wanted, compressed_wanted = self._wanted()
         drawn = draw_detections(image_bgr, detections, self._classes)
         if raw_wanted:
@@ -69,8 +60,7 @@ class Outputs:
             self._compressed.publish(image_to_compressed(drawn, header))
 
     def destroy(self) -> None:
-        self._to_draw.close()
-        self._drawing.join()
+        self._drawing.close()
         for publisher in (self._detections, self._picture, self._compressed):
             self._node.destroy_lifecycle_publisher(publisher)
         self.labels.destroy()

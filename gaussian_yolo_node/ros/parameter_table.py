@@ -95,6 +95,18 @@ class PerceptionParameters:
     frame_id: str = _parameter(
         "camera", "on activate", "frame_id of frames read from source; images from a topic keep their own."
     )
+    camera_info_url: str = _parameter(
+        "",
+        "on activate",
+        "Calibration of the camera in source, for ~/camera_info and rectify: a YAML file of ROS's camera_calibration, "
+        "as path, file:///PATH or package://PACKAGE/PATH.",
+    )
+    rectify: bool = _parameter(
+        False,
+        "on activate",
+        "Rectify the frames of source with the calibration; detections, ~/image_raw and ~/camera_info are then those "
+        "of the rectified frames.",
+    )
     playback: Playback = _parameter(
         "realtime",
         "on activate",
@@ -205,7 +217,7 @@ class PerceptionParameters:
         """Check what no single choice or limit can.
 
         Raises:
-            ParameterError: not exactly one of source and image_topic is set.
+            ParameterError: not exactly one of source and image_topic is set, or rectify has nothing to work with.
             SettingError: roi or input_size has another form.
         """
         Roi.parse(self.roi)
@@ -220,6 +232,12 @@ class PerceptionParameters:
                 f"two inputs: parameters 'source' ({without_password(self.source)}) and 'image_topic' "
                 f"({self.image_topic}) are both set, clear one of them"
             )
+        if self.rectify and self.image_topic:
+            raise ParameterError(
+                "rectify is for 'source': give 'image_topic' the rectified images of image_proc, such as image_rect"
+            )
+        if self.rectify and not self.camera_info_url:
+            raise ParameterError("rectify needs the camera's calibration: set parameter 'camera_info_url'")
 
     @property
     def fixed_canvas(self) -> tuple[int, int] | None:
