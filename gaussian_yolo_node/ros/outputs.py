@@ -13,6 +13,7 @@ from vision_msgs.msg import Detection2DArray
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.drawing import draw_detections
+from gaussian_yolo_node.ros import autoware_objects, foxglove_annotations
 from gaussian_yolo_node.ros.label_info import LabelInfoPublisher
 from gaussian_yolo_node.ros.messages import detections_to_message, image_to_compressed, image_to_message
 from gaussian_yolo_node.ros.newest_only import NewestOnly
@@ -36,11 +37,20 @@ class Outputs:
         self._detections = create_publisher(create, Detection2DArray, "~/detections", DETECTIONS_DEPTH)
         self._picture = create_publisher(create, Image, "~/image_annotated", PICTURES_DEPTH)
         self._compressed = create_publisher(create, CompressedImage, "~/image_annotated/compressed", PICTURES_DEPTH)
+        # Messages of other packages, each in a file of its own, where they are installed.
+        self._others = [
+            (create_publisher(create, kind, form.TOPIC, DETECTIONS_DEPTH), form.to_message)
+            for form in (foxglove_annotations, autoware_objects)
+            if (kind := form.message_type()) is not None
+        ]
         self.labels = LabelInfoPublisher(node, classes)
         self._drawing = NewestOnly("drawing", self._draw, node.get_logger())
 
     def publish_detections(self, detections: Detections, header: Header) -> None:
         self._detections.publish(detections_to_message(detections, header, self._class_ids))
+        for publisher, to_message in self._others:
+            if publisher.get_subscription_count() > 0:
+                publisher.publish(to_message(detections, header, self._classes))
 
     def publish_annotated(self, image_bgr: NDArray[np.uint8], detections: Detections, header: Header) -> None:
         """Have the frame drawn and published, but only if a topic has subscribers."""
@@ -61,6 +71,6 @@ class Outputs:
 
     def destroy(self) -> None:
         self._drawing.close()
-        for publisher in (self._detections, self._picture, self._compressed):
+        for publisher in (self._detections, self._picture, self._compressed, *(each for each, _ in self._others)):
             self._node.destroy_lifecycle_publisher(publisher)
         self.labels.destroy()
