@@ -36,6 +36,14 @@ VISION_MSGS = {
         {"center": "vision_msgs/Pose2D", "size_x": "double", "size_y": "double"},
         "RIHS01_008eacbb0cf8f26e83795547bed013eec3675485ef386ec056d80eaaf1c1ce2f",
     ),
+    "VisionClass": (
+        {"class_id": "uint16", "class_name": "string"},
+        "RIHS01_1e4a11f0fed50b5623cb8ff26ca0e37952a48a9c074d16f804b44e9164c2037a",
+    ),
+    "LabelInfo": (
+        {"header": "std_msgs/Header", "class_map": "sequence<vision_msgs/VisionClass>", "threshold": "float"},
+        "RIHS01_3d37df4015cdf660cc851c51897f2acd957e1ca6205ba0a99aebffb9406b0783",
+    ),
     "ObjectHypothesis": (
         {"class_id": "string", "score": "double"},
         "RIHS01_51da43cec11c01957a64d1e05a24acd18aae7745ec30b74348ad5f6d634f7f90",
@@ -271,7 +279,7 @@ def test_message_definition_has_the_released_type_hash(name: str) -> None:
     assert store.hash_rihs01(f"vision_msgs/msg/{name}") == VISION_MSGS[name][1]
 
 
-def test_only_the_seven_messages_are_declared() -> None:
+def test_only_these_messages_are_declared() -> None:
     assert {path.stem for path in (INTERFACES / "msg").glob("*.msg")} == set(VISION_MSGS)
     declared = re.findall(r"msg/(\w+)\.msg", (INTERFACES / "CMakeLists.txt").read_text())
     assert sorted(declared) == sorted(VISION_MSGS)

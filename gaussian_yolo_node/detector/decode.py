@@ -40,7 +40,7 @@ def decode(
     heads: Sequence[Floats],
     anchors: Sequence[NDArray[np.float32]],
     strides: Sequence[int],
-    score_threshold: float,
+    score_threshold: float | NDArray[np.float32],
     max_candidates: int = 1000,
     criterion: Criterion = "gaussian",
 ) -> Detections:
@@ -53,7 +53,7 @@ def decode(
         heads: raw heads [1, A*(9+C), h, w], float32 or float64; the computation uses the same type.
         anchors: width and height of each head's anchors in canvas px, [A, 2], in the order of `heads`.
         strides: canvas px per cell of each head.
-        score_threshold: 0 <= t < 1.
+        score_threshold: 0 <= t < 1; or float32 [C], one for each class, where 1 leaves a class out.
         max_candidates: if more pairs pass, those with the best scores are kept; of equal scores, the first.
         criterion: "gaussian" is the paper's `objectness * class * (1 - mean of the four s)`. "confidence" is YOLOv3's
             `objectness * class`, to measure the effect of the uncertainty term.
@@ -65,7 +65,7 @@ def decode(
         NonFiniteOutputError: a head contains NaN or infinity, or a box size overflows.
         ValueError: the shape of a head does not match its anchors.
     """
-    objectness_logit = _logit(score_threshold)
+    objectness_logit = _logit(float(np.min(score_threshold)))
     parts: list[tuple[Floats, Floats]] = []
     for head, head_anchors, stride in zip(heads, anchors, strides, strict=True):
         _check_finite(head, stride)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.canvas import Roi, fitting_canvas, nearest_canvas
+from gaussian_yolo_node.detector.class_selection import ClassSelection
 from gaussian_yolo_node.detector.decode import CRITERIA, Criterion, NonFiniteOutputError, decode
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import Letterbox, check_frame
@@ -115,6 +116,7 @@ class Detector:
         self._loaded = LoadedCanvases(runtime)
         self._sigma_calibration: SigmaCalibration | Literal["card"] | None = "card"
         self._score_threshold = card.score_threshold
+        self._class_selection = ClassSelection()
         self._iou_threshold = card.iou_threshold
         self._variance_vote = card.variance_vote
         self._criterion: Criterion = CRITERIA[0]
@@ -206,13 +208,24 @@ class Detector:
     @score_threshold.setter
     def score_threshold(self, value: float) -> None:
         threshold = _threshold("score_threshold", value)
-        built = self._built
-        if built is not None and threshold < built.score_threshold:
-            raise SettingError(
-                f"score_threshold is {value}, and nothing below {built.score_threshold} comes out of this engine: give "
-                f"a higher one, or {built.remedy}"
-            )
+        self._refuse_below_built("score_threshold", threshold)
         self._score_threshold = threshold
+
+    @property
+    def class_selection(self) -> ClassSelection:
+        """The classes that are detected, and their own thresholds; may change as `score_threshold`."""
+        return self._class_selection
+
+    @class_selection.setter
+    def class_selection(self, value: ClassSelection) -> None:
+        for name, threshold in value.thresholds.items():
+            self._refuse_below_built(f"class_thresholds of {name}", threshold)
+        self._class_selection = value
+
+    @property
+    def lowest_score(self) -> float:
+        """The threshold of the class with the lowest one."""
+        return self._class_selection.lowest(self._score_threshold, self.card.classes)
 
     @property
     def iou_threshold(self) -> float:
@@ -298,7 +311,8 @@ class Detector:
             return detections
         heads = self._infer(prepared.runtime, prepared.image)
         inferred = perf_counter()
-        candidates = decode(heads, self._anchors, self.card.strides, self._score_threshold, criterion=self._criterion)
+        thresholds = self._class_selection.by_class(self._score_threshold, self.card.classes)
+        candidates = decode(heads, self._anchors, self.card.strides, thresholds, criterion=self._criterion)
         kept = nms(candidates, self._iou_threshold, variance_vote=self._variance_vote)
         detections = self._to_frame(kept, prepared)
         self._canvases.append(prepared.image)
@@ -390,8 +404,10 @@ class Detector:
                 "export the model again from a sound checkpoint"
             )
         kept = Detections(found.boxes, found.scores, found.class_ids, found.sigmas)
-        raised = self._built is not None and self._score_threshold > self._built.score_threshold
-        return kept[kept.scores > self._score_threshold] if raised else kept
+        thresholds = self._class_selection.by_class(self._score_threshold, self.card.classes)
+        if self._built is not None and np.any(thresholds > self._built.score_threshold):
+            kept = kept[kept.scores > (thresholds if isinstance(thresholds, float) else thresholds[kept.class_ids])]
+        return kept
 
     def _to_frame(self, kept: Detections, prepared: Prepared) -> Detections:
         detections = prepared.letterbox.to_frame(kept)
@@ -401,6 +417,14 @@ class Detector:
         if prepared.corner != (0, 0):
             detections = replace(detections, boxes=detections.boxes + np.array(prepared.corner * 2, np.float32))
         return detections
+
+    def _refuse_below_built(self, name: str, threshold: float) -> None:
+        built = self._built
+        if built is not None and threshold < built.score_threshold:
+            raise SettingError(
+                f"{name} is {threshold}, and nothing below {built.score_threshold} comes out of this engine: give "
+                f"a higher one, or {built.remedy}"
+            )
 
     def _refuse_unless_built(self, name: str, value: float | bool | str) -> None:
         built = self._built

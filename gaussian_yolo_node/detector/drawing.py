@@ -58,7 +58,7 @@ def draw_detections(frame_bgr: NDArray[np.uint8], detections: Detections, classe
         return picture
     detections = detections[np.argsort(detections.scores, kind="stable")]  # the best one last, on top
     boxes, sigmas = detections.boxes, edge_sigmas(detections)
-    colours = [_COLOURS[class_id % len(_COLOURS)] for class_id in detections.class_ids]
+    colours = [class_colour(class_id) for class_id in detections.class_ids]
     scale = max(0.4, min(frame_bgr.shape[0], frame_bgr.shape[1]) / 1200)
     thickness = max(1, round(2 * scale))
 
@@ -82,6 +82,11 @@ def draw_detections(frame_bgr: NDArray[np.uint8], detections: Detections, classe
     for index, label, area in _place(labels, around, boxes, picture.shape[:2]):
         label.draw(picture, area, colours[index])
     return picture
+
+
+def class_colour(class_id: int) -> Colour:
+    """The colour of a class, BGR, 0..255."""
+    return _COLOURS[class_id % len(_COLOURS)]
 
 
 def edge_sigmas(detections: Detections) -> NDArray[np.float32]:

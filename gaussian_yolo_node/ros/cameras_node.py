@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gaussian_yolo_node.ros.parameter_table import PARAMETERS, ParameterError
+from gaussian_yolo_node.ros.parameter_table import PARAMETERS, QOS_PREFIX, ParameterError
 from gaussian_yolo_node.ros.perception_node import run
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def open_cameras(stopping: threading.Event, **node_arguments: Any) -> list[Node]
     shares = machine_shares({name: values.get("target_rate") for name, values in settings.items()})
     nodes: list[Node] = []
     for name, values in settings.items():
-        unknown = ", ".join(sorted(values.keys() - _FOR_ALL))
+        unknown = ", ".join(sorted(key for key in values if not _is_for_nodes(key)))
         own: dict[str, Any] = {
             "namespace": f"{namespace}/{name}",
             "use_global_arguments": False,
-            "parameter_overrides": [Parameter(key, value=value) for key, value in values.items() if key in _FOR_ALL],
+            "parameter_overrides": [Parameter(key, value=value) for key, value in values.items() if _is_for_nodes(key)],
         }
         refusal = f"camera {name} has unknown parameters: {unknown}" if unknown else ""
         nodes.append(PerceptionNode(stopping, shares[name], refusal, **{**node_arguments, **own}))
@@ -75,7 +75,7 @@ def camera_settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             raise ParameterError(f"camera {name!r}: a name has letters, digits and _ only, because topics contain it")
         if names.count(name) > 1:
             raise ParameterError(f"camera {name} is listed twice in parameter 'cameras'")
-    common = {name: value for name, value in given.items() if name in _FOR_ALL}
+    common = {name: value for name, value in given.items() if _is_for_nodes(name)}
     return {
         camera: {
             **{"frame_id": camera, **common},
@@ -83,6 +83,10 @@ def camera_settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         }
         for camera in names
     }
+
+
+def _is_for_nodes(name: str) -> bool:
+    return name in _FOR_ALL or name.startswith(QOS_PREFIX)
 
 
 def machine_shares(rates: Mapping[str, Any]) -> dict[str, float]:

@@ -82,6 +82,11 @@ class FrameStatistics:
             self._received += 1
             self._received_at = self._clock()
 
+    def note_ignored(self) -> None:
+        """Note that a frame arrived while the node is disabled; it counts nowhere, but the input is not silent."""
+        with self._lock:
+            self._received_at = self._clock()
+
     def count_processed(self, times: FrameTimes) -> None:
         """Count a frame whose detections are published."""
         with self._lock:

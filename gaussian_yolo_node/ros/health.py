@@ -33,6 +33,7 @@ class Parts:
         name: full name of the node.
         error: why the node cannot work; empty if it can.
         busy_with: what it waits for, such as a model that loads; empty if it does not wait.
+        enabled: whether it processes frames.
         values: the parameters.
         now_s: the node's clock, s; 0 if it has none yet.
         detector, input, keeper: None until there is one.
@@ -41,6 +42,7 @@ class Parts:
     name: str
     error: str
     busy_with: str
+    enabled: bool
     values: PerceptionParameters
     now_s: float
     statistics: FrameStatistics
@@ -79,7 +81,11 @@ def _idle(parts: Parts) -> Verdict | None:
         return OK, parts.busy_with
     if parts.detector is None:
         return OK, "unconfigured"
-    return None if parts.input is not None else (OK, "inactive")
+    if parts.input is None:
+        return OK, "inactive"
+    if not parts.enabled and not parts.input.trouble:
+        return OK, "disabled: call ~/enable with data: true"
+    return None
 
 
 def _input(parts: Parts) -> Verdict:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import QoSReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.time import Time
 from rclpy.timer import Timer
@@ -21,17 +21,23 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from gaussian_yolo_node.frames import Frame, Source, SourceError, SourceState, open_source
+from gaussian_yolo_node.frames.rectification import Rectifier
+from gaussian_yolo_node.ros.camera_info import load_calibration
 from gaussian_yolo_node.ros.diagnostics import FrameStatistics
 from gaussian_yolo_node.ros.image_transport import ImageTopic, image_topic
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.messages import image_from_compressed, image_from_message
-from gaussian_yolo_node.ros.parameter_table import PerceptionParameters
+from gaussian_yolo_node.ros.parameter_table import ParameterError, PerceptionParameters
+from gaussian_yolo_node.ros.qos import create_subscription
 from gaussian_yolo_node.ros.silence import why_silent
+from gaussian_yolo_node.ros.source_topics import SourceTopics
 
 # A topic silent for longer than this gets a warning.
 _SILENCE_S = 3.0
 # Pauses between attempts to open a missing camera.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+# Time between looks of a waiting source whether the node is closing.
+_ENABLED_POLL_S = 0.1
 # Time between looks for a publisher of images.
 _SEARCH_PERIOD_S = 0.2
 
@@ -57,7 +63,7 @@ class Arrival:
 
 
 class Input(Protocol):
-    """The node's view of its input.
+    """The node's view of its input. While the node is disabled, it ignores frames; a file that loses none waits.
 
     Attributes:
         state: "topic", or the state of the source.
@@ -104,7 +110,6 @@ class TopicInput:
 
     skipped = 0
     state = "topic"
-    trouble = ""
     message = ""
     frame_size = None
 
@@ -114,11 +119,14 @@ class TopicInput:
         parameters: PerceptionParameters,
         mailbox: Mailbox[Arrival],
         statistics: FrameStatistics,
+        enabled: threading.Event,
     ) -> None:
         self._node = node
         self._parameters = parameters
         self._mailbox = mailbox
         self._statistics = statistics
+        self._enabled = enabled
+        self.trouble = ""
         self._missed = 0
         self._last_number = 0
         self._decode: Callable[[Any], NDArray[np.uint8]] = image_from_message
@@ -131,7 +139,14 @@ class TopicInput:
         if self._subscription is None:
             # In wall time: a node without a clock must find its images, too.
             steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._search = self._node.create_timer(_SEARCH_PERIOD_S, self._look_for_images, clock=steady)
+            self._search = self._node.create_timer(_SEARCH_PERIOD_S, self._look_again, clock=steady)
+
+    def _look_again(self) -> None:
+        try:
+            self._look_for_images()
+        except ParameterError as error:  # of the quality of service; nothing above a timer would report it
+            self._end_search()
+            self.trouble = str(error)
 
     def _look_for_images(self) -> None:
         """Subscribe once it is known to what, and end the search."""
@@ -145,13 +160,9 @@ class TopicInput:
         # ROS 2 Humble passes the message without its info.
         numbered = hasattr(Subscription, "CallbackType")
         receive: Callable[..., None] = self._receive_numbered if numbered else self._receive
-        self._subscription = self._node.create_subscription(
-            self._found.kind,
-            self._found.name,
-            receive,
-            # Only the newest image is useful, so the subscription does not queue images either.
-            QoSProfile(depth=1, reliability=_RELIABILITY[self._parameters.reliability]),
-        )
+        reliability = _RELIABILITY[self._parameters.reliability]
+        # Only the newest image is useful, so the subscription does not queue images either.
+        self._subscription = create_subscription(self._node, self._found.kind, self._found.name, receive, reliability)
 
     def _end_search(self) -> None:
         if self._search is not None:
@@ -195,6 +206,9 @@ class TopicInput:
         self._receive(message)
 
     def _receive(self, message: Image | CompressedImage) -> None:
+        if not self._enabled.is_set():
+            self._statistics.note_ignored()
+            return
         self._statistics.count_received()
         self._mailbox.put(Arrival(message.header, partial(self._decode, message)))
 
@@ -202,10 +216,11 @@ class TopicInput:
 class SourceInput:
     """Frames from a source, read in a thread.
 
-    A missing camera is retried indefinitely; a missing file is an error at once.
+    A missing camera is retried indefinitely; a missing file is an error at once. The frames are also topics.
 
     Raises:
         SourceError: a file or folder cannot be opened.
+        ParameterError, CalibrationError: the calibration cannot be read, or cannot rectify.
     """
 
     def __init__(
@@ -214,20 +229,27 @@ class SourceInput:
         parameters: PerceptionParameters,
         mailbox: Mailbox[Arrival],
         statistics: FrameStatistics,
+        enabled: threading.Event,
     ) -> None:
         self._node = node
         self._parameters = parameters
         self._mailbox = mailbox
         self._statistics = statistics
+        self._enabled = enabled
         self._live = _is_live(parameters.source)
-        newest_wins = self._live or parameters.playback == "realtime"
-        self._deliver = mailbox.put if newest_wins else mailbox.put_when_empty
+        self._newest_wins = self._live or parameters.playback == "realtime"
+        self._deliver = mailbox.put if self._newest_wins else mailbox.put_when_empty
         self._closing = threading.Event()
         self._open_error = ""
+        calibration = load_calibration(parameters.camera_info_url) if parameters.camera_info_url else None
+        self._rectifier = Rectifier(calibration) if calibration is not None and parameters.rectify else None
+        self._calibration = calibration
+        self._topics: SourceTopics | None = None
         self._source: Source | None = None if self._live else self._open()
         self._thread = threading.Thread(target=self._run, name=f"source {parameters.shown_input}", daemon=True)
 
     def start(self) -> None:
+        self._topics = SourceTopics(self._node, self._calibration, self._rectifier)
         self._thread.start()
 
     @property
@@ -275,6 +297,8 @@ class SourceInput:
         # A thread inside OpenCV's open of a dead camera cannot be interrupted; it is a daemon and ends by itself.
         if self._thread.ident is not None:
             self._thread.join(1.0)
+        if self._topics is not None:
+            self._topics.destroy()
 
     def _unanswered(self) -> int:
         statistics = self._statistics
@@ -288,9 +312,21 @@ class SourceInput:
         if self._closing.is_set():  # closed during the open
             self._source.close()
             return
-        while (frame := self._source.read()) is not None:
-            self._statistics.count_received()
-            self._deliver(self._arrival(frame))
+        while (frame := self._next(self._source)) is not None:
+            arrival = self._arrival(frame)
+            if self._topics is not None:
+                self._topics.publish(frame.image, arrival.header)
+            if self._newest_wins and not self._enabled.is_set():
+                self._statistics.note_ignored()
+            else:
+                self._statistics.count_received()
+                self._deliver(arrival)
+
+    def _next(self, source: Source) -> Frame | None:
+        """The next frame; if every frame counts, it is read once the node is enabled."""
+        while not self._newest_wins and not self._closing.is_set() and not self._enabled.wait(_ENABLED_POLL_S):
+            self._statistics.note_ignored()
+        return source.read()
 
     def _open_until_there(self) -> Source | None:
         pause = _FIRST_PAUSE_S
@@ -317,7 +353,9 @@ class SourceInput:
         # Keep the frame's age when converting its stamp from system time to the node's clock, which may be simulated.
         now = self._node.get_clock().now().nanoseconds
         stamp = Time(nanoseconds=max(0, now - int((time.time() - frame.stamp) * 1e9)))
-        return Arrival(Header(stamp=stamp.to_msg(), frame_id=self._parameters.frame_id), lambda: frame.image)
+        header = Header(stamp=stamp.to_msg(), frame_id=self._parameters.frame_id)
+        rectifier = self._rectifier
+        return Arrival(header, partial(rectifier, frame.image) if rectifier is not None else lambda: frame.image)
 
 
 def _is_live(source: str) -> bool:

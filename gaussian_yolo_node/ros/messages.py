@@ -64,7 +64,7 @@ def detections_to_message(detections: Detections, header: Header, classes: Seque
     Args:
         detections: N detections in px of the frame.
         header: stamp and frame_id of the source image.
-        classes: the model's class names; a class id is an index into them.
+        classes: `class_id` of each class in the message, such as its name.
     """
     # In float64, the corners can be recovered from centre and size bit for bit at pixel scale.
     # tolist() gives Python numbers, which the fields require.
@@ -72,13 +72,10 @@ def detections_to_message(detections: Detections, header: Header, classes: Seque
     geometry = np.concatenate([centres_sizes, detections.sigmas], axis=1).tolist()
     scores = detections.scores.tolist()
     class_ids = detections.class_ids.tolist()
-    # Rows of one candidate have identical numbers, whatever their class.
-    boxes: dict[tuple[float, ...], list[int]] = {}
-    for row in np.argsort(-detections.scores, kind="stable").tolist():
-        boxes.setdefault(tuple(geometry[row]), []).append(row)
 
     message = Detection2DArray(header=header)
-    for (centre_x, centre_y, width, height, *sigmas), rows in boxes.items():
+    for rows in rows_by_box(detections):
+        centre_x, centre_y, width, height, *sigmas = geometry[rows[0]]
         detection = Detection2D(header=header)
         detection.bbox.center.position.x = centre_x
         detection.bbox.center.position.y = centre_y
@@ -95,6 +92,16 @@ def detections_to_message(detections: Detections, header: Header, classes: Seque
             detection.results.append(result)
         message.detections.append(detection)
     return message
+
+
+def rows_by_box(detections: Detections) -> list[list[int]]:
+    """The rows of each box, of its classes best first; the boxes by falling best score."""
+    # Rows of one candidate have identical numbers, whatever their class.
+    numbers = np.concatenate([detections.boxes, detections.sigmas], axis=1).tolist()
+    boxes: dict[tuple[float, ...], list[int]] = {}
+    for row in np.argsort(-detections.scores, kind="stable").tolist():
+        boxes.setdefault(tuple(numbers[row]), []).append(row)
+    return list(boxes.values())
 
 
 def read_sigmas(message: Detection2DArray) -> NDArray[np.float32]:

@@ -18,8 +18,10 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from std_srvs.srv import SetBool
 
 from gaussian_yolo_node.detector.canvas import Roi
+from gaussian_yolo_node.detector.class_selection import ClassSelection
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.rate_keeper import RateKeeper
 from gaussian_yolo_node.errors import GaussianYoloError, SettingError
@@ -31,6 +33,7 @@ from gaussian_yolo_node.ros.inputs import Arrival, Input, SourceInput, TopicInpu
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.outputs import Outputs
 from gaussian_yolo_node.ros.parameter_table import PARAMETERS, ParameterError, PerceptionParameters
+from gaussian_yolo_node.ros.qos import create_publisher
 from gaussian_yolo_node.ros.worker import Worker
 from gaussian_yolo_node.runtime import RuntimeOptions
 
@@ -72,8 +75,11 @@ class PerceptionNode(LifecycleNode):
         self._input: Input | None = None
         self._keeper: RateKeeper | None = None
         self._worker: Worker | None = None
+        self._enabled = threading.Event()
+        self._enabled.set()
+        self.create_service(SetBool, "~/enable", self._on_enable)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = create_publisher(self.create_publisher, DiagnosticArray, "/diagnostics", 10)
         # Wall time regardless of use_sim_time: a node without a clock must still start and report.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         started = parameters.read(self)
@@ -88,7 +94,7 @@ class PerceptionNode(LifecycleNode):
         message.status = statuses(self._parts())
         self._diagnostics.publish(message)
         if self._input is not None:
-            if self._input.notice and self._worker is not None:
+            if self._input.notice and self._worker is not None and self._enabled.is_set():
                 self.get_logger().warning(self._input.notice, throttle_duration_sec=10.0)
             if self._input.state == SourceState.FINISHED.value and not self._ended:
                 self._end_of_source()
@@ -128,6 +134,7 @@ class PerceptionNode(LifecycleNode):
         super().on_activate(state)
         result = self._attempt(self._open_input)
         if result != _SUCCESS:
+            self._close_input()
             super().on_deactivate(state)
         return result
 
@@ -183,11 +190,11 @@ class PerceptionNode(LifecycleNode):
         self.get_logger().info(f"loading model {values.model}")
         self._detector = self._wait_for(lambda: _load(values), f"loading model {values.model}")
         try:
+            self._outputs = Outputs(self, self._detector.card.classes, values.class_id_format)
             self._apply_thresholds({})
-        except SettingError:
+        except GaussianYoloError:
             self.release()
             raise
-        self._outputs = Outputs(self, self._detector.card.classes)
         loaded = self._detector
         self.get_logger().info(f"model {loaded.card.name} ({loaded.model_hash}) on {loaded.runtime.description}")
 
@@ -219,12 +226,8 @@ class PerceptionNode(LifecycleNode):
         self._statistics = FrameStatistics()
         self._ended = False
         kind = TopicInput if values.image_topic else SourceInput
-        self._input = kind(self, values, self._mailbox, self._statistics)
-        try:
-            self._keeper = self._choose_canvas(values, self._detector, self._input.frame_size)
-        except BaseException:
-            self._close_input()
-            raise
+        self._input = kind(self, values, self._mailbox, self._statistics, self._enabled)
+        self._keeper = self._choose_canvas(values, self._detector, self._input.frame_size)
         self._worker = Worker(
             self._mailbox,
             self._detector,
@@ -269,6 +272,13 @@ class PerceptionNode(LifecycleNode):
             self._worker = None
         self._keeper = None
 
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        (self._enabled.set if request.data else self._enabled.clear)()
+        response.success = True
+        response.message = "frames are processed" if request.data else "frames are ignored"
+        self.get_logger().info(response.message)
+        return response
+
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         for change in changes:
             reason = parameters.refusal(change.name, change.value)
@@ -281,7 +291,7 @@ class PerceptionNode(LifecycleNode):
                 return SetParametersResult(successful=False, reason=reason)
         try:
             self._apply_thresholds({change.name: change.value for change in changes})
-        except SettingError as error:  # these settings are built into a GPU engine
+        except SettingError as error:  # built into a GPU engine, or a class that the model does not have
             self._apply_thresholds({})  # restore the values from before the refused change
             return SetParametersResult(successful=False, reason=str(error))
         for change in changes:
@@ -293,14 +303,24 @@ class PerceptionNode(LifecycleNode):
         detector = self._detector
         if detector is None:
             return
-        score, iou, vote, criterion = (
+        score, iou, vote, criterion, classes, class_thresholds = (
             changes.get(name, self.get_parameter(name).value)
-            for name in ("score_threshold", "iou_threshold", "variance_vote", "criterion")
+            for name in (
+                "score_threshold",
+                "iou_threshold",
+                "variance_vote",
+                "criterion",
+                "classes",
+                "class_thresholds",
+            )
         )
         detector.score_threshold = score or detector.card.score_threshold
         detector.iou_threshold = iou or detector.card.iou_threshold
         detector.variance_vote = detector.card.variance_vote if vote == "card" else vote
         detector.criterion = criterion
+        detector.class_selection = ClassSelection.parse(classes, class_thresholds, detector.card.classes)
+        if self._outputs is not None:
+            self._outputs.labels.publish(detector.lowest_score)
 
     def _parts(self) -> Parts:
         skipped, dropped = (self._input.skipped, self._input.dropped) if self._input else (0, 0)
@@ -309,6 +329,7 @@ class PerceptionNode(LifecycleNode):
             self.get_fully_qualified_name(),
             self._trouble,
             self._busy_with,
+            self._enabled.is_set(),
             parameters.read(self),
             self.get_clock().now().nanoseconds / 1e9,
             self._statistics,

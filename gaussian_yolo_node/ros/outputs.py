@@ -2,65 +2,66 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.drawing import draw_detections
-from gaussian_yolo_node.ros.mailbox import Mailbox
+from gaussian_yolo_node.ros import autoware_objects, foxglove_annotations
+from gaussian_yolo_node.ros.label_info import LabelInfoPublisher
 from gaussian_yolo_node.ros.messages import detections_to_message, image_to_compressed, image_to_message
+from gaussian_yolo_node.ros.newest_only import NewestOnly
+from gaussian_yolo_node.ros.qos import create_publisher
 
-# Reliable, so that both reliable and best-effort subscribers match. A subscriber too slow for the pictures loses the
-# oldest ones.
-_DETECTIONS_QOS = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
-_PICTURES_QOS = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.RELIABLE)
+DETECTIONS_DEPTH = 10
+PICTURES_DEPTH = 5  # a subscriber too slow for the pictures loses the oldest ones
 
 
 class Outputs:
-    """Publishers of detections and annotated frames; they publish while the node is active.
+    """Publishers of detections and annotated frames, which publish while the node is active, and of the labels.
 
     Annotated frames are drawn in a thread of their own, so that they never delay detections; the newest frame wins.
     """
 
-    def __init__(self, node: LifecycleNode, classes: Sequence[str]) -> None:
+    def __init__(self, node: LifecycleNode, classes: Sequence[str], class_id_format: str) -> None:
         self._node = node
         self._classes = tuple(classes)
-        self._detections = node.create_lifecycle_publisher(Detection2DArray, "~/detections", _DETECTIONS_QOS)
-        self._picture = node.create_lifecycle_publisher(Image, "~/image_annotated", _PICTURES_QOS)
-        self._compressed = node.create_lifecycle_publisher(
-            CompressedImage, "~/image_annotated/compressed", _PICTURES_QOS
-        )
-        self._to_draw: Mailbox[tuple[NDArray[np.uint8], Detections, Header]] = Mailbox()
-        self._drawing = threading.Thread(target=self._draw_all, name="drawing", daemon=True)
-        self._drawing.start()
+        self._class_ids = [str(index) for index in range(len(classes))] if class_id_format == "index" else classes
+        create = node.create_lifecycle_publisher
+        self._detections = create_publisher(create, Detection2DArray, "~/detections", DETECTIONS_DEPTH)
+        self._picture = create_publisher(create, Image, "~/image_annotated", PICTURES_DEPTH)
+        self._compressed = create_publisher(create, CompressedImage, "~/image_annotated/compressed", PICTURES_DEPTH)
+        # Messages of other packages, each in a file of its own, where they are installed.
+        self._others = [
+            (create_publisher(create, kind, form.TOPIC, DETECTIONS_DEPTH), form.to_message)
+            for form in (foxglove_annotations, autoware_objects)
+            if (kind := form.message_type()) is not None
+        ]
+        self.labels = LabelInfoPublisher(node, classes)
+        self._drawing = NewestOnly("drawing", self._draw, node.get_logger())
 
     def publish_detections(self, detections: Detections, header: Header) -> None:
-        self._detections.publish(detections_to_message(detections, header, self._classes))
+        self._detections.publish(detections_to_message(detections, header, self._class_ids))
+        for publisher, to_message in self._others:
+            if publisher.get_subscription_count() > 0:
+                publisher.publish(to_message(detections, header, self._classes))
 
     def publish_annotated(self, image_bgr: NDArray[np.uint8], detections: Detections, header: Header) -> None:
         """Have the frame drawn and published, but only if a topic has subscribers."""
         if any(self._wanted()):
-            self._to_draw.put((image_bgr, detections, header))
+            self._drawing.put((image_bgr, detections, header))
 
     def _wanted(self) -> tuple[bool, bool]:
         return self._picture.get_subscription_count() > 0, self._compressed.get_subscription_count() > 0
 
-    def _draw_all(self) -> None:
-        while (job := self._to_draw.get()) is not None:
-            try:
-                self._draw(*job)
-            except Exception as error:  # an internal error; detections go on, and so do later pictures
-                self._node.get_logger().error(f"a frame cannot be drawn: {error!r}", throttle_duration_sec=10.0)
-
-    def _draw(self, image_bgr: NDArray[np.uint8], detections: Detections, header: Header) -> None:
+    def _draw(self, frame: tuple[NDArray[np.uint8], Detections, Header]) -> None:
+        image_bgr, detections, header = frame
         raw_wanted, compressed_wanted = self._wanted()
         drawn = draw_detections(image_bgr, detections, self._classes)
         if raw_wanted:
@@ -69,7 +70,7 @@ class Outputs:
             self._compressed.publish(image_to_compressed(drawn, header))
 
     def destroy(self) -> None:
-        self._to_draw.close()
-        self._drawing.join()
-        for publisher in (self._detections, self._picture, self._compressed):
+        self._drawing.close()
+        for publisher in (self._detections, self._picture, self._compressed, *(each for each, _ in self._others)):
             self._node.destroy_lifecycle_publisher(publisher)
+        self.labels.destroy()

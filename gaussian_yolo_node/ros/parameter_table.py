@@ -26,6 +26,8 @@ Changes = Literal["on activate", "on configure", "live", "never"]
 
 # image_transport's name of the compressed images beside raw ones.
 COMPRESSED_SUFFIX = "/compressed"
+# What rclpy's parameters for the quality of service of a topic start with.
+QOS_PREFIX = "qos_overrides."
 
 
 class ParameterError(GaussianYoloError):
@@ -93,6 +95,18 @@ class PerceptionParameters:
     frame_id: str = _parameter(
         "camera", "on activate", "frame_id of frames read from source; images from a topic keep their own."
     )
+    camera_info_url: str = _parameter(
+        "",
+        "on activate",
+        "Calibration of the camera in source, for ~/camera_info and rectify: a YAML file of ROS's camera_calibration, "
+        "as path, file:///PATH or package://PACKAGE/PATH.",
+    )
+    rectify: bool = _parameter(
+        False,
+        "on activate",
+        "Rectify the frames of source with the calibration; detections, ~/image_raw and ~/camera_info are then those "
+        "of the rectified frames.",
+    )
     playback: Playback = _parameter(
         "realtime",
         "on activate",
@@ -153,6 +167,14 @@ class PerceptionParameters:
     score_threshold: float = _parameter(
         0.0, "live", "Detections below this score are dropped. 0: the model card's.", limits=(0, 0.99)
     )
+    classes: str = _parameter(
+        "", "live", "Names of the classes to detect, with commas between them. Empty: all that the model has."
+    )
+    class_thresholds: str = _parameter(
+        "",
+        "live",
+        "Lowest scores of single classes instead of score_threshold, such as pedestrian:0.2,cyclist:0.25.",
+    )
     iou_threshold: float = _parameter(
         0.0,
         "live",
@@ -173,6 +195,12 @@ class PerceptionParameters:
         choices=CRITERIA,
     )
 
+    class_id_format: str = _parameter(
+        "name",
+        "on configure",
+        "What hypothesis.class_id of a detection is: the class's name, or its index in ~/label_info as a decimal.",
+        choices=("name", "index"),
+    )
     autostart: bool = _parameter(True, "never", "Configure and activate on start; false waits for a lifecycle manager.")
     min_rate: float = _parameter(
         0.0, "live", "A warning on /diagnostics if fewer frames per second arrive. 0: none.", limits=(0, 1000)
@@ -189,7 +217,7 @@ class PerceptionParameters:
         """Check what no single choice or limit can.
 
         Raises:
-            ParameterError: not exactly one of source and image_topic is set.
+            ParameterError: not exactly one of source and image_topic is set, or rectify has nothing to work with.
             SettingError: roi or input_size has another form.
         """
         Roi.parse(self.roi)
@@ -204,6 +232,12 @@ class PerceptionParameters:
                 f"two inputs: parameters 'source' ({without_password(self.source)}) and 'image_topic' "
                 f"({self.image_topic}) are both set, clear one of them"
             )
+        if self.rectify and self.image_topic:
+            raise ParameterError(
+                "rectify is for 'source': give 'image_topic' the rectified images of image_proc, such as image_rect"
+            )
+        if self.rectify and not self.camera_info_url:
+            raise ParameterError("rectify needs the camera's calibration: set parameter 'camera_info_url'")
 
     @property
     def fixed_canvas(self) -> tuple[int, int] | None:

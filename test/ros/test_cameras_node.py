@@ -30,13 +30,15 @@ def test_a_camera_has_its_own_parameters_and_then_those_of_all() -> None:
             "front.target_rate": 30.0,
             "rear.image_topic": "/rear",
             "rear.frame_id": "tail",
+            "qos_overrides./rear.subscription.depth": 5,
             "other.source": "1",
             "unrelated": 3,
         }
     )
+    common = {"model": "a", "qos_overrides./rear.subscription.depth": 5}
     assert settings == {
-        "front": {"frame_id": "front", "model": "a", "target_rate": 30.0, "source": "0"},
-        "rear": {"frame_id": "tail", "model": "a", "target_rate": 15.0, "image_topic": "/rear"},
+        "front": {"frame_id": "front", **common, "target_rate": 30.0, "source": "0"},
+        "rear": {"frame_id": "tail", **common, "target_rate": 15.0, "image_topic": "/rear"},
     }
 
 

@@ -62,6 +62,34 @@ def test_a_live_change_of_what_the_engine_has_built_in_is_refused(gpu: Gpu, ros:
     assert result.successful
 
 
+def test_classes_are_selected_and_have_thresholds_above_the_engine_s(gpu: Gpu, ros: Ros, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "0.png"), make_image(64, 96))
+    node = ros.node(model=str(make_engine(tmp_path)), runtime="tensorrt", source=str(folder), loop=True)
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
+
+    def found(names: list[str]) -> bool:
+        ros.executor.spin_once(timeout_sec=0.1)
+        return bool(ros.detections) and names == [
+            each.results[0].hypothesis.class_id for each in ros.detections[-1].detections
+        ]
+
+    for name, value, names in (
+        ("classes", "pedestrian", ["pedestrian"]),
+        ("classes", "", ["car", "pedestrian"]),
+        ("class_thresholds", "pedestrian:0.7", ["car"]),
+    ):
+        (result,) = node.set_parameters([Parameter(name, value=value)])
+        assert result.successful
+        ros.until(lambda names=names: found(names), f"{names} with {name} {value}")
+    (result,) = node.set_parameters([Parameter("class_thresholds", value="pedestrian:0.1")])
+    assert not result.successful
+    assert "class_thresholds of pedestrian is 0.1, and nothing below 0.3" in result.reason
+    assert "gaussian-yolo build-engine" in result.reason
+
+
 def test_starting_with_what_the_engine_does_not_have_fails_and_frees_all(gpu: Gpu, ros: Ros, tmp_path: Path) -> None:
     node = ros.node(model=str(make_engine(tmp_path)), runtime="tensorrt", source="unused", iou_threshold=0.7)
     assert node.trigger_configure() == FAILURE

@@ -95,7 +95,7 @@ def test_detections_are_those_of_the_picture_in_any_encoding(
     with Detector.open(runtime="onnxruntime", options=RuntimeOptions(threads=1)) as detector:
         expected = [detector(image_from_message(SimpleNamespace(**encode(each, encoding)))) for each in pictures]
         classes = detector.card.classes
-    start_node(image_topic="/image", runtime="onnxruntime", threads=1)
+    start_node(image_topic="/image", runtime="onnxruntime", threads=1, input_size="card")
 
     stamps = publish(encoding, 2, len(pictures))
     ros.until(lambda: answered(ros)[-1:] == stamps[-1:], "detections of the last frame")
@@ -116,7 +116,7 @@ def test_at_60_hz_a_slow_model_takes_the_newest_frame_and_counts_the_others(
     start_node(model=model, image_topic="/image", threads=1, precision="fp32")
     stamps = publish("raw", 60, 120)
     ros.until(lambda: answered(ros)[-1:] == stamps[-1:], "detections of the newest frame")
-    values = {key: int(value) for key, value in ros.until_status(OK, "topic").items() if key.startswith("frames")}
+    values = {key: int(value) for key, value in ros.until_status(WARN, "dropped").items() if key.startswith("frames_")}
     assert values["frames_dropped"] > 0
     assert values["frames_received"] > len(stamps)  # includes the first pictures
     assert values["frames_received"] == values["frames_processed"] + values["frames_dropped"]
