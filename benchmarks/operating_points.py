@@ -119,11 +119,7 @@ def _yolox_point(
         network = _Yolox(path, canvas, classes, options)
         predictions = []
         for image in track(each.images, f"{show_size(canvas)} {each.name}", console=console, transient=True):
-            found = network(read_image(image))
-            names = np.array(classes)[found.class_ids]
-            predictions.append(
-                FramePredictions(image.name, found.boxes.astype(float), found.scores.astype(float), names)
-            )
+            predictions.append(FramePredictions(image.name, network(read_image(image)), tuple(classes)))
         precision[each.name] = average_precision(pair(each.truths, predictions))
     return {"canvas": list(size), "average_precision": precision}
 

@@ -73,18 +73,18 @@ def evaluate(
     paired = pair(truths, read_predictions(predictions, truths))
     check_classes(paired)
     result = evaluate_pairs(protocol.value, paired, score, iou or ())
-    quality = all_objects.evaluate_paired(paired, least_score)
+    quality = all_objects.evaluate(paired, least_score)
     console = Console()
     console.print(tables.curve_table(result))
     console.print(tables.counts_table(result))
     if quality.sigma is not None:
         console.print(tables.sigma_table({"predicted": quality.sigma.rows, "by class": quality.sigma.classes}))
-    lines = (*tables.uncertainty_lines(quality), *tables.coverage_lines(quality), *result.notes, result.description)
+    lines = (*tables.uncertainty_lines(quality), tables.coverage_line(paired), *result.notes, result.description)
     for line in lines:
         console.print(line, markup=False, highlight=False)
     if output is not None:
         uncertainty = uncertainty_report(paired, least_score=least_score).to_dict()
-        document = {**tables.report_dict(quality), **result.to_dict(), "uncertainty": uncertainty}
+        document = {**quality.to_dict(), **result.to_dict(), "uncertainty": uncertainty}
         try:
             output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         except OSError as error:

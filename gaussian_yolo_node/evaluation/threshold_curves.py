@@ -96,9 +96,9 @@ def threshold_curve(scores: Floats, correct: NDArray[np.bool_], truths: int) -> 
     return ThresholdCurve(rising[::-1].astype(np.float64), right, wrong, truths)
 
 
-def false_positives_by_threshold(judged: Judged | Iterable[Judged]) -> ThresholdCurve:
-    """The curve of one class, or of several classes together."""
-    parts = [judged] if isinstance(judged, Judged) else list(judged)
+def false_positives_by_threshold(classes: Iterable[Judged]) -> ThresholdCurve:
+    """The curve of several classes together."""
+    parts = list(classes)
     scores = np.concatenate([np.empty(0), *(part.scores for part in parts)])
     correct = np.concatenate([np.empty(0, bool), *(part.correct for part in parts)])
     return threshold_curve(scores, correct, sum(part.truths for part in parts))

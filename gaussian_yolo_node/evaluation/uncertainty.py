@@ -178,12 +178,18 @@ def rank_correlation(matched: MatchedBoxes, least_iou: float) -> RankCorrelation
         least_iou: minimum IoU that the boxes were matched with.
     """
     rho = None
-    if matched.sigmas is not None and len(matched) >= _LEAST_RANKED:
-        unsure, good = _ranks(box_uncertainty(matched.boxes, matched.sigmas)), _ranks(matched.ious)
-        spread = float(unsure.std() * good.std())
-        if spread:
-            rho = float(((unsure - unsure.mean()) * (good - good.mean())).mean()) / spread
+    if matched.sigmas is not None:
+        rho = spearman(box_uncertainty(matched.boxes, matched.sigmas), matched.ious)
     return RankCorrelation(least_iou, len(matched), rho)
+
+
+def spearman(x: Floats, y: Floats) -> float | None:
+    """Rank correlation of two arrays [N]; ties get their mean rank. None for fewer than 3 values or zero variance."""
+    if len(x) < _LEAST_RANKED:
+        return None
+    first, second = _ranks(x), _ranks(y)
+    spread = float(first.std() * second.std())
+    return float(((first - first.mean()) * (second - second.mean())).mean()) / spread if spread else None
 
 
 def _ranks(values: Floats) -> Floats:

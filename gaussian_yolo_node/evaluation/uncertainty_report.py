@@ -139,7 +139,7 @@ def uncertainty_report(
         iou_against_sigma(loose),
         box_risks(matched),
         detection_curves(detection_risks(paired, iou_threshold, least_score)),
-        {name: false_positives_by_threshold(of) for name, of in judged.items()}
+        {name: false_positives_by_threshold([of]) for name, of in judged.items()}
         | {"all": false_positives_by_threshold(judged.values())},
         None
         if without_term is None

@@ -12,7 +12,7 @@ import numpy as np
 from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, TRUTH_TOPIC, BagError
 from gaussian_yolo_node.bags.frame_info import FrameInfo, read_frame_infos, stamp_ns
 from gaussian_yolo_node.bags.reading import BagReader
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, Truths
 
 _log = logging.getLogger(__name__)
 
@@ -82,30 +82,32 @@ def _truths(message: Any, infos: Mapping[int, FrameInfo]) -> FrameTruths:
     count = len(message.detections)
     if info is not None and not len(info.ignored) == len(info.truncation) == len(info.occlusion) == count:
         raise BagError(f"the truth of frame {info.frame} has {count} objects, and its information is of another number")
-    return FrameTruths(
-        frame=info.frame if info else str(stamp),
-        boxes=np.array([_corners(box.bbox) for box in message.detections], np.float64).reshape(-1, 4),
-        classes=np.array([_best_class(box.results) for box in message.detections], np.str_),
-        ignored=np.array(info.ignored if info else [False] * count, np.bool_),
-        truncation=np.array(info.truncation if info else [0.0] * count, np.float64),
-        occlusion=np.array(info.occlusion if info else [0] * count, np.intp),
-        stamp_ns=stamp,
-        size=(info.height, info.width) if info else None,
-    )
+    boxes = [_corners(each.bbox) for each in message.detections]
+    categories = [_best_class(each.results) for each in message.detections]
+    if info is None:
+        return FrameTruths(str(stamp), Truths.of(boxes, categories), stamp)
+    truths = Truths.of(boxes, categories, info.ignored, info.truncation, info.occlusion)
+    return FrameTruths(info.frame, truths, stamp, (info.height, info.width))
 
 
 def _predictions(message: Any, names: Mapping[int, str]) -> FramePredictions:
     stamp = stamp_ns(message.header)
-    rows = [(_corners(box.bbox), result) for box in message.detections for result in box.results]
-    variances = [np.asarray(result.pose.covariance)[_VARIANCES] for _, result in rows]
-    return FramePredictions(
-        frame=names.get(stamp, str(stamp)),
-        boxes=np.array([box for box, _ in rows], np.float64).reshape(-1, 4),
-        scores=np.array([_hypothesis(result).score for _, result in rows], np.float64),
-        classes=np.array([_class_name(result) for _, result in rows], np.str_),
-        sigmas=np.sqrt(np.array(variances, np.float64).reshape(-1, 4)),
-        stamp_ns=stamp,
-    )
+    rows = [(_corners(each.bbox), result) for each in message.detections for result in each.results]
+    variances = np.array([np.asarray(result.pose.covariance)[_VARIANCES] for _, result in rows], np.float64)
+    # By convention, a covariance of -1 is unknown.
+    sigmas = np.sqrt(variances) if (variances >= 0).all() else None
+    frame = names.get(stamp, str(stamp))
+    try:
+        return FramePredictions.of(
+            frame,
+            [box for box, _ in rows],
+            [_hypothesis(result).score for _, result in rows],
+            [_class_name(result) for _, result in rows],
+            sigmas,
+            stamp_ns=stamp,
+        )
+    except ValueError as error:
+        raise BagError(f"the detections of frame {frame}: {error}") from error
 
 
 def _corners(box: Any) -> tuple[float, float, float, float]:

@@ -18,8 +18,8 @@ from gaussian_yolo_node.labels.annotations import (
     Fault,
     FaultKind,
     Report,
-)
-from gaussian_yolo_node.labels.classes import BDD_CATEGORIES
+    read_json,
+)  # fmt: skip
 from gaussian_yolo_node.labels.images import ImageTree, Pick
 
 # Attributes that mark a label as a group, or as ignored.
@@ -36,13 +36,9 @@ class Bdd:
     labels: Path
     pick: Pick
 
-    @property
-    def categories(self) -> tuple[str, ...]:
-        return BDD_CATEGORIES
-
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every frame, in the order of the files; see `convert.Reader`."""
-        tree = None if self.images is None else ImageTree(self.images)
+        tree = ImageTree(self.images)
         seen: set[str] = set()
         for path in self._files():
             for number, frame in enumerate(_frames(path, report)):
@@ -56,10 +52,7 @@ class Bdd:
                 if not self.pick.wants(Path(name).stem, video):
                     continue
                 seen.add(Path(name).stem)
-                image = None if tree is None else tree.find(name, video)
-                if tree is not None and image is None:
-                    message = f"there is no image {name} in {tree.folder}"
-                    report(Fault(FaultKind.MISSING_IMAGE, path, place, message))
+                image = tree.find(name, path, place, report, video)
                 objects = list(_objects(path, place, frame, report))
                 yield AnnotatedImage(image, path, objects, _size(frame), name=name)
         self.pick.report_absent(seen, report)
@@ -71,16 +64,6 @@ class Bdd:
         if not files:
             raise DatasetError(f"label folder {self.labels} has no JSON files")
         return files
-
-
-def read_json(path: Path) -> Any:
-    """The document in a file; DatasetError if the file is missing or not JSON."""
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise DatasetError(f"label file {path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DatasetError(f"label file {path} is not JSON: {error}") from error
 
 
 def _frames(path: Path, report: Report) -> list[Any]:

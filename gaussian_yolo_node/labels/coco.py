@@ -15,8 +15,8 @@ from gaussian_yolo_node.labels.annotations import (
     Fault,
     FaultKind,
     Report,
-)
-from gaussian_yolo_node.labels.bdd import read_json
+    read_json,
+)  # fmt: skip
 from gaussian_yolo_node.labels.images import ImageTree, Pick
 
 
@@ -28,13 +28,9 @@ class CocoJson:
     labels: Path
     pick: Pick
 
-    @property
-    def categories(self) -> tuple[str, ...]:
-        return tuple(self._names.values())
-
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every image of the file, in its order; see `convert.Reader`."""
-        tree = None if self.images is None else ImageTree(self.images)
+        tree = ImageTree(self.images)
         of_image: dict[Any, list[Annotation]] = {}
         for number, record in enumerate(self._document["annotations"]):
             place = f"annotation {number}"
@@ -60,10 +56,7 @@ class CocoJson:
             if not self.pick.wants(Path(name).stem):
                 continue
             seen.add(Path(name).stem)
-            image = None if tree is None else tree.find(name)
-            if tree is not None and image is None:
-                message = f"there is no image {name} in {tree.folder}"
-                report(Fault(FaultKind.MISSING_IMAGE, self.labels, f"image {number}", message))
+            image = tree.find(name, self.labels, f"image {number}", report)
             height, width = record.get("height"), record.get("width")
             size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
             yield AnnotatedImage(image, self.labels, annotations, size, name=name)

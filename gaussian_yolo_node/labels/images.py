@@ -45,20 +45,25 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def image_files(folder: Path) -> list[Path]:
     """The images of a folder, sorted by name. DatasetError if the folder does not exist."""
-    if not folder.is_dir():
-        raise DatasetError(f"image folder {folder} does not exist: set data.root in the config or pass --data")
+    _check_folder(folder)
     return sorted(path for entry in os.scandir(folder) if ImageFiles.accepts(path := Path(entry.path)))
 
 
-class ImageTree:
-    """Images of a folder and its subfolders, looked up by the names in label files."""
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise DatasetError(f"image folder {folder} does not exist: set data.root in the config or pass --data")
 
-    def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise DatasetError(f"image folder {folder} does not exist: set data.root in the config or pass --data")
+
+class ImageTree:
+    """Images of a folder and its subfolders, looked up by the names in label files; of None, no images."""
+
+    def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self._by_path: dict[str, Path] = {}
         self._by_name: dict[str, Path] = {}
+        if folder is None:
+            return
+        _check_folder(folder)
         for parent, folders, names in os.walk(folder):
             folders.sort()
             for name in sorted(names):
@@ -67,14 +72,19 @@ class ImageTree:
                     self._by_path[path.relative_to(folder).as_posix()] = path
                     self._by_name.setdefault(name, path)
 
-    def find(self, name: str, subfolder: str = "") -> Path | None:
-        """Look up a path in `subfolder` or in the folder, with or without suffix; else a file name in any subfolder."""
+    def find(self, name: str, labels: Path, place: int | str, report: Report, subfolder: str = "") -> Path | None:
+        """Look up a path in `subfolder` or in the folder, with or without suffix; else a file name in any subfolder.
+
+        If there is a folder, but no such image, this is reported as a fault of `place` in the file `labels`.
+        """
         names = (name,) if name.lower().endswith(IMAGE_SUFFIXES) else tuple(name + s for s in IMAGE_SUFFIXES)
         for candidate in names:
             found = self._by_path.get(f"{subfolder}/{candidate}") if subfolder else None
             found = found or self._by_path.get(candidate) or self._by_name.get(Path(candidate).name)
             if found is not None:
                 return found
+        if self.folder is not None:
+            report(Fault(FaultKind.MISSING_IMAGE, labels, place, f"there is no image {name} in {self.folder}"))
         return None
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from gaussian_yolo_node.labels.annotations import (
     AnnotatedImage,
@@ -16,11 +13,9 @@ from gaussian_yolo_node.labels.annotations import (
     DatasetError,
     Fault,
     FaultKind,
-    LabelledImage,
     Report,
-)
-from gaussian_yolo_node.labels.classes import KITTI_TYPES, ClassMap
-from gaussian_yolo_node.labels.convert import convert, refuse, to_arrays
+    read_lines,
+)  # fmt: skip
 from gaussian_yolo_node.labels.images import Pick, image_files
 
 _FIELDS = 15  # type truncated occluded alpha x1 y1 x2 y2 h w l x y z ry; 16 with a score
@@ -42,10 +37,6 @@ class KittiObjects:
     pick: Pick
     positive: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def categories(self) -> tuple[str, ...]:
-        return KITTI_TYPES
-
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every image, and every label file without an image; see `convert.Reader`."""
         images = {} if self.images is None else {path.stem: path for path in image_files(self.images)}
@@ -58,8 +49,18 @@ class KittiObjects:
                 continue
             if image is None and self.images is not None:
                 report(Fault(FaultKind.MISSING_IMAGE, label, None, f"its image {self.images / stem}.* does not exist"))
-            yield AnnotatedImage(image, label, list(read_objects(label, report, self.positive)))
+            yield AnnotatedImage(image, label, list(self._objects(label, report)))
         self.pick.report_absent(set(stems), report)
+
+    def _objects(self, label: Path, report: Report) -> Iterator[Annotation]:
+        for number, line in read_lines(label, report):
+            fields = line.split()
+            annotation = _object(label, number, fields, report)
+            if annotation is None:
+                continue
+            if len(fields) > _FIELDS and float(fields[_FIELDS]) < self.positive.get(annotation.name, -math.inf):
+                annotation = annotation._replace(ignored=True)
+            yield annotation
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,6 @@ class KittiTracking:
     pick: Pick
     sequences: tuple[str, ...] = ()
 
-    @property
-    def categories(self) -> tuple[str, ...]:
-        return KITTI_TYPES
-
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every frame of every labelled sequence; see `convert.Reader`."""
         by_stem = {path.stem: path for path in label_files(self.labels)}
@@ -90,7 +87,8 @@ class KittiTracking:
     def read_sequence(self, sequence: str, label: Path, report: Report) -> Iterator[AnnotatedImage]:
         """Every frame of one sequence, a folder of images, from its label file."""
         of_frame: dict[int, list[Annotation]] = {}
-        for number, fields in _lines(label, report):
+        for number, line in read_lines(label, report):
+            fields = line.split()
             try:
                 frame, _track = int(fields[0]), int(fields[1])
             except (ValueError, IndexError):
@@ -115,36 +113,6 @@ class KittiTracking:
             yield AnnotatedImage(image, label, found)
 
 
-def load_kitti(
-    images: Path, labels: Path, classes: Sequence[str], *, exclude: Sequence[str] = (), weight: float = 1.0
-) -> list[LabelledImage]:
-    """Every labelled image of a KITTI-style folder pair; images without a label file are unlabelled and skipped.
-
-    Args:
-        images: folder of images; labels: folder of `label_2` text files with the same stems.
-        classes: class names, in the order of the network's outputs.
-        exclude: stems to skip.
-
-    Raises:
-        DatasetError: a folder is missing or empty, or a label line is malformed.
-    """
-    reader = KittiObjects(images, labels, Pick.of(exclude, None))
-    return convert(reader, ClassMap(classes, KITTI_TYPES), weight, skip_missing=True)
-
-
-def read_kitti_label(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Boxes `[N,4]` (x1 y1 x2 y2, px) and class ids `[N]` of one KITTI label file.
-
-    Similar types (Van, Truck, ..) and DontCare become ignore regions, as in the evaluation.
-
-    Raises:
-        DatasetError: a line is malformed.
-    """
-    annotated = AnnotatedImage(None, path, list(read_objects(path, refuse)))
-    boxes, class_ids, _ = to_arrays(annotated, ClassMap(classes, KITTI_TYPES), [])
-    return boxes, class_ids
-
-
 def label_files(folder: Path) -> list[Path]:
     """The label files of a folder, sorted by name. DatasetError if there are none."""
     if not folder.is_dir():
@@ -153,35 +121,6 @@ def label_files(folder: Path) -> list[Path]:
     if not paths:
         raise DatasetError(f"label folder {folder} has no KITTI label files (*.txt)")
     return paths
-
-
-def read_objects(path: Path, report: Report, positive: Mapping[str, float] | None = None) -> Iterator[Annotation]:
-    """The objects of one `label_2` file; malformed files and lines are passed to `report`.
-
-    For `positive` see `KittiObjects`.
-    """
-    for number, fields in _lines(path, report):
-        annotation = _object(path, number, fields, report)
-        if annotation is None:
-            continue
-        if positive and len(fields) > _FIELDS and float(fields[_FIELDS]) < positive.get(annotation.name, -math.inf):
-            annotation = annotation._replace(ignored=True)
-        yield annotation
-
-
-def _lines(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:
-    try:
-        text = path.read_text(encoding="ascii")
-    except OSError as error:
-        report(Fault(FaultKind.MALFORMED_LABEL, path, None, f"the label file cannot be read: {error.strerror}"))
-        return
-    except UnicodeDecodeError:
-        report(Fault(FaultKind.MALFORMED_LABEL, path, None, "the label file is not text"))
-        return
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.split()
-        if fields:
-            yield number, fields
 
 
 def _object(path: Path, number: int, fields: list[str], report: Report) -> Annotation | None:

@@ -12,7 +12,8 @@ from typing import Literal
 from gaussian_yolo_node.bags import BagError
 from gaussian_yolo_node.bags.camera_calibration import Calibration, read_kitti_calibration
 from gaussian_yolo_node.frames.files import ImageFiles, Picture, VideoFile, list_images
-from gaussian_yolo_node.labels.sequence_labels import Objects, read_labels, read_video_labels
+from gaussian_yolo_node.labels.labelled_frames import Truths
+from gaussian_yolo_node.labels.sequence_labels import read_labels, read_video_labels
 
 Format = Literal["auto", "kitti-object", "kitti-tracking", "kitti-raw", "bdd", "folder", "video"]
 KITTI_HZ = 10.0
@@ -31,14 +32,14 @@ class SequenceFrame:
         file: the image file; None for a frame of a video.
         picture: decodes the image.
         stamp_ns: capture time, ns since the epoch; None if unknown.
-        objects: the labelled objects; None if the frame is not labelled.
+        truths: the labelled objects; None if the frame is not labelled.
     """
 
     name: str
     file: Path | None
     picture: Callable[[], Picture]
     stamp_ns: int | None = None
-    objects: Objects | None = None
+    truths: Truths | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,19 +205,19 @@ def _of_video(source: Path, labels: Path | None) -> FrameSequence:
 
     def frames() -> Iterator[SequenceFrame]:
         for index, picture in enumerate(video.play()):
-            yield SequenceFrame(str(index), None, partial(_same, picture), objects=by_index.get(index))
+            yield SequenceFrame(str(index), None, partial(_same, picture), truths=by_index.get(index))
 
     return FrameSequence(f"video {source.name}", frames, video.length, video.fps, lambda frame: None)
 
 
 def _of_images(found: _Images, labels: Path | None) -> FrameSequence:
     notes = list(found.notes)
-    objects: dict[Path, Objects] = {} if labels is None else read_labels(labels, found.paths, notes)
+    truths: dict[Path, Truths] = {} if labels is None else read_labels(labels, found.paths, notes)
 
     def frames() -> Iterator[SequenceFrame]:
         for path in found.paths:
             stamp_ns = None if found.stamps is None else found.stamps[path]
-            yield SequenceFrame(path.name, path, partial(_read, path), stamp_ns, objects.get(path))
+            yield SequenceFrame(path.name, path, partial(_read, path), stamp_ns, truths.get(path))
 
     return FrameSequence(found.description, frames, len(found.paths), KITTI_HZ, found.calibration, notes)
 

@@ -241,7 +241,7 @@ def _detections_section(evidence: Evidence) -> Section:
     """Detections of a run without truth."""
     counts: dict[str, int] = {}
     for record in evidence.answers:
-        for name in record.classes.tolist():
+        for name in record.class_names.tolist():
             counts[name] = counts.get(name, 0) + 1
     frames = len(evidence.answers)
     rows = [[name, count(of), number(of / frames)] for name, of in sorted(counts.items(), key=lambda item: -item[1])]

@@ -84,10 +84,8 @@ def test_as_counted_one_by_one(rows: list[tuple[float, bool]]) -> None:
 
 
 def judged(scores: list[float], correct: list[bool], truths: int) -> Judged:
-    count = len(scores)
-    return Judged(
-        np.array(scores), np.array(correct, bool), np.zeros(count, np.intp), np.array([truths], np.intp), ("0",), 0
-    )
+    rows, matches = np.arange(len(scores)), np.where(correct, 0, -1)
+    return Judged(rows, np.array(scores), matches, np.zeros_like(rows), np.array([truths]), 0)
 
 
 def test_classes_together() -> None:
@@ -97,7 +95,7 @@ def test_classes_together() -> None:
 
     assert together.truths == 5
     assert together.at(0.5) == AtThreshold(0.5, 1, 1, 4)
-    assert false_positives_by_threshold(cars).at(0.5) == AtThreshold(0.5, 1, 0, 2)
+    assert false_positives_by_threshold([cars]).at(0.5) == AtThreshold(0.5, 1, 0, 2)
     assert false_positives_by_threshold([]).at(0.5) == AtThreshold(0.5, 0, 0, 0)
 
 

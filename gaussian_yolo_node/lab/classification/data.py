@@ -24,7 +24,7 @@ from gaussian_yolo_node.lab.training.config import ConfigError
 from gaussian_yolo_node.lab.training.rand_augment import rand_augment
 from gaussian_yolo_node.labels import DatasetError, read_image
 from gaussian_yolo_node.labels.image_check import inspect_images
-from gaussian_yolo_node.labels.selected import FORMAT
+from gaussian_yolo_node.labels.pseudo import FORMAT
 
 MEMORY_BYTES = 2 << 30  # limit of the cache of decoded images; further images are decoded each time
 BATCHES_AHEAD = 2
