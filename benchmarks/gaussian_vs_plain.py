@@ -44,7 +44,7 @@ from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint
 from gaussian_yolo_node.lab.training.config import TrainConfig
 from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
 from gaussian_yolo_node.labels.images import image_size, read_image
-from gaussian_yolo_node.labels.predictions import FramePredictions
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.runtime.base import show_size
 

@@ -43,7 +43,7 @@ from gaussian_yolo_node.lab.operating_points import (
 )
 from gaussian_yolo_node.lab.training.config import TrainConfig
 from gaussian_yolo_node.labels import read_image
-from gaussian_yolo_node.labels.predictions import FramePredictions
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 from gaussian_yolo_node.runtime import RuntimeOptions, open_runtime
 from gaussian_yolo_node.runtime.base import show_size
 from gaussian_yolo_node.runtime.machine import machine

@@ -112,11 +112,7 @@ class AllObjectsResult:
                 "kitti_iou": finite(mean_ap(row.ap for row in self.at_kitti_iou)),
                 "iou_0.5": finite(mean_ap(row.ap for row in self.at_common_iou)),
             },
-            "frames": {
-                "matched": list(self.paired.names),
-                "unlabelled": list(self.paired.unlabelled),
-                "unpredicted": list(self.paired.unpredicted),
-            },
+            "frames": self.paired.frames,
             "unknown_classes": list(self.unknown_classes),
             "least_score": self.least_score,
             "scores": {name: asdict(quality) for name, quality in self.scores.items()},

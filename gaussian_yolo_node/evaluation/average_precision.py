@@ -44,9 +44,9 @@ class PrecisionRecall:
             truths: number of objects, >= `correct.sum()`.
         """
         order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
-        found = np.cumsum(np.asarray(correct, bool)[order], dtype=np.float64)
-        recall = found / truths if truths else np.full(found.shape, np.nan)
-        precision = found / np.arange(1, len(order) + 1)
+        matches = np.cumsum(np.asarray(correct, bool)[order], dtype=np.float64)
+        recall = matches / truths if truths else np.full(matches.shape, np.nan)
+        precision = matches / np.arange(1, len(order) + 1)
         return cls(np.asarray(scores, np.float64)[order], precision, recall, truths)
 
 

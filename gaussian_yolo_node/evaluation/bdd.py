@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from gaussian_yolo_node.evaluation.all_objects import Judged
-from gaussian_yolo_node.evaluation.matching import overlaps_of_pairs
+from gaussian_yolo_node.evaluation.matching import overlaps
 from gaussian_yolo_node.evaluation.paired import Indices, Paired, candidates
 
 BDD_IOUS = (0.5, 0.7, 0.75)
@@ -44,7 +44,7 @@ def _first_of_each(paired: Paired, rows: Indices, objects: Indices, iou_threshol
     last_pixel = np.array([0.0, 0.0, 1.0, 1.0])  # the last pixel belongs to the box
     boxes, truths = paired.detections.boxes[rows] + last_pixel, paired.truths.boxes[objects] + last_pixel
     places, targets = candidates(paired.detection_frames[rows], paired.truth_frames[objects])
-    iou = overlaps_of_pairs(boxes[places], truths[targets])
+    iou = overlaps(boxes[places], truths[targets])
     order = np.lexsort((targets, -iou, places))
     places, targets, iou = places[order], targets[order], iou[order]
     hit = (np.diff(places, prepend=-1) > 0) & (iou > iou_threshold)

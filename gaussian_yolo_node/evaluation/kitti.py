@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation.matching import intersection_areas_of_pairs, overlaps_of_pairs
+from gaussian_yolo_node.evaluation.matching import intersection_areas, overlaps
 from gaussian_yolo_node.evaluation.paired import Indices, Mask, Paired, candidates
 from gaussian_yolo_node.labels.labelled_frames import DONT_CARE
 
@@ -128,13 +128,13 @@ class Matching:
         inside, region = candidates(frames[rows], paired.truth_frames[regions])
         boxes = detections.boxes[rows][inside]
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        share = intersection_areas_of_pairs(boxes, objects.boxes[regions][region]) / np.where(area > 0, area, np.inf)
+        share = intersection_areas(boxes, objects.boxes[regions][region]) / np.where(area > 0, area, np.inf)
         in_dont_care = np.zeros(len(rows), bool)
         in_dont_care[inside[share > least_iou]] = True
         self._wrong_if_free: Mask = self._row_counts & ~in_dont_care
 
         targets, places = candidates(paired.truth_frames[wanted], frames[rows])
-        iou = overlaps_of_pairs(objects.boxes[wanted][targets], detections.boxes[rows][places])
+        iou = overlaps(objects.boxes[wanted][targets], detections.boxes[rows][places])
         near = iou > least_iou
         targets, places, iou = targets[near], places[near], iou[near]
         # One object and one detection that overlap only each other leave no choice.

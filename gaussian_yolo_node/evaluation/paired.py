@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.detections import Detections
-from gaussian_yolo_node.evaluation.matching import intersection_areas_of_pairs, overlaps_of_pairs
+from gaussian_yolo_node.evaluation.matching import intersection_areas, overlaps
 from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.classes import BDD_CATEGORIES, KITTI_CLASSES
 from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FramePredictions, FrameTruths, GroundTruth, Truths
@@ -55,6 +55,15 @@ class Paired:
     unpredicted: tuple[str, ...]
     kitti: bool
     vocabulary: tuple[str, ...]
+
+    @property
+    def frames(self) -> dict[str, list[str]]:
+        """Which frames are counted, for JSON."""
+        return {
+            "matched": list(self.names),
+            "unlabelled": list(self.unlabelled),
+            "unpredicted": list(self.unpredicted),
+        }
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -188,7 +197,7 @@ def match_greedily(paired: Paired, rows: Indices, objects: Indices, least_iou: f
     detections, truths = paired.detections[rows], paired.truths.boxes[objects]
     matches = np.full(len(rows), -1, np.intp)
     places, targets = candidates(paired.detection_frames[rows], paired.truth_frames[objects])
-    iou = overlaps_of_pairs(detections.boxes[places], truths[targets])
+    iou = overlaps(detections.boxes[places], truths[targets])
     near = iou >= least_iou
     places, targets, iou = places[near], targets[near], iou[near]
     free = np.ones(len(objects), bool)
@@ -213,9 +222,9 @@ def covers_any(paired: Paired, rows: Indices, regions: Indices, least: float, *,
     places, targets = candidates(paired.detection_frames[rows], paired.truth_frames[regions])
     boxes, regions_boxes = paired.detections.boxes[rows[places]], paired.truths.boxes[regions[targets]]
     if by_iou:
-        hit = overlaps_of_pairs(boxes, regions_boxes) >= least
+        hit = overlaps(boxes, regions_boxes) >= least
     else:
-        shared = intersection_areas_of_pairs(boxes, regions_boxes)
+        shared = intersection_areas(boxes, regions_boxes)
         sides = boxes[:, 2:] - boxes[:, :2]
         hit = (shared > 0) & (shared >= least * sides[:, 0] * sides[:, 1])
     covered[places[hit]] = True

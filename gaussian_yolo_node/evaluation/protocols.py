@@ -71,26 +71,29 @@ class ProtocolResult:
 
     Attributes:
         protocol: its name.
-        description: its rules, for readers.
+        paired: the counted frames.
         curves: by class, IoU and difficulty.
         ap: class -> IoU ("0.5") -> the protocol's AP, 0..1; NaN without truths.
         map: mean over classes with truths, at the protocol's IoU; NaN without any.
         counts: at one score.
-        frames: number of counted frames.
-        unlabelled, unpredicted: frames that only the predictions, or only the truth, have.
-        notes: caveats of the figures, one sentence each.
     """
 
     protocol: str
-    description: str
+    paired: Paired
     curves: tuple[ClassCurve, ...]
     ap: Mapping[str, Mapping[str, float]]
     map: float
     counts: tuple[Counts, ...]
-    frames: tuple[str, ...]
-    unlabelled: tuple[str, ...]
-    unpredicted: tuple[str, ...]
-    notes: tuple[str, ...]
+
+    @property
+    def description(self) -> str:
+        """The rules, for readers."""
+        return DESCRIPTIONS[self.protocol]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Caveats of the figures, one sentence each."""
+        return tuple(_notes(self.paired))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything except the points of the curves, for JSON; null for missing values."""
@@ -102,11 +105,7 @@ class ProtocolResult:
             "curves": [_curve_dict(curve) for curve in self.curves],
             "difficulties": self._difficulties(),
             "counts": [asdict(row) for row in self.counts],
-            "frames": {
-                "matched": list(self.frames),
-                "unlabelled": list(self.unlabelled),
-                "unpredicted": list(self.unpredicted),
-            },
+            "frames": self.paired.frames,
             "notes": list(self.notes),
         }
 
@@ -143,19 +142,7 @@ def evaluate_pairs(
         )
     if ious and protocol not in _ANY_IOU:
         raise DatasetError(f"the {protocol} protocol has IoUs of its own: only {' and '.join(_ANY_IOU)} take others")
-    curves, counts, ap, mean = _EVALUATORS[protocol](paired, count_score, ious)
-    return ProtocolResult(
-        protocol,
-        DESCRIPTIONS[protocol],
-        curves,
-        ap,
-        mean,
-        counts,
-        paired.names,
-        paired.unlabelled,
-        paired.unpredicted,
-        tuple(_notes(paired)),
-    )
+    return ProtocolResult(protocol, paired, *_EVALUATORS[protocol](paired, count_score, ious))
 
 
 def check_classes(paired: Paired) -> None:
@@ -171,7 +158,7 @@ def check_classes(paired: Paired) -> None:
         )
 
 
-_Evaluation = tuple[tuple[ClassCurve, ...], tuple[Counts, ...], dict[str, dict[str, float]], float]
+_Evaluation = tuple[tuple[ClassCurve, ...], dict[str, dict[str, float]], float, tuple[Counts, ...]]
 
 
 def _all(paired: Paired, count_score: float, ious: Sequence[float]) -> _Evaluation:
@@ -204,7 +191,7 @@ def _judged(
             tp = int(judged.correct[taken].sum())
             fp, fn = int(taken.sum()) - tp, judged.truths - tp
             counts.append(_counts(name, iou, ALL, count_score, tp, fp, fn))
-    return tuple(curves), tuple(counts), ap, mean_ap(ap[name][f"{iou:g}"] for name, iou in headline.items())
+    return tuple(curves), ap, mean_ap(ap[name][f"{iou:g}"] for name, iou in headline.items()), tuple(counts)
 
 
 def _kitti(paired: Paired, count_score: float, _: Sequence[float]) -> _Evaluation:
@@ -226,7 +213,7 @@ def _kitti(paired: Paired, count_score: float, _: Sequence[float]) -> _Evaluatio
             if difficulty == HEADLINE_DIFFICULTY:
                 ap[name] = {f"{iou:g}": area}
             counts.append(_counts(name, iou, difficulty, count_score, *matching.counts_at(count_score)))
-    return tuple(curves), tuple(counts), ap, mean_ap(value for of in ap.values() for value in of.values())
+    return tuple(curves), ap, mean_ap(value for of in ap.values() for value in of.values()), tuple(counts)
 
 
 def _coco(paired: Paired, count_score: float, _: Sequence[float]) -> _Evaluation:
@@ -246,7 +233,7 @@ def _coco(paired: Paired, count_score: float, _: Sequence[float]) -> _Evaluation
             curves.append(ClassCurve(name, iou, ALL, truths, detections, 0, area, ways, curve))
             tp, fp = coco.counts_at(evaluation, place, iou, count_score)
             counts.append(_counts(name, iou, ALL, count_score, tp, fp, truths - tp))
-    return tuple(curves), tuple(counts), ap, mean_ap(of["0.5:0.95"] for of in ap.values())
+    return tuple(curves), ap, mean_ap(of["0.5:0.95"] for of in ap.values()), tuple(counts)
 
 
 _EVALUATORS = {"all": _all, "kitti": _kitti, "bdd": _bdd, "coco": _coco}

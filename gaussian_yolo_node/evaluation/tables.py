@@ -76,7 +76,7 @@ def uncertainty_lines(result: AllObjectsResult) -> list[str]:
         f"{together.detections} detections from score {result.least_score:g}: {by_class}"
     ]
     if result.sigma is None:
-        return [*lines, "sigma: the predictions have none, or no box found its object"]
+        return [*lines, "sigma: the predictions have none, or no box matches an object"]
     correlations = ", ".join(
         f"{_number(each.rho)} ({each.boxes} boxes from IoU {each.least_iou:g})" for each in result.sigma.correlations
     )

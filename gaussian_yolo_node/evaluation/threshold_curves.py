@@ -63,6 +63,16 @@ class ThresholdCurve:
         place = int(np.searchsorted(self.true_positives, true_positives))
         return None if place == len(self.thresholds) else self.at(float(self.thresholds[place]))
 
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, at the thresholds of the table."""
+        rows = [self.at(threshold) for threshold in THRESHOLDS]
+        return {
+            "truths": self.truths,
+            "thresholds": [row.threshold for row in rows],
+            "true_positives": [row.true_positives for row in rows],
+            "false_positives": [row.false_positives for row in rows],
+        }
+
 
 @dataclass(frozen=True)
 class TermEffect:
@@ -113,14 +123,3 @@ def term_effects(
         here = with_term.at(threshold)
         effects.append(TermEffect(here, without_term.at(threshold), without_term.finding(here.true_positives)))
     return tuple(effects)
-
-
-def curve_dict(curve: ThresholdCurve) -> dict[str, Any]:
-    """For JSON, at the thresholds of the table."""
-    rows = [curve.at(threshold) for threshold in THRESHOLDS]
-    return {
-        "truths": curve.truths,
-        "thresholds": [row.threshold for row in rows],
-        "true_positives": [row.true_positives for row in rows],
-        "false_positives": [row.false_positives for row in rows],
-    }

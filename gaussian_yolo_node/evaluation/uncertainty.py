@@ -94,16 +94,6 @@ class SigmaQuality:
         """By cx, cy, w, h and "all"."""
         return {**self.coordinates, "all": self.overall}
 
-    @property
-    def within(self) -> tuple[float, float, float]:
-        """Share of all coordinates whose error is at most 1, 2, 3 sigma."""
-        return self.overall.within
-
-    @property
-    def rms(self) -> tuple[float | None, ...]:
-        """Root mean square of error / sigma for centre x, centre y, width, height."""
-        return tuple(figures.rms for figures in self.coordinates.values())
-
 
 def sigma_quality(matched: MatchedBoxes, correlations: tuple[RankCorrelation, ...] = ()) -> SigmaQuality | None:
     """Calibration of matched boxes; None if sigmas are unknown or nothing matches."""
@@ -125,16 +115,26 @@ def sigma_quality(matched: MatchedBoxes, correlations: tuple[RankCorrelation, ..
 def sigma_figures(errors: Floats, sigmas: Floats) -> SigmaFigures:
     """Calibration of sigmas against errors, both in px: two arrays [N] or [N, coordinates], of at least one box."""
     z = absolute_z(errors, sigmas)
-    known = bool((sigmas > LEAST_SIGMA).all())
+    nll = gaussian_nll(errors, sigmas)
     one, two, three = (float((z <= limit).mean()) for limit in (1, 2, 3))
     return SigmaFigures(
         len(errors),
-        float((np.log(sigmas) + z**2 / 2).mean() + math.log(2 * math.pi) / 2) if known else None,
+        nll,
         (one, two, three),
-        float(np.sqrt((z**2).mean())) if known else None,
+        None if nll is None else float(np.sqrt((z**2).mean())),
         float(np.abs(observed_coverage(errors, sigmas) - LEVELS).mean()),
-        _ence(errors.ravel(), sigmas.ravel()) if known else None,
+        None if nll is None else _ence(errors.ravel(), sigmas.ravel()),
     )
+
+
+def gaussian_nll(errors: Floats, sigmas: Floats) -> float | None:
+    """Mean negative log-likelihood of errors under Gaussians with these sigmas, in nats.
+
+    Errors and sigmas are in px and have the same shape, with at least one element. None if a sigma is 0.
+    """
+    if (sigmas <= LEAST_SIGMA).any():
+        return None
+    return float((np.log(sigmas) + (errors / sigmas) ** 2 / 2).mean() + math.log(2 * math.pi) / 2)
 
 
 def absolute_z(errors: Floats, sigmas: Floats) -> Floats:

@@ -134,8 +134,8 @@ def make_bag(
             if summary.frames == options.frames:
                 break
         if not summary.frames:
-            trouble = "; ".join(f"{name}: {words}" for name, words in list(summary.skipped.items())[:3])
-            raise BagError(f"{sequence.description}: none of the images can be read ({trouble or 'there are none'})")
+            errors = "; ".join(f"{name}: {error}" for name, error in list(summary.skipped.items())[:3])
+            raise BagError(f"{sequence.description}: none of the images can be read ({errors or 'there are none'})")
     if len(summary.sizes) > 1:
         sizes = ", ".join(f"{width}x{height} ({count})" for (width, height), count in summary.sizes.most_common())
         summary.notes.append(f"images of {len(summary.sizes)} sizes: {sizes}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, TRUTH_TOPIC, BagError
+from gaussian_yolo_node.bags import DETECTIONS, TRUTH_TOPIC, BagError
 from gaussian_yolo_node.bags.frame_info import FrameInfo, read_frame_infos, stamp_ns
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, Truths
@@ -20,60 +20,52 @@ _log = logging.getLogger(__name__)
 _VARIANCES = [0, 7, 14, 21]
 
 
-def read_bag_truths(path: Path, topic: str = TRUTH_TOPIC, info: str = INFO_TOPIC) -> list[FrameTruths]:
+def read_bag_truths(path: Path) -> list[FrameTruths]:
     """The ground truth in a bag, one record per message; unlabelled frames have no record.
 
     Raises:
         BagError: the bag has no ground truth, or cannot be read.
     """
     with BagReader(path) as reader:
-        _check_detections(reader, topic)
-        infos = read_frame_infos(reader, info)
-        truths = [_truths(message.decode(), infos) for message in reader.messages({topic})]
+        if TRUTH_TOPIC not in reader.topics:
+            raise BagError(f"{path} has no topic {TRUTH_TOPIC}: it has topics {_topics(reader)}")
+        kind = reader.topics[TRUTH_TOPIC].type
+        if kind != DETECTIONS:
+            raise BagError(f"{path}, topic {TRUTH_TOPIC}: it is of {kind}, and not {DETECTIONS}")
+        infos = read_frame_infos(reader)
+        truths = [_truths(message.decode(), infos) for message in reader.messages({TRUTH_TOPIC})]
         _warn(reader)
     return truths
 
 
-def read_bag_predictions(path: Path, topic: str | None = None) -> list[FramePredictions]:
-    """The detections in a bag, one record per message and one row per result.
+def read_bag_predictions(path: Path) -> list[FramePredictions]:
+    """The detections in a bag, on its only Detection2DArray topic other than the ground truth.
 
-    The name of a frame is the one given in the bag, else its stamp in ns.
-
-    Args:
-        topic: topic of the detections; None for the only Detection2DArray topic other than the ground truth.
+    There is one record per message with one row per result. The name of a frame is the one given in the bag, else its
+    stamp in ns.
 
     Raises:
         BagError: there are no detections, there are several topics, or the bag cannot be read.
     """
     with BagReader(path) as reader:
-        if topic is None:
-            topic = _the_detections_topic(reader)
-        _check_detections(reader, topic)
+        topics = [each.name for each in reader.topics.values() if each.type == DETECTIONS and each.name != TRUTH_TOPIC]
+        if not topics:
+            raise BagError(f"{path} has no detections: it has topics {_topics(reader)}")
+        if len(topics) > 1:
+            raise BagError(f"{path} has {len(topics)} topics of detections, {', '.join(topics)}: one is wanted")
         names = {stamp: info.frame for stamp, info in read_frame_infos(reader).items()}
-        predictions = [_predictions(message.decode(), names) for message in reader.messages({topic})]
+        predictions = [_predictions(message.decode(), names) for message in reader.messages(set(topics))]
         _warn(reader)
     return predictions
+
+
+def _topics(reader: BagReader) -> str:
+    return ", ".join(reader.topics) or "none"
 
 
 def _warn(reader: BagReader) -> None:
     for note in reader.notes:
         _log.warning("%s", note)
-
-
-def _the_detections_topic(reader: BagReader) -> str:
-    found = [topic.name for topic in reader.topics.values() if topic.type == DETECTIONS and topic.name != TRUTH_TOPIC]
-    if not found:
-        raise BagError(f"{reader.path} has no detections: it has topics {', '.join(reader.topics) or 'none'}")
-    if len(found) > 1:
-        raise BagError(f"{reader.path} has {len(found)} topics of detections, {', '.join(found)}: one is wanted")
-    return found[0]
-
-
-def _check_detections(reader: BagReader, topic: str) -> None:
-    if topic not in reader.topics:
-        raise BagError(f"{reader.path} has no topic {topic}: it has topics {', '.join(reader.topics) or 'none'}")
-    if reader.topics[topic].type != DETECTIONS:
-        raise BagError(f"{reader.path}, topic {topic}: it is of {reader.topics[topic].type}, and not {DETECTIONS}")
 
 
 def _truths(message: Any, infos: Mapping[int, FrameInfo]) -> FrameTruths:

@@ -169,24 +169,16 @@ class _Check:
 
     def _naming(self, source: Source) -> Callable[[Annotation], str | None]:
         """A function from an annotation to its use; None for an unknown category."""
-        classes = self.classes
-        if classes is not None:
-            class_map = source.class_map(classes)
-            names = {IGNORE: IGNORED, BACKGROUND: UNUSED, UNKNOWN: None}
+        classes, class_map = self.classes, source.class_map(self.classes or ())
+        names = {IGNORE: IGNORED, BACKGROUND: UNUSED, UNKNOWN: None}
 
-            def of_class(annotation: Annotation) -> str | None:
-                class_id = class_of(annotation, class_map)
-                return classes[class_id] if class_id >= 0 else names[class_id]
-
-            return of_class
-        known = source.class_map(())
-
-        def as_it_is(annotation: Annotation) -> str | None:
-            if known(annotation.name) == UNKNOWN:
-                return None
+        def use_of(annotation: Annotation) -> str | None:
+            class_id = class_of(annotation, class_map)
+            if classes is not None or class_id == UNKNOWN:
+                return classes[class_id] if classes and class_id >= 0 else names[class_id]
             return IGNORED if annotation.ignored or is_region(annotation.name) else annotation.name
 
-        return as_it_is
+        return use_of
 
     def _image(
         self,
@@ -230,11 +222,11 @@ class _Check:
 
     def _picture(self, annotated: AnnotatedImage, path: Path, facts: ImageFacts, split: str) -> None:
         if facts.size is None:
-            self.faults.append(Fault(FaultKind.UNREADABLE_IMAGE, path, None, facts.trouble))
+            self.faults.append(Fault(FaultKind.UNREADABLE_IMAGE, path, None, facts.error))
             return
         if annotated.size is not None and annotated.size != facts.size:
-            (height, width), (told_height, told_width) = facts.size, annotated.size
-            message = f"it is {width}x{height} px, and {annotated.labels.name} says {told_width}x{told_height}"
+            (height, width), (labelled_height, labelled_width) = facts.size, annotated.size
+            message = f"it is {width}x{height} px, and {annotated.labels.name} says {labelled_width}x{labelled_height}"
             self.faults.append(Fault(FaultKind.WRONG_SIZE, path, None, message))
         if annotated.unlabelled:
             return  # training omits it, so it may also be in a source of pseudo labels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -79,10 +79,10 @@ class ImageTree:
         """
         names = (name,) if name.lower().endswith(IMAGE_SUFFIXES) else tuple(name + s for s in IMAGE_SUFFIXES)
         for candidate in names:
-            found = self._by_path.get(f"{subfolder}/{candidate}") if subfolder else None
-            found = found or self._by_path.get(candidate) or self._by_name.get(Path(candidate).name)
-            if found is not None:
-                return found
+            path = self._by_path.get(f"{subfolder}/{candidate}") if subfolder else None
+            path = path or self._by_path.get(candidate) or self._by_name.get(Path(candidate).name)
+            if path is not None:
+                return path
         if self.folder is not None:
             report(Fault(FaultKind.MISSING_IMAGE, labels, place, f"there is no image {name} in {self.folder}"))
         return None
@@ -103,12 +103,6 @@ class Pick:
     only: dict[str, int] | None = None
     list_file: Path | None = None
     include: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, exclude: Sequence[str], list_file: Path | None, include: Sequence[str] = ()) -> Pick:
-        """From the `exclude`, `list` and `include` of a source. DatasetError if the list cannot be read."""
-        only = None if list_file is None else {Path(entry).stem: number for number, entry in read_list(list_file)}
-        return cls(frozenset(exclude), only, list_file, tuple(include))
 
     def wants(self, stem: str, group: str = "") -> bool:
         """Whether an image is selected; an image of the sequence `group` may also be named "group/stem"."""

@@ -104,13 +104,13 @@ class KittiTracking:
             if path.stem.isdecimal():
                 images[int(path.stem)] = path
         for frame in sorted(of_frame.keys() | images.keys()):
-            image, found = images.get(frame), of_frame.get(frame, [])
+            image, objects = images.get(frame), of_frame.get(frame, [])
             if not self.pick.wants(f"{frame:06d}", sequence):
                 continue
             if image is None and self.images is not None:
                 message = f"its image {self.images / sequence / f'{frame:06d}'}.* does not exist"
-                report(Fault(FaultKind.MISSING_IMAGE, label, found[0].place, message))
-            yield AnnotatedImage(image, label, found)
+                report(Fault(FaultKind.MISSING_IMAGE, label, objects[0].place, message))
+            yield AnnotatedImage(image, label, objects)
 
 
 def label_files(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from gaussian_yolo_node.labels.bdd import Bdd
 from gaussian_yolo_node.labels.classes import BDD_CATEGORIES, BDD_CLASSES, KITTI_CLASSES, KITTI_TYPES, ClassMap
 from gaussian_yolo_node.labels.coco import CocoJson
 from gaussian_yolo_node.labels.convert import Reader, convert
-from gaussian_yolo_node.labels.images import Pick
+from gaussian_yolo_node.labels.images import Pick, read_list
 from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking, label_files
 from gaussian_yolo_node.labels.pseudo import DetectionLabels, SelectedLabels
 from gaussian_yolo_node.labels.yolo import COCO_NAMES, YoloTxt
@@ -157,7 +157,9 @@ class Options:
         labelled = self.path_or_none("unlabelled_in")
         if labelled is not None:  # hand-labelled images are in another source
             exclude += tuple(path.stem for path in label_files(labelled))
-        return Pick.of(exclude, self.path_or_none("list"), self.texts("include"))
+        file = self.path_or_none("list")
+        listed = None if file is None else {Path(entry).stem: number for number, entry in read_list(file)}
+        return Pick(frozenset(exclude), listed, file, self.texts("include"))
 
     def scores(self, key: str) -> dict[str, float]:
         """A number in 0..1 by category. DatasetError for any other value."""

@@ -190,10 +190,11 @@ def _statements(contents: Contents) -> list[Content]:
     if result is not None and figures.found is not None and figures.false_positives is not None:
         objects = sum(int(judged.truths.sum()) for judged in figures.classes.values())
         found, wrong = int(figures.found.sum()), int(figures.false_positives.sum())
+        frames = len(result.paired.names)
         told.append(
             f"At the score threshold {assessment.threshold:g}, {count(found)} of {count(objects)} objects were found "
             f"({percent(found / objects if objects else None)} %), with {count(wrong)} false positives in "
-            f"{count(len(result.frames))} labelled frames ({number(wrong / len(result.frames), 2)} a frame)."
+            f"{count(frames)} labelled frames ({number(wrong / frames, 2)} a frame)."
         )
     if contents.uncertainty is not None and contents.uncertainty.sigma is not None:
         overall = contents.uncertainty.sigma.overall
@@ -225,8 +226,8 @@ def _warnings(contents: Contents) -> list[Content]:
         if few:
             named = ", ".join(f"{name} ({count(objects)})" for name, objects in few.items())
             told.append(f"Few objects, so that AP moves by more than a point with each: {named}.")
-        if assessment.result.unlabelled:
-            told.append(f"{count(len(assessment.result.unlabelled))} frames have no truth and are not judged.")
+        if assessment.result.paired.unlabelled:
+            told.append(f"{count(len(assessment.result.paired.unlabelled))} frames have no truth and are not judged.")
     if run is not None and run.counters.dropped:
         share = percent(run.counters.dropped / max(1, run.counters.played))
         told.append(f"{count(run.counters.dropped)} frames ({share} %) were dropped: the node did not keep up.")

@@ -14,6 +14,7 @@ from gaussian_yolo_node.evaluation.all_objects import class_ious, judge_class, m
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.paired import Paired, pair
 from gaussian_yolo_node.evaluation.risk_coverage import (
+    DetectionRisks,
     box_risks,
     detection_curves,
     detection_risks,
@@ -56,7 +57,7 @@ def test_hand_worked(
 
 
 def test_nothing_to_keep() -> None:
-    assert risk_coverage(np.empty(0), np.empty(0)) is None
+    assert detection_curves(DetectionRisks(np.empty(0), np.empty(0), np.empty(0))) == {}
 
 
 @pytest.mark.parametrize(

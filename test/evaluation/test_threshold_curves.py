@@ -14,7 +14,6 @@ from gaussian_yolo_node.evaluation.all_objects import Judged
 from gaussian_yolo_node.evaluation.threshold_curves import (
     AtThreshold,
     ThresholdCurve,
-    curve_dict,
     false_positives_by_threshold,
     term_effects,
     threshold_curve,
@@ -56,7 +55,7 @@ def test_no_detections() -> None:
     assert len(nothing.thresholds) == 0
     assert nothing.at(0.3) == AtThreshold(0.3, 0, 0, 4)
     assert nothing.finding(1) is None
-    assert curve_dict(nothing)["true_positives"] == [0] * 19
+    assert nothing.to_dict()["true_positives"] == [0] * 19
 
 
 @pytest.mark.parametrize(
@@ -134,6 +133,6 @@ class TestTermEffects:
 
 
 def test_the_table_is_json() -> None:
-    table = json.loads(json.dumps(curve_dict(MIXED), allow_nan=False))
+    table = json.loads(json.dumps(MIXED.to_dict(), allow_nan=False))
     assert table["thresholds"][5] == 0.3
     assert (table["true_positives"][5], table["false_positives"][5], table["truths"]) == (3, 2, 10)

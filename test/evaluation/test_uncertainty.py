@@ -42,7 +42,7 @@ def matched(
 def test_shares_within_one_two_three_sigma(sigma_x: float, within: tuple[float, float, float]) -> None:
     quality = sigma_quality(matched(SHIFTED, TRUTH, np.array([[sigma_x, 1, 1, 1]])))
     assert quality is not None
-    assert (quality.boxes, quality.within) == (1, within)
+    assert (quality.boxes, quality.overall.within) == (1, within)
     assert quality.coordinates["cx"].within[0] == (sigma_x == 3.0)
     assert quality.coordinates["w"].within == (1, 1, 1)
     assert quality.classes == {"car": quality.overall}
@@ -169,8 +169,8 @@ def test_only_boxes_on_objects_of_their_class_and_of_the_least_score_count() -> 
     )
     result = evaluate(pair(labels, [record]))
     assert result.sigma is not None
-    assert (result.sigma.boxes, result.sigma.within[0]) == (1, 1.0)
-    assert result.sigma.rms == pytest.approx((1, 0, 0, 0))
+    assert (result.sigma.boxes, result.sigma.overall.within[0]) == (1, 1.0)
+    assert [of.rms for of in result.sigma.coordinates.values()] == pytest.approx([1, 0, 0, 0])
     assert [each.boxes for each in result.sigma.correlations] == [1, 1]
     # the box on the van does not count, the one with score 0.01 is below the minimum, the pedestrian is wrong
     assert {name: scores.detections for name, scores in result.scores.items()} == {

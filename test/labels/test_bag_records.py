@@ -7,7 +7,7 @@ pytest.importorskip("rosbags", reason="rosbags is not installed")
 
 from bag_factory import START_NS, detections, info, text, text_records, write_recording
 
-from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, TRUTH_TOPIC
+from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, STRING, TRUTH_TOPIC
 from gaussian_yolo_node.bags.frame_info import FrameInfo
 from gaussian_yolo_node.bags.reading import BagError
 from gaussian_yolo_node.labels.bag_records import read_bag_predictions, read_bag_truths
@@ -43,8 +43,8 @@ def test_truths_are_what_was_written(tmp_path):
 
 
 def test_truths_without_information_go_by_their_stamps(tmp_path):
-    records = [("/objects", START_NS, detections([CAR], START_NS))]
-    (frame,) = read_bag_truths(write_recording(tmp_path / "bag", records, types={"/objects": DETECTIONS}), "/objects")
+    records = [(TRUTH_TOPIC, START_NS, detections([CAR], START_NS))]
+    (frame,) = read_bag_truths(write_recording(tmp_path / "bag", records))
     assert (frame.frame, frame.truths.ignored.tolist(), frame.size) == (str(START_NS), [False], None)
 
 
@@ -105,17 +105,17 @@ def test_what_cannot_be_evaluated_is_one_error(tmp_path, records, reader, words)
 
 
 def test_truth_on_a_topic_of_another_type_is_an_error(tmp_path):
-    bag = write_recording(tmp_path / "bag", text_records(1))
-    with pytest.raises(BagError, match=r"topic /text: it is of std_msgs/msg/String"):
-        read_bag_truths(bag, "/text")
+    records = [(TRUTH_TOPIC, START_NS, text("a"))]
+    bag = write_recording(tmp_path / "bag", records, types={TRUTH_TOPIC: STRING})
+    with pytest.raises(BagError, match=r"topic /ground_truth: it is of std_msgs/msg/String"):
+        read_bag_truths(bag)
 
 
-def test_several_topics_of_detections_are_to_choose_from(tmp_path):
+def test_several_topics_of_detections_are_refused(tmp_path):
     types = {"/a": DETECTIONS, "/b": DETECTIONS}
     bag = write_recording(tmp_path / "bag", [(topic, START_NS, detections([CAR], 3)) for topic in types], types=types)
     with pytest.raises(BagError, match="2 topics of detections, /a, /b"):
         read_bag_predictions(bag)
-    assert read_bag_predictions(bag, "/b")[0].class_names.tolist() == ["Car"]
 
 
 def test_information_of_a_frame_survives_json():

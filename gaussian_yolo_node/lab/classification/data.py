@@ -50,7 +50,7 @@ class Items:
     def check(self) -> None:
         """Decode every image. Raises DatasetError naming the first unreadable one."""
         broken = [
-            (path, facts.trouble)
+            (path, facts.error)
             for path, facts in inspect_images((path, path) for path in self.paths)
             if facts is not None and facts.size is None
         ]
