@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from gaussian_yolo_node.evaluation.matching import Floats
 
 ALL = "all"  # the one difficulty of protocols without difficulty levels
 

@@ -29,13 +29,10 @@ from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation.matching import intersection_areas, overlaps
+from gaussian_yolo_node.evaluation.matching import Floats, intersection_areas, overlaps
 from gaussian_yolo_node.evaluation.paired import Indices, Mask, Paired, candidates
 from gaussian_yolo_node.labels.labelled_frames import DONT_CARE
-
-Floats = NDArray[np.float64]
 
 DIFFICULTIES = ("easy", "moderate", "hard")
 LEAST_HEIGHT = {"easy": 40.0, "moderate": 25.0, "hard": 25.0}  # px

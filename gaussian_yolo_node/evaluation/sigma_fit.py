@@ -19,14 +19,11 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.sigma_correction import COORDINATES, SigmaCalibration
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.evaluation.matching import MatchedBoxes
+from gaussian_yolo_node.evaluation.matching import Floats, MatchedBoxes
 from gaussian_yolo_node.evaluation.uncertainty import LEAST_SIGMA
-
-Floats = NDArray[np.float64]
 
 LEAST_BOXES = 30
 WITHIN_ONE_SIGMA = math.erf(math.sqrt(0.5))  # of a Gaussian

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.sigma_correction import COORDINATES, coordinate_sizes
-from gaussian_yolo_node.evaluation.matching import MatchedBoxes
-
-Floats = NDArray[np.float64]
+from gaussian_yolo_node.evaluation.matching import Floats, MatchedBoxes
 
 # A sigma of 0 claims a perfect box; any error is then far outside, without a division by zero.
 LEAST_SIGMA = 1e-6  # px
