@@ -128,16 +128,15 @@ def evaluate(paired: Paired, least_score: float = LEAST_SCORE) -> AllObjectsResu
     """
     ious = class_ious(paired)
     common = {name: judge_class(paired, name, COMMON_IOU) for name in ious}
-    correlations = tuple(
-        rank_correlation(match_boxes(paired, iou, least_score), iou) for iou in (COMMON_IOU, LOOSE_IOU)
-    )
+    matched, loose = (match_boxes(paired, iou, least_score) for iou in (COMMON_IOU, LOOSE_IOU))
+    correlations = (rank_correlation(matched, COMMON_IOU), rank_correlation(loose, LOOSE_IOU))
     return AllObjectsResult(
         paired,
         tuple(judge_class(paired, name, iou).class_curve(name, iou) for name, iou in ious.items()),
         tuple(judged.class_curve(name, COMMON_IOU) for name, judged in common.items()),
         least_score,
         _score_qualities(common, least_score),
-        sigma_quality(match_boxes(paired, COMMON_IOU, least_score), correlations),
+        sigma_quality(matched, correlations),
     )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,32 +162,3 @@ def box_fault(labels: Path, annotation: Annotation) -> Fault | None:
         message = f"the box {shown} is inverted: x1 <= x2, y1 <= y2 is wanted"
         return Fault(FaultKind.INVERTED_BOX, labels, annotation.place, message)
     return Fault(FaultKind.EMPTY_BOX, labels, annotation.place, f"the box {shown} is empty: remove it")
-
-
-def read_json(path: Path, what: str = "label file") -> Any:
-    """The JSON document in a file.
-
-    Args:
-        what: name of the content in messages ("predictions file", "ground truth file").
-
-    Raises:
-        DatasetError: the file does not exist, or is not JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise DatasetError(f"{what} {path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DatasetError(f"{what} {path} is not JSON: {error}") from error
-
-
-def read_lines(path: Path, report: Report) -> Iterator[tuple[int, str]]:
-    """Line numbers from 1 and lines of a label file, without blank lines; an unreadable file is passed to `report`."""
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except OSError as error:
-        report(Fault(FaultKind.MALFORMED_LABEL, path, None, f"the label file cannot be read: {error.strerror}"))
-    except UnicodeDecodeError:
-        report(Fault(FaultKind.MALFORMED_LABEL, path, None, "the label file is not text"))
-    else:
-        yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())

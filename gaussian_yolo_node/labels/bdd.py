@@ -11,16 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gaussian_yolo_node.labels.annotations import (
-    AnnotatedImage,
-    Annotation,
-    DatasetError,
-    Fault,
-    FaultKind,
-    Report,
-    read_json,
-)  # fmt: skip
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import ImageTree, Pick
+from gaussian_yolo_node.labels.reading import read_json
 
 # Attributes that mark a label as a group, or as ignored.
 _IGNORING = ("crowd", "ignored")

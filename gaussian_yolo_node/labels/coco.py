@@ -8,16 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gaussian_yolo_node.labels.annotations import (
-    AnnotatedImage,
-    Annotation,
-    DatasetError,
-    Fault,
-    FaultKind,
-    Report,
-    read_json,
-)  # fmt: skip
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import ImageTree, Pick
+from gaussian_yolo_node.labels.reading import read_json
 
 
 @dataclass(frozen=True)

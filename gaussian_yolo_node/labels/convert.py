@@ -18,7 +18,7 @@ from gaussian_yolo_node.labels.annotations import (
     LabelledImage,
     Report,
     box_fault,
-)  # fmt: skip
+)
 from gaussian_yolo_node.labels.classes import BACKGROUND, UNKNOWN, ClassMap
 
 _log = logging.getLogger(__name__)

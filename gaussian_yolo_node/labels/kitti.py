@@ -7,16 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gaussian_yolo_node.labels.annotations import (
-    AnnotatedImage,
-    Annotation,
-    DatasetError,
-    Fault,
-    FaultKind,
-    Report,
-    read_lines,
-)  # fmt: skip
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import Pick, image_files
+from gaussian_yolo_node.labels.reading import read_lines
 
 _FIELDS = 15  # type truncated occluded alpha x1 y1 x2 y2 h w l x y z ry; 16 with a score
 # The tracking labels use Person for Person_sitting.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gaussian_yolo_node.bags import is_bag
-from gaussian_yolo_node.labels.annotations import DatasetError, read_json
+from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
+from gaussian_yolo_node.labels.reading import is_number, read_json
 
 
 def read_predictions(path: Path, truths: GroundTruth | None = None) -> list[FramePredictions]:
@@ -113,7 +113,7 @@ def _of_id(record: dict[str, Any], key: str, names: Mapping[int, str]) -> str:
 
 def _score(record: dict[str, Any], where: str) -> float:
     score: Any = record.get("score")
-    if not _is_finite(score):
+    if not is_number(score):
         raise ValueError(f'{where} has no finite "score"')
     if not 0 <= score <= 1:
         raise ValueError(f'{where} has a "score" of {score}, and scores are from 0 to 1: scale them')
@@ -130,11 +130,4 @@ def _box(record: dict[str, Any], key: str, where: str) -> list[float]:
 
 
 def _are_four(values: Any) -> bool:
-    return isinstance(values, list) and len(values) == 4 and all(map(_is_finite, values))
-
-
-def _is_finite(value: Any) -> bool:
-    try:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer too large for a float
-        return False
+    return isinstance(values, list) and len(values) == 4 and all(map(is_number, values))

@@ -10,17 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from gaussian_yolo_node.labels.annotations import (
-    AnnotatedImage,
-    Annotation,
-    DatasetError,
-    Fault,
-    FaultKind,
-    Report,
-    read_json,
-)  # fmt: skip
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import ImageTree, Pick
 from gaussian_yolo_node.labels.predictions import read_predictions
+from gaussian_yolo_node.labels.reading import is_number, read_json
 
 # Of a file of selected pseudo labels.
 FORMAT = 1
@@ -134,10 +127,9 @@ class SelectedLabels:
         return annotations
 
     def _number(self, value: object, place: str, least: float = 0.0) -> float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < least:  # type: ignore[arg-type,operator]
+        if not is_number(value, least):
             raise self._wrong(place, f"{value!r} is not a number" + (" from 0" if least == 0 else ""))
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
 
     def _wrong(self, place: str, message: str) -> DatasetError:
         return DatasetError(f"{self.labels}, {place}: {message}; select again")

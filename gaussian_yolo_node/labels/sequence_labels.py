@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from gaussian_yolo_node.bags import BagError
-from gaussian_yolo_node.labels.annotations import AnnotatedImage, Fault, FaultKind, Report, read_json
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.bdd import Bdd
 from gaussian_yolo_node.labels.convert import refuse
 from gaussian_yolo_node.labels.images import Pick
 from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking
 from gaussian_yolo_node.labels.labelled_frames import Truths
+from gaussian_yolo_node.labels.reading import read_json
 from gaussian_yolo_node.labels.truths import truths_of
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from gaussian_yolo_node.labels.convert import Reader, convert
 from gaussian_yolo_node.labels.images import Pick, read_list
 from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking, label_files
 from gaussian_yolo_node.labels.pseudo import DetectionLabels, SelectedLabels
+from gaussian_yolo_node.labels.reading import is_number
 from gaussian_yolo_node.labels.yolo import COCO_NAMES, YoloTxt
 
 
@@ -140,7 +140,7 @@ class Options:
     def number(self, key: str, default: float) -> float:
         """A finite number >= 0. DatasetError for any other value."""
         value = self._mapping.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        if not is_number(value, 0):
             raise DatasetError(f"{self.name}: {key!r} must be a number from 0, not {value!r}")
         return float(value)
 
@@ -165,7 +165,7 @@ class Options:
         """A number in 0..1 by category. DatasetError for any other value."""
         value: Any = self._mapping.get(key, {})
         scores: dict[Any, Any] = value if isinstance(value, dict) else {"": None}
-        if not all(isinstance(name, str) and _is_share(score) for name, score in scores.items()):
+        if not all(isinstance(name, str) and is_number(score, 0, 1) for name, score in scores.items()):
             raise DatasetError(f"{self.name}: {key!r} must be scores of 0 to 1, such as {{Car: 0.4}}, not {value!r}")
         return {name: float(score) for name, score in scores.items()}
 
@@ -191,10 +191,6 @@ class Options:
         if not isinstance(value, list | tuple) or not value or not all(isinstance(item, str) for item in value):
             raise DatasetError(f"{self.name}: {key!r} must be a list of class names in the order of their numbers")
         return tuple(value)
-
-
-def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _read_names(path: Path, source: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gaussian_yolo_node.bags import is_bag
-from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, read_json
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind
 from gaussian_yolo_node.labels.bdd import Bdd
 from gaussian_yolo_node.labels.classes import KITTI_TYPES
 from gaussian_yolo_node.labels.coco import CocoJson
@@ -18,6 +18,7 @@ from gaussian_yolo_node.labels.convert import Reader, refuse
 from gaussian_yolo_node.labels.images import Pick
 from gaussian_yolo_node.labels.kitti import KittiObjects
 from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FrameTruths, GroundTruth, Truths
+from gaussian_yolo_node.labels.reading import read_json
 
 FORMATS = (
     "a folder of KITTI label files (*.txt), BDD100K or Scalabel JSON (a file, or a folder of them), COCO JSON, the "

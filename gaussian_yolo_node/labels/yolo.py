@@ -6,16 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gaussian_yolo_node.labels.annotations import (
-    AnnotatedImage,
-    Annotation,
-    DatasetError,
-    Fault,
-    FaultKind,
-    Report,
-    read_lines,
-)  # fmt: skip
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import Pick, image_files, image_size, read_list
+from gaussian_yolo_node.labels.reading import read_lines
 
 # The 80 classes of COCO's detection task, in the order of the YOLO txt files.
 COCO_NAMES = (
