@@ -94,7 +94,7 @@ def test_there_is_a_page_for_every_model() -> None:
 @pytest.mark.parametrize("model", LEAST_CAR_AP[0.5])
 def test_cars_are_found(drive: Path, model: str, iou: float) -> None:
     result = measured(drive, model)
-    assert len(result.matched) == 91
+    assert len(result.paired.names) == 91
     assert car_ap(result, iou) >= LEAST_CAR_AP[iou][model]
 
 
