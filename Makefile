@@ -17,7 +17,7 @@ TORCH_INDEX ?=
 
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
-CLIP := .cache/bikes.mp4
+CLIP := .cache/clip.mp4
 INTERFACES := gaussian_yolo_node/ros/interfaces/vision_msgs
 PACKAGED := package.xml setup.py setup.cfg pyproject.toml resource/gaussian_yolo \
     $(wildcard launch/* launch/config/* calib/* engines/*.onnx engines/*.md engines/*.yaml) \
@@ -69,7 +69,7 @@ $(VENV)/.package: $(PACKAGED) $(VENV)/.interfaces
 	@rm -rf build/lib build/bdist.*
 	@"$(BIN)/python" -m pip install -qq --no-build-isolation '.[cpu,test]'
 	@mkdir -p "$(VENV)/lib/gaussian_yolo"
-	@ln -sf ../../bin/perception_node ../../bin/replay_node ../../bin/gaussian-yolo "$(VENV)/lib/gaussian_yolo/"
+	@ln -sf ../../bin/perception_node ../../bin/cameras_node ../../bin/replay_node ../../bin/gaussian-yolo "$(VENV)/lib/gaussian_yolo/"
 	@touch $@
 
 # The script writes the stamp, and only if it found a CPU build to install.

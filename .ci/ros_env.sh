@@ -19,6 +19,11 @@ cat > "$venv/setup.bash" <<S
 # Source this for ROS 2 and gaussian_yolo of this environment: python, gaussian-yolo and the package index.
 source "$venv/bin/activate"
 export AMENT_PREFIX_PATH="$venv\${AMENT_PREFIX_PATH:+:\$AMENT_PREFIX_PATH}"
-export FASTRTPS_DEFAULT_PROFILES_FILE="\${FASTRTPS_DEFAULT_PROFILES_FILE:-$venv/share/gaussian_yolo/launch/fastdds_shm.xml}"
-export FASTDDS_DEFAULT_PROFILES_FILE="\${FASTDDS_DEFAULT_PROFILES_FILE:-$venv/share/gaussian_yolo/launch/fastdds_shm.xml}"
+# Printed only once the package is installed; before, no process sends images.
+profile=\$("$venv/bin/python" -m gaussian_yolo_node.ros.fastdds_profile 2> /dev/null || true)
+if [ -n "\$profile" ]; then
+    export FASTRTPS_DEFAULT_PROFILES_FILE="\${FASTRTPS_DEFAULT_PROFILES_FILE:-\$profile}"
+    export FASTDDS_DEFAULT_PROFILES_FILE="\${FASTDDS_DEFAULT_PROFILES_FILE:-\$profile}"
+fi
+unset profile
 S

@@ -30,4 +30,8 @@ if "$venv/bin/python" -m pip install -qq --no-build-isolation 'setuptools<80' '.
 else
     echo "pip finds no Ray, pyarrow or scikit-image for this Python, so the tests that need them are left out."
 fi
+
+# Figures of tracks, without what it asks for, see setup.py.
+"$venv/bin/python" -m pip install -qq --no-deps 'trackeval>=1.3' 2> "$log" \
+    || echo "pip finds no trackeval, so the tests of figures of tracks are left out."
 touch "$venv/.train"

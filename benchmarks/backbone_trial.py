@@ -33,7 +33,6 @@ import yaml
 from backbone_trial_report import write_figure, write_table
 from rich.console import Console
 
-from gaussian_yolo_node.commands.sizes import parse_size
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.lab.operating_points import LabelledSet, load_sets, measure_point
@@ -45,7 +44,7 @@ from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
 from gaussian_yolo_node.lab.training.trainer import Trainer
 from gaussian_yolo_node.labels import load_sources
 from gaussian_yolo_node.runtime import RuntimeOptions
-from gaussian_yolo_node.runtime.base import show_size
+from gaussian_yolo_node.runtime.base import parse_size, show_size
 from gaussian_yolo_node.runtime.machine import machine
 
 NAME = "backbone_trial"

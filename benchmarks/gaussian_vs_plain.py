@@ -31,7 +31,6 @@ import typer
 import yaml
 from gaussian_vs_plain_report import write_figure, write_table
 
-from gaussian_yolo_node.commands.sizes import parse_size
 from gaussian_yolo_node.detector.canvas import fitting_canvas
 from gaussian_yolo_node.detector.decode import Criterion
 from gaussian_yolo_node.detector.detector import Detector
@@ -46,7 +45,7 @@ from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
 from gaussian_yolo_node.labels.images import image_size, read_image
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 from gaussian_yolo_node.runtime import RuntimeOptions
-from gaussian_yolo_node.runtime.base import show_size
+from gaussian_yolo_node.runtime.base import parse_size, show_size
 
 NAME = "gaussian_vs_plain"
 # Loss -> variants of scoring its network, each with its detection criterion.

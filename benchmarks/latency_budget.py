@@ -14,9 +14,9 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.sizes import parse_size
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, read_card, resolve_model
 from gaussian_yolo_node.lab.complexity import feature_values, onnx_complexity
+from gaussian_yolo_node.runtime.base import parse_size
 
 MACS_PER_CYCLE = {"fp16": 1024, "int8": 2048}  # dense, of the tensor cores of one SM of Orin's GPU
 BYTES = {"fp16": 2, "int8": 1}  # per feature-map value

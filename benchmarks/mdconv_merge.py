@@ -18,10 +18,10 @@ import numpy as np
 import typer
 
 from gaussian_yolo_node.commands.detect import Precision
-from gaussian_yolo_node.commands.sizes import parse_size
 from gaussian_yolo_node.lab.export.built_in import export_built_in
 from gaussian_yolo_node.lab.export.onnx import ExportOptions
 from gaussian_yolo_node.runtime import CPU_RUNTIMES, RuntimeOptions, RuntimeUnavailableError, open_runtime
+from gaussian_yolo_node.runtime.base import parse_size
 
 MERGE_UP_TO = (0, 5, 7, 9, 11)
 

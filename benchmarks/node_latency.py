@@ -29,6 +29,7 @@ from vision_msgs.msg import Detection2DArray
 
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
+from gaussian_yolo_node.ros.fastdds_profile import fastdds_environment
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # The node reports over the latest 5 s and 300 frames; the start-up must have left this window.
@@ -46,8 +47,7 @@ def main(
 ) -> None:
     """Time the node from camera to published detections."""
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
-        os.environ.setdefault(variable, str(REPOSITORY / "launch" / "fastdds_shm.xml"))
+    os.environ.update(fastdds_environment(REPOSITORY / "launch"))
     detector = Detector.open(model, runtime)
     print(
         f"{detector.card.name} on {detector.runtime.description}; {platform.processor() or platform.machine()}, "
@@ -101,6 +101,7 @@ def node_values(source: str, model: str, runtime: str, seconds: float, playback:
         "playback": playback,
         "playback_fps": fps,
         "loop": "true",
+        "input_size": "card",  # as the network alone has
     }
     command = [sys.executable, "-m", "gaussian_yolo_node.ros.perception_node", "--ros-args", "--log-level", "warn"]
     for name, value in parameters.items():

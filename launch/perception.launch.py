@@ -6,7 +6,6 @@
 Parameters come from params_file. A non-empty argument overrides the file's value.
 """
 
-import os
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -15,13 +14,10 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from gaussian_yolo_node.ros.fastdds_profile import fastdds_environment
 from gaussian_yolo_node.ros.parameter_table import PARAMETERS, Parameter
 
 HERE = Path(__file__).parent
-
-# Fast DDS 2 (Humble, Jazzy) reads the first, Fast DDS 3 (Kilted) the second.
-FASTDDS_PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-
 
 INPUTS = ("source", "image_topic")
 ARGUMENTS = {**PARAMETERS, "use_sim_time": Parameter(False, "never", "Take the time from /clock: true or false.")}
@@ -72,7 +68,7 @@ def start_node(context: LaunchContext) -> list[Node]:
             respawn=False,
             parameters=[str(params_file), overrides({name: argument(name) for name in ARGUMENTS})],
             arguments=["--ros-args", "--log-level", argument("log_level")],
-            additional_env=fastdds_profile(),
+            additional_env=fastdds_environment(HERE),
         )
     ]
 
@@ -103,10 +99,3 @@ def parse(name: str, text: str, kind: type) -> object:
 def text_value(text: str) -> ParameterValue:
     """A string parameter: launch would turn a camera index into a number."""
     return ParameterValue(text, value_type=str)
-
-
-def fastdds_profile() -> dict[str, str]:
-    """Environment that makes Fast DDS use the shipped profile, unless the user has set one."""
-    if any(name in os.environ for name in FASTDDS_PROFILE_VARIABLES):
-        return {}
-    return dict.fromkeys(FASTDDS_PROFILE_VARIABLES, str(HERE / "fastdds_shm.xml"))

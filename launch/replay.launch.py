@@ -15,6 +15,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from gaussian_yolo_node.ros.fastdds_profile import fastdds_environment
+
 HERE = Path(__file__).parent
 # Both files convert arguments to parameters in the same way; a launch file cannot be imported by name.
 PERCEPTION = runpy.run_path(str(HERE / "perception.launch.py"))
@@ -82,7 +84,7 @@ def start_replay(context: LaunchContext) -> list[Node]:
             output="screen",
             parameters=[{**values, "node": PERCEPTION["text_value"](argument("name"))}],
             arguments=["--ros-args", "--log-level", argument("log_level")],
-            additional_env=PERCEPTION["fastdds_profile"](),
+            additional_env=fastdds_environment(HERE),
             on_exit=Shutdown(reason="the replay is over"),
         )
     ]

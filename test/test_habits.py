@@ -74,7 +74,7 @@ def test_the_workflow_runs_the_two_commands_and_builds_with_colcon() -> None:
         jobs["colcon"]["container"].replace("${{ matrix.distro }}", distro)
         for distro in jobs["colcon"]["strategy"]["matrix"]["distro"]
     ]
-    assert images == ["ros:humble", "ros:jazzy"]
+    assert images == ["ros:humble", "ros:jazzy", "ros:kilted", "ros:lyrical"]
     for path in re.findall(r"src/gaussian_yolo/(\S+)", commands["colcon"]):
         assert (REPOSITORY / path).exists()
 

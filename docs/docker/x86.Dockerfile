@@ -7,7 +7,8 @@
 # Engines are built where they run, into a volume, because they fit only the GPU that they were built on.
 FROM nvcr.io/nvidia/tensorrt:24.08-py3
 
-ENV DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8
+ENV DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8 ROS_DISTRO=humble
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends \
         build-essential cmake curl git python3-dev python3-pip software-properties-common \
     && add-apt-repository -y universe \
@@ -22,7 +23,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
 
 # numpy stays below 2, which Ubuntu's OpenCV was built for. Linking needs the driver's stub: no driver is there now.
 RUN CPATH=/usr/local/cuda/include LIBRARY_PATH=/usr/local/cuda/lib64:/usr/local/cuda/lib64/stubs \
-    python3 -m pip install --no-cache-dir 'numpy<2' pycuda onnx onnxruntime openvino 'typer>=0.12.5' 'rich>=12'
+    python3 -m pip install --no-cache-dir 'numpy<2' 'pycuda>=2022.2' 'onnx>=1.16' 'onnxruntime>=1.17' 'openvino>=2024.4' \
+        'typer>=0.12.5' 'rich>=12'
 
 WORKDIR /ws
 COPY . src/gaussian_yolo
@@ -30,9 +32,12 @@ RUN cmake -S src/gaussian_yolo/engines/plugin -B build/plugin -DCMAKE_BUILD_TYPE
         -DCMAKE_CUDA_COMPILER=/usr/local/cuda/bin/nvcc \
     && cmake --build build/plugin \
     && install -D build/plugin/libgaussian_yolo_plugin.so /opt/gaussian_yolo/libgaussian_yolo_plugin.so \
-    && bash -c "source /opt/ros/humble/setup.bash && colcon build --packages-select gaussian_yolo"
+    && bash -c "source /opt/ros/humble/setup.bash && colcon build --packages-select gaussian_yolo" \
+    && useradd --create-home --groups video perception \
+    && install -d -o perception /engines
 ENV GAUSSIAN_YOLO_PLUGIN=/opt/gaussian_yolo/libgaussian_yolo_plugin.so PATH=/ws/install/gaussian_yolo/lib/gaussian_yolo:$PATH
 
 COPY docs/docker/entrypoint.sh /entrypoint.sh
+USER perception
 ENTRYPOINT ["/entrypoint.sh"]
 CMD ["ros2", "launch", "gaussian_yolo", "perception.launch.py", "runtime:=tensorrt"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,108 +13,74 @@ import yaml
 import zstandard
 
 from gaussian_yolo_node.bags import SUFFIXES, BagError, mcap_file, ros1_file, sqlite_file
-from gaussian_yolo_node.bags.mcap_file import McapFile
-from gaussian_yolo_node.bags.ros1_file import Ros1File
-from gaussian_yolo_node.bags.sqlite_file import SqliteFile
 from gaussian_yolo_node.bags.storage import Storage
 
 METADATA = "metadata.yaml"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
-_OPENERS: Mapping[str, tuple[bytes, Callable[[Path, list[str]], Storage]]] = {
-    "mcap": (mcap_file.MAGIC, McapFile),
-    "sqlite3": (sqlite_file.MAGIC, SqliteFile),
-    "ros1": (ros1_file.MAGIC, Ros1File),
+_KINDS: Mapping[bytes, Callable[[Path, list[str]], Storage]] = {
+    mcap_file.MAGIC: mcap_file.McapFile,
+    sqlite_file.MAGIC: sqlite_file.SqliteFile,
+    ros1_file.MAGIC: ros1_file.Ros1File,
 }
 
 
-class BagFiles:
-    """The open files of a bag, in the order of their messages.
+def open_files(path: Path, notes: list[str], resources: contextlib.ExitStack) -> dict[Path, Storage]:
+    """Open the files of a bag, in the order of their messages.
 
     Args:
         path: file or folder.
         notes: receives one sentence per problem of the bag or its files.
+        resources: closes the files.
 
     Raises:
         BagError: there is no bag, or no part of it can be read.
     """
-
-    def __init__(self, path: Path, notes: list[str]) -> None:
-        self._resources = contextlib.ExitStack()
-        self._notes = notes
-        self.kind = ""
-        self.compression = ""
-        self.storages: list[Storage] = []
-        paths: list[Path] = []
-        try:
-            files = _files_of(path, notes)
-            for file in files:
-                try:
-                    self.storages.append(self._open(file))
-                except BagError as error:
-                    # A recorder that is killed when it starts a new file leaves an empty file.
-                    if len(files) == 1:
-                        raise
-                    notes.append(f"{error}; the bag's other files are read")
-                else:
-                    paths.append(file)
-            if not paths:
-                raise BagError(f"{path} cannot be read: {notes[-1]}")
-        except OSError as error:
-            self.close()
-            raise BagError(f"{path} cannot be read: {error.strerror}") from error
-        except BaseException:
-            self.close()
-            raise
-        self.paths = tuple(paths)
-
-    @property
-    def ros1(self) -> bool:
-        """Whether the files are ROS 1 bags."""
-        return self.kind == "ros1"
-
-    def unpacked(self, raw: bytes) -> bytes:
-        """The serialised message, decompressed if the recorder compressed it."""
-        # No serialised message starts with these bytes, so the metadata are not needed.
-        if raw[:4] != ZSTD_MAGIC:
-            return raw
-        self.compression = "zstd messages"
-        try:
-            return zstandard.ZstdDecompressor().decompressobj().decompress(raw)
-        except zstandard.ZstdError as error:
-            raise BagError(f"a compressed message is damaged ({error})") from error
-
-    def close(self) -> None:
-        self._resources.close()
-
-    def _open(self, path: Path) -> Storage:
-        with path.open("rb") as file:
-            head = file.read(16)
-        if head.startswith(ZSTD_MAGIC):
-            self.compression = "zstd files"
-            path = self._decompressed(path)
-            with path.open("rb") as file:
-                head = file.read(16)
-        if not head:
-            raise BagError(f"{path} is empty: nothing was recorded")
-        for kind, (magic, opener) in _OPENERS.items():
-            if head.startswith(magic):
-                self.kind = kind
-                storage = opener(path, self._notes)
-                self._resources.callback(storage.close)
-                self.compression = self.compression or storage.compression
-                return storage
-        raise BagError(f"{path} is not a bag: it is none of {', '.join(SUFFIXES[:3])}")
-
-    def _decompressed(self, path: Path) -> Path:
-        folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="bag_")))
-        target = folder / path.name.removesuffix(".zstd")
-        with path.open("rb") as packed, target.open("wb") as file:
+    opened: dict[Path, Storage] = {}
+    try:
+        files = _files_of(path, notes)
+        for file in files:
             try:
-                shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(packed), file)
-            except zstandard.ZstdError as error:
-                self._notes.append(f"{path.name} is damaged ({error}): what was unpacked before is read")
-        return target
+                opened[file] = _open(file, notes, resources)
+            except BagError as error:
+                # A recorder that is killed when it starts a new file leaves an empty file.
+                if len(files) == 1:
+                    raise
+                notes.append(f"{error}; the bag's other files are read")
+    except OSError as error:
+        raise BagError(f"{path} cannot be read: {error.strerror}") from error
+    if not opened:
+        raise BagError(f"{path} cannot be read: {notes[-1]}")
+    return opened
+
+
+def _open(path: Path, notes: list[str], resources: contextlib.ExitStack) -> Storage:
+    head = _head(path)
+    if head.startswith(ZSTD_MAGIC):
+        path = _decompressed(path, notes, resources)
+        head = _head(path)
+    if not head:
+        raise BagError(f"{path} is empty: nothing was recorded")
+    for magic, storage in _KINDS.items():
+        if head.startswith(magic):
+            return resources.enter_context(contextlib.closing(storage(path, notes)))
+    raise BagError(f"{path} is not a bag: it is none of {', '.join(SUFFIXES[:3])}")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
+
+
+def _decompressed(path: Path, notes: list[str], resources: contextlib.ExitStack) -> Path:
+    folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="bag_")))
+    target = folder / path.name.removesuffix(".zstd")
+    with path.open("rb") as packed, target.open("wb") as file:
+        try:
+            zstandard.ZstdDecompressor().copy_stream(packed, file)
+        except zstandard.ZstdError as error:
+            notes.append(f"{path.name} is damaged ({error}): what was unpacked before is read")
+    return target
 
 
 def _files_of(path: Path, notes: list[str]) -> list[Path]:

@@ -7,7 +7,7 @@ import struct
 from array import array
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE, BagError
 from gaussian_yolo_node.bags.image_header import size_in_header
 from gaussian_yolo_node.bags.reading import BagReader, Message, Topic
-from gaussian_yolo_node.bags.storage import shown_time
 
 # Bytes of a JPEG or PNG to search for its size.
 _PICTURE_HEAD = 1 << 16
@@ -48,9 +47,6 @@ class TopicInfo:
     sizes: dict[str, int]
     decodable: bool
     qos: str
-
-    def to_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -85,9 +81,7 @@ class BagInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
-        topics = [topic.to_dict() for topic in self.topics]
-        return {**vars(self), "duration_s": self.duration_s, "topics": topics, "files": list(self.files),
-                "notes": list(self.notes)}  # fmt: skip
+        return {**asdict(self), "duration_s": self.duration_s}
 
 
 def read_info(path: Path, on_message: Callable[[int, int], None] = lambda done, total: None) -> BagInfo:
@@ -187,16 +181,3 @@ def _kind_of_image(message: Message) -> str:
         return f"{image.width}x{image.height} {image.encoding}"
     size = size_in_header(bytes(image.data[:_PICTURE_HEAD]))
     return f"{size[1]}x{size[0]} {image.format}" if size else str(image.format)
-
-
-def shown(info: BagInfo) -> list[str]:
-    """Lines to print above the table of topics."""
-    span = ""
-    if info.start_ns is not None and info.end_ns is not None:
-        span = f", {info.duration_s:.3f} s from {shown_time(info.start_ns)} to {shown_time(info.end_ns)}"
-    files = f"{len(info.files)} files of " if len(info.files) > 1 else ""
-    packed = f", compressed ({info.compression})" if info.compression else ""
-    return [
-        f"{info.path}: {files}{info.storage}{packed}, {info.size / 1e6:.1f} MB",
-        f"{info.messages} messages{span}",
-    ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+import zstandard
+
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE, BagError
-from gaussian_yolo_node.bags.files import BagFiles
+from gaussian_yolo_node.bags.files import ZSTD_MAGIC, open_files
 from gaussian_yolo_node.bags.storage import IN_FILE_ORDER, BackwardSteps, Channel, Storage, shown_time
 from gaussian_yolo_node.bags.typestore import MessageTypes
 
@@ -73,7 +75,8 @@ class BagReader:
         topics: by name, including topics without messages.
         notes: problems of the bag, one sentence each. Some are detected only while messages are read.
         types: the message types.
-        ros1: whether it is a ROS 1 bag.
+        files: the files of the bag, in the order of their messages.
+        storage: the storage format: "mcap", "sqlite3" or "ros1".
         start_ns: recording time of the first message, ns; None for a bag without messages.
         end_ns: recording time of the last message, ns.
 
@@ -84,35 +87,27 @@ class BagReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.notes: list[str] = []
-        self._files = BagFiles(path, self.notes)
-        try:
-            storages = self._files.storages
+        self._compression = ""  # of messages
+        with contextlib.ExitStack() as resources:
+            self._storages = open_files(path, self.notes, resources)
+            storages = self._storages.values()
             channels = [channel for storage in storages for channel in storage.channels]
             self.types = MessageTypes(channels)
-            self.ros1 = self._files.ros1
             self.topics = self._summed_up(channels)
-            starts = [storage.start_ns for storage in storages if storage.start_ns is not None]
-            ends = [storage.end_ns for storage in storages if storage.end_ns is not None]
-        except BaseException:
-            self.close()
-            raise
-        self.start_ns = min(starts, default=None)
-        self.end_ns = max(ends, default=None)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files of the bag, in the order of their messages."""
-        return self._files.paths
-
-    @property
-    def storage(self) -> str:
-        """The storage format: "mcap", "sqlite3" or "ros1"."""
-        return self._files.kind
+            self._resources = resources.pop_all()
+        self.files = tuple(self._storages)
+        *_, self.storage = (storage.kind for storage in storages)
+        self.start_ns = min((storage.start_ns for storage in storages if storage.start_ns is not None), default=None)
+        self.end_ns = max((storage.end_ns for storage in storages if storage.end_ns is not None), default=None)
 
     @property
     def compression(self) -> str:
         """Compression of messages, chunks or files; empty if there is none, or none was encountered yet."""
-        return self._files.compression
+        if any(storage.path != file for file, storage in self._storages.items()):
+            return "zstd files"
+        return next(
+            (storage.compression for storage in self._storages.values() if storage.compression), self._compression
+        )
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[Message]:
         """The messages of some or all topics by recording time, one file after the other.
@@ -127,7 +122,7 @@ class BagReader:
             raise BagError(f"{self.path} has no topic {absent[0]}: it has {_listed(self.topics)}")
         backward = BackwardSteps(self.path.name, IN_FILE_ORDER, self.notes)
         previous: dict[str, int] = {}
-        for storage in self._files.storages:
+        for storage in self._storages.values():
             for message in self._messages_of(storage, topics):
                 # Messages are sorted within a file, so a backward step can only occur between files.
                 backward.see(previous.get(message.topic, 0), message.stamp_ns)
@@ -159,31 +154,38 @@ class BagReader:
 
     def close(self) -> None:
         """Close the files."""
-        self._files.close()
+        self._resources.close()
 
     def __enter__(self) -> BagReader:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _messages_of(self, storage: Storage, topics: Collection[str] | None) -> Iterator[Message]:
         ids = [channel.id for channel in storage.channels if topics is None or channel.topic in topics]
         for channel, stamp_ns, stored in storage.messages(ids):
             try:
-                raw = self._files.unpacked(stored)
+                raw = self._unpacked(stored)
                 if channel.encoding == "ros1":
                     raw = self.types.from_ros1(raw, channel.type)
             except BagError as error:
-                self._note(f"topic {channel.topic}: messages are left out: {error}")
+                note = f"topic {channel.topic}: messages are left out: {error}"
+                if note not in self.notes:
+                    self.notes.append(note)
                 continue
             yield Message(channel.topic, channel.type, stamp_ns, raw, self.types)
 
-    def _note(self, note: str) -> None:
-        if note not in self.notes:
-            self.notes.append(note)
+    def _unpacked(self, raw: bytes) -> bytes:
+        """The serialised message, decompressed if the recorder compressed it."""
+        # No serialised message starts with these bytes, so the metadata are not needed.
+        if raw[:4] != ZSTD_MAGIC:
+            return raw
+        self._compression = "zstd messages"
+        try:
+            return zstandard.ZstdDecompressor().decompressobj().decompress(raw)
+        except zstandard.ZstdError as error:
+            raise BagError(f"a compressed message is damaged ({error})") from error
 
     def _summed_up(self, channels: Collection[Channel]) -> dict[str, Topic]:
         topics: dict[str, Topic] = {}

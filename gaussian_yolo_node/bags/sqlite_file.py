@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 from gaussian_yolo_node.bags import BagError
-from gaussian_yolo_node.bags.storage import SORTED, BackwardSteps, Channel, damage_note
+from gaussian_yolo_node.bags.storage import Channel, Storage
 
 MAGIC = b"SQLite format 3\0"
 
@@ -22,31 +22,18 @@ _UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 _SOUND = "typeof(topic_id) = 'integer' AND typeof(timestamp) = 'integer' AND typeof(data) = 'blob'"
 
 
-class SqliteFile:
-    """An open .db3 file; see `Storage`.
+class SqliteFile(Storage):
+    """An open .db3 file; see `Storage`."""
 
-    Args:
-        notes: receives one sentence per problem of the file.
-
-    Raises:
-        BagError: the file is not a bag.
-    """
+    kind = "sqlite3"
 
     def __init__(self, path: Path, notes: list[str]) -> None:
-        self._path = path
-        self._notes = notes
-        self._backward = BackwardSteps(path.name, SORTED, notes)
-        self.compression = ""
-        self.start_ns: int | None = None
-        self.end_ns: int | None = None
-        self._resources = contextlib.ExitStack()
+        super().__init__(path, notes)
         with path.open("rb") as file:
             head = file.read(100)
-        if not head.startswith(MAGIC):
-            raise BagError(f"{path} is not an SQLite file: it does not begin as one")
         # Compare with the size in the file header (sqlite.org/fileformat.html, 1.3).
         page = int.from_bytes(head[16:18], "big")
-        self._torn = path.stat().st_size < (65536 if page == 1 else page) * int.from_bytes(head[28:32], "big")
+        self._torn = self.size < (65536 if page == 1 else page) * int.from_bytes(head[28:32], "big")
         try:
             self._database = self._connect()
             self.channels = self._read_channels()
@@ -68,38 +55,33 @@ class SqliteFile:
                 yield by_id[channel], stamp_ns, bytes(raw)
         except _UNREADABLE as error:
             if not self._torn:
-                self._notes.append(f"{self._path.name} is damaged ({error}): messages are missing")
-
-    def close(self) -> None:
-        self._resources.close()
+                self.notes.append(f"{self.path.name} is damaged ({error}): messages are missing")
 
     def _connect(self) -> sqlite3.Connection:
-        log = self._path.with_name(self._path.name + "-wal")
+        log = self.path.with_name(self.path.name + "-wal")
         if not log.exists() or not log.stat().st_size:
             # No locks and no auxiliary files: the bag may be on a read-only medium.
-            database = self._open(self._path, "immutable=1")
+            database = self._open(self.path, "immutable=1")
             if self._torn:
                 # Otherwise SQLite refuses a file shorter than its header says.
                 database.execute("PRAGMA writable_schema=ON")
             return database
-        self._notes.append(
-            f"{self._path.name} was not closed by its recorder: what is still in {log.name} is read, too"
-        )
+        self.notes.append(f"{self.path.name} was not closed by its recorder: what is still in {log.name} is read, too")
         self._torn = False
-        index = self._path.with_name(self._path.name + "-shm")
+        index = self.path.with_name(self.path.name + "-shm")
         if not index.exists():
             # SQLite creates the log's index and does not delete it.
             self._resources.callback(index.unlink, missing_ok=True)
         try:
-            database = self._open(self._path, "mode=ro")
+            database = self._open(self.path, "mode=ro")
             database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
             return database
         except sqlite3.OperationalError:
             # SQLite needs write access to read a log, because it writes the log's index.
             folder = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="bag_"))
-            for path in (self._path, log):
+            for path in (self.path, log):
                 shutil.copy(path, folder)
-            return self._open(Path(folder) / self._path.name, "mode=rw")
+            return self._open(Path(folder) / self.path.name, "mode=rw")
 
     def _open(self, path: Path, options: str) -> sqlite3.Connection:
         # A caller may read ahead in another thread.
@@ -112,7 +94,7 @@ class SqliteFile:
     def _read_channels(self) -> list[Channel]:
         columns = self._columns("topics")
         if not columns or not self._columns("messages"):
-            raise BagError(f"{self._path} is an SQLite file, but not a bag: it has no tables of topics and messages")
+            raise BagError(f"{self.path} is an SQLite file, but not a bag: it has no tables of topics and messages")
         qos = "offered_qos_profiles" if "offered_qos_profiles" in columns else "''"
         definitions = {}
         if self._columns("message_definitions"):
@@ -125,48 +107,31 @@ class SqliteFile:
         channels = []
         for number, name, kind, encoding, offered in topics:
             text, layout = definitions.get(kind, ("", ""))
-            form = "msg" if layout == "ros2msg" else "idl" if layout == "ros2idl" else ""
-            channels.append(Channel(number, name, kind, counts.get(number, 0), encoding, text, form, offered))  # type: ignore[arg-type]
+            channels.append(Channel(number, name, kind, counts[number], encoding, text, layout, offered))
         return channels
 
     def _columns(self, table: str) -> list[str]:
         return [row[1] for row in self._database.execute(f"PRAGMA table_info({table})")]
 
-    def _count(self) -> dict[int, int]:
-        if self._torn:
-            return self._count_what_is_left()
-        counts = {}
-        rows = self._database.execute(
-            f"SELECT topic_id, COUNT(*), MIN(timestamp), MAX(timestamp) FROM messages WHERE {_SOUND} GROUP BY topic_id"
-        )
-        for topic, count, first, last in rows:
-            counts[topic] = count
-            self._extend(first, last)
-        for before, after in self._database.execute(
-            "SELECT before, after FROM (SELECT LAG(timestamp) OVER (PARTITION BY topic_id ORDER BY id) AS before, "
-            f"timestamp AS after FROM messages WHERE {_SOUND}) WHERE after < before"
-        ):
-            self._backward.see(before, after)
-        return counts
-
-    def _count_what_is_left(self) -> dict[int, int]:
-        counts: dict[int, int] = {}
-        trouble = "its end is missing"
+    def _count(self) -> Counter[int]:
+        counts = Counter[int]()
         previous: dict[int, int] = {}
+        # In a truncated file a row may exist while the pages of its data are missing, so read the data too.
+        columns = "topic_id, timestamp, data" if self._torn else "topic_id, timestamp"
+        damage = "its end is missing" if self._torn else ""
         try:
-            # Read the data too: the row may exist while its overflow pages are missing.
-            for topic, stamp_ns, _ in self._database.execute(
-                f"SELECT topic_id, timestamp, data FROM messages WHERE {_SOUND}"
+            for topic, stamp_ns, *_ in self._database.execute(
+                f"SELECT {columns} FROM messages WHERE {_SOUND} ORDER BY id"
             ):
-                counts[topic] = counts.get(topic, 0) + 1
+                counts[topic] += 1
                 self._backward.see(previous.get(topic, 0), stamp_ns)
                 previous[topic] = stamp_ns
                 self._extend(stamp_ns, stamp_ns)
         except _UNREADABLE as error:
-            trouble = str(error)
-        self._notes.append(damage_note(self._path, trouble, sum(counts.values()), self.end_ns))
+            if not (counts or self._torn):
+                raise
+            self._torn = True
+            damage = str(error)
+        if damage:
+            self._note_damage(damage, counts.total())
         return counts
-
-    def _extend(self, first_ns: int, last_ns: int) -> None:
-        self.start_ns = first_ns if self.start_ns is None else min(self.start_ns, first_ns)
-        self.end_ns = last_ns if self.end_ns is None else max(self.end_ns, last_ns)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Channel:
         type: such as "sensor_msgs/msg/Image".
         encoding: of the messages: "cdr" for ROS 2, "ros1" for ROS 1.
         definition: of the type; empty if the file has none.
+        definition_format: such as "ros2msg", "ros1msg" or "ros2idl".
         qos: the publishers' offered QoS profiles as recorded, YAML; empty if not recorded.
     """
 
@@ -27,39 +30,60 @@ class Channel:
     count: int
     encoding: str = "cdr"
     definition: str = ""
-    definition_format: Literal["msg", "idl", ""] = ""
+    definition_format: str = ""
     qos: str = ""
 
 
-class Storage(Protocol):
+class Storage(ABC):
     """An open bag file.
 
+    Args:
+        notes: receives one sentence per problem of the file.
+
     Attributes:
+        kind: "mcap", "sqlite3" or "ros1".
         channels: with their message counts.
         start_ns: time of the first message, ns; None if there are no messages.
         end_ns: time of the last message, ns.
         compression: of its content, such as "zstd"; empty for none.
+
+    Raises:
+        BagError: the file is not a bag of this kind.
     """
 
-    channels: list[Channel]
-    start_ns: int | None
-    end_ns: int | None
-    compression: str
+    kind: ClassVar[str]
 
+    def __init__(self, path: Path, notes: list[str]) -> None:
+        self.path = path
+        self.size = path.stat().st_size
+        self.notes = notes
+        self.channels: list[Channel] = []
+        self.compression = ""
+        self.start_ns: int | None = None
+        self.end_ns: int | None = None
+        self._resources = ExitStack()
+        self._backward = BackwardSteps(path.name, SORTED, notes)
+
+    @abstractmethod
     def messages(self, ids: Collection[int]) -> Iterator[tuple[Channel, int, bytes]]:
         """Channel, time in ns and serialised bytes of the messages of the given channels, by time."""
-        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the file."""
+        self._resources.close()
 
+    def _extend(self, start_ns: int, end_ns: int) -> None:
+        """Extend the time from the first message to the last."""
+        self.start_ns = start_ns if self.start_ns is None else min(self.start_ns, start_ns)
+        self.end_ns = end_ns if self.end_ns is None else max(self.end_ns, end_ns)
 
-def damage_note(path: Path, damage: str, count: int, end_ns: int | None) -> str:
-    """The note for a file of which only the first `count` messages, up to `end_ns`, can be read."""
-    until = f" until {shown_time(end_ns)}" if end_ns is not None else ""
-    return (
-        f"{path.name} is cut short or damaged (a recorder that was killed, or an incomplete copy): {damage}; "
-        f"{count} messages{until} can be read, what came after them is missing"
-    )
+    def _note_damage(self, damage: str, count: int) -> None:
+        """Add the note for a file of which only `count` messages can be read."""
+        until = f" until {shown_time(self.end_ns)}" if self.end_ns is not None else ""
+        self.notes.append(
+            f"{self.path.name} is cut short or damaged (a recorder that was killed, or an incomplete copy): {damage}; "
+            f"{count} messages{until} can be read, what came after them is missing"
+        )
 
 
 def shown_time(ns: int) -> str:
@@ -100,17 +124,14 @@ class BackwardSteps:
     def see(self, before_ns: int, after_ns: int) -> None:
         """Compare the times of two consecutive messages."""
         back = before_ns - after_ns
-        if back >= self._LEAST_NS and after_ns not in self._sizes and len(self._sizes) < self._MOST:
-            self._sizes[after_ns] = back
-            if self._said in self._notes:
-                self._notes.remove(self._said)
-            self._said = self._sentence()
-            self._notes.append(self._said)
-
-    def _sentence(self) -> str:
-        first = next(iter(self._sizes))
-        times = "once" if len(self._sizes) == 1 else f"{len(self._sizes)} times"
-        return (
-            f"{self._name}: time runs backwards {times}, first to {shown_time(first)}, by up to "
-            f"{max(self._sizes.values()) / 1e9:.1f} s: {self._consequence}"
+        if back < self._LEAST_NS or after_ns in self._sizes or len(self._sizes) >= self._MOST:
+            return
+        self._sizes[after_ns] = back
+        if self._said in self._notes:
+            self._notes.remove(self._said)
+        first, times = next(iter(self._sizes)), len(self._sizes)
+        self._said = (
+            f"{self._name}: time runs backwards {'once' if times == 1 else f'{times} times'}, first to "
+            f"{shown_time(first)}, by up to {max(self._sizes.values()) / 1e9:.1f} s: {self._consequence}"
         )
+        self._notes.append(self._said)

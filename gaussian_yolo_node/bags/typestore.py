@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_
 from rosbags.typesys.store import Typestore
 
 from gaussian_yolo_node.bags import BagError
-from gaussian_yolo_node.bags.ros1_types import Ros1Types
+from gaussian_yolo_node.bags.ros1_types import ros2_message
 from gaussian_yolo_node.bags.storage import Channel
 
 MESSAGE_FOLDER = Path(__file__).parents[1] / "ros" / "interfaces" / "vision_msgs" / "msg"
@@ -53,23 +54,26 @@ class MessageTypes:
         ros1 = False
         for channel in channels:
             ros1 |= channel.encoding == "ros1"
-            try:
+            with contextlib.suppress(TypesysError, ValueError, AttributeError):
                 types.update(_parse(channel))
-            except (TypesysError, ValueError, AttributeError):
-                continue
+        known = make_typestore().fielddefs
         # A bag never mixes ROS 1 and ROS 2 encodings.
-        self._ros1 = Ros1Types(types, _ros2_with(types)) if ros1 else None
-        self._stores = [self._ros1.target] if self._ros1 else [*_of_bag(types), make_typestore()]
-        self._store_of: dict[str, Typestore | None] = {}
+        if ros1:
+            self._ros1 = _registered(get_typestore(Stores.EMPTY), types)
+            lacking = {name: fields for name, fields in types.items() if name not in known}
+            self._stores = [_registered(_ros2_types(), lacking) if lacking else make_typestore()]
+        elif all(name in known and known[name][1] == fields for name, (_, fields) in types.items()):
+            self._stores = [make_typestore()]  # whose code is already generated
+        else:
+            self._stores = [_registered(get_typestore(Stores.EMPTY), types), make_typestore()]
 
     def knows(self, kind: str) -> bool:
         """Whether messages of a type can be decoded."""
-        return self._store(kind) is not None
+        return any(_is_complete(store, kind) for store in self._stores)
 
     def has_header(self, kind: str) -> bool:
         """Whether messages of a type begin with a std_msgs/Header."""
-        store = self._store(kind)
-        fields = store.fielddefs[kind][1] if store else []
+        fields = self._store(kind).fielddefs[kind][1] if self.knows(kind) else []
         return bool(fields) and fields[0][1] == (Nodetype.NAME, "std_msgs/msg/Header")
 
     def decode(self, raw: bytes, kind: str) -> Any:
@@ -79,57 +83,36 @@ class MessageTypes:
             BagError: the type is unknown, or the bytes are not a message of that type.
         """
         store = self._store(kind)
-        if store is None:
-            raise BagError(f"message type {kind} is unknown, and the bag does not define it")
-        try:
+        with _malformed(kind):
             return store.deserialize_cdr(raw, kind)
-        except _MALFORMED as error:
-            raise BagError(f"a message is not a {kind}: {error}") from error
 
     def from_ros1(self, raw: bytes, kind: str) -> bytes:
-        """Convert a serialised ROS 1 message to ROS 2's serialisation.
+        """Convert a serialised ROS 1 message to ROS 2's serialisation; raises as `decode`."""
+        store = self._store(kind)
+        with _malformed(kind):
+            message = ros2_message(self._ros1.deserialize_ros1(raw, kind), kind, store)
+            return bytes(store.serialize_cdr(message, kind))
 
-        Raises:
-            BagError: the type is unknown, or the bytes are not a message of that type.
-        """
-        if self._ros1 is None or not self.knows(kind):
-            raise BagError(f"message type {kind} is unknown, and the bag does not define it")
-        try:
-            return self._ros1.converted(raw, kind)
-        except _MALFORMED as error:
-            raise BagError(f"a message is not a {kind}: {error}") from error
-
-    def _store(self, kind: str) -> Typestore | None:
-        if kind not in self._store_of:
-            self._store_of[kind] = next((store for store in self._stores if _is_complete(store, kind)), None)
-        return self._store_of[kind]
+    def _store(self, kind: str) -> Typestore:
+        for store in self._stores:
+            if _is_complete(store, kind):
+                return store
+        raise BagError(f"message type {kind} is unknown, and the bag does not define it")
 
 
-def _ros2_with(types: Typesdict) -> Typestore:
-    """ROS 2's types, and the types of a bag that ROS 2 lacks."""
-    store = make_typestore()
-    own = {name: fields for name, fields in types.items() if name not in store.fielddefs}
-    if not own:
-        return store
-    extended = _ros2_types()
+@contextlib.contextmanager
+def _malformed(kind: str) -> Iterator[None]:
     try:
-        extended.register(own)
-    except TypesysError:  # a definition refers to a missing type
-        return store
-    return extended
+        yield
+    except _MALFORMED as error:
+        raise BagError(f"a message is not a {kind}: {error}") from error
 
 
-def _of_bag(types: Typesdict) -> list[Typestore]:
-    """A typestore of a bag's definitions; none if they equal those of ROS 2, whose code is already generated."""
-    known = make_typestore().fielddefs
-    if all(name in known and known[name][1] == fields for name, (_, fields) in types.items()):
-        return []
-    store = get_typestore(Stores.EMPTY)
-    try:
+def _registered(store: Typestore, types: Typesdict) -> Typestore:
+    """The typestore with more types; without them if one of them refers to a missing type."""
+    with contextlib.suppress(TypesysError):
         store.register(types)
-    except TypesysError:  # a definition refers to a missing type
-        return []
-    return [store]
+    return store
 
 
 def _is_complete(store: Typestore, kind: str) -> bool:
@@ -142,10 +125,10 @@ def _is_complete(store: Typestore, kind: str) -> bool:
 
 
 def _parse(channel: Channel) -> Typesdict:
-    if channel.definition_format == "msg":
+    if channel.definition_format in ("ros2msg", "ros1msg"):
         return get_types_from_msg(channel.definition, channel.type)
     types: Typesdict = {}
-    if channel.definition_format == "idl":
+    if channel.definition_format in ("ros2idl", "omgidl"):
         parts = channel.definition.split(_IDL_RULE)[1:] if channel.definition.startswith(_IDL_RULE) else []
         for part in parts or [channel.definition]:
             types.update(get_types_from_idl(part.partition("\n")[2] if part.startswith("IDL: ") else part))

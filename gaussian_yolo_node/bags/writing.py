@@ -6,18 +6,9 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
-from rosbags.interfaces import (
-    Connection,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
+from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from gaussian_yolo_node.bags import BagError
@@ -30,16 +21,9 @@ _SUFFIXES: Mapping[StorageName, str] = {"mcap": ".mcap", "sqlite3": ".db3"}
 _FOREVER = QosTime(9223372036, 854775807)
 # Reliable QoS, so that a player also matches subscribers that request reliability.
 _OFFER = Qos(
-    QosHistory.KEEP_LAST,
-    10,
-    QosReliability.RELIABLE,
-    QosDurability.VOLATILE,
-    _FOREVER,
-    _FOREVER,
-    QosLiveliness.AUTOMATIC,
-    _FOREVER,
-    False,
-)
+    QosHistory.KEEP_LAST, 10, QosReliability.RELIABLE, QosDurability.VOLATILE, _FOREVER, _FOREVER,
+    QosLiveliness.AUTOMATIC, _FOREVER, False,
+)  # fmt: skip
 # ROS 2 Humble and later read version 8; version 9 changes the format of QoS profiles.
 _VERSION: Literal[8] = 8
 
@@ -132,10 +116,8 @@ class BagWriter:
     def __enter__(self) -> BagWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
             self.close()
         else:
             self.abort()

@@ -1,5 +1,31 @@
-"""`python -m gaussian_yolo_node.commands`, the form that torchrun needs."""
+"""Start of `gaussian-yolo`, also as `python -m gaussian_yolo_node.commands`, the form that torchrun needs.
 
-from gaussian_yolo_node.commands.gaussian_yolo import main
+Imports no typer at the top: without a usable typer it must still say so, and run `doctor`.
+"""
 
-main()
+from __future__ import annotations
+
+import sys
+
+from gaussian_yolo_node.commands.typer_version import typer_fault
+
+
+def main() -> None:
+    """Run the command that the arguments name, and exit."""
+    fault = typer_fault()
+    if not fault:
+        from gaussian_yolo_node.commands.gaussian_yolo import main as run
+
+        run()
+    elif sys.argv[1:2] == ["doctor"]:
+        from gaussian_yolo_node.commands.doctor_run import run as examine
+
+        print(f"note: {fault}", file=sys.stderr)
+        examine(as_json="--json" in sys.argv)
+    else:
+        print(f"error: {fault}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,6 @@ from gaussian_yolo_node.commands.data_options import (
     NamesOption,
     select_data,
 )
-from gaussian_yolo_node.commands.sizes import parse_size
 from gaussian_yolo_node.errors import SettingError
 
 # Height and width of KITTI's most common image size, px.
@@ -62,6 +61,7 @@ def anchors(
 
     from gaussian_yolo_node.lab.training.anchors import anchors_for, mean_iou, sizes_on_canvas
     from gaussian_yolo_node.lab.training.box_sizes import box_sizes
+    from gaussian_yolo_node.runtime.base import parse_size
 
     selection = select_data(config, data, data_format, images, labels, names, image_list, classes)
     recipe = selection.config
@@ -73,7 +73,7 @@ def anchors(
         raise SettingError("--size is missing: give the canvas's HEIGHTxWIDTH in px, 320x1024 for instance")
     default = _KITTI_SIZE if (data_format or "").startswith("kitti") else None
     if image_size is not None:
-        default = _parse_image_size(image_size)
+        default = parse_size(image_size, "--image-size")
     train = next(iter(selection.splits.values()))
     boxes, image_sizes = box_sizes(train, selection.classes, default)
     fit = anchors_for(boxes, image_sizes, canvas, resize=resize.value, count=count, seed=seed)
@@ -87,10 +87,3 @@ def anchors(
     print("anchors:  # w, h in px, for strides 32, 16, 8")
     for head in fit.anchors:
         print("  - [" + ", ".join(f"[{w:.1f}, {h:.1f}]" for w, h in head) + "]")
-
-
-def _parse_image_size(text: str) -> tuple[int, int]:
-    try:
-        return parse_size(text)
-    except SettingError as error:
-        raise SettingError(str(error).replace("--size", "--image-size")) from error

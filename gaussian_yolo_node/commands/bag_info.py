@@ -27,11 +27,11 @@ def info(
 
     Example: gaussian-yolo bag info drive.mcap
     """
-    from gaussian_yolo_node.bags.info import read_info, shown
+    from gaussian_yolo_node.bags.info import read_info
 
     with progress_bar("reading") as on_message:
         result = read_info(bag, on_message)
-    for line in (*shown(result), *_table(result)):
+    for line in (*_head(result), *_table(result)):
         print(line)
     for note in result.notes:
         print(f"note: {note}")
@@ -40,6 +40,21 @@ def info(
             json_path.write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise BagError(f"{json_path} cannot be written: {error.strerror}") from error
+
+
+def _head(info: BagInfo) -> list[str]:
+    """The lines above the table of topics."""
+    from gaussian_yolo_node.bags.storage import shown_time
+
+    span = ""
+    if info.start_ns is not None and info.end_ns is not None:
+        span = f", {info.duration_s:.3f} s from {shown_time(info.start_ns)} to {shown_time(info.end_ns)}"
+    files = f"{len(info.files)} files of " if len(info.files) > 1 else ""
+    packed = f", compressed ({info.compression})" if info.compression else ""
+    return [
+        f"{info.path}: {files}{info.storage}{packed}, {info.size / 1e6:.1f} MB",
+        f"{info.messages} messages{span}",
+    ]
 
 
 def _table(result: BagInfo) -> Iterator[str]:

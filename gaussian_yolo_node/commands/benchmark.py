@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.sizes import InputSize, parse_input_size, parse_size
+from gaussian_yolo_node.commands.sizes import InputSize, parse_input_size
 
 
 def benchmark(
@@ -43,6 +43,7 @@ def benchmark(
     from gaussian_yolo_node.detector.model import DEFAULT_MODEL
     from gaussian_yolo_node.frames import open_source
     from gaussian_yolo_node.runtime import RuntimeOptions
+    from gaussian_yolo_node.runtime.base import parse_size
 
     if source is None:
         pictures = make_frames(parse_size(size))

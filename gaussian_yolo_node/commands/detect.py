@@ -68,7 +68,7 @@ def detect(
         Path | None, typer.Option("--json", metavar="OUT", help="Write detections, a record a frame.")
     ] = None,
     video_path: Annotated[
-        Path | None, typer.Option("--video", metavar="OUT", help="Write annotated frames as .mp4.")
+        Path | None, typer.Option("--video", metavar="OUT", help="Write annotated frames as .mp4 or .webm.")
     ] = None,
 ) -> None:
     """Detect objects in a source.

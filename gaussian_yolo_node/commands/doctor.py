@@ -16,12 +16,6 @@ def doctor(
 
     Example: gaussian-yolo doctor --json
     """
-    from rich.console import Console
+    from gaussian_yolo_node.commands.doctor_run import run
 
-    from gaussian_yolo_node.commands.doctor_run import examine, print_report
-
-    report = examine()
-    if as_json:
-        print(report.to_json())
-    else:
-        print_report(report, Console())
+    run(as_json)

@@ -10,18 +10,20 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from gaussian_yolo_node.commands.typer_version import INSTALL_TYPER
 from gaussian_yolo_node.detector.model import engine_folders
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.ros.fastdds_profile import ROOM_BYTES, SHARED_MEMORY, fastdds_profile, shared_memory_bytes
 from gaussian_yolo_node.runtime.tensorrt.board import Board, read_board
 from gaussian_yolo_node.runtime.tensorrt.engine_file import SUFFIX, describe_engine
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import find_plugin
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PROBE_TIMEOUT_S = 60.0
 
@@ -69,16 +71,35 @@ import cv2, re
 found = re.search(r"GStreamer:\\s*(\\S+)", cv2.getBuildInformation())
 print(cv2.__version__, "GStreamer " + ("yes" if found and found[1] == "YES" else "no"), sep="\\t")
 """,
+    "typer": """
+from importlib.metadata import version
+from gaussian_yolo_node.commands.typer_version import typer_fault
+if typer_fault():
+    raise SystemExit(typer_fault())
+print(version("typer"))
+""",
     "rclpy (ROS 2)": "import os, rclpy\nprint(os.environ.get('ROS_DISTRO', 'ROS_DISTRO not set'))",
     "vision_msgs": "from vision_msgs.msg import Detection2DArray\nprint('')",
 }
+# Times the network, so it runs after the other probes.
+_RATE_PROBE = """
+from gaussian_yolo_node.detector.detector import Detector
+from gaussian_yolo_node.detector.rate_keeper import RateKeeper
+with Detector.open() as detector:
+    keeper = RateKeeper(detector, 30.0)
+    keeper.start()
+    print(f"{detector.card.name}: {keeper.notice or keeper.choice}")
+"""
 _FOR_GPU = frozenset({"NVIDIA driver", "CUDA toolkit", "TensorRT", "TensorRT for RTX", "pycuda", "plugin library"})
+_MORE_SHARED_MEMORY = "docker run --shm-size 1g or --ipc host"
 _INSTALL = {
     "OpenVINO": "python3 -m pip install 'openvino>=2024.4'",
     "ONNX Runtime": "python3 -m pip install 'onnxruntime>=1.17'",
+    "typer": INSTALL_TYPER,
     "OpenCV": "sudo apt install python3-opencv",
     "rclpy (ROS 2)": "https://docs.ros.org: install ROS 2 and source its setup.bash",
     "vision_msgs": "sudo apt install ros-$ROS_DISTRO-vision-msgs",
+    "shared memory": f"in a container: {_MORE_SHARED_MEMORY}",
     "plugin library": "cmake -S engines/plugin -B engines/plugin/build && cmake --build engines/plugin/build",
 }
 _BOARD_INSTALL = {"NVIDIA driver": "driver", "CUDA toolkit": "cuda", "TensorRT": "tensorrt", "pycuda": "pycuda"}
@@ -113,6 +134,7 @@ class Report:
         parts: in the order in which `detect` needs them.
         engines: one line per TensorRT engine that models may have next to them.
         runtimes: for each runtime, "ready" or what is missing.
+        canvas: the canvas on which the default model keeps 30 Hz here, its accuracy, and what larger ones would cost.
     """
 
     board: Board
@@ -120,12 +142,24 @@ class Report:
     parts: tuple[Part, ...]
     engines: tuple[str, ...]
     runtimes: dict[str, str]
+    canvas: str
 
     def to_json(self) -> str:
         """As JSON text, with the fields above."""
         fields: dict[str, Any] = asdict(self)
         fields["board"]["jetpack"] = self.board.jetpack
         return json.dumps(fields, indent=1)
+
+
+def run(as_json: bool) -> None:
+    """Examine the machine and print what was found, as a table if rich is there to draw it."""
+    report = examine()
+    if as_json or find_spec("rich") is None:
+        print(report.to_json())
+    else:
+        from rich.console import Console
+
+        print_report(report, Console())
 
 
 def examine(board: Board | None = None) -> Report:
@@ -137,15 +171,21 @@ def examine(board: Board | None = None) -> Report:
     board = board or read_board()
     started = {name: _start(script) for name, script in _PROBES.items()}
     parts = {name: _part(name, board, *_finish(process)) for name, process in started.items()}
+    rate, line, reason = _finish(_start(_RATE_PROBE))
     parts["CUDA toolkit"] = _part("CUDA toolkit", board, *_toolkit())
     parts["plugin library"] = _part("plugin library", board, *_plugin())
+    parts["shared memory"] = _part("shared memory", board, *_shared_memory())
     order = ("NVIDIA driver", "CUDA toolkit", "TensorRT", "TensorRT for RTX", "pycuda", "plugin library")
     listed = tuple(parts[name] for name in (*order, *(name for name in parts if name not in order)))
-    return Report(board, platform.python_version(), listed, tuple(_engines()), _runtimes(parts))
+    canvas = line if rate else f"the default model cannot be timed: {reason}"
+    return Report(board, platform.python_version(), listed, tuple(_engines()), _runtimes(parts), canvas)
 
 
 def print_report(report: Report, console: Console) -> None:
     """Print a table, followed by what to install."""
+    from rich.markup import escape
+    from rich.table import Table
+
     board = report.board
     jetpack = f", JetPack {board.jetpack}" if board.jetpack else ""
     release = f", release {board.release}{jetpack}" if board.release else ""
@@ -160,6 +200,7 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"engine {engine}", markup=False, highlight=False, soft_wrap=True)
     for name, state in report.runtimes.items():
         console.print(f"runtime {name}: {state}", markup=False, highlight=False, soft_wrap=True)
+    console.print(report.canvas, markup=False, highlight=False, soft_wrap=True)
     wanted = [part for part in report.parts if part.install]
     if wanted:
         console.print("to install what is missing:")
@@ -211,6 +252,14 @@ def _plugin() -> tuple[bool, str, str]:
         return True, "", str(find_plugin())
     except GaussianYoloError as error:
         return False, "", str(error).split(";")[0]
+
+
+def _shared_memory() -> tuple[bool, str, str]:
+    size = shared_memory_bytes()
+    if not size:
+        return False, "", f"there is no {SHARED_MEMORY}, so images between processes are lost"
+    more = "" if size >= ROOM_BYTES else f", for {SHARED_MEMORY} is small; {_MORE_SHARED_MEMORY} gives it more"
+    return True, f"{size >> 20} MiB", f"Fast DDS takes {fastdds_profile()}{more}"
 
 
 def _engines() -> Iterable[str]:

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.sizes import parse_size
 from gaussian_yolo_node.errors import SettingError
 
 
@@ -44,6 +43,7 @@ def export(
     from gaussian_yolo_node.lab.export.onnx import ExportOptions
     from gaussian_yolo_node.lab.networks.factory import BUILT_INS
     from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint
+    from gaussian_yolo_node.runtime.base import parse_size
 
     canvas = parse_size(size) if size is not None else None
     options = ExportOptions(parse_batch(batch), runtime.value)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -43,12 +44,23 @@ EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 BAG_PACKAGES = ("lz4", "mcap", "rosbags", "zstandard")
 
-app = typer.Typer(
-    help="Object detection with localization uncertainty.",
-    no_args_is_help=True,
-    add_completion=False,
+
+def _group(text: str, **options: Any) -> typer.Typer:
+    """A group of commands. Plain help: rich would cut the names of options at 80 columns."""
+    return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None, **options)
+
+
+# Ubuntu 24.04's typer 0.9 has no choice of plain help, and reads neither unions written with | nor hints in text.
+_OLD_TYPER = [int(part) for part in typer.__version__.split(".")[:2]] < [0, 12]
+if _OLD_TYPER:
+    import typer.core
+
+    typer.core.rich = None  # type: ignore[attr-defined]
+
+app = _group(
+    "Object detection with localization uncertainty.",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
 
@@ -57,7 +69,7 @@ class MissingExtraError(GaussianYoloError):
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the command that the arguments name, and exit."""
     app(prog_name="gaussian-yolo")
 
 
@@ -82,7 +94,23 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _with_hints(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with hints that an old typer reads."""
+    if _OLD_TYPER:
+        hints = get_type_hints(command, include_extras=True)
+        command.__annotations__ = {parameter: _with_old_union(hint) for parameter, hint in hints.items()}
+    return command
+
+
+def _with_old_union(hint: Any) -> Any:
+    """Annotated[X | None, ...] as Annotated[Optional[X], ...]."""
+    if get_origin(hint) is not Annotated or not isinstance(hint.__origin__, UnionType):
+        return hint
+    return Annotated[(Union[get_args(hint.__origin__)], *hint.__metadata__)]  # noqa: UP007
+
+
 @app.callback()
+@_with_hints
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -109,7 +137,13 @@ def _extra(name: str) -> Iterator[None]:
         ) from error
 
 
-app.command("detect")(_exit_codes()(detect.detect))
+def _add(group: typer.Typer, name: str, command: Callable[..., None], extra: str = "") -> None:
+    """Register a command that may need the packages of an extra."""
+    command = _with_hints(command)
+    group.command(name)(_exit_codes()(_extra(extra)(command) if extra else command))
+
+
+_add(app, "detect", detect.detect)
 
 for _name, _command in (
     ("calibrate", calibrate.calibrate),
@@ -123,28 +157,28 @@ for _name, _command in (
     ("stylize", stylize.stylize),
     ("fixres", fixres.fixres),
 ):
-    app.command(_name)(_exit_codes()(_extra("train")(_command)))
+    _add(app, _name, _command, "train")
 
-app.command("evaluate")(_exit_codes()(_extra("evaluate")(evaluate.evaluate)))
-app.command("replay")(_exit_codes()(_extra("evaluate")(replay.replay)))
-app.command("report")(_exit_codes()(_extra("evaluate")(report.report)))
-app.command("robustness")(_exit_codes()(_extra("robustness")(robustness.robustness)))
-app.command("build-engine")(_exit_codes()(build_engine.build_engine))
-app.command("doctor")(_exit_codes()(doctor.doctor))
-app.command("benchmark")(_exit_codes()(benchmark.benchmark))
+_add(app, "evaluate", evaluate.evaluate, "evaluate")
+_add(app, "replay", replay.replay, "evaluate")
+_add(app, "report", report.report, "evaluate")
+_add(app, "robustness", robustness.robustness, "robustness")
+_add(app, "build-engine", build_engine.build_engine)
+_add(app, "doctor", doctor.doctor)
+_add(app, "benchmark", benchmark.benchmark)
 
-_data = typer.Typer(help="Data sets for training.", no_args_is_help=True)
-_data.command("check")(_exit_codes()(_extra("train")(data_check.check)))
+_data = _group("Data sets for training.")
+_add(_data, "check", data_check.check, "train")
 app.add_typer(_data, name="data")
 
-_student = typer.Typer(help="Noisy Student: a teacher labels what nobody has, a student learns.", no_args_is_help=True)
-_student.command("label")(_exit_codes()(_extra("scale")(noisy_student_label.label)))
-_student.command("select")(_exit_codes()(_extra("train,scale")(noisy_student_select.select)))
-_student.command("train")(_exit_codes()(_extra("train,scale")(noisy_student_train.train)))
-_student.command("iterate")(_exit_codes()(_extra("train,scale")(noisy_student_iterate.iterate)))
+_student = _group("Noisy Student: a teacher labels what nobody has, a student learns.")
+_add(_student, "label", noisy_student_label.label, "scale")
+_add(_student, "select", noisy_student_select.select, "train,scale")
+_add(_student, "train", noisy_student_train.train, "train,scale")
+_add(_student, "iterate", noisy_student_iterate.iterate, "train,scale")
 app.add_typer(_student, name="noisy-student")
 
-_bag = typer.Typer(help="ROS bags, without ROS.", no_args_is_help=True)
-_bag.command("make")(_exit_codes()(_extra("bags")(bag_make.make)))
-_bag.command("info")(_exit_codes()(_extra("bags")(bag_info.info)))
+_bag = _group("ROS bags, without ROS.")
+_add(_bag, "make", bag_make.make, "bags")
+_add(_bag, "info", bag_info.info, "bags")
 app.add_typer(_bag, name="bag")

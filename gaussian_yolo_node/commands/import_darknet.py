@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.sizes import parse_size
-
 
 class BatchNorm(str, Enum):
     gpu = "gpu"
@@ -35,6 +33,7 @@ def import_darknet(
     Example: gaussian-yolo import-darknet yolov3.cfg yolov3.weights --classes names.txt -o model.onnx
     """
     from gaussian_yolo_node.lab.export import darknet_import
+    from gaussian_yolo_node.runtime.base import parse_size
 
     canvas = parse_size(size) if size is not None else None
     card = darknet_import.import_darknet(cfg, weights, output, classes=classes, size=canvas, norm_form=batch_norm.value)

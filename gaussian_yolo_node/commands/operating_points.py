@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.sizes import parse_size
 from gaussian_yolo_node.errors import SettingError
 
 
@@ -48,6 +47,7 @@ def operating_points(
     from gaussian_yolo_node.lab.operating_points import card_with_points, load_sets, measure_point, print_points
     from gaussian_yolo_node.lab.training.config import TrainConfig
     from gaussian_yolo_node.runtime import RuntimeOptions
+    from gaussian_yolo_node.runtime.base import parse_size
 
     sizes = [parse_size(text, "--canvas") for text in canvases]
     if output is not None:

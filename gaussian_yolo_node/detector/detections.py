@@ -105,7 +105,7 @@ def corners_to_centres(boxes: NDArray[Floating]) -> NDArray[Floating]:
     return np.concatenate([(low + high) / 2, high - low], axis=1)
 
 
-def centres_to_corners(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[N, 4] centre x, centre y, width, height -> [N, 4] x1 y1 x2 y2."""
+def centres_to_corners(boxes: NDArray[Floating]) -> NDArray[Floating]:
+    """[N, 4] centre x, centre y, width, height -> [N, 4] x1 y1 x2 y2, of the same type."""
     centre, half = boxes[:, :2], boxes[:, 2:] / 2
     return np.concatenate([centre - half, centre + half], axis=1)

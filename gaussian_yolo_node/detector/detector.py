@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -13,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.detector.canvas import Roi, fitting_canvas
 from gaussian_yolo_node.detector.decode import BOX_ENTRIES, CRITERIA, Criterion, NonFiniteOutputError, decode
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import PAD_VALUE, Letterbox, check_frame
@@ -23,12 +25,13 @@ from gaussian_yolo_node.errors import ModelError, SettingError
 from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.runtime import (
     DetectingRuntime,
+    InferenceError,
     Runtime,
     RuntimeOptions,
     open_device_runtime,
     open_runtime,
 )
-from gaussian_yolo_node.runtime.base import MODEL_HASH_KEY, DeviceDetections
+from gaussian_yolo_node.runtime.base import MODEL_HASH_KEY, DeviceDetections, show_size
 
 
 @dataclass(frozen=True)
@@ -44,22 +47,55 @@ class StageTimes:
     postprocess_s: float
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A frame on a canvas, from `Detector.prepare`.
+
+    Attributes:
+        runtime: the one that the canvas was made for.
+        image: the canvas, uint8 [H, W, 3]; for a device runtime, which letterboxes itself, the frame.
+        letterbox: between the searched part of the frame and the canvas.
+        corner: x and y of the searched part in px of the frame.
+        preprocess_s: time that it took, s.
+    """
+
+    runtime: Runtime | DetectingRuntime
+    image: NDArray[np.uint8]
+    letterbox: Letterbox
+    corner: tuple[int, int]
+    preprocess_s: float
+
+
 class Detector:
-    """A loaded model. Not thread-safe: use it from one thread at a time, or one detector per thread.
+    """A loaded model. Not thread-safe, except that `prepare`, `detect` and `load` may each run in a thread of its own.
+
+    A model with free height and width gets a canvas that fits the first frame, unless it was opened with a size.
 
     Attributes:
         card: describes the network's heads.
         model_path: the model file.
         model_hash: first digits of the model's SHA-256; for an engine, of the model that it was built from.
-        runtime: runs the model.
-        input_size: (height, width) of the canvas in px.
+        follows_frame: whether the canvas takes the shape of the first frame.
+        roi: the part of every frame that is searched; boxes are in px of the whole frame.
+        notice: why another device runs the model than was asked for; empty if none does.
         last_timing: stage times of the last frame.
-        sigma_calibration: correction of the returned standard deviations; None returns those of the network. The
-            score and the variance vote always use those of the network.
     """
 
-    def __init__(self, runtime: Runtime | DetectingRuntime, card: ModelCard, model_path: Path) -> None:
+    def __init__(
+        self,
+        runtime: Runtime | DetectingRuntime,
+        card: ModelCard,
+        model_path: Path,
+        *,
+        roi: Roi = Roi(),  # noqa: B008
+    ) -> None:
         """Take ownership of an open runtime; most callers use `Detector.open`.
+
+        Args:
+            runtime: runs the model.
+            card: of the model.
+            model_path: the model file.
+            roi: the part of every frame that is searched.
 
         Raises:
             ModelError: the card does not match the network.
@@ -68,23 +104,24 @@ class Detector:
         self.card = card
         self.model_path = model_path
         self.model_hash = runtime.metadata.get(MODEL_HASH_KEY) or short_hash(model_path)
-        self.runtime = runtime
+        self.roi = roi
+        self.notice = "" if isinstance(runtime, DetectingRuntime) else runtime.notice
         self.last_timing = StageTimes(0.0, 0.0, 0.0)
-        self.input_size = runtime.input_size
-        self.sigma_calibration = card.sigma_calibration_at(runtime.input_size)
-        self._device: DetectingRuntime | None = None
-        self._cpu: Runtime | None = None
-        if isinstance(runtime, DetectingRuntime):
-            self._device = runtime
-        else:
-            self._cpu = runtime
+        self._runtime = runtime
+        self._device = runtime if isinstance(runtime, DetectingRuntime) else None
+        self.follows_frame = self._has_free_size
+        self._like = runtime.input_size
+        self._frame_size: tuple[int, int] | None = None
+        self._loaded: dict[tuple[int, int], Runtime | DetectingRuntime] = {runtime.input_size: runtime}
+        self._loading = threading.Lock()
+        self._sigma_calibration: SigmaCalibration | Literal["card"] | None = "card"
         self._score_threshold = card.score_threshold
         self._iou_threshold = card.iou_threshold
         self._variance_vote = card.variance_vote
         self._criterion: Criterion = CRITERIA[0]
         self._anchors = card.anchor_sizes
-        self._canvas = np.full((*self.input_size, 3), PAD_VALUE, np.uint8)
-        self._letterbox = Letterbox.fit(self.input_size, self.input_size, card.resize)
+        self._canvases: list[NDArray[np.uint8]] = []  # those not in use
+        self._letterbox = Letterbox.fit(runtime.input_size, runtime.input_size, card.resize)
 
     @classmethod
     def open(
@@ -98,18 +135,21 @@ class Detector:
         variance_vote: bool | None = None,
         sigma_calibration: SigmaCalibration | Literal["card"] | None = "card",
         criterion: Criterion = "gaussian",
+        roi: Roi = Roi(),  # noqa: B008
     ) -> Detector:
         """Load a model and run it once, so that the first frame is as fast as the others.
 
         Args:
             model: a path, or the name of a shipped model.
             runtime: one of `runtime.RUNTIMES`.
-            options: threads, precision, and the canvas of a model with a free input size.
+            options: threads, precision, device, and the canvas of a model with a free input size; without one, it has
+                as many pixels as the card's input_size, and the shape of the first frame.
             score_threshold: 0 <= t < 1; None uses the card's value.
             iou_threshold: 0 <= t < 1; None uses the card's value.
             variance_vote: see `nms`; None uses the card's value.
             sigma_calibration: replaces that of the card; None returns the network's own sigmas.
             criterion: definition of the score, see `decode`.
+            roi: the part of every frame that is searched.
 
         Raises:
             ModelError: the file is missing or unreadable, or its card is missing, wrong, or does not match the
@@ -120,7 +160,9 @@ class Detector:
         path = resolve_model(model)
         opened = open_device_runtime(path, runtime, options) or open_runtime(path, runtime, options)
         try:
-            detector = cls(opened, read_card(opened.metadata, path), path)
+            detector = cls(opened, read_card(opened.metadata, path), path, roi=roi)
+            if options.input_size is not None:
+                detector.use_canvas(options.input_size)
             if score_threshold is not None:
                 detector.score_threshold = score_threshold
             if iou_threshold is not None:
@@ -135,6 +177,28 @@ class Detector:
             opened.close()
             raise
         return detector
+
+    @property
+    def runtime(self) -> Runtime | DetectingRuntime:
+        """Runs the model on the current canvas."""
+        return self._runtime
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the current canvas in px."""
+        return self._runtime.input_size
+
+    @property
+    def sigma_calibration(self) -> SigmaCalibration | None:
+        """Correction of the returned standard deviations; None returns those of the network.
+
+        That of the card follows the canvas. Score and variance vote always use the network's own.
+        """
+        return self._correction(self._runtime)
+
+    @sigma_calibration.setter
+    def sigma_calibration(self, value: SigmaCalibration | None) -> None:
+        self._sigma_calibration = value
 
     @property
     def score_threshold(self) -> float:
@@ -202,20 +266,114 @@ class Detector:
             InferenceError: the runtime failed.
             NonFiniteOutputError: the network's output contains NaN or infinity.
         """
+        return self.detect(self.prepare(frame_bgr))
+
+    def prepare(self, frame_bgr: NDArray[np.uint8]) -> Prepared:
+        """Put a frame on a canvas, as `detect` needs it; another thread may detect in the frame before meanwhile.
+
+        Raises:
+            FrameError: as `__call__`.
+            ModelError: the model cannot be loaded with a canvas for this frame.
+        """
         started = perf_counter()
         check_frame(frame_bgr)
-        self._fit(frame_bgr)
-        if self._cpu is None:
-            return self._detect_on_device(frame_bgr, started)
-        self._letterbox.to_canvas(frame_bgr, out=self._canvas)
-        prepared = perf_counter()
-        heads = self._cpu.infer(self._canvas)
+        left, top, right, bottom = self.roi.pixels((frame_bgr.shape[0], frame_bgr.shape[1]))
+        searched = frame_bgr[top:bottom, left:right]
+        size = (bottom - top, right - left)
+        if self.follows_frame and self._frame_size is None:
+            self.fit((frame_bgr.shape[0], frame_bgr.shape[1]))
+        runtime = self._runtime
+        if (size, runtime.input_size) != (self._letterbox.frame_size, self._letterbox.canvas_size):
+            self._letterbox = Letterbox.fit(size, runtime.input_size, self.card.resize)
+        if self._device is not None:
+            image = np.ascontiguousarray(searched)
+        else:
+            image = self._letterbox.to_canvas(searched, out=self._free_canvas(runtime.input_size))
+        return Prepared(runtime, image, self._letterbox, (left, top), perf_counter() - started)
+
+    def detect(self, prepared: Prepared) -> Detections:
+        """Detect objects in a prepared frame, once; see `__call__`."""
+        started = perf_counter()
+        if isinstance(prepared.runtime, DetectingRuntime):
+            found = prepared.runtime.detect(prepared.image)
+            # The device measured two stages; the rest of the time is post-processing.
+            return self._finish(found, prepared, started + found.preprocess_s + found.inference_s)
+        heads = self._infer(prepared.runtime, prepared.image)
         inferred = perf_counter()
         candidates = decode(heads, self._anchors, self.card.strides, self._score_threshold, criterion=self._criterion)
         kept = nms(candidates, self._iou_threshold, variance_vote=self._variance_vote)
-        detections = self._to_frame(kept, self._letterbox)
-        self.last_timing = StageTimes(prepared - started, inferred - prepared, perf_counter() - inferred)
+        detections = self._to_frame(kept, prepared)
+        self._canvases.append(prepared.image)
+        self.last_timing = StageTimes(prepared.preprocess_s, inferred - started, perf_counter() - inferred)
         return detections
+
+    @property
+    def _has_free_size(self) -> bool:
+        return not isinstance(self._runtime, DetectingRuntime) and self._runtime.free_size
+
+    def use_canvas(self, size: tuple[int, int] | None) -> None:
+        """Use a canvas of (height, width) px for all frames; None lets it follow the next frame, if the size is free.
+
+        Raises:
+            ModelError: the model cannot be loaded with that canvas.
+        """
+        self.follows_frame = size is None and self._has_free_size
+        self._frame_size = None
+        if size is not None and size != self.input_size:
+            runtime = self._runtime
+            if isinstance(runtime, DetectingRuntime):
+                raise ModelError(
+                    f"{self.model_path} was built for a canvas of {show_size(self.input_size)} px; build an engine for "
+                    f"{show_size(size)} with `gaussian-yolo build-engine --input-size {show_size(size)}`"
+                )
+            self._runtime = self._load(size, runtime)
+
+    def fit(self, frame_size: tuple[int, int]) -> None:
+        """Use the canvas that fits frames of (height, width) px, if the canvas follows the frames; loads it if needed.
+
+        Raises:
+            ModelError: the model cannot be loaded with that canvas.
+        """
+        self._frame_size = frame_size
+        self.operate_like(self._like)
+
+    def operate_like(self, like: tuple[int, int]) -> None:
+        """Use a canvas with about as many pixels as one of (height, width) px from now on; `load` avoids the wait.
+
+        Raises:
+            ModelError: the model cannot be loaded with that canvas.
+        """
+        self._like = like
+        self._runtime = self.load(like)
+
+    def load(self, like: tuple[int, int]) -> Runtime | DetectingRuntime:
+        """Load the canvas of `operate_like`, but do not use it yet.
+
+        Raises:
+            ModelError: the model cannot be loaded with that canvas.
+        """
+        runtime = self._runtime
+        if isinstance(runtime, DetectingRuntime) or not self.follows_frame:
+            return runtime
+        size = like
+        if self._frame_size is not None:
+            left, top, right, bottom = self.roi.pixels(self._frame_size)
+            size = fitting_canvas((bottom - top, right - left), like, self.card.strides[0])
+        return self._load(size, runtime)
+
+    def _load(self, size: tuple[int, int], runtime: Runtime) -> Runtime | DetectingRuntime:
+        with self._loading:
+            if size not in self._loaded:
+                loaded = runtime.at(size)
+                loaded.infer(np.full((*size, 3), PAD_VALUE, np.uint8))  # so that the first frame is as fast as others
+                self._loaded[size] = loaded
+            return self._loaded[size]
+
+    def unload_others(self) -> None:
+        """Release all canvases but the current one."""
+        with self._loading:
+            for size in [size for size, runtime in self._loaded.items() if runtime is not self._runtime]:
+                self._loaded.pop(size).close()
 
     def detect_each(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[Detections]:
         """Detect objects in a sequence of frames; on a GPU, later frames run while the caller waits for an earlier one.
@@ -232,15 +390,14 @@ class Detector:
         if self._device is None:
             yield from map(self, frames)
             return
-        waiting: deque[Letterbox] = deque()
+        waiting: deque[Prepared] = deque()
         try:
             for frame in frames:
-                check_frame(frame)
+                prepared = self.prepare(frame)
                 if len(waiting) == self._device.slots:
                     yield self._finish(self._device.collect(), waiting.popleft(), perf_counter())
-                self._fit(frame)
-                self._device.submit(frame)
-                waiting.append(self._letterbox)
+                self._device.submit(prepared.image)
+                waiting.append(prepared)
             while waiting:
                 yield self._finish(self._device.collect(), waiting.popleft(), perf_counter())
         finally:
@@ -249,27 +406,44 @@ class Detector:
 
     def close(self) -> None:
         """Release the model; the detector cannot be used afterwards."""
-        self.runtime.close()
+        for runtime in self._loaded.values():
+            runtime.close()
 
     def _warm_up(self) -> None:
-        if self._cpu is not None:
-            self._cpu.infer(self._canvas)
-        elif self._device is not None:
-            for _ in range(self._device.slots):
-                self(self._canvas)
+        canvas = np.full((*self.input_size, 3), PAD_VALUE, np.uint8)
+        if isinstance(self._runtime, DetectingRuntime):
+            for _ in range(self._runtime.slots):
+                self(canvas)
+        else:
+            self._runtime.infer(canvas)
 
-    def _fit(self, frame: NDArray[np.uint8]) -> None:
-        if frame.shape[:2] != self._letterbox.frame_size:
-            size = (frame.shape[0], frame.shape[1])
-            self._letterbox = Letterbox.fit(size, self.input_size, self.card.resize)
+    def _free_canvas(self, size: tuple[int, int]) -> NDArray[np.uint8]:
+        # A failed frame keeps its canvas, and canvases of another size are left over after a change.
+        while self._canvases:
+            canvas = self._canvases.pop()
+            if canvas.shape[:2] == size:
+                return canvas
+        return np.empty((*size, 3), np.uint8)
 
-    def _detect_on_device(self, frame: NDArray[np.uint8], started: float) -> Detections:
-        assert self._device is not None
-        found = self._device.detect(frame)
-        # The device measured two stages; the rest of the time is post-processing.
-        return self._finish(found, self._letterbox, started + found.preprocess_s + found.inference_s)
+    def _infer(self, runtime: Runtime, canvas: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Raw heads; a GPU or NPU that fails is replaced by the processor."""
+        try:
+            return runtime.infer(canvas)
+        except InferenceError as error:
+            if runtime.device == "CPU":
+                raise
+            self.notice = f"device {runtime.device} fails: {error}; running on the CPU"
+        replacement = runtime.at(runtime.input_size, "CPU")
+        with self._loading:
+            self._loaded = {runtime.input_size: replacement}
+            self._runtime = replacement
+        return replacement.infer(canvas)
 
-    def _finish(self, found: DeviceDetections, letterbox: Letterbox, started: float) -> Detections:
+    def _correction(self, runtime: Runtime | DetectingRuntime) -> SigmaCalibration | None:
+        chosen = self._sigma_calibration
+        return self.card.sigma_calibration_at(runtime.input_size) if chosen == "card" else chosen
+
+    def _finish(self, found: DeviceDetections, prepared: Prepared, started: float) -> Detections:
         if not found.finite:
             raise NonFiniteOutputError(
                 "the network gave NaN, infinity, or a box of infinite size; build the engine in precision fp32, or "
@@ -279,13 +453,18 @@ class Detector:
         assert self._device is not None
         if self._score_threshold > self._device.built.score_threshold:
             kept = kept[kept.scores > self._score_threshold]
-        detections = self._to_frame(kept, letterbox)
+        detections = self._to_frame(kept, prepared)
         self.last_timing = StageTimes(found.preprocess_s, found.inference_s, max(0.0, perf_counter() - started))
         return detections
 
-    def _to_frame(self, kept: Detections, letterbox: Letterbox) -> Detections:
-        detections = letterbox.to_frame(kept)
-        return detections if self.sigma_calibration is None else calibrate_sigmas(detections, self.sigma_calibration)
+    def _to_frame(self, kept: Detections, prepared: Prepared) -> Detections:
+        detections = prepared.letterbox.to_frame(kept)
+        correction = self._correction(prepared.runtime)
+        if correction is not None:
+            detections = calibrate_sigmas(detections, correction)
+        if prepared.corner != (0, 0):
+            detections = replace(detections, boxes=detections.boxes + np.array(prepared.corner * 2, np.float32))
+        return detections
 
     def _refuse_unless_built(self, name: str, value: float | bool | str) -> None:
         if self._device is not None and value != getattr(self._device.built, name):

@@ -168,6 +168,18 @@ def judge_class(paired: Paired, name: str, least_iou: float) -> Judged:
 
 def match_boxes(paired: Paired, least_iou: float, least_score: float) -> MatchedBoxes:
     """Detections of at least a minimum score that match an object of their class, beside that object."""
+    rows, objects = match_rows(paired, least_iou, least_score)
+    return MatchedBoxes(
+        paired.detections.boxes[rows],
+        paired.truths.boxes[objects],
+        paired.detections.sigmas[rows] if paired.has_sigmas else None,
+        paired.detection_classes[rows],
+        paired.detection_frames[rows],
+    )
+
+
+def match_rows(paired: Paired, least_iou: float, least_score: float) -> tuple[Indices, Indices]:
+    """Like `match_boxes`: indices of the detections, by frame, and of their objects."""
     rows, objects = [np.empty(0, np.intp)], [np.empty(0, np.intp)]
     for name in class_ious(paired):
         of_class = paired.detections_of(name)
@@ -177,14 +189,7 @@ def match_boxes(paired: Paired, least_iou: float, least_score: float) -> Matched
         objects.append(matches[matches >= 0])
     row, match = np.concatenate(rows), np.concatenate(objects)
     order = np.argsort(paired.detection_frames[row], kind="stable")
-    row, match = row[order], match[order]
-    return MatchedBoxes(
-        paired.detections.boxes[row],
-        paired.truths.boxes[match],
-        paired.detections.sigmas[row] if paired.has_sigmas else None,
-        paired.detection_classes[row],
-        paired.detection_frames[row],
-    )
+    return row[order], match[order]
 
 
 def _score_qualities(judged: Mapping[str, Judged], least_score: float) -> dict[str, ScoreQuality]:

@@ -72,18 +72,21 @@ def join(parts: Sequence[MatchedBoxes]) -> MatchedBoxes:
 
 
 def box_areas(boxes: Floats) -> Floats:
-    """Areas [N] of corner boxes [N, 4], px^2."""
-    sides: Floats = boxes[:, 2:] - boxes[:, :2]
-    return sides[:, 0] * sides[:, 1]
+    """Areas [..] of corner boxes [.., 4], px^2."""
+    sides: Floats = boxes[..., 2:] - boxes[..., :2]
+    return sides[..., 0] * sides[..., 1]
 
 
 def intersection_areas(a: Floats, b: Floats) -> Floats:
-    """Intersection areas [N] of the two corner boxes in each row, px^2."""
-    sides: Floats = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0.0)
-    return sides[:, 0] * sides[:, 1]
+    """Intersection areas [..] of the two corner boxes in each row of [.., 4], px^2; `a[:, None]` gives all pairs."""
+    sides: Floats = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0.0)
+    return sides[..., 0] * sides[..., 1]
 
 
 def overlaps(a: Floats, b: Floats) -> Floats:
-    """IoU [N] of the two corner boxes in each row, in float64, as in published figures; 0 if both have no area."""
+    """IoU of the two corner boxes in each row, in float64, as in published figures; 0 if both have no area.
+
+    Shapes as in `intersection_areas`.
+    """
     shared = intersection_areas(a, b)
     return shared / np.maximum(box_areas(a) + box_areas(b) - shared, np.finfo(np.float64).tiny)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, AllObjectsResult
 from gaussian_yolo_node.evaluation.average_precision import ALL
+from gaussian_yolo_node.evaluation.mot import TrackingFigures
 from gaussian_yolo_node.evaluation.paired import Paired
 from gaussian_yolo_node.evaluation.protocols import ProtocolResult
 from gaussian_yolo_node.evaluation.uncertainty import SigmaFigures
@@ -47,6 +48,17 @@ def counts_table(result: ProtocolResult) -> Table:
     for row in result.counts:
         shares = (_percent(row.precision), _percent(row.recall))
         table.add_row(row.name, row.difficulty, f"{row.iou:g}", str(row.tp), str(row.fp), str(row.fn), *shares)
+    return table
+
+
+def tracking_table(figures: Sequence[TrackingFigures]) -> Table:
+    """Figures of tracks, one row per class and one for all."""
+    headings = ("HOTA", "DetA", "AssA", "LocA", "MOTA", "IDF1", "switches", "TP", "FP", "FN", "objects", "tracks")
+    table = _table(("class",), headings, "protocol mot")
+    for each in figures:
+        shares = (each.hota, each.detection, each.association, each.localisation, each.mota, each.idf1)
+        counts = (each.switches, each.tp, each.fp, each.fn, each.objects, each.tracks)
+        table.add_row(each.name, *map(_percent, shares), *map(str, counts))
     return table
 
 

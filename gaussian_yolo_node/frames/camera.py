@@ -128,6 +128,10 @@ class CameraSource:
     def fps(self) -> float:
         return self._fps
 
+    @property
+    def frame_size(self) -> tuple[int, int] | None:
+        return None  # a camera may still be opening, or come back with another size
+
     def read(self) -> Frame | None:
         """The newest unread frame; blocks until there is one. None only after `close`."""
         with self._changed:

@@ -109,6 +109,13 @@ class FileSource:
     def fps(self) -> float:
         return self._fps
 
+    @property
+    def frame_size(self) -> tuple[int, int] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ahead or self._decoded_all or self._closed)
+            images = (picture.image for _, picture in self._ahead if picture.image is not None)
+            return next(((image.shape[0], image.shape[1]) for image in images), None)
+
     def read(self) -> Frame | None:
         while True:
             with self._changed:

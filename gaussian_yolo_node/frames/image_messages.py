@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import cv2
@@ -11,14 +12,53 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.bags.image_header import is_cut_jpeg
 from gaussian_yolo_node.errors import GaussianYoloError
 
-# encoding -> (channels, OpenCV conversion to BGR)
-_ENCODINGS: dict[str, tuple[int, int | None]] = {
-    "bgr8": (3, None),
-    "rgb8": (3, cv2.COLOR_RGB2BGR),
-    "mono8": (1, cv2.COLOR_GRAY2BGR),
-    "bgra8": (4, cv2.COLOR_BGRA2BGR),
-    "rgba8": (4, cv2.COLOR_RGBA2BGR),
+
+@dataclass(frozen=True)
+class _Encoding:
+    """How the pixels of a raw image lie in its data.
+
+    Attributes:
+        channels: samples per px in a row.
+        conversion: OpenCV's conversion of 8-bit samples to BGR; None if they are BGR.
+        sample_bytes: 1, or 2 for 16-bit samples, which are scaled to 8 bit.
+        block: columns and rows of px that share a colour; width and height must be multiples.
+        chroma_below: whether half as many rows of chroma follow those of luma.
+    """
+
+    channels: int
+    conversion: int | None
+    sample_bytes: int = 1
+    block: tuple[int, int] = (1, 1)
+    chroma_below: bool = False
+
+
+# The names of sensor_msgs/image_encodings.hpp, and nv12, which Isaac publishes. Each 16-bit encoding has an 8-bit one.
+# OpenCV names a Bayer pattern after the second row and column, ROS after the first.
+_ENCODINGS: dict[str, _Encoding] = {
+    "bgr8": _Encoding(3, None),
+    "rgb8": _Encoding(3, cv2.COLOR_RGB2BGR),
+    "mono8": _Encoding(1, cv2.COLOR_GRAY2BGR),
+    "bgra8": _Encoding(4, cv2.COLOR_BGRA2BGR),
+    "rgba8": _Encoding(4, cv2.COLOR_RGBA2BGR),
+    "8UC1": _Encoding(1, cv2.COLOR_GRAY2BGR),
+    "8UC3": _Encoding(3, None),
+    "yuv422_yuy2": _Encoding(2, cv2.COLOR_YUV2BGR_YUY2, block=(2, 1)),
+    "yuyv": _Encoding(2, cv2.COLOR_YUV2BGR_YUY2, block=(2, 1)),
+    "uyvy": _Encoding(2, cv2.COLOR_YUV2BGR_UYVY, block=(2, 1)),
+    "yuv422": _Encoding(2, cv2.COLOR_YUV2BGR_UYVY, block=(2, 1)),
+    "nv12": _Encoding(1, cv2.COLOR_YUV2BGR_NV12, block=(2, 2), chroma_below=True),
+    "nv21": _Encoding(1, cv2.COLOR_YUV2BGR_NV21, block=(2, 2), chroma_below=True),
+    "bayer_rggb8": _Encoding(1, cv2.COLOR_BayerBG2BGR),
+    "bayer_bggr8": _Encoding(1, cv2.COLOR_BayerRG2BGR),
+    "bayer_gbrg8": _Encoding(1, cv2.COLOR_BayerGR2BGR),
+    "bayer_grbg8": _Encoding(1, cv2.COLOR_BayerGB2BGR),
 }
+_ENCODINGS |= {
+    f"{name[:-1]}16": replace(encoding, sample_bytes=2) for name, encoding in _ENCODINGS.items() if name.endswith("8")
+}
+
+ENCODINGS: tuple[str, ...] = tuple(_ENCODINGS)
+"""Encodings of raw image messages that can be read."""
 
 
 class RawImage(Protocol):
@@ -27,6 +67,7 @@ class RawImage(Protocol):
     height: Any
     width: Any
     encoding: Any
+    is_bigendian: Any
     step: Any
     data: Any
 
@@ -45,37 +86,53 @@ class ImageMessageError(GaussianYoloError):
 def image_from_message(message: RawImage) -> NDArray[np.uint8]:
     """The image in a raw image message.
 
-    A bgr8 message is not copied: the array is a view of `message.data`, rows `message.step` bytes apart.
+    A bgr8 message is not copied: the array is a view of `message.data`, rows `message.step` bytes apart. Of 16-bit
+    samples the high byte is taken, so 65535 becomes 255. YUV is that of BT.601, 16 to 235. In nv12 and nv21, the rows
+    of chroma follow those of luma with the same step.
 
     Returns:
         uint8 [height, width, 3], BGR.
 
     Raises:
-        ImageMessageError: the encoding is not one of bgr8, rgb8, mono8, bgra8, rgba8, or width, height, step
-            and the length of the data contradict each other.
+        ImageMessageError: the encoding is not one of `ENCODINGS`, or width, height, step and the length of the data
+            contradict each other.
     """
-    encoding = str(message.encoding)
-    if encoding not in _ENCODINGS:
-        raise ImageMessageError(f"image encoding '{encoding}' is not supported: publish one of {', '.join(_ENCODINGS)}")
-    channels, conversion = _ENCODINGS[encoding]
+    name = str(message.encoding)
+    if name not in _ENCODINGS:
+        raise ImageMessageError(f"image encoding '{name}' is not supported: publish one of {', '.join(ENCODINGS)}")
+    encoding = _ENCODINGS[name]
     height, width, step = int(message.height), int(message.width), int(message.step)
     if height < 1 or width < 1:
         raise ImageMessageError(f"image is {width}x{height} px: the publisher must fill width and height")
-    if step < width * channels:
+    across, down = encoding.block
+    if width % across or height % down:
         raise ImageMessageError(
-            f"image step is {step} bytes, but {width} px of {encoding} take {width * channels}: "
+            f"image is {width}x{height} px, but in {name} {across}x{down} px share a colour: "
+            "the publisher must send whole blocks"
+        )
+    pixel_bytes = encoding.channels * encoding.sample_bytes
+    if step < width * pixel_bytes:
+        raise ImageMessageError(
+            f"image step is {step} bytes, but {width} px of {name} take {width * pixel_bytes}: "
             "the publisher must set step to the bytes from one row to the next"
         )
-    if len(message.data) != height * step:
+    rows = height * 3 // 2 if encoding.chroma_below else height
+    if len(message.data) != rows * step:
         raise ImageMessageError(
-            f"image data is {len(message.data)} bytes long, but {height} rows of step {step} take "
-            f"{height * step}: the publisher must fill all rows"
+            f"image data is {len(message.data)} bytes long, but {rows} rows of step {step} take "
+            f"{rows * step}: the publisher must fill all rows"
         )
-    if channels == 1:
-        pixels = np.ndarray((height, width), np.uint8, message.data, strides=(step, 1))
-    else:
-        pixels = np.ndarray((height, width, channels), np.uint8, message.data, strides=(step, channels, 1))
-    return pixels if conversion is None else _to_bgr(pixels, conversion)
+    samples: NDArray[np.uint8] = np.ndarray(
+        (rows, width, encoding.channels, encoding.sample_bytes),
+        np.uint8,
+        message.data,
+        strides=(step, pixel_bytes, encoding.sample_bytes, 1),
+    )
+    high_byte = 0 if message.is_bigendian else -1
+    pixels = samples[:, :, 0, high_byte] if encoding.channels == 1 else samples[..., high_byte]
+    if encoding.sample_bytes > 1:
+        pixels = np.ascontiguousarray(pixels)
+    return pixels if encoding.conversion is None else _to_bgr(pixels, encoding.conversion)
 
 
 def image_from_compressed(message: CompressedPicture) -> NDArray[np.uint8]:

@@ -15,6 +15,9 @@ from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames.capture import quiet_opencv
 
+# What OpenCV's wheels can encode; browsers play only the second.
+_CODECS = {".mp4": "mp4v", ".webm": "VP80"}
+
 
 class RecordingError(GaussianYoloError):
     """A result file cannot be written."""
@@ -107,10 +110,10 @@ class VideoRecording:
         """Check the path; the file is created with the first frame.
 
         Raises:
-            RecordingError: the folder does not exist, or the name does not end in .mp4.
+            RecordingError: the folder does not exist, or the name ends in neither .mp4 nor .webm.
         """
-        if path.suffix.lower() != ".mp4":
-            raise RecordingError(f"{path} cannot be written: a video is an .mp4 file")
+        if path.suffix.lower() not in _CODECS:
+            raise RecordingError(f"{path} cannot be written: a video is an .mp4 or a .webm file")
         if not path.parent.is_dir():
             raise RecordingError(f"{path} cannot be written: there is no folder {path.parent}")
         self._path = path
@@ -127,7 +130,7 @@ class VideoRecording:
         if self._writer is None:
             # Encoders need even sides.
             self._size = (image.shape[1] // 2 * 2, image.shape[0] // 2 * 2)
-            fourcc = cv2.VideoWriter.fourcc(*"mp4v")
+            fourcc = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])
             with quiet_opencv:
                 self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, self._size)
             if not self._writer.isOpened():

@@ -40,6 +40,7 @@ class Source(Protocol):
         reopened: number of times a lost camera was reopened; 0 for files.
         length: number of frames, if known.
         fps: native rate in Hz (for files: the rate of realtime playback), 0 if unknown.
+        frame_size: (height, width) in px of the first frame, for files; waits until it is decoded. None if unknown.
     """
 
     @property
@@ -62,6 +63,9 @@ class Source(Protocol):
 
     @property
     def fps(self) -> float: ...
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None: ...
 
     def read(self) -> Frame | None:
         """Wait for the next frame and return it. None when a file source has finished, or after `close`."""

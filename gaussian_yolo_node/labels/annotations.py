@@ -116,6 +116,9 @@ class Annotation(NamedTuple):
         truncation: fraction of the object outside the image, 0..1; 0 if the dataset does not specify it.
         occlusion: KITTI's level, 0 (fully visible) .. 3 (unknown); 0 if the dataset does not specify it.
         weights: loss weights of centre x, centre y, width and height in training.
+        cuboid: KITTI's height, width, length in m, x, y, z of the bottom's centre in the reference camera's frame in m,
+            and rotation about y in rad; None if the label has no 3-D box.
+        track: number of the object, the same in all frames of a sequence; -1 if the dataset has none.
     """
 
     name: str
@@ -125,6 +128,8 @@ class Annotation(NamedTuple):
     truncation: float = 0.0
     occlusion: int = 0
     weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    cuboid: tuple[float, ...] | None = None
+    track: int = -1
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,10 +27,10 @@ from gaussian_yolo_node.bags import (
     BagError,
     messages,
 )
-from gaussian_yolo_node.bags.camera_calibration import Calibration
 from gaussian_yolo_node.bags.frame_info import FrameInfo
 from gaussian_yolo_node.bags.image_header import may_be_rotated
 from gaussian_yolo_node.bags.writing import BagWriter, Compression, StorageName
+from gaussian_yolo_node.labels.camera_calibration import Calibration
 from gaussian_yolo_node.labels.labelled_frames import Truths
 from gaussian_yolo_node.labels.sequences import FrameSequence, SequenceFrame
 
@@ -172,7 +172,7 @@ def _write(
                 f"the calibration is for images of {calibration.size[1]}x{calibration.size[0]} px, "
                 f"and there are some of {width}x{height}",
             )
-        message = messages.camera_info(calibration, calibration.size or encoded.size, header)
+        message = calibration.message(calibration.size or encoded.size, header)
         _send(writer, CAMERA_INFO_TOPIC, CAMERA_INFO, stamp_ns, message)
     if isinstance(encoded.content, bytes):
         image = messages.compressed_image(encoded.content, encoded.layout, header)

@@ -79,19 +79,7 @@ class KittiTracking:
 
     def read_sequence(self, sequence: str, label: Path, report: Report) -> Iterator[AnnotatedImage]:
         """Every frame of one sequence, a folder of images, from its label file."""
-        of_frame: dict[int, list[Annotation]] = {}
-        for number, line in read_lines(label, report):
-            fields = line.split()
-            try:
-                frame, _track = int(fields[0]), int(fields[1])
-            except (ValueError, IndexError):
-                message = f"it does not begin with the numbers of frame and track: {' '.join(fields[:2])}"
-                report(Fault(FaultKind.MALFORMED_LABEL, label, number, message))
-                continue
-            annotation = _object(label, number, fields[2:], report)
-            if annotation is not None:
-                name = _TRACKING_TYPES.get(annotation.name, annotation.name)
-                of_frame.setdefault(frame, []).append(annotation._replace(name=name))
+        of_frame = read_tracking(label, report)
         images: dict[int, Path] = {}
         for path in [] if self.images is None else image_files(self.images / sequence):
             if path.stem.isdecimal():
@@ -116,6 +104,27 @@ def label_files(folder: Path) -> list[Path]:
     return paths
 
 
+def read_tracking(path: Path, report: Report) -> dict[int, list[Annotation]]:
+    """The objects of one tracking label file, or result file of the tracking devkit, by frame number.
+
+    Malformed files and lines are passed to `report`.
+    """
+    of_frame: dict[int, list[Annotation]] = {}
+    for number, line in read_lines(path, report):
+        fields = line.split()
+        try:
+            frame, track = int(fields[0]), int(fields[1])
+        except (ValueError, IndexError):
+            message = f"it does not begin with the numbers of frame and track: {' '.join(fields[:2])}"
+            report(Fault(FaultKind.MALFORMED_LABEL, path, number, message))
+            continue
+        annotation = _object(path, number, fields[2:], report)
+        if annotation is not None:
+            name = _TRACKING_TYPES.get(annotation.name, annotation.name)
+            of_frame.setdefault(frame, []).append(annotation._replace(name=name, track=track))
+    return of_frame
+
+
 def _object(path: Path, number: int, fields: list[str], report: Report) -> Annotation | None:
     if len(fields) not in (_FIELDS, _FIELDS + 1):
         message = f"it has {len(fields)} fields, and a KITTI label has {_FIELDS}"
@@ -130,4 +139,6 @@ def _object(path: Path, number: int, fields: list[str], report: Report) -> Annot
     x1, y1, x2, y2 = numbers[3:7]
     # DontCare lines have -1 in both fields.
     truncation, occlusion = max(0.0, numbers[0]), int(min(3.0, max(0.0, numbers[1])))
-    return Annotation(fields[0], (x1, y1, x2, y2), number, truncation=truncation, occlusion=occlusion)
+    # Objects without a 3-D box have sizes of -1 or 0.
+    cuboid = tuple(numbers[7:14]) if min(numbers[7:10]) > 0 else None
+    return Annotation(fields[0], (x1, y1, x2, y2), number, truncation=truncation, occlusion=occlusion, cuboid=cuboid)

@@ -27,6 +27,8 @@ class Truths:
         ignored: bool [M], regions that count neither as positive nor as negative (crowds, DontCare).
         truncation: float64 [M], fraction of the object outside the image, 0..1; 0 if unknown.
         occlusion: [M], KITTI's level, 0 (fully visible) .. 3 (unknown); 0 if the dataset has none.
+        cuboids: float64 [M, 7], see `Annotation.cuboid`; NaN for an object without one.
+        tracks: int64 [M], number of each object, the same in all frames of a sequence; -1 for none.
     """
 
     boxes: NDArray[np.float64]
@@ -34,10 +36,19 @@ class Truths:
     ignored: NDArray[np.bool_]
     truncation: NDArray[np.float64]
     occlusion: NDArray[np.intp]
+    cuboids: NDArray[np.float64]
+    tracks: NDArray[np.int64]
 
     @classmethod
     def of(
-        cls, boxes: Any, categories: Any, ignored: Any = None, truncation: Any = None, occlusion: Any = None
+        cls,
+        boxes: Any,
+        categories: Any,
+        ignored: Any = None,
+        truncation: Any = None,
+        occlusion: Any = None,
+        cuboids: Any = None,
+        tracks: Any = None,
     ) -> Truths:
         """From arrays or lists; objects are fully visible, inside the image and not ignored unless given otherwise."""
         boxes = np.array(boxes, np.float64).reshape(-1, 4)
@@ -48,6 +59,8 @@ class Truths:
             np.array(nothing if ignored is None else ignored, np.bool_),
             np.array(nothing if truncation is None else truncation, np.float64),
             np.array(nothing if occlusion is None else occlusion, np.intp),
+            np.full((len(boxes), 7), np.nan) if cuboids is None else np.array(cuboids, np.float64).reshape(-1, 7),
+            np.array(nothing - 1 if tracks is None else tracks, np.int64),
         )
 
     @classmethod
@@ -68,12 +81,14 @@ class FrameTruths:
         frame: file name or stem, or the stamp in ns of a frame without a name.
         stamp_ns: capture time of the frame, ns since the epoch, if known.
         size: (height, width) of the image in px, if the labels specify it.
+        cuboids: float64 [N, 7], see `Annotation.cuboid`, NaN for an object without one; None if no object has one.
     """
 
     frame: str
     truths: Truths
     stamp_ns: int | None = None
     size: tuple[int, int] | None = None
+    cuboids: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,6 +93,8 @@ def truths_of(image: AnnotatedImage) -> Truths:
         [each.ignored or each.name == DONT_CARE for each in objects],
         [each.truncation for each in objects],
         [each.occlusion for each in objects],
+        [(np.nan,) * 7 if each.cuboid is None else each.cuboid for each in objects],
+        [each.track for each in objects],
     )
 
 

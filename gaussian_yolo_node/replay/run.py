@@ -7,13 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from gaussian_yolo_node.bags import DETECTIONS
 from gaussian_yolo_node.bags.reading import BagReader
-from gaussian_yolo_node.detector.model import read_card
-from gaussian_yolo_node.detector.onnx_metadata import read_metadata
-from gaussian_yolo_node.errors import GaussianYoloError, ModelError
+from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.replay import ReplayError
 from gaussian_yolo_node.replay.frames import BagTime, Selection, frames_and_copies
 from gaussian_yolo_node.replay.lockstep import Lockstep
@@ -126,24 +123,26 @@ def _play(
     write_detections(options.output, link.answer_topic, frames)
     notes = [*selection.reader.notes, *link.notes, *notes_on(played, frames, selection, bag_time), *played.notes]
     end = [f"the replay ended early: {error}"] if error else ["the replay was interrupted"] if interrupted else []
+    diagnostics = dict(driver.diagnostics)
+    card = diagnostics.pop("model_card", "") or "{}"
     run = ReplayRun(
         bag=str(options.bag),
         image_topic=selection.topic,
         mode=options.mode,
         rate_factor=options.rate_factor,
         rate_hz=options.rate_hz,
-        score_threshold=_number(driver.diagnostics.get("score_threshold")),
-        criterion=driver.diagnostics.get("criterion", ""),
-        model=_card(driver.diagnostics.get("model", "")),
-        model_hash=driver.diagnostics.get("model_hash", ""),
-        runtime=driver.diagnostics.get("runtime", ""),
+        score_threshold=_number(diagnostics.get("score_threshold")),
+        criterion=diagnostics.get("criterion", ""),
+        model=json.loads(card),
+        model_hash=diagnostics.get("model_hash", ""),
+        runtime=diagnostics.get("runtime", ""),
         machine=machine(),
         command=list(options.command),
         started=started,
         elapsed_s=round(played.elapsed_s, 6),
         notes=[*notes, *end],
         counters=played.log.counters(),
-        diagnostics=driver.diagnostics,
+        diagnostics=diagnostics,
         frames=frames,
     )
     write_run(options.output, run)
@@ -155,15 +154,6 @@ def _player(options: ReplayOptions, session: Session, recorder: Recorder, on_pro
     if options.mode == "lockstep":
         return Lockstep(*common, timeout_s=options.timeout_s)
     return RealTime(*common, schedule=Schedule(options.rate_factor, options.rate_hz))
-
-
-def _card(model: str) -> dict[str, Any]:
-    """The card of the node's model; empty if the file cannot be read on this machine."""
-    path = Path(model)
-    try:
-        return dict(json.loads(read_card(read_metadata(path), path).to_json()))
-    except ModelError:
-        return {}
 
 
 def _number(text: str | None) -> float | None:

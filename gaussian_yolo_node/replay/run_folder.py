@@ -88,7 +88,7 @@ class ReplayRun:
         rate_hz: fixed rate of publication, if requested, Hz.
         score_threshold: minimum criterion of the node's detections; None if the node does not report it.
         criterion: "gaussian" or "confidence"; empty if the node does not report it.
-        model: the model's card; empty if the file is not on this machine.
+        model: the model's card; empty if the node does not report it.
         model_hash, runtime: as reported by the node.
         machine: processor and cores.
         command: the command line that repeats the run.
@@ -97,8 +97,8 @@ class ReplayRun:
         notes: notes for the reader, one sentence each.
         counters: totals over the frames. In real time the node's diagnostics report how many frames failed but not
             which, so `failed` may exceed the number of frames with a `failure`.
-        diagnostics: last key/values of the node's status. Its ages are by the replay's /clock: use the frames' ages
-            instead.
+        diagnostics: last key/values of the node's status, without the card. Its ages are by the replay's /clock: use
+            the frames' ages instead.
         frames: in the order of the bag.
     """
 

@@ -12,7 +12,7 @@ from gaussian_yolo_node.replay.frames import Selection
 from gaussian_yolo_node.replay.link import NodeLink
 from gaussian_yolo_node.replay.options import ReplayOptions
 from gaussian_yolo_node.ros.driving.driver import NodeDriver
-from gaussian_yolo_node.ros.driving.node_process import NodeProcess, fastdds_profile
+from gaussian_yolo_node.ros.driving.node_process import NodeProcess, installed_fastdds_environment
 from gaussian_yolo_node.ros.driving.own_node import OwnNode
 
 NAMESPACE = "/replay"
@@ -38,7 +38,7 @@ def prepare_environment(*, private: bool) -> None:
     Args:
         private: use a separate ROS domain, unless the user has chosen one.
     """
-    for name, value in fastdds_profile().items():
+    for name, value in installed_fastdds_environment().items():
         os.environ.setdefault(name, value)
     if private:
         # A separate domain keeps other cameras out of the replay, and the replay's images away from other nodes.
@@ -74,8 +74,10 @@ def _parameters(options: ReplayOptions, selection: Selection) -> dict[str, Any]:
         # The node uses the bag's clock: by today's clock the frames would be as old as the bag.
         "use_sim_time": True,
     }
-    if options.mode == "lockstep" and selection.has_truth:
-        values["score_threshold"] = LEAST_SCORE_FOR_TRUTH
+    if options.mode == "lockstep":
+        values["input_size"] = "card"  # the same canvas, and so the same detections, on every machine
+        if selection.has_truth:
+            values["score_threshold"] = LEAST_SCORE_FOR_TRUTH
     return {**values, **options.parameters}
 
 

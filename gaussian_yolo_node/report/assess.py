@@ -12,9 +12,15 @@ from gaussian_yolo_node.evaluation import LEAST_SCORE, all_objects, bdd
 from gaussian_yolo_node.evaluation.all_objects import Judged
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.paired import Paired, pair, pair_frames
-from gaussian_yolo_node.evaluation.protocols import ProtocolResult, check_classes, evaluate_pairs
+from gaussian_yolo_node.evaluation.protocols import (
+    ALL,
+    HEADLINE_DIFFICULTY,
+    ClassCurve,
+    ProtocolResult,
+    check_classes,
+    evaluate_pairs,
+)
 from gaussian_yolo_node.labels.labelled_frames import GroundTruth
-from gaussian_yolo_node.report.accuracy import headline_curves
 from gaussian_yolo_node.report.bootstrap import Estimate, Resampling
 from gaussian_yolo_node.report.comparison import FrameFigures, JudgedClass, figures_of
 from gaussian_yolo_node.report.evidence import Evidence, has_objects
@@ -24,6 +30,8 @@ Floats = NDArray[np.float64]
 
 # Minimum IoU of a box with its object for its sigmas to be judged.
 MATCH_IOU = all_objects.COMMON_IOU
+# Protocols whose AP the bootstrap covers; it does not resample KITTI's difficulties and COCO's limits.
+RESAMPLED = ("all", "bdd")
 # Used if neither the model nor the node states a threshold.
 _FALLBACK_THRESHOLD = 0.5
 
@@ -107,6 +115,18 @@ def assess(evidence: Evidence, protocol: str | None, threshold: float | None = N
     )
 
 
+def headline_curves(result: ProtocolResult) -> list[ClassCurve]:
+    """Each class's curve at the IoU of the mean AP; for COCO's many IoUs at 0.5, for KITTI at moderate difficulty."""
+    wanted: dict[str, ClassCurve] = {}
+    for curve in result.curves:
+        if curve.difficulty in (ALL, HEADLINE_DIFFICULTY):
+            if result.protocol == "bdd":  # BDD's last curve is the strictest
+                wanted[curve.name] = curve
+            else:
+                wanted.setdefault(curve.name, curve)
+    return list(wanted.values())
+
+
 def judge_class(protocol: str, paired: Paired, name: str, iou: float) -> Judged:
     """The verdict on every detection of a class; without KITTI's difficulties and COCO's limits."""
     return (bdd if protocol == "bdd" else all_objects).judge_class(paired, name, iou)
@@ -175,7 +195,5 @@ def _within_one_sigma(
         return None, None
     row = rows[matched.frames]
     within = (np.abs(matched.errors) <= matched.sigmas).sum(axis=1)
-    inside, boxes = np.zeros(frames), np.zeros(frames)
-    np.add.at(inside, row, within)
-    np.add.at(boxes, row, 1)
-    return inside, boxes * 4  # four coordinates per box
+    inside, boxes = np.bincount(row, within, frames), np.bincount(row, minlength=frames)
+    return inside.astype(np.float64), (4 * boxes).astype(np.float64)  # four coordinates per box

@@ -47,6 +47,10 @@ class Estimate:
         """Whether, for a difference, chance alone is an unlikely explanation."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
+    def scaled(self, scale: float) -> Estimate:
+        """The same in another unit."""
+        return Estimate(*(None if each is None else scale * each for each in (self.value, self.low, self.high)))
+
 
 @dataclass(frozen=True, eq=False)
 class Resampling:

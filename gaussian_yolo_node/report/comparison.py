@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.evaluation.threshold_curves import ThresholdCurve, threshold_curve
 from gaussian_yolo_node.report.bootstrap import (
     RESAMPLES,
     Counts,
@@ -65,6 +66,20 @@ class FrameFigures:
     inside: Floats | None
     coordinates: Floats | None
     ages: Floats | None
+
+    @property
+    def threshold_curve(self) -> ThresholdCurve | None:
+        """Correct and wrong detections of all classes together, by falling score; None without truth."""
+        if not self.classes:
+            return None
+        scores = np.concatenate([judged.scores for judged in self.classes.values()])
+        correct = np.concatenate([judged.correct for judged in self.classes.values()])
+        return threshold_curve(scores, correct, sum(self.objects.values()))
+
+    @property
+    def objects(self) -> dict[str, int]:
+        """Number of objects by class."""
+        return {name: int(judged.truths.sum()) for name, judged in self.classes.items()}
 
     def of(self, keys: tuple[str, ...]) -> FrameFigures:
         """The frames with these names only, in their order; all must exist."""

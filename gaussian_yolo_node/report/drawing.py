@@ -10,24 +10,28 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from io import StringIO
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import matplotlib
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gaussian_yolo_node.report.page import Content, Html, escape, join, plain, tag
-from gaussian_yolo_node.report.style import SERIES
+from gaussian_yolo_node.report.page import plain
 
-INK, SOFT, LINE, GOOD, BAD = "#010101", "#020202", "#030303", "#040404", "#050505"
-COLOURS = tuple(f"#0606{index:02x}" for index in range(len(SERIES)))
+P = ParamSpec("P")
+
+INK, SOFT, LINE, BAD = "#010101", "#020202", "#030303", "#040404"
+COLOURS = tuple(f"#0606{index:02x}" for index in range(7))
 # Rasterised points are pixels and cannot use CSS variables: a blue that is visible on white and on black.
 RASTER = "#3d8fc4"
 
-_VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", GOOD: "good", BAD: "bad"} | dict(
-    zip(COLOURS, SERIES, strict=True)
-)
+# Of report.css.
+_VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", BAD: "bad"} | {
+    colour: f"series-{index}" for index, colour in enumerate(COLOURS)
+}
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": LINE,
     "axes.facecolor": "none",
@@ -63,12 +67,8 @@ _HEX = re.compile(r"#0[1-6][0-9a-f]{4}\b")
 
 
 def draw(
-    name: str,
-    describe: str,
-    paint: Callable[[Axes], None],
-    *,
-    inches: tuple[float, float] = (4.9, 3.4),
-) -> Html:
+    name: str, describe: str, paint: Callable[[Axes], None], *, inches: tuple[float, float] = (4.9, 3.4)
+) -> Markup:
     """Draw an inline SVG.
 
     Args:
@@ -87,14 +87,19 @@ def draw(
     return _inline(written.getvalue(), name, describe)
 
 
-def captioned(drawing: Html, title: str, text: Content, *, class_: str | None = None) -> Html:
-    """A figure with a caption: what it shows, for how many boxes or frames, and how to read it."""
-    return tag("figure", drawing, tag("figcaption", tag("strong", f"{title}. "), text), class_=class_)
+def drawing(
+    describe: str, *, inches: tuple[float, float] = (4.9, 3.4)
+) -> Callable[[Callable[Concatenate[Axes, P], None]], Callable[Concatenate[str, P], Markup]]:
+    """Make a function that draws on axes one that takes the figure's name instead and returns the SVG; see `draw`."""
 
+    def decorate(paint: Callable[Concatenate[Axes, P], None]) -> Callable[Concatenate[str, P], Markup]:
+        @wraps(paint)
+        def drawn(name: str, *args: P.args, **kwargs: P.kwargs) -> Markup:
+            return draw(name, describe, lambda axes: paint(axes, *args, **kwargs), inches=inches)
 
-def side_by_side(*figures: Html) -> Html:
-    """Figures beside each other if the page is wide enough."""
-    return tag("div", *figures, class_="figures")
+        return drawn
+
+    return decorate
 
 
 def series_label(name: str) -> str:
@@ -114,7 +119,7 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _inline(svg: str, name: str, describe: str) -> Html:
+def _inline(svg: str, name: str, describe: str) -> Markup:
     """The SVG element only, without the file header, with unique ids."""
     svg = plain(svg[svg.index("<svg") :])
     head, body = svg.split(">", 1)
@@ -122,11 +127,10 @@ def _inline(svg: str, name: str, describe: str) -> Html:
     assert view is not None
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
     body = _TAG.sub(lambda found: _HEX.sub(_variable, _ID.sub(lambda prefix: f"{prefix[0]}{name}-", found[0])), body)
-    opening = (
+    return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="{view[1]}" role="img" aria-label="{escape(describe)}">'
+        f'viewBox="{view[1]}" role="img" aria-label="{escape(plain(describe))}">{body.strip()}'
     )
-    return join(Html(opening), Html(body.strip()))
 
 
 def _variable(found: re.Match[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,18 +10,12 @@ from pathlib import Path
 from gaussian_yolo_node.bags import TRUTH_TOPIC
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.evaluation.paired import pair
+from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
 from gaussian_yolo_node.labels.predictions import read_predictions
 from gaussian_yolo_node.labels.truths import read_ground_truth
-from gaussian_yolo_node.replay.run_folder import (
-    ANSWERS_FILE,
-    DETECTIONS_FILE,
-    RUN_FILE,
-    ReplayRun,
-    read_run,
-)
-from gaussian_yolo_node.report.provenance import file_hashes
+from gaussian_yolo_node.replay.run_folder import ANSWERS_FILE, DETECTIONS_FILE, RUN_FILE, ReplayRun, read_run
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +78,7 @@ def read_run_evidence(folder: Path) -> Evidence:
         lost,
         truths,
         run,
-        file_hashes(folder / name for name in (RUN_FILE, DETECTIONS_FILE, ANSWERS_FILE)),
+        _hashes(folder / name for name in (RUN_FILE, DETECTIONS_FILE, ANSWERS_FILE)),
         (*map(str, run.notes), *notes),
     )
 
@@ -97,8 +91,7 @@ def read_file_evidence(ground_truth: Path, predictions: Path) -> Evidence:
     """
     truths = read_ground_truth(ground_truth)
     answers = tuple(read_predictions(predictions, truths))
-    files = file_hashes(path for path in (predictions, ground_truth) if path.is_file())
-    return Evidence(predictions.name, answers, truths=truths, files=files)
+    return Evidence(predictions.name, answers, truths=truths, files=_hashes((predictions, ground_truth)))
 
 
 def has_objects(truths: GroundTruth, records: Sequence[FramePredictions]) -> bool:
@@ -117,6 +110,11 @@ def _truths_of(answers: Path) -> tuple[GroundTruth | None, list[str]]:
     if not labelled:
         return None, ["The bag has no truth: this report is of latency and detections alone."]
     return read_ground_truth(answers), []
+
+
+def _hashes(paths: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of each existing file, by file name."""
+    return {path.name: file_hash(path) for path in paths if path.is_file()}
 
 
 def _nothing(name: str, stamp_ns: int) -> FramePredictions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -11,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE
+from gaussian_yolo_node.bags.info import header_stamp
 from gaussian_yolo_node.bags.reading import BagReader, Message
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames.image_messages import image_from_compressed, image_from_message
 
 Picture = NDArray[np.uint8]
 
-_STAMP = 4  # after the encapsulation header of CDR
-_STAMP_END = 12
+_HEADER_BYTES = 12  # up to the end of the stamp
 
 
 def folder_images(folder: Path, names: Collection[str]) -> tuple[dict[str, Picture], list[str]]:
@@ -58,7 +57,8 @@ def bag_images(bag: Path, topic: str, stamps: Mapping[str, int]) -> tuple[dict[s
     try:
         with BagReader(bag) as reader:
             for message in reader.messages({topic}):
-                name = wanted.pop(_header_stamp_ns(message.raw), None)
+                # Both types of image start with their header, so the pixels of other frames need no decoding.
+                name = wanted.pop(header_stamp(message.raw), None) if len(message.raw) >= _HEADER_BYTES else None
                 if name is None:
                     continue
                 try:
@@ -72,14 +72,6 @@ def bag_images(bag: Path, topic: str, stamps: Mapping[str, int]) -> tuple[dict[s
     if wanted:
         notes.append(f"The bag {bag} has no picture of {len(wanted)} of the worst frames.")
     return found, notes
-
-
-def _header_stamp_ns(raw: bytes) -> int:
-    # Both image types start with the header, and the header with the stamp, so the pixels need no decoding.
-    if len(raw) < _STAMP_END:
-        return -1
-    seconds, nanoseconds = struct.unpack_from("<iI" if raw[1] & 1 else ">iI", raw, _STAMP)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 def _picture(message: Message) -> Picture:

@@ -1,63 +1,25 @@
-"""HTML that its contents cannot break: text is escaped unless it was made here.
+"""The page: templates filled with values, and numbers as a reader expects them.
 
-Names of classes, frames and files come from data. Everything that is not `Html` is treated as text.
+Names of classes, frames and files come from data, so a template escapes every value that is not `Markup`.
 """
 
 from __future__ import annotations
 
-import html
+import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from gaussian_yolo_node.report.style import CSS
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-# The page is a single file: it may load nothing and run nothing. Pictures are data URIs, styles are inline.
-SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+from gaussian_yolo_node.report.bootstrap import BLOCK_SECONDS, LEVEL, RESAMPLES
 
-_VOID = {"br", "hr", "img", "meta"}
 MISSING = "–"
 _NONCHARACTERS = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
 _FORBIDDEN = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff{_NONCHARACTERS}]")
-
-
-class Html(str):
-    """Finished markup; any other string is text."""
-
-    __slots__ = ()
-
-
-Content = str | int
-
-
-def tag(name: str, *content: Content, **attributes: str | int | None) -> Html:
-    """An element.
-
-    Args:
-        name: name of the element.
-        content: `Html` unchanged, anything else as escaped text.
-        attributes: a trailing underscore is dropped (`class_`), other underscores become hyphens; None omits an
-            attribute.
-    """
-    written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
-        for key, value in attributes.items()
-        if value is not None
-    )
-    if name in _VOID:
-        return Html(f"<{name}{written}>")
-    return Html(f"<{name}{written}>{join(*content)}</{name}>")
-
-
-def join(*content: Content) -> Html:
-    """Concatenate contents."""
-    return Html("".join(part if isinstance(part, Html) else escape(part) for part in content))
-
-
-def escape(text: Content) -> str:
-    """Escape text for the inside of an element or of a quoted attribute."""
-    return html.escape(plain(str(text)), quote=True)
 
 
 def plain(text: str) -> str:
@@ -81,44 +43,50 @@ def percent(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
     return number(None if value is None else 100 * value, digits, sign=sign)
 
 
-def count(value: float) -> str:
+def integer(value: float | None) -> str:
     """A whole number, with digits in groups of three."""
     return number(value, 0)
 
 
-def table(
-    headings: Sequence[Content], rows: Iterable[Sequence[Content]], *, caption: Content = "", text_columns: int = 1
-) -> Html:
-    """A table.
-
-    Args:
-        headings: column headings.
-        rows: cells.
-        caption: what the rows show.
-        text_columns: number of text columns at the left; the others are numbers.
-    """
-    kinds = ["words" if index < text_columns else None for index in range(len(headings))]
-    head = tag("tr", *(tag("th", text, scope="col", class_=kind) for text, kind in zip(headings, kinds, strict=True)))
-    body = [tag("tr", *(tag("td", cell, class_=kind) for cell, kind in zip(row, kinds, strict=True))) for row in rows]
-    # A paragraph instead of the table's own caption: on a phone only the table should scroll.
-    legend = [tag("p", caption, class_="caption")] if caption else []
-    scrolled = tag("div", tag("table", tag("thead", head), tag("tbody", *body)), class_="wide")
-    return tag("div", *legend, scrolled, class_="tabular")
+def short(value: float) -> str:
+    """A setting, such as a threshold, without trailing zeros."""
+    return f"{value:g}"
 
 
-def pairs(rows: Iterable[tuple[Content, Content]]) -> Html:
-    """A list of names and their values."""
-    return tag("dl", *(join(tag("dt", name), tag("dd", value)) for name, value in rows))
+def share(part: float, whole: float) -> float | None:
+    """The ratio; None of nothing."""
+    return part / whole if whole else None
 
 
-def paragraphs(texts: Iterable[Content]) -> Html:
-    """One paragraph each."""
-    return join(*(tag("p", text) for text in texts))
+def card_value(value: Any, between: str = ", ") -> str:
+    """A value from a model's card, of whatever type."""
+    if isinstance(value, list | tuple):
+        return between.join(f"{each:.4g}" if isinstance(each, float) else card_value(each) for each in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not told" if value is None else str(value)
 
 
-def bullets(texts: Iterable[Content]) -> Html:
-    """A list."""
-    return tag("ul", *(tag("li", text) for text in texts))
+def card_object(value: Any) -> str:
+    """An object from a model's card, as indented JSON."""
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str)
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("gaussian_yolo_node", "report/templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_FILTERS = (number, percent, integer, short, share, card_value, card_object)
+_TEMPLATES.filters |= {function.__name__: function for function in _FILTERS}
+_TEMPLATES.globals |= {"BLOCK_SECONDS": BLOCK_SECONDS, "LEVEL": LEVEL, "RESAMPLES": RESAMPLES}
+
+
+def render(name: str, values: Mapping[str, Any]) -> Markup:
+    """Fill the template NAME.html.j2; a value that it uses and does not get is an error."""
+    return Markup(plain(_TEMPLATES.get_template(f"{name}.html.j2").render(values)))
 
 
 @dataclass(frozen=True)
@@ -126,17 +94,22 @@ class Section:
     """A section of the report, with an entry in the table of contents.
 
     Attributes:
-        anchor: the id that links point to.
+        name: of its template, and the id that links point to.
         title: heading.
-        content: body.
+        values: what the template shows.
     """
 
-    anchor: str
+    name: str
     title: str
-    content: Html
+    values: Mapping[str, Any]
+
+    @property
+    def content(self) -> Markup:
+        """The body."""
+        return render(self.name, self.values)
 
 
-def page(title: str, subtitle: Content, sections: Sequence[Section]) -> str:
+def page(title: str, subtitle: str, sections: Iterable[Section]) -> Markup:
     """The whole document.
 
     Args:
@@ -144,20 +117,4 @@ def page(title: str, subtitle: Content, sections: Sequence[Section]) -> str:
         subtitle: the line below it.
         sections: in reading order.
     """
-    contents = tag("ol", *(tag("li", tag("a", each.title, href=f"#{each.anchor}")) for each in sections))
-    body = join(
-        tag("header", tag("h1", title), tag("p", subtitle, class_="subtitle")),
-        tag("nav", tag("h2", "Contents"), contents, aria_label="Contents"),
-        tag("main", *(tag("section", tag("h2", each.title), each.content, id=each.anchor) for each in sections)),
-    )
-    head = join(
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=SECURITY_POLICY),
-        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name_="color-scheme", content="light dark"),
-        tag("title", title),
-        tag("style", Html(CSS)),
-        # Otherwise a browser requests /favicon.ico when a web server serves the report.
-        Html('<link rel="icon" href="data:,">'),
-    )
-    return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
+    return render("page", {"title": title, "subtitle": subtitle, "sections": list(sections)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,13 +11,11 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.evaluation.paired import match_greedily, pair
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
-from gaussian_yolo_node.report.accuracy import headline_curves
-from gaussian_yolo_node.report.assess import Assessment, judge_class
+from gaussian_yolo_node.report.assess import Assessment, headline_curves, judge_class
 from gaussian_yolo_node.report.evidence import Evidence
 from gaussian_yolo_node.report.frame_images import bag_images, folder_images
-from gaussian_yolo_node.report.page import Html, Section, bullets, count, join, tag
 from gaussian_yolo_node.report.thumbnails import Picture, annotate, data_uris
-from gaussian_yolo_node.report.worst import APART_SECONDS, WorstFrame, worst_frames
+from gaussian_yolo_node.report.worst import WorstFrame, worst_frames
 
 Floats = NDArray[np.float64]
 
@@ -24,32 +23,18 @@ _PANORAMA = 2.2  # width over height
 
 
 @dataclass(frozen=True)
-class ToldFrame:
-    """One of the worst frames.
-
-    Attributes:
-        name: name of the frame.
-        false_positives, missed: mistakes at the threshold.
-    """
-
-    name: str
-    false_positives: int
-    missed: int
-
-
-@dataclass(frozen=True)
 class Pictures:
     """The worst frames and their pictures.
 
     Attributes:
-        told: the frames, worst first.
+        frames: the frames by name, worst first.
         uris: data URIs by frame name, for frames that have a picture.
         panoramas: whether the pictures are too wide to be shown two per row.
         notes: which frames have no picture, and why.
     """
 
-    told: tuple[ToldFrame, ...]
-    uris: dict[str, str]
+    frames: Mapping[str, WorstFrame]
+    uris: Mapping[str, str]
     panoramas: bool
     notes: tuple[str, ...]
 
@@ -71,32 +56,8 @@ def pictures_of(evidence: Evidence, assessment: Assessment, most: int, folder: P
         for name, each in chosen.items()
         if name in images and evidence.truths is not None
     }
-    told = tuple(ToldFrame(name, each.false_positives, each.missed) for name, each in chosen.items())
     widest = max((picture.shape[1] / picture.shape[0] for picture in drawn.values()), default=0.0)
-    return Pictures(told, data_uris(drawn), widest > _PANORAMA, tuple(notes))
-
-
-def pictures_section(pictures: Pictures, threshold: float) -> Section:
-    """The frames with their mistakes."""
-    intro = (
-        f"The {count(len(pictures.told))} answered frames with most mistakes, wrong detections and missed objects "
-        f"together, at the score threshold {threshold:g}; of frames within {APART_SECONDS:g} s of each other the worst "
-        "alone. Dashed white: objects that were found; dashed white on red: missed; dashed grey: regions that do not "
-        "count. Solid in colour with a band of one sigma: detections; crossed out in red: wrong ones. Look for what "
-        "they have in common - size, distance, light, occlusion - and for labels that are wrong themselves."
-    )
-    parts: list[Html] = [tag("p", intro)]
-    if pictures.notes:
-        parts.append(bullets(pictures.notes))
-    looks = "thumbnails panoramas" if pictures.panoramas else "thumbnails"
-    parts.append(tag("div", *(_figure(each, pictures.uris.get(each.name)) for each in pictures.told), class_=looks))
-    return Section("worst", "Worst frames", join(*parts))
-
-
-def _figure(frame: ToldFrame, uri: str | None) -> Html:
-    text = f"{count(frame.false_positives)} wrong, {count(frame.missed)} missed"
-    shown = tag("img", src=uri, alt=f"Frame {frame.name} with detections and objects") if uri else join()
-    return tag("figure", shown, tag("figcaption", tag("strong", frame.name), f": {text}"))
+    return Pictures(chosen, data_uris(drawn), widest > _PANORAMA, tuple(notes))
 
 
 def _images(

@@ -1,4 +1,7 @@
-"""The report's drawings, from plain arrays."""
+"""The report's drawings, from plain arrays.
+
+Each is called with the name of its figure, unique in the page, in place of the axes.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.report.bootstrap import Estimate
-from gaussian_yolo_node.report.drawing import (
-    BAD,
-    COLOURS,
-    INK,
-    LINE,
-    RASTER,
-    SOFT,
-    draw,
-    series_label,
-)
-from gaussian_yolo_node.report.page import Html
+from gaussian_yolo_node.report.drawing import BAD, COLOURS, INK, LINE, RASTER, SOFT, draw, drawing, series_label
+from gaussian_yolo_node.report.page import integer
 
 Floats = NDArray[np.float64]
 
@@ -51,194 +46,155 @@ class Line:
     y: Floats
 
 
-def precision_recall(figure: str, lines: Sequence[Line]) -> Html:
+def precision_recall(figure: str, lines: Sequence[Line]) -> Markup:
     """Precision against recall, one line per class."""
 
     def paint(axes: Axes) -> None:
-        for number, line in enumerate(lines):
-            rows = _thinned(len(line.x))
-            axes.plot(line.x[rows], line.y[rows], label=series_label(line.name), **_looks(number))
+        _plot(axes, lines)
         _unit_square(axes, "recall: share of the objects found", "precision: share of the detections right")
         axes.legend(loc="lower left")
 
-    return draw(figure, f"Precision against recall of {_names(lines)}", paint)
+    return draw(figure, f"Precision against recall of {', '.join(line.name for line in lines)}", paint)
 
 
-def false_positives(figure: str, lines: Sequence[Line], threshold: float | None) -> Html:
+@drawing("False positives against the score threshold")
+def false_positives(axes: Axes, lines: Sequence[Line], threshold: float) -> None:
     """False positives against the score threshold."""
-
-    def paint(axes: Axes) -> None:
-        for number, line in enumerate(lines):
-            rows = _thinned(len(line.x))
-            axes.plot(line.x[rows], line.y[rows], label=series_label(line.name), **_looks(number))
-        if threshold is not None:
-            axes.axvline(threshold, color=SOFT, linewidth=1, linestyle=":")
-        axes.set(xlabel="score threshold", ylabel="false positives", xlim=(0, 1), yscale="symlog")
-        axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_formatter(FuncFormatter(_grouped))
-        axes.legend(loc="upper right")
-
-    return draw(figure, "False positives against the score threshold", paint)
+    _plot(axes, lines)
+    axes.axvline(threshold, color=SOFT, linewidth=1, linestyle=":")
+    axes.set(xlabel="score threshold", ylabel="false positives", xlim=(0, 1), yscale="symlog")
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(_grouped)
+    axes.legend(loc="upper right")
 
 
-def found_against_false(figure: str, lines: Sequence[Line]) -> Html:
+@drawing("Objects found against false positives")
+def found_against_false(axes: Axes, lines: Sequence[Line]) -> None:
     """Objects detected against false positives, as the threshold falls."""
-
-    def paint(axes: Axes) -> None:
-        for number, line in enumerate(lines):
-            rows = _thinned(len(line.x))
-            axes.plot(line.x[rows], line.y[rows], label=series_label(line.name), **_looks(number))
-        axes.set(xlabel="false positives", ylabel="objects found", xscale="symlog")
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_formatter(FuncFormatter(_grouped))
-        axes.yaxis.set_major_formatter(FuncFormatter(_grouped))
-        axes.legend(loc="lower right")
-
-    return draw(figure, "Objects found against false positives", paint)
+    _plot(axes, lines)
+    axes.set(xlabel="false positives", ylabel="objects found", xscale="symlog")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(_grouped)
+    axes.yaxis.set_major_formatter(_grouped)
+    axes.legend(loc="lower right")
 
 
+@drawing("IoU of boxes with their objects against their uncertainty")
 def iou_against_sigma(
-    figure: str, sigmas: Floats, ious: Floats, centres: Floats, means: Floats, low: Floats, high: Floats
-) -> Html:
+    axes: Axes, sigmas: Floats, ious: Floats, centres: Floats, means: Floats, low: Floats, high: Floats
+) -> None:
     """IoU of boxes with their objects against their uncertainty.
 
     Args:
-        figure: its name.
         sigmas, ious: [N], of single boxes; at most 5,000 of them are drawn.
         centres, means, low, high: [B], mean uncertainty, mean IoU and two percentiles of IoU per bin.
     """
-
-    def paint(axes: Axes) -> None:
-        shown = _sample(len(sigmas), _SCATTER_POINTS)
-        size, opacity = (9, 0.7) if len(shown) < _CROWD else (5, 0.35)
-        axes.scatter(sigmas[shown], ious[shown], s=size, color=RASTER, alpha=opacity, linewidths=0, rasterized=True)
-        axes.fill_between(centres, low, high, color=COLOURS[1], alpha=0.25, linewidth=0)
-        axes.plot(centres, means, color=COLOURS[1], marker="o", markersize=3.5)
-        axes.set(xlabel="relative sigma of the box", ylabel="IoU with the object", ylim=(0, 1.02))
-        if len(centres):
-            # A few outliers would squeeze all other boxes into a corner.
-            axes.set_xlim(0, float(max(np.quantile(sigmas, 0.995), centres.max())) * 1.05)
-
-    return draw(figure, "IoU of boxes with their objects against their uncertainty", paint)
+    shown = _sample(len(sigmas), _SCATTER_POINTS)
+    size, opacity = (9, 0.7) if len(shown) < _CROWD else (5, 0.35)
+    axes.scatter(sigmas[shown], ious[shown], s=size, color=RASTER, alpha=opacity, linewidths=0, rasterized=True)
+    axes.fill_between(centres, low, high, color=COLOURS[1], alpha=0.25, linewidth=0)
+    axes.plot(centres, means, color=COLOURS[1], marker="o", markersize=3.5)
+    axes.set(xlabel="relative sigma of the box", ylabel="IoU with the object", ylim=(0, 1.02))
+    if len(centres):
+        # A few outliers would squeeze all other boxes into a corner.
+        axes.set_xlim(0, float(max(np.quantile(sigmas, 0.995), centres.max())) * 1.05)
 
 
-def reliability(figure: str, score: Floats, precision: Floats, detections: NDArray[np.intp]) -> Html:
+@drawing("Precision of detections against their score")
+def reliability(axes: Axes, score: Floats, precision: Floats, detections: NDArray[np.intp]) -> None:
     """Precision of detections against their score.
 
     Args:
-        figure: its name.
         score, precision, detections: [B], mean score, share correct and number of detections per bin.
     """
-
-    def paint(axes: Axes) -> None:
-        _diagonal(axes)
-        share = np.sqrt(detections / max(1, detections.max(initial=1)))
-        axes.scatter(score, precision, s=12 + 60 * share, color=COLOURS[0], zorder=3, linewidths=0)
-        axes.plot(score, precision, color=COLOURS[0])
-        _unit_square(axes, "mean score", "share of the detections right")
-
-    return draw(figure, "Precision of detections against their score", paint)
+    _diagonal(axes)
+    share = np.sqrt(detections / max(1, detections.max(initial=1)))
+    axes.scatter(score, precision, s=12 + 60 * share, color=COLOURS[0], zorder=3, linewidths=0)
+    axes.plot(score, precision, color=COLOURS[0])
+    _unit_square(axes, "mean score", "share of the detections right")
 
 
-def sigma_coverage(figure: str, expected: Floats, observed: Mapping[str, Floats]) -> Html:
+@drawing("Observed against expected coverage of the predicted intervals")
+def sigma_coverage(axes: Axes, expected: Floats, observed: Mapping[str, Floats]) -> None:
     """Share of errors inside central intervals, against the share of a Gaussian.
 
     Args:
-        figure: its name.
         expected: [L], 0..1.
         observed: [L] by coordinate.
     """
-
-    def paint(axes: Axes) -> None:
-        _diagonal(axes)
-        for number, (name, values) in enumerate(observed.items()):
-            axes.plot(expected, values, label=series_label(name), **_looks(number))
-        _unit_square(axes, "share expected inside the interval", "share observed inside")
-        axes.legend(loc="upper left")
-
-    return draw(figure, "Observed against expected coverage of the predicted intervals", paint)
+    _diagonal(axes)
+    for number, (name, values) in enumerate(observed.items()):
+        axes.plot(expected, values, label=series_label(name), **_looks(number))
+    _unit_square(axes, "share expected inside the interval", "share observed inside")
+    axes.legend(loc="upper left")
 
 
-def risk_coverage(figure: str, lines: Sequence[Line], bounds: Sequence[Line], ylabel: str) -> Html:
+@drawing("Error of the boxes that are kept against the share that is kept")
+def risk_coverage(axes: Axes, lines: Sequence[Line], bounds: Sequence[Line], ylabel: str) -> None:
     """Error of the boxes that are kept, against the share that is kept.
 
     Args:
-        figure: its name.
         lines: one per ranking.
         bounds: best and random order, between which the lines should lie.
         ylabel: name of the error.
     """
-
-    def paint(axes: Axes) -> None:
-        for number, line in enumerate(lines):
-            rows = _thinned(len(line.x))
-            axes.plot(line.x[rows], line.y[rows], label=series_label(line.name), **_looks(number))
-        for number, line in enumerate(bounds):
-            rows = _thinned(len(line.x))
-            axes.plot(line.x[rows], line.y[rows], label=line.name, **_BOUND, linestyle=_DASHES[1 + number])
-        axes.set(xlabel="share kept, surest first", ylabel=ylabel, xlim=(0, 1))
-        axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
-        axes.legend(loc="best")
-
-    return draw(figure, "Error of the boxes that are kept against the share that is kept", paint)
+    _plot(axes, lines)
+    for number, line in enumerate(bounds):
+        rows = _thinned(len(line.x))
+        axes.plot(line.x[rows], line.y[rows], label=line.name, **_BOUND, linestyle=_DASHES[1 + number])
+    axes.set(xlabel="share kept, surest first", ylabel=ylabel, xlim=(0, 1))
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
+    axes.legend(loc="best")
 
 
-def age_histogram(figure: str, ages_ms: Floats, marks: Mapping[str, float]) -> Html:
+@drawing("Histogram of the ages of the answers")
+def age_histogram(axes: Axes, ages_ms: Floats, marks: Mapping[str, float]) -> None:
     """Histogram of the answers' ages.
 
     Args:
-        figure: its name.
         ages_ms: [N].
         marks: percentiles by name, ms.
     """
-
-    def paint(axes: Axes) -> None:
-        top = float(np.quantile(ages_ms, 0.999)) * 1.02
-        shown = np.minimum(ages_ms, top)  # the last bar holds all older ones
-        bins = int(np.clip(np.sqrt(len(ages_ms)) * 2, 10, 60))
-        low = float(shown.min())
-        # Nearly equal ages would need bars narrower than float64 resolves.
-        span = (low, max(top, low + _LEAST_SPAN_MS))
-        axes.hist(shown, bins=bins, range=span, color=COLOURS[0], alpha=0.8, linewidth=0)
-        for number, (name, value) in enumerate(marks.items()):
-            axes.axvline(value, color=INK, linewidth=1.2, linestyle=_DASHES[number], label=series_label(name))
-        axes.set(xlabel="age of the answer, ms", ylabel="frames")
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncol=len(marks), borderaxespad=0)
-
-    return draw(figure, "Histogram of the ages of the answers", paint)
+    top = float(np.quantile(ages_ms, 0.999)) * 1.02
+    shown = np.minimum(ages_ms, top)  # the last bar holds all older ones
+    bins = int(np.clip(np.sqrt(len(ages_ms)) * 2, 10, 60))
+    low = float(shown.min())
+    # Nearly equal ages would need bars narrower than float64 resolves.
+    span = (low, max(top, low + _LEAST_SPAN_MS))
+    axes.hist(shown, bins=bins, range=span, color=COLOURS[0], alpha=0.8, linewidth=0)
+    for number, (name, value) in enumerate(marks.items()):
+        axes.axvline(value, color=INK, linewidth=1.2, linestyle=_DASHES[number], label=series_label(name))
+    axes.set(xlabel="age of the answer, ms", ylabel="frames")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncol=len(marks), borderaxespad=0)
 
 
-def age_timeline(figure: str, times_s: Floats, ages_ms: Floats, lost_s: Floats) -> Html:
+@drawing("Ages of the answers over the run", inches=(9.6, 2.6))
+def age_timeline(axes: Axes, times_s: Floats, ages_ms: Floats, lost_s: Floats) -> None:
     """Ages over the run, with lost frames.
 
     Args:
-        figure: its name.
         times_s, ages_ms: [N], when a frame was published and how old its answer was.
         lost_s: [M], when the frames without an answer were published.
     """
-
-    def paint(axes: Axes) -> None:
-        if len(times_s) > _TIMELINE_POINTS:
-            groups = np.array_split(np.arange(len(times_s)), _TIMELINE_POINTS // 2)
-            middle = np.array([np.median(times_s[rows]) for rows in groups])
-            low, high = (np.array([pick(ages_ms[rows]) for rows in groups]) for pick in (np.min, np.max))
-            axes.fill_between(middle, low, high, color=COLOURS[0], linewidth=0.4, alpha=0.9)
-        else:
-            marker = "." if len(times_s) < _MARKED_POINTS else ""
-            axes.plot(times_s, ages_ms, color=COLOURS[0], linewidth=0.8, marker=marker, markersize=3)
-        top = float(ages_ms.max(initial=1.0)) * 1.12
-        if len(lost_s):
-            many = len(lost_s) > _TIMELINE_POINTS
-            axes.vlines(lost_s, 0, top, color=BAD if not many else "#d0453a", linewidth=0.7, rasterized=many)
-        axes.set(xlabel="time since the start of the run, s", ylabel="age of the answer, ms", ylim=(0, top))
-        axes.margins(x=0.01)
-
-    return draw(figure, "Ages of the answers over the run", paint, inches=(9.6, 2.6))
+    if len(times_s) > _TIMELINE_POINTS:
+        groups = np.array_split(np.arange(len(times_s)), _TIMELINE_POINTS // 2)
+        middle = np.array([np.median(times_s[rows]) for rows in groups])
+        low, high = (np.array([pick(ages_ms[rows]) for rows in groups]) for pick in (np.min, np.max))
+        axes.fill_between(middle, low, high, color=COLOURS[0], linewidth=0.4, alpha=0.9)
+    else:
+        marker = "." if len(times_s) < _MARKED_POINTS else ""
+        axes.plot(times_s, ages_ms, color=COLOURS[0], linewidth=0.8, marker=marker, markersize=3)
+    top = float(ages_ms.max(initial=1.0)) * 1.12
+    if len(lost_s):
+        many = len(lost_s) > _TIMELINE_POINTS
+        axes.vlines(lost_s, 0, top, color=BAD if not many else "#d0453a", linewidth=0.7, rasterized=many)
+    axes.set(xlabel="time since the start of the run, s", ylabel="age of the answer, ms", ylim=(0, top))
+    axes.margins(x=0.01)
 
 
-def differences(figure: str, rows: Mapping[str, Estimate], xlabel: str) -> Html:
+def differences(figure: str, rows: Mapping[str, Estimate], xlabel: str) -> Markup:
     """Differences and their confidence intervals, one below the other."""
 
     def paint(axes: Axes) -> None:
@@ -259,11 +215,14 @@ def differences(figure: str, rows: Mapping[str, Estimate], xlabel: str) -> Html:
     return draw(figure, "Differences with confidence intervals", paint, inches=(4.9, 0.8 + 0.34 * len(rows)))
 
 
+def _plot(axes: Axes, lines: Sequence[Line]) -> None:
+    for number, line in enumerate(lines):
+        rows = _thinned(len(line.x))
+        axes.plot(line.x[rows], line.y[rows], label=series_label(line.name), **_looks(number))
+
+
 def _looks(number: int) -> dict[str, Any]:
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": _DASHES[number // len(COLOURS) % len(_DASHES)],
-    }
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": _DASHES[number // len(COLOURS) % len(_DASHES)]}
 
 
 def _unit_square(axes: Axes, xlabel: str, ylabel: str) -> None:
@@ -286,9 +245,5 @@ def _sample(points: int, most: int) -> NDArray[np.intp]:
     return np.sort(np.random.default_rng(0).choice(points, most, replace=False))
 
 
-def _grouped(value: float, _position: int | None = None) -> str:
-    return f"{value:,.0f}".replace(",", "\u202f")
-
-
-def _names(lines: Sequence[Line]) -> str:
-    return ", ".join(line.name for line in lines)
+def _grouped(tick: float, _position: float) -> str:
+    return integer(round(tick))  # not "−0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from itertools import product
 
 import cv2
 import numpy as np
@@ -61,15 +62,10 @@ def data_uris(pictures: Mapping[str, Picture], budget: int = BUDGET_BYTES) -> di
         budget: total bytes, before base64.
     """
     coded: list[bytes] = []
-    for width in _WIDTHS:
-        small = [_fit(picture, width) for picture in pictures.values()]
-        for quality in _QUALITIES:
-            coded = [_jpeg(picture, quality) for picture in small]
-            if sum(map(len, coded)) <= budget:
-                break
-        else:
-            continue
-        break
+    for width, quality in product(_WIDTHS, _QUALITIES):
+        coded = [_jpeg(_fit(picture, width), quality) for picture in pictures.values()]
+        if sum(map(len, coded)) <= budget:
+            break
     return {
         name: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
         for name, jpeg in zip(pictures, coded, strict=True)

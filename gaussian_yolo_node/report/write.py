@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+import shlex
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.labels.annotations import DatasetError
-from gaussian_yolo_node.report.assess import Assessment, Intervals, assess, frames_of
-from gaussian_yolo_node.report.bootstrap import LEVEL, RESAMPLES
-from gaussian_yolo_node.report.compared import comparison_dict
+from gaussian_yolo_node.report.assess import Assessment, assess, frames_of
 from gaussian_yolo_node.report.comparison import common_frames, compare
 from gaussian_yolo_node.report.contents import Baseline, Contents, scores_are_alike, sections_of
 from gaussian_yolo_node.report.evidence import Evidence, read_file_evidence, read_run_evidence
-from gaussian_yolo_node.report.latency import measure_latency
+from gaussian_yolo_node.report.json_document import json_document
 from gaussian_yolo_node.report.page import page
 from gaussian_yolo_node.report.pictures import pictures_of
-from gaussian_yolo_node.report.provenance import shell
 
 HTML_FILE = "report.html"
-FORMAT = 1
 
 
 class ReportError(GaussianYoloError):
@@ -68,10 +59,11 @@ def write_report(
     target = run_dir / HTML_FILE if output is None else output
     options = ["--baseline", str(baseline)] if baseline is not None else []
     options += ["--protocol", protocol] if protocol is not None else []
-    commands = [shell(["gaussian-yolo", "report", str(run_dir), *options])]
+    commands = [shlex.join(["gaussian-yolo", "report", str(run_dir), *options])]
     if evidence.run is not None and evidence.run.command:
-        commands.insert(0, shell(evidence.run.command))
-    return _write(evidence, assessment, other, target, thumbnails, images, commands)
+        commands.insert(0, shlex.join(evidence.run.command))
+    pictures = pictures_of(evidence, assessment, thumbnails, images)
+    return _write(Contents(evidence, assessment, other, pictures, commands), target)
 
 
 def write_file_report(
@@ -99,10 +91,12 @@ def write_file_report(
         ReportError: it cannot be written.
     """
     evidence = read_file_evidence(ground_truth, predictions)
+    assessment = assess(evidence, protocol)
     words = ["--ground-truth", str(ground_truth), "--predictions", str(predictions), "--output", str(output)]
     words += ["--protocol", protocol] if protocol is not None else []
-    command = shell(["gaussian-yolo", "report", *words])
-    return _write(evidence, assess(evidence, protocol), None, output, thumbnails, images, [command])
+    command = shlex.join(["gaussian-yolo", "report", *words])
+    pictures = pictures_of(evidence, assessment, thumbnails, images)
+    return _write(Contents(evidence, assessment, None, pictures, [command]), output)
 
 
 def _assessed(
@@ -132,84 +126,13 @@ def _compared(evidence: Evidence, assessment: Assessment, folder: Path) -> Basel
     return Baseline(theirs, other, compare(assessment.figures, other.figures, no_verdict=no_verdict))
 
 
-def _write(
-    evidence: Evidence,
-    assessment: Assessment,
-    baseline: Baseline | None,
-    output: Path,
-    thumbnails: int,
-    images: Path | None,
-    commands: list[str],
-) -> Path:
-    pictures = pictures_of(evidence, assessment, thumbnails, images)
-    contents = Contents(
-        evidence=evidence,
-        assessment=assessment,
-        intervals=Intervals.of(assessment.figures),
-        latency=None if evidence.run is None else measure_latency(evidence.run),
-        baseline=baseline,
-        pictures=pictures,
-        commands=tuple(commands),
-    )
+def _write(contents: Contents, output: Path) -> Path:
     if output.suffix not in (".html", ".htm"):
         raise ReportError(f"the report is HTML: give {output} a name that ends in .html")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.with_suffix(".json").write_text(
-            json.dumps(_plain(_document(contents)), indent=1, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        output.with_suffix(".json").write_text(json_document(contents), encoding="utf-8")
         output.write_text(page(contents.title, contents.subtitle, sections_of(contents)), encoding="utf-8")
     except OSError as error:
         raise ReportError(f"{output} cannot be written: {error.strerror}") from error
     return output
-
-
-def _document(contents: Contents) -> dict[str, Any]:
-    """All figures, unrounded: shares in 0..1, times in s, sigmas in px."""
-    evidence, assessment = contents.evidence, contents.assessment
-    run, result, answered = evidence.run, assessment.result, assessment.answered
-    document: dict[str, Any] = {
-        "format": FORMAT,
-        "name": evidence.name,
-        "protocol": None if result is None else result.protocol,
-        "ap": {} if result is None else result.ap,
-        "map": None if result is None else result.map,
-        "score_threshold": assessment.threshold,
-        "accuracy": None if result is None else result.to_dict(),
-        "accuracy_answered": None if answered is None else answered.to_dict(),
-        "drop_cost_map": None if result is None or answered is None else answered.map - result.map,
-        "intervals": {
-            "bootstrap": {"resamples": RESAMPLES, "block_frames": contents.intervals.block, "level": LEVEL},
-            "figures": {name: asdict(estimate) for name, estimate in contents.intervals.estimates.items()},
-        },
-        "uncertainty": None if contents.uncertainty is None else contents.uncertainty.to_dict(),
-        "latency": None if contents.latency is None else asdict(contents.latency),
-        "counters": None if run is None else asdict(run.counters),
-        "worst_frames": [asdict(each) for each in contents.pictures.told],
-        "comparison": None,
-        "notes": list(contents.notes),
-        "commands": list(contents.commands),
-        "files": contents.files,
-    }
-    if run is not None:
-        fields = ("bag", "image_topic", "mode", "rate_factor", "rate_hz", "criterion", "model", "model_hash")
-        document["run"] = {name: getattr(run, name) for name in (*fields, "runtime", "machine", "started", "elapsed_s")}
-    if contents.baseline is not None:
-        document["comparison"] = {
-            "baseline": contents.baseline.evidence.name,
-            **comparison_dict(contents.baseline.compared),
-        }
-    return document
-
-
-def _plain(value: Any) -> Any:
-    """A value that JSON can represent; non-finite numbers become null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

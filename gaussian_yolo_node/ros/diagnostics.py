@@ -22,15 +22,36 @@ class FrameTimes:
 
     Attributes:
         age: from the frame's stamp to the publication of its detections; None for a frame without a stamp.
+        wait: from the frame's arrival until a thread takes it.
+        decode: from the message or file to an image.
         preprocess, inference, postprocess: the detector's stages.
         publish: building and publishing the detections.
     """
 
     age: float | None
+    wait: float
+    decode: float
     preprocess: float
     inference: float
     postprocess: float
     publish: float
+
+
+@dataclass(frozen=True)
+class Recent:
+    """The latest seconds.
+
+    Attributes:
+        arrival_hz, processed_hz: frames per second; 0 until some time has passed.
+        dropped_share: of the frames that arrived, 0..1.
+        age_s, age_p99_s: median and 99th percentile of the ages, s; None without a frame that has a stamp.
+    """
+
+    arrival_hz: float
+    processed_hz: float
+    dropped_share: float
+    age_s: float | None
+    age_p99_s: float | None
 
 
 class FrameStatistics:
@@ -42,14 +63,18 @@ class FrameStatistics:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._started = clock()
-        self._received_at = self._started
+        self.start()
         self._received = self._processed = self._failed = 0
         self._failing = False
         self._last_error = ""
         self._unreported_failures = 0
         self._times: deque[FrameTimes] = deque(maxlen=WINDOW_FRAMES)
         self._finished_at: deque[float] = deque()
+
+    def start(self) -> None:
+        """Count silence and rates from now on."""
+        self._started = self._received_at = self._clock()
+        self._samples: deque[tuple[float, int, int, int]] = deque([(self._started, 0, 0, 0)])
 
     def count_received(self) -> None:
         """Count an incoming frame."""
@@ -121,6 +146,32 @@ class FrameStatistics:
             span = min(WINDOW_S, self._clock() - self._started)
             return len(self._finished_at) / span if span > 0 else 0.0
 
+    def sample(self, arrived: int, dropped: int) -> None:
+        """Note the total counts of frames that arrived and were dropped, before `recent`."""
+        with self._lock:
+            now = self._clock()
+            self._samples.append((now, arrived, self._processed, dropped))
+            # The oldest sample is the last one before the window.
+            while len(self._samples) > 2 and now - self._samples[1][0] > WINDOW_S:
+                self._samples.popleft()
+
+    def recent(self) -> Recent:
+        """Rates and share between the samples of the latest seconds, ages of the frames in them."""
+        with self._lock:
+            (start, *before), (end, *after) = self._samples[0], self._samples[-1]
+            self._forget_old()
+            times = list(self._times)[-max(1, len(self._finished_at)) :] if self._finished_at else []
+        arrived, processed, dropped = (new - old for new, old in zip(after, before, strict=True))
+        span = end - start
+        ages = [frame.age for frame in times if frame.age is not None]
+        return Recent(
+            arrived / span if span > 0 else 0.0,
+            processed / span if span > 0 else 0.0,
+            dropped / arrived if arrived > 0 else 0.0,
+            float(np.median(ages)) if ages else None,
+            float(np.percentile(ages, 99)) if ages else None,
+        )
+
     def values(self) -> dict[str, str]:
         """Rate and recent times for /diagnostics: ages as percentiles, stages as medians, in ms."""
         with self._lock:
@@ -131,10 +182,10 @@ class FrameStatistics:
             "frame_age_p50_ms": _milliseconds(ages, 50),
             "frame_age_p99_ms": _milliseconds(ages, 99),
             "frame_age_max_ms": _milliseconds(ages, 100),
-            "preprocess_ms": _milliseconds([frame.preprocess for frame in times], 50),
-            "inference_ms": _milliseconds([frame.inference for frame in times], 50),
-            "postprocess_ms": _milliseconds([frame.postprocess for frame in times], 50),
-            "publish_ms": _milliseconds([frame.publish for frame in times], 50),
+            **{
+                f"{stage}_ms": _milliseconds([getattr(frame, stage) for frame in times], 50)
+                for stage in ("wait", "decode", "preprocess", "inference", "postprocess", "publish")
+            },
         }
 
     def _forget_old(self) -> None:

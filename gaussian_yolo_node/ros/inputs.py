@@ -5,29 +5,35 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.time import Time
+from rclpy.timer import Timer
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from gaussian_yolo_node.frames import Frame, Source, SourceError, SourceState, open_source
 from gaussian_yolo_node.ros.diagnostics import FrameStatistics
+from gaussian_yolo_node.ros.image_transport import ImageTopic, image_topic
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.messages import image_from_compressed, image_from_message
 from gaussian_yolo_node.ros.parameter_table import PerceptionParameters
+from gaussian_yolo_node.ros.silence import why_silent
 
 # A topic silent for longer than this gets a warning.
-_SILENCE_S = 2.0
+_SILENCE_S = 3.0
 # Pauses between attempts to open a missing camera.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+# Time between looks for a publisher of images.
+_SEARCH_PERIOD_S = 0.2
 
 _RELIABILITY = {
     "best_effort": QoSReliabilityPolicy.BEST_EFFORT,
@@ -42,10 +48,12 @@ class Arrival:
     Attributes:
         header: stamp and frame_id, copied to everything published for the frame.
         picture: decodes the frame to uint8 [H, W, 3] BGR. The worker calls it, so a dropped frame costs no decoding.
+        at: when it arrived, s, by `time.perf_counter`.
     """
 
     header: Header
     picture: Callable[[], NDArray[np.uint8]]
+    at: float = field(default_factory=time.perf_counter)
 
 
 class Input(Protocol):
@@ -58,7 +66,11 @@ class Input(Protocol):
         skipped: frames that could not be decoded and never arrived.
         dropped: frames that were overwritten by newer ones before they reached the node.
         message: the latest error, even if it is over.
+        frame_size: (height, width) in px of the frames to come, if it is known.
     """
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None: ...
 
     @property
     def state(self) -> str: ...
@@ -78,6 +90,10 @@ class Input(Protocol):
     @property
     def message(self) -> str: ...
 
+    def start(self) -> None:
+        """Let frames arrive."""
+        ...
+
     def close(self) -> None:
         """Stop; no frame arrives afterwards."""
         ...
@@ -90,6 +106,7 @@ class TopicInput:
     state = "topic"
     trouble = ""
     message = ""
+    frame_size = None
 
     def __init__(
         self,
@@ -98,23 +115,54 @@ class TopicInput:
         mailbox: Mailbox[Arrival],
         statistics: FrameStatistics,
     ) -> None:
-        compressed = parameters.image_transport == "compressed"
         self._node = node
+        self._parameters = parameters
         self._mailbox = mailbox
         self._statistics = statistics
         self._missed = 0
         self._last_number = 0
-        self._decode: Callable[[Any], NDArray[np.uint8]] = image_from_compressed if compressed else image_from_message
+        self._decode: Callable[[Any], NDArray[np.uint8]] = image_from_message
+        self._subscription: Subscription | None = None
+        self._found: ImageTopic | None = None
+        self._search: Timer | None = None
+
+    def start(self) -> None:
+        self._look_for_images()
+        if self._subscription is None:
+            # In wall time: a node without a clock must find its images, too.
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._search = self._node.create_timer(_SEARCH_PERIOD_S, self._look_for_images, clock=steady)
+
+    def _look_for_images(self) -> None:
+        """Subscribe once it is known to what, and end the search."""
+        before, self._found = self._found, image_topic(self._node, self._parameters)
+        # A driver announces raw and compressed images one after the other, in any order.
+        at_once = self._parameters.image_transport != "auto" or (self._found and self._found.kind is Image)
+        if self._found is None or not (at_once or self._found == before):
+            return
+        self._end_search()
+        self._decode = image_from_compressed if self._found.kind is CompressedImage else image_from_message
         # ROS 2 Humble passes the message without its info.
         numbered = hasattr(Subscription, "CallbackType")
         receive: Callable[..., None] = self._receive_numbered if numbered else self._receive
-        self._subscription = node.create_subscription(
-            CompressedImage if compressed else Image,
-            parameters.subscribed_topic,
+        self._subscription = self._node.create_subscription(
+            self._found.kind,
+            self._found.name,
             receive,
             # Only the newest image is useful, so the subscription does not queue images either.
-            QoSProfile(depth=1, reliability=_RELIABILITY[parameters.reliability]),
+            QoSProfile(depth=1, reliability=_RELIABILITY[self._parameters.reliability]),
         )
+
+    def _end_search(self) -> None:
+        if self._search is not None:
+            self._node.destroy_timer(self._search)
+            self._search = None
+
+    @property
+    def _topic(self) -> str:
+        if self._subscription is None:
+            return str(self._node.resolve_topic_name(self._parameters.image_topic))
+        return str(self._subscription.topic_name)
 
     @property
     def dropped(self) -> int:
@@ -124,21 +172,24 @@ class TopicInput:
     def notice(self) -> str:
         if self._statistics.silence_s <= _SILENCE_S:
             return ""
-        publishers = self._node.count_publishers(self._subscription.topic_name)
-        return (
-            f"no image on {self._subscription.topic_name} for {self._statistics.silence_s:.0f} s "
-            f"({publishers} publishers)"
-        )
+        kind = ""
+        if self._subscription is not None and self._found is not None:
+            kind = "sensor_msgs/msg/CompressedImage" if self._found.kind is CompressedImage else "sensor_msgs/msg/Image"
+        why = why_silent(self._node, self._topic, kind, self._parameters)
+        return f"no image on {self._topic} for {self._statistics.silence_s:.0f} s: {why}"
 
     def close(self) -> None:
-        self._node.destroy_subscription(self._subscription)
+        self._end_search()
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
 
     def _receive_numbered(self, message: Image | CompressedImage, info: Mapping[str, Any]) -> None:
         # The number is None if the middleware does not number messages.
         number = info["publication_sequence_number"] or 0
         missed = number - self._last_number - 1 if self._last_number else 0
         # Each publisher numbers its own messages, so gaps mean nothing with several publishers.
-        if missed > 0 and self._node.count_publishers(self._subscription.topic_name) == 1:
+        if missed > 0 and self._node.count_publishers(self._topic) == 1:
             self._missed += missed
         self._last_number = number
         self._receive(message)
@@ -175,7 +226,13 @@ class SourceInput:
         self._open_error = ""
         self._source: Source | None = None if self._live else self._open()
         self._thread = threading.Thread(target=self._run, name=f"source {parameters.shown_input}", daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None:
+        return self._source.frame_size if self._source else None
 
     @property
     def state(self) -> str:
@@ -195,7 +252,7 @@ class SourceInput:
 
     @property
     def notice(self) -> str:
-        if self.state == SourceState.OPENING.value:
+        if self.state == SourceState.OPENING.value and self._statistics.silence_s > _SILENCE_S:
             return f"waiting for the first frame of {self._parameters.shown_input}"
         return ""
 
@@ -216,7 +273,8 @@ class SourceInput:
         if self._source is not None:
             self._source.close()
         # A thread inside OpenCV's open of a dead camera cannot be interrupted; it is a daemon and ends by itself.
-        self._thread.join(1.0)
+        if self._thread.ident is not None:
+            self._thread.join(1.0)
 
     def _unanswered(self) -> int:
         statistics = self._statistics

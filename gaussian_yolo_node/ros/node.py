@@ -11,24 +11,30 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from typing import Any
+from typing import Any, TypeVar
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
+from gaussian_yolo_node.detector.canvas import Roi
 from gaussian_yolo_node.detector.detector import Detector
+from gaussian_yolo_node.detector.rate_keeper import RateKeeper
 from gaussian_yolo_node.errors import GaussianYoloError, SettingError
+from gaussian_yolo_node.frames import SourceState
 from gaussian_yolo_node.ros import parameters
-from gaussian_yolo_node.ros.diagnostics import FrameStatistics, build_status
+from gaussian_yolo_node.ros.diagnostics import FrameStatistics
+from gaussian_yolo_node.ros.health import Parts, statuses
 from gaussian_yolo_node.ros.inputs import Arrival, Input, SourceInput, TopicInput
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.outputs import Outputs
 from gaussian_yolo_node.ros.parameter_table import PARAMETERS, ParameterError, PerceptionParameters
 from gaussian_yolo_node.ros.worker import Worker
 from gaussian_yolo_node.runtime import RuntimeOptions
+
+Result = TypeVar("Result")
 
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 _FAILURE = TransitionCallbackReturn.FAILURE
@@ -40,20 +46,31 @@ class PerceptionNode(LifecycleNode):
 
     Args:
         stopping: set by a signal handler when the process must end; the node then stops waiting for a model to load.
+        share: part of the machine that this node may use; the cameras of one process share it.
+        refusal: why the node cannot be configured, for its status; empty if nothing is wrong.
         node_arguments: passed to rclpy's node, such as `context` or `parameter_overrides`.
     """
 
-    def __init__(self, stopping: threading.Event | None = None, **node_arguments: Any) -> None:
+    def __init__(
+        self,
+        stopping: threading.Event | None = None,
+        share: float = 1.0,
+        refusal: str = "",
+        **node_arguments: Any,
+    ) -> None:
         super().__init__("perception", **node_arguments)
+        self._share = share
         self._stopping = stopping or threading.Event()
-        self._refused = parameters.declare(self)
+        self._refused = parameters.declare(self) | ({"": refusal} if refusal else {})
         self._trouble = ""
-        self._loading = False
+        self._busy_with = ""
+        self._ended = False
         self._detector: Detector | None = None
         self._outputs: Outputs | None = None
         self._mailbox: Mailbox[Arrival] = Mailbox()
         self._statistics = FrameStatistics()
         self._input: Input | None = None
+        self._keeper: RateKeeper | None = None
         self._worker: Worker | None = None
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -66,20 +83,22 @@ class PerceptionNode(LifecycleNode):
 
     def report(self) -> None:
         """Publish the node's status on /diagnostics."""
-        detector = self._detector
-        level, message = self._health()
-        message_array = DiagnosticArray()
-        message_array.header.stamp = self.get_clock().now().to_msg()
-        message_array.status = [
-            build_status(
-                f"{self.get_fully_qualified_name()}: perception",
-                detector.card.name if detector else self.get_parameter("model").value,
-                level,
-                message,
-                self._values(),
-            )
-        ]
-        self._diagnostics.publish(message_array)
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.status = statuses(self._parts())
+        self._diagnostics.publish(message)
+        if self._input is not None:
+            if self._input.notice and self._worker is not None:
+                self.get_logger().warning(self._input.notice, throttle_duration_sec=10.0)
+            if self._input.state == SourceState.FINISHED.value and not self._ended:
+                self._end_of_source()
+
+    def _end_of_source(self) -> None:
+        self._ended = True
+        values = parameters.read(self)
+        self.get_logger().info(f"{values.shown_input} has ended after {self._statistics.processed} frames")
+        if values.on_end == "shutdown":
+            self._stopping.set()
 
     def release(self) -> None:
         """Stop all threads and free the model, in any state of the node."""
@@ -161,13 +180,8 @@ class PerceptionNode(LifecycleNode):
             raise ParameterError("; ".join(self._refused.values()))
         values = parameters.read(self)
         values.check()
-        self._loading = True
         self.get_logger().info(f"loading model {values.model}")
-        self.report()
-        try:
-            self._detector = self._wait_for(_in_thread(lambda: _load(values)))
-        finally:
-            self._loading = False
+        self._detector = self._wait_for(lambda: _load(values), f"loading model {values.model}")
         try:
             self._apply_thresholds({})
         except SettingError:
@@ -177,19 +191,25 @@ class PerceptionNode(LifecycleNode):
         loaded = self._detector
         self.get_logger().info(f"model {loaded.card.name} ({loaded.model_hash}) on {loaded.runtime.description}")
 
-    def _wait_for(self, future: Future[Detector]) -> Detector:
-        """Wait for the model; keep reporting meanwhile, and stop on a signal."""
+    def _wait_for(self, function: Callable[[], Result], what: str) -> Result:
+        """Run a slow function in a thread; keep reporting meanwhile, and stop on a signal."""
+        self._busy_with = what
+        self.report()
         period = self.get_parameter("diagnostics_period").value
         reported = time.monotonic()
-        while not future.done():
-            if self._stopping.is_set():
-                raise _Stopped
-            # Wait in short steps: Python handles signals only between them.
-            wait([future], timeout=0.05)
-            if time.monotonic() - reported >= period:
-                reported = time.monotonic()
-                self.report()
-        return future.result()
+        future = _in_thread(function)
+        try:
+            while not future.done():
+                if self._stopping.is_set():
+                    raise _Stopped
+                # Wait in short steps: Python handles signals only between them.
+                wait([future], timeout=0.05)
+                if time.monotonic() - reported >= period:
+                    reported = time.monotonic()
+                    self.report()
+            return future.result()
+        finally:
+            self._busy_with = ""
 
     def _open_input(self) -> None:
         assert self._detector is not None and self._outputs is not None  # on_configure has run
@@ -197,17 +217,47 @@ class PerceptionNode(LifecycleNode):
         values.check()
         self._mailbox = Mailbox()
         self._statistics = FrameStatistics()
+        self._ended = False
         kind = TopicInput if values.image_topic else SourceInput
         self._input = kind(self, values, self._mailbox, self._statistics)
+        try:
+            self._keeper = self._choose_canvas(values, self._detector, self._input.frame_size)
+        except BaseException:
+            self._close_input()
+            raise
         self._worker = Worker(
             self._mailbox,
             self._detector,
+            self._keeper,
             self._outputs,
             self._statistics,
             self.get_clock(),
             self.get_logger(),
         )
-        self.get_logger().info(f"detecting in {values.shown_input}")
+        self._statistics.start()
+        self._input.start()
+        self.get_logger().info(f"detecting in {values.shown_input}; {self._keeper.choice}")
+
+    def _choose_canvas(
+        self, values: PerceptionParameters, detector: Detector, frame_size: tuple[int, int] | None
+    ) -> RateKeeper:
+        detector.roi = Roi.parse(values.roi)
+        warn = self.get_logger().warning
+        keeper = RateKeeper(detector, values.target_rate, share=self._share, warn=warn)
+
+        def choose() -> None:
+            detector.use_canvas(values.fixed_canvas)
+            if values.keeps_rate:
+                keeper.start(frame_size)
+            else:
+                detector.operate_like(detector.card.input_size)
+                if frame_size is not None:
+                    detector.fit(frame_size)
+
+        self._wait_for(choose, "choosing the canvas")
+        if keeper.notice:
+            warn(keeper.notice)
+        return keeper
 
     def _close_input(self) -> None:
         self._mailbox.close()
@@ -217,6 +267,7 @@ class PerceptionNode(LifecycleNode):
         if self._worker is not None:
             self._worker.join(1.0)
             self._worker = None
+        self._keeper = None
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         for change in changes:
@@ -251,48 +302,21 @@ class PerceptionNode(LifecycleNode):
         detector.variance_vote = detector.card.variance_vote if vote == "card" else vote
         detector.criterion = criterion
 
-    def _health(self) -> tuple[bytes, str]:
-        failures = self._statistics.take_unreported_failures()
-        if self._trouble:
-            return DiagnosticStatus.ERROR, self._trouble
-        if self._loading:
-            return DiagnosticStatus.OK, f"loading model {self.get_parameter('model').value}"
-        if self._detector is None:
-            return DiagnosticStatus.OK, "unconfigured"
-        if self._input is None:
-            return DiagnosticStatus.OK, "inactive"
-        if self._input.trouble:
-            return DiagnosticStatus.ERROR, self._input.trouble
-        if self._statistics.failing:
-            return DiagnosticStatus.ERROR, self._statistics.last_error
-        if failures:
-            return DiagnosticStatus.WARN, f"{failures} frames failed: {self._statistics.last_error}"
-        if self._input.notice:
-            return DiagnosticStatus.WARN, self._input.notice
-        return DiagnosticStatus.OK, f"{self._input.state}, {self._statistics.rate_hz:.1f} Hz"
-
-    def _values(self) -> dict[str, str]:
-        detector, statistics = self._detector, self._statistics
-        values = parameters.read(self)
-        skipped = self._input.skipped if self._input else 0
-        dropped = self._input.dropped if self._input else 0
-        source_error = self._input.message if self._input else ""
-        return {
-            "frames_received": str(statistics.received + skipped + dropped),
-            "frames_processed": str(statistics.processed),
-            "frames_dropped": str(self._mailbox.dropped + dropped),
-            "frames_skipped": str(statistics.failed + skipped),
-            **statistics.values(),
-            "model": str(detector.model_path) if detector else values.model,
-            "model_hash": detector.model_hash if detector else "",
-            "runtime": detector.runtime.description if detector else values.runtime,
-            "score_threshold": f"{detector.score_threshold:g}" if detector else "",
-            "iou_threshold": f"{detector.iou_threshold:g}" if detector else "",
-            "criterion": detector.criterion if detector else values.criterion,
-            "source": values.shown_input,
-            "source_state": self._input.state if self._input else "closed",
-            "last_error": self._trouble or statistics.last_error or source_error,
-        }
+    def _parts(self) -> Parts:
+        skipped, dropped = (self._input.skipped, self._input.dropped) if self._input else (0, 0)
+        self._statistics.sample(self._statistics.received + skipped + dropped, self._mailbox.dropped + dropped)
+        return Parts(
+            self.get_fully_qualified_name(),
+            self._trouble,
+            self._busy_with,
+            parameters.read(self),
+            self.get_clock().now().nanoseconds / 1e9,
+            self._statistics,
+            self._mailbox,
+            self._detector,
+            self._input,
+            self._keeper,
+        )
 
 
 class _Stopped(Exception):
@@ -300,13 +324,13 @@ class _Stopped(Exception):
 
 
 def _load(values: PerceptionParameters) -> Detector:
-    options = RuntimeOptions(threads=values.threads, precision=values.precision)
+    options = RuntimeOptions(threads=values.threads, precision=values.precision, device=values.device)
     return Detector.open(values.model, values.runtime, options=options)
 
 
-def _in_thread(function: Callable[[], Detector]) -> Future[Detector]:
+def _in_thread(function: Callable[[], Result]) -> Future[Result]:
     """Run a function in a daemon thread, which does not keep the process alive."""
-    future: Future[Detector] = Future()
+    future: Future[Result] = Future()
 
     def run() -> None:
         try:

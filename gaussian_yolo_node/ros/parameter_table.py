@@ -12,15 +12,20 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, Literal, get_args
 
+from gaussian_yolo_node.detector.canvas import Roi
 from gaussian_yolo_node.detector.decode import CRITERIA, Criterion
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames import without_password
 from gaussian_yolo_node.runtime import RUNTIMES, Precision
+from gaussian_yolo_node.runtime.base import parse_size
 
 Playback = Literal["realtime", "fastest"]
 Value = bool | int | float | str
 Changes = Literal["on activate", "on configure", "live", "never"]
+
+# image_transport's name of the compressed images beside raw ones.
+COMPRESSED_SUFFIX = "/compressed"
 
 
 class ParameterError(GaussianYoloError):
@@ -76,10 +81,11 @@ class PerceptionParameters:
     )
     image_topic: str = _parameter("", "on activate", "Topic of images to subscribe to instead of a source.")
     image_transport: str = _parameter(
-        "raw",
+        "auto",
         "on activate",
-        "Type of the images: sensor_msgs/Image, or CompressedImage on image_topic with the suffix /compressed.",
-        choices=("raw", "compressed"),
+        "Type of the images: sensor_msgs/Image, or CompressedImage on image_topic with the suffix /compressed; auto "
+        "waits for a publisher and takes what it publishes, raw before compressed.",
+        choices=("auto", "raw", "compressed"),
     )
     reliability: str = _parameter(
         "best_effort", "on activate", "Reliability of the image subscription.", choices=("best_effort", "reliable")
@@ -98,6 +104,25 @@ class PerceptionParameters:
         0.0, "on activate", "Rate of realtime playback, Hz. 0: the file's own, 10 for a folder.", limits=(0, 1000)
     )
     loop: bool = _parameter(False, "on activate", "Start a video file or folder again when it ends.")
+    on_end: str = _parameter(
+        "keep",
+        "on activate",
+        "When a video file or folder has ended: keep the node as it is, or shutdown its process.",
+        choices=("keep", "shutdown"),
+    )
+    roi: str = _parameter(
+        "",
+        "on activate",
+        "The part of each frame to search, as left,top,right,bottom in fractions of the frame: 0,0.3,1,0.9 leaves out "
+        "sky and bonnet. Empty: all of it.",
+    )
+    target_rate: float = _parameter(
+        30.0,
+        "on activate",
+        "Frames per second to keep: the largest canvas that this machine runs as fast is used, and a smaller one while "
+        "the machine is busy. 0: the largest canvas.",
+        limits=(0, 1000),
+    )
 
     model: str = _parameter(
         DEFAULT_MODEL, "on configure", "Name of a shipped model, or path of an ONNX file with a card."
@@ -111,6 +136,18 @@ class PerceptionParameters:
     threads: int = _parameter(0, "on configure", "CPU threads of the runtime. 0: all cores.", limits=(0, 256))
     precision: Precision = _parameter(
         "auto", "on configure", "Arithmetic; auto takes bf16 where the CPU has it.", choices=get_args(Precision)
+    )
+    device: str = _parameter(
+        "auto",
+        "on configure",
+        "Where the network runs: auto takes the fastest, cpu, gpu or npu one of that kind; or OpenVINO's or ONNX "
+        "Runtime's own name of a device.",
+    )
+    input_size: str = _parameter(
+        "",
+        "on activate",
+        "Canvas as HEIGHTxWIDTH in px. card: as large as the model card's, in the shape of the frames. Empty: as "
+        "target_rate allows.",
     )
 
     score_threshold: float = _parameter(
@@ -137,10 +174,26 @@ class PerceptionParameters:
     )
 
     autostart: bool = _parameter(True, "never", "Configure and activate on start; false waits for a lifecycle manager.")
+    min_rate: float = _parameter(
+        0.0, "live", "A warning on /diagnostics if fewer frames per second arrive. 0: none.", limits=(0, 1000)
+    )
+    max_dropped: float = _parameter(
+        0.1, "live", "A warning if a larger share of the frames of the last seconds is dropped.", limits=(0, 1)
+    )
+    max_age: float = _parameter(
+        0.5, "live", "A warning if detections are older than this when they are published (p99), s.", limits=(0, 60)
+    )
     diagnostics_period: float = _parameter(1.0, "never", "Time between messages on /diagnostics, s.", limits=(0.05, 60))
 
     def check(self) -> None:
-        """Raise ParameterError unless exactly one of source and image_topic is set."""
+        """Check what no single choice or limit can.
+
+        Raises:
+            ParameterError: not exactly one of source and image_topic is set.
+            SettingError: roi or input_size has another form.
+        """
+        Roi.parse(self.roi)
+        self.fixed_canvas  # noqa: B018 (raises)
         if not self.source and not self.image_topic:
             raise ParameterError(
                 "no input: set parameter 'source' (camera index, video file, image folder, URL or GStreamer "
@@ -153,6 +206,16 @@ class PerceptionParameters:
             )
 
     @property
+    def fixed_canvas(self) -> tuple[int, int] | None:
+        """(height, width) in px of the canvas; None if it follows the frames."""
+        return None if self.input_size in ("", "card") else parse_size(self.input_size, "input_size")
+
+    @property
+    def keeps_rate(self) -> bool:
+        """Whether target_rate chooses the canvas."""
+        return self.input_size == ""
+
+    @property
     def shown_input(self) -> str:
         """The input as it may be logged and published, with a stream's password masked."""
         return without_password(self.source) or self.subscribed_topic
@@ -160,8 +223,8 @@ class PerceptionParameters:
     @property
     def subscribed_topic(self) -> str:
         """The topic to subscribe to; for compressed images, the raw topic's name with image_transport's suffix."""
-        if self.image_transport == "compressed" and not self.image_topic.endswith("/compressed"):
-            return f"{self.image_topic}/compressed"
+        if self.image_transport == "compressed" and not self.image_topic.endswith(COMPRESSED_SUFFIX):
+            return f"{self.image_topic}{COMPRESSED_SUFFIX}"
         return self.image_topic
 
 

@@ -1,7 +1,7 @@
 """The executable `perception_node`: signals, spinning, and a clean exit.
 
 SIGINT and SIGTERM end the process with exit code 0 at any moment. Until ROS is up there is nothing to clean up, so this
-module imports nothing heavy at the top, and `main` installs its handlers before the heavy imports.
+module imports nothing heavy at the top, and `run` installs its handlers before the heavy imports.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
 
 # Interval in s at which the executor returns to Python, which handles signals only between bytecodes.
 _POLL_S = 0.1
@@ -19,23 +23,27 @@ _POLL_S = 0.1
 
 def main(args: list[str] | None = None) -> None:
     """Run the node until a signal, or until ROS is shut down."""
+    run(_open_node, args)
+
+
+def run(open_nodes: Callable[[threading.Event], Sequence[Node]], args: list[str] | None = None) -> None:
+    """Run nodes until a signal, or until ROS is shut down; `open_nodes` gets an event that a signal sets."""
     _on_signals(_exit_at_once)
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
-    from gaussian_yolo_node.ros.node import PerceptionNode
-
     stopping = threading.Event()
     _on_signals(lambda *_: stopping.set())
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        nodes = open_nodes(stopping)
     except Exception as error:  # malformed --ros-args or parameter file; rclpy has no common exception type for them
         sys.exit(f"error: {error}")
 
     executor = SingleThreadedExecutor()
-    node = PerceptionNode(stopping)
-    executor.add_node(node)
+    for node in nodes:
+        executor.add_node(node)
     try:
         while not stopping.is_set():
             executor.spin_once(timeout_sec=_POLL_S)
@@ -43,7 +51,8 @@ def main(args: list[str] | None = None) -> None:
         pass
     finally:
         executor.shutdown()
-        node.destroy_node()
+        for node in nodes:
+            node.destroy_node()
         rclpy.try_shutdown()
     if threading.active_count() > 1:
         # Native code that cannot be interrupted is still loading a model or opening a dead camera. It would crash
@@ -51,6 +60,12 @@ def main(args: list[str] | None = None) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def _open_node(stopping: threading.Event) -> Sequence[Node]:
+    from gaussian_yolo_node.ros.node import PerceptionNode
+
+    return [PerceptionNode(stopping)]
 
 
 def _exit_at_once(signum: int, frame: FrameType | None) -> None:

@@ -16,6 +16,7 @@ from gaussian_yolo_node.runtime.base import (
     RuntimeOptions,
     RuntimeUnavailableError,
 )
+from gaussian_yolo_node.runtime.devices import RuntimeKind, open_fastest
 
 # A node in a vehicle must not send telemetry. OpenVINO forks a telemetry process on import, which would outlive a node
 # that stops at that moment. Without its telemetry package, OpenVINO uses a built-in stub.
@@ -40,28 +41,21 @@ __all__ = [
 
 
 def open_runtime(path: Path, runtime: str = "auto", options: RuntimeOptions = RuntimeOptions()) -> Runtime:  # noqa: B008
-    """Load a model on the CPU.
+    """Load a model that returns raw heads.
 
     Args:
         path: an ONNX file from `gaussian-yolo export`.
-        runtime: one of CPU_RUNTIMES, or "auto" for the first of them that is installed.
-        options: threads and precision.
+        runtime: one of CPU_RUNTIMES, or "auto" for the best of those that are installed.
+        options: threads, precision, canvas and device.
 
     Raises:
         SettingError: the runtime's name is unknown.
         RuntimeUnavailableError: the runtime is not installed, or does not support the options.
         ModelError: the file is missing, unreadable, or not a model of this package.
     """
-    name = _first_installed() if runtime == "auto" else runtime
-    if name == "openvino":
-        from gaussian_yolo_node.runtime.openvino import OpenVinoRuntime
-
-        return OpenVinoRuntime(path, options)
-    if name == "onnxruntime":
-        from gaussian_yolo_node.runtime.onnxruntime import OnnxRuntime
-
-        return OnnxRuntime(path, options)
-    raise SettingError(f"there is no runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}")
+    if runtime not in ("auto", *CPU_RUNTIMES):
+        raise SettingError(f"there is no runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}")
+    return open_fastest(path, [_kind(name) for name in (_installed() if runtime == "auto" else [runtime])], options)
 
 
 def open_device_runtime(
@@ -98,16 +92,26 @@ def open_device_runtime(
     return TensorRtRuntime(path, options)
 
 
-def _first_installed() -> str:
-    """The first CPU runtime that can be imported; an installed package may still fail to load on this machine."""
+def _kind(name: str) -> RuntimeKind:
+    if name == "openvino":
+        from gaussian_yolo_node.runtime.openvino import OpenVinoRuntime
+
+        return OpenVinoRuntime
+    from gaussian_yolo_node.runtime.onnxruntime import OnnxRuntime
+
+    return OnnxRuntime
+
+
+def _installed() -> list[str]:
+    """The CPU runtimes from the first that can be imported; an installed one may fail to load on this machine."""
     reasons = []
-    for name in CPU_RUNTIMES:
+    for position, name in enumerate(CPU_RUNTIMES):
         try:
             import_module(name)
         except ImportError as error:
             reasons.append(str(error))
         else:
-            return name
+            return list(CPU_RUNTIMES[position:])
     raise RuntimeUnavailableError(
         f"none of the runtimes {' and '.join(CPU_RUNTIMES)} can be imported ({'; '.join(reasons)}); install them with "
         "`pip install gaussian_yolo[cpu]`"

@@ -55,6 +55,7 @@ class RuntimeOptions:
             that it was built with.
         rebuild_engine: rebuild a TensorRT engine that does not match the model or the machine; takes minutes.
         input_size: (height, width) of the canvas in px, for a model with free height and width; None uses the card's.
+        device: "auto" for the fastest, "cpu", "gpu" or "npu", or OpenVINO's or ONNX Runtime's name of a device.
 
     Raises:
         SettingError: a value is out of range.
@@ -64,6 +65,7 @@ class RuntimeOptions:
     precision: Precision = "auto"
     rebuild_engine: bool = False
     input_size: tuple[int, int] | None = None
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.threads < 0:
@@ -85,6 +87,8 @@ class Runtime(Protocol):
         strides: px per grid cell of each head, coarsest first.
         head_shapes: (channels, rows, columns) of each head, in the order of `strides`.
         free_size: whether the model can be loaded for other canvas sizes.
+        device: the runtime's own name of the device that it runs on; "CPU" for the processor.
+        notice: why it is not the device that was asked for; empty if it is.
     """
 
     name: str
@@ -94,6 +98,18 @@ class Runtime(Protocol):
     free_size: bool
     strides: tuple[int, ...]
     head_shapes: tuple[tuple[int, int, int], ...]
+    device: str
+    notice: str
+
+    def at(self, input_size: tuple[int, int], device: str = "") -> Runtime:
+        """The same model on another canvas of (height, width) px, if `free_size`, or another device.
+
+        Both can be used, from different threads, and are closed on their own.
+
+        Raises:
+            ModelError: the size is not a multiple of the coarsest stride, or not free.
+        """
+        ...
 
     def infer(self, canvas: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Run the network on one canvas.
@@ -355,6 +371,18 @@ def check_canvas(canvas: NDArray[np.uint8], input_size: tuple[int, int]) -> None
             f"the canvas is {canvas.dtype} {_show(canvas.shape)} where the model takes contiguous uint8 "
             f"{_show((*input_size, 3))}; letterbox the frame first"
         )
+
+
+def parse_size(text: str, name: str = "--size") -> tuple[int, int]:
+    """Height and width in px from "384x1248"; `name` is the option's, for the message.
+
+    Raises:
+        SettingError: the text has another form.
+    """
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if match is None:
+        raise SettingError(f"{name} is {text!r}; give HEIGHTxWIDTH in px, 256x832 for instance")
+    return int(match[1]), int(match[2])
 
 
 def show_size(size: Iterable[int | None]) -> str:

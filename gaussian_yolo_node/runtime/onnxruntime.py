@@ -1,9 +1,10 @@
-"""ONNX Runtime on the CPU, in fp32; the most portable runtime."""
+"""ONNX Runtime: the most portable runtime, in fp32; NVIDIA's GPUs where its GPU build is installed."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gaussian_yolo_node.runtime.base import (
     RuntimeOptions,
     RuntimeUnavailableError,
     Shape,
+    Signature,
     check_canvas,
     check_readable,
     choose_input_size,
@@ -23,10 +25,33 @@ from gaussian_yolo_node.runtime.base import (
     show_precision,
     unreadable,
 )
+from gaussian_yolo_node.runtime.sharing import Shared, share_key
+
+# This provider is called "CPU" here, as OpenVINO does.
+_CPU = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """A session for one canvas and device; all runtimes of the process on the same canvas share it."""
+
+    metadata: Mapping[str, str]
+    signature: Signature
+    session: Any
+    input_name: str
+    description: str
+
+
+_loaded: Shared[_Loaded] = Shared()
 
 
 class OnnxRuntime:
     """A model loaded by ONNX Runtime; see `runtime.base.Runtime` for the attributes.
+
+    Args:
+        path: the model.
+        options: threads, precision and canvas.
+        device: one of `devices()`.
 
     Raises:
         RuntimeUnavailableError: ONNX Runtime is not installed, or bf16 is requested.
@@ -35,64 +60,39 @@ class OnnxRuntime:
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+    def __init__(self, path: Path, options: RuntimeOptions, device: str = "CPU") -> None:
         check_readable(path)
         if options.precision == "bf16":
             raise RuntimeUnavailableError(
                 "ONNX Runtime does not compute in bf16 on a CPU; set precision to fp32 or auto, or choose openvino"
             )
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise RuntimeUnavailableError(
-                f"ONNX Runtime cannot be imported ({error}); install it with `pip install gaussian_yolo[cpu]` or "
-                "choose another runtime"
-            ) from error
-        settings = onnxruntime.SessionOptions()
-        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        settings.intra_op_num_threads = options.threads or len(os.sched_getaffinity(0))
-        settings.inter_op_num_threads = 1
-        settings.log_severity_level = 3
-        # A spinning worker would occupy a core that camera, decoder and middleware need between two frames.
-        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = _load(path, settings)
-        self.metadata: Mapping[str, str] = dict(session.get_modelmeta().custom_metadata_map)
-        inputs = session.get_inputs()
-        names = [tensor.name for tensor in session.get_outputs()]
-        shape = _fixed(inputs[0].shape) if len(inputs) == 1 else []
-        size = choose_input_size(path, shape, names, self.metadata, options)
-        if size is not None:
-            # With a fixed size, the optimiser can plan memory once.
-            for name, side in zip(inputs[0].shape[1:3], size, strict=True):
-                if isinstance(name, str):
-                    settings.add_free_dimension_override_by_name(name, side)
-            session = _load(path, settings)
-        signature = read_signature(
-            path,
-            {"tensor(uint8)": "uint8"}.get(inputs[0].type, inputs[0].type) if inputs else "nothing",
-            [_fixed(tensor.shape) for tensor in inputs],
-            {tensor.name: _fixed(tensor.shape) for tensor in session.get_outputs()},
-            size,
-        )
-        self._session = session
-        self.input_size = signature.input_size
-        self.free_size = signature.free_size
-        self.strides = signature.strides
-        self.head_shapes = signature.head_shapes
-        threads = settings.intra_op_num_threads
-        shown = show_precision(self.metadata, "fp32")
-        self.description = (
-            f"ONNX Runtime {onnxruntime.__version__} CPU {shown}, {threads} thread{'s' if threads != 1 else ''}"
-        )
-        self._input_name = inputs[0].name
-        self._head_names = list(signature.head_names)
+        self._path, self._options, self.device, self.notice = path, options, device, ""
+        shared = _loaded.get(share_key(path, options, device), lambda: _load(path, options, device))
+        self.metadata = shared.metadata
+        self.description = shared.description
+        self.input_size = shared.signature.input_size
+        self.free_size = shared.signature.free_size
+        self.strides = shared.signature.strides
+        self.head_shapes = shared.signature.head_shapes
+        self._head_names = list(shared.signature.head_names)
+        self._shared: _Loaded | None = shared
+
+    @staticmethod
+    def devices() -> list[str]:
+        """The providers of the installed build, with "CPU" for the processor."""
+        return ["CPU" if name == _CPU else name for name in _import().get_available_providers()]
+
+    def at(self, input_size: tuple[int, int], device: str = "") -> OnnxRuntime:
+        """See `runtime.base.Runtime.at`."""
+        return OnnxRuntime(self._path, replace(self._options, input_size=input_size), device or self.device)
 
     def infer(self, canvas: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """See `runtime.base.Runtime.infer`."""
         check_canvas(canvas, self.input_size)
+        assert self._shared is not None
         try:
-            heads: list[NDArray[np.float32]] = self._session.run(
-                self._head_names, {self._input_name: canvas[np.newaxis]}
+            heads: list[NDArray[np.float32]] = self._shared.session.run(
+                self._head_names, {self._shared.input_name: canvas[np.newaxis]}
             )
         except Exception as error:  # its exceptions have no other common base class
             raise InferenceError(
@@ -102,16 +102,65 @@ class OnnxRuntime:
 
     def close(self) -> None:
         """See `runtime.base.Runtime.close`."""
-        self._session = None
+        self._shared = None
 
 
-def _load(path: Path, settings: Any) -> Any:
-    import onnxruntime
-
+def _import() -> Any:
     try:
-        return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+        import onnxruntime
+    except ImportError as error:
+        raise RuntimeUnavailableError(
+            f"ONNX Runtime cannot be imported ({error}); install it with `pip install gaussian_yolo[cpu]` or "
+            "choose another runtime"
+        ) from error
+    return onnxruntime
+
+
+def _load(path: Path, options: RuntimeOptions, device: str) -> _Loaded:
+    onnxruntime = _import()
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    settings.intra_op_num_threads = options.threads or len(os.sched_getaffinity(0))
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    # A spinning worker would occupy a core that camera, decoder and middleware need between two frames.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = _session(path, settings, device)
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    inputs = session.get_inputs()
+    names = [tensor.name for tensor in session.get_outputs()]
+    shape = _fixed(inputs[0].shape) if len(inputs) == 1 else []
+    size = choose_input_size(path, shape, names, metadata, options)
+    if size is not None:
+        # With a fixed size, the optimiser can plan memory once.
+        for name, side in zip(inputs[0].shape[1:3], size, strict=True):
+            if isinstance(name, str):
+                settings.add_free_dimension_override_by_name(name, side)
+        session = _session(path, settings, device)
+    signature = read_signature(
+        path,
+        {"tensor(uint8)": "uint8"}.get(inputs[0].type, inputs[0].type) if inputs else "nothing",
+        [_fixed(tensor.shape) for tensor in inputs],
+        {tensor.name: _fixed(tensor.shape) for tensor in session.get_outputs()},
+        size,
+    )
+    threads = settings.intra_op_num_threads
+    shown = f"CPU {show_precision(metadata, 'fp32')}, {threads} thread{'s' if threads != 1 else ''}"
+    description = f"ONNX Runtime {onnxruntime.__version__} {shown if device == 'CPU' else device}"
+    return _Loaded(metadata, signature, session, inputs[0].name, description)
+
+
+def _session(path: Path, settings: Any, device: str) -> Any:
+    # What a device cannot run, the processor does.
+    providers = [_CPU] if device == "CPU" else [device, _CPU]
+    try:
+        session = _import().InferenceSession(str(path), settings, providers=providers)
     except Exception as error:  # its exceptions have no other common base class
         raise unreadable(path, "ONNX Runtime", error) from error
+    # A provider whose libraries are missing is left out with a line in the log only.
+    if session.get_providers()[0] != providers[0]:
+        raise RuntimeUnavailableError(f"ONNX Runtime cannot use {device}; check its libraries and driver")
+    return session
 
 
 def _fixed(shape: list[int | str | None]) -> Shape:

@@ -1,8 +1,9 @@
-"""OpenVINO on the CPU: the fastest CPU runtime; uses bf16 if the processor supports it."""
+"""OpenVINO: the fastest runtime on a CPU, where it uses bf16 if the processor supports it; Intel's GPUs and NPUs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,31 @@ from gaussian_yolo_node.runtime.base import (
     show_precision,
     unreadable,
 )
+from gaussian_yolo_node.runtime.sharing import Shared, share_key
+
+
+@dataclass(frozen=True, eq=False)
+class _Compiled:
+    """A model compiled for one canvas and device; all runtimes of the process on the same canvas share it."""
+
+    metadata: Mapping[str, str]
+    signature: Signature
+    model: Any
+    description: str
+
+
+_compiled: Shared[_Compiled] = Shared()
 
 
 class OpenVinoRuntime:
     """A model compiled by OpenVINO; see `runtime.base.Runtime` for the attributes.
 
     The heads that `infer` returns are views of the request's output memory, without a copy.
+
+    Args:
+        path: the model.
+        options: threads, precision and canvas.
+        device: one of `devices()`, or a combination that OpenVINO knows, such as "HETERO:GPU,CPU".
 
     Raises:
         RuntimeUnavailableError: OpenVINO is not installed, or bf16 is requested on a processor without it.
@@ -39,38 +59,32 @@ class OpenVinoRuntime:
 
     name = "openvino"
 
-    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+    def __init__(self, path: Path, options: RuntimeOptions, device: str = "CPU") -> None:
         check_readable(path)
-        try:
-            import openvino
-        except ImportError as error:
-            raise RuntimeUnavailableError(
-                f"OpenVINO cannot be imported ({error}); install it with `pip install gaussian_yolo[cpu]` or "
-                "choose another runtime"
-            ) from error
-        core = _core()
-        precision = _precision(core, options)
-        model = _read(path)
-        self.metadata: Mapping[str, str] = _metadata(model)
-        signature = _signature(path, model, self.metadata, options)
-        self.input_size = signature.input_size
-        self.free_size = signature.free_size
-        self.strides = signature.strides
-        self.head_shapes = signature.head_shapes
-        try:
-            compiled = core.compile_model(model, "CPU", _properties(options, precision))
-        except RuntimeError as error:
-            raise ModelError(
-                f"{path} cannot be compiled by OpenVINO ({last_words(error)}); try the onnxruntime runtime"
-            ) from error
-        threads = compiled.get_property("INFERENCE_NUM_THREADS")
-        version = openvino.get_version().split("-")[0]
-        shown = show_precision(self.metadata, precision)
-        self.description = f"OpenVINO {version} CPU {shown}, {threads} thread{'s' if threads != 1 else ''}"
+        openvino = _import()
+        self._path, self._options, self.device, self.notice = path, options, device, ""
+        shared = _compiled.get(share_key(path, options, device), lambda: _compile(path, options, device))
+        self.metadata = shared.metadata
+        self.description = shared.description
+        self.input_size = shared.signature.input_size
+        self.free_size = shared.signature.free_size
+        self.strides = shared.signature.strides
+        self.head_shapes = shared.signature.head_shapes
+        self._shared: _Compiled | None = shared
         self._tensor_type = openvino.Tensor
-        self._request = compiled.create_infer_request()
-        self._heads = [self._request.get_tensor(name).data for name in signature.head_names]
+        self._request = shared.model.create_infer_request()
+        self._heads = [self._request.get_tensor(name).data for name in shared.signature.head_names]
         self._canvas: NDArray[np.uint8] | None = None
+
+    @staticmethod
+    def devices() -> list[str]:
+        """Names of the devices of this machine."""
+        _import()
+        return list(_core().available_devices)
+
+    def at(self, input_size: tuple[int, int], device: str = "") -> OpenVinoRuntime:
+        """See `runtime.base.Runtime.at`."""
+        return OpenVinoRuntime(self._path, replace(self._options, input_size=input_size), device or self.device)
 
     def infer(self, canvas: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """See `runtime.base.Runtime.infer`."""
@@ -93,7 +107,38 @@ class OpenVinoRuntime:
         """See `runtime.base.Runtime.close`."""
         self._heads = []
         self._canvas = None
-        self._request = None
+        self._request = self._shared = None
+
+
+def _import() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise RuntimeUnavailableError(
+            f"OpenVINO cannot be imported ({error}); install it with `pip install gaussian_yolo[cpu]` or "
+            "choose another runtime"
+        ) from error
+    return openvino
+
+
+def _compile(path: Path, options: RuntimeOptions, device: str) -> _Compiled:
+    core = _core()
+    precision = _precision(core, options) if device == "CPU" else ""
+    model = _read(path)
+    metadata = _metadata(model)
+    signature = _signature(path, model, metadata, options)
+    try:
+        compiled = core.compile_model(model, device, _properties(options, precision))
+    except RuntimeError as error:
+        raise ModelError(
+            f"{path} cannot be compiled by OpenVINO for {device} ({last_words(error)}); try the onnxruntime runtime"
+        ) from error
+    version = _import().get_version().split("-")[0]
+    if device != "CPU":
+        return _Compiled(metadata, signature, compiled, f"OpenVINO {version} {device}")
+    threads = compiled.get_property("INFERENCE_NUM_THREADS")
+    shown = f"{show_precision(metadata, precision)}, {threads} thread{'s' if threads != 1 else ''}"
+    return _Compiled(metadata, signature, compiled, f"OpenVINO {version} CPU {shown}")
 
 
 @cache
@@ -128,6 +173,9 @@ def _precision(core: Any, options: RuntimeOptions) -> str:
 
 
 def _properties(options: RuntimeOptions, precision: str) -> dict[str, Any]:
+    """Settings of the compilation; without a precision, those that every device knows."""
+    if not precision:
+        return {"PERFORMANCE_HINT": "LATENCY"}
     properties: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import sqlite3
 import struct
@@ -18,6 +19,7 @@ from bag_factory import (
     detections,
     read_texts,
     ros1_messages,
+    ros1_store,
     split_recording,
     text,
     text_records,
@@ -181,6 +183,47 @@ def test_a_ros1_bag_that_was_not_indexed_is_read(tmp_path, killed):
         assert len(reader.notes) == 1 and "without the index" in reader.notes[0]
 
 
+@pytest.mark.parametrize("compression", ["none", "bz2"])
+def test_a_damaged_chunk_costs_a_ros1_bag_no_other(tmp_path, compression):
+    text_type = ros1_store().types["std_msgs/msg/String"]
+    messages = [("/text", START_NS + i * PERIOD_NS, text_type(data=str(i) * 300_000)) for i in range(9)]
+    bag = write_ros1(tmp_path / "one.bag", messages, compression)
+    data = bytearray(bag.read_bytes())
+    chunks = [found.start() for found in re.finditer(b"op=\x05", data)]
+    assert len(chunks) > 2
+    data[data.index(b"compression=", chunks[1] - 60)] ^= 1
+    bag.write_bytes(data)
+    with BagReader(bag) as reader:
+        found = [message.decode().data[0] for message in reader.messages()]
+        assert 4 <= len(found) < 9 and {"0", "8"} <= set(found)
+        assert len(reader.notes) == 1 and "the chunk at byte" in reader.notes[0]
+
+
+def test_damaged_definitions_that_the_index_has_too_cost_nothing(tmp_path):
+    bag = write_recording(tmp_path / "bag", text_records(3), compression="none") / "bag.mcap"
+    data = bytearray(bag.read_bytes())
+    data[data.index(b"std_msgs/msg/String")] = 0xFF
+    bag.write_bytes(data)
+    assert read_texts(bag) == (list("012"), [])
+    bag = write_ros1(tmp_path / "one.bag", ros1_messages())
+    data = bytearray(bag.read_bytes())
+    data[data.index(b"type=")] = 0xFF
+    bag.write_bytes(data)
+    with BagReader(bag) as reader:
+        assert (len(list(reader.messages())), reader.notes) == (10, [])
+
+
+def test_a_damaged_page_of_an_sqlite_file_costs_what_is_behind_it(tmp_path):
+    bag = write_recording(tmp_path / "bag", text_records(200, 1000), storage="sqlite3") / "bag.db3"
+    data = bytearray(bag.read_bytes())
+    page = data.index(b"150" * 1000) // 4096 * 4096
+    data[page : page + 100] = bytes(100)
+    bag.write_bytes(data)
+    found, notes = read_texts(bag)
+    assert 0 < len(found) < 200
+    assert len(notes) == 1 and f"{len(found)} messages until" in notes[0]
+
+
 def test_an_empty_split_does_not_cost_the_others(tmp_path):
     bag = split_recording(tmp_path / "bag", [text_records(3)], "mcap")
     (bag / "bag_1.mcap").write_bytes(b"")
@@ -195,7 +238,7 @@ def test_an_empty_split_does_not_cost_the_others(tmp_path):
 @pytest.mark.parametrize("compression", [CompressionType.NONE, CompressionType.ZSTD, CompressionType.LZ4])
 @pytest.mark.parametrize("cut", [0, 100])
 def test_a_chunk_that_is_too_large_to_sort_is_read_message_by_message(tmp_path, monkeypatch, compression, cut):
-    monkeypatch.setattr("gaussian_yolo_node.bags.mcap_file._LARGE_CHUNK", 1000)
+    monkeypatch.setattr("gaussian_yolo_node.bags.blocks._LARGE_BLOCK", 1000)
     path = tmp_path / "bag.mcap"
     with path.open("wb") as file:
         writer = PlainMcapWriter(file, chunk_size=1 << 30, compression=compression)

@@ -46,7 +46,7 @@ def test_recordings_of_ros2_are_read(tmp_path, storage, compression, version):
         assert reader.topics[IMAGE_TOPIC].count == len(records)
         assert reader.notes == []
         assert (reader.start_ns, reader.end_ns) == (START_NS, START_NS + 4 * PERIOD_NS)
-        assert not reader.ros1
+        assert reader.storage == storage
         assert (reader.compression == "") == (compression == "none")
         for message, picture in zip(messages, pictures(5), strict=True):
             np.testing.assert_array_equal(image_from_message(message.decode()), picture)
@@ -100,7 +100,7 @@ def test_damaged_metadata_is_noted(tmp_path, content):
 def test_ros1_bags_are_read_as_ros2_messages(tmp_path, compression):
     bag = write_ros1(tmp_path / "one.bag", ros1_messages(), compression)
     with BagReader(bag) as reader:
-        assert reader.ros1 and reader.notes == []
+        assert reader.storage == "ros1" and reader.notes == []
         assert {name: (topic.type, topic.count) for name, topic in reader.topics.items()} == {
             "/raw": (IMAGE, 3),
             "/packed": (COMPRESSED_IMAGE, 3),

@@ -72,15 +72,18 @@ def test_finds_what_this_environment_has(report: Report) -> None:
     assert report.runtimes.keys() == {"openvino", "onnxruntime", "tensorrt"}
     for runtime, module in (("openvino", "OpenVINO"), ("onnxruntime", "ONNX Runtime")):
         assert (report.runtimes[runtime] == "ready") == (parts[module].found and opencv.found)
+    if "ready" in report.runtimes.values():
+        assert report.canvas.startswith("csp_nano_driving: ")
+        assert "30 Hz" in report.canvas
 
 
 def test_where_no_gpu_is_no_part_of_one_is_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_run, "_PROBES", dict.fromkeys(doctor_run._PROBES, "import nothing_of_that_name"))
     report = examine(Board("cpu", "x86_64"))
 
-    assert not any(part.found for part in report.parts if part.name != "CUDA toolkit")
+    assert not any(part.found for part in report.parts if part.name not in ("CUDA toolkit", "shared memory"))
     wanted = {part.name for part in report.parts if part.install}
-    assert wanted == {"OpenVINO", "ONNX Runtime", "OpenCV", "rclpy (ROS 2)", "vision_msgs"}
+    assert wanted == {"OpenVINO", "ONNX Runtime", "OpenCV", "typer", "rclpy (ROS 2)", "vision_msgs"}
     assert "nothing_of_that_name" in report.parts[0].detail
     assert report.runtimes["openvino"] == "lacks OpenVINO, OpenCV"
 
@@ -100,6 +103,12 @@ def test_a_package_that_does_not_load_is_told_and_does_no_harm(
     script: str, found: bool, version: str, detail: str
 ) -> None:
     assert doctor_run._finish(doctor_run._start(script)) == (found, version, detail)
+
+
+def test_a_model_that_cannot_be_timed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_run, "_PROBES", dict.fromkeys(doctor_run._PROBES, "print('')"))
+    monkeypatch.setattr(doctor_run, "_RATE_PROBE", "raise SystemExit('no runtime')")
+    assert examine(Board("cpu", "x86_64")).canvas == "the default model cannot be timed: no runtime"
 
 
 def test_a_package_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +139,7 @@ def test_the_table_shows_brackets_and_says_what_to_install() -> None:
     board = Board("jetson", "NVIDIA Jetson Orin Nano", "36.4.0")
     text = io.StringIO()
     print_report(
-        Report(board, "3.10.12", parts, ("a.engine: [fp16]",), {"tensorrt": "lacks TensorRT"}),
+        Report(board, "3.10.12", parts, ("a.engine: [fp16]",), {"tensorrt": "lacks TensorRT"}, "m: canvas 1x2"),
         Console(file=text, width=100),
     )
 

@@ -196,6 +196,59 @@ def test_evaluate_writes_ap_by_class_and_iou(
     assert "protocol bdd" in printed and "50.00" in printed
 
 
+CALIBRATION = "P0: 0 0 0 0 0 0 0 0 0 0 0 0\nP2: 700 0 600 0 0 700 180 0 0 0 1 0\n"
+
+
+def position_case(folder: Path) -> list[str | Path]:
+    """Options for a car 20 m ahead, found where it is labelled."""
+    box = [569.0, 184.8, 631.0, 244.0]
+    (folder / "label_2").mkdir()
+    line = "Car 0.00 0 1.5 {} {} {} {} 1.5 1.6 3.9 0.0 1.65 20.0 1.57\n".format(*box)
+    (folder / "label_2" / "000000.txt").write_text(line)
+    detection = {"class": "car", "score": 0.9, "box": box, "sigma": [1.0] * 4}
+    (folder / "found.json").write_text(json.dumps([{"frame": "000000.png", "detections": [detection]}]))
+    (folder / "calib.txt").write_text(CALIBRATION)
+    return ["--protocol", "position", "--ground-truth", folder / "label_2", "--predictions", folder / "found.json"]
+
+
+def test_evaluate_writes_errors_of_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*position_case(tmp_path), "--calibration", tmp_path / "calib.txt", "--json", tmp_path / "out.json"]
+
+    assert run(monkeypatch, "evaluate", *options) == 0
+
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert result["protocol"] == "position" and result["near"]["placed"] == 1 and result["near"]["range_error"] < 0.02
+    assert "protocol position" in capsys.readouterr().out
+    # The pose counts: from twice the height, the lower edge is twice as far away, and the height contradicts it.
+    assert run(monkeypatch, "evaluate", *options, "--camera-height", "3.3") == 0
+    assert json.loads((tmp_path / "out.json").read_text())["states"]["apart"] == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "give --calibration"),
+        (["--calibration", "{tmp}/none.txt"], "none.txt cannot be read"),
+        (["--calibration", "{tmp}/calib.txt", "--image-size", "big"], "--image-size is 'big'"),
+        (["--calibration", "{tmp}/calib.txt", "--camera-height", "0"], "height above the ground"),
+    ],
+)
+def test_what_places_need(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    message: str,
+) -> None:
+    options = [*position_case(tmp_path), *(each.format(tmp=tmp_path) for each in more)]
+
+    assert run(monkeypatch, "evaluate", *options) == 2
+
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -270,3 +323,64 @@ def test_a_bag_is_both_truth_and_predictions(
     assert (easy["tp"], easy["fp"], easy["fn"]) == (1, 0, 0)  # the truncated object does not count
     assert result["frames"]["matched"] == ["a.png"] and result["sigma"]["boxes"] == 1
     assert "protocol kitti" in capsys.readouterr().out
+
+
+def write_tracking_labels(path: Path) -> Path:
+    lines = [
+        f"{frame} 7 Car 0 0 1.5 {10 + frame} 20 {60 + frame} 60 1.5 1.6 3.9 1.0 1.5 20.0 1.5" for frame in range(6)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("given", ["tracks", "detections"])
+def test_tracks_are_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    pytest.importorskip("trackeval", reason="trackeval is not installed (pip install --no-deps trackeval)")
+    labels = write_tracking_labels(tmp_path / "0002.txt")
+    found = labels
+    if given == "detections":
+        records = [
+            {
+                "frame": f"{frame:06d}.png",
+                "detections": [
+                    {"class": "car", "score": 0.9, "box": [10 + frame, 20, 60 + frame, 60], "sigma": [1, 1, 1, 1]}
+                ],
+            }
+            for frame in range(6)
+        ]
+        found = tmp_path / "found.json"
+        found.write_text(json.dumps(records))
+    paths = ["--ground-truth", labels, "--predictions", found]
+
+    assert run(monkeypatch, "evaluate", "--protocol", "mot", *paths, "--json", tmp_path / "out.json") == 0
+
+    result = json.loads((tmp_path / "out.json").read_text())
+    missed = 0 if given == "tracks" else 1  # the first frame, before a track is confirmed
+    assert result["tracking"]["car"] == result["tracking"]["all"]
+    assert (result["tracking"]["car"]["fn"], result["tracking"]["car"]["switches"]) == (missed, 0)
+    assert result["tracking"]["car"]["mota"] == pytest.approx(1 - missed / 6)
+    assert "protocol mot" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "message"),
+    [
+        ("none.txt", "0002.txt", "cannot be read"),
+        ("0002.txt", "none.txt", "cannot be read"),
+        ("0002.txt", "none", "No such file"),
+    ],
+)
+def test_bad_input_to_the_evaluation_of_tracks(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    labels: str,
+    predictions: str,
+    message: str,
+) -> None:
+    write_tracking_labels(tmp_path / "0002.txt")
+    paths = ["--ground-truth", tmp_path / labels, "--predictions", tmp_path / predictions]
+    assert run(monkeypatch, "evaluate", "--protocol", "mot", *paths) == 2
+    assert message in capsys.readouterr().err

@@ -8,6 +8,7 @@ import pytest
 from factories import PLANTED, Planted, make_card, make_heads, make_image, make_model
 
 from gaussian_yolo_node.detector import Detections, Detector
+from gaussian_yolo_node.detector.canvas import Roi
 from gaussian_yolo_node.detector.decode import NonFiniteOutputError
 from gaussian_yolo_node.detector.letterbox import FrameError, Letterbox
 from gaussian_yolo_node.errors import GaussianYoloError, ModelError, SettingError
@@ -208,3 +209,81 @@ def test_a_bad_model_is_one_sentence_with_its_file(tmp_path: Path, runtime: str,
     assert "\n" not in message
     assert len(message) < 500
     assert isinstance(caught.value, GaussianYoloError)
+
+
+class TestCanvas:
+    """The canvas of a model with free height and width; the default model is one."""
+
+    @pytest.mark.parametrize(
+        ("frame", "canvas"),
+        [((360, 640), (512, 928)), ((375, 1242), (384, 1248)), ((480, 640), (576, 768)), ((640, 360), (928, 512))],
+    )
+    def test_takes_the_shape_of_the_first_frame(
+        self, runtime: str, frame: tuple[int, int], canvas: tuple[int, int]
+    ) -> None:
+        with Detector.open(runtime=runtime, options=FP32) as detector:
+            detector(make_image(*frame))
+            assert detector.input_size == canvas
+            detector(make_image(100, 100))
+            assert detector.input_size == canvas
+
+    def test_one_chosen_by_hand_stays(self, runtime: str) -> None:
+        options = RuntimeOptions(threads=1, precision="fp32", input_size=(192, 640))
+        with Detector.open(runtime=runtime, options=options) as detector:
+            detector(make_image(360, 640))
+            assert detector.input_size == (192, 640)
+            detector.use_canvas((256, 448))
+            detector(make_image(100, 100))
+            assert detector.input_size == (256, 448)
+            detector.use_canvas(None)
+            detector(make_image(90, 160))
+            assert detector.input_size == (256, 448) != (192, 640)
+
+    def test_of_a_model_with_a_fixed_size_stays(self, tiny_model: Path, runtime: str) -> None:
+        with Detector.open(tiny_model, runtime, options=FP32) as detector:
+            detector(make_image(100, 100))
+            assert detector.input_size == (64, 96)
+            with pytest.raises(ModelError, match="64x96"):
+                detector.use_canvas((96, 96))
+
+    def test_sigmas_are_corrected_for_the_canvas(self, runtime: str) -> None:
+        with Detector.open(runtime=runtime, options=FP32) as detector:
+            for point in detector.card.operating_points[:2]:
+                detector.operate_like(point.input_size)
+                assert detector.sigma_calibration == point.sigma_calibration
+            detector.sigma_calibration = None
+            detector.operate_like(detector.card.operating_points[0].input_size)
+            assert detector.sigma_calibration is None
+
+
+@pytest.mark.parametrize("frame", [(720, 1280), (1080, 1920), (375, 1242), (480, 640), (1280, 720)])
+@pytest.mark.parametrize("roi", [Roi(), Roi(0.1, 0.25, 0.8, 0.9)])
+def test_boxes_are_those_of_a_slow_reference(tiny_model: Path, runtime: str, frame: tuple[int, int], roi: Roi) -> None:
+    """Planted boxes on the canvas, mapped to the frame by exact arithmetic."""
+    height, width = frame
+    left, top, right, bottom = roi.left * width, roi.top * height, roi.right * width, roi.bottom * height
+    scale = min(64 / (bottom - top), 96 / (right - left))
+    border_x, border_y = (96 - scale * (right - left)) / 2, (64 - scale * (bottom - top)) / 2
+    with Detector.open(tiny_model, runtime, options=FP32, roi=roi) as detector:
+        found = detector(make_image(height, width))
+    assert len(found) == len(PLANTED)
+    for box, planted in zip(found.boxes, PLANTED, strict=True):
+        x1, y1, x2, y2 = planted.box
+        expected = np.array([x1 - border_x, y1 - border_y, x2 - border_x, y2 - border_y]) / scale
+        expected = np.clip(expected + np.array([left, top] * 2), [left, top] * 2, [right, bottom] * 2)
+        # The scaled frame has whole canvas px, of which one is 1 / scale frame px.
+        np.testing.assert_allclose(box, expected, atol=max(1.0, 1 / scale))
+
+
+def test_a_region_finds_what_the_cut_frame_has(runtime: str) -> None:
+    frame = make_image(360, 640)
+    roi = Roi(0.25, 0.5, 1.0, 1.0)
+    with Detector.open(runtime=runtime, options=FP32, score_threshold=0.02) as whole:
+        alone = whole(np.ascontiguousarray(frame[180:, 160:]))
+    with Detector.open(runtime=runtime, options=FP32, score_threshold=0.02, roi=roi) as detector:
+        found = detector(frame)
+        size = detector.input_size
+    assert size == whole.input_size
+    np.testing.assert_array_equal(found.scores, alone.scores)
+    np.testing.assert_allclose(found.boxes, alone.boxes + np.float32([160, 180, 160, 180]), atol=1e-3)
+    np.testing.assert_array_equal(found.sigmas, alone.sigmas)

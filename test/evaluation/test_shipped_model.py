@@ -9,11 +9,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, read_card
-from gaussian_yolo_node.detector.onnx_metadata import read_metadata
 from gaussian_yolo_node.evaluation.all_objects import AllObjectsResult, evaluate
 from gaussian_yolo_node.evaluation.paired import pair
 from gaussian_yolo_node.labels.predictions import FramePredictions
@@ -58,7 +58,8 @@ def measured(
 
 @cache
 def card(model: str) -> ModelCard:
-    return read_card(read_metadata(ENGINES / f"{model}.onnx"), ENGINES / f"{model}.onnx")
+    path = ENGINES / f"{model}.onnx"
+    return read_card({entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}, path)
 
 
 def car_ap(result: AllObjectsResult, iou: float) -> float:

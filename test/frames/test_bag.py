@@ -12,15 +12,19 @@ from bag_factory import (
     START_NS,
     camera_records,
     compressed,
+    header,
     image,
     info,
+    new,
     pictures,
+    serialized,
     text,
     text_records,
     write_recording,
 )
+from raw_images import encode
 
-from gaussian_yolo_node.bags import IMAGE_TOPIC, INFO_TOPIC
+from gaussian_yolo_node.bags import IMAGE, IMAGE_TOPIC, INFO_TOPIC
 from gaussian_yolo_node.frames import Frame, SourceError, open_source
 
 
@@ -53,6 +57,15 @@ def test_images_come_as_frames_by_their_names(tmp_path, layout, whole):
     assert (skipped, message) == (0, "")
     for frame, picture in zip(found, pictures(3), strict=True):
         np.testing.assert_array_equal(frame.image, picture)
+
+
+@pytest.mark.parametrize(("encoding", "most"), [("yuyv", 1), ("nv12", 1), ("bayer_grbg8", 3), ("rgba16", 0)])
+def test_raw_images_of_any_encoding(tmp_path, encoding, most):
+    picture = pictures(1)[0]
+    message = serialized(new(IMAGE, header=header(START_NS), **encode(picture, encoding)))
+    found, skipped, _ = frames(write_recording(tmp_path / "bag", [(IMAGE_TOPIC, START_NS, message)]))
+    assert (len(found), skipped) == (1, 0)
+    assert np.abs(found[0].image.astype(int) - picture).mean() <= most
 
 
 def test_length_and_rate_are_those_of_the_recording(tmp_path):

@@ -53,9 +53,10 @@ def test_json_file_that_cannot_be_written(tmp_path: Path, name: str) -> None:
         JsonArrayFile(tmp_path / name)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
 @pytest.mark.parametrize("size", [(48, 64), (47, 63)], ids=["even", "odd"])
-def test_video_of_frames_of_several_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
-    path = tmp_path / "out.mp4"
+def test_video_of_frames_of_several_sizes(tmp_path: Path, size: tuple[int, int], suffix: str) -> None:
+    path = tmp_path / f"out{suffix}"
     with VideoRecording(path, 12.5) as video:
         for height, width in (size, size, (100, 64), (10, 10), (48, 65)):
             video.write(np.full((height, width, 3), 200, np.uint8))
@@ -70,7 +71,9 @@ def test_video_of_frames_of_several_sizes(tmp_path: Path, size: tuple[int, int])
     assert frames[2][24, 2, 0] < 50  # a tall frame has black bars at its sides
 
 
-@pytest.mark.parametrize(("name", "message"), [("no/folder/out.mp4", "no folder"), ("out.gif", "an .mp4 file")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("no/folder/out.mp4", "no folder"), ("out.gif", "an .mp4 or a .webm file")]
+)
 def test_video_that_cannot_be_written(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(RecordingError, match=message):
         VideoRecording(tmp_path / name, 10.0)

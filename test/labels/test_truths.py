@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gaussian_yolo_node.labels.annotations import DatasetError
@@ -35,6 +36,16 @@ def written(path: Path, document: Any) -> Path:
 
 def classes(truth: GroundTruth) -> dict[str, list[str]]:
     return {name: frame.truths.categories.tolist() for name, frame in truth.frames.items()}
+
+
+def test_kitti_3d_boxes(tmp_path: Path) -> None:
+    flat = "Pedestrian 0 0 -10 10 20 30 60 -1 -1 -1 -1000 -1000 -1000 -10\n"
+    written(tmp_path / "000000.txt", KITTI.format("Car") + flat)
+    written(tmp_path / "000001.txt", flat)
+    frames = read_ground_truth(tmp_path).frames
+    cuboids = frames["000000"].truths.cuboids
+    assert cuboids[0].tolist() == [1.5, 1.6, 3.9, 1.0, 1.5, 20.0, 1.5]
+    assert np.isnan(cuboids[1]).all() and np.isnan(frames["000001"].truths.cuboids).all()
 
 
 def test_kitti_folder(tmp_path: Path) -> None:

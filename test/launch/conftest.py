@@ -1,6 +1,6 @@
 """Recording stand-ins for `launch` and `launch_ros`, which have no wheels: enough to evaluate our launch files.
 
-They keep to the behaviour of Humble to Kilted that the launch files rely on; the real `ros2 launch` is not part of
+They keep to the behaviour of Humble to Lyrical that the launch files rely on; the real `ros2 launch` is not part of
 this test suite.
 """
 

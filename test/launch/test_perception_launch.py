@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gaussian_yolo_node.ros import fastdds_profile
 from gaussian_yolo_node.ros.parameter_table import PARAMETERS
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
@@ -88,11 +89,18 @@ def test_own_parameter_file_namespace_name_and_log_level(perception: Callable[..
     assert node.arguments == ["--ros-args", "--log-level", "debug"]
 
 
-def test_fastdds_gets_the_shipped_profile(perception: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("size", "profile"), [(1 << 30, "fastdds_shm.xml"), (64 << 20, "fastdds_shm_small.xml")], ids=["1 GiB", "64 MiB"]
+)
+def test_fastdds_gets_the_profile_that_fits_into_shared_memory(
+    perception: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, size: int, profile: str
+) -> None:
     for name in PROFILE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(fastdds_profile, "shared_memory_bytes", lambda: size)
     (node,) = perception().nodes
-    assert node.additional_env == dict.fromkeys(PROFILE_VARIABLES, str(LAUNCH / "fastdds_shm.xml"))
+    assert node.additional_env == dict.fromkeys(PROFILE_VARIABLES, str(LAUNCH / profile))
+    assert (LAUNCH / profile).is_file()
 
 
 @pytest.mark.parametrize("name", PROFILE_VARIABLES)

@@ -89,7 +89,8 @@ def test_answers_truth_and_names_are_recorded(through: Replay, tmp_path: Path) -
     assert run.counters == ReplayCounters(5, 5, 0, 0)
     assert [frame.name for frame in run.frames] == frames_of(tmp_path / "run") == [f"{i:03}.png" for i in range(5)]
     assert all(frame.detections == 2 and (frame.width, frame.height) == (96, 64) for frame in run.frames)
-    assert run.model["name"] == "tiny" and run.diagnostics["frames_processed"] == "5"
+    assert run.model["name"] == "tiny" and run.model["classes"] and "model_card" not in run.diagnostics
+    assert run.diagnostics["frames_processed"] == "5"
     assert run.score_threshold == pytest.approx(0.005)  # for the tail of the curve
     assert not run.notes
     with BagReader(tmp_path / "run" / "answers.mcap") as reader:

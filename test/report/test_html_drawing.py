@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
+from markupsafe import Markup
 
 from gaussian_yolo_node.report import plots
 from gaussian_yolo_node.report.bootstrap import Estimate
-from gaussian_yolo_node.report.page import Html
 from gaussian_yolo_node.report.plots import Line
 
 EMPTY = np.empty(0)
@@ -28,7 +28,7 @@ HOSTILE = [
 ]
 
 
-def every_plot(values: np.ndarray, name: str = "car") -> dict[str, Html]:
+def every_plot(values: np.ndarray, name: str = "car") -> dict[str, Markup]:
     lines = [Line(name, values, values), Line("other", values[::-1], values)]
     counts = np.ones(len(values), np.intp)
     bins = values[:: max(1, len(values) // 20)]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from gaussian_yolo_node.replay.run_folder import ReplayCounters, ReplayedFrame, ReplayRun
-from gaussian_yolo_node.report.latency import latency_section, measure_latency
+from gaussian_yolo_node.report.latency import latency_values, measure_latency
+from gaussian_yolo_node.report.page import render
 
 PLAIN = {
     "bag": "b", "image_topic": "/i", "rate_factor": 1.0, "rate_hz": None, "score_threshold": None, "criterion": "",
@@ -62,21 +63,26 @@ def test_rates() -> None:
     assert measure_latency(run_of([0.01])).played_hz is None
 
 
+def content_of(run: ReplayRun) -> str:
+    """The latency section of a run."""
+    return render("latency", latency_values(run, measure_latency(run)))
+
+
 @pytest.mark.parametrize("ages", [[], [None], [0.02], [0.02, None, 0.03], [0.01] * 40])
 def test_section_of_any_run(ages: list[float | None]) -> None:
-    section = latency_section(run_of(ages), measure_latency(run_of(ages)))
-    assert "Real time" in section.content
-    assert ("<svg" in section.content) == any(age is not None for age in ages)
+    content = content_of(run_of(ages))
+    assert "Real time" in content
+    assert ("<svg" in content) == any(age is not None for age in ages)
 
 
 def test_lockstep_is_not_taken_for_a_camera() -> None:
     run = run_of([0.02] * 3, mode="lockstep")
-    assert "say nothing about a camera" in latency_section(run, measure_latency(run)).content
+    assert "say nothing about a camera" in content_of(run)
 
 
 def test_stages_of_a_node_that_tells_them() -> None:
     run = run_of([0.02] * 3, inference_ms="12.5", preprocess_ms="", publish_ms="a lot")
-    content = latency_section(run, measure_latency(run)).content
+    content = content_of(run)
     assert "12.50" in content and "a lot" not in content
 
 
@@ -84,4 +90,4 @@ def test_a_long_run_is_a_small_drawing() -> None:
     ages = list(0.02 + 0.001 * np.random.default_rng(0).random(18_000))
     ages[5000:9000] = [None] * 4000
     run = run_of(ages)
-    assert len(latency_section(run, measure_latency(run)).content) < 300_000
+    assert len(content_of(run)) < 300_000

@@ -1,23 +1,17 @@
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
+from markupsafe import Markup
 
-from gaussian_yolo_node.report.page import (
-    Html,
-    Section,
-    count,
-    escape,
-    join,
-    number,
-    page,
-    pairs,
-    percent,
-    table,
-    tag,
-)
+from gaussian_yolo_node.report.page import Section, integer, number, page, percent, plain, render
+from gaussian_yolo_node.report.pictures import Pictures
+from gaussian_yolo_node.report.worst import WorstFrame
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -52,20 +46,37 @@ class Reader(HTMLParser):
         self.text += data
 
 
+def sections_with(name: str) -> list[Section]:
+    """Sections in which a name is a cell, a caption, a definition, an item, preformatted text and an attribute."""
+    told = dict.fromkeys(("name", "classes", "variance_vote"), name) | {"training": {name: [name]}}
+    pictures = Pictures({name: WorstFrame(0, 1, 2)}, {name: "data:image/jpeg;base64,"}, False, (name,))
+    return [
+        Section("detections", "a", {"frames": 1, "counts": [(name, 1)]}),
+        Section("model", "b", {"model": told, "model_hash": name}),
+        Section("signature", "c", {"files": {name: name}}),
+        Section("worst", "d", {"pictures": pictures, "threshold": 0.5, "apart_s": 1.0}),
+    ]
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_text_is_text_wherever_it_stands(name: str) -> None:
-    seen = Reader(join(tag("p", name, title=name), table([name], [[name]], caption=f"{name}."), pairs([(name, name)])))
+    seen = Reader("".join(section.content for section in sections_with(name)))
 
     assert {element for element, _ in seen.elements} == {
-        "p", "div", "table", "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd",
+        "p", "div", "table", "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd", "ul", "li", "code", "pre", "details",
+        "summary", "figure", "img", "figcaption", "strong",
     }  # fmt: skip
-    assert all(attribute in ("title", "class", "scope") for _, given in seen.elements for attribute in given)
+    assert all(attribute in ("class", "scope", "src", "alt") for _, given in seen.elements for attribute in given)
+    assert seen.text.count(plain(name)) >= 9
+    assert [given["alt"] for element, given in seen.elements if element == "img"] == [
+        f"Frame {plain(name)} with detections and objects"
+    ]
     assert "\x00" not in seen.text and "\u202e" not in seen.text
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_page_can_be_written_whatever_a_name_is(name: str) -> None:
-    written = page(name, name, [Section("a", name, tag("p", name))]).encode("utf-8")
+    written = page(name, name, [Section("signature", name, {"files": {name: name}})]).encode("utf-8")
 
     elements = [element for element, _ in Reader(written.decode()).elements]
     assert elements.count("script") == elements.count("img") == elements.count("svg") == 0
@@ -74,24 +85,37 @@ def test_a_page_can_be_written_whatever_a_name_is(name: str) -> None:
 
 def test_plain_text_comes_back() -> None:
     name = "traffic light <\"&'> 日本 ümläut\nnext"
-    assert Reader(tag("p", name)).text == name
-    assert Reader(tag("p", title=name)).elements[0][1]["title"] == name
+    seen = Reader("".join(section.content for section in sections_with(name)))
+    assert seen.text.count(name) >= 9
+    assert any(given.get("alt") == f"Frame {name} with detections and objects" for _, given in seen.elements)
 
 
 def test_strings_made_from_markup_are_text_again() -> None:
-    assert "&lt;b&gt;" in tag("p", tag("b", "x") + "y")
-    assert join(Html("<b>"), "<b>") == "<b>&lt;b&gt;"
+    written = render("signature", {"files": {str(Markup("<b>x</b>")): Markup("<b>") + "<i>"}})
+    assert "&lt;b&gt;x" in written
+    assert "<b>&lt;i&gt;" in written
+
+
+def test_no_template_trusts_a_value() -> None:
+    templates = [path for path in (files("gaussian_yolo_node.report") / "templates").iterdir() if path.suffix == ".j2"]
+    assert len(templates) > 10
+    assert not any(re.search(r"\|\s*safe|autoescape", path.read_text(encoding="utf-8")) for path in templates)
+
+
+def test_a_value_that_is_missing_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="files"):
+        render("signature", {})
 
 
 def test_the_page_forbids_itself_everything() -> None:
-    written = page("title", "subtitle", [Section("first", "First", tag("p", "text"))])
+    written = page("title", "subtitle", [Section("signature", "Signature", {"files": {}})])
 
     metas = [given for element, given in Reader(written).elements if element == "meta"]
     policy = next(given["content"] for given in metas if given.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None and policy.startswith("default-src 'none'")
     assert "script-src" not in policy and "http" not in policy
-    assert ("a", {"href": "#first"}) in Reader(written).elements
-    assert any(given.get("id") == "first" for _, given in Reader(written).elements)
+    assert ("a", {"href": "#signature"}) in Reader(written).elements
+    assert any(given.get("id") == "signature" for _, given in Reader(written).elements)
 
 
 @pytest.mark.parametrize(
@@ -108,14 +132,15 @@ def test_the_page_forbids_itself_everything() -> None:
         (percent(0.1234), "12.3"),
         (percent(None), "–"),
         (percent(-0.01, sign=True), "−1.0"),
-        (count(0), "0"),
-        (count(1234567), "1\u202f234\u202f567"),
+        (integer(0), "0"),
+        (integer(1234567), "1\u202f234\u202f567"),
     ],
 )
 def test_numbers(shown: str, expected: str) -> None:
     assert shown == expected
 
 
-def test_escape_keeps_what_html_may_hold() -> None:
-    assert escape("a\tb\nc\u00a0d") == "a\tb\nc\u00a0d"
-    assert escape(3) == "3"
+def test_what_html_may_hold_is_kept() -> None:
+    written = render("model", {"model": {}, "model_hash": "a\tb\nc\u00a0d"})
+    assert "a\tb\nc\u00a0d" in written
+    assert "<dd>3</dd>" in render("model", {"model": {}, "model_hash": 3})

@@ -34,6 +34,7 @@ class Page(HTMLParser):
         self.sections: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
         self.close()
+        self.text = re.sub(r"[ \t\n]+", " ", self.text)  # as it is shown, except in <pre>
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -85,6 +86,8 @@ def test_the_page_needs_nothing_else(plain_run: Path) -> None:
                 assert str(value).startswith(("data:", "#")), value
             assert not key.startswith("on")
     assert not re.search(r"url\((?!#)", content) and "@import" not in content
+    variables = set(re.findall(r"var\(--([a-z0-9-]+)\)", content))
+    assert {"ink", "series-0"} <= variables <= set(re.findall(r"--([a-z0-9-]+):", content))
     ids = [given["id"] for _, given in page.elements if "id" in given]
     assert len(ids) == len(set(ids))
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from gaussian_yolo_node.ros.fastdds_profile import VARIABLES, fastdds_profile
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Before the first import of rclpy: messages that check their fields, the shipped transport profile, and a separate
@@ -20,8 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
-for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
-    os.environ[variable] = str(REPOSITORY / "launch" / "fastdds_shm.xml")
+for variable in VARIABLES:
+    os.environ[variable] = str(REPOSITORY / "launch" / fastdds_profile())
 
 # Generous: this limits how long a failing test takes, not a passing one.
 PATIENCE_S = 30.0
@@ -42,11 +44,10 @@ class Ros:
         self.observer = rclpy.create_node("observer", context=self.context)
         self.executor.add_node(self.observer)
         self.detections: list[Any] = []
-        self.statuses: list[Any] = []
+        self.statuses: list[Any] = []  # summaries
+        self.parts: list[Any] = []  # statuses of input, detector and output
         self.observer.create_subscription(Detection2DArray, "/perception/detections", self.detections.append, 100)
-        self.observer.create_subscription(
-            DiagnosticArray, "/diagnostics", lambda message: self.statuses.extend(message.status), 100
-        )
+        self.observer.create_subscription(DiagnosticArray, "/diagnostics", self._sort, 100)
         self._nodes: list[Any] = []
 
     def node(self, **parameters: Any) -> Any:
@@ -55,14 +56,19 @@ class Ros:
 
         from gaussian_yolo_node.ros.node import PerceptionNode
 
-        values = {"autostart": False, "diagnostics_period": 0.1, **parameters}
+        # Frames of the tests have whole seconds as stamps.
+        values = {"autostart": False, "diagnostics_period": 0.1, "max_age": 2.0, **parameters}
         node = PerceptionNode(
             context=self.context,
             parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
         )
+        self.add(node)
+        return node
+
+    def add(self, node: Any) -> None:
+        """Spin a node with the others, and destroy it at the end."""
         self._nodes.append(node)
         self.executor.add_node(node)
-        return node
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
         """Spin until the condition holds, and return its value."""
@@ -75,14 +81,20 @@ class Ros:
         last = self.statuses[-1] if self.statuses else "no status"
         pytest.fail(f"waited {PATIENCE_S:.0f} s in vain: {what}; last status: {last}")
 
-    def until_status(self, level: bytes, words: str) -> dict[str, str]:
+    def _sort(self, message: Any) -> None:
+        for status in message.status:
+            (self.statuses if status.name.endswith(": perception") else self.parts).append(status)
+
+    def until_status(self, level: bytes, words: str, part: str = "perception") -> dict[str, str]:
         """Spin until a new status of this level contains these words in its message; returns its values."""
-        self.statuses.clear()
+        statuses = self.statuses if part == "perception" else self.parts
+        statuses.clear()
 
         def found() -> Any:
-            return next((s for s in self.statuses if s.level == level and words in s.message), None)
+            new = (s for s in statuses if s.name.endswith(f": {part}"))
+            return next((s for s in new if s.level == level and words in s.message), None)
 
-        status = self.until(found, f"a status {level!r} with '{words}'")
+        status = self.until(found, f"a status {level!r} of {part} with '{words}'")
         return {value.key: value.value for value in status.values}
 
     def until_subscribed(self, publisher: Any) -> None:

@@ -1,7 +1,8 @@
 """Publishes pictures at a fixed rate, in its own process.
 
-    python image_publisher.py raw|compressed RATE_HZ COUNT [FOLDER]
+    python image_publisher.py raw|compressed|ENCODING RATE_HZ COUNT [FOLDER]
 
+With the name of an encoding, images are raw, and their rows have padding.
 Repeats the first picture until a line arrives on stdin, which means that discovery is complete. Then publishes COUNT
 pictures and prints their stamps in ns on stdout as a JSON list. Ends when stdin closes.
 """
@@ -12,11 +13,14 @@ import json
 import select
 import sys
 import time
+from array import array
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import rclpy
+from raw_images import encode
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -28,9 +32,9 @@ def main(transport: str, rate_hz: float, count: int, folder: str | None = None) 
     pictures = load(Path(folder), count) if folder else synthetic(count)
     rclpy.init()
     node = rclpy.create_node("camera_driver")
-    kind, topic = (Image, "/image") if transport == "raw" else (CompressedImage, "/image/compressed")
+    kind, topic = (CompressedImage, "/image/compressed") if transport == "compressed" else (Image, "/image")
     publisher = node.create_publisher(kind, topic, qos_profile_sensor_data)
-    make = image_to_message if transport == "raw" else image_to_compressed
+    make = {"raw": image_to_message, "compressed": image_to_compressed}.get(transport, partial(encoded, transport))
     messages = [make(picture, Header(frame_id="camera_left")) for picture in pictures]
 
     def publish(message: Image | CompressedImage) -> int:
@@ -52,6 +56,11 @@ def main(transport: str, rate_hz: float, count: int, folder: str | None = None) 
     sys.stdin.read()  # messages in transit need their sender
     node.destroy_node()
     rclpy.shutdown()
+
+
+def encoded(encoding: str, picture: np.ndarray, header: Header) -> Image:
+    fields = encode(picture[: len(picture) // 2 * 2], encoding)  # nv12 has even heights
+    return Image(header=header, **{**fields, "data": array("B", fields["data"].tobytes())})
 
 
 def load(folder: Path, count: int) -> list[np.ndarray]:

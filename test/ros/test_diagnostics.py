@@ -20,7 +20,9 @@ class Clock:
 
 
 def times(age: float | None = 0.02) -> FrameTimes:
-    return FrameTimes(age=age, preprocess=0.001, inference=0.01, postprocess=0.0005, publish=0.0002)
+    return FrameTimes(
+        age=age, wait=0.0001, decode=0.002, preprocess=0.001, inference=0.01, postprocess=0.0005, publish=0.0002
+    )
 
 
 def test_nothing_received_yet() -> None:

@@ -81,7 +81,7 @@ def test_bgr_is_not_copied(padding: int) -> None:
     ("change", "reason"),
     [
         ({"encoding": "16UC1"}, "'16UC1' is not supported: publish one of bgr8, rgb8"),
-        ({"encoding": "bayer_rggb8"}, "'bayer_rggb8' is not supported"),
+        ({"encoding": "nv24"}, "'nv24' is not supported"),
         ({"encoding": ""}, "'' is not supported"),
         ({"step": 29}, "step is 29 bytes, but 10 px of bgr8 take 30"),
         ({"step": 0}, "step is 0 bytes"),

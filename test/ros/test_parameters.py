@@ -68,7 +68,7 @@ def test_two_inputs_are_named_without_the_password(make_node: Callable[..., Node
         ("threads", -1, "'threads' lies outside 0..256"),
         ("source", 0, "'source' must be of type string, quoted twice on a command line: -p source:='\"0\"'"),
         ("runtime", "tensorflow", "one of: auto, openvino, onnxruntime"),
-        ("image_transport", "theora", "one of: raw, compressed"),
+        ("image_transport", "theora", "one of: auto, raw, compressed"),
         ("reliability", "perhaps", "one of: best_effort, reliable"),
         ("playback", "slow", "one of: realtime, fastest"),
         ("variance_vote", "maybe", "one of: card, true, false"),
@@ -111,6 +111,7 @@ def test_one_input_is_needed(make_node: Callable[..., Node], values: dict[str, s
 @pytest.mark.parametrize(
     ("topic", "transport", "subscribed"),
     [
+        ("/camera/image", "auto", "/camera/image"),
         ("/camera/image", "raw", "/camera/image"),
         ("/camera/image", "compressed", "/camera/image/compressed"),
         ("/camera/image/compressed", "compressed", "/camera/image/compressed"),

@@ -8,16 +8,24 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from factories import make_model, slow_inference
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from raw_images import encode
 from ros.harness import PATIENCE_S, REPOSITORY, NodeProcess, Ros
 from sensor_msgs.msg import CompressedImage
+
+from gaussian_yolo_node.detector.detector import Detector
+from gaussian_yolo_node.ros.messages import detections_from_message, image_from_message
+from gaussian_yolo_node.runtime import RuntimeOptions
 
 DRIVE = REPOSITORY.parent / "shared" / "data" / "kitti" / "drive_0011" / "image"
 OK = DiagnosticStatus.OK
@@ -37,7 +45,7 @@ def publish(ros: Ros) -> Iterator[Publish]:
         process = subprocess.Popen(
             command,
             cwd=REPOSITORY,
-            env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}"},
+            env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'test'}:{os.environ.get('PYTHONPATH', '')}"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -73,6 +81,31 @@ def test_every_frame_at_30_hz_is_answered(
     values = ros.until_status(OK, "topic")
     assert values["frames_received"] == values["frames_processed"]
     assert values["frames_dropped"] == values["frames_skipped"] == "0"
+
+
+@pytest.mark.parametrize("encoding", ["yuv422_yuy2", "nv12", "bayer_rggb8", "rgb16", "mono8"])
+def test_detections_are_those_of_the_picture_in_any_encoding(
+    ros: Ros, publish: Publish, start_node: StartNode, driving_dir: Path, encoding: str
+) -> None:
+    pictures = [
+        np.asarray(cv2.imread(str(path)))[:374]  # nv12 has even heights
+        for path in sorted((driving_dir / "kitti/drive_0011/image").iterdir())[:3]
+    ]
+    with Detector.open(runtime="onnxruntime", options=RuntimeOptions(threads=1)) as detector:
+        expected = [detector(image_from_message(SimpleNamespace(**encode(each, encoding)))) for each in pictures]
+        classes = detector.card.classes
+    start_node(image_topic="/image", runtime="onnxruntime", threads=1)
+
+    stamps = publish(encoding, 2, len(pictures))
+    ros.until(lambda: answered(ros)[-1:] == stamps[-1:], "detections of the last frame")
+
+    assert answered(ros)[-len(stamps) :] == stamps
+    assert any(len(each) for each in expected)
+    for message, detections in zip(ros.detections[-len(pictures) :], expected, strict=True):
+        found = detections_from_message(message, classes)
+        order = np.argsort(-detections.scores, kind="stable")
+        np.testing.assert_allclose(found.boxes, detections.boxes[order], atol=0.1)
+        np.testing.assert_allclose(found.scores, detections.scores[order], atol=1e-3)
 
 
 def test_at_60_hz_a_slow_model_takes_the_newest_frame_and_counts_the_others(

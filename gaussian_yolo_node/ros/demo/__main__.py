@@ -1,6 +1,6 @@
 """Plays a source through the installed node: once in real time, recorded, and once as fast as the node takes it.
 
-Leaves in the output folder: annotated.mp4, detections.mcap, contact_sheet.png, summary.json, node.log.
+Leaves in the output folder: annotated.mp4 and .webm, detections.mcap, contact_sheet.png, summary.json, node.log.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from gaussian_yolo_node.ros.demo import DemoError
 from gaussian_yolo_node.ros.demo.observer import Observer, percentile_ms
 from gaussian_yolo_node.ros.demo.pictures import write_pictures
 from gaussian_yolo_node.ros.driving.node_process import NodeProcess
+from gaussian_yolo_node.runtime.base import parse_size
 from gaussian_yolo_node.runtime.machine import machine
 
 NAMESPACE = "/demo"
@@ -38,6 +39,9 @@ FOLDER_FPS = 30.0
 # A camera never ends; the demo does.
 LIVE_SECONDS = 20.0
 BARE_RUNS = 100
+RESULTS = ("annotated.mp4", "annotated.webm", "detections.mcap", "contact_sheet.png", "summary.json")
+# Where a frame's time goes, from its arrival to the publication of its detections.
+STAGES = ("wait_ms", "decode_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "publish_ms")
 
 
 def main(
@@ -66,8 +70,8 @@ def run(source: str, out: Path, rate: float, parameters: dict[str, Any]) -> None
     playback_fps, live = probe(source, rate)
     out.mkdir(parents=True, exist_ok=True)
     bag = out / "detections.mcap"
-    for stale in (bag, out / "annotated.mp4", out / "contact_sheet.png", out / "summary.json"):
-        stale.unlink(missing_ok=True)
+    for stale in RESULTS:
+        (out / stale).unlink(missing_ok=True)
 
     given = {"source": source if live else str(Path(source).expanduser().resolve()), **parameters}
     realtime = {**given, "playback": "realtime", "playback_fps": playback_fps}
@@ -76,22 +80,22 @@ def run(source: str, out: Path, rate: float, parameters: dict[str, Any]) -> None
     if not seen.published_at:
         reason = seen.driver.status or f"see {out / 'node.log'}"
         raise DemoError(f"the node processed no frame of {without_password(source)}: {reason}")
+    console.print(seen.driver.diagnostics["canvas_choice"], highlight=False)
     summary = summarise(source, seen, playback_fps)
     summary["detections_per_class"] = count_classes(bag)
     console.print("bare network ...")
-    summary["bare_network_ms"] = bare_network_ms(seen.driver.diagnostics["model"], str(parameters["runtime"]))
+    canvas = parse_size(summary["canvas"])
+    summary["bare_network_ms"] = bare_network_ms(seen.driver.diagnostics["model"], str(parameters["runtime"]), canvas)
     summary["overhead_p50_ms"] = round(summary["frame_age_p50_ms"] - summary["bare_network_ms"], 2)
     if not live:
         fastest = {**given, "playback": "fastest"}
         quick = observe("as fast as the node takes it", fastest, None, out / "node_fastest.log", 0, console)
         summary["fastest_fps"] = rate_of(quick.published_at)
         summary["fastest_frames"] = len(quick.published_at)
-    write_pictures(
-        bag, PICTURES, seen.annotated, playback_fps or summary["fps"], out / "annotated.mp4", out / "contact_sheet.png"
-    )
+    write_pictures(bag, PICTURES, seen.annotated, playback_fps or summary["fps"], out)
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     console.print(as_table(summary))
-    console.print(f"in {out}: annotated.mp4, detections.mcap, contact_sheet.png, summary.json", highlight=False)
+    console.print(f"in {out}: {', '.join(RESULTS)}", highlight=False)
 
 
 def probe(source: str, rate: float) -> tuple[float, bool]:
@@ -147,10 +151,13 @@ def summarise(source: str, seen: Observer, playback_fps: float) -> dict[str, Any
         "frames_dropped": seen.driver.count("frames_dropped"),
         "frames_skipped": seen.driver.count("frames_skipped"),
         "frames_recorded": len(seen.published_at),
+        "frames_annotated": seen.annotated,
         "fps": rate_of(seen.published_at),
         "frame_age_p50_ms": percentile_ms(seen.ages, 50),
         "frame_age_p99_ms": percentile_ms(seen.ages, 99),
-        **{key: float(values[key] or "nan") for key in ("preprocess_ms", "inference_ms", "postprocess_ms")},
+        **{key: float(values[key] or "nan") for key in STAGES},
+        "canvas": values["canvas"],
+        "canvas_accuracy": values["canvas_accuracy"] or None,
         "model": values["model"].rsplit("/", 1)[-1],
         "model_hash": values["model_hash"],
         "runtime": values["runtime"],
@@ -174,13 +181,15 @@ def count_classes(bag: Path) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def bare_network_ms(model: str, runtime: str) -> float:
-    """Median time of the network alone, in this process, with nothing else running."""
+def bare_network_ms(model: str, runtime: str, canvas: tuple[int, int]) -> float:
+    """Median time of the network alone on a canvas of (height, width) px, with nothing else running."""
     with Detector.open(model, runtime) as detector:
-        canvas = np.random.default_rng(0).integers(0, 256, (*detector.input_size, 3), dtype=np.uint8)
+        if canvas != detector.input_size:
+            detector.use_canvas(canvas)
+        frame = np.random.default_rng(0).integers(0, 256, (*canvas, 3), dtype=np.uint8)
         times = []
         for _ in range(BARE_RUNS):
-            detector(canvas)
+            detector(frame)
             times.append(detector.last_timing.inference_s)
     return round(float(np.median(times)) * 1e3, 2)
 

@@ -15,6 +15,7 @@ from gaussian_yolo_node.frames.recording import VideoRecording
 SHEET_COLUMNS = 3
 SHEET_ROWS = 4
 SHEET_TILE_WIDTH = 640  # px
+WEB_WIDTH = 640  # px
 
 
 def annotated_frames(bag: Path, topic: str) -> Iterator[NDArray[np.uint8]]:
@@ -24,19 +25,27 @@ def annotated_frames(bag: Path, topic: str) -> Iterator[NDArray[np.uint8]]:
             yield np.asarray(cv2.imdecode(message.decode().data, cv2.IMREAD_COLOR), np.uint8)
 
 
-def write_pictures(bag: Path, topic: str, count: int, fps: float, video: Path, sheet: Path) -> None:
-    """Write the `count` annotated frames of `bag` as a video at `fps`, and evenly spaced ones as one picture."""
+def write_pictures(bag: Path, topic: str, count: int, fps: float, out: Path) -> None:
+    """Write the `count` annotated frames of `bag` to a folder: as videos at `fps`, and evenly spaced ones as a picture.
+
+    annotated.mp4 has the frames' size; annotated.webm, which browsers play, is at most `WEB_WIDTH` wide, because its
+    encoder is slow.
+    """
     chosen = set(np.linspace(0, max(0, count - 1), SHEET_COLUMNS * SHEET_ROWS).round().astype(int).tolist())
     tiles = []
-    with VideoRecording(video, fps) as recording:
+    with VideoRecording(out / "annotated.mp4", fps) as full, VideoRecording(out / "annotated.webm", fps) as web:
         for index, frame in enumerate(annotated_frames(bag, topic)):
-            recording.write(frame)
+            full.write(frame)
+            web.write(_of_width(frame, min(frame.shape[1], WEB_WIDTH)))
             if index in chosen:
-                height = round(frame.shape[0] * SHEET_TILE_WIDTH / frame.shape[1])
-                tile = cv2.resize(frame, (SHEET_TILE_WIDTH, height), interpolation=cv2.INTER_AREA)
-                tiles.append(np.asarray(tile, np.uint8))
+                tiles.append(_of_width(frame, SHEET_TILE_WIDTH))
     if tiles:
-        cv2.imwrite(str(sheet), contact_sheet(tiles))
+        cv2.imwrite(str(out / "contact_sheet.png"), contact_sheet(tiles))
+
+
+def _of_width(frame: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    size = (width, round(frame.shape[0] * width / frame.shape[1]))
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def contact_sheet(tiles: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

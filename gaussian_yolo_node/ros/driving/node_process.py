@@ -14,6 +14,7 @@ from types import TracebackType
 import yaml
 
 from gaussian_yolo_node.ros.driving import DrivingError
+from gaussian_yolo_node.ros.fastdds_profile import fastdds_environment
 
 EXECUTABLE = Path("lib/gaussian_yolo/perception_node")
 SHARE = Path("share/gaussian_yolo")
@@ -34,16 +35,13 @@ def find_installed(relative: Path) -> Path:
     raise DrivingError(f"{relative} is not installed: run 'make env', or build with colcon and source its setup")
 
 
-def fastdds_profile() -> dict[str, str]:
-    """Environment that gives Fast DDS 2 and 3 the shipped profile: without it images are lost between processes.
-
-    A process that publishes images needs it before it starts ROS.
+def installed_fastdds_environment() -> dict[str, str]:
+    """`fastdds_environment` of the installed package.
 
     Raises:
         DrivingError: the package is not installed.
     """
-    profile = str(find_installed(SHARE / "launch" / "fastdds_shm.xml"))
-    return {"FASTRTPS_DEFAULT_PROFILES_FILE": profile, "FASTDDS_DEFAULT_PROFILES_FILE": profile}
+    return fastdds_environment(find_installed(SHARE / "launch"))
 
 
 class NodeProcess:
@@ -78,7 +76,7 @@ class NodeProcess:
             ],
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            env={**fastdds_profile(), **os.environ},
+            env={**installed_fastdds_environment(), **os.environ},
             # Ctrl-C is for whoever runs the node: it saves what there is, then ends the node.
             start_new_session=True,
         )

@@ -10,7 +10,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.bags import BagError
+from gaussian_yolo_node.bags import CAMERA_INFO, BagError
+from gaussian_yolo_node.bags.messages import serialized
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,20 @@ class Calibration:
     projection: NDArray[np.float64]
     distortion_model: str = "plumb_bob"
     size: tuple[int, int] | None = None
+
+    def message(self, size: tuple[int, int], header: Any) -> bytes:
+        """A sensor_msgs/CameraInfo; `size` is (height, width) of the image in px."""
+        return serialized(
+            CAMERA_INFO,
+            header=header,
+            height=size[0],
+            width=size[1],
+            distortion_model=self.distortion_model,
+            d=self.distortion,
+            k=self.camera_matrix.reshape(-1),
+            r=self.rectification.reshape(-1),
+            p=self.projection.reshape(-1),
+        )
 
 
 def read_kitti_calibration(path: Path, key: str) -> Calibration:

@@ -1,0 +1,163 @@
+"""Keeping a frame rate: which operating point of a model this machine can run, and when to change it under load."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from gaussian_yolo_node.detector.detector import Detector
+from gaussian_yolo_node.detector.model import OperatingPoint
+from gaussian_yolo_node.runtime.base import DetectingRuntime, show_size
+from gaussian_yolo_node.runtime.times import known_time_s, measure_s
+
+# Share of a frame's period that the network may take; camera, middleware and other programs need the rest.
+BUSY_SHARE = 0.75
+# A frame that takes longer than this share of the period is about to be dropped.
+_LATE_SHARE = 0.95
+# The latest seconds that decide a step down, and a step up.
+_DOWN_WINDOW_S, _UP_WINDOW_S = 1.5, 5.0
+# Between two steps. A step up that had to be taken back doubles the wait for the next one, up to the longest.
+_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 300.0
+
+
+@dataclass(frozen=True)
+class TimedPoint:
+    """An operating point and its network's time on this machine, s; estimated from its GMACs unless measured."""
+
+    point: OperatingPoint
+    network_s: float
+    measured: bool = True
+
+    @property
+    def accuracy(self) -> str:
+        """The first average precision of the card: "AP50 car 78.2 % on drive_0011"; empty if there is none."""
+        for name, values in self.point.average_precision.items():
+            for metric, value in values.items():
+                return f"{metric} {100 * value:.1f} % on {name}"
+        return ""
+
+    def __str__(self) -> str:
+        about = "" if self.measured else "about "
+        accuracy = f" ({self.accuracy})" if self.accuracy else ""
+        return f"{show_size(self.point.input_size)}{accuracy}: {about}{1e3 * self.network_s:.1f} ms"
+
+
+def time_points(detector: Detector, rate_hz: float) -> list[TimedPoint]:
+    """Time a model's operating points on this machine, from the smallest to the first that takes twice its share.
+
+    Earlier results come from the user's cache. The canvases are the card's; the detector keeps only its current one.
+
+    Args:
+        detector: its canvas must follow the frames.
+        rate_hz: frames per second to keep; 0 times nothing.
+
+    Returns:
+        All operating points, by number of pixels; empty if there is no choice.
+    """
+    points = sorted(detector.card.operating_points, key=lambda point: point.gmacs)
+    runtime = detector.runtime
+    if isinstance(runtime, DetectingRuntime) or not detector.follows_frame:
+        return []
+    timed: list[TimedPoint] = []
+    for point in points:
+        last = timed[-1] if timed else None
+        if rate_hz <= 0 or (last is not None and last.network_s > 2 * BUSY_SHARE / rate_hz):
+            seconds = last.network_s * point.gmacs / last.point.gmacs if last else 0.0
+            timed.append(TimedPoint(point, seconds, measured=False))
+            continue
+        known = known_time_s(runtime, detector.model_hash, point.input_size)
+        if known is None:
+            with_canvas = runtime.at(point.input_size)
+            known = measure_s(with_canvas, detector.model_hash)
+            with_canvas.close()
+        timed.append(TimedPoint(point, known))
+    return timed
+
+
+def largest_within(points: Sequence[TimedPoint], rate_hz: float, slowdown: float = 1.0) -> int:
+    """Index of the largest operating point that keeps a rate, or 0 if none does; a rate of 0 takes the largest.
+
+    Args:
+        points: by number of pixels, at least one.
+        rate_hz: frames per second of all cameras together.
+        slowdown: how much longer the network takes now than when it was timed.
+    """
+    if rate_hz <= 0:
+        return len(points) - 1
+    fitting = [i for i, timed in enumerate(points) if timed.network_s * slowdown <= BUSY_SHARE / rate_hz]
+    return max(fitting, default=0)
+
+
+class Pace:
+    """Decides when another operating point is needed because the machine became busier or less busy.
+
+    Args:
+        points: by number of pixels, at least one.
+        rate_hz: frames per second to keep, above 0.
+        share: part of the machine that this camera may use; several cameras share it.
+        clock: s, monotonic.
+
+    Attributes:
+        current: index of the operating point in use.
+        preferred: index of the one that was chosen first.
+    """
+
+    def __init__(
+        self,
+        points: Sequence[TimedPoint],
+        rate_hz: float,
+        share: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.points = points
+        self.current = self.preferred = largest_within(points, rate_hz / share)
+        self._rate_hz, self._share, self._clock = rate_hz, share, clock
+        self._frames: deque[tuple[float, float, float]] = deque()
+        self._pause_s = _PAUSE_S
+        self._stepped_at = clock() - _PAUSE_S
+        self._stepped_up = False
+
+    def observe(self, network_s: float, frame_s: float) -> int | None:
+        """Take note of a frame.
+
+        Args:
+            network_s: time of its network, s.
+            frame_s: time of the whole frame in the worker, s.
+
+        Returns:
+            Index of the operating point to use from now on; None for no change.
+        """
+        now = self._clock()
+        self._frames.append((now, network_s, frame_s))
+        while now - self._frames[0][0] > _UP_WINDOW_S:
+            self._frames.popleft()
+        paused, covered = now - self._stepped_at, now - self._frames[0][0]
+        if self.current > 0 and paused >= _PAUSE_S and covered > 0.8 * _DOWN_WINDOW_S:
+            latest = [frame for frame in self._frames if now - frame[0] <= _DOWN_WINDOW_S]
+            if median(frame[2] for frame in latest) > _LATE_SHARE / self._rate_hz:
+                # The older half may still show the idle machine.
+                return self._step(min(self.current - 1, self._affordable(latest[len(latest) // 2 :])), now)
+        if self.current < len(self.points) - 1 and paused >= self._pause_s and covered > 0.8 * _UP_WINDOW_S:
+            target = self._affordable(self._frames)
+            if target > self.current:
+                return self._step(target, now)
+        return None
+
+    def _affordable(self, frames: Collection[tuple[float, float, float]]) -> int:
+        """The largest operating point if the network goes on as in these frames."""
+        slowdown = median(frame[1] for frame in frames) / self.points[self.current].network_s
+        if self._share < 1:  # the time includes waiting for the other cameras, which the share accounts for
+            slowdown = max(1.0, slowdown * self._share)
+        return largest_within(self.points, self._rate_hz / self._share, slowdown)
+
+    def _step(self, target: int, now: float) -> int:
+        if target < self.current:
+            taken_back = self._stepped_up and now - self._stepped_at < 3 * _PAUSE_S
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S) if taken_back else _PAUSE_S
+        self._stepped_up = target > self.current
+        self.current, self._stepped_at = target, now
+        self._frames.clear()
+        return target

@@ -1,0 +1,97 @@
+"""The executable `cameras_node`: several cameras in one process, one perception node for each, one model for all.
+
+Parameter `cameras` lists their names. Each has the parameters of `perception_node`: those under the camera's name
+first, then those that stand beside `cameras`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gaussian_yolo_node.ros.parameter_table import PARAMETERS, ParameterError
+from gaussian_yolo_node.ros.perception_node import run
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+_FOR_ALL = {*PARAMETERS, "use_sim_time"}
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the nodes until a signal, or until ROS is shut down."""
+    run(open_cameras, args)
+
+
+def open_cameras(stopping: threading.Event, **node_arguments: Any) -> list[Node]:
+    """A perception node for each camera of the parameters; one that cannot start says so on /diagnostics.
+
+    Args:
+        stopping: set by a signal handler.
+        node_arguments: passed to rclpy's nodes, such as `context` or `parameter_overrides`.
+
+    Raises:
+        ParameterError: no camera is listed, or one is listed twice or has a wrong name.
+    """
+    from rclpy.node import Node
+    from rclpy.parameter import Parameter
+
+    from gaussian_yolo_node.ros.node import PerceptionNode
+
+    reader = Node("perception", automatically_declare_parameters_from_overrides=True, **node_arguments)
+    try:
+        declared: Any = reader.get_parameters_by_prefix("")
+        given = {name: parameter.value for name, parameter in declared.items()}
+        namespace = reader.get_namespace().rstrip("/")
+    finally:
+        reader.destroy_node()
+    settings = camera_settings(given)
+    shares = machine_shares({name: values.get("target_rate") for name, values in settings.items()})
+    nodes: list[Node] = []
+    for name, values in settings.items():
+        unknown = ", ".join(sorted(values.keys() - _FOR_ALL))
+        own: dict[str, Any] = {
+            "namespace": f"{namespace}/{name}",
+            "use_global_arguments": False,
+            "parameter_overrides": [Parameter(key, value=value) for key, value in values.items() if key in _FOR_ALL],
+        }
+        refusal = f"camera {name} has unknown parameters: {unknown}" if unknown else ""
+        nodes.append(PerceptionNode(stopping, shares[name], refusal, **{**node_arguments, **own}))
+    return nodes
+
+
+def camera_settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Parameters of each camera, from those of the process: {"cameras": ["front"], "front.source": "0", ..}.
+
+    Raises:
+        ParameterError: no camera is listed, or one is listed twice or has a wrong name.
+    """
+    names = given.get("cameras")
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+        raise ParameterError("parameter 'cameras' must list the names of the cameras, such as [front, rear]")
+    for name in names:
+        if not name.isidentifier() or not name.isascii():
+            raise ParameterError(f"camera {name!r}: a name has letters, digits and _ only, because topics contain it")
+        if names.count(name) > 1:
+            raise ParameterError(f"camera {name} is listed twice in parameter 'cameras'")
+    common = {name: value for name, value in given.items() if name in _FOR_ALL}
+    return {
+        camera: {
+            **{"frame_id": camera, **common},
+            **{name.partition(".")[2]: value for name, value in given.items() if name.startswith(f"{camera}.")},
+        }
+        for camera in names
+    }
+
+
+def machine_shares(rates: Mapping[str, Any]) -> dict[str, float]:
+    """Part of the machine for each camera, by its target rate in Hz, so that each frame may take equally long."""
+    default = PARAMETERS["target_rate"].default
+    hertz = {name: rate if isinstance(rate, int | float) and rate > 0 else default for name, rate in rates.items()}
+    whole = sum(float(rate) for rate in hertz.values())
+    return {name: float(rate) / whole for name, rate in hertz.items()}
+
+
+if __name__ == "__main__":
+    main()

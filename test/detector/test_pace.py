@@ -1,0 +1,176 @@
+"""Choosing an operating point for a rate, and changing it under load, with times and a clock of the tests."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from factories import make_card
+
+from gaussian_yolo_node.detector.detector import Detector
+from gaussian_yolo_node.detector.model import ModelCard, OperatingPoint
+from gaussian_yolo_node.detector.pace import Pace, TimedPoint, largest_within, time_points
+from gaussian_yolo_node.runtime import RuntimeOptions, times
+
+MS = (6.0, 10.0, 16.0, 24.0, 50.0)
+POINTS = [
+    TimedPoint(OperatingPoint((64 * i, 128 * i), float(i), {"drive": {"AP50 car": 0.5 + i / 10}}), ms / 1e3)
+    for i, ms in enumerate(MS, 1)
+]
+
+
+class Machine:
+    """A clock, and frames at 30 Hz whose network takes its time of an idle machine times `slowdown`."""
+
+    def __init__(self, slowdown: float = 1.0) -> None:
+        self.now = 100.0
+        self.slowdown = slowdown
+
+    def run(self, pace: Pace, seconds: float) -> list[tuple[float, int]]:
+        """The changes, with their times since the start."""
+        changes = []
+        start = self.now
+        while self.now - start < seconds:
+            network_s = POINTS[pace.current].network_s * self.slowdown
+            self.now += max(1 / 30, network_s + 0.003)
+            target = pace.observe(network_s, network_s + 0.003)
+            if target is not None:
+                changes.append((self.now - start, target))
+        return changes
+
+
+@pytest.mark.parametrize(
+    ("rate", "slowdown", "index"),
+    [(30, 1, 3), (30, 1.1, 2), (30, 2, 1), (30, 100, 0), (10, 1, 4), (31.25, 1, 3), (31.26, 1, 2), (0, 5, 4)],
+)
+def test_the_largest_point_that_leaves_a_quarter_of_the_period(rate: float, slowdown: float, index: int) -> None:
+    assert largest_within(POINTS, rate, slowdown) == index
+
+
+def test_a_single_point_is_taken_whatever_it_costs() -> None:
+    assert largest_within(POINTS[-1:], 1000) == 0
+
+
+@pytest.mark.parametrize("slowdown", [0.9, 1.0, 1.15])
+def test_a_steady_machine_changes_nothing(slowdown: float) -> None:
+    machine = Machine(slowdown)
+    pace = Pace(POINTS, 30, clock=lambda: machine.now)
+    assert machine.run(pace, 300) == []
+    assert pace.current == pace.preferred == 3
+
+
+def test_a_busy_machine_steps_down_within_seconds_and_up_again_later() -> None:
+    machine = Machine()
+    pace = Pace(POINTS, 30, clock=lambda: machine.now)
+    machine.run(pace, 20)
+    machine.slowdown = 2.0
+    [(down_at, down)] = machine.run(pace, 20)
+    assert down == 1
+    assert 0.5 < down_at < 3
+    machine.slowdown = 1.0
+    [(up_at, up)] = machine.run(pace, 60)
+    assert (up, pace.current) == (3, 3)
+    assert up_at < 10
+
+
+def test_a_machine_that_is_already_on_the_smallest_canvas_stays_there() -> None:
+    machine = Machine(50)
+    pace = Pace(POINTS, 30, clock=lambda: machine.now)
+    assert [target for _, target in machine.run(pace, 60)] == [0]
+
+
+def test_a_step_is_not_taken_back_within_ten_seconds_and_tried_less_and_less_often() -> None:
+    machine = Machine()
+    pace = Pace(POINTS, 30, clock=lambda: machine.now)
+    steps = []
+    while machine.now < 700:  # load that comes back as soon as the canvas grows
+        machine.slowdown = 2.0 if pace.current == 3 else 1.0
+        started = machine.now
+        steps += [started + at for at, _ in machine.run(pace, 0.01)]
+    gaps = [later - earlier for earlier, later in pairwise(steps)]
+    assert min(gaps) > 9.9
+    assert len(steps) < 30
+
+
+def test_a_machine_that_was_busy_when_it_was_timed_steps_up() -> None:
+    machine = Machine(0.4)
+    pace = Pace(POINTS, 30, clock=lambda: machine.now)
+    assert [target for _, target in machine.run(pace, 60)] == [4]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.25])
+def test_cameras_share_the_machine(share: float) -> None:
+    machine = Machine(1 / share)  # each frame waits for the other cameras'
+    pace = Pace(POINTS, 10, share, clock=lambda: machine.now)
+    assert pace.current == largest_within(POINTS, 10 / share)
+    assert machine.run(pace, 100) == []
+
+
+@pytest.mark.parametrize(
+    ("timed", "text"),
+    [
+        (POINTS[3], "256x512 (AP50 car 90.0 % on drive): 24.0 ms"),
+        (TimedPoint(OperatingPoint((32, 64), 1.0), 0.05, measured=False), "32x64: about 50.0 ms"),
+    ],
+)
+def test_a_point_in_words(timed: TimedPoint, text: str) -> None:
+    assert str(timed) == text
+
+
+class TestTiming:
+    @pytest.fixture(autouse=True)
+    def cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        return tmp_path / "cache" / "gaussian_yolo" / "network_times.json"
+
+    @pytest.fixture
+    def detector(self) -> Detector:
+        with Detector.open(options=RuntimeOptions(threads=1)) as detector:
+            yield detector
+
+    def test_points_are_timed_once_and_then_known(
+        self, detector: Detector, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rate = 3.0  # a rate that every machine keeps at the smallest, so that at least two are timed
+        first = time_points(detector, rate)
+        assert [timed.point for timed in first] == list(detector.card.operating_points)
+        assert first[0].measured
+        monkeypatch.setattr(times, "time_s", None)
+        again = time_points(detector, rate)
+        assert [timed.measured for timed in again] == [timed.measured for timed in first]
+        assert [t.network_s for t in again] == pytest.approx([t.network_s for t in first], rel=1e-3)
+
+    def test_points_far_too_slow_are_estimated(self, detector: Detector) -> None:
+        timed = time_points(detector, 5000.0)
+        assert [entry.measured for entry in timed] == [True] + [False] * (len(timed) - 1)
+        growth = timed[-1].point.gmacs / timed[0].point.gmacs
+        assert timed[-1].network_s == pytest.approx(timed[0].network_s * growth)
+
+    @pytest.mark.parametrize("text", ["", "not json", "[]", '{"a": 1}', '{"a": {"192x640": "fast"}}'])
+    def test_a_damaged_cache_is_measured_again(self, detector: Detector, cache: Path, text: str) -> None:
+        cache.parent.mkdir(parents=True)
+        cache.write_text(text)
+        assert time_points(detector, 5000.0)[0].measured
+
+    def test_a_cache_that_cannot_be_written_is_no_error(
+        self, detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        assert time_points(detector, 5000.0)[0].measured
+
+    def test_nothing_is_timed_without_a_choice(self, tiny_model: Path) -> None:
+        with Detector.open(tiny_model, options=RuntimeOptions(threads=1)) as fixed:
+            assert time_points(fixed, 30) == []
+        with Detector.open(options=RuntimeOptions(threads=1, input_size=(192, 640))) as chosen_by_hand:
+            assert time_points(chosen_by_hand, 30) == []
+
+    def test_a_rate_of_zero_times_nothing(self, detector: Detector, cache: Path) -> None:
+        assert len(time_points(detector, 0)) == len(detector.card.operating_points)
+        assert not cache.exists()
+
+
+def test_a_card_without_operating_points_gives_no_choice() -> None:
+    card: ModelCard = make_card()
+    assert card.operating_points == ()
