@@ -38,7 +38,8 @@ from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.lab.operating_points import LabelledSet, load_sets, measure_point
 from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint
 from gaussian_yolo_node.lab.training.config import TrainConfig
-from gaussian_yolo_node.lab.training.loader import first_images, make_loader
+from gaussian_yolo_node.lab.training.detection import DetectionTask
+from gaussian_yolo_node.lab.training.loader import make_loader
 from gaussian_yolo_node.lab.training.session import device_kind
 from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
 from gaussian_yolo_node.lab.training.trainer import Trainer
@@ -163,15 +164,12 @@ def time_steps(config: TrainConfig, data: Path) -> tuple[float, int]:
     images = load_sources(data, config.data.train, config.model.classes)
     steps = make_loader(images, config)[1].steps
     few = images[:: -(-steps // TIMED_STEPS)]
-    loader, sampler = make_loader(few, config)
-    device = torch.device(device_kind("auto"))
-    trainer = Trainer(config, sampler.steps, device=device, root=data, frames=lambda: first_images(few, config))
-    with closing(loader):
-        trainer.train_epoch(loader)
-        sampler.epoch = 1
+    with closing(DetectionTask(config, few, root=data)) as task:
+        trainer = Trainer(task, device=torch.device(device_kind("auto")))
+        trainer.train_epoch()
         started = time.perf_counter()
-        trainer.train_epoch(loader)
-        return (time.perf_counter() - started) / sampler.steps, steps
+        trainer.train_epoch()
+        return (time.perf_counter() - started) / task.steps_per_epoch, steps
 
 
 def compete(

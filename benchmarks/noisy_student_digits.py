@@ -40,7 +40,7 @@ from gaussian_yolo_node.lab.classification.config import ClassifierConfig
 from gaussian_yolo_node.lab.classification.evaluate import evaluate
 from gaussian_yolo_node.lab.classification.train import CHECKPOINT, train_classifier
 from gaussian_yolo_node.lab.noisy_student.labelling import label
-from gaussian_yolo_node.lab.noisy_student.select_classes import select_classification
+from gaussian_yolo_node.lab.noisy_student.select_classes import ClassRules, select_classification
 from gaussian_yolo_node.lab.noisy_student.tables import ClassificationRow, read_labels
 
 # Operations that preserve the digit: no flips, no inversion; strokes may tilt, shift, thicken and fade.
@@ -139,9 +139,8 @@ def run(step: Step, seed: int, folder: Path, settings: Settings) -> dict[str, An
         given = folder / step.teacher.replace(" ", "_") / "labels"
         label([str(folder / "unlabelled")], str(given.parent / CHECKPOINT), given)
         labels = read_labels(given)
-        figures = select_classification(
-            labels, place / "selected.json", threshold=settings.threshold, per_class=len(labels.rows) // 10
-        )
+        rules = ClassRules(settings.threshold, len(labels.rows) // 10)
+        figures = select_classification(labels, place / "selected.json", rules)
         config = replace(config, data=replace(config.data, pseudo=str((place / "selected.json").resolve())))
         truths = {image.name: image.parent.name for image in (folder / "truth").rglob("*.png")}
         rows = [row for row in labels.rows if isinstance(row, ClassificationRow)]

@@ -51,7 +51,6 @@ class BenchmarkResult:
         open_s: time until the model was ready, including its first run, s.
         latency_ms: by stage; "total" is from frame to detections, one frame at a time.
         fps: frames per second, one frame after the other.
-        overlapped_fps: with as many frames in flight as the runtime takes; None if that is one.
         peak_memory_mib: of this process on the host.
         device_memory_mib: of all programs on the GPU; None without a GPU.
     """
@@ -67,7 +66,6 @@ class BenchmarkResult:
     open_s: float
     latency_ms: dict[str, Latency]
     fps: float
-    overlapped_fps: float | None
     peak_memory_mib: float
     device_memory_mib: float | None
 
@@ -141,7 +139,6 @@ def run_benchmark(
             open_s=open_s,
             latency_ms={stage: _latency(column) for stage, column in zip(STAGES, times.T * 1e3, strict=True)},
             fps=count / times[:, -1].sum(),
-            overlapped_fps=_overlapped(detector, frames, count),
             peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # Linux counts KiB
             device_memory_mib=_device_memory(detector),
         )
@@ -164,10 +161,9 @@ def print_result(result: BenchmarkResult, console: Console) -> None:
     for stage, latency in result.latency_ms.items():
         table.add_row(stage, *(f"{value:.2f}" for value in (latency.median, latency.p90, latency.p99, latency.max)))
     console.print(table)
-    overlapped = f", {result.overlapped_fps:.1f} overlapped" if result.overlapped_fps is not None else ""
     device = f", {result.device_memory_mib:.0f} MiB of the GPU in use" if result.device_memory_mib is not None else ""
     console.print(
-        f"{result.fps:.1f} fps{overlapped}; {result.frames} frames after {result.warm_up}; ready in "
+        f"{result.fps:.1f} fps; {result.frames} frames after {result.warm_up}; ready in "
         f"{result.open_s:.2f} s; {result.detections:.1f} detections a frame; {result.peak_memory_mib:.0f} MiB{device}",
         markup=False,
         highlight=False,
@@ -178,15 +174,6 @@ def print_result(result: BenchmarkResult, console: Console) -> None:
 def _latency(times: NDArray[np.float64]) -> Latency:
     median, p90, p99 = np.percentile(times, (50, 90, 99))
     return Latency(float(median), float(p90), float(p99), float(times.max()))
-
-
-def _overlapped(detector: Detector, frames: Sequence[NDArray[np.uint8]], count: int) -> float | None:
-    if not isinstance(detector.runtime, DetectingRuntime):
-        return None
-    started = perf_counter()
-    for _ in detector.detect_each(islice(cycle(frames), count)):
-        pass
-    return count / (perf_counter() - started)
 
 
 def _device_memory(detector: Detector) -> float | None:

@@ -51,16 +51,9 @@ def build_engine(
             "model needs it; fp16 then leaves to nvidia-modelopt what stays in float.",
         ),
     ] = None,
-    calibration_frames: Annotated[int, typer.Option(metavar="N", help="Most frames to take.")] = 128,
-    workspace: Annotated[
-        int | None, typer.Option(metavar="MB", help="Most scratch memory of a layer, MiB.", show_default="TensorRT's")
-    ] = None,
     dla: Annotated[
         int | None,
         typer.Option(metavar="N", help="Deep-learning accelerator for the layers it can do.", show_default="none"),
-    ] = None,
-    timing_cache: Annotated[
-        Path | None, typer.Option(metavar="F", help="File of measured layers: read if there, written afterwards.")
     ] = None,
     compute_capability: Annotated[
         str | None,
@@ -87,23 +80,38 @@ def build_engine(
         Path | None, typer.Option(metavar="F", help="Write the graph that TensorRT gets, for trtexec.")
     ] = None,
     input_size: InputSize = None,
+    operating_points: Annotated[
+        bool,
+        typer.Option(
+            "--operating-points",
+            help="Build an engine for each operating point of the card, between which the node changes to keep its "
+            "rate: NAME.engine, and NAME.HxW.engine for other canvases.",
+        ),
+    ] = False,
+    frame: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="Size of the frames in px; canvases then have their shape.",
+            show_default="the card's canvases",
+        ),
+    ] = None,
 ) -> None:
     """Build a TensorRT engine from a model for this machine's GPU; takes minutes.
 
-    Example: gaussian-yolo build-engine model.onnx -o model.engine --precision fp16
+    Example: gaussian-yolo build-engine model.onnx -o model.engine --operating-points --frame 720x1280
     """
     from rich.console import Console
 
     from gaussian_yolo_node.lab.export.tensorrt.builder import build_engine as build
-    from gaussian_yolo_node.lab.export.tensorrt.options import BuildOptions, trtexec_line
+    from gaussian_yolo_node.lab.export.tensorrt.canvases import plan_builds
+    from gaussian_yolo_node.lab.export.tensorrt.options import BuildOptions
+    from gaussian_yolo_node.runtime.base import parse_size, show_size
 
     options = BuildOptions(
         precision=precision.value if precision is not None else None,
         calibration=tuple(calibration or ()),
-        calibration_frames=calibration_frames,
-        workspace_mb=workspace,
         dla=dla,
-        timing_cache=timing_cache,
         compute_capabilities=parse_capabilities(compute_capability) if compute_capability is not None else (),
         max_batch=max_batch,
         score_threshold=score_threshold,
@@ -115,10 +123,11 @@ def build_engine(
         save_onnx=save_onnx,
         input_size=parse_input_size(input_size),
     )
-    sidecar = build(model, output, options, Console(stderr=True))
-    print(
-        f"built: {output}, {sidecar.model} in {sidecar.precision} for SM {sidecar.compute_capability}, "
-        f"TensorRT{' for RTX' if sidecar.flavor == 'tensorrt_rtx' else ''} {sidecar.tensorrt}"
-    )
-    note = "" if save_onnx is not None else "  # the graph is written by --save-onnx"
-    print(f"same as: {trtexec_line(sidecar, output, options)}{note}")
+    frame_size = None if frame is None else parse_size(frame, "--frame")
+    for engine in plan_builds(model, output, options, operating_points=operating_points, frame_size=frame_size):
+        sidecar = build(model, engine.output, engine.options, Console(stderr=True))
+        print(
+            f"built: {engine.output}, {sidecar.model} in {sidecar.precision} for SM {sidecar.compute_capability}, "
+            f"canvas {show_size(sidecar.input_size)}, TensorRT{' for RTX' if sidecar.flavor == 'tensorrt_rtx' else ''} "
+            f"{sidecar.tensorrt}"
+        )

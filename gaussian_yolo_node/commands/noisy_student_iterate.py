@@ -33,7 +33,7 @@ def iterate(
     """
     from rich.console import Console
 
-    from gaussian_yolo_node.lab.noisy_student.student import iterate as run_chain
+    from gaussian_yolo_node.lab.noisy_student.iterate import iterate as run_chain
 
     console = Console(stderr=True)
     log_to(console)

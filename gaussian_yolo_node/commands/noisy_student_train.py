@@ -29,10 +29,18 @@ def train(
     """
     from rich.console import Console
 
-    from gaussian_yolo_node.lab.noisy_student.student import TrainOptions
     from gaussian_yolo_node.lab.noisy_student.student import train as train_student
 
     console = Console(stderr=True)
     log_to(console)
-    options = TrainOptions(resume, data, threads, device.value, seed)
-    print(f"trained: {train_student(config, output, options, console=console)}")
+    checkpoint = train_student(
+        config,
+        output,
+        resume=resume,
+        data_root=data,
+        threads=threads,
+        device=device.value,
+        seed=seed,
+        console=console,
+    )
+    print(f"trained: {checkpoint}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gaussian_yolo_node.errors import SettingError
@@ -39,6 +41,15 @@ def fitting_canvas(frame_size: tuple[int, int], like: tuple[int, int], multiple:
     ]
     rows, columns = max(candidates, key=rank)
     return rows * multiple, columns * multiple
+
+
+def nearest_canvas(size: tuple[int, int], canvases: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Of some canvases, at least one, that with nearly the height and width of a canvas (height, width) in px."""
+
+    def distance(canvas: tuple[int, int]) -> float:
+        return math.hypot(math.log(canvas[0] / size[0]), math.log(canvas[1] / size[1]))
+
+    return min(canvases, key=distance)
 
 
 @dataclass(frozen=True)

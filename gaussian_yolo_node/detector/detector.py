@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -14,14 +11,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.detector.canvas import Roi, fitting_canvas
-from gaussian_yolo_node.detector.decode import BOX_ENTRIES, CRITERIA, Criterion, NonFiniteOutputError, decode
+from gaussian_yolo_node.detector.canvas import Roi, fitting_canvas, nearest_canvas
+from gaussian_yolo_node.detector.decode import CRITERIA, Criterion, NonFiniteOutputError, decode
 from gaussian_yolo_node.detector.detections import Detections
-from gaussian_yolo_node.detector.letterbox import PAD_VALUE, Letterbox, check_frame
-from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, read_card, resolve_model
+from gaussian_yolo_node.detector.letterbox import Letterbox, check_frame
+from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, check_network, read_card, resolve_model
 from gaussian_yolo_node.detector.nms import nms
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration, calibrate_sigmas
-from gaussian_yolo_node.errors import ModelError, SettingError
+from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.runtime import (
     DetectingRuntime,
@@ -31,7 +28,9 @@ from gaussian_yolo_node.runtime import (
     open_device_runtime,
     open_runtime,
 )
-from gaussian_yolo_node.runtime.base import MODEL_HASH_KEY, DeviceDetections, show_size
+from gaussian_yolo_node.runtime.base import MODEL_HASH_KEY, DeviceDetections
+from gaussian_yolo_node.runtime.canvases import LoadedCanvases
+from gaussian_yolo_node.runtime.devices import run_grey
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,8 @@ class Prepared:
 class Detector:
     """A loaded model. Not thread-safe, except that `prepare`, `detect` and `load` may each run in a thread of its own.
 
-    A model with free height and width gets a canvas that fits the first frame, unless it was opened with a size.
+    A model with free height and width gets a canvas that fits the first frame, unless it was opened with a size; on a
+    GPU, that of its engines which is nearest to it.
 
     Attributes:
         card: describes the network's heads.
@@ -100,7 +100,7 @@ class Detector:
         Raises:
             ModelError: the card does not match the network.
         """
-        _check_fit(runtime, card, model_path)
+        check_network(card, runtime, model_path)
         self.card = card
         self.model_path = model_path
         self.model_hash = runtime.metadata.get(MODEL_HASH_KEY) or short_hash(model_path)
@@ -108,12 +108,11 @@ class Detector:
         self.notice = "" if isinstance(runtime, DetectingRuntime) else runtime.notice
         self.last_timing = StageTimes(0.0, 0.0, 0.0)
         self._runtime = runtime
-        self._device = runtime if isinstance(runtime, DetectingRuntime) else None
-        self.follows_frame = self._has_free_size
+        self._built = runtime.built if isinstance(runtime, DetectingRuntime) else None
+        self.follows_frame = runtime.free_size
         self._like = runtime.input_size
         self._frame_size: tuple[int, int] | None = None
-        self._loaded: dict[tuple[int, int], Runtime | DetectingRuntime] = {runtime.input_size: runtime}
-        self._loading = threading.Lock()
+        self._loaded = LoadedCanvases(runtime)
         self._sigma_calibration: SigmaCalibration | Literal["card"] | None = "card"
         self._score_threshold = card.score_threshold
         self._iou_threshold = card.iou_threshold
@@ -163,16 +162,12 @@ class Detector:
             detector = cls(opened, read_card(opened.metadata, path), path, roi=roi)
             if options.input_size is not None:
                 detector.use_canvas(options.input_size)
-            if score_threshold is not None:
-                detector.score_threshold = score_threshold
-            if iou_threshold is not None:
-                detector.iou_threshold = iou_threshold
-            if variance_vote is not None:
-                detector.variance_vote = variance_vote
-            if sigma_calibration != "card":
-                detector.sigma_calibration = sigma_calibration
+            detector.score_threshold = detector.score_threshold if score_threshold is None else score_threshold
+            detector.iou_threshold = detector.iou_threshold if iou_threshold is None else iou_threshold
+            detector.variance_vote = detector.variance_vote if variance_vote is None else variance_vote
+            detector._sigma_calibration = sigma_calibration
             detector.criterion = criterion
-            detector._warm_up()
+            run_grey(opened)
         except BaseException:
             opened.close()
             raise
@@ -211,7 +206,7 @@ class Detector:
     @score_threshold.setter
     def score_threshold(self, value: float) -> None:
         threshold = _threshold("score_threshold", value)
-        built = self._device.built if self._device is not None else None
+        built = self._built
         if built is not None and threshold < built.score_threshold:
             raise SettingError(
                 f"score_threshold is {value}, and nothing below {built.score_threshold} comes out of this engine: give "
@@ -285,7 +280,7 @@ class Detector:
         runtime = self._runtime
         if (size, runtime.input_size) != (self._letterbox.frame_size, self._letterbox.canvas_size):
             self._letterbox = Letterbox.fit(size, runtime.input_size, self.card.resize)
-        if self._device is not None:
+        if isinstance(runtime, DetectingRuntime):
             image = np.ascontiguousarray(searched)
         else:
             image = self._letterbox.to_canvas(searched, out=self._free_canvas(runtime.input_size))
@@ -296,8 +291,11 @@ class Detector:
         started = perf_counter()
         if isinstance(prepared.runtime, DetectingRuntime):
             found = prepared.runtime.detect(prepared.image)
+            detections = self._to_frame(self._device_detections(found), prepared)
             # The device measured two stages; the rest of the time is post-processing.
-            return self._finish(found, prepared, started + found.preprocess_s + found.inference_s)
+            rest_s = perf_counter() - started - found.preprocess_s - found.inference_s
+            self.last_timing = StageTimes(found.preprocess_s, found.inference_s, max(0.0, rest_s))
+            return detections
         heads = self._infer(prepared.runtime, prepared.image)
         inferred = perf_counter()
         candidates = decode(heads, self._anchors, self.card.strides, self._score_threshold, criterion=self._criterion)
@@ -307,26 +305,16 @@ class Detector:
         self.last_timing = StageTimes(prepared.preprocess_s, inferred - started, perf_counter() - inferred)
         return detections
 
-    @property
-    def _has_free_size(self) -> bool:
-        return not isinstance(self._runtime, DetectingRuntime) and self._runtime.free_size
-
     def use_canvas(self, size: tuple[int, int] | None) -> None:
         """Use a canvas of (height, width) px for all frames; None lets it follow the next frame, if the size is free.
 
         Raises:
             ModelError: the model cannot be loaded with that canvas.
         """
-        self.follows_frame = size is None and self._has_free_size
+        self.follows_frame = size is None and self._runtime.free_size
         self._frame_size = None
-        if size is not None and size != self.input_size:
-            runtime = self._runtime
-            if isinstance(runtime, DetectingRuntime):
-                raise ModelError(
-                    f"{self.model_path} was built for a canvas of {show_size(self.input_size)} px; build an engine for "
-                    f"{show_size(size)} with `gaussian-yolo build-engine --input-size {show_size(size)}`"
-                )
-            self._runtime = self._load(size, runtime)
+        if size is not None:
+            self._runtime = self._loaded.at(size)
 
     def fit(self, frame_size: tuple[int, int]) -> None:
         """Use the canvas that fits frames of (height, width) px, if the canvas follows the frames; loads it if needed.
@@ -352,70 +340,23 @@ class Detector:
         Raises:
             ModelError: the model cannot be loaded with that canvas.
         """
-        runtime = self._runtime
-        if isinstance(runtime, DetectingRuntime) or not self.follows_frame:
-            return runtime
+        if not self.follows_frame:
+            return self._runtime
         size = like
         if self._frame_size is not None:
             left, top, right, bottom = self.roi.pixels(self._frame_size)
             size = fitting_canvas((bottom - top, right - left), like, self.card.strides[0])
-        return self._load(size, runtime)
-
-    def _load(self, size: tuple[int, int], runtime: Runtime) -> Runtime | DetectingRuntime:
-        with self._loading:
-            if size not in self._loaded:
-                loaded = runtime.at(size)
-                loaded.infer(np.full((*size, 3), PAD_VALUE, np.uint8))  # so that the first frame is as fast as others
-                self._loaded[size] = loaded
-            return self._loaded[size]
+        if isinstance(self._runtime, DetectingRuntime):
+            size = nearest_canvas(size, self._runtime.canvases)
+        return self._loaded.at(size)
 
     def unload_others(self) -> None:
         """Release all canvases but the current one."""
-        with self._loading:
-            for size in [size for size, runtime in self._loaded.items() if runtime is not self._runtime]:
-                self._loaded.pop(size).close()
-
-    def detect_each(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[Detections]:
-        """Detect objects in a sequence of frames; on a GPU, later frames run while the caller waits for an earlier one.
-
-        Args:
-            frames: as for `__call__`; as many are read ahead as the runtime has slots.
-
-        Yields:
-            Detections of each frame, in order.
-
-        Raises:
-            GaussianYoloError: as `__call__`, for the next frame.
-        """
-        if self._device is None:
-            yield from map(self, frames)
-            return
-        waiting: deque[Prepared] = deque()
-        try:
-            for frame in frames:
-                prepared = self.prepare(frame)
-                if len(waiting) == self._device.slots:
-                    yield self._finish(self._device.collect(), waiting.popleft(), perf_counter())
-                self._device.submit(prepared.image)
-                waiting.append(prepared)
-            while waiting:
-                yield self._finish(self._device.collect(), waiting.popleft(), perf_counter())
-        finally:
-            for _ in waiting:  # a caller that stops early leaves frames in the slots
-                self._device.collect()
+        self._loaded.keep_only(self._runtime)
 
     def close(self) -> None:
         """Release the model; the detector cannot be used afterwards."""
-        for runtime in self._loaded.values():
-            runtime.close()
-
-    def _warm_up(self) -> None:
-        canvas = np.full((*self.input_size, 3), PAD_VALUE, np.uint8)
-        if isinstance(self._runtime, DetectingRuntime):
-            for _ in range(self._runtime.slots):
-                self(canvas)
-        else:
-            self._runtime.infer(canvas)
+        self._loaded.close()
 
     def _free_canvas(self, size: tuple[int, int]) -> NDArray[np.uint8]:
         # A failed frame keeps its canvas, and canvases of another size are left over after a change.
@@ -434,28 +375,23 @@ class Detector:
                 raise
             self.notice = f"device {runtime.device} fails: {error}; running on the CPU"
         replacement = runtime.at(runtime.input_size, "CPU")
-        with self._loading:
-            self._loaded = {runtime.input_size: replacement}
-            self._runtime = replacement
+        self._loaded = LoadedCanvases(replacement)
+        self._runtime = replacement
         return replacement.infer(canvas)
 
     def _correction(self, runtime: Runtime | DetectingRuntime) -> SigmaCalibration | None:
         chosen = self._sigma_calibration
         return self.card.sigma_calibration_at(runtime.input_size) if chosen == "card" else chosen
 
-    def _finish(self, found: DeviceDetections, prepared: Prepared, started: float) -> Detections:
+    def _device_detections(self, found: DeviceDetections) -> Detections:
         if not found.finite:
             raise NonFiniteOutputError(
                 "the network gave NaN, infinity, or a box of infinite size; build the engine in precision fp32, or "
                 "export the model again from a sound checkpoint"
             )
         kept = Detections(found.boxes, found.scores, found.class_ids, found.sigmas)
-        assert self._device is not None
-        if self._score_threshold > self._device.built.score_threshold:
-            kept = kept[kept.scores > self._score_threshold]
-        detections = self._to_frame(kept, prepared)
-        self.last_timing = StageTimes(found.preprocess_s, found.inference_s, max(0.0, perf_counter() - started))
-        return detections
+        raised = self._built is not None and self._score_threshold > self._built.score_threshold
+        return kept[kept.scores > self._score_threshold] if raised else kept
 
     def _to_frame(self, kept: Detections, prepared: Prepared) -> Detections:
         detections = prepared.letterbox.to_frame(kept)
@@ -467,8 +403,8 @@ class Detector:
         return detections
 
     def _refuse_unless_built(self, name: str, value: float | bool | str) -> None:
-        if self._device is not None and value != getattr(self._device.built, name):
-            built = self._device.built
+        built = self._built
+        if built is not None and value != getattr(built, name):
             raise SettingError(
                 f"{name} is {value}, but this engine has {getattr(built, name)} built in: {built.remedy}"
             )
@@ -480,31 +416,6 @@ class Detector:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _check_fit(runtime: Runtime | DetectingRuntime, card: ModelCard, path: Path) -> None:
-    free = not isinstance(runtime, DetectingRuntime) and runtime.free_size
-    if runtime.input_size != card.input_size and not free:
-        raise ModelError(
-            f"{path} takes a canvas of {runtime.input_size} px (height, width) but its card has input_size "
-            f"{card.input_size}; export the model again"
-        )
-    if isinstance(runtime, DetectingRuntime):  # the build has checked the heads
-        return
-    if runtime.strides != card.strides:
-        raise ModelError(
-            f"{path} has heads of strides {list(runtime.strides)} but its card has strides "
-            f"{list(card.strides)}; export the model again"
-        )
-    for shape, stride, anchors in zip(runtime.head_shapes, card.strides, card.anchors, strict=True):
-        height, width = runtime.input_size
-        needed = (len(anchors) * (BOX_ENTRIES + len(card.classes)), height // stride, width // stride)
-        if shape != needed:
-            raise ModelError(
-                f"{path} has a head_{stride} of {list(shape)} (channels, rows, columns) but its card's "
-                f"{len(card.classes)} classes and {len(anchors)} anchors need {list(needed)}; "
-                "export the model again"
-            )
 
 
 def _threshold(name: str, value: float) -> float:

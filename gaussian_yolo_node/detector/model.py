@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.detector.decode import BOX_ENTRIES
 from gaussian_yolo_node.detector.letterbox import Resize
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
-from gaussian_yolo_node.errors import ModelError, SettingError
+from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.files import installed_prefixes
-from gaussian_yolo_node.runtime.base import CARD_KEY
+from gaussian_yolo_node.runtime.base import CARD_KEY, DetectingRuntime, Runtime
+from gaussian_yolo_node.settings import DISTINCT, Count, Fraction, Must, Positive, read
 
 DEFAULT_MODEL = "csp_nano_driving"
 FORMAT_VERSION = 1
@@ -26,9 +28,23 @@ __all__ = [
     "DEFAULT_MODEL",
     "ModelCard",
     "ModelError",
+    "check_network",
     "read_card",
     "resolve_model",
     "shipped_models",
+]
+
+
+def _descends(strides: Sequence[int]) -> bool:
+    return list(strides) == sorted(set(strides), reverse=True)
+
+
+Name = Annotated[str, "a name", Must("", len)]
+Size = Annotated[tuple[Count, Count], "[height, width] in px"]
+Anchors = Annotated[
+    tuple[Annotated[tuple[Positive, Positive], "[width, height] in px"], ...],
+    "a list of [width, height] in px",
+    Must("", len),
 ]
 
 
@@ -43,19 +59,10 @@ class OperatingPoint:
         sigma_calibration: correction of the standard deviations on canvases with about as many pixels.
     """
 
-    input_size: tuple[int, int]
-    gmacs: float
+    input_size: Size
+    gmacs: Positive
     average_precision: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     sigma_calibration: SigmaCalibration | None = None
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> OperatingPoint:
-        """From a card's JSON. Raises KeyError, TypeError or ValueError if a field is missing, unknown or wrong."""
-        size, gmacs, precision = values["input_size"], values["gmacs"], values.get("average_precision", {})
-        if not _is_list_of(_is_size, 2)(size) or not _is_length(gmacs) or not isinstance(precision, dict):
-            raise ValueError(values)
-        calibration = _calibration(values.get("sigma_calibration"))
-        return cls(**{**values, "input_size": (size[0], size[1]), "sigma_calibration": calibration})
 
 
 @dataclass(frozen=True)
@@ -79,13 +86,13 @@ class ModelCard:
         format_version: of the card itself.
     """
 
-    name: str
-    classes: tuple[str, ...]
-    anchors: tuple[tuple[tuple[float, float], ...], ...]
-    strides: tuple[int, ...]
-    input_size: tuple[int, int]
-    score_threshold: float = 0.3
-    iou_threshold: float = 0.45
+    name: Name
+    classes: Annotated[tuple[Name, ...], "a list of class names", Must("", len), DISTINCT]
+    anchors: Annotated[tuple[Anchors, ...], "a list of heads", Must("", len)]
+    strides: Annotated[tuple[Count, ...], "a list of strides in px", Must("", len), Must("coarsest first", _descends)]
+    input_size: Size
+    score_threshold: Fraction = 0.3
+    iou_threshold: Fraction = 0.45
     variance_vote: bool = False
     resize: Resize = "bilinear"
     sigma_calibration: SigmaCalibration | None = None
@@ -109,49 +116,29 @@ class ModelCard:
         Raises:
             ModelError: a field is missing or wrong; the message names the file and the field.
         """
+        again = "; export the model again"
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ModelError(f"the card of {source} is not JSON ({error}); export the model again") from error
-        if not isinstance(values, dict):
-            raise ModelError(f"the card of {source} is not a JSON object; export the model again")
-        if values.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
+            raise ModelError(f"the card of {source} is not JSON ({error}){again}") from error
+        version = values.get("format_version", FORMAT_VERSION) if isinstance(values, dict) else FORMAT_VERSION
+        if version != FORMAT_VERSION:
             raise ModelError(
-                f"the card of {source} has format_version {values['format_version']!r} and this version "
-                f"reads {FORMAT_VERSION}; export the model again, or update gaussian_yolo"
+                f"the card of {source} has format_version {version!r} and this version reads {FORMAT_VERSION}{again}, "
+                "or update gaussian_yolo"
             )
-        wanted = {field.name for field in fields(cls)}
-        for name in sorted(_REQUIRED - values.keys()):
-            raise ModelError(f"the card of {source} lacks {name}; export the model again")
-        for name in sorted(values.keys() - wanted):
-            raise ModelError(f"the card of {source} has an unknown field {name}; update gaussian_yolo")
-        for name, (holds, meaning) in _CHECKS.items():
-            if name in values and not holds(values[name]):
-                raise ModelError(
-                    f"the card of {source} has {name} = {json.dumps(values[name])}, which must be {meaning}; "
-                    "export the model again"
-                )
-        if len(values["anchors"]) != len(values["strides"]):
+        card = read(cls, values, f"the card of {source}", lambda text: ModelError(text + again))
+        if len(card.anchors) != len(card.strides):
             raise ModelError(
-                f"the card of {source} has anchors for {len(values['anchors'])} heads but strides of "
-                f"{len(values['strides'])}; export the model again"
+                f"the card of {source} has anchors for {len(card.anchors)} heads but strides of "
+                f"{len(card.strides)}{again}"
             )
-        if any(size % values["strides"][0] for size in values["input_size"]):
+        if any(side % card.strides[0] for side in card.input_size):
             raise ModelError(
-                f"the card of {source} has input_size = {values['input_size']}, which must be multiples of "
-                f"the stride {values['strides'][0]}; export the model again"
+                f"the card of {source}: input_size must be multiples of the stride {card.strides[0]}, not "
+                f"{card.input_size}{again}"
             )
-        return cls(
-            **{
-                **values,
-                "classes": tuple(values["classes"]),
-                "strides": tuple(values["strides"]),
-                "input_size": tuple(values["input_size"]),
-                "anchors": tuple(tuple((float(w), float(h)) for w, h in head) for head in values["anchors"]),
-                "sigma_calibration": _calibration(values.get("sigma_calibration")),
-                "operating_points": tuple(map(OperatingPoint.of, values.get("operating_points", ()))),
-            }
-        )
+        return card
 
     @property
     def anchor_sizes(self) -> list[NDArray[np.float32]]:
@@ -160,13 +147,16 @@ class ModelCard:
 
     def sigma_calibration_at(self, input_size: tuple[int, int]) -> SigmaCalibration | None:
         """The correction for a canvas (height, width) in px: that of the operating point nearest in pixel count."""
-        if not self.operating_points:
-            return self.sigma_calibration
+        point = self.operating_point_at(input_size)
+        return self.sigma_calibration if point is None else point.sigma_calibration
+
+    def operating_point_at(self, input_size: tuple[int, int]) -> OperatingPoint | None:
+        """The operating point nearest in pixel count to a canvas (height, width) in px; None if the card has none."""
 
         def distance(point: OperatingPoint) -> float:
             return abs(math.log(math.prod(point.input_size) / math.prod(input_size)))
 
-        return min(self.operating_points, key=distance).sigma_calibration
+        return min(self.operating_points, key=distance, default=None)
 
 
 def read_card(metadata: Mapping[str, str], path: Path) -> ModelCard:
@@ -181,6 +171,31 @@ def read_card(metadata: Mapping[str, str], path: Path) -> ModelCard:
             "`gaussian-yolo export`"
         )
     return ModelCard.from_json(metadata[CARD_KEY], path)
+
+
+def check_network(card: ModelCard, runtime: Runtime | DetectingRuntime, path: Path) -> None:
+    """Raise ModelError unless the network of the model file `path` has the canvas and the heads that its card says."""
+    if runtime.input_size != card.input_size and (isinstance(runtime, DetectingRuntime) or not runtime.free_size):
+        raise ModelError(
+            f"{path} takes a canvas of {runtime.input_size} px (height, width) but its card has input_size "
+            f"{card.input_size}; export the model again"
+        )
+    if isinstance(runtime, DetectingRuntime):  # the build has checked the heads
+        return
+    if runtime.strides != card.strides:
+        raise ModelError(
+            f"{path} has heads of strides {list(runtime.strides)} but its card has strides "
+            f"{list(card.strides)}; export the model again"
+        )
+    for shape, stride, anchors in zip(runtime.head_shapes, card.strides, card.anchors, strict=True):
+        height, width = runtime.input_size
+        needed = (len(anchors) * (BOX_ENTRIES + len(card.classes)), height // stride, width // stride)
+        if shape != needed:
+            raise ModelError(
+                f"{path} has a head_{stride} of {list(shape)} (channels, rows, columns) but its card's "
+                f"{len(card.classes)} classes and {len(anchors)} anchors need {list(needed)}; "
+                "export the model again"
+            )
 
 
 def resolve_model(name_or_path: str | Path) -> Path:
@@ -215,78 +230,3 @@ def engine_folders() -> list[Path]:
     """Folders to search for shipped models, in order; some may not exist."""
     installed = [prefix / "share" / "gaussian_yolo" / "engines" for prefix in installed_prefixes()]
     return [*installed, Path(__file__).resolve().parents[2] / "engines"]
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_length(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-
-
-def _is_threshold(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
-
-
-def _is_list_of(holds: Callable[[object], bool], length: int | None = None) -> Callable[[object], bool]:
-    def check(value: object) -> bool:
-        return isinstance(value, list) and (len(value) == length if length else bool(value)) and all(map(holds, value))
-
-    return check
-
-
-def _calibration(value: dict[str, Any] | None) -> SigmaCalibration | None:
-    return None if value is None else SigmaCalibration(**value)
-
-
-def _is_calibration(value: object) -> bool:
-    try:
-        return value is None or (isinstance(value, dict) and _calibration(value) is not None)
-    except (TypeError, SettingError):  # wrong fields, or wrong values
-        return False
-
-
-def _are_operating_points(value: object) -> bool:
-    try:
-        return isinstance(value, list | tuple) and all(OperatingPoint.of(point) for point in value)
-    except (KeyError, TypeError, ValueError, SettingError):
-        return False
-
-
-def _is_descending(value: object) -> bool:
-    return isinstance(value, list) and _is_list_of(_is_size)(value) and value == sorted(set(value), reverse=True)
-
-
-_REQUIRED = {"name", "classes", "anchors", "strides", "input_size"}
-_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
-    "name": (_is_text, "a name"),
-    "classes": (
-        lambda value: _is_list_of(_is_text)(value) and isinstance(value, list) and len(set(value)) == len(value),
-        "a list of different class names",
-    ),
-    "anchors": (
-        _is_list_of(_is_list_of(_is_list_of(_is_length, 2))),
-        "a list of heads, each a list of [width, height] in px",
-    ),
-    "strides": (_is_descending, "a list of strides in px, coarsest first"),
-    "input_size": (_is_list_of(_is_size, 2), "[height, width] in px"),
-    "score_threshold": (_is_threshold, "at least 0 and below 1"),
-    "iou_threshold": (_is_threshold, "at least 0 and below 1"),
-    "variance_vote": (lambda value: isinstance(value, bool), "true or false"),
-    "resize": (lambda value: value in get_args(Resize), f"one of {', '.join(get_args(Resize))}"),
-    "sigma_calibration": (
-        _is_calibration,
-        "null, or scale and offset, each a list of four numbers, scales above 0 and offsets from 0",
-    ),
-    "operating_points": (
-        _are_operating_points,
-        "a list of objects with input_size [height, width] in px, gmacs, average_precision and sigma_calibration",
-    ),
-    "training": (lambda value: isinstance(value, dict), "an object"),
-    "deployment": (lambda value: isinstance(value, dict), "an object"),
-}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from statistics import median
 
@@ -13,8 +15,9 @@ from gaussian_yolo_node.detector.model import OperatingPoint
 from gaussian_yolo_node.runtime.base import DetectingRuntime, show_size
 from gaussian_yolo_node.runtime.times import known_time_s, measure_s
 
-# Share of a frame's period that the network may take; camera, middleware and other programs need the rest.
-BUSY_SHARE = 0.75
+# Share of a frame's period that the network may take; camera, middleware, drawing and other programs need the rest, and
+# on a single core they have no other.
+BUSY_SHARE = 0.75 if len(os.sched_getaffinity(0)) > 1 else 0.5
 # A frame that takes longer than this share of the period is about to be dropped.
 _LATE_SHARE = 0.95
 # The latest seconds that decide a step down, and a step up.
@@ -25,7 +28,10 @@ _PAUSE_S, _LONGEST_PAUSE_S = 10.0, 300.0
 
 @dataclass(frozen=True)
 class TimedPoint:
-    """An operating point and its network's time on this machine, s; estimated from its GMACs unless measured."""
+    """An operating point and its network's time on this machine, s.
+
+    The time is estimated from its GMACs unless it is measured, and 0 if no operating point is.
+    """
 
     point: OperatingPoint
     network_s: float
@@ -42,13 +48,15 @@ class TimedPoint:
     def __str__(self) -> str:
         about = "" if self.measured else "about "
         accuracy = f" ({self.accuracy})" if self.accuracy else ""
-        return f"{show_size(self.point.input_size)}{accuracy}: {about}{1e3 * self.network_s:.1f} ms"
+        takes = f": {about}{1e3 * self.network_s:.1f} ms" if self.network_s else ""
+        return f"{show_size(self.point.input_size)}{accuracy}{takes}"
 
 
 def time_points(detector: Detector, rate_hz: float) -> list[TimedPoint]:
     """Time a model's operating points on this machine, from the smallest to the first that takes twice its share.
 
-    Earlier results come from the user's cache. The canvases are the card's; the detector keeps only its current one.
+    Earlier results come from the user's cache. The canvases are the card's, on a GPU those that have an engine; the
+    detector keeps only its current one.
 
     Args:
         detector: its canvas must follow the frames.
@@ -59,8 +67,13 @@ def time_points(detector: Detector, rate_hz: float) -> list[TimedPoint]:
     """
     points = sorted(detector.card.operating_points, key=lambda point: point.gmacs)
     runtime = detector.runtime
-    if isinstance(runtime, DetectingRuntime) or not detector.follows_frame:
+    if not detector.follows_frame:
         return []
+    canvases = {point.input_size: point.input_size for point in points}
+    if isinstance(runtime, DetectingRuntime):
+        nearest = [(detector.card.operating_point_at(size), size) for size in runtime.canvases]
+        canvases = {point.input_size: size for point, size in nearest if point is not None}
+        points = [point for point in points if point.input_size in canvases]
     timed: list[TimedPoint] = []
     for point in points:
         last = timed[-1] if timed else None
@@ -68,11 +81,11 @@ def time_points(detector: Detector, rate_hz: float) -> list[TimedPoint]:
             seconds = last.network_s * point.gmacs / last.point.gmacs if last else 0.0
             timed.append(TimedPoint(point, seconds, measured=False))
             continue
-        known = known_time_s(runtime, detector.model_hash, point.input_size)
+        size = canvases[point.input_size]
+        known = known_time_s(runtime, detector.model_hash, size)
         if known is None:
-            with_canvas = runtime.at(point.input_size)
-            known = measure_s(with_canvas, detector.model_hash)
-            with_canvas.close()
+            with closing(runtime.at(size)) as with_canvas:
+                known = measure_s(with_canvas, detector.model_hash)
         timed.append(TimedPoint(point, known))
     return timed
 

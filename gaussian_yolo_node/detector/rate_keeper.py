@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.pace import BUSY_SHARE, Pace, TimedPoint, largest_within, time_points
+from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.runtime.base import show_size
 
 
@@ -60,7 +61,8 @@ class RateKeeper:
         if self._points and self._rate_hz > 0:
             self._pace = Pace(self._points, self._rate_hz, self._share, self._clock)
             if frame_size is not None:
-                self._load_smaller()
+                # Before the first frame: loading takes both cores for half a second.
+                self._detector.load(self._smaller())
             self.notice = self._too_slow()
 
     @property
@@ -87,8 +89,8 @@ class RateKeeper:
         """Take note of a frame's times in s, of its network and as a whole, and change the canvas if need be."""
         if self._pace is None:
             return
-        if self._loading is None:  # the frames' shape is known now
-            self._load_smaller()
+        if self._loading is None and self._current > 0:  # the frames' shape is known now
+            self._in_thread(lambda: self._detector.load(self._smaller()))
         target = self._pace.observe(network_s, frame_s)
         if target is not None:
             self._in_thread(lambda: self._change(target))
@@ -107,7 +109,7 @@ class RateKeeper:
             self.notice = self._too_slow()
         direction = "down" if after.point.gmacs < before.point.gmacs else "up"
         self._warn(f"stepped {direction} from canvas {former} to {canvas} to keep {self._rate_hz:g} Hz")
-        self._load_smaller()
+        self._detector.load(self._smaller())
 
     def _too_slow(self) -> str:
         smallest = self._points[0]
@@ -118,12 +120,18 @@ class RateKeeper:
             f"{1e3 * smallest.network_s:.0f} ms; lower target_rate or take a smaller model"
         )
 
-    def _load_smaller(self) -> None:
-        """Have the next smaller canvas ready, because loading it takes longest when it is needed."""
-        if self._current > 0:
-            like = self._points[self._current - 1].point.input_size
-            self._in_thread(lambda: self._detector.load(like))
+    def _smaller(self) -> tuple[int, int]:
+        """The next smaller canvas: it is kept ready, because loading it takes longest when it is needed."""
+        return self._points[max(0, self._current - 1)].point.input_size
 
     def _in_thread(self, action: Callable[[], object]) -> None:
-        self._loading = threading.Thread(target=action, name="canvas", daemon=True)
+        def attempt() -> None:
+            try:
+                action()
+            except GaussianYoloError as error:  # such as a GPU without memory for another canvas
+                assert self._pace is not None
+                self._pace.current = self._current
+                self._warn(f"the canvas stays {show_size(self._detector.input_size)}: {error}")
+
+        self._loading = threading.Thread(target=attempt, name="canvas", daemon=True)
         self._loading.start()

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.errors import SettingError
+from gaussian_yolo_node.settings import bounds, check
 
 Float = TypeVar("Float", np.float32, np.float64)
-Four = tuple[float, float, float, float]
-
 COORDINATES = ("cx", "cy", "w", "h")
 _LARGEST = 1e9  # far above any fit, far below the float32 maximum
+Scale = Annotated[float, bounds(above=0, most=_LARGEST)]
+Offset = Annotated[float, bounds(least=0, most=_LARGEST)]
+_FOUR = "four numbers: cx cy w h"
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,11 @@ class SigmaCalibration:
         SettingError: a value does not have four numbers, or a number is out of range.
     """
 
-    scale: Four
-    offset: Four
+    scale: Annotated[tuple[Scale, Scale, Scale, Scale], _FOUR]
+    offset: Annotated[tuple[Offset, Offset, Offset, Offset], _FOUR]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", _four("scale", self.scale))
-        object.__setattr__(self, "offset", _four("offset", self.offset))
-        if min(self.scale) <= 0:
-            raise SettingError(f"the sigma calibration's scale is {list(self.scale)}; each must be above 0")
+        check(self, SettingError, "the sigma calibration's {}".format)
 
     def apply(self, sigmas: NDArray[Float], boxes: NDArray[Float]) -> NDArray[Float]:
         """Corrected standard deviations.
@@ -67,15 +65,3 @@ def coordinate_sizes(boxes: NDArray[Float]) -> NDArray[Float]:
 def calibrate_sigmas(detections: Detections, calibration: SigmaCalibration) -> Detections:
     """The detections with corrected standard deviations; boxes, scores and classes are unchanged."""
     return replace(detections, sigmas=calibration.apply(detections.sigmas, detections.boxes))
-
-
-def _four(name: str, values: Sequence[float]) -> Four:
-    numbers = values if isinstance(values, list | tuple) else ()
-    if len(numbers) != 4 or not all(map(_is_number, numbers)):
-        raise SettingError(f"the sigma calibration's {name} is {values!r}; it must be four numbers from 0: cx cy w h")
-    cx, cy, w, h = map(float, numbers)
-    return cx, cy, w, h
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST

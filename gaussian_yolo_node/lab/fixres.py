@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
-from rich.console import Console
 from torch import nn
 
 from gaussian_yolo_node.errors import GaussianYoloError
@@ -27,9 +27,9 @@ from gaussian_yolo_node.lab.networks.blocks import TableBackbone
 from gaussian_yolo_node.lab.training.augment import AugmentConfig
 from gaussian_yolo_node.lab.training.checkpoint import Trained, load_trained, network_of, read_checkpoint
 from gaussian_yolo_node.lab.training.config import MULTIPLE, TrainConfig
-from gaussian_yolo_node.lab.training.session import Device
 from gaussian_yolo_node.lab.training.train import run
 from gaussian_yolo_node.lab.training.validate import average_precisions, check_sources
+from gaussian_yolo_node.settings import Natural, check, option
 
 CLASSIFIER_EPOCHS = 1.5  # as in the paper
 DETECTOR_EPOCHS = 2
@@ -57,8 +57,11 @@ class FixRes:
 
     size: tuple[int, int]
     epochs: float | None = None
-    last_stages: int = 0
+    last_stages: Natural = 0
     learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        check(self, FixResError, option)
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,9 @@ class Outcome:
     size (`before`) and at the new size (`larger`), and the fine-tuned one (`after`)."""
 
     checkpoint: Path
-    before: dict[str, float]
-    larger: dict[str, float]
-    after: dict[str, float]
+    before: dict[str, float] = field(default_factory=dict)
+    larger: dict[str, float] = field(default_factory=dict)
+    after: dict[str, float] = field(default_factory=dict)
 
 
 def fixres(
@@ -77,11 +80,7 @@ def fixres(
     data: Path,
     options: FixRes,
     output: Path,
-    *,
-    resume: bool = False,
-    threads: int = 0,
-    device: Device = "auto",
-    console: Console | None = None,
+    **training: Any,
 ) -> Outcome:
     """Fine-tune a classifier's or a detector's training checkpoint.
 
@@ -90,33 +89,47 @@ def fixres(
         data: a recipe (.yaml) to take the data from; or labelled images for a classifier (see
             `classification.data.read_labelled`), or the data folder for a detector, replacing the recipe's root.
         output: folder for the new checkpoint, its recipe, and the figures, `fixres.json`.
-        resume: continue an interrupted run.
-        threads, device, console: as in training.
+        training: `resume`, `threads`, `device`, `console`: see `training.loop.train`.
 
     Raises:
         GaussianYoloError: one sentence naming the error.
         KeyboardInterrupt: stopped by SIGINT or SIGTERM; `resume` continues.
     """
-    if options.last_stages < 0:
-        raise FixResError(f"last_stages must be at least 0, not {options.last_stages}")
     if not data.exists():
         raise FixResError(f"there is no recipe or data {data}")
     if "classifier" in read_checkpoint(checkpoint):
-        classifier = load_classifier(checkpoint)
-        recipe = classifier_recipe(classifier, checkpoint, data, options)
-        _write_recipe(output, recipe.to_dict())
-        tuned = train_classifier(recipe, output, resume=resume, threads=threads, device=device, console=console)
-        outcome = Outcome(tuned, *_classifier_figures(classifier, tuned, recipe))
+        outcome = _of_classifier(checkpoint, data, options, output, training)
     else:
-        trained = load_trained(checkpoint)
-        detector = detector_recipe(trained, checkpoint, data, options)
-        check_sources(detector)
-        path = _write_recipe(output, detector.to_dict())
-        tuned = run(path, output, resume=resume, threads=threads, device=device, console=console)
-        outcome = Outcome(tuned, *_detector_figures(trained, tuned, detector))
+        outcome = _of_detector(checkpoint, data, options, output, training)
     figures = {"before": outcome.before, "larger": outcome.larger, "after": outcome.after}
     write_whole(output / REPORT, json.dumps({"size": list(options.size), **figures}, indent=1) + "\n")
     return outcome
+
+
+def _of_classifier(checkpoint: Path, data: Path, options: FixRes, output: Path, training: dict[str, Any]) -> Outcome:
+    classifier = load_classifier(checkpoint)
+    recipe = classifier_recipe(classifier, checkpoint, data, options)
+    write_whole(output / RECIPE, yaml.safe_dump(recipe.to_dict(), sort_keys=False))
+    tuned = train_classifier(recipe, output, **training)
+    if not recipe.data.validation:
+        return Outcome(tuned)
+    items, _ = read_labelled(Path(recipe.data.root) / recipe.data.validation, classifier.classes)
+    larger = accuracy(classifier, items, recipe.model.image_size)
+    return Outcome(tuned, accuracy(classifier, items), larger, accuracy(load_classifier(tuned), items))
+
+
+def _of_detector(checkpoint: Path, data: Path, options: FixRes, output: Path, training: dict[str, Any]) -> Outcome:
+    trained = load_trained(checkpoint)
+    recipe = detector_recipe(trained, checkpoint, data, options)
+    check_sources(recipe)
+    write_whole(output / RECIPE, yaml.safe_dump(recipe.to_dict(), sort_keys=False))
+    tuned = run(output / RECIPE, output, **training)
+    if not recipe.data.validation:
+        return Outcome(tuned)
+    root, own = Path(recipe.data.root), replace(trained.config, data=recipe.data)
+    larger = average_precisions(trained.model, recipe, root)
+    after = average_precisions(load_trained(tuned).model, recipe, root)
+    return Outcome(tuned, average_precisions(trained.model, own, root), larger, after)
 
 
 def classifier_recipe(classifier: Classifier, checkpoint: Path, data: Path, options: FixRes) -> ClassifierConfig:
@@ -213,13 +226,11 @@ def detector_recipe(trained: Trained, checkpoint: Path, data: Path, options: Fix
             patience=0,
         ),
         augment=replace(
-            AugmentConfig(
-                scale=(1.0, 1.0), aspect=0.0, flip=0.0, hue=0.0, saturation=1.0, exposure=1.0, mosaic=0.0
-            ),
+            AugmentConfig(scale=(1.0, 1.0), aspect=0.0, flip=0.0, hue=0.0, saturation=1.0, exposure=1.0, mosaic=0.0),
             min_visible=config.augment.min_visible,
             min_size=config.augment.min_size,
         ),
-    )  # fmt: skip
+    )
     return TrainConfig.from_dict(recipe.to_dict(), "fixres")
 
 
@@ -247,37 +258,3 @@ def _last_stages(backbone: nn.Module, count: int) -> range:
     if count >= stages:
         raise FixResError(f"last_stages {count} leaves nothing shallow: the backbone has {stages} stages")
     return range(stages - count, stages)
-
-
-def _write_recipe(output: Path, document: dict[str, object]) -> Path:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FixResError(f"output folder {output} cannot be made: {error.strerror}") from error
-    path = output / RECIPE
-    write_whole(path, yaml.safe_dump(document, sort_keys=False))
-    return path
-
-
-def _classifier_figures(
-    classifier: Classifier, tuned: Path, recipe: ClassifierConfig
-) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    if not recipe.data.validation:
-        return {}, {}, {}
-    items, _ = read_labelled(Path(recipe.data.root) / recipe.data.validation, classifier.classes)
-    after = accuracy(load_classifier(tuned), items)
-    return accuracy(classifier, items), accuracy(classifier, items, recipe.model.image_size), after
-
-
-def _detector_figures(
-    trained: Trained, tuned: Path, recipe: TrainConfig
-) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    if not recipe.data.validation:
-        return {}, {}, {}
-    root = Path(recipe.data.root)
-    own = replace(trained.config, data=recipe.data)
-    return (
-        average_precisions(trained.model, own, root),
-        average_precisions(trained.model, recipe, root),
-        average_precisions(load_trained(tuned).model, recipe, root),
-    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib import import_module
 from pathlib import Path
 
-from gaussian_yolo_node.errors import SettingError
+from gaussian_yolo_node.errors import GaussianYoloError, SettingError
 from gaussian_yolo_node.runtime.base import (
     DetectingRuntime,
     InferenceError,
@@ -22,6 +23,8 @@ from gaussian_yolo_node.runtime.devices import RuntimeKind, open_fastest
 # that stops at that moment. Without its telemetry package, OpenVINO uses a built-in stub.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+_LOG = logging.getLogger(__name__)
 
 CPU_RUNTIMES = ("openvino", "onnxruntime")
 RUNTIMES = ("auto", *CPU_RUNTIMES, "tensorrt")
@@ -69,7 +72,7 @@ def open_device_runtime(
         path: a TensorRT engine, or an ONNX file with an engine beside it.
         runtime: one of RUNTIMES. "auto" uses the GPU if there is a GPU, an engine built for it from this model, and
             the required packages. A path to an engine always requests the GPU.
-        options: whether to rebuild a stale engine.
+        options: the canvas, and whether to build an engine that is missing or stale.
 
     Returns:
         The runtime; None if `open_runtime` must load the model.
@@ -85,11 +88,18 @@ def open_device_runtime(
     ordered = path.suffix == SUFFIX or runtime == "tensorrt"
     if not ordered and (runtime != "auto" or not engine_of(path).is_file()):
         return None
-    from gaussian_yolo_node.runtime.tensorrt.runtime import TensorRtRuntime, runs_here
+    from gaussian_yolo_node.runtime.tensorrt.engines import Engines
+    from gaussian_yolo_node.runtime.tensorrt.runtime import TensorRtRuntime
 
-    if not ordered and not runs_here(path):
+    try:
+        engines = Engines(path, rebuild=ordered and options.rebuild_engine)
+        ready = engines.at(options.input_size)
+    except GaussianYoloError as error:
+        if ordered:
+            raise
+        _LOG.warning("the engine is not used: %s", error)
         return None
-    return TensorRtRuntime(path, options)
+    return TensorRtRuntime(engines, ready)
 
 
 def _kind(name: str) -> RuntimeKind:

@@ -183,39 +183,36 @@ class DetectingRuntime(Protocol):
         metadata: card and hash of the model that it was built from.
         input_size: (height, width) of the canvas in px.
         built: settings that are built in and cannot change.
-        slots: number of frames that can be in progress at once.
+        canvases: (height, width) in px of the canvases that the model can be loaded for, by number of pixels.
+        free_size: whether there are several.
     """
 
     name: str
     metadata: Mapping[str, str]
     input_size: tuple[int, int]
     built: BuiltThresholds
-    slots: int
+    canvases: tuple[tuple[int, int], ...]
 
     @property
     def description(self) -> str: ...
+
+    @property
+    def free_size(self) -> bool: ...
+
+    def at(self, input_size: tuple[int, int]) -> DetectingRuntime:
+        """The same model on another canvas of (height, width) px; see `Runtime.at`.
+
+        Raises:
+            ModelError: there is no engine for that canvas, or it is stale; gives the command that builds it.
+            InferenceError: the device failed, or has not enough memory.
+        """
+        ...
 
     def detect(self, frame_bgr: NDArray[np.uint8]) -> DeviceDetections:
         """Detections of one frame, uint8 [H, W, 3] of any size.
 
         Raises:
-            InferenceError: the device failed, see its subclasses; or submitted frames are not yet collected.
-        """
-        ...
-
-    def submit(self, frame_bgr: NDArray[np.uint8]) -> None:
-        """Start a frame and return immediately; the caller may then reuse the frame's memory.
-
-        Raises:
-            InferenceError: as `detect`; or all slots are in use.
-        """
-        ...
-
-    def collect(self) -> DeviceDetections:
-        """Wait for the oldest submitted frame.
-
-        Raises:
-            InferenceError: as `detect`; or no frame was submitted.
+            InferenceError: the device failed, see its subclasses.
         """
         ...
 

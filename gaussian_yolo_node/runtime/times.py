@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gaussian_yolo_node.files import WriteError, write_whole
-from gaussian_yolo_node.runtime.base import Runtime, show_size
+from gaussian_yolo_node.runtime.base import DetectingRuntime, Runtime, show_size
 from gaussian_yolo_node.runtime.devices import time_s
 from gaussian_yolo_node.runtime.machine import machine
 
@@ -21,13 +21,13 @@ def cache_file() -> Path:
     return folder / "gaussian_yolo" / "network_times.json"
 
 
-def known_time_s(runtime: Runtime, model_hash: str, size: tuple[int, int]) -> float | None:
+def known_time_s(runtime: Runtime | DetectingRuntime, model_hash: str, size: tuple[int, int]) -> float | None:
     """The time of an earlier measurement for (height, width) px with the same model, processor, cores and runtime."""
     value = _read().get(_key(runtime, model_hash), {}).get(show_size(size))
     return value / 1e3 if isinstance(value, int | float) and 0 < value < 1e6 else None
 
 
-def measure_s(runtime: Runtime, model_hash: str) -> float:
+def measure_s(runtime: Runtime | DetectingRuntime, model_hash: str) -> float:
     """Time the network on this runtime's canvas, s, and keep the result if the cache can be written."""
     seconds = time_s(runtime, _RUNS)
     times = _read()
@@ -37,7 +37,7 @@ def measure_s(runtime: Runtime, model_hash: str) -> float:
     return seconds
 
 
-def _key(runtime: Runtime, model_hash: str) -> str:
+def _key(runtime: Runtime | DetectingRuntime, model_hash: str) -> str:
     return f"{model_hash} on {machine()} by {runtime.description}"
 
 

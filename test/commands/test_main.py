@@ -12,7 +12,9 @@ from gaussian_yolo_node.commands import __main__ as start
 from gaussian_yolo_node.commands import doctor_run, typer_version
 from gaussian_yolo_node.runtime.tensorrt.board import Board
 
-REPORT = doctor_run.Report(Board("cpu", "x86_64"), "3.12.3", (), (), {"onnxruntime": "ready"})
+REPORT = doctor_run.Report(
+    Board("cpu", "x86_64"), "3.12.3", (), (), {"onnxruntime": "ready"}, "csp_nano_driving: canvas 384x1248"
+)
 INSTALL = "python3 -m pip install 'typer>=0.12.5'"
 
 

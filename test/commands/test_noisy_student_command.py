@@ -93,10 +93,10 @@ def test_what_is_missing_is_named_in_one_line(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--threshold", "1.5"), "positive must be between 0 and 1"),
+        (("--threshold", "1.5"), "positive must be a number at least 0 and at most 1, not 1.5"),
         (("--ignore", "0.9"), "ignore, 0.9, is above positive, 0.5"),
-        (("--max-sigma", "0"), "max_sigma must be above 0"),
-        (("--hard",), "no option 'hard' of a selection"),
+        (("--max-sigma", "0"), "max_sigma must be a number above 0, not 0.0"),
+        (("--hard",), "the selection: unknown field hard; known: positive, ignore"),
         (("--threshold", "1"), "nothing in"),
     ],
 )

@@ -113,7 +113,7 @@ def test_reconstructions(run: Run, pictures: Path) -> None:
         (("day.png", "style.png", "-o", "x.png", "--style-weights", "1,2"), "has 2 numbers for 5 style layers"),
         (("day.png", "style.png", "-o", "x.png", "--style-layers", "relu9"), "has no layer 'relu9': choose of stem"),
         (("day.png", "style.png", "-o", "x.png", "--tile", "5"), "tiles of 5 px are too small"),
-        (("day.png", "style.png", "-o", "x.png", "--steps", "0"), "--steps 0 must be at least 1"),
+        (("day.png", "style.png", "-o", "x.png", "--steps", "0"), "--steps must be a whole number at least 1, not 0"),
         (("day.png", "style.png", "-o", "no/dir/x.png", "--vgg-weights", "a.pth"), "--vgg-weights belongs to"),
         (
             ("day.png", "style.png", "-o", "x.png", "--extractor", "vgg19", "--vgg-weights", "a.pth"),

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.detector.canvas import MOST_PADDING, MULTIPLE, Roi, fitting_canvas
+from gaussian_yolo_node.detector.canvas import MOST_PADDING, MULTIPLE, Roi, fitting_canvas, nearest_canvas
 from gaussian_yolo_node.detector.letterbox import Letterbox
 from gaussian_yolo_node.errors import SettingError
 
@@ -118,3 +118,20 @@ def test_a_region_in_pixels(text: str, roi: Roi, pixels: tuple[int, ...]) -> Non
 def test_a_region_outside_the_frame_or_without_area_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="fractions of the frame"):
         Roi.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("size", "canvases", "nearest"),
+    [
+        ((64, 96), [(64, 96)], (64, 96)),
+        ((64, 96), [(640, 960), (64, 96), (32, 96)], (64, 96)),
+        ((320, 1024), [(192, 640)], (192, 640)),
+        ((416, 768), [(192, 640), (320, 1024), (384, 1248)], (320, 1024)),  # another shape, as many pixels
+        ((416, 768), [(320, 1024), (352, 640)], (352, 640)),  # that shape, fewer pixels
+        ((64, 64), [(64, 128), (128, 64)], (64, 128)),  # a tie
+    ],
+)
+def test_the_nearest_of_some_canvases(
+    size: tuple[int, int], canvases: list[tuple[int, int]], nearest: tuple[int, int]
+) -> None:
+    assert nearest_canvas(size, canvases) == nearest

@@ -187,7 +187,7 @@ def _other(path: Path, content: bytes) -> Path:
         (lambda path: _truncated(path, 0.5), "cannot be read as an ONNX model"),
         (lambda path: _truncated(path, 0.02), "cannot be read as an ONNX model"),
         (lambda path: make_model(path, with_card=False), "no gaussian_yolo.card metadata"),
-        (lambda path: make_model(path, card_overrides={"anchors": None}), "lacks anchors"),
+        (lambda path: make_model(path, card_overrides={"anchors": None}), "anchors is missing; it must be a list"),
         (lambda path: make_model(path, card_overrides={"classes": ["car"]}), "head_32 of .*36.*need .*30"),
         (lambda path: make_model(path, card_overrides={"anchors": [[[9, 9]]] * 3}), "head_32 of .*1 anchors"),
         (lambda path: make_model(path, card_overrides={"input_size": [96, 64]}), "input_size"),

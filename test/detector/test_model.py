@@ -46,8 +46,10 @@ def test_operating_points_survive_their_json() -> None:
 )
 def test_a_canvas_takes_the_correction_of_the_point_nearest_in_pixels(size: tuple[int, int], index: int) -> None:
     card = replace(CARD, operating_points=POINTS, sigma_calibration=SigmaCalibration((9,) * 4, (0,) * 4))
+    assert card.operating_point_at(size) == POINTS[index]
     assert card.sigma_calibration_at(size) == POINTS[index].sigma_calibration
     without = replace(card, operating_points=())
+    assert without.operating_point_at(size) is None
     assert without.sigma_calibration_at(size) == card.sigma_calibration
 
 
@@ -120,13 +122,13 @@ def test_a_missing_field_is_named_with_its_file(name: str) -> None:
     fields = json.loads(CARD.to_json())
     del fields[name]
 
-    with pytest.raises(ModelError, match=f"{SOURCE} lacks {name}"):
+    with pytest.raises(ModelError, match=f"{SOURCE}: {name} is missing"):
         ModelCard.from_json(json.dumps(fields), SOURCE)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"card"'])
 def test_what_is_no_card_is_refused(text: str) -> None:
-    with pytest.raises(ModelError, match=f"{SOURCE} is not"):
+    with pytest.raises(ModelError, match=f"{SOURCE}(: the document must be a mapping, not| is not JSON)"):
         ModelCard.from_json(text, SOURCE)
 
 

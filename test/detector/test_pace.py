@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from factories import make_card
 
+from gaussian_yolo_node.detector import pace as pace_module
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.model import ModelCard, OperatingPoint
 from gaussian_yolo_node.detector.pace import Pace, TimedPoint, largest_within, time_points
@@ -18,6 +19,11 @@ POINTS = [
     TimedPoint(OperatingPoint((64 * i, 128 * i), float(i), {"drive": {"AP50 car": 0.5 + i / 10}}), ms / 1e3)
     for i, ms in enumerate(MS, 1)
 ]
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace_module, "BUSY_SHARE", 0.75)
 
 
 class Machine:
@@ -112,6 +118,7 @@ def test_cameras_share_the_machine(share: float) -> None:
     [
         (POINTS[3], "256x512 (AP50 car 90.0 % on drive): 24.0 ms"),
         (TimedPoint(OperatingPoint((32, 64), 1.0), 0.05, measured=False), "32x64: about 50.0 ms"),
+        (TimedPoint(OperatingPoint((32, 64), 1.0), 0.0, measured=False), "32x64"),
     ],
 )
 def test_a_point_in_words(timed: TimedPoint, text: str) -> None:

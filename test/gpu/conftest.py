@@ -12,8 +12,8 @@ from gpu_build import build
 from gaussian_yolo_node.detector.model import resolve_model
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.runtime.tensorrt.cuda import Gpu, open_gpu
+from gaussian_yolo_node.runtime.tensorrt.engines import import_tensorrt
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import PluginLibrary, find_plugin
-from gaussian_yolo_node.runtime.tensorrt.runtime import import_tensorrt
 
 HERE = Path(__file__).parent
 

@@ -13,17 +13,19 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from engine_models import make_network
 from factories import PLANTED, make_card, make_image, make_model
 from gpu_build import build
 
 from gaussian_yolo_node.detector import Detections, Detector
 from gaussian_yolo_node.detector.decode import NonFiniteOutputError
 from gaussian_yolo_node.detector.letterbox import Letterbox
+from gaussian_yolo_node.detector.model import OperatingPoint
+from gaussian_yolo_node.detector.pace import time_points
 from gaussian_yolo_node.errors import ModelError, SettingError
-from gaussian_yolo_node.runtime import RuntimeOptions
+from gaussian_yolo_node.runtime import RuntimeOptions, open_device_runtime
 from gaussian_yolo_node.runtime.tensorrt.cuda import Gpu
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import CANVAS, RESIZES, PluginLibrary, PreprocessParams
-from gaussian_yolo_node.runtime.tensorrt.runtime import TensorRtRuntime
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FP32 = RuntimeOptions(precision="fp32")
@@ -140,13 +142,6 @@ def test_two_cameras_at_once_do_not_disturb_each_other(shipped: Path) -> None:
     assert wrong == []
 
 
-def test_overlapped_frames_give_the_same(shipped: Path) -> None:
-    frames = [make_image(375, 1242, seed) for seed in range(8)]
-    expected = [found.scores.tobytes() for found in detect(shipped, "tensorrt", frames)]
-    with Detector.open(shipped, "tensorrt") as detector:
-        assert [found.scores.tobytes() for found in detector.detect_each(frames)] == expected
-
-
 def test_opening_and_closing_leaves_no_memory_taken(tiny: Path, nothing_leaks: None) -> None:
     for _ in range(20):
         with Detector.open(tiny, "tensorrt") as detector:
@@ -160,10 +155,30 @@ def test_a_stale_engine_is_refused_and_built_again_where_asked(tiny: Path, tmp_p
     build(model, "--precision", "fp32")
     make_model(model, planted=PLANTED[:1])
     with pytest.raises(ModelError, match=r"stale.*gaussian-yolo build-engine"):
-        TensorRtRuntime(model, RuntimeOptions())
-    runtime = TensorRtRuntime(model, RuntimeOptions(rebuild_engine=True))
+        open_device_runtime(model, "tensorrt")
+    runtime = open_device_runtime(model, "tensorrt", RuntimeOptions(rebuild_engine=True))
+    assert runtime is not None
     assert len(runtime.detect(make_image(64, 96)).scores) == 1
     runtime.close()
+
+
+def test_the_canvas_changes_between_engines(
+    plugin: PluginLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    canvases = ((64, 96), (96, 160), (128, 192))
+    points = tuple(OperatingPoint(size, 1.0) for size in canvases)
+    model = make_network(tmp_path / "free.onnx", input_size=("height", "width"), card={"operating_points": points})
+    build(model, "--precision", "fp32", "--operating-points")
+    with Detector.open(model, "tensorrt") as detector:
+        timed = time_points(detector, 1.0)
+        assert [point.measured and point.network_s > 0 for point in timed] == [True] * len(canvases)
+        assert detector.follows_frame
+        for canvas in (*canvases, *canvases):
+            detector.use_canvas(canvas)
+            detector(make_image(375, 1242))
+            assert detector.input_size == canvas
+            assert detector.runtime.description.endswith(", CUDA graph")
 
 
 def test_what_is_built_in_is_not_changed(tiny: Path) -> None:
@@ -198,4 +213,4 @@ def test_measures_every_stage(plugin: PluginLibrary, shipped: Path, tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     figures = json.loads(output.read_text())
-    assert figures["runtime"].startswith("TensorRT") and figures["overlapped_fps"] > 0
+    assert figures["runtime"].startswith("TensorRT") and figures["fps"] > 0

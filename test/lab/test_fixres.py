@@ -156,8 +156,8 @@ def test_a_detectors_recipe_grows_its_anchors_and_augments_nothing(detector: tup
         ((32, 32), {}, "size 32 is not larger than the 32 px"),
         ((64, 48), {}, "a classifier sees a square"),
         ((64, 64), {"last_stages": 7}, "leaves nothing shallow: the backbone has 7 stages"),
-        ((64, 64), {"last_stages": -1}, "last_stages must be at least 0"),
-        ((64, 64), {"epochs": 0}, "schedule.epochs must be above 0"),
+        ((64, 64), {"last_stages": -1}, "--last-stages must be a whole number at least 0, not -1"),
+        ((64, 64), {"epochs": 0}, "schedule.epochs must be a number above 0, not 0"),
     ],
 )
 def test_what_cannot_be_of_a_classifier(
@@ -175,7 +175,7 @@ def test_what_cannot_be_of_a_classifier(
         ((32, 960), {}, "is not larger than the 64x96"),
         ((100, 160), {}, "multiples of 32"),
         ((96, 160), {"epochs": 1.5}, "a detector's epochs are whole"),
-        ((96, 160), {"epochs": 0}, "schedule.epochs must be at least 1"),
+        ((96, 160), {"epochs": 0}, "schedule.epochs must be a whole number at least 1, not 0"),
         ((96, 160), {"last_stages": 9}, "leaves nothing shallow"),
     ],
 )

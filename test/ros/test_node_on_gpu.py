@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
 from factories import make_image
 from fake_cuda import Gpu
 from pretend_gpu import pretended_gpu
-from runtime_engines import make_engine
+from runtime_engines import POINTS, make_engine, make_engines
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -19,6 +20,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from ros.harness import Ros
 
+OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -80,3 +82,47 @@ def test_a_lost_gpu_is_on_the_diagnostics(gpu: Gpu, ros: Ros, tmp_path: Path) ->
     assert node.trigger_cleanup() == SUCCESS
     for left in (gpu.memory, gpu.graphs, gpu.events):
         left.clear()  # freed by the system with the process
+
+
+@pytest.mark.parametrize(
+    ("parameters", "canvas", "choice", "level", "says"),
+    [
+        ({"target_rate": 0.0}, "128x192", "canvas 128x192, the largest", OK, ""),
+        ({"target_rate": 1000.0}, "64x96", "canvas 64x96: 3.0 ms of 0.8 ms at 1000 Hz", WARN, "keeps 1000 Hz"),
+        ({"input_size": "96x160"}, "96x160", "canvas 96x160, fixed", OK, ""),
+    ],
+)
+def test_the_canvas_is_one_of_those_that_have_an_engine(
+    gpu: Gpu,
+    ros: Ros,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    parameters: dict[str, Any],
+    canvas: str,
+    choice: str,
+    level: bytes,
+    says: str,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "0.png"), make_image(128, 192))
+    model = make_engines(tmp_path, *POINTS[1:])
+    node = ros.node(model=str(model), runtime="tensorrt", source=str(folder), **parameters)
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
+    ros.until(lambda: ros.detections, "a message")
+    values = ros.until_status(level, says)
+    assert values["canvas"] == canvas
+    assert values["canvas_choice"].startswith(choice)
+    assert node.trigger_deactivate() == SUCCESS
+    assert node.trigger_cleanup() == SUCCESS
+    gpu.assert_clean()
+
+
+def test_a_canvas_without_an_engine_fails_with_the_command_that_builds_it(gpu: Gpu, ros: Ros, tmp_path: Path) -> None:
+    node = ros.node(model=str(make_engines(tmp_path)), runtime="tensorrt", source=str(tmp_path), input_size="96x160")
+    cv2.imwrite(str(tmp_path / "0.png"), make_image(128, 192))
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == FAILURE
+    ros.until_status(DiagnosticStatus.ERROR, "no engine for 96x160; build it with `gaussian-yolo build-engine ")

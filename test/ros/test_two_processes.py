@@ -27,6 +27,7 @@ from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.ros.messages import detections_from_message, image_from_message
 from gaussian_yolo_node.runtime import RuntimeOptions
 
+PLACES = (REPOSITORY, REPOSITORY / "test", REPOSITORY / "test" / "support")  # of what the publisher imports
 DRIVE = REPOSITORY.parent / "shared" / "data" / "kitti" / "drive_0011" / "image"
 OK = DiagnosticStatus.OK
 
@@ -45,7 +46,7 @@ def publish(ros: Ros) -> Iterator[Publish]:
         process = subprocess.Popen(
             command,
             cwd=REPOSITORY,
-            env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'test'}:{os.environ.get('PYTHONPATH', '')}"},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, PLACES), os.environ.get("PYTHONPATH", "")])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

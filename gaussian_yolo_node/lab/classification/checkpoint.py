@@ -11,15 +11,15 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
-from gaussian_yolo_node.lab.classification.crops import centre_crop
+from gaussian_yolo_node.lab.classification.crops import as_tensor, centre_crop
 from gaussian_yolo_node.lab.networks.backbones import create_backbone
-from gaussian_yolo_node.lab.networks.blocks import Backbone, Normalisation
+from gaussian_yolo_node.lab.networks.blocks import Backbone
 from gaussian_yolo_node.lab.networks.efficientnet import EfficientNetLite, load_pretrained_lite0
-from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, load_average, load_fitting, read_checkpoint
 from gaussian_yolo_node.lab.training.config import ConfigError
 
 log = logging.getLogger("gaussian_yolo.train")
@@ -55,7 +55,7 @@ class Classifier:
             size: side S, px; default `image_size`.
         """
         crop = centre_crop(image_bgr, size or self.image_size, self.config.model.crop_fraction)
-        return normalised(as_tensor([crop]), self.model.normalisation)[0]
+        return self.model.normalisation(as_tensor([crop]).float())[0]
 
     @torch.no_grad()
     def probabilities(self, images: Sequence[NDArray[np.uint8]], size: int | None = None) -> NDArray[np.float32]:
@@ -108,28 +108,23 @@ def load_classifier(path: Path) -> Classifier:
     config = ClassifierConfig.from_dict(document["config"], str(path))
     classes = tuple(document["classifier"]["classes"])
     model = build_network(config, len(classes))
-    try:
-        model.load_state_dict(document["ema"])
-    except RuntimeError as error:
-        raise CheckpointError(f"the weights in {path} do not fit its config") from error
-    return Classifier(model.eval(), classes, config, float(document["epoch"]), document.get("validation", {}))
+    load_average(model, document, path)
+    epochs = document["step"] / document["steps_per_epoch"] if "step" in document else float(document["epoch"])
+    validation = {name: value for name, value in document.get("validation", {}).items() if name != "epoch"}
+    return Classifier(model.eval(), classes, config, epochs, validation)
 
 
 def read_classifier(path: Path) -> dict[str, Any]:
     """The contents of a classifier's checkpoint. Raises CheckpointError for any other file."""
     document = read_checkpoint(path)
-    if "classifier" not in document:
-        raise CheckpointError(f"{path} is the checkpoint of a detector, not of a classifier")
+    check_classifier(document, path)
     return document
 
 
-def save_classifier(path: Path, config: ClassifierConfig, classes: Sequence[str], state: Mapping[str, Any]) -> None:
-    """Write a checkpoint atomically.
-
-    Args:
-        state: contains at least `epoch` and `ema`, the averaged weights.
-    """
-    write_checkpoint(path, {"classifier": {"classes": list(classes)}, "config": config.to_dict(), **state})
+def check_classifier(document: Mapping[str, Any], path: Path) -> None:
+    """Raises CheckpointError if the contents of the checkpoint `path` are not a classifier's."""
+    if "classifier" not in document:
+        raise CheckpointError(f"{path} is the checkpoint of a detector, not of a classifier")
 
 
 def build_network(config: ClassifierConfig, num_classes: int) -> Backbone:
@@ -165,33 +160,7 @@ def initial_network(config: ClassifierConfig, num_classes: int) -> Backbone:
         load_pretrained_lite0(published)
         # The ImageNet classifier is never reused, even for the same number of classes.
         given = {name: value for name, value in published.state_dict().items() if not name.startswith("classifier.")}
-        _fill(model, given, "ImageNet's weights")
+        load_fitting(model, given, "ImageNet's weights")
     if config.model.init:
-        _fill(model, read_classifier(Path(config.model.init))["ema"], config.model.init)
+        load_fitting(model, read_classifier(Path(config.model.init))["ema"], config.model.init)
     return model
-
-
-@torch.no_grad()
-def _fill(model: nn.Module, given: Mapping[str, Tensor], source: str) -> None:
-    """Copy the tensors whose name and shape match."""
-    wanted = model.state_dict()
-    fitting = [name for name, value in wanted.items() if name in given and given[name].shape == value.shape]
-    if not any(wanted[name].ndim > 1 for name in fitting):
-        raise CheckpointError(f"no weight of {source} fits the model: set model.backbone and options to those of it")
-    for name in fitting:
-        wanted[name].copy_(given[name])
-    fresh = [name for name, _ in model.named_parameters() if name not in fitting]
-    if fresh:
-        log.info("fresh, not from %s: %s%s", source, ", ".join(fresh[:3]), " .." if len(fresh) > 3 else "")
-
-
-def as_tensor(images: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Images of one size, uint8 `[H,W,3]` BGR, as uint8 `[N,3,H,W]` RGB."""
-    return torch.from_numpy(np.ascontiguousarray(np.stack(images)[..., ::-1])).permute(0, 3, 1, 2)
-
-
-def normalised(images: Tensor, normalisation: Normalisation) -> Tensor:
-    """uint8 `[N,3,H,W]` RGB as float32, normalised for a backbone."""
-    mean, scale = (images.new_tensor(row, dtype=torch.float32)[:, None, None] for row in
-                   (normalisation.mean, normalisation.scale))  # fmt: skip
-    return (images.float() - mean) * scale

@@ -1,16 +1,15 @@
-"""The recipe of a classifier: one YAML file with `kind: classification` at its top, validated field by field."""
+"""The recipe of a classifier: one YAML file with `kind: classification` at its top, checked field by field."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal, cast
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
 
-from gaussian_yolo_node.lab.training.config import ConfigError, ScheduleConfig, build_section, mapping_of, read_yaml
+from gaussian_yolo_node.lab.training.config import ConfigError, Recipe, Schedule
 from gaussian_yolo_node.lab.training.rand_augment import OPS, check_rand_augment
+from gaussian_yolo_node.settings import DISTINCT, Count, Fraction, NotNegative, Positive, Probability, bounds
 
-KIND = "classification"
+Share = Annotated[float, bounds(above=0, most=1)]
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,16 @@ class NetworkConfig:
 
     backbone: str = "efficientnet_lite0"
     options: dict[str, Any] = field(default_factory=dict)
-    image_size: int = 224
-    crop_fraction: float = 0.875
-    classes: tuple[str, ...] = ()
+    image_size: Annotated[int, bounds(least=8)] = 224
+    crop_fraction: Share = 0.875
+    classes: Annotated[tuple[str, ...], DISTINCT] = ()
     pretrained: bool = False
     init: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for options that exclude each other."""
+        if self.pretrained and self.init:
+            raise ConfigError("model.pretrained and model.init exclude each other")
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class ImagesConfig:
     validation: str = ""
     pseudo: str = ""
     licence: str = ""
-    workers: int = 2
+    workers: Count = 2
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,14 @@ class NoiseConfig:
     rand_augment_ops: int = 2
     rand_augment_magnitude: float = 15.0
     operations: tuple[str, ...] = ()
-    dropout: float = 0.5
-    stochastic_depth: float = 0.2
-    least_crop: float = 0.35
-    flip: float = 0.5
+    dropout: Fraction = 0.5
+    stochastic_depth: Fraction = 0.2
+    least_crop: Share = 0.35
+    flip: Probability = 0.5
+
+    def __post_init__(self) -> None:
+        """Raises RandAugmentError for an option out of range."""
+        check_rand_augment(self.rand_augment_ops, self.rand_augment_magnitude, self.operations)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,7 +102,7 @@ class NoiseConfig:
 
 
 @dataclass(frozen=True)
-class ClassifierSchedule:
+class ClassifierSchedule(Schedule):
     """Optimisation. One epoch is one pass over the *labelled* images.
 
     Attributes:
@@ -102,87 +110,26 @@ class ClassifierSchedule:
         batch_size: labelled images per optimiser step, over all processes.
         unlabelled_ratio: pseudo-labelled images per labelled image in each step (1, 3 or 14 in the paper).
         label_smoothing: of the labelled loss only.
-        frozen: name prefixes of parameters that are not trained; batch-norm statistics with them.
     """
 
-    epochs: float
-    batch_size: int = 64
-    unlabelled_ratio: float = 1.0
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    momentum: float = 0.9  # of SGD
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.02
+    batch_size: Count = 64
+    learning_rate: Positive = 1e-3
+    final_rate: float = 0.0
     warmup_steps: int = 50
-    final_rate: float = 0.0  # share of the peak, at the end of the cosine
-    ema_decay: float = 0.999
-    label_smoothing: float = 0.1
-    clip_norm: float = 10.0  # 0 disables clipping
-    frozen: tuple[str, ...] = ()
-    validate_every: int = 5  # epochs; the last epoch is always validated
-    checkpoint_minutes: float = 10.0  # between checkpoints within an epoch; 0 saves only after epochs
-    seed: int = 0
-
-    def optimisation(self) -> ScheduleConfig:
-        """This schedule for the shared optimiser and learning-rate functions."""
-        return ScheduleConfig(
-            epochs=1,
-            optimizer=self.optimizer,
-            momentum=self.momentum,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            backbone_rate=1.0,
-            warmup_steps=self.warmup_steps,
-            final_rate=self.final_rate,
-            frozen=self.frozen,
-        )
+    ema_decay: Fraction = 0.999
+    unlabelled_ratio: NotNegative = 1.0
+    label_smoothing: Fraction = 0.1
 
 
 @dataclass(frozen=True)
-class ClassifierConfig:
+class ClassifierConfig(Recipe):
     """One training of a classifier."""
 
-    name: str
-    data: ImagesConfig
     schedule: ClassifierSchedule
+    kind: Literal["classification"]
+    data: ImagesConfig
     model: NetworkConfig = field(default_factory=NetworkConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
-
-    @classmethod
-    def load(cls, path: Path) -> ClassifierConfig:
-        """Read a YAML file.
-
-        Raises:
-            ConfigError: the file is missing or not a YAML mapping, or a field is unknown, missing or of the wrong type.
-        """
-        return cls.from_dict(read_yaml(path, "recipe"), str(path))
-
-    @classmethod
-    def from_dict(cls, document: object, source: str) -> ClassifierConfig:
-        """Build from a parsed document; errors name `source`."""
-        top = mapping_of(document, source, "the document")
-        sections = {
-            "data": ImagesConfig, "schedule": ClassifierSchedule, "model": NetworkConfig, "noise": NoiseConfig
-        }  # fmt: skip
-        unknown = sorted(map(str, set(top) - {"kind", "name", *sections}))
-        if unknown:
-            raise ConfigError(f"{source}: unknown section {unknown[0]!r}; known: kind, name, {', '.join(sections)}")
-        if top.get("kind") != KIND:
-            raise ConfigError(f"{source}: 'kind: {KIND}' is missing, which a classifier's recipe has at its top")
-        for key in ("name", "data", "schedule"):
-            if key not in top:
-                raise ConfigError(f"{source}: section {key!r} is missing")
-        built: Mapping[str, Any] = {
-            key: build_section(kind, mapping_of(top[key], source, key), source, key)
-            for key, kind in sections.items()
-            if key in top
-        }
-        config = cls(name=str(top["name"]), **built)
-        config._check(source)
-        return config
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values that `from_dict` reads."""
-        return {"kind": KIND, **cast("dict[str, Any]", _plain(asdict(self)))}
 
     def seeded(self, seed: int) -> ClassifierConfig:
         """A copy with another seed."""
@@ -192,45 +139,3 @@ class ClassifierConfig:
     def unlabelled_batch(self) -> int:
         """Pseudo-labelled images per optimiser step, over all processes; 0 without pseudo labels."""
         return round(self.schedule.batch_size * self.schedule.unlabelled_ratio) if self.data.pseudo else 0
-
-    def _check(self, source: str) -> None:
-        model, schedule, noise = self.model, self.schedule, self.noise
-        if model.image_size < 8:
-            raise ConfigError(f"{source}: model.image_size must be at least 8 px, not {model.image_size}")
-        if not 0 < model.crop_fraction <= 1:
-            raise ConfigError(f"{source}: model.crop_fraction must be above 0 and at most 1, not {model.crop_fraction}")
-        if len(set(model.classes)) != len(model.classes):
-            raise ConfigError(f"{source}: model.classes names a class twice")
-        if model.pretrained and model.init:
-            raise ConfigError(f"{source}: model.pretrained and model.init exclude each other")
-        if not schedule.epochs > 0:
-            raise ConfigError(f"{source}: schedule.epochs must be above 0, not {schedule.epochs}")
-        for label in ("batch_size", "validate_every"):
-            if getattr(schedule, label) < 1:
-                raise ConfigError(f"{source}: schedule.{label} must be at least 1, not {getattr(schedule, label)}")
-        if schedule.learning_rate <= 0:
-            raise ConfigError(f"{source}: schedule.learning_rate must be above 0, not {schedule.learning_rate}")
-        if schedule.unlabelled_ratio < 0:
-            raise ConfigError(
-                f"{source}: schedule.unlabelled_ratio must be at least 0, not {schedule.unlabelled_ratio}"
-            )
-        if schedule.seed < 0 or self.data.workers < 1:
-            raise ConfigError(f"{source}: schedule.seed must be at least 0, and data.workers at least 1")
-        for label, value in (
-            ("schedule.label_smoothing", schedule.label_smoothing),
-            ("schedule.ema_decay", schedule.ema_decay),
-            ("noise.dropout", noise.dropout),
-            ("noise.stochastic_depth", noise.stochastic_depth),
-        ):
-            if not 0 <= value < 1:
-                raise ConfigError(f"{source}: {label} must be at least 0 and below 1, not {value}")
-        if not 0 < noise.least_crop <= 1 or not 0 <= noise.flip <= 1:
-            raise ConfigError(f"{source}: noise.least_crop must be above 0 and at most 1, noise.flip between 0 and 1")
-        check_rand_augment(noise.rand_augment_ops, noise.rand_augment_magnitude, noise.operations)
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, as YAML reads them back."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

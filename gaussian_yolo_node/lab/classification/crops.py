@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 Image = NDArray[np.uint8]
 _ATTEMPTS = 10
@@ -55,3 +58,8 @@ def resized(image: Image, part: tuple[int, int, int, int], size: int) -> Image:
     # Bilinear shrinking would alias.
     method = cv2.INTER_AREA if min(height, width) > size else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(cut, (size, size), interpolation=method), np.uint8)
+
+
+def as_tensor(images: Sequence[Image]) -> Tensor:
+    """Images of one size, uint8 `[H,W,3]` BGR, as uint8 `[N,3,H,W]` RGB."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack(images)[..., ::-1])).permute(0, 3, 1, 2)

@@ -13,17 +13,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gaussian_yolo_node.frames.files import ImageFiles
-from gaussian_yolo_node.lab.classification.crops import Image, random_crop
+from gaussian_yolo_node.lab.classification.config import NoiseConfig
+from gaussian_yolo_node.lab.classification.crops import Image, as_tensor, random_crop
 from gaussian_yolo_node.lab.training.config import ConfigError
 from gaussian_yolo_node.lab.training.rand_augment import rand_augment
 from gaussian_yolo_node.labels import DatasetError, read_image
-from gaussian_yolo_node.labels.image_check import inspect_images
 from gaussian_yolo_node.labels.pseudo import FORMAT
 
 MEMORY_BYTES = 2 << 30  # limit of the cache of decoded images; further images are decoded each time
@@ -46,17 +48,6 @@ class Items:
 
     def __len__(self) -> int:
         return int(self.copies.sum())
-
-    def check(self) -> None:
-        """Decode every image. Raises DatasetError naming the first unreadable one."""
-        broken = [
-            (path, facts.error)
-            for path, facts in inspect_images((path, path) for path in self.paths)
-            if facts is not None and facts.size is None
-        ]
-        if broken:
-            more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-            raise DatasetError(f"{broken[0][0]} {broken[0][1]}{more}")
 
 
 def read_labelled(path: Path, classes: Sequence[str] = ()) -> tuple[Items, tuple[str, ...]]:
@@ -156,22 +147,19 @@ def read_pseudo(path: Path, classes: Sequence[str]) -> Items:
 
 @dataclass(frozen=True)
 class View:
-    """Training augmentation, see `config.NoiseConfig`; `size` is the side of the square in px."""
+    """Training augmentation; `size` is the side of the square in px."""
 
+    noise: NoiseConfig
     size: int
-    least_crop: float
-    flip: float
-    ops: int
-    magnitude: float
-    names: tuple[str, ...]
     crop_fraction: float
 
     def __call__(self, image: Image, rng: np.random.Generator) -> Image:
         """uint8 `[S,S,3]` BGR."""
-        crop = random_crop(image, self.size, self.least_crop, self.crop_fraction, rng)
-        if rng.random() < self.flip:
+        noise = self.noise
+        crop = random_crop(image, self.size, noise.least_crop, self.crop_fraction, rng)
+        if rng.random() < noise.flip:
             crop = np.ascontiguousarray(crop[:, ::-1])
-        return rand_augment(crop, rng, self.ops, self.magnitude, names=self.names)
+        return rand_augment(crop, rng, noise.ops, noise.rand_augment_magnitude, names=noise.names)
 
 
 class Stream:
@@ -212,12 +200,11 @@ class Stream:
         return image
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Images uint8 `[S,S,3]` BGR with targets `[B,C]`; the first `labelled` of them are labelled."""
+class Batch(NamedTuple):
+    """Images uint8 `[B,3,S,S]` RGB with targets `[B,C]`; the first `labelled` of them are labelled."""
 
-    images: list[Image]
-    targets: NDArray[np.float32]
+    images: Tensor
+    targets: Tensor
     labelled: int
 
 
@@ -264,7 +251,7 @@ class Batches:
             drawn, futures = ahead.popleft()
             targets = np.stack([share.stream.items.targets[index] for share, index in drawn])
             labelled = sum(share is self.shares[0] for share, _ in drawn)
-            yield Batch([future.result() for future in futures], targets, labelled)
+            yield Batch(as_tensor([future.result() for future in futures]), torch.from_numpy(targets), labelled)
 
     def _begin(self, step: int) -> tuple[list[tuple[Share, int]], list[Future[Image]]]:
         drawn = []
@@ -281,7 +268,6 @@ class Batches:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def steps_of(epochs: float, pictures: int, batch_size: int) -> tuple[int, int]:
-    """Optimiser steps per epoch and in total over `pictures` labelled images; at least 1 each."""
-    each = max(1, math.ceil(pictures / batch_size - 1e-9))
-    return each, max(1, math.ceil(epochs * each - 1e-9))
+def steps_of(pictures: int, batch_size: int) -> int:
+    """Optimiser steps per epoch over `pictures` labelled images; at least 1."""
+    return max(1, math.ceil(pictures / batch_size - 1e-9))

@@ -6,7 +6,7 @@ import copy
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,14 @@ from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.files import whole_file
 from gaussian_yolo_node.lab.networks.gaussian_yolo import Normalise
 from gaussian_yolo_node.lab.networks.mdconv import MDConv, merge_mdconvs
+from gaussian_yolo_node.settings import Count, Must, check, option
 
 OPSET = 17
 # Largest kernel up to which an MDConv is faster as one zero-padded convolution. Measured by benchmarks/mdconv_merge.py
 # on MixNet-S, M and L with one thread: OpenVINO is fastest at 7 (0.94 to 0.96 of the unmerged time) and loses part of
 # the gain from 9 up; ONNX Runtime gains with every kernel size (0.85 to 0.89).
 MERGE_UP_TO = {"openvino": 7, "onnxruntime": 11}
+Target = Annotated[str, f"one of {', '.join(MERGE_UP_TO)}", Must("", lambda name: name in MERGE_UP_TO)]
 
 
 class ExportError(GaussianYoloError):
@@ -41,15 +43,12 @@ class ExportOptions:
         ExportError: a value is out of range.
     """
 
-    batch: int | None = 1
-    runtime: str = "openvino"
+    batch: Count | None = 1
+    runtime: Target = "openvino"
     merge_up_to: int | None = None
 
     def __post_init__(self) -> None:
-        if self.batch is not None and self.batch < 1:
-            raise ExportError(f"batch is {self.batch}; give a number of images from 1, or dynamic")
-        if self.runtime not in MERGE_UP_TO:
-            raise ExportError(f"there is no export for runtime {self.runtime!r}; there are {', '.join(MERGE_UP_TO)}")
+        check(self, ExportError, option)
 
     @property
     def largest_merged(self) -> int:

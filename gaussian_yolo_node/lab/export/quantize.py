@@ -49,12 +49,7 @@ class CalibrationFrames:
 
 
 def quantize_model(
-    model: str | Path,
-    sources: Sequence[str],
-    output: Path,
-    *,
-    limit: int,
-    console: Console | None = None,
+    model: str | Path, sources: Sequence[str], output: Path, *, limit: int, console: Console | None = None
 ) -> tuple[ModelCard, CalibrationFrames]:
     """Write the int8 version of a model; on failure `output` is unchanged.
 

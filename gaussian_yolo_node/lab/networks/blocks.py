@@ -48,6 +48,11 @@ class Normalisation:
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
 
+    def __call__(self, images: Tensor) -> Tensor:
+        """`images` `[..,3,H,W]` of a floating type, normalised."""
+        mean, scale = (images.new_tensor(row)[:, None, None] for row in (self.mean, self.scale))
+        return (images - mean) * scale
+
 
 # Mean and standard deviation of ImageNet pixels; used by timm and by the authors of Noisy Student and MixNet.
 IMAGENET = Normalisation(

@@ -187,13 +187,7 @@ def timm_names(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
         "_project_conv": "conv_pwl",
         "_bn2": "bn3",
     }
-    outer = {
-        "_conv_stem": "conv_stem",
-        "_bn0": "bn1",
-        "_conv_head": "conv_head",
-        "_bn1": "bn2",
-        "_fc": "classifier",
-    }
+    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
     renamed = {}
     for key, value in published.items():
         parts = key.split(".")

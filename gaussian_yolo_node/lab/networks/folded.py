@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gaussian_yolo_node.detector.decode import BOX_ENTRIES
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.networks.blocks import ACTIVATIONS, measure_batch_norms
 from gaussian_yolo_node.lab.networks.csp_darknet import Activation
 from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES, GaussianYolo
-from gaussian_yolo_node.lab.networks.neck import BOX_ENTRIES, DecoupledHead
+from gaussian_yolo_node.lab.networks.neck import DecoupledHead
 from gaussian_yolo_node.labels.yolo import COCO_NAMES
 
 # COCO classes whose weights initialise classes with another name.

@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gaussian_yolo_node.detector.decode import BOX_ENTRIES
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.networks.backbones import BACKBONES, TENSORFLOW_PREFIX, create_backbone
 from gaussian_yolo_node.lab.networks.blocks import Backbone, Normalisation
 from gaussian_yolo_node.lab.networks.efficientnet import EfficientNetLite, load_pretrained_lite0
-from gaussian_yolo_node.lab.networks.neck import BOX_ENTRIES, NECKS, DecoupledHead, Neck
+from gaussian_yolo_node.lab.networks.neck import NECKS, DecoupledHead, Neck
 
 STRIDES = (32, 16, 8)  # of the heads, coarsest first, as in the official network
 # About 1 % of the cells contain an object; without this prior the background dominates the first steps.

@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gaussian_yolo_node.detector.decode import BOX_ENTRIES
 from gaussian_yolo_node.lab.networks.csp_darknet import ConvBn, CspLayer, separable
 from gaussian_yolo_node.lab.networks.darknet import BN_MOMENTUM, GPU_EPSILON, LEAK
-
-BOX_ENTRIES = 9  # mu_x s_x mu_y s_y mu_w s_w mu_h s_h objectness
 
 
 class Neck(nn.Module):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 
@@ -86,14 +86,6 @@ class BagPictures:
         """Close the bag."""
         self._reader.close()
 
-    def __enter__(self) -> BagPictures:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _picture(self, index: int, message: Message) -> tuple[str, Picture]:
         # Stamps may repeat if no publisher set them; the index does not.
         name = f"{self.topic.strip('/')}/{index:06d}"
@@ -135,6 +127,6 @@ def _all_of(path: Path, topic: str) -> Iterator[tuple[str, Picture]]:
         raise SourceError(str(error)) from error
     if known is None:
         return
-    with BagPictures(path, known) as bag:
+    with closing(BagPictures(path, known)) as bag:
         for _, name, picture in bag.range(0, None):
             yield name, picture

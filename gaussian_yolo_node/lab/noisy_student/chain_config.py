@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from gaussian_yolo_node.lab.training.config import ConfigError, build_section, mapping_of, read_yaml
+from gaussian_yolo_node.lab.training.config import ConfigError, read_yaml
+from gaussian_yolo_node.settings import Count, Must, bounds, read
 
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """Training options outside the recipe."""
-
-    resume: bool = False
-    data: Path | None = None
-    threads: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: int | None = None
+FolderName = Annotated[
+    str, "the name of a folder", Must("", lambda name: name == Path(name).name and name[:1] not in ("", "."))
+]
 
 
 @dataclass(frozen=True)
@@ -33,9 +26,9 @@ class Round:
         select: options of `select_boxes.BoxRules` or `select_classes.select_classification`.
     """
 
-    name: str
+    name: FolderName
     recipe: str
-    ratio: float = 1.0
+    ratio: Annotated[float, bounds(above=0, below=1000)] = 1.0
     start_from_teacher: bool = False
     select: dict[str, Any] = field(default_factory=dict)
 
@@ -56,14 +49,14 @@ class ChainConfig:
     """
 
     kind: Literal["detection", "classification"]
-    unlabelled: tuple[str, ...]
-    rounds: tuple[Round, ...]
+    unlabelled: Annotated[tuple[str, ...], "a list of at least one source of images", Must("", len)]
+    rounds: Annotated[tuple[Round, ...], "a list of at least one student, with name and recipe", Must("", len)]
     data: str = "."
     teacher: str = ""
     teacher_recipe: str = ""
     score_threshold: float = 0.05
     engine: Literal["local", "ray"] = "local"
-    workers: int = 1
+    workers: Count = 1
     address: str = ""
     seed: int | None = None
 
@@ -72,40 +65,19 @@ class ChainConfig:
         """Read a YAML file.
 
         Raises:
-            ConfigError: the file is missing or not a YAML mapping, or a field is unknown, missing or of the wrong type.
+            ConfigError: the file is missing or not a YAML mapping, or a field is unknown, missing or wrong.
         """
-        top = dict(mapping_of(read_yaml(path, "chain"), str(path), "the document"))
-        rounds = top.pop("rounds", None)
-        if not isinstance(rounds, list) or not rounds:
-            raise ConfigError(f"{path}: 'rounds' must list at least one student, with name and recipe")
-        built = tuple(_round(entry, str(path), index) for index, entry in enumerate(rounds, start=1))
-        config: ChainConfig = build_section(cls, {**top, "rounds": []}, str(path), "chain")
-        config = cls(**{**config.__dict__, "rounds": built})
-        config._check(path)
-        return config
-
-    def _check(self, path: Path) -> None:
-        names = [one.name for one in self.rounds]
-        for name in names:
-            if not name or name != Path(name).name or name.startswith("."):
-                raise ConfigError(f"{path}: the name of a round becomes a folder's: {name!r} cannot")
-            if names.count(name) > 1:
-                raise ConfigError(f"{path}: two rounds have the name {name!r}")
-        if bool(self.teacher) == bool(self.teacher_recipe):
-            raise ConfigError(f"{path}: give either 'teacher', a model, or 'teacher_recipe', to train one")
-        if not self.unlabelled:
-            raise ConfigError(f"{path}: 'unlabelled' names no images")
-        if self.workers < 1:
-            raise ConfigError(f"{path}: workers must be at least 1, not {self.workers}")
-        for one in self.rounds:
-            if not 0 < one.ratio < 1000:
-                raise ConfigError(f"{path}: ratio of round {one.name!r} must be above 0, not {one.ratio:g}")
-        for recipe in filter(None, (self.teacher_recipe, *(one.recipe for one in self.rounds))):
+        config = read(cls, read_yaml(path, "chain"), path, ConfigError)
+        for recipe in filter(None, (config.teacher_recipe, *(one.recipe for one in config.rounds))):
             if not (path.parent / recipe).is_file():
                 raise ConfigError(f"{path}: there is no recipe {path.parent / recipe}")
+        return config
 
-
-def _round(entry: object, source: str, number: int) -> Round:
-    values: Mapping[str, Any] = mapping_of(entry, source, f"round {number}")
-    built: Round = build_section(Round, values, source, f"round {number}")
-    return built
+    def __post_init__(self) -> None:
+        """Raises ConfigError for settings that exclude each other."""
+        names = [one.name for one in self.rounds]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"two rounds have the name {name!r}")
+        if bool(self.teacher) == bool(self.teacher_recipe):
+            raise ConfigError("give either 'teacher', a model, or 'teacher_recipe', to train one")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +12,12 @@ from rich.console import Console
 from gaussian_yolo_node.lab.classification.checkpoint import load_classifier
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
 from gaussian_yolo_node.lab.classification.train import CHECKPOINT, train_classifier
-from gaussian_yolo_node.lab.noisy_student.chain_config import Round, TrainOptions
+from gaussian_yolo_node.lab.noisy_student.chain_config import Round
 from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
-from gaussian_yolo_node.lab.noisy_student.select_classes import select_classification
+from gaussian_yolo_node.lab.noisy_student.select_classes import ClassRules, select_classification
 from gaussian_yolo_node.lab.noisy_student.tables import read_labels
 from gaussian_yolo_node.lab.training.config import ConfigError
-
-OPTIONS = ("threshold", "per_class", "hard")
-
-
-def select_probabilities(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """`select_classification` of a folder of labels. Raises SelectionError for an unknown option."""
-    unknown = [name for name in options if name not in OPTIONS]
-    if unknown:
-        raise SelectionError(f"there is no option {unknown[0]!r} of a selection; there are {', '.join(OPTIONS)}")
-    return select_classification(read_labels(labels), output, **options)
-
-
-def train_student(recipe: Path, output: Path, options: TrainOptions, console: Console | None) -> Path:
-    """Train a classifier with its recipe and the command-line options; returns its checkpoint."""
-    config = ClassifierConfig.load(recipe)
-    if options.data is not None:
-        config = replace(config, data=replace(config.data, root=str(options.data)))
-    if options.seed is not None:
-        config = config.seeded(options.seed)
-    return train_classifier(
-        config, output, resume=options.resume, threads=options.threads, device=options.device, console=console
-    )
+from gaussian_yolo_node.settings import read
 
 
 class ClassifierSteps:
@@ -49,7 +27,8 @@ class ClassifierSteps:
         self.seed = seed
 
     def select(self, labels: Path, output: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        return select_probabilities(labels, output, options)
+        rules = read(ClassRules, options, "the selection", SelectionError)
+        return select_classification(read_labels(labels), output, rules)
 
     def recipe(self, path: Path, root: Path, selected: Path | None, one: Round | None, teacher: Path | None) -> Any:
         config = ClassifierConfig.load(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from gaussian_yolo_node.lab.training.config import ConfigError, TrainConfig, rea
 from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
 from gaussian_yolo_node.labels import load_sources
 from gaussian_yolo_node.labels.pseudo import FORMAT
+from gaussian_yolo_node.settings import read
 
 MODEL = "model.onnx"
 IMAGES = "images"  # images of bags and shards, beside the selected labels
@@ -125,15 +125,6 @@ class DetectorSteps:
 
 
 def rules_of(options: Mapping[str, Any]) -> BoxRules:
-    """Rules from a mapping. Raises SelectionError for an unknown or invalid option."""
-    known = [one.name for one in fields(BoxRules)]
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise SelectionError(f"there is no option {unknown[0]!r} of a selection; there are {', '.join(known)}")
-    values = dict(options)
-    if values.get("max_sigma", 0) is None:
-        del values["max_sigma"]
-    try:
-        return BoxRules(**values)
-    except TypeError as error:
-        raise SelectionError(f"an option of the selection is no number: {error}") from error
+    """Rules from a mapping; a `max_sigma` of null is none. Raises SelectionError for an unknown or invalid option."""
+    given = {name: value for name, value in options.items() if (name, value) != ("max_sigma", None)}
+    return read(BoxRules, given, "the selection", SelectionError)

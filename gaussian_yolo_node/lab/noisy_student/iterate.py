@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import yaml
 from rich.console import Console
@@ -71,7 +71,7 @@ def iterate(config_path: Path, output: Path, *, console: Console | None = None) 
         KeyboardInterrupt: calling again continues the run.
     """
     config = ChainConfig.load(config_path)
-    steps = _steps_of(config)
+    steps = steps_of(config.kind, config.seed)
     chain = _Chain(config, config_path.parent, output, Manifest(output), steps, console)
     students = [chain.first()]
     for number, one in enumerate(config.rounds, start=1):
@@ -79,14 +79,15 @@ def iterate(config_path: Path, output: Path, *, console: Console | None = None) 
     return students
 
 
-def _steps_of(config: ChainConfig) -> Steps:
-    if config.kind == "classification":
+def steps_of(kind: Literal["detection", "classification"], seed: int | None) -> Steps:
+    """The steps of a kind; `seed` replaces that of the recipes."""
+    if kind == "classification":
         from gaussian_yolo_node.lab.noisy_student.classifier_steps import ClassifierSteps
 
-        return ClassifierSteps(config.seed)
+        return ClassifierSteps(seed)
     from gaussian_yolo_node.lab.noisy_student.detector_steps import DetectorSteps
 
-    return DetectorSteps(config.seed)
+    return DetectorSteps(seed)
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.files import file_hash, write_whole
+from gaussian_yolo_node.settings import read
 
 NAME = "manifest.json"
-FORMAT = 1
 
 
 class ManifestError(GaussianYoloError):
@@ -27,6 +27,13 @@ class Done:
     inputs: Mapping[str, Any]
     outputs: Mapping[str, str]
     counts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Document:
+    format: Literal[1]
+    steps: Mapping[str, Done]
+    begun: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Manifest:
@@ -47,7 +54,8 @@ class Manifest:
             text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
         except OSError as error:
             raise ManifestError(f"{folder} cannot be used as output folder: {error.strerror}") from error
-        self.steps: dict[str, Done] = self._parse(text) if text else {}
+        document = self._parse(text) if text else _Document(1, {})
+        self.steps, self._begun = dict(document.steps), document.begun
 
     def run(
         self, name: str, inputs: Mapping[str, Any], make: Callable[[], tuple[list[Path], Mapping[str, Any]]]
@@ -64,7 +72,7 @@ class Manifest:
         """
         wanted = json.loads(json.dumps(inputs))
         done = self.steps.get(name)
-        begun = done.inputs if done else self._begun(name)
+        begun = done.inputs if done else self._begun.get(name)
         if begun is not None and begun != wanted:
             raise ManifestError(
                 f"{self.folder}: step {name!r} was made with another {_first_difference(begun, wanted)}; choose "
@@ -79,28 +87,17 @@ class Manifest:
         self._write(begun={})
         return self.steps[name]
 
-    def _begun(self, name: str) -> Any:
-        document = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
-        return document.get("begun", {}).get(name)
-
-    def _parse(self, text: str) -> dict[str, Done]:
+    def _parse(self, text: str) -> _Document:
+        mend = "remove the file, and the steps are done again"
         try:
             document = json.loads(text)
-            if document["format"] != FORMAT:
-                raise ManifestError(f"{self.path} is of format {document['format']}, not {FORMAT}: another version's")
-            return {
-                name: Done(step["inputs"], step["outputs"], step["counts"]) for name, step in document["steps"].items()
-            }
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ManifestError(f"{self.path} is damaged: remove it, and the steps are done again") from error
+        except ValueError as error:
+            raise ManifestError(f"{self.path} is damaged: {mend}") from error
+        return read(_Document, document, self.path, lambda fault: ManifestError(f"{fault}: {mend}"))
 
     def _write(self, begun: Mapping[str, Any]) -> None:
-        steps = {
-            name: {"inputs": step.inputs, "outputs": step.outputs, "counts": step.counts}
-            for name, step in self.steps.items()
-        }
-        document = {"format": FORMAT, "steps": steps, "begun": begun}
-        write_whole(self.path, json.dumps(document, indent=1) + "\n")
+        self._begun = begun
+        write_whole(self.path, json.dumps(asdict(_Document(1, self.steps, begun)), indent=1) + "\n")
 
 
 def _first_difference(one: Any, other: Any) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation.uncertainty import relative_sigmas
 from gaussian_yolo_node.lab.noisy_student.balance import balance
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions
+from gaussian_yolo_node.settings import Count, Probability, bounds, check
 
 Weights = Literal["sigma", "none"]
 
@@ -44,27 +45,19 @@ class BoxRules:
         keep_empty: keep images without pseudo labels as background examples.
     """
 
-    positive: float = 0.5
-    ignore: float = 0.1
-    max_sigma: float = math.inf
+    positive: Probability = 0.5
+    ignore: Probability = 0.1
+    max_sigma: Annotated[float, bounds(above=0, most=math.inf)] = math.inf
     weights: Weights = "sigma"
-    least_weight: float = 0.05
-    per_class: int | None = None
+    least_weight: Probability = 0.05
+    per_class: Count | None = None
     keep_empty: bool = False
 
     def __post_init__(self) -> None:
         """Raises SelectionError for the first invalid rule."""
-        for name in ("positive", "ignore", "least_weight"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise SelectionError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+        check(self, SelectionError)
         if self.ignore > self.positive:
             raise SelectionError(f"ignore, {self.ignore:g}, is above positive, {self.positive:g}: exchange them")
-        if not self.max_sigma > 0:
-            raise SelectionError(f"max_sigma must be above 0, not {self.max_sigma}")
-        if self.weights not in ("sigma", "none"):
-            raise SelectionError(f"weights must be sigma or none, not {self.weights!r}")
-        if self.per_class is not None and self.per_class < 1:
-            raise SelectionError(f"per_class must be at least 1, not {self.per_class}")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; a disabled filter is null."""

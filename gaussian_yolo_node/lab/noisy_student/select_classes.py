@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.lab.noisy_student.balance import balance
 from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
 from gaussian_yolo_node.labels.pseudo import FORMAT
+from gaussian_yolo_node.settings import Count, Probability
 
 if TYPE_CHECKING:
     from gaussian_yolo_node.lab.noisy_student.tables import Labels
@@ -22,14 +24,22 @@ if TYPE_CHECKING:
 IMAGES = "images"  # images of bags and shards, beside the selected labels
 
 
-def select_classification(
-    labels: Labels,
-    output: Path,
-    *,
-    threshold: float = 0.3,
-    per_class: int | None = None,
-    hard: bool = False,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ClassRules:
+    """Rules for pseudo labels.
+
+    Attributes:
+        threshold: minimum top-1 probability.
+        per_class: target number of images per class, see `balance`; None takes each image once.
+        hard: write one-hot labels instead of the probabilities.
+    """
+
+    threshold: Probability = 0.3
+    per_class: Count | None = None
+    hard: bool = False
+
+
+def select_classification(labels: Labels, output: Path, rules: ClassRules) -> dict[str, Any]:
     """Write the images whose top-1 probability reaches the threshold, with their probabilities.
 
     The document is `{"format": 1, "kind": "classification", "classes": [..], "images": [{"path", "probabilities",
@@ -38,9 +48,6 @@ def select_classification(
     Args:
         labels: of a classifier, read by `tables.read_labels`.
         output: JSON file; images in bags and shards are extracted to `images/` beside it.
-        threshold: minimum top-1 probability.
-        per_class: target number of images per class, see `balance`; None takes each image once.
-        hard: write one-hot labels instead of the probabilities.
 
     Returns:
         counts: images labelled and selected, repetitions, and the same per class.
@@ -55,10 +62,10 @@ def select_classification(
     classes = tuple(labels.teacher["classes"])
     rows: Sequence[Any] = labels.rows
     probabilities = np.array([row.probabilities for row in rows], np.float32).reshape(len(rows), len(classes))
-    copies = copies_of(probabilities, threshold, per_class)
+    copies = copies_of(probabilities, rules)
     kept = [(row, given, int(count)) for row, given, count in zip(rows, probabilities, copies, strict=True) if count]
     if not kept:
-        raise SelectionError(f"no label has a probability of {threshold:g}: lower the threshold")
+        raise SelectionError(f"no label has a probability of {rules.threshold:g}: lower the threshold")
     wanted: dict[str, set[str]] = {}
     for row, _, _ in kept:
         wanted.setdefault(row.source, set()).add(row.image)
@@ -69,17 +76,16 @@ def select_classification(
     for row, given, count in kept:
         likeliest = int(given.argmax())
         showings[classes[likeliest]] += count
-        learned = np.eye(len(classes), dtype=np.float32)[likeliest] if hard else given
+        learned = np.eye(len(classes), dtype=np.float32)[likeliest] if rules.hard else given
         path = os.path.relpath(paths[row.source, row.image], output.parent)
         images.append({"path": path, "probabilities": [round(float(p), 6) for p in learned], "copies": count})
     counts = {"images": len(kept), "of": len(rows), "showings": int(copies.sum()), "classes": showings}
-    rules = {"threshold": threshold, "per_class": per_class, "hard": hard}
     document = {
         "format": FORMAT,
         "kind": "classification",
         "classes": list(classes),
         "teacher": dict(labels.teacher),
-        "rules": rules,
+        "rules": asdict(rules),
         "counts": counts,
         "images": images,
     }
@@ -87,30 +93,22 @@ def select_classification(
     return counts
 
 
-def copies_of(probabilities: NDArray[np.float32], threshold: float, per_class: int | None) -> NDArray[np.int64]:
-    """Repetitions `[N]` of N images with probabilities `[N,C]`, see `select_classification`.
-
-    Raises:
-        SelectionError: an option is out of range, or a probability is not finite.
-    """
-    if not 0 <= threshold <= 1:
-        raise SelectionError(f"threshold must be between 0 and 1, not {threshold}")
-    if per_class is not None and per_class < 1:
-        raise SelectionError(f"per_class must be at least 1, not {per_class}")
+def copies_of(probabilities: NDArray[np.float32], rules: ClassRules) -> NDArray[np.int64]:
+    """Repetitions `[N]` of N images with probabilities `[N,C]`. Raises SelectionError for one that is not finite."""
     if not np.isfinite(probabilities).all():
         raise SelectionError("a label's probability is no number: label again")
     copies = np.zeros(len(probabilities), np.int64)
     if not len(probabilities):
         return copies
     confidences = probabilities.max(axis=1)
-    sure = np.flatnonzero(confidences >= np.float32(threshold))
-    if per_class is None:
+    sure = np.flatnonzero(confidences >= np.float32(rules.threshold))
+    if rules.per_class is None:
         copies[sure] = 1
     else:
         copies[sure] = balance(
             probabilities[sure].argmax(axis=1).astype(np.int64),
             confidences[sure].astype(np.float64),
-            per_class,
+            rules.per_class,
             probabilities.shape[1],
         )
     return copies

@@ -120,11 +120,7 @@ def entry_of(folder: Path, number: int, shard: Shard, assignment: Assignment) ->
 
 
 def _made_from(shard: Shard, assignment: Assignment) -> dict[str, Any]:
-    return {
-        "teacher": assignment.teacher_hash,
-        "score_threshold": assignment.score_threshold,
-        "digest": shard.digest,
-    }
+    return {"teacher": assignment.teacher_hash, "score_threshold": assignment.score_threshold, "digest": shard.digest}
 
 
 def _row(teacher: Teacher, shard: Shard, image: ShardImage) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Noisy Student for classifiers and, with sigmas, for detectors (Xie et al., CVPR 2020).
 
-Each step can be run alone: `label` (a teacher without noise labels unlabelled images), `select` (select labels for the
-student), `train` (train the student with noise); `iterate` chains them with a manifest. See docs/paper_facts.md,
+Each step can be run alone: `labelling` (a teacher without noise labels unlabelled images), `select` (select labels for
+the student), `train` (train the student with noise); `iterate` chains them with a manifest. See docs/paper_facts.md,
 section 4.
 """
 
@@ -11,15 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from gaussian_yolo_node.lab.noisy_student.chain_config import TrainOptions
-from gaussian_yolo_node.lab.noisy_student.iterate import Student, iterate
-from gaussian_yolo_node.lab.noisy_student.labelling import label
+from gaussian_yolo_node.lab.noisy_student.iterate import steps_of
 from gaussian_yolo_node.lab.noisy_student.tables import read_labels
-from gaussian_yolo_node.lab.training.config import ConfigError, mapping_of, read_yaml
-
-__all__ = ["Student", "TrainOptions", "iterate", "label", "select", "train"]
+from gaussian_yolo_node.lab.training.config import ConfigError, read_yaml
 
 
 def select(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,17 +27,14 @@ def select(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, 
     Raises:
         GaussianYoloError: one sentence naming the labels or options that cannot be used.
     """
-    if read_labels(labels).kind == "classification":
-        from gaussian_yolo_node.lab.noisy_student.classifier_steps import select_probabilities
-
-        return dict(select_probabilities(labels, output, options))
-    from gaussian_yolo_node.lab.noisy_student.detector_steps import rules_of, select_detections
-
-    return select_detections(labels, output, rules_of(options))
+    return dict(steps_of(read_labels(labels).kind, None).select(labels, output, options))
 
 
-def train(recipe: Path, output: Path, options: TrainOptions, *, console: Console | None = None) -> Path:
+def train(recipe: Path, output: Path, **options: Any) -> Path:
     """Train the student of a recipe; `kind: classification` marks a classifier's, a detector's recipe has no kind.
+
+    Args:
+        options: see `training.train.run`.
 
     Returns:
         the latest checkpoint.
@@ -52,23 +43,15 @@ def train(recipe: Path, output: Path, options: TrainOptions, *, console: Console
         GaussianYoloError: one sentence naming the error.
         KeyboardInterrupt: `resume` continues.
     """
-    document = mapping_of(read_yaml(recipe, "recipe"), str(recipe), "the document")
-    kind = document.get("kind", "detection")
+    document = read_yaml(recipe, "recipe")
+    kind = document.get("kind", "detection") if isinstance(document, dict) else "detection"
     if kind == "classification":
-        from gaussian_yolo_node.lab.noisy_student.classifier_steps import train_student
+        from gaussian_yolo_node.lab.classification.config import ClassifierConfig
+        from gaussian_yolo_node.lab.classification.train import train_classifier
 
-        return train_student(recipe, output, options, console)
+        return train_classifier(ClassifierConfig.load(recipe), output, **options)
     if kind != "detection":
         raise ConfigError(f"{recipe}: kind must be classification or detection, not {kind!r}")
     from gaussian_yolo_node.lab.training.train import run
 
-    return run(
-        recipe,
-        output,
-        resume=options.resume,
-        data_root=options.data,
-        threads=options.threads,
-        device=options.device,
-        seed=options.seed,
-        console=console,
-    )
+    return run(recipe, output, **options)

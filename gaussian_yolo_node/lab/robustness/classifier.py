@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gaussian_yolo_node.files import short_hash
-from gaussian_yolo_node.lab.classification.checkpoint import Classifier, as_tensor, load_classifier, normalised
-from gaussian_yolo_node.lab.classification.crops import centre_crop
+from gaussian_yolo_node.lab.classification.checkpoint import Classifier, load_classifier
+from gaussian_yolo_node.lab.classification.crops import as_tensor, centre_crop
 from gaussian_yolo_node.lab.classification.data import Items, read_labelled
 from gaussian_yolo_node.lab.robustness import RobustnessError
 from gaussian_yolo_node.lab.robustness.attacks import attacked, check_attacks
@@ -115,10 +115,9 @@ def classifier_robustness(
     sequences = {name: cell(f"sequence-{name}", partial(pictures.perturbed, name)) for name in options.perturbations}
     flips = {name: found["flip"] for name, found in sequences.items()}
     attacks = {
-        kind: {f"{eps:g}": cell(f"{kind}-{eps:g}", partial(pictures.attacked, kind, eps))
-               for eps in options.epsilons}
+        kind: {f"{eps:g}": cell(f"{kind}-{eps:g}", partial(pictures.attacked, kind, eps)) for eps in options.epsilons}
         for kind in options.attacks
-    }  # fmt: skip
+    }
     whole = set(names) == set(CORRUPTIONS) and severities == SEVERITIES
     result = {
         "settings": cells.settings,
@@ -172,7 +171,7 @@ class _Pictures:
 
     def logits(self, pixels: Tensor) -> Tensor:
         """`[B,C]` of RGB `[B,3,S,S]`, 0..255."""
-        return self.classifier.model(normalised(pixels, self.classifier.model.normalisation)) + self.mask
+        return self.classifier.model(self.classifier.model.normalisation(pixels.float())) + self.mask
 
     @torch.no_grad()
     def scores(self, crops: Sequence[Image]) -> NDArray[np.float32]:

@@ -53,26 +53,6 @@ def mean_corruption_error(
     return math.fsum(corruption_errors(errors, baseline).values()) / len(errors)
 
 
-def relative_mean_corruption_error(
-    errors: Mapping[str, Sequence[float]],
-    clean: float,
-    baseline_clean: float,
-    baseline: Mapping[str, float] = ALEXNET_ERRORS,
-) -> float | None:
-    """Relative mCE in percent: like mCE, for the increase over the clean error.
-
-    Args:
-        clean, baseline_clean: top-1 errors on clean images, 0..1.
-
-    Returns:
-        None, that is undefined, if some corruption does not increase the baseline's error.
-    """
-    added = {name: _of(baseline, name) - baseline_clean for name in errors}
-    if min(added.values(), default=0.0) <= 0:
-        return None
-    return math.fsum(100 * (_mean(name, values) - clean) / added[name] for name, values in errors.items()) / len(errors)
-
-
 def _mean(name: str, values: Sequence[float]) -> float:
     if len(values) != len(SEVERITIES):
         raise RobustnessError(f"{name} has {len(values)} errors; CE is over all {len(SEVERITIES)} severities")

@@ -12,6 +12,8 @@ from gaussian_yolo_node.lab.robustness.corruptions import GROUPS
 from gaussian_yolo_node.lab.robustness.sigma import CellFigures
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from gaussian_yolo_node.lab.robustness.detector_robustness import DetectorRobustness
 
 HEADINGS = ("severity", "mAP50", "boxes", "sigma/size", "sigma ratio", "error ratio", "in 1 sigma", "objects")
@@ -39,12 +41,7 @@ def table(result: DetectorRobustness) -> Table:
 
 def draw(result: DetectorRobustness, path: Path) -> None:
     """Write a PNG: above, mAP at IoU 0.5 against severity; below, the sigma ratio; one column per group."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 6), layout="constrained")
+    figure = _figure(13, 6)
     axes = figure.subplots(2, len(GROUPS), sharex=True, sharey="row")
     for column, (group, names) in enumerate(GROUPS.items()):
         for name in names:
@@ -65,11 +62,27 @@ def draw(result: DetectorRobustness, path: Path) -> None:
     figure.savefig(str(path), dpi=110)
 
 
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure, inches."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def _cells(severity: str, cell: CellFigures) -> tuple[str, ...]:
     return (
-        severity, f"{100 * cell.map50:.1f}", str(cell.above), _number(cell.sigma, 3), _number(cell.sigma_ratio, 2),
-        _number(cell.error_ratio, 2), _number(cell.coverage, 2), str(cell.paired),
-    )  # fmt: skip
+        severity,
+        f"{100 * cell.map50:.1f}",
+        str(cell.above),
+        _number(cell.sigma, 3),
+        _number(cell.sigma_ratio, 2),
+        _number(cell.error_ratio, 2),
+        _number(cell.coverage, 2),
+        str(cell.paired),
+    )
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -78,12 +91,7 @@ def _number(value: float | None, digits: int) -> str:
 
 def draw_classifier(result: Mapping[str, Any], path: Path) -> None:
     """Write a PNG: top-1 error against severity, flip probabilities, and top-1 against epsilon."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 4.5), layout="constrained")
+    figure = _figure(14, 4.5)
     error, flips, attack = figure.subplots(1, 3)
     for name, row in result["errors"].items():
         error.plot([0, *map(int, row)], [1 - result["clean"], *row.values()], "o-", ms=3, label=name)
@@ -101,12 +109,7 @@ def draw_classifier(result: Mapping[str, Any], path: Path) -> None:
 
 def draw_attacks(result: Mapping[str, Any], path: Path) -> None:
     """Write a PNG: mAP at IoU 0.5, and the sigma of the same objects relative to epsilon 0, against epsilon."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = _figure(10, 4)
     precision, sigma = figure.subplots(1, 2)
     for kind, row in result["attacks"].items():
         epsilons = list(map(float, row))

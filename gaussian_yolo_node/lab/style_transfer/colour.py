@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 PreserveColour = Literal["none", "histogram", "luminance"]
-PRESERVE_COLOUR: tuple[PreserveColour, ...] = ("none", "histogram", "luminance")
 
 # Y of YIQ. I and Q do not change if R, G and B change by the same amount.
 _LUMINANCE = (0.299, 0.587, 0.114)

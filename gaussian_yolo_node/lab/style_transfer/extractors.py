@@ -18,7 +18,6 @@ from gaussian_yolo_node.lab.networks.blocks import (
     IMAGENET,
     DepthwiseSeparable,
     InvertedResidual,
-    Normalisation,
     TableBackbone,
 )
 from gaussian_yolo_node.lab.networks.efficientnet import EfficientNetLite, load_pretrained_lite0
@@ -112,14 +111,14 @@ class Vgg19Extractor:
         self.weights = _fingerprint(network)
 
     def responses(self, image: Tensor, wanted: Sequence[str]) -> dict[str, Tensor]:
-        return self.network.responses(_normalised(image, IMAGENET), wanted)
+        return self.network.responses(IMAGENET(image * 255), wanted)
 
     def require(self, layers: Sequence[str]) -> None:
         for layer in layers:
             canonical_name(layer)
 
     def normalise(self, images: Sequence[Tensor]) -> None:
-        normalise_weights(self.network, (_normalised(image, IMAGENET) for image in images))
+        normalise_weights(self.network, (IMAGENET(image * 255) for image in images))
 
 
 class BackboneExtractor:
@@ -186,7 +185,7 @@ class BackboneExtractor:
         found: dict[str, Tensor] = {}
         if not missing:
             return found
-        for name, response in self._walk(_normalised(image, self.network.normalisation)):
+        for name, response in self._walk(self.network.normalisation(image * 255)):
             if name in missing:
                 found[name] = response
                 missing.discard(name)
@@ -321,13 +320,6 @@ def _take_every_position(layer: nn.Module) -> bool:
         part.stride = (1, 1)
         part.padding = tuple(d * (k - 1) // 2 for d, k in zip(part.dilation, part.kernel_size, strict=True))
     return bool(strided)
-
-
-def _normalised(image: Tensor, normalisation: Normalisation) -> Tensor:
-    """RGB 0..1 with the network's input normalisation."""
-    mean = image.new_tensor(normalisation.mean).view(3, 1, 1)
-    scale = image.new_tensor(normalisation.scale).view(3, 1, 1)
-    return (image * 255 - mean) * scale
 
 
 def _frozen(network: _Network) -> _Network:

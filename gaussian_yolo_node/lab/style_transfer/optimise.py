@@ -15,7 +15,6 @@ from gaussian_yolo_node.lab.style_transfer.extractors import Extractor
 from gaussian_yolo_node.lab.style_transfer.losses import Objective
 
 Optimizer = Literal["lbfgs", "adam"]
-OPTIMIZERS: tuple[Optimizer, ...] = ("lbfgs", "adam")
 HISTORY = 20  # steps in L-BFGS's curvature estimate
 MOST_EVALUATIONS = 26  # per L-BFGS step: the current point and the line search
 ADAM_RATE = 0.02  # for pixels 0..1
@@ -110,9 +109,15 @@ def optimise(
 
 def _lbfgs_step(pixels: Tensor, evaluate: Callable[[], Tensor]) -> Callable[[], None]:
     optimizer = torch.optim.LBFGS(
-        [pixels], lr=1, max_iter=1, max_eval=MOST_EVALUATIONS, history_size=HISTORY, line_search_fn="strong_wolfe",
-        tolerance_grad=0, tolerance_change=0,
-    )  # fmt: skip
+        [pixels],
+        lr=1,
+        max_iter=1,
+        max_eval=MOST_EVALUATIONS,
+        history_size=HISTORY,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=0,
+        tolerance_change=0,
+    )
     known = _Remembered(pixels, evaluate)
 
     def step() -> None:

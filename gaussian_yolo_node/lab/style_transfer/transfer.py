@@ -6,9 +6,9 @@ docs/paper_facts.md, section 5.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from gaussian_yolo_node.errors import GaussianYoloError, SettingError
 from gaussian_yolo_node.lab.style_transfer.colour import (
-    PRESERVE_COLOUR,
     PreserveColour,
     luminance,
     match_colours,
@@ -27,14 +26,15 @@ from gaussian_yolo_node.lab.style_transfer.colour import (
 )
 from gaussian_yolo_node.lab.style_transfer.extractors import Extractor
 from gaussian_yolo_node.lab.style_transfer.losses import Objective, StyleTarget
-from gaussian_yolo_node.lab.style_transfer.optimise import OPTIMIZERS, Loss, Optimizer, optimise
+from gaussian_yolo_node.lab.style_transfer.optimise import Loss, Optimizer, optimise
 from gaussian_yolo_node.lab.style_transfer.pictures import Image
 from gaussian_yolo_node.lab.style_transfer.reconstruct import reconstruct_content, reconstruct_style
 from gaussian_yolo_node.lab.style_transfer.tiles import Tile, in_tiles, tile_grid
 from gaussian_yolo_node.lab.training.session import Device, device_kind
+from gaussian_yolo_node.settings import Count, Must, Natural, NotNegative, Positive, check, option
 
-STARTS = ("recolored", "content", "noise")
 LEAST_SIDE = 32  # px: one position in the deepest layers
+Side = Annotated[int, f"0 or at least {LEAST_SIDE} px", Must("", lambda side: side == 0 or side >= LEAST_SIDE)]
 NORMALISING_SIDE = 640  # px, longer side: enough for means over 10^5 positions
 # Reflected margin, cropped afterwards; the zero padding of convolutions would cause artefacts at the border.
 MARGIN = 16
@@ -69,50 +69,26 @@ class StyleSettings:
 
     content_layers: tuple[str, ...] = ()
     style_layers: tuple[str, ...] = ()
-    style_weights: tuple[float, ...] = ()
-    alpha: float | None = None
-    balance: float | None = None
-    beta: float = 1.0
+    style_weights: tuple[NotNegative, ...] = ()
+    alpha: NotNegative | None = None
+    balance: NotNegative | None = None
+    beta: NotNegative = 1.0
     optimizer: Optimizer = "lbfgs"
-    steps: int = 60
-    coarse_steps: int = 40
-    start: str = "recolored"
+    steps: Count = 60
+    coarse_steps: Natural = 40
+    start: Literal["recolored", "content", "noise"] = "recolored"
     preserve_colour: PreserveColour = "none"
-    size: int = 0
-    style_scale: float = 1.0
+    size: Side = 0
+    style_scale: Positive = 1.0
     tile: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("optimizer", self.optimizer, OPTIMIZERS),
-            ("start", self.start, STARTS),
-            ("preserve-color", self.preserve_colour, PRESERVE_COLOUR),
-        ):
-            if value not in allowed:
-                raise SettingError(f"--{name} {value} is unknown: choose {' or '.join(allowed)}")
-        for name, number in (
-            ("alpha", self.alpha or 0.0),
-            ("balance", self.balance or 0.0),
-            ("beta", self.beta),
-            *(("style-weights", weight) for weight in self.style_weights),
-        ):
-            if not (math.isfinite(number) and number >= 0):
-                raise SettingError(f"--{name} {number} must be a number from 0")
+        check(self, SettingError, lambda field: option(field.replace("colour", "color")))
         if self.alpha is not None and self.balance is not None:
             raise SettingError("--balance chooses alpha: give either --balance or --alpha")
         if self.alpha == 0 == self.beta:
             raise SettingError("--alpha and --beta are both 0: nothing is left to search for")
-        if self.steps < 1 or self.coarse_steps < 0:
-            raise SettingError(
-                f"--steps {self.steps} must be at least 1, and --coarse-steps {self.coarse_steps} at least 0"
-            )
-        if self.size and self.size < LEAST_SIDE:
-            raise SettingError(
-                f"--size {self.size} is too small: give {LEAST_SIDE} px or more, or 0 for the frame's own"
-            )
-        if not (math.isfinite(self.style_scale) and self.style_scale > 0):
-            raise SettingError(f"--style-scale {self.style_scale} must be above 0")
         tile_grid(LEAST_SIDE, LEAST_SIDE, self.tile, self.tile // 4)
 
 
@@ -216,16 +192,26 @@ class StyleTransfer:
         picture = _padded(self._tensor(self._sized(content)))
         for layer in settings.content_layers or self.extractor.defaults.reconstructed:
             found = reconstruct_content(
-                self.extractor, picture, layer, steps=settings.steps, seed=settings.seed,
-                optimizer=settings.optimizer, on_step=on_step,
-            )  # fmt: skip
+                self.extractor,
+                picture,
+                layer,
+                steps=settings.steps,
+                seed=settings.seed,
+                optimizer=settings.optimizer,
+                on_step=on_step,
+            )
             yield f"content_{layer}", to_image(_unpadded(found.image))
         picture = _padded(self._tensor(self._sized(style)))
         for count, layer in enumerate(self.style_layers, 1):
             found = reconstruct_style(
-                self.extractor, picture, self.style_layers[:count], steps=settings.steps, seed=settings.seed,
-                optimizer=settings.optimizer, on_step=on_step,
-            )  # fmt: skip
+                self.extractor,
+                picture,
+                self.style_layers[:count],
+                steps=settings.steps,
+                seed=settings.seed,
+                optimizer=settings.optimizer,
+                on_step=on_step,
+            )
             yield f"style_{count}_{layer}", to_image(_unpadded(found.image))
 
     def _search(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gaussian_yolo_node.detector.model import ModelCard
 from gaussian_yolo_node.errors import GaussianYoloError
@@ -16,14 +18,11 @@ from gaussian_yolo_node.lab.export.onnx import ExportOptions, export_model
 from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES, GaussianYolo, build_model
 from gaussian_yolo_node.lab.training.config import ModelConfig, TrainConfig
 
+log = logging.getLogger("gaussian_yolo.train")
+
 
 class CheckpointError(GaussianYoloError):
     """A checkpoint is missing, damaged, or from another run."""
-
-
-def save_checkpoint(path: Path, config: TrainConfig, epoch: int, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) after `epoch` epochs; a crash leaves the previous file intact."""
-    write_checkpoint(path, {"config": config.to_dict(), "epoch": epoch, **state})
 
 
 def write_checkpoint(path: Path, document: dict[str, Any]) -> None:
@@ -46,6 +45,30 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or not {"config", "epoch", "ema"} <= set(document):
         raise CheckpointError(f"{path} is not a checkpoint of this program (no config, epoch and ema)")
     return document
+
+
+def load_average(model: nn.Module, document: Mapping[str, Any], path: Path) -> None:
+    """Load the averaged weights of the checkpoint `path`. Raises CheckpointError if they are of another network."""
+    try:
+        model.load_state_dict(document["ema"])
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights in {path} do not fit its config") from error
+
+
+@torch.no_grad()
+def load_fitting(model: nn.Module, given: Mapping[str, Tensor], source: str | Path) -> None:
+    """Copy the tensors whose name and shape match. Raises CheckpointError if no weight does."""
+    wanted = model.state_dict()
+    learned = dict(model.named_parameters())
+    fitting = [name for name, value in wanted.items() if name in given and given[name].shape == value.shape]
+    # Biases of heads match any model with the same number of classes.
+    if not any(name in learned and learned[name].ndim > 1 for name in fitting):
+        raise CheckpointError(f"no weight of {source} fits the model: set the recipe's model to theirs")
+    for name in fitting:
+        wanted[name].copy_(given[name])
+    fresh = sorted(learned.keys() - set(fitting))
+    note = f"; fresh are {', '.join(fresh[:3])}{' ..' if len(fresh) > 3 else ''}" if fresh else ""
+    log.info("%d of %d weights from %s%s", len(learned) - len(fresh), len(learned), source, note)
 
 
 @dataclass(frozen=True)
@@ -79,10 +102,7 @@ def load_trained(path: Path) -> Trained:
     document = read_checkpoint(path)
     config = TrainConfig.from_dict(document["config"], str(path))
     model = network_of(config.model)
-    try:
-        model.load_state_dict(document["ema"])
-    except RuntimeError as error:
-        raise CheckpointError(f"the weights in {path} do not fit its config") from error
+    load_average(model, document, path)
     return Trained(model.eval(), config, int(document["epoch"]), document.get("validation", {}))
 
 

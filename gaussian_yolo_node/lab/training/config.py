@@ -1,4 +1,4 @@
-"""The training recipe: one YAML file, validated field by field."""
+"""The training recipe: one YAML file, checked field by field."""
 
 from __future__ import annotations
 
@@ -6,15 +6,27 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.training.augment import AugmentConfig
 from gaussian_yolo_node.lab.training.loss import LossConfig
+from gaussian_yolo_node.settings import Count, Fraction, Must, Natural, Positive, read
 
 MULTIPLE = 32  # the network's coarsest stride, px; height and width are multiples of it
+CanvasSize = Annotated[
+    tuple[int, int],
+    "height and width in px,",
+    Must(f"multiples of {MULTIPLE}", lambda size: all(side > 0 and side % MULTIPLE == 0 for side in size)),
+]
+Anchors = Annotated[
+    tuple[tuple[tuple[float, float], ...], ...],
+    "a list of heads, with as many anchors for each stride",
+    Must("(32, 16, 8)", lambda heads: len(heads) == 3 and len(set(map(len, heads))) == 1 and len(heads[0]) > 0),
+]
+AnyRecipe = TypeVar("AnyRecipe", bound="Recipe")
 
 
 class ConfigError(GaussianYoloError):
@@ -25,9 +37,9 @@ class ConfigError(GaussianYoloError):
 class ModelConfig:
     """Architecture. anchors: `[S][A][2]` w, h in canvas px, in the order of the heads (strides 32, 16, 8)."""
 
-    classes: tuple[str, ...]
-    anchors: tuple[tuple[tuple[float, float], ...], ...]
-    input_size: tuple[int, int]  # height, width of the deployed canvas, px
+    classes: Annotated[tuple[str, ...], "a list of", Must("at least one class", len)]
+    anchors: Anchors
+    input_size: CanvasSize  # of the deployed canvas
     backbone: str = "efficientnet_lite0"
     neck: str = "light"  # or "yolov3", the official neck, or "csp", YOLOX's
     width: int = 128
@@ -35,8 +47,8 @@ class ModelConfig:
     pretrained: bool = True  # ImageNet weights for the backbone, unless init is set
     # Student noise (docs/paper_facts.md, section 4), in training only: drop rate of the last residual branch, which
     # decreases linearly to the first; and rate of channel dropout before the heads.
-    stochastic_depth: float = 0.0
-    dropout: float = 0.0
+    stochastic_depth: Fraction = 0.0
+    dropout: Fraction = 0.0
     # Checkpoint (.pt), model file (.onnx) or Darknet weights of the backbone to start from, where shapes match; a path
     # relative to the working directory or to data.root. `{file: path}` is equivalent; "" for none.
     init: str = ""
@@ -62,15 +74,12 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class ScheduleConfig:
-    """Optimisation. learning_rate is the peak; for the backbone it is multiplied by backbone_rate."""
+class Schedule:
+    """Optimisation of any network. learning_rate is the peak; for a detector's backbone it is multiplied by
+    backbone_rate."""
 
-    epochs: int
-    batch_size: int = 8  # images per optimiser step, over all processes
-    accumulate: int = 1  # sequential parts of a step, each with its own batch norm statistics
-    crop_size: tuple[int, int] = (256, 640)  # height, width of the training canvas, px
-    # Range of the canvas size relative to crop_size, drawn per step. Objects scale with it.
-    multi_scale: tuple[float, float] = (1.0, 1.0)
+    epochs: Positive
+    batch_size: Count = 8  # images per optimiser step, over all processes
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = 0.9  # of SGD
     nesterov: bool = False
@@ -83,109 +92,113 @@ class ScheduleConfig:
     rate_decay: float = 0.1  # .. by this factor
     warmup_steps: int = 200
     warmup_power: float = 1.0  # 1 is linear; 4 is Darknet's burn-in
-    normalise_by: Literal["positives", "images"] = "positives"  # divisor of the loss
     ema_decay: float = 0.998
     clip_norm: float = 10.0  # 0 disables clipping
-    autocast: bool = True  # half precision in the network; the loss stays float32
-    mosaic_off_epochs: int = 0  # number of last epochs without mosaic
     frozen: tuple[str, ...] = ()  # name prefixes of parameters that are not trained, such as `backbone.`
     freeze_batch_norm: bool = False  # keep the statistics of the initial weights
-    fast_depthwise: bool = True  # with autocast on a CPU: see `depthwise`; each canvas size compiles once
-    validate_every: int = 5  # epochs
-    best_metric: str = ""  # validation figure that selects best.pt; "" for "AP50 <first class>"
+    validate_every: Count = 5  # epochs; the last epoch is always validated
     patience: int = 0  # stop after this many validations without improvement; 0 never stops
     checkpoint_minutes: float = 10.0  # between checkpoints within an epoch; 0 saves only after epochs
-    workers: int = 1
-    seed: int = 0
+    seed: Natural = 0
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for options that exclude each other."""
+        if self.nesterov and self.optimizer != "sgd":
+            raise ConfigError("schedule.nesterov is an option of optimizer sgd")
+        if (self.rate_schedule == "step") != bool(self.rate_steps):
+            raise ConfigError("schedule.rate_steps and rate_schedule step need each other")
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Optimiser steps of the run; at least 1."""
+        return max(1, math.ceil(self.epochs * steps_per_epoch - 1e-9))
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """One training run."""
+class ScheduleConfig(Schedule):
+    """Optimisation of a detector."""
+
+    epochs: Count
+    accumulate: Count = 1  # sequential parts of a step, each with its own batch norm statistics
+    crop_size: CanvasSize = (256, 640)  # of the training canvas
+    # Range of the canvas size relative to crop_size, drawn per step. Objects scale with it.
+    multi_scale: tuple[float, float] = (1.0, 1.0)
+    normalise_by: Literal["positives", "images"] = "positives"  # divisor of the loss
+    autocast: bool = True  # half precision in the network; the loss stays float32
+    mosaic_off_epochs: int = 0  # number of last epochs without mosaic
+    fast_depthwise: bool = True  # with autocast on a CPU: see `depthwise`; each canvas size compiles once
+    best_metric: str = ""  # validation figure that selects best.pt; "" for "AP50 <first class>"
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size % self.accumulate:
+            raise ConfigError("schedule.batch_size must be a multiple of schedule.accumulate")
+        if not 0 < self.multi_scale[0] <= self.multi_scale[1] or not training_sizes(self):
+            raise ConfigError(
+                f"schedule.multi_scale {list(self.multi_scale)} must be the least and greatest share of crop_size, "
+                "with a multiple of 32 between"
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the recipes of all tasks have."""
 
     name: str
+    schedule: Schedule
+
+    @classmethod
+    def load(cls: type[AnyRecipe], path: Path) -> AnyRecipe:
+        """Read a YAML file.
+
+        Raises:
+            ConfigError: the file is missing or not a YAML mapping, or a field is unknown, missing or wrong.
+        """
+        return cls.from_dict(read_yaml(path, "recipe"), str(path))
+
+    @classmethod
+    def from_dict(cls: type[AnyRecipe], document: object, source: str) -> AnyRecipe:
+        """Build from a parsed document; errors name `source`."""
+        return read(cls, document, source, ConfigError)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that `from_dict` reads."""
+        values: dict[str, Any] = _listed(asdict(self))
+        return values
+
+
+@dataclass(frozen=True)
+class TrainConfig(Recipe):
+    """One training of a detector."""
+
+    schedule: ScheduleConfig
     model: ModelConfig
     data: DataConfig
-    schedule: ScheduleConfig
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     @classmethod
-    def load(cls, path: Path) -> TrainConfig:
-        """Read a YAML config.
-
-        Raises:
-            ConfigError: the file is missing or not a YAML mapping, or a field is unknown, missing or of the wrong type.
-        """
-        return cls.from_dict(read_yaml(path, "training config"), str(path))
-
-    @classmethod
     def from_dict(cls, document: object, source: str) -> TrainConfig:
         """Build from a parsed document; errors name `source`."""
-        top = mapping_of(document, source, "the document")
-        sections = {"model": ModelConfig, "data": DataConfig, "schedule": ScheduleConfig}
-        optional = {"loss": LossConfig, "augment": AugmentConfig}
-        unknown = set(top) - {"name"} - set(sections) - set(optional)
-        if unknown:
-            raise ConfigError(f"{source}: unknown section {sorted(unknown)[0]!r}")
-        for key in ("name", *sections):
-            if key not in top:
-                raise ConfigError(f"{source}: section {key!r} is missing")
-        values = {key: mapping_of(top[key], source, key) for key in (*sections, *optional) if key in top}
-        start = values["model"].get("init")
-        if isinstance(start, dict) and list(start) == ["file"]:
-            values["model"] = {**values["model"], "init": start["file"]}
-        built = {
-            key: build_section(kind, values[key], source, key)
-            for key, kind in {**sections, **optional}.items()
-            if key in values
-        }
-        config = cls(name=str(top["name"]), **built)
-        config._check(source)
-        return config
+        model = document.get("model") if isinstance(document, Mapping) else None
+        if isinstance(document, Mapping) and isinstance(model, Mapping):
+            start = model.get("init")
+            if isinstance(start, Mapping) and list(start) == ["file"]:
+                document = {**document, "model": {**model, "init": start["file"]}}
+        return super().from_dict(document, source)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values that `from_dict` reads."""
-        return cast("dict[str, Any]", _listed(asdict(self)))
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a metric that no validation gives."""
+        sets = ["", *(f"{name}/" for name in self.data.validation_names)]
+        kinds = [f"{kind} {name}" for kind in ("AP50", "AP") for name in self.model.classes] + ["mAP50", "mAP"]
+        figures = [prefix + kind for prefix in sets for kind in kinds]
+        if self.best_metric not in figures:
+            raise ConfigError(f"schedule.best_metric must be one of {', '.join(figures)}")
 
     @property
     def best_metric(self) -> str:
         """The validation figure that selects the best epoch."""
         return self.schedule.best_metric or f"AP50 {self.model.classes[0]}"
-
-    def _check(self, source: str) -> None:
-        schedule = self.schedule
-        sizes = {"model.input_size": self.model.input_size, "schedule.crop_size": schedule.crop_size}
-        for label, size in sizes.items():
-            if any(side <= 0 or side % MULTIPLE for side in size):
-                raise ConfigError(f"{source}: {label} must be height and width, multiples of 32, not {list(size)}")
-        if not self.model.classes:
-            raise ConfigError(f"{source}: model.classes must name at least one class")
-        counts = [len(head) for head in self.model.anchors]
-        if len(counts) != 3 or not counts[0] or len(set(counts)) > 1:
-            raise ConfigError(f"{source}: model.anchors needs as many anchors for each stride (32, 16, 8)")
-        for label in ("epochs", "batch_size", "accumulate", "validate_every"):
-            if getattr(schedule, label) < 1:
-                raise ConfigError(f"{source}: schedule.{label} must be at least 1, not {getattr(schedule, label)}")
-        for label in ("stochastic_depth", "dropout"):
-            if not 0 <= getattr(self.model, label) < 1:
-                raise ConfigError(f"{source}: model.{label} must be at least 0 and below 1")
-        if schedule.batch_size % schedule.accumulate:
-            raise ConfigError(f"{source}: schedule.batch_size must be a multiple of schedule.accumulate")
-        if not 0 < schedule.multi_scale[0] <= schedule.multi_scale[1] or not training_sizes(schedule):
-            raise ConfigError(
-                f"{source}: schedule.multi_scale {list(schedule.multi_scale)} must be the least and greatest share of "
-                "crop_size, with a multiple of 32 between"
-            )
-        if schedule.nesterov and schedule.optimizer != "sgd":
-            raise ConfigError(f"{source}: schedule.nesterov is an option of optimizer sgd")
-        if (schedule.rate_schedule == "step") != bool(schedule.rate_steps):
-            raise ConfigError(f"{source}: schedule.rate_steps and rate_schedule step need each other")
-        sets = ["", *(f"{name}/" for name in self.data.validation_names)]
-        kinds = [f"{kind} {name}" for kind in ("AP50", "AP") for name in self.model.classes] + ["mAP50", "mAP"]
-        figures = [prefix + kind for prefix in sets for kind in kinds]
-        if self.best_metric not in figures:
-            raise ConfigError(f"{source}: schedule.best_metric must be one of {', '.join(figures)}")
 
 
 def training_sizes(schedule: ScheduleConfig) -> list[tuple[int, int]]:
@@ -209,63 +222,6 @@ def read_yaml(path: Path, what: str) -> object:
         raise ConfigError(f"cannot read {what} {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-
-
-def mapping_of(value: object, source: str, where: str) -> Mapping[str, Any]:
-    """`value` if it is a mapping. Raises ConfigError naming file and place otherwise."""
-    if not isinstance(value, dict):
-        raise ConfigError(f"{source}: {where} must be a mapping")
-    return value
-
-
-def build_section(kind: type, values: Mapping[str, Any], source: str, where: str) -> Any:
-    """Build the dataclass `kind` from the values of a section, with lists as tuples.
-
-    Raises:
-        ConfigError: a field is unknown, missing or of the wrong type; the message names file, section and field.
-    """
-    known = get_type_hints(kind)
-    for key, value in values.items():
-        if key not in known:
-            raise ConfigError(f"{source}: unknown field {where}.{key}; known: {', '.join(known)}")
-        complaint = _complaint(value, known[key])
-        if complaint:
-            raise ConfigError(f"{source}: {where}.{key} must be {complaint}, not {value!r}")
-    try:
-        return kind(**{key: _frozen(value) for key, value in values.items()})
-    except TypeError as error:
-        raise ConfigError(f"{source}: section {where}: {error}") from error
-    except GaussianYoloError as error:
-        raise ConfigError(f"{source}: {error}") from error
-
-
-def _complaint(value: object, kind: Any) -> str:
-    """Description of type `kind` if `value` is not of it; else ""."""
-    if kind is float or kind is int:
-        whole = isinstance(value, int) or (kind is float and isinstance(value, float))
-        return "" if whole and not isinstance(value, bool) else "a number" if kind is float else "a whole number"
-    if kind is bool:
-        return "" if isinstance(value, bool) else "true or false"
-    if kind is str:
-        return "" if isinstance(value, str) else "a text"
-    if get_origin(kind) is Literal:
-        return "" if value in get_args(kind) else f"one of {', '.join(map(str, get_args(kind)))}"
-    if get_origin(kind) is tuple:
-        members = get_args(kind)
-        if not isinstance(value, (list, tuple)):
-            return "a list"
-        if members[-1] is not Ellipsis and len(value) != len(members):
-            return f"a list of {len(members)}"
-        each = members[:1] * len(value) if members[-1] is Ellipsis else members
-        return next((f"a list whose items are each {c}" for c in map(_complaint, value, each) if c), "")
-    if get_origin(kind) is dict:
-        return "" if isinstance(value, dict) else "a mapping"
-    return ""
-
-
-def _frozen(value: Any) -> Any:
-    """Lists as tuples, recursively."""
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
 def _listed(value: Any) -> Any:

@@ -5,15 +5,16 @@ See docs/paper_facts.md, section 1.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from gaussian_yolo_node.detector.decode import BOX_ENTRIES
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.training.assign import Positives, assign
 from gaussian_yolo_node.lab.training.box_losses import (
@@ -26,8 +27,8 @@ from gaussian_yolo_node.lab.training.box_losses import (
     plain_box_loss,
 )
 from gaussian_yolo_node.labels import IGNORE
+from gaussian_yolo_node.settings import NotNegative, Probability, check
 
-BOX_ENTRIES = 9
 OBJECTNESS = 8
 
 # Images per box comparison, default the whole batch: a GPU is limited by kernel launches, a CPU by its cache.
@@ -57,29 +58,20 @@ class LossConfig:
         label_smoothing: class targets are label_smoothing / 2 and 1 - label_smoothing / 2.
     """
 
-    kind: str = "gaussian"
-    ignore_iou: float = 0.5
-    ignore_region_share: float = 0.5
-    positive_iou: float = 1.0
-    box_weight: float = 1.0
-    objectness_weight: float = 1.0
-    class_weight: float = 1.0
-    iou_weight: float = 0.0
-    focal_gamma: float = 0.0
-    label_smoothing: float = 0.0
+    kind: Literal["gaussian", "yolov3"] = "gaussian"
+    ignore_iou: Probability = 0.5
+    ignore_region_share: Probability = 0.5
+    positive_iou: Probability = 1.0
+    box_weight: NotNegative = 1.0
+    objectness_weight: NotNegative = 1.0
+    class_weight: NotNegative = 1.0
+    iou_weight: NotNegative = 0.0
+    focal_gamma: NotNegative = 0.0
+    label_smoothing: Probability = 0.0
 
     def __post_init__(self) -> None:
         """Raises LossConfigError for the first value out of range."""
-        if self.kind not in BOX_LOSSES:
-            raise LossConfigError(f"loss.kind must be one of {', '.join(BOX_LOSSES)}, not {self.kind!r}")
-        for field in fields(self)[1:]:
-            value = getattr(self, field.name)
-            # Shares and IoUs are at most 1; weights are unbounded.
-            most = math.inf if field.name.endswith(("weight", "gamma")) else 1.0
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or not 0 <= value <= most:
-                bounds = "at least 0" if most == math.inf else "between 0 and 1"
-                raise LossConfigError(f"loss.{field.name} must be a number {bounds}, not {value!r}")
+        check(self, LossConfigError, "loss.{}".format)
 
 
 @dataclass(frozen=True)
@@ -97,10 +89,7 @@ class Losses:
 
 
 def make_loss(
-    anchors: Tensor | Sequence[Sequence[Sequence[float]]],
-    strides: Sequence[int],
-    num_classes: int,
-    config: LossConfig,
+    anchors: Tensor | Sequence[Sequence[Sequence[float]]], strides: Sequence[int], num_classes: int, config: LossConfig
 ) -> YoloLoss:
     """The loss for `config`.
 

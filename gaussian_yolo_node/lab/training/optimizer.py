@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from gaussian_yolo_node.lab.training.config import ConfigError, ScheduleConfig
+from gaussian_yolo_node.lab.training.config import ConfigError, Schedule
 
 
-def make_optimizer(model: nn.Module, schedule: ScheduleConfig) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     """The optimiser of the recipe, with groups at their peak rates and without frozen parameters."""
     groups = parameter_groups(model, schedule.learning_rate, schedule.backbone_rate, schedule.weight_decay)
     if schedule.optimizer == "sgd":
@@ -35,7 +35,7 @@ def parameter_groups(model: nn.Module, rate: float, backbone_rate: float, weight
     ]
 
 
-def rate_factor(step: int, total: int, schedule: ScheduleConfig) -> float:
+def rate_factor(step: int, total: int, schedule: Schedule) -> float:
     """Share of the peak learning rate at optimiser step `step` of `total`: warm-up, then the recipe's schedule."""
     if step < schedule.warmup_steps:
         return float(((step + 1) / schedule.warmup_steps) ** schedule.warmup_power)
@@ -64,7 +64,7 @@ def freeze(model: nn.Module, prefixes: tuple[str, ...]) -> None:
         raise ConfigError("schedule.frozen leaves no parameter to learn")
 
 
-def train_mode(model: nn.Module, schedule: ScheduleConfig) -> None:
+def train_mode(model: nn.Module, schedule: Schedule) -> None:
     """Training mode, except for batch norms with frozen statistics."""
     model.train()
     for name, module in model.named_modules():

@@ -1,12 +1,11 @@
-"""The training state of a detector, as saved in checkpoints, and the training step."""
+"""The training state of a network, as saved in checkpoints, and the training step."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -16,25 +15,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES, GaussianYolo
-from gaussian_yolo_node.lab.training.checkpoint import (
-    CheckpointError,
-    WeightAverage,
-    network_of,
-    read_checkpoint,
-    save_checkpoint,
-    write_checkpoint,
-)
-from gaussian_yolo_node.lab.training.config import TrainConfig
-from gaussian_yolo_node.lab.training.depthwise import use_fast_depthwise
+from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, WeightAverage, read_checkpoint, write_checkpoint
 from gaussian_yolo_node.lab.training.distributed import Processes, share_batch_norms
-from gaussian_yolo_node.lab.training.initialise import initial_model
-from gaussian_yolo_node.lab.training.loader import Batch
-from gaussian_yolo_node.lab.training.loss import make_loss
 from gaussian_yolo_node.lab.training.optimizer import freeze, make_optimizer, rate_factor, train_mode
+from gaussian_yolo_node.lab.training.task import Means, Task
 
 log = logging.getLogger("gaussian_yolo.train")
-Means = dict[str, float]
 
 
 class TrainingError(GaussianYoloError):
@@ -45,82 +31,80 @@ class Trainer:
     """Model, optimiser, averaged weights, latest validation and position of one run.
 
     Args:
-        config: the recipe.
-        steps_per_epoch: optimiser steps.
+        task: what is trained.
         device: of the network.
         processes: of the run; each process gets its share of every batch.
         output: folder for a batch with a non-finite loss; None does not save it.
-        root, frames: see `initial_model`.
 
     Attributes:
         epoch: finished epochs. step: finished optimiser steps; done: finished steps of the current epoch.
-        validation: latest average precisions by name, and their `epoch`.
-        best: value and epoch of the best validation by `config.best_metric`; stale: validations since.
-        stop_requested: set it to stop all processes after the next step.
+        epochs, total_steps: of the whole run; the last epoch may be shorter.
+        validation: latest figures by name, and their `epoch`.
+        best: value and epoch of the best validation by `task.best_metric`; stale: validations since.
+        stop_requested: set it to stop all processes after the next step; then `stopped` is set.
     """
 
     def __init__(
         self,
-        config: TrainConfig,
-        steps_per_epoch: int,
+        task: Task,
         *,
         device: torch.device | None = None,
         processes: Processes | None = None,
         output: Path | None = None,
-        root: Path | None = None,
-        frames: Callable[[], Iterable[Tensor]] = tuple,
     ) -> None:
-        schedule = config.schedule
-        self.config = config
+        self.task, self.config = task, task.config
+        self.schedule = schedule = task.config.schedule
         self.device = device or torch.device("cpu")
         self.processes = processes or Processes()
         self.output = output
-        self.steps_per_epoch = steps_per_epoch
-        self.total_steps = steps_per_epoch * schedule.epochs
+        self.steps_per_epoch = task.steps_per_epoch
+        self.total_steps = schedule.total_steps(self.steps_per_epoch)
+        self.epochs = math.ceil(self.total_steps / self.steps_per_epoch)
         self.epoch = self.step = self.done = self.stale = 0
         self.validation: Means = {}
         self.best: Means = {}
         self.stop_requested = self.stopped = False
         self._totals: Means = {}
         # The type stub of Module.to lacks memory_format.
-        model: Any = initial_model(config.model, root, frames)
-        model = model.to(self.device, memory_format=torch.channels_last)
-        freeze(model, schedule.frozen)
-        if self.device.type == "cpu" and schedule.autocast and schedule.fast_depthwise:
-            use_fast_depthwise(model)  # float32 already has fast kernels
+        model: Any = task.network(self.device)
+        self.model: nn.Module = model.to(self.device, memory_format=torch.channels_last)
+        freeze(self.model, schedule.frozen)
+        self.network = self.model
         if self.processes.count > 1:
-            share_batch_norms(model)
-        self.model: GaussianYolo = model
-        self.network: nn.Module = model
-        if self.processes.count > 1:
-            self.network = DistributedDataParallel(model, gradient_as_bucket_view=True)
-        self._buffers_before = [buffer.detach().clone() for buffer in model.buffers()]
+            share_batch_norms(self.model)
+            self.network = DistributedDataParallel(self.model, gradient_as_bucket_view=True)
+        self._buffers_before = [buffer.detach().clone() for buffer in self.model.buffers()]
         self.average = WeightAverage(self.model, schedule.ema_decay)
-        self.loss = make_loss(config.model.anchors, STRIDES, len(config.model.classes), config.loss)
         self.optimizer = make_optimizer(self.model, schedule)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         bfloat = self.device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
         self._half = torch.bfloat16 if bfloat else torch.float16
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=schedule.autocast and not bfloat)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=task.autocast and not bfloat)
 
-    def train_epoch(self, loader: Iterable[Batch]) -> Means:
+    @property
+    def rate(self) -> float:
+        """Highest learning rate of the latest step."""
+        return max(group["lr"] for group in self.optimizer.param_groups)
+
+    def train_epoch(self, batches: Iterable[Any] | None = None) -> Means:
         """Train the rest of the epoch; returns mean losses by name. Raises TrainingError if one is not finite."""
-        for _ in self.steps(loader):
+        for _ in self.steps(batches):
             pass
         return self.finish_epoch()
 
-    def steps(self, loader: Iterable[Batch]) -> Iterator[Means]:
+    def steps(self, batches: Iterable[Any] | None = None) -> Iterator[Means]:
         """Train the rest of the epoch until `stop_requested`; yields the losses of each step.
 
         Args:
-            loader: yields the batches from step `done` on.
+            batches: of the rest of the epoch; default: the task's.
 
         Raises:
             TrainingError: a loss or gradient is not finite; the message names the file with the batch.
         """
-        train_mode(self.model, self.config.schedule)
-        batches = iter(loader)
-        while parts := list(islice(batches, self.config.schedule.accumulate)):
+        train_mode(self.model, self.schedule)
+        end = min(self.steps_per_epoch, self.total_steps - self.epoch * self.steps_per_epoch)
+        rest = iter(self.task.batches(self.epoch, self.done, end) if batches is None else batches)
+        while parts := list(islice(rest, self.task.accumulate)):
             losses = self._step(parts)
             self.step += 1
             self.done += 1
@@ -142,31 +126,30 @@ class Trainer:
         """Mean losses of the epoch so far, by name."""
         return {name: total / max(self.done, 1) for name, total in self._totals.items()}
 
-    def _step(self, parts: Sequence[Batch]) -> Means:
-        schedule = self.config.schedule
+    def _step(self, parts: Sequence[Any]) -> Means:
         # The network's random draws depend only on the position, like the samples.
-        torch.manual_seed((schedule.seed * 1_000_003 + self.step) * 4096 + self.processes.rank)
-        factor = rate_factor(self.step, self.total_steps, schedule)
+        torch.manual_seed((self.schedule.seed * 1_000_003 + self.step) * 4096 + self.processes.rank)
+        factor = rate_factor(self.step, self.total_steps, self.schedule)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
         torch._foreach_copy_(self._buffers_before, list(self.model.buffers()))
         self.optimizer.zero_grad(set_to_none=True)
-        sums = torch.zeros(0)
-        names: list[str] = []
+        values = torch.zeros(0)
         for index, batch in enumerate(parts):
             whole = index == len(parts) - 1 or self.processes.count == 1
             with nullcontext() if whole else cast(Any, self.network).no_sync():
-                names, terms, total, positives = self._losses(batch)
-                # Mean over the positives of all parts and processes: sum first, divide once their number is known.
-                weight = max(positives, 1)
-                self.scaler.scale(total * (weight * self.processes.count)).backward()
-            values = torch.cat([terms * weight, terms.new_tensor([positives, self.stop_requested])])
-            sums = values if index == 0 else sums + values
-        *totals, positives_sum, stop = self.processes.sum(sums).tolist()
+                inputs = self.task.inputs(batch, self.device)
+                with torch.autocast(self.device.type, self._half, enabled=self.task.autocast):
+                    outputs = self.network(inputs)
+                total, sums = self.task.losses(outputs, batch)
+                # Sum over all parts and processes first, divide once by what the whole batch says.
+                self.scaler.scale(total * self.processes.count).backward()
+            sums = torch.cat([sums, sums.new_tensor([self.stop_requested])])
+            values = sums if index == 0 else values + sums
+        *totals, stop = self.processes.sum(values).tolist()
         self.stopped = stop > 0
-        count = max(positives_sum, 1)
-        means = {name: value / count for name, value in zip(names, totals, strict=True)} | {"positives": positives_sum}
-        norm = self._finish_gradients(schedule.batch_size if schedule.normalise_by == "images" else count)
+        means = self.task.means(totals)
+        norm = self._finish_gradients(self.task.divisor(totals))
         # A float16 overflow only lowers the loss scale; an overflow at scale 1 or less is an error.
         overflow_expected = self.scaler.is_enabled() and self.scaler.get_scale() > 1
         if not all(map(math.isfinite, totals)) or not (math.isfinite(norm) or overflow_expected):
@@ -176,27 +159,15 @@ class Trainer:
         self.average.update(self.model)
         return means
 
-    def _losses(self, batch: Batch) -> tuple[list[str], Tensor, Tensor, int]:
-        """Names and values of the loss terms (means over the positives), their sum, and the number of positives."""
-        images = batch.images.to(self.device, non_blocking=True).float()
-        with torch.autocast(self.device.type, self._half, enabled=self.config.schedule.autocast):
-            heads = self.network(images)
-        truths = (batch.boxes, batch.class_ids, batch.box_weights)
-        boxes, class_ids, box_weights = ([item.to(self.device) for item in items] for items in truths)
-        losses = self.loss(heads, boxes, class_ids, box_weights)
-        terms = {f.name: value for f in fields(losses) if isinstance(value := getattr(losses, f.name), Tensor)}
-        return list(terms), torch.stack([term.detach() for term in terms.values()]), losses.total, losses.positives
-
     def _finish_gradients(self, divisor: float) -> float:
         """Divide and clip the gradients; returns their norm before clipping."""
         self.scaler.unscale_(self.optimizer)
         learning = [p for p in self.model.parameters() if p.grad is not None]
         torch._foreach_div_([cast(Tensor, p.grad) for p in learning], divisor)
-        limit = self.config.schedule.clip_norm
-        return float(nn.utils.clip_grad_norm_(learning, limit or math.inf))
+        return float(nn.utils.clip_grad_norm_(learning, self.schedule.clip_norm or math.inf))
 
     @torch.no_grad()
-    def _broken(self, parts: Sequence[Batch], means: Means, norm: float) -> TrainingError:
+    def _broken(self, parts: Sequence[Any], means: Means, norm: float) -> TrainingError:
         """Save the batch and the model before it; returns the error naming the file."""
         for buffer, before in zip(self.model.buffers(), self._buffers_before, strict=True):
             buffer.copy_(before)
@@ -217,22 +188,19 @@ class Trainer:
         }
         write_checkpoint(path, document)
         return TrainingError(
-            f"{text}: its images, boxes and the model before it are in {path}; look at them, or lower "
+            f"{text}: its images, their labels and the model before it are in {path}; look at them, or lower "
             "schedule.learning_rate"
         )
 
-    def validate(self, root: Path) -> None:
-        """Set `validation` to the average precisions of the averaged weights on the validation sources.
+    def validation_due(self) -> bool:
+        """True after the last epoch and every `validate_every` epochs, until `validate` is called."""
+        regular = self.epoch > 0 and self.done == 0 and self.epoch % self.schedule.validate_every == 0
+        due = self.epoch == self.epochs or regular
+        return self.task.validates and due and self.validation.get("epoch") != self.epoch
 
-        The main process evaluates and broadcasts the figures.
-        """
-        from gaussian_yolo_node.lab.training.validate import average_precisions
-
-        figures: Means = {}
-        if self.processes.main:
-            model = network_of(self.config.model)
-            model.load_state_dict(self.average.state)
-            figures = average_precisions(model.eval().to(self.device), self.config, root)
+    def validate(self) -> None:
+        """Set `validation`; the main process evaluates the averaged weights and broadcasts the figures."""
+        figures = self.task.validate(self.average.state, self.device) if self.processes.main else {}
         self.validation = {**self.processes.share(figures), "epoch": self.epoch}
 
     def is_best(self) -> bool:
@@ -241,7 +209,7 @@ class Trainer:
         Raises:
             TrainingError: the validation lacks the selected figure.
         """
-        metric = self.config.best_metric
+        metric = self.task.best_metric
         if metric not in self.validation:
             raise TrainingError(
                 f"the validation gives no {metric!r}, only {', '.join(self.validation)}: set schedule.best_metric to "
@@ -258,7 +226,10 @@ class Trainer:
         """Save the state for `restore`; only the main process writes, all hold the same state."""
         if not self.processes.main:
             return
-        state = {
+        document = {
+            **self.task.state(),
+            "config": self.config.to_dict(),
+            "epoch": self.epoch,
             "model": self.model.state_dict(),
             "ema": self.average.state,
             "ema_updates": self.average.updates,
@@ -272,15 +243,15 @@ class Trainer:
             "best": self.best,
             "stale": self.stale,
         }
-        save_checkpoint(path, self.config, self.epoch, state)
+        write_checkpoint(path, document)
 
     def restore(self, path: Path) -> None:
         """Continue from the checkpoint `path`.
 
         Raises:
-            CheckpointError: the checkpoint is missing, damaged, or of another architecture or epoch length.
+            CheckpointError: the checkpoint is missing, damaged, or of another architecture, data or epoch length.
         """
-        document = read_checkpoint(path)
+        document = self.task.accept(read_checkpoint(path), path)
         done, length = int(document.get("done", 0)), int(document.get("steps_per_epoch", self.steps_per_epoch))
         if done and length != self.steps_per_epoch:
             raise CheckpointError(
@@ -291,12 +262,12 @@ class Trainer:
             self.model.load_state_dict(document["model"])
             self.optimizer.load_state_dict(document["optimizer"])
         except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{path} does not fit this config: start anew without --resume") from error
+            raise CheckpointError(f"{path} does not fit this recipe: start anew without --resume") from error
         if document.get("scaler"):
             self.scaler.load_state_dict(document["scaler"])
         self.average.state = {key: value.to(self.device, copy=True) for key, value in document["ema"].items()}
         self.average.updates = int(document["ema_updates"])
-        self.validation = document.get("validation", {})
-        self.best, self.stale = document.get("best", {}), int(document.get("stale", 0))
         self.epoch, self.step, self.done = int(document["epoch"]), int(document["step"]), done
+        self.validation = dict(document.get("validation", {}))
+        self.best, self.stale = document.get("best", {}), int(document.get("stale", 0))
         self._totals = dict(document.get("totals", {}))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import glob
+import re
 from pathlib import Path
 
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.files import short_hash
-from gaussian_yolo_node.runtime.base import check_readable
+from gaussian_yolo_node.runtime.base import check_readable, show_size
 from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar, read_sidecar
 
 SUFFIX = ".engine"
+_FOR_CANVAS = re.compile(r"(.+)\.(\d+)x(\d+)")  # NAME.HxW
 
 
 def engine_of(path: Path) -> Path:
@@ -17,9 +20,30 @@ def engine_of(path: Path) -> Path:
     return path if path.suffix == SUFFIX else path.with_suffix(SUFFIX)
 
 
+def engine_at(path: Path, input_size: tuple[int, int]) -> Path:
+    """The engine of a model for another canvas of (height, width) px: NAME.HxW.engine."""
+    main = engine_of(path)
+    return main.with_name(f"{main.stem}.{show_size(input_size)}{SUFFIX}")
+
+
+def engines_by_canvas(path: Path) -> dict[tuple[int, int], Path]:
+    """The engines of a model that are named by their canvas, (height, width) in px."""
+    main = engine_of(path)
+    found = {}
+    for engine in main.parent.glob(f"{glob.escape(main.stem)}.*{SUFFIX}"):
+        match = _FOR_CANVAS.fullmatch(engine.stem)
+        if match is not None and match[1] == main.stem:
+            found[int(match[2]), int(match[3])] = engine
+    return found
+
+
 def model_hash(path: Path) -> str | None:
     """Hash of the model that an engine must have been built from; None where only the engine is there."""
-    return short_hash(path.with_suffix(".onnx") if path.suffix == SUFFIX else path) or None
+    if path.suffix != SUFFIX:
+        return short_hash(path) or None
+    match = _FOR_CANVAS.fullmatch(path.stem)
+    names = [path.stem, match[1]] if match is not None else [path.stem]
+    return next(filter(None, (short_hash(path.with_name(f"{name}.onnx")) for name in names)), None)
 
 
 def read_engine(path: Path) -> EngineSidecar:
@@ -48,6 +72,9 @@ def describe_engine(path: Path) -> str:
         sidecar = read_engine(path)
     except ModelError as error:
         return f"{path}: {error}"
-    built = f"{sidecar.flavor} {sidecar.tensorrt} for SM {sidecar.compute_capability}, {sidecar.precision}"
+    built = (
+        f"canvas {show_size(sidecar.input_size)}, {sidecar.flavor} {sidecar.tensorrt} for SM "
+        f"{sidecar.compute_capability}, {sidecar.precision}"
+    )
     other = model_hash(path) not in (None, sidecar.model_hash)
     return f"{path}: {built}" + (", stale: the model beside it is another" if other else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.runtime.base import show_size
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import PLUGIN_VERSION
+from gaussian_yolo_node.settings import read
 
 FORMAT = 1
 _REBUILD = "build the engine again with `gaussian-yolo build-engine`"
@@ -50,6 +53,32 @@ class EngineSidecar:
     max_detections: int = 300
     criterion: str = "gaussian"
     format: int = field(default=FORMAT, kw_only=True)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the canvas in px."""
+        height, width = self.card["input_size"]
+        return height, width
+
+    def command_at(self, engine: Path, input_size: tuple[int, int]) -> str:
+        """Builds an engine of the same model for another canvas of (height, width) px, with the options of this one."""
+        words = shlex.split(self.command)
+        for option in ("-o", "--output", "--input-size", "--save-onnx"):
+            if option in words:
+                at = words.index(option)
+                del words[at : at + 2]
+        return shlex.join([*words, "-o", str(engine), "--input-size", show_size(input_size)])
+
+    def differences(self, other: EngineSidecar) -> list[str]:
+        """Why another engine must not run in the place of this one, on another canvas; empty if it may."""
+        mine, others = self._results(), other._results()
+        return [f"its {name} is {others[name]} and not {mine[name]}" for name in mine if others[name] != mine[name]]
+
+    def _results(self) -> dict[str, object]:
+        """What the detections of a frame depend on."""
+        thresholds = ("score_threshold", "iou_threshold", "variance_vote")
+        own = {"model": self.model_hash, "criterion": self.criterion, "max_detections": self.max_detections}
+        return own | {name: self.card[name] for name in thresholds}
 
     def stale_reasons(
         self, *, tensorrt: str, compute_capability: str, model_hash: str | None, plugin_version: str
@@ -113,18 +142,16 @@ def read_sidecar(engine: Path) -> EngineSidecar:
         raise ModelError(f"{path} is not a JSON object; {_REBUILD}")
     if values.get("format") != FORMAT:
         raise ModelError(f"{path} has format {values.get('format')!r} and this version reads {FORMAT}; {_REBUILD}")
-    known = {entry.name: entry for entry in fields(EngineSidecar)}
-    for name, kind in _KINDS.items():
-        if name not in values:
-            if name in _REQUIRED:
-                raise ModelError(f"{path} lacks {name}; {_REBUILD}")
-        elif type(values[name]) is not kind:
-            raise ModelError(f"{path} has {name} = {json.dumps(values[name])}, which must be {_SAID[kind]}; {_REBUILD}")
-    for name in _CARD:
-        if name not in values["card"]:
-            raise ModelError(f"the card of {path} lacks {name}; {_REBUILD}")
     # Fields of a later version that still has this format only say more.
-    return EngineSidecar(**{name: value for name, value in values.items() if name in known})
+    known = {entry.name: values[entry.name] for entry in fields(EngineSidecar) if entry.name in values}
+    sidecar = read(EngineSidecar, known, path, lambda text: ModelError(f"{text}; {_REBUILD}"))
+    for name in _CARD:
+        if name not in sidecar.card:
+            raise ModelError(f"the card of {path} lacks {name}; {_REBUILD}")
+    size = sidecar.card["input_size"]
+    if not isinstance(size, list) or [type(side) for side in size] != [int, int]:
+        raise ModelError(f"the card of {path} has input_size = {json.dumps(size)}, no [height, width]; {_REBUILD}")
+    return sidecar
 
 
 # Of the card, which the detector checks in full: what its builder always writes and the runtime needs.
@@ -132,12 +159,3 @@ _CARD = (
     *("anchors", "classes", "input_size", "name", "strides"),
     *("score_threshold", "iou_threshold", "variance_vote"),
 )
-_REQUIRED = ("tensorrt", "compute_capability", "model_hash", "card", "command")
-_KINDS = {
-    **dict.fromkeys(("tensorrt", "compute_capability", "model_hash", "command", "flavor", "precision"), str),
-    **dict.fromkeys(("model", "plugin_version", "criterion"), str),
-    **dict.fromkeys(("batch", "max_detections"), int),
-    "card": dict,
-    "dynamic_batch": bool,
-}
-_SAID = {str: "text", int: "a whole number", dict: "an object", bool: "true or false"}

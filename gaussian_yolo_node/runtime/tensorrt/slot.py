@@ -1,4 +1,4 @@
-"""One frame in work on the GPU: its stream, its memory, its execution context, and the graph that runs them."""
+"""A frame's way through the GPU: its stream, its memory, its execution context, and the graph that runs them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,6 @@ class Slot:
         self._frame_shape: tuple[int, ...] = ()
         self._graph = 0
         self._warm = False
-        self._staging_s = 0.0
         self._events: list[int] = []
         self._context: Any = None
         self._stream: Any = None
@@ -61,7 +60,7 @@ class Slot:
         self._pinned_results: NDArray[np.uint8] | None = None
         self._outputs, size = _lay_out(engine.max_detections)
         try:
-            with gpu.errors("another frame in work"):
+            with gpu.errors("the network's results"):
                 self._stream = gpu.cuda.Stream(_NON_BLOCKING)
                 for _ in range(3):  # start, prepared, done
                     self._events.append(gpu.driver.make_event())
@@ -74,61 +73,18 @@ class Slot:
             self.close()
             raise
 
-    def start(self, frame_bgr: NDArray[np.uint8]) -> None:
-        """Put a frame, uint8 [H, W, 3], to work; it is copied, so that it may be changed afterwards.
+    def detect(self, frame_bgr: NDArray[np.uint8]) -> DeviceDetections:
+        """Detections of one frame, uint8 [H, W, 3].
 
         Raises:
             InferenceError: as above.
         """
-        started = perf_counter()
-        if frame_bgr.shape != self._frame_shape:
-            self._fit(frame_bgr.shape)
-        assert self._pinned_frame is not None  # _fit has run
-        np.copyto(self._pinned_frame.reshape(self._frame_shape), frame_bgr)
-        self._staging_s = perf_counter() - started
-        if not self._warm:
-            # TensorRT sets itself up in the first run, which must not be part of a recording.
-            with self._gpu.errors("the first run of the network"):
-                self._enqueue(capturing=False)
-                self._stream.synchronize()
-            self._warm = True
-        if not self._graph and not self.without_graph:
-            self._capture()
-        with self._gpu.errors("starting the network"):
-            if self._graph:
-                self._gpu.driver.launch(self._graph, self._stream.handle)
-            else:
-                self._enqueue(capturing=False)
-
-    def finish(self) -> DeviceDetections:
-        """Wait for the frame and read what was found in it.
-
-        Raises:
-            InferenceError: as above.
-        """
-        with self._gpu.errors("running the network"):
-            self._stream.synchronize()
-            start, prepared, done = self._events
-            preprocess_s = self._gpu.driver.seconds_between(start, prepared)
-            inference_s = self._gpu.driver.seconds_between(prepared, done)
-        count, boxes, scores, class_ids, sigmas = self._read()
-        found = int(count[0])
-        if not -1 <= found <= self._engine.max_detections:
-            raise InferenceError(
-                f"{self._engine.path} gave {found} detections where {self._engine.max_detections} is the most; build "
-                "engine and plugin again from one version of this package"
-            )
-        rows = slice(0, max(found, 0))
-        # Copies, for the next frame is written over them.
-        return DeviceDetections(
-            boxes[0, rows].copy(),
-            scores[0, rows].copy(),
-            class_ids[0, rows].copy(),
-            sigmas[0, rows].copy(),
-            found >= 0,
-            self._staging_s + preprocess_s,
-            inference_s,
-        )
+        try:
+            staging_s = self._start(frame_bgr)
+        except BaseException:
+            self._gpu.release(self._stream.synchronize)  # what was put on the stream still uses the memory
+            raise
+        return self._finish(staging_s)
 
     def close(self) -> None:
         """Wait for what is running and free everything; harmless on a slot that is only half made."""
@@ -149,9 +105,54 @@ class Slot:
             self._pinned_results = None
         self._stream = None
 
-    def settle(self) -> None:
-        """Wait until nothing of a frame that failed to start is running."""
-        self._gpu.release(self._stream.synchronize)
+    def _start(self, frame_bgr: NDArray[np.uint8]) -> float:
+        """Put a frame to work; returns the time of its copy to pinned memory, s."""
+        started = perf_counter()
+        if frame_bgr.shape != self._frame_shape:
+            self._fit(frame_bgr.shape)
+        assert self._pinned_frame is not None  # _fit has run
+        np.copyto(self._pinned_frame.reshape(self._frame_shape), frame_bgr)
+        staging_s = perf_counter() - started
+        if not self._warm:
+            # TensorRT sets itself up in the first run, which must not be part of a recording.
+            with self._gpu.errors("the first run of the network"):
+                self._enqueue(capturing=False)
+                self._stream.synchronize()
+            self._warm = True
+        if not self._graph and not self.without_graph:
+            self._capture()
+        with self._gpu.errors("starting the network"):
+            if self._graph:
+                self._gpu.driver.launch(self._graph, self._stream.handle)
+            else:
+                self._enqueue(capturing=False)
+        return staging_s
+
+    def _finish(self, staging_s: float) -> DeviceDetections:
+        """Wait for the frame and read what was found in it."""
+        with self._gpu.errors("running the network"):
+            self._stream.synchronize()
+            start, prepared, done = self._events
+            preprocess_s = self._gpu.driver.seconds_between(start, prepared)
+            inference_s = self._gpu.driver.seconds_between(prepared, done)
+        count, boxes, scores, class_ids, sigmas = self._read()
+        found = int(count[0])
+        if not -1 <= found <= self._engine.max_detections:
+            raise InferenceError(
+                f"{self._engine.path} gave {found} detections where {self._engine.max_detections} is the most; build "
+                "engine and plugin again from one version of this package"
+            )
+        rows = slice(0, max(found, 0))
+        # Copies, for the next frame is written over them.
+        return DeviceDetections(
+            boxes[0, rows].copy(),
+            scores[0, rows].copy(),
+            class_ids[0, rows].copy(),
+            sigmas[0, rows].copy(),
+            found >= 0,
+            staging_s + preprocess_s,
+            inference_s,
+        )
 
     def _bind(self) -> None:
         addresses = {self._engine.input_name: int(self._input)}

@@ -19,21 +19,19 @@ from classifier_runs import CLASSES, make_config, make_document, make_picture, m
 from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.lab.classification.checkpoint import (
     ClassifierTeacher,
-    as_tensor,
+    build_network,
     load_classifier,
-    normalised,
     read_classifier,
-    save_classifier,
 )
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
+from gaussian_yolo_node.lab.classification.crops import as_tensor
 from gaussian_yolo_node.lab.classification.evaluate import evaluate
 from gaussian_yolo_node.lab.classification.loss import student_loss
 from gaussian_yolo_node.lab.classification.train import CHECKPOINT, train_classifier
-from gaussian_yolo_node.lab.classification.trainer import ClassifierTrainer
 from gaussian_yolo_node.lab.networks.blocks import IMAGENET
-from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, load_trained
+from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, load_trained, write_checkpoint
 from gaussian_yolo_node.lab.training.progress import HISTORY
-from gaussian_yolo_node.lab.training.trainer import TrainingError
+from gaussian_yolo_node.lab.training.trainer import Trainer, TrainingError
 
 
 def noisy_config(root: Path, **schedule: Any) -> ClassifierConfig:
@@ -112,13 +110,12 @@ def test_a_student_that_says_what_its_teacher_says_has_no_gradient() -> None:
 @pytest.mark.parametrize("enabled", [True, False])
 def test_without_noise_nothing_in_the_network_is_random(tmp_path: Path, enabled: bool) -> None:
     config = make_config(tmp_path, noise={"enabled": enabled, "dropout": 0.5, "stochastic_depth": 0.5})
-    trainer = ClassifierTrainer(config, CLASSES, 1, 1)
+    model = build_network(config, len(CLASSES)).train()
     image = torch.randn(8, 3, 32, 32)
-    trainer.model.train()
     torch.manual_seed(0)
-    one = trainer.model(image)
+    one = model(image)
     torch.manual_seed(1)
-    assert torch.equal(one, trainer.model(image)) != enabled
+    assert torch.equal(one, model(image)) != enabled
 
 
 def test_the_batch_is_averaged_over_labels_and_pseudo_labels(tmp_path: Path) -> None:
@@ -139,21 +136,40 @@ def same(one: Path, other: Path) -> None:
         assert all(torch.equal(value, b["optimizer"]["state"][key][name]) for name, value in state.items())
 
 
-@pytest.mark.parametrize("stop", [2, 3, 6])  # within an epoch, at the end of one, at the end
-def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def write_as_before_the_common_loop(path: Path) -> None:
+    """Rewrite a checkpoint in the format of the classifiers' former own loop."""
+    document = read_classifier(path)
+    document["seen"] = document.pop("done")
+    document["epoch"] = document["step"] / document["steps_per_epoch"]
+    document["validation"] = {name: value for name, value in document["validation"].items() if name != "epoch"}
+    for name in ("scaler", "best", "stale"):
+        del document[name]
+    for name in ("nesterov", "backbone_rate", "rate_schedule", "rate_steps", "rate_decay", "warmup_power", "patience"):
+        del document["config"]["schedule"][name]
+    write_checkpoint(path, document)
+
+
+# Within an epoch, at the end of one, at the end.
+@pytest.mark.parametrize(("stop", "old"), [(2, False), (3, False), (6, False), (2, True), (6, True)])
+def test_a_resumed_run_is_the_uninterrupted_one(
+    tmp_path: Path, stop: int, old: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = noisy_config(tmp_path)
     whole = train_classifier(config, tmp_path / "whole")
-    learn = ClassifierTrainer.learn
+    step = Trainer._step
 
-    def interrupted(self: ClassifierTrainer, batch: Any) -> None:
+    def interrupted(self: Trainer, parts: Any) -> Any:
         self.stop_requested = self.step + 1 == stop
-        learn(self, batch)
+        return step(self, parts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ClassifierTrainer, "learn", interrupted)
+        patch.setattr(Trainer, "_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train_classifier(config, tmp_path / "parts")
     assert read_classifier(tmp_path / "parts" / CHECKPOINT)["step"] == stop
+    if old:
+        write_as_before_the_common_loop(tmp_path / "parts" / CHECKPOINT)
+        assert load_classifier(tmp_path / "parts" / CHECKPOINT).epochs == stop / 3
     resumed = train_classifier(config, tmp_path / "parts", resume=True)
     same(whole, resumed)
     history = [(tmp_path / name / HISTORY).read_text() for name in ("whole", "parts")]
@@ -187,7 +203,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, changes: dict[st
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
     config = make_config(tmp_path, schedule={"learning_rate": 1e30, "warmup_steps": 0, "epochs": 20})
-    with pytest.raises(TrainingError, match=r"not finite at step \d+: lower schedule.learning_rate"):
+    with pytest.raises(TrainingError, match=r"not finite at epoch \d+, step \d+ of it.*or lower schedule"):
         train_classifier(config, tmp_path / "out")
 
 
@@ -215,17 +231,18 @@ def test_files_that_are_no_classifiers(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="of a detector"):
         load_classifier(tmp_path / "detector.pt")
     config = make_config(tmp_path)
-    save_classifier(tmp_path / "empty.pt", config, CLASSES, {"epoch": 1, "ema": {}})
+    empty = {"classifier": {"classes": list(CLASSES)}, "config": config.to_dict(), "epoch": 1, "ema": {}}
+    write_checkpoint(tmp_path / "empty.pt", empty)
     with pytest.raises(CheckpointError, match="do not fit its config"):
         load_classifier(tmp_path / "empty.pt")
-    with pytest.raises(Exception, match="unknown section"):
+    with pytest.raises(Exception, match="unknown field kind"):
         load_trained(tmp_path / "empty.pt")
 
 
 def test_pictures_are_normalised_as_their_backbone_wants() -> None:
     picture = np.zeros((2, 2, 3), np.uint8)
     picture[..., 2] = 255  # red
-    pixels = normalised(as_tensor([picture]), IMAGENET)[0]
+    pixels = IMAGENET(as_tensor([picture]).float())[0]
     np.testing.assert_allclose(
         pixels[:, 0, 0], (np.array([1, 0, 0]) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225], rtol=1e-5
     )

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gaussian_yolo_node.lab.noisy_student.balance import balance
 from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
-from gaussian_yolo_node.lab.noisy_student.select_classes import copies_of
+from gaussian_yolo_node.lab.noisy_student.select_classes import ClassRules, copies_of
+from gaussian_yolo_node.settings import read
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_every_class_with_items_comes_equally_often(items: list[tuple[int, float
 )
 def test_copies(threshold: float, per_class: int | None, copies: list[int]) -> None:
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.5, 0.5], [1.0, 0.0]], np.float32)
-    assert copies_of(probabilities, threshold, per_class).tolist() == copies
+    assert copies_of(probabilities, ClassRules(threshold, per_class)).tolist() == copies
 
 
 @pytest.mark.parametrize(
@@ -68,10 +69,10 @@ def test_copies(threshold: float, per_class: int | None, copies: list[int]) -> N
 )
 def test_rules_that_cannot_be(threshold: float, per_class: int | None, message: str) -> None:
     with pytest.raises(SelectionError, match=message):
-        copies_of(np.full((1, 2), 0.5, np.float32), threshold, per_class)
+        read(ClassRules, {"threshold": threshold, "per_class": per_class}, "the selection", SelectionError)
 
 
 def test_no_labels_and_no_numbers() -> None:
-    assert copies_of(np.zeros((0, 3), np.float32), 0.3, 4).tolist() == []
+    assert copies_of(np.zeros((0, 3), np.float32), ClassRules(0.3, 4)).tolist() == []
     with pytest.raises(SelectionError, match="no number"):
-        copies_of(np.array([[np.nan, 1]], np.float32), 0.3, None)
+        copies_of(np.array([[np.nan, 1]], np.float32), ClassRules())

@@ -18,9 +18,10 @@ from training_runs import make_document
 
 from gaussian_yolo_node.lab.noisy_student import detector_steps
 from gaussian_yolo_node.lab.noisy_student.chain_config import ChainConfig
+from gaussian_yolo_node.lab.noisy_student.iterate import iterate
 from gaussian_yolo_node.lab.noisy_student.manifest import ManifestError
 from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
-from gaussian_yolo_node.lab.noisy_student.student import TrainOptions, iterate, select, train
+from gaussian_yolo_node.lab.noisy_student.student import select, train
 from gaussian_yolo_node.lab.training.config import ConfigError
 
 # A network trained for one epoch has low scores.
@@ -111,20 +112,29 @@ def test_another_chain_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"kind": "segmentation"}, "kind must be one of detection, classification"),
-        ({"kind": None}, "missing"),
+        ({"kind": None}, "kind is missing; it must be one of detection, classification"),
         ({"teacher": "a.onnx"}, "give either 'teacher', a model, or 'teacher_recipe'"),
         ({"teacher_recipe": None}, "give either 'teacher'"),
         ({"teacher_recipe": "gone.yaml"}, "there is no recipe .*gone.yaml"),
-        ({"unlabelled": []}, "'unlabelled' names no images"),
-        ({"rounds": []}, "'rounds' must list at least one student"),
-        ({"rounds": [{"name": "a"}]}, "round 1"),
-        ({"rounds": [{"name": "a/b", "recipe": "student.yaml"}]}, "becomes a folder's: 'a/b' cannot"),
+        ({"unlabelled": []}, "unlabelled must be a list of at least one source of images, not \\[\\]"),
+        ({"rounds": []}, "rounds must be a list of at least one student, with name and recipe"),
+        ({"rounds": [{"name": "a"}]}, r"rounds\[0\].recipe is missing"),
+        (
+            {"rounds": [{"name": "a/b", "recipe": "student.yaml"}]},
+            "rounds\\[0\\].name must be the name of a folder, not 'a/b'",
+        ),
         ({"rounds": [{"name": "a", "recipe": "student.yaml"}] * 2}, "two rounds have the name 'a'"),
         ({"rounds": [{"name": "a", "recipe": "gone.yaml"}]}, "there is no recipe"),
-        ({"rounds": [{"name": "a", "recipe": "student.yaml", "ratio": 0}]}, "ratio of round 'a' must be above 0"),
-        ({"rounds": [{"name": "a", "recipe": "student.yaml", "speed": 1}]}, "unknown field round 1.speed"),
-        ({"workers": 0}, "workers must be at least 1"),
-        ({"colour": "red"}, "unknown field chain.colour"),
+        (
+            {"rounds": [{"name": "a", "recipe": "student.yaml", "ratio": 0}]},
+            "rounds\\[0\\].ratio must be a number above 0 and below 1000, not 0",
+        ),
+        (
+            {"rounds": [{"name": "a", "recipe": "student.yaml", "speed": 1}]},
+            r"unknown field rounds\[0\].speed; known: name, recipe",
+        ),
+        ({"workers": 0}, "workers must be a whole number at least 1, not 0"),
+        ({"colour": "red"}, "chain.yaml: unknown field colour"),
     ],
 )
 def test_a_chain_that_cannot_be(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -133,16 +143,16 @@ def test_a_chain_that_cannot_be(tmp_path: Path, changes: dict[str, Any], message
 
 
 def test_selecting_with_an_option_that_there_is_not() -> None:
-    with pytest.raises(SelectionError, match="no option 'hard' of a selection; there are positive, ignore"):
+    with pytest.raises(SelectionError, match="the selection: unknown field hard; known: positive, ignore"):
         detector_steps.rules_of({"hard": True})
-    with pytest.raises(SelectionError, match="no number"):
+    with pytest.raises(SelectionError, match="positive must be a number at least 0 and at most 1, not 'high'"):
         detector_steps.rules_of({"positive": "high"})
 
 
 def test_a_recipe_of_no_kind_of_student(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("kind: segmentation\n")
     with pytest.raises(ConfigError, match="kind must be classification or detection, not 'segmentation'"):
-        train(tmp_path / "recipe.yaml", tmp_path / "out", TrainOptions())
+        train(tmp_path / "recipe.yaml", tmp_path / "out")
 
 
 def test_nothing_sure_enough_is_said(tmp_path: Path) -> None:
@@ -196,5 +206,5 @@ def test_a_chain_of_classifiers(tmp_path: Path) -> None:
     assert recipe["model"]["init"] == str(students[1].checkpoint)
     before = times(output)
     assert iterate(chain, output) == students and times(output) == before
-    with pytest.raises(SelectionError, match="no option 'max_sigma' of a selection; there are threshold"):
+    with pytest.raises(SelectionError, match="the selection: unknown field max_sigma; known: threshold"):
         select(output / "1_one/labels", tmp_path / "selected.json", {"max_sigma": 0.1})

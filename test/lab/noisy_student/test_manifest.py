@@ -74,12 +74,12 @@ def test_inputs_are_compared_as_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is damaged: remove it"),
-        ("[]", "is damaged"),
-        ("{}", "is damaged"),
-        ('{"format": 9, "steps": {}}', "is of format 9, not 1"),
-        ('{"format": 1, "steps": {"one": {}}}', "is damaged"),
-        ('{"format": 1, "steps": []}', "is damaged"),
+        ("{", "is damaged: remove the file"),
+        ("[]", r"the document must be a mapping, not \[\]: remove the file"),
+        ("{}", "format is missing"),
+        ('{"format": 9, "steps": {}, "begun": {}}', "format must be 1, not 9"),
+        ('{"format": 1, "steps": {"one": {}}, "begun": {}}', "steps.one.inputs is missing"),
+        ('{"format": 1, "steps": [], "begun": {}}', "steps must be a mapping"),
     ],
 )
 def test_a_manifest_that_is_none(tmp_path: Path, text: str, message: str) -> None:

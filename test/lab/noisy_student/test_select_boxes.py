@@ -131,14 +131,14 @@ def test_the_record_is_plain() -> None:
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ({"positive": 1.5}, "positive must be between 0 and 1, not 1.5"),
-        ({"ignore": -0.1}, "ignore must be between 0 and 1"),
+        ({"positive": 1.5}, "positive must be a number at least 0 and at most 1, not 1.5"),
+        ({"ignore": -0.1}, "ignore must be a number at least 0 and at most 1, not -0.1"),
         ({"ignore": 0.6}, "ignore, 0.6, is above positive, 0.5: exchange them"),
-        ({"max_sigma": 0}, "max_sigma must be above 0"),
-        ({"max_sigma": math.nan}, "max_sigma must be above 0, not nan"),
-        ({"weights": "all"}, "weights must be sigma or none, not 'all'"),
-        ({"per_class": 0}, "per_class must be at least 1"),
-        ({"least_weight": 2}, "least_weight must be between 0 and 1"),
+        ({"max_sigma": 0}, "max_sigma must be a number above 0, not 0"),
+        ({"max_sigma": math.nan}, "max_sigma must be a number above 0, not nan"),
+        ({"weights": "all"}, "weights must be one of sigma, none, not 'all'"),
+        ({"per_class": 0}, "per_class must be a whole number at least 1, not 0"),
+        ({"least_weight": 2}, "least_weight must be a number at least 0 and at most 1, not 2"),
     ],
 )
 def test_rules_that_cannot_be(rules: dict[str, Any], message: str) -> None:

@@ -9,7 +9,6 @@ from gaussian_yolo_node.lab.robustness.mce import (
     ALEXNET_ERRORS,
     corruption_errors,
     mean_corruption_error,
-    relative_mean_corruption_error,
 )
 
 # Top-1 accuracies of torchvision's ResNet-50 in percent, from Results/clean_results.txt of the repository
@@ -38,8 +37,6 @@ def test_resnet50_is_76_7() -> None:
 def test_by_hand() -> None:
     errors = {"fog": [0.1, 0.2, 0.3, 0.4, 0.5]}
     assert corruption_errors(errors, {"fog": 0.6})["fog"] == pytest.approx(50.0)
-    assert relative_mean_corruption_error(errors, 0.1, 0.2, {"fog": 0.6}) == pytest.approx(50.0)
-    assert relative_mean_corruption_error(errors, 0.1, 0.6, {"fog": 0.6}) is None
 
 
 @pytest.mark.parametrize(

@@ -132,13 +132,13 @@ def test_extractors_that_cannot_be_opened(name: str, weights: Path | None, messa
 
 def test_the_backbone_of_a_checkpoint(tmp_path: Path) -> None:
     from gaussian_yolo_node.lab.networks.gaussian_yolo import build_model
-    from gaussian_yolo_node.lab.training.checkpoint import save_checkpoint
+    from gaussian_yolo_node.lab.training.checkpoint import write_checkpoint
     from gaussian_yolo_node.lab.training.config import TrainConfig
 
     config = TrainConfig.load(REPOSITORY / "engines" / "efficientnet_lite0_kitti_1.yaml")
     torch.manual_seed(0)
     model = build_model(config.model.backbone, len(config.model.classes), width=config.model.width)
-    save_checkpoint(tmp_path / "last.pt", config, 1, {"ema": model.state_dict()})
+    write_checkpoint(tmp_path / "last.pt", {"config": config.to_dict(), "epoch": 1, "ema": model.state_dict()})
     extractor = open_extractor(str(tmp_path / "last.pt"))
     assert extractor.name == "last.pt" and extractor.defaults == untrained_extractor().defaults
     own = BackboneExtractor(model.backbone, "own")  # type: ignore[arg-type]

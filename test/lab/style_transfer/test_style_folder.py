@@ -123,7 +123,7 @@ def cut(path: Path, count: int) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-sys.path[:0] = [".", "test", "test/lab/style_transfer"]
+sys.path[:0] = [".", "test", "test/support", "test/lab/style_transfer"]
 from gaussian_yolo_node.lab.style_transfer import transfer as style_transfer
 from gaussian_yolo_node.lab.style_transfer import folder
 

@@ -17,6 +17,7 @@ from gaussian_yolo_node.lab.networks.darknet_files import ConvolutionWeights, We
 from gaussian_yolo_node.lab.networks.yolov3 import PRESETS  # noqa: E402
 from gaussian_yolo_node.lab.training.augment import Sample  # noqa: E402
 from gaussian_yolo_node.lab.training.config import ConfigError, ScheduleConfig, TrainConfig, training_sizes  # noqa: E402
+from gaussian_yolo_node.lab.training.detection import DetectionTask  # noqa: E402
 from gaussian_yolo_node.lab.training.loader import collate  # noqa: E402
 from gaussian_yolo_node.lab.training.recipes import FOLDER, find_recipe  # noqa: E402
 from gaussian_yolo_node.lab.training.trainer import Trainer  # noqa: E402
@@ -27,18 +28,21 @@ ENGINES = Path(__file__).resolve().parents[3] / "engines"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.pop("model"), "section 'model' is missing"),
-        (lambda d: d.update(models={}), "unknown section 'models'"),
-        (lambda d: d["schedule"].update(epoch=3), "unknown field schedule.epoch"),
+        (lambda d: d.pop("model"), "test.yaml: model is missing; it must be a mapping"),
+        (lambda d: d.update(models={}), "unknown field models; did you mean model?"),
+        (lambda d: d["schedule"].update(epoch=3), "unknown field schedule.epoch; did you mean epochs\\?"),
         (lambda d: d["schedule"].update(learning_rate="1e-3"), "schedule.learning_rate must be a number, not '1e-3'"),
         (lambda d: d["schedule"].update(batch_size=2.5), "schedule.batch_size must be a whole number"),
         (lambda d: d["schedule"].update(autocast="no"), "schedule.autocast must be true or false"),
         (lambda d: d["schedule"].update(optimizer="adam"), "schedule.optimizer must be one of adamw, sgd, not 'adam'"),
         (lambda d: d["schedule"].update(frozen="backbone."), "schedule.frozen must be a list"),
-        (lambda d: d["schedule"].update(frozen=[1]), "list whose items are each a text"),
-        (lambda d: d["schedule"].update(crop_size=[64]), "schedule.crop_size must be a list of 2"),
-        (lambda d: d["schedule"].update(crop_size=[100, 64]), "multiples of 32"),
-        (lambda d: d["schedule"].update(epochs=0), "at least 1"),
+        (lambda d: d["schedule"].update(frozen=[1]), r"schedule.frozen\[0\] must be a text, not 1"),
+        (
+            lambda d: d["schedule"].update(crop_size=[64]),
+            "schedule.crop_size must be height and width in px, multiples",
+        ),
+        (lambda d: d["schedule"].update(crop_size=[100, 64]), r"multiples of 32, not \[100, 64\]"),
+        (lambda d: d["schedule"].update(epochs=0), "schedule.epochs must be a whole number at least 1, not 0"),
         (lambda d: d["schedule"].update(batch_size=4, accumulate=3), "multiple of schedule.accumulate"),
         (lambda d: d["schedule"].update(multi_scale=[1.5, 0.5]), "least and greatest"),
         (lambda d: d["schedule"].update(multi_scale=[1.1, 1.2]), "with a multiple of 32 between"),
@@ -46,7 +50,7 @@ ENGINES = Path(__file__).resolve().parents[3] / "engines"
         (lambda d: d["schedule"].update(rate_schedule="step"), "need each other"),
         (lambda d: d["schedule"].update(rate_steps=[5]), "need each other"),
         (lambda d: d["schedule"].update(best_metric="AP50 tram"), "must be one of AP50 car, AP car, mAP50, mAP"),
-        (lambda d: d["schedule"].pop("epochs"), "section schedule"),
+        (lambda d: d["schedule"].pop("epochs"), "schedule.epochs is missing; it must be a whole number at least 1"),
         (lambda d: d["model"].update(anchors=[[[1, 2]]]), r"as many anchors for each stride \(32, 16, 8\)"),
         (lambda d: d["model"].update(anchors=[[[1, 2]]] * 4), "as many anchors for each stride"),
         (lambda d: d["model"].update(anchors=[[], [], []]), "as many anchors for each stride"),
@@ -54,9 +58,12 @@ ENGINES = Path(__file__).resolve().parents[3] / "engines"
             lambda d: d["model"].update(anchors=[[[1, 2]], [[1, 2]], [[1, 2], [3, 4]]]),
             "as many anchors for each stride",
         ),
-        (lambda d: d["model"].update(anchors=[[[1, 2, 3]]]), "model.anchors must be a list whose items"),
-        (lambda d: d["model"].update(classes=[]), "at least one class"),
-        (lambda d: d["data"].update(train=["images"]), "a list whose items are each a mapping"),
+        (
+            lambda d: d["model"].update(anchors=[[[1, 2, 3]]]),
+            r"model.anchors\[0\]\[0\] must be a list of 2, not \[1, 2",
+        ),
+        (lambda d: d["model"].update(classes=[]), r"model.classes must be a list of at least one class, not \[\]"),
+        (lambda d: d["data"].update(train=["images"]), r"data.train\[0\] must be a mapping, not \'images\'"),
         (lambda d: d.update(loss={"kind": "focal"}), "test.yaml: loss.kind must be one of gaussian, yolov3"),
         (lambda d: d.update(data=[1]), "data must be a mapping"),
         (lambda d: d["model"].update(init=3), "model.init must be a text, not 3"),
@@ -188,7 +195,7 @@ def test_a_step_of_the_published_network_from_darknet_weights(tmp_path: Path) ->
         model=replace(config.model, init=str(tmp_path / "darknet53.conv.1")),
         schedule=replace(config.schedule, batch_size=1, accumulate=1, warmup_steps=0),
     )
-    trainer = Trainer(small, 1)
+    trainer = Trainer(DetectionTask(small))
     np.testing.assert_array_equal(trainer.model.state_dict()["backbone.darknet.layers.0.conv.weight"].numpy(), kernels)
     before = trainer.model.heads[0].weight.detach().clone()
     image = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)

@@ -23,6 +23,7 @@ from training_runs import make_document  # noqa: E402
 
 from gaussian_yolo_node.lab.training.checkpoint import read_checkpoint  # noqa: E402
 from gaussian_yolo_node.lab.training.config import TrainConfig  # noqa: E402
+from gaussian_yolo_node.lab.training.detection import DetectionTask  # noqa: E402
 from gaussian_yolo_node.lab.training.distributed import ProcessesError, SharedBatchNorm, join, share_batch_norms  # noqa: E402
 from gaussian_yolo_node.lab.training.progress import HISTORY  # noqa: E402
 from gaussian_yolo_node.lab.training.train import CHECKPOINT, run  # noqa: E402
@@ -68,7 +69,7 @@ def test_two_processes_do_the_steps_of_one(tmp_path: Path) -> None:
 
     config = TrainConfig.load(recipe)
     torch.manual_seed(config.schedule.seed)
-    start = Trainer(config, 1).model.state_dict()
+    start = Trainer(DetectionTask(config)).model.state_dict()
     one, two = (read_checkpoint(tmp_path / name / CHECKPOINT) for name in ("one", "two"))
     assert two["step"] == one["step"] == 2
     learned = [name for name, value in start.items() if value.is_floating_point()]

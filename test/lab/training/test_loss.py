@@ -208,8 +208,8 @@ def test_smoothed_classes_are_best_short_of_certainty() -> None:
     [
         ({"kind": "yolov4"}, "loss.kind must be one of gaussian, yolov3, not 'yolov4'"),
         ({"focal_gamma": -1.0}, "loss.focal_gamma must be a number at least 0, not -1.0"),
-        ({"label_smoothing": 1.5}, "loss.label_smoothing must be a number between 0 and 1"),
-        ({"ignore_iou": "half"}, "loss.ignore_iou must be a number between 0 and 1, not 'half'"),
+        ({"label_smoothing": 1.5}, "loss.label_smoothing must be a number at least 0 and at most 1, not 1.5"),
+        ({"ignore_iou": "half"}, "loss.ignore_iou must be a number at least 0 and at most 1, not 'half'"),
         ({"positive_iou": math.nan}, "loss.positive_iou"),
         ({"iou_weight": math.inf}, "loss.iou_weight"),
         ({"box_weight": True}, "loss.box_weight"),

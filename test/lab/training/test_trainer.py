@@ -36,7 +36,7 @@ def test_eight_frames_are_learned_by_heart(tmp_path: Path) -> None:
     document["data"]["validation"] = document["data"]["train"]
     trainer, loader, sampler = make_trainer(TrainConfig.from_dict(document, "test"))
     train(trainer, loader, sampler, 30)
-    trainer.validate(tmp_path)
+    trainer.validate()
     assert trainer.validation["AP50 car"] >= 0.99
     assert trainer.validation["AP car"] >= 0.9  # at IoU 0.7
 
@@ -222,8 +222,8 @@ def test_a_noised_network_repeats_and_is_still_in_evaluation(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"stochastic_depth": 1.0}, "model.stochastic_depth must be at least 0 and below 1"),
-        ({"dropout": -0.1}, "model.dropout must be at least 0 and below 1"),
+        ({"stochastic_depth": 1.0}, "model.stochastic_depth must be a number at least 0 and below 1, not 1.0"),
+        ({"dropout": -0.1}, "model.dropout must be a number at least 0 and below 1, not -0.1"),
         (
             {"backbone": "darknet53", "stochastic_depth": 0.2, "pretrained": False},
             "darknet53 has no choice of stochastic_depth: leave it out",

@@ -244,7 +244,7 @@ def test_without_any_of_it_all_that_is_missing_is_told(
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda model: None, "10.3.0 for SM 87"),
+        (lambda model: None, "canvas 64x96, tensorrt 10.3.0 for SM 87"),
         (lambda model: make_model(model, planted=()), "stale: the model beside it is another"),
         (lambda model: model.unlink(), "10.3.0 for SM 87"),
         (lambda model: Path(f"{model.with_suffix('.engine')}.json").unlink(), ".json"),

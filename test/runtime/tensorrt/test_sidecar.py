@@ -65,11 +65,13 @@ def test_fields_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
         ("\xff", "cannot be read"),
         ("[]", "is not a JSON object"),
         ({"format": 2}, "format 2 and this version reads 1"),
-        ({"tensorrt": None}, "tensorrt = null, which must be text"),
-        ({"batch": "4"}, 'batch = "4", which must be a whole number'),
-        ({"batch": True}, "batch = true"),
+        ({"tensorrt": None}, "tensorrt must be a text, not None"),
+        ({"batch": "4"}, "batch must be a whole number, not '4'"),
+        ({"batch": True}, "batch must be a whole number, not True"),
         ({"card": {}}, "lacks anchors"),
-        ({"card": []}, "must be an object"),
+        ({"card": []}, r"card must be a mapping, not \[\]"),
+        ({"card": {**SIDECAR.card, "input_size": [64]}}, r"input_size = \[64\], no \[height, width\]"),
+        ({"card": {**SIDECAR.card, "input_size": "64x96"}}, 'input_size = "64x96", no'),
     ],
 )
 def test_a_damaged_one_is_told_by_the_field(tmp_path: Path, change: Any, says: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from rich.console import Console
 
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard, read_card, resolve_model
 from gaussian_yolo_node.errors import SettingError
-from gaussian_yolo_node.files import short_hash, whole_file
+from gaussian_yolo_node.files import short_hash, whole_file, write_whole
 from gaussian_yolo_node.lab.export.free_size import fix_size
 from gaussian_yolo_node.lab.export.tensorrt.contract import (
     INTEGER_OUTPUTS,
@@ -31,6 +30,8 @@ from gaussian_yolo_node.runtime.base import RuntimeUnavailableError, show_size, 
 from gaussian_yolo_node.runtime.tensorrt.engine_file import SUFFIX
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import find_plugin
 from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar, sidecar_path, sidecar_text
+
+CALIBRATION_FRAMES = 128  # evenly spaced if the sources are finite
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,28 @@ class PreparedModel:
     batch: int | None
 
 
+def load_model(path: Path) -> tuple[Any, ModelCard]:
+    """An ONNX model with its card.
+
+    Raises:
+        ModelError: the file is missing or unreadable, or has no card.
+        RuntimeUnavailableError: onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise RuntimeUnavailableError(
+            "build-engine needs the package onnx; install it with `python3 -m pip install onnx`"
+        ) from error
+    try:
+        model = onnx.load(str(path))
+        # A truncated file may still parse, with part of its graph.
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise unreadable(path, f"onnx {onnx.__version__}", error) from error
+    return model, read_card({entry.key: entry.value for entry in model.metadata_props}, path)
+
+
 def prepare_model(
     path: Path, options: BuildOptions, console: Console | None = None, *, rtx: bool = False
 ) -> PreparedModel:
@@ -71,20 +94,10 @@ def prepare_model(
         QuantizeError: the model cannot be quantised, or no frame can be read.
         SourceError: there is no such source.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise RuntimeUnavailableError(
-            "build-engine needs the package onnx; install it with `python3 -m pip install onnx`"
-        ) from error
-    try:
-        model = onnx.load(str(path))
-        # A truncated file may still parse, with part of its graph.
-        onnx.checker.check_model(model)
-    except Exception as error:
-        raise unreadable(path, f"onnx {onnx.__version__}", error) from error
+    model, card = load_model(path)
+    import onnx
+
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    card = read_card(metadata, path)
     changes = {
         name: value
         for name in ("score_threshold", "iou_threshold", "variance_vote")
@@ -94,8 +107,8 @@ def prepare_model(
     if options.input_size is not None and options.input_size != card.input_size:
         if all(size.HasField("dim_value") for size in model.graph.input[0].type.tensor_type.shape.dim[1:3]):
             raise EngineError(
-                f"{path} takes a canvas of {show_size(card.input_size)} px only; leave --input-size out, or export it "
-                "again"
+                f"{path} takes a canvas of {show_size(card.input_size)} px only; leave --input-size, "
+                "--operating-points and --frame out, or export it again"
             )
         if any(side % card.strides[0] for side in options.input_size):
             raise SettingError(
@@ -112,14 +125,7 @@ def prepare_model(
     append_plugin(trial, attributes, path)
     precision = options.precision or default_precision(model)
     model = with_precision(
-        model,
-        path,
-        card,
-        precision,
-        options.calibration,
-        options.calibration_frames,
-        console,
-        float_depthwise=rtx,
+        model, path, card, precision, options.calibration, CALIBRATION_FRAMES, console, float_depthwise=rtx
     )
     batch = append_plugin(model, attributes, path)
     onnx.helper.set_model_props(model, {**metadata, CARD_KEY: card.to_json()})
@@ -148,7 +154,7 @@ def build_engine(
     options = options or BuildOptions()
     if output.suffix != SUFFIX:
         raise SettingError(f"the engine {output} must be named NAME{SUFFIX}, which is how the runtime finds it")
-    for target in filter(None, (output, options.save_onnx, options.timing_cache)):
+    for target in filter(None, (output, options.save_onnx)):
         folder = target.absolute().parent
         if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
             raise EngineError(f"{target} cannot be written: give the path of a file in a folder that exists")
@@ -159,8 +165,8 @@ def build_engine(
     prepared = prepare_model(path, options, console, rtx=found.is_rtx)
     try:
         if options.save_onnx is not None:
-            _replace_files({options.save_onnx: prepared.serialized})
-        engine, cache = _build(found, prepared, options, library, console)
+            write_whole(options.save_onnx, prepared.serialized)
+        engine = _build(found, prepared, options, library, console)
         sidecar = EngineSidecar(
             tensorrt=found.version,
             compute_capability=capabilities,
@@ -175,10 +181,12 @@ def build_engine(
             max_detections=options.max_detections,
             criterion=options.criterion,
         )
-        files = {output: engine, sidecar_path(output): sidecar_text(sidecar).encode()}
-        if options.timing_cache is not None and cache is not None:
-            files[options.timing_cache] = cache
-        _replace_files(files)
+        with (
+            whole_file(sidecar_path(output), EngineError) as of_sidecar,
+            whole_file(output, EngineError) as of_engine,  # replaced first
+        ):
+            of_sidecar.write_text(sidecar_text(sidecar))
+            of_engine.write_bytes(engine)
     except OSError as error:
         raise EngineError(f"{output} cannot be written: {error.strerror or error}") from error
     return sidecar
@@ -195,8 +203,6 @@ def _check_machine(found: TensorRt, options: BuildOptions) -> str:
                 f"--compute-capability has {capability!r}; TensorRT for RTX {found.version} builds for "
                 f"{', '.join(known)}"
             )
-    if found.is_rtx and options.timing_cache is not None:
-        raise SettingError("--timing-cache is for TensorRT; TensorRT for RTX measures layers where the engine runs")
     if found.is_rtx and options.dla is not None:
         raise SettingError("--dla is for boards with TensorRT, and TensorRT for RTX is installed here; leave it out")
     if options.compute_capabilities:
@@ -220,8 +226,8 @@ def _library(found: TensorRt, options: BuildOptions) -> Path | None:
 
 def _build(
     found: TensorRt, prepared: PreparedModel, options: BuildOptions, library: Path | None, console: Console | None
-) -> tuple[bytes, bytes | None]:
-    """The engine, and the timing cache if requested."""
+) -> bytes:
+    """The engine."""
     trt = found.module
     log = make_logger(trt)
     builder = trt.Builder(log)
@@ -235,8 +241,6 @@ def _build(
     log.take()  # earlier messages about a missing plugin or GPU are irrelevant
     _check_network(trt, network, prepared)
     config = builder.create_builder_config()
-    if options.workspace_mb is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
     if prepared.batch is None:
         config.add_optimization_profile(_profile(builder, network, options.max_batch))
     if options.dla is not None:
@@ -246,13 +250,10 @@ def _build(
         known = found.compute_capabilities()
         for index, capability in enumerate(options.compute_capabilities):
             config.set_compute_capability(known[capability], index)
-    if options.timing_cache is not None:
-        _read_timing_cache(config, options.timing_cache)
     plan = run_build(trt, config, lambda: builder.build_serialized_network(network, config), console)
     if plan is None:
         raise EngineError(f"TensorRT {found.version} cannot build {prepared.card.name}: {_line(log.take())}")
-    cache = bytes(memoryview(config.get_timing_cache().serialize())) if options.timing_cache is not None else None
-    return bytes(plan), cache
+    return bytes(plan)
 
 
 def _check_network(trt: Any, network: Any, prepared: PreparedModel) -> None:
@@ -287,21 +288,6 @@ def _use_dla(trt: Any, builder: Any, config: Any, core: int) -> None:
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = core
     config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
-
-
-def _read_timing_cache(config: Any, path: Path) -> None:
-    measured = path.read_bytes() if path.is_file() else b""
-    cache = config.create_timing_cache(measured)
-    # TensorRT rejects a cache of another GPU or version; start a new one.
-    if cache is None or not config.set_timing_cache(cache, False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)
-
-
-def _replace_files(files: dict[Path, bytes]) -> None:
-    """Write each file atomically; all are replaced together at the end."""
-    with ExitStack() as parts:
-        for target, content in reversed(files.items()):  # the first is replaced first
-            parts.enter_context(whole_file(target, EngineError)).write_bytes(content)
 
 
 def _line(said: str) -> str:

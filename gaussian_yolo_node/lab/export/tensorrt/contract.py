@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any
 
+from gaussian_yolo_node.detector.decode import BOX_ENTRIES, CRITERIA, Criterion
 from gaussian_yolo_node.detector.model import ModelCard
 from gaussian_yolo_node.errors import GaussianYoloError, SettingError
+from gaussian_yolo_node.settings import bounds, check, option
 
 PLUGIN_NAME = "GaussianYoloDetect"
 PLUGIN_NAMESPACE = ""
 OUTPUTS = ("num_detections", "boxes", "scores", "class_ids", "sigmas")
 INTEGER_OUTPUTS = ("num_detections", "class_ids")  # int32; the others are float32
-BOX_ENTRIES = 9  # per anchor, before the classes: mu and s of x, y, w, h, then objectness
 
 # Limits of engines/plugin/kernels.h.
 HEADS = 3
 MOST_ANCHORS = 8
 MOST_CANDIDATES = 8192
 
-Criterion = Literal["gaussian", "confidence"]
-CRITERIA: tuple[Criterion, ...] = ("gaussian", "confidence")  # the attribute holds the index
+Candidates = Annotated[int, bounds(least=1, most=MOST_CANDIDATES)]
 
 
 class EngineError(GaussianYoloError):
@@ -53,10 +53,14 @@ class DetectAttributes:
     input_width: int
     score_threshold: float
     iou_threshold: float
-    max_candidates: int
-    max_detections: int
+    max_candidates: Candidates
+    max_detections: Candidates
     variance_vote: int
     criterion: int
+
+    def __post_init__(self) -> None:
+        """Raises SettingError for a number out of range."""
+        check(self, SettingError, option)
 
     @classmethod
     def of_card(
@@ -73,9 +77,6 @@ class DetectAttributes:
             EngineError: the plugin's kernels do not support the model.
             SettingError: a number is out of range.
         """
-        for option, value in (("--max-candidates", max_candidates), ("--max-detections", max_detections)):
-            if not 1 <= value <= MOST_CANDIDATES:
-                raise SettingError(f"{option} is {value}; give a number from 1 to {MOST_CANDIDATES}")
         anchors = {len(head) for head in card.anchors}
         if len(card.strides) != HEADS or len(anchors) != 1 or max(anchors) > MOST_ANCHORS:
             shown = ", ".join(str(len(head)) for head in card.anchors)

@@ -1,17 +1,19 @@
-"""Build options of an engine, and the equivalent commands."""
+"""Build options of an engine, and the equivalent command."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from gaussian_yolo_node.detector.decode import Criterion
 from gaussian_yolo_node.errors import SettingError
-from gaussian_yolo_node.lab.export.tensorrt.contract import CRITERIA, Criterion
-from gaussian_yolo_node.lab.export.tensorrt.precision import PRECISIONS, EnginePrecision
+from gaussian_yolo_node.lab.export.tensorrt.contract import Candidates
+from gaussian_yolo_node.lab.export.tensorrt.precision import EnginePrecision
 from gaussian_yolo_node.runtime.base import show_size
-from gaussian_yolo_node.runtime.tensorrt.plugin_library import LIBRARY
-from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar
+from gaussian_yolo_node.settings import Count, Fraction, Natural, check, option
+
+_SPELLED_OUT = ("calibration", "input_size", "variance_vote", "compute_capabilities")  # not as "--name value"
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,7 @@ class BuildOptions:
     Attributes:
         precision: "fp32", "fp16" or "int8"; None selects int8 for a quantised model, else fp16.
         calibration: sources of calibration frames, see `open_source`.
-        calibration_frames: maximum number of them, evenly spaced if the sources are finite.
-        workspace_mb: maximum scratch memory per layer, MiB; None for TensorRT's default.
         dla: deep-learning accelerator to use, with the GPU for unsupported layers; None for none.
-        timing_cache: file of layer timings, read if it exists and written afterwards.
         compute_capabilities: of GPUs to build for ahead of time with TensorRT for RTX, e.g. "86"; empty for this GPU.
         max_batch: maximum images per inference, for a model with a dynamic batch.
         score_threshold: built into the engine; None uses the card's, as for the next two.
@@ -42,39 +41,20 @@ class BuildOptions:
 
     precision: EnginePrecision | None = None
     calibration: tuple[str, ...] = ()
-    calibration_frames: int = 128
-    workspace_mb: int | None = None
-    dla: int | None = None
-    timing_cache: Path | None = None
+    dla: Natural | None = None
     compute_capabilities: tuple[str, ...] = ()
-    max_batch: int = 4
-    score_threshold: float | None = None
-    iou_threshold: float | None = None
+    max_batch: Count = 4
+    score_threshold: Fraction | None = None
+    iou_threshold: Fraction | None = None
     variance_vote: bool | None = None
     criterion: Criterion = "gaussian"
-    max_detections: int = 300
+    max_detections: Candidates = 300
     plugin: Path | None = None
     save_onnx: Path | None = None
     input_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for option, value, choices in (
-            ("--precision", self.precision, (None, *PRECISIONS)),
-            ("--criterion", self.criterion, CRITERIA),
-        ):
-            if value not in choices:
-                raise SettingError(f"{option} is {value!r}; choose one of {', '.join(filter(None, choices))}")
-        for option, number, least in (
-            ("--calibration-frames", self.calibration_frames, 1),
-            ("--workspace", self.workspace_mb, 1),
-            ("--max-batch", self.max_batch, 1),
-            ("--dla", self.dla, 0),
-        ):
-            if number is not None and number < least:
-                raise SettingError(f"{option} is {number}; give a whole number from {least}")
-        for option, threshold in (("--score-threshold", self.score_threshold), ("--iou-threshold", self.iou_threshold)):
-            if threshold is not None and not 0 <= threshold < 1:
-                raise SettingError(f"{option} is {threshold}; give a number from 0 up to but not 1")
+        check(self, SettingError, option)
         if self.compute_capabilities and self.dla is not None:
             raise SettingError("--dla is TensorRT's and --compute-capability is TensorRT for RTX's; give one of them")
 
@@ -82,54 +62,16 @@ class BuildOptions:
 def command_line(model: str | Path, output: Path, options: BuildOptions) -> str:
     """The `build-engine` command for these options."""
     words = ["gaussian-yolo", "build-engine", str(model), "-o", str(output)]
-    if options.precision is not None:
-        words += ["--precision", options.precision]
     for source in options.calibration:
         words += ["--calibration", source]
-    defaults = BuildOptions()
-    for option, name in (
-        ("--calibration-frames", "calibration_frames"),
-        ("--workspace", "workspace_mb"),
-        ("--dla", "dla"),
-        ("--timing-cache", "timing_cache"),
-        ("--max-batch", "max_batch"),
-        ("--score-threshold", "score_threshold"),
-        ("--iou-threshold", "iou_threshold"),
-        ("--criterion", "criterion"),
-        ("--max-detections", "max_detections"),
-        ("--plugin", "plugin"),
-        ("--save-onnx", "save_onnx"),
-    ):
-        value = getattr(options, name)
-        if value != getattr(defaults, name):
-            words += [option, str(value)]
+    for entry in fields(options):
+        value = getattr(options, entry.name)
+        if entry.name not in _SPELLED_OUT and value != entry.default:
+            words += [option(entry.name), str(value)]
     if options.input_size is not None:
         words += ["--input-size", show_size(options.input_size)]
     if options.variance_vote is not None:
         words.append("--variance-vote" if options.variance_vote else "--no-variance-vote")
     if options.compute_capabilities:
         words += ["--compute-capability", ",".join(options.compute_capabilities)]
-    return shlex.join(words)
-
-
-def trtexec_line(sidecar: EngineSidecar, output: Path, options: BuildOptions) -> str:
-    """The equivalent `trtexec` command, for the graph that `save_onnx` writes."""
-    rtx = sidecar.flavor == "tensorrt_rtx"
-    graph = options.save_onnx if options.save_onnx is not None else output.with_suffix(".plugin.onnx")
-    words = ["tensorrt_rtx" if rtx else "trtexec", f"--onnx={graph}", f"--saveEngine={output}", "--skipInference"]
-    if not rtx:
-        words.append("--stronglyTyped")
-    words.append(f"--staticPlugins={options.plugin or LIBRARY}")
-    if sidecar.dynamic_batch:
-        height, width = sidecar.card["input_size"]
-        for bound, batch in (("min", 1), ("opt", sidecar.batch), ("max", sidecar.batch)):
-            words.append(f"--{bound}Shapes=image:{batch}x{height}x{width}x3")
-    if options.workspace_mb is not None:
-        words.append(f"--memPoolSize=workspace:{options.workspace_mb}M")
-    if options.timing_cache is not None:
-        words.append(f"--timingCacheFile={options.timing_cache}")
-    if options.dla is not None:
-        words += [f"--useDLACore={options.dla}", "--allowGPUFallback"]
-    if options.compute_capabilities:
-        words.append(f"--computeCapabilities={','.join(options.compute_capabilities)}")
     return shlex.join(words)

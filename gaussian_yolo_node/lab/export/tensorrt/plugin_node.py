@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gaussian_yolo_node.detector.decode import BOX_ENTRIES
 from gaussian_yolo_node.lab.export.tensorrt.contract import (
-    BOX_ENTRIES,
     INTEGER_OUTPUTS,
     PLUGIN_NAME,
     PLUGIN_NAMESPACE,

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import onnx
 
 EnginePrecision = Literal["fp32", "fp16", "int8"]
-PRECISIONS: tuple[EnginePrecision, ...] = ("fp32", "fp16", "int8")
 _AUTOCAST_FRAMES = 4  # nvidia-modelopt keeps all activations of each frame in memory
 
 

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from gaussian_yolo_node.errors import GaussianYoloError, SettingError
 from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.lab.export.tensorrt import tensorrt_api
-from gaussian_yolo_node.lab.export.tensorrt.builder import _read_timing_cache, _use_dla, build_engine, prepare_model
+from gaussian_yolo_node.lab.export.tensorrt.builder import _use_dla, build_engine, prepare_model
 from gaussian_yolo_node.lab.export.tensorrt.contract import DetectAttributes, EngineError, output_shapes
-from gaussian_yolo_node.lab.export.tensorrt.options import BuildOptions, command_line, trtexec_line
+from gaussian_yolo_node.lab.export.tensorrt.options import BuildOptions, command_line
 from gaussian_yolo_node.runtime.base import RuntimeUnavailableError
 from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar, read_sidecar
 
@@ -113,7 +113,7 @@ def test_an_engine_of_a_model_with_a_free_size_is_for_one_canvas(tmp_path: Path,
 @pytest.mark.parametrize(
     ("input_size", "asked", "message"),
     [
-        (SIZE, (32, 64), "takes a canvas of 64x96 px only; leave --input-size out"),
+        (SIZE, (32, 64), "takes a canvas of 64x96 px only; leave --input-size, --operating-points and --frame out"),
         (("height", "width"), (32, 60), "--input-size is 32x60; give multiples of 32 px"),
     ],
 )
@@ -174,12 +174,9 @@ def test_a_wrong_head_is_refused_before_tensorrt_sees_it(tmp_path: Path) -> None
     ("options", "says"),
     [
         ({"compute_capabilities": ("87",)}, "--compute-capability has '87'; TensorRT for RTX .* builds for 75, 80, 86"),
-        ({"timing_cache": "cache"}, "--timing-cache is for TensorRT"),
     ],
 )
 def test_what_tensorrt_for_rtx_cannot_do_is_told(tmp_path: Path, options: dict[str, Any], says: str) -> None:
-    if "timing_cache" in options:
-        options = {"timing_cache": tmp_path / options["timing_cache"], "compute_capabilities": ("86",)}
     with pytest.raises(SettingError, match=says):
         build_engine(make_network(tmp_path / "tiny.onnx"), tmp_path / "tiny.engine", BuildOptions(**options))
 
@@ -241,14 +238,12 @@ def test_networks_are_strongly_typed_with_or_without_a_flag_for_it(flag: dict[st
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"precision": "bf16"}, "--precision is 'bf16'; choose one of fp32, fp16, int8"),
-        ({"criterion": "objectness"}, "--criterion is 'objectness'"),
-        ({"workspace_mb": 0}, "--workspace is 0; give a whole number from 1"),
-        ({"max_batch": 0}, "--max-batch is 0"),
-        ({"dla": -1}, "--dla is -1; give a whole number from 0"),
-        ({"calibration_frames": 0}, "--calibration-frames is 0"),
-        ({"score_threshold": 1.0}, "--score-threshold is 1.0"),
-        ({"iou_threshold": float("nan")}, "--iou-threshold is nan"),
+        ({"precision": "bf16"}, "--precision must be one of fp32, fp16, int8, not 'bf16'"),
+        ({"criterion": "objectness"}, "--criterion must be one of gaussian, confidence, not 'objectness'"),
+        ({"max_batch": 0}, "--max-batch must be a whole number at least 1, not 0"),
+        ({"dla": -1}, "--dla must be a whole number at least 0, not -1"),
+        ({"score_threshold": 1.0}, "--score-threshold must be a number at least 0 and below 1, not 1.0"),
+        ({"iou_threshold": float("nan")}, "--iou-threshold must be a number at least 0 and below 1, not nan"),
         ({"dla": 0, "compute_capabilities": ("86",)}, "give one of them"),
     ],
 )
@@ -267,9 +262,6 @@ def test_the_command_builds_the_same_again(monkeypatch: pytest.MonkeyPatch) -> N
     options = BuildOptions(
         "int8",
         calibration=("a b", "c"),
-        calibration_frames=9,
-        workspace_mb=64,
-        timing_cache=Path("t"),
         compute_capabilities=("86", "89"),
         max_batch=2,
         score_threshold=0.1,
@@ -295,34 +287,6 @@ def test_the_command_builds_the_same_again(monkeypatch: pytest.MonkeyPatch) -> N
         assert called.pop() == ("m x.onnx", Path("e.engine"), wanted)
 
 
-@pytest.mark.parametrize(
-    ("flavor", "options", "has", "lacks"),
-    [
-        (
-            "tensorrt",
-            {},
-            ["trtexec ", "--stronglyTyped", "--staticPlugins=libgaussian_yolo_plugin.so"],
-            ["Shapes", "DLA"],
-        ),
-        ("tensorrt", {"dla": 1}, ["--useDLACore=1 --allowGPUFallback"], []),
-        ("tensorrt", {"workspace_mb": 64, "timing_cache": Path("t")}, ["workspace:64M", "--timingCacheFile=t"], []),
-        ("tensorrt_rtx", {"compute_capabilities": ("86", "89")}, ["tensorrt_rtx ", "Capabilities=86,89"], ["strong"]),
-    ],
-)
-def test_trtexec_is_told_the_same(flavor: str, options: dict[str, Any], has: list[str], lacks: list[str]) -> None:
-    sidecar = EngineSidecar("10.3.0", "87", "", {"input_size": [64, 96]}, "", flavor=flavor)
-    line = trtexec_line(sidecar, Path("car.engine"), BuildOptions(**options))
-    assert all(words in line for words in ["--onnx=car.plugin.onnx", "--saveEngine=car.engine", *has])
-    assert not any(words in line for words in lacks)
-
-
-def test_trtexec_is_told_an_open_batch() -> None:
-    sidecar = EngineSidecar("10.3.0", "87", "", {"input_size": [64, 96]}, "", batch=4, dynamic_batch=True)
-    line = trtexec_line(sidecar, Path("car.engine"), BuildOptions(save_onnx=Path("g.onnx"), plugin=Path("p.so")))
-    assert "--onnx=g.onnx" in line and "--staticPlugins=p.so" in line
-    assert "--minShapes=image:1x64x96x3 --optShapes=image:4x64x96x3 --maxShapes=image:4x64x96x3" in line
-
-
 # Features of TensorRT on a board, as far as TensorRT for RTX has the calls
 
 
@@ -343,27 +307,3 @@ def test_an_accelerator_takes_what_it_can() -> None:
     assert (config.default_device_type, config.DLA_core, flags) == ("dla", 1, ["fallback"])
     with pytest.raises(SettingError, match="has 2, numbered from 0"):
         _use_dla(trt, types.SimpleNamespace(num_DLA_cores=2), config, 2)
-
-
-@pytest.mark.parametrize(
-    ("content", "taken", "wanted"),
-    [(None, True, [b""]), (b"fits", True, [b"fits"]), (b"other", False, [b"other", b""]), (b"no cache", None, [b""])],
-)
-def test_a_timing_cache_that_does_not_fit_is_begun_anew(
-    tmp_path: Path, content: bytes | None, taken: bool | None, wanted: list[bytes]
-) -> None:
-    if content is not None:
-        (tmp_path / "cache").write_bytes(content)
-    given: list[bytes] = []
-
-    def set_cache(cache: bytes, ignore_mismatch: bool) -> bool:
-        assert not ignore_mismatch
-        given.append(cache)
-        return bool(taken)
-
-    def create(measured: bytes) -> bytes | None:
-        return None if taken is None and measured else measured
-
-    config = types.SimpleNamespace(create_timing_cache=create, set_timing_cache=set_cache)
-    _read_timing_cache(config, tmp_path / "cache")
-    assert given == wanted

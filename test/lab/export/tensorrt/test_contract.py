@@ -51,7 +51,8 @@ def test_heads_that_the_kernels_cannot_do_are_refused(change: dict[str, Any], sa
 @pytest.mark.parametrize("option", ["max_candidates", "max_detections"])
 @pytest.mark.parametrize("value", [0, -1, 8193])
 def test_numbers_out_of_range_are_told(option: str, value: int) -> None:
-    with pytest.raises(SettingError, match=f"--{option.replace('_', '-')} is {value}; give a number from 1 to 8192"):
+    name = option.replace("_", "-")
+    with pytest.raises(SettingError, match=f"--{name} must be a whole number at least 1 and at most 8192, not {value}"):
         DetectAttributes.of_card(make_card(), **{option: value})
 
 

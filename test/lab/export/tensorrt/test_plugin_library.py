@@ -86,7 +86,7 @@ def test_attributes_that_are_wrong_are_told(library: Path, attribute: str, value
 import re, sys
 from pathlib import Path
 import onnx
-sys.path[:0] = [{str(REPOSITORY)!r}, {str(REPOSITORY / "test")!r}]
+sys.path[:0] = [{str(REPOSITORY)!r}, {str(REPOSITORY / "test" / "support")!r}]
 import tempfile
 from engine_models import make_network
 from gaussian_yolo_node.lab.export.tensorrt import tensorrt_api

@@ -83,7 +83,7 @@ def make_network(
     graph = helper.make_graph(nodes, "tiny", [image], outputs, initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     if with_card:
-        helper.set_model_props(model, {CARD_KEY: make_card(SIZE, **(card or {})).to_json()})
+        helper.set_model_props(model, {CARD_KEY: make_card(**{"input_size": SIZE, **(card or {})}).to_json()})
     onnx.save(model, str(path))
     return path
 

@@ -14,7 +14,7 @@ from gaussian_yolo_node.evaluation.position import PositionFigures, PositionResu
 from gaussian_yolo_node.position.camera import CameraPose
 from gaussian_yolo_node.position.class_sizes import CLASS_SIZES
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "benchmarks" / "positions.py"
 
 

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from factories import make_model
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from gaussian_yolo_node.lab.training.config import TrainConfig
-from gaussian_yolo_node.lab.training.loader import BatchLoader, EpochSampler, make_loader
+from gaussian_yolo_node.lab.training.detection import DetectionTask
+from gaussian_yolo_node.lab.training.loader import BatchLoader, EpochSampler
 from gaussian_yolo_node.lab.training.trainer import Trainer
 from gaussian_yolo_node.labels import load_sources
 
@@ -64,5 +65,5 @@ def make_config(root: Path, images: int = 4, **schedule: Any) -> TrainConfig:
 def make_trainer(config: TrainConfig, output: Path | None = None) -> tuple[Trainer, BatchLoader, EpochSampler]:
     """The parts of a new run."""
     torch.manual_seed(config.schedule.seed)
-    loader, sampler = make_loader(load_sources(Path(config.data.root), config.data.train, ["car"]), config)
-    return Trainer(config, sampler.steps, output=output), loader, sampler
+    task = DetectionTask(config, load_sources(Path(config.data.root), config.data.train, ["car"]))
+    return Trainer(task, output=output), task.loader, task.sampler

@@ -20,7 +20,7 @@ from training_runs import make_document  # noqa: E402
 from gaussian_yolo_node.lab.training.checkpoint import network_of  # noqa: E402
 from gaussian_yolo_node.lab.training.config import TrainConfig  # noqa: E402
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = REPOSITORY / "engines" / "csp_nano_driving.yaml"
 
 

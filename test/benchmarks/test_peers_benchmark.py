@@ -25,7 +25,7 @@ from factories import PLANTED, Planted, make_card, make_heads, make_image, make_
 
 from gaussian_yolo_node.detector.detector import Detector  # noqa: E402
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 # Answers each request with the next of its arguments.
 STAND_IN = "import sys; [print(text, flush=True) for text, line in zip(sys.argv[1:], sys.stdin)]"
 OPENED = '{"description": "Stand-in 1.0"}'

@@ -13,7 +13,7 @@ import pytest
 for package in ("torch", "tensorboard", "matplotlib", "sklearn", "pyarrow"):
     pytest.importorskip(package, reason=f"{package} is not installed (extras 'train', 'scale' and 'bench')")
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from gaussian_yolo_node.lab.training.config import TrainConfig  # noqa: E402
 from gaussian_yolo_node.labels.predictions import FramePredictions  # noqa: E402
 from gaussian_yolo_node.labels.truths import read_kitti_labels  # noqa: E402
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

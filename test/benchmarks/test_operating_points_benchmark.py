@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra 'bench')")
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "benchmarks" / "operating_points.py"
 
 

@@ -20,7 +20,7 @@ from postprocessing_cases import Options
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import Letterbox
 
-PLUGIN = Path(__file__).resolve().parents[1] / "engines" / "plugin"
+PLUGIN = Path(__file__).resolve().parents[2] / "engines" / "plugin"
 HEADS, MAX_ANCHORS = 3, 8
 CRITERIA = ("gaussian", "confidence")
 RESIZES = ("bilinear", "align_corners")

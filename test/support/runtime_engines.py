@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from engine_models import make_network
 from factories import make_model
 from fake_tensorrt import VERSION, write_engine
 
-from gaussian_yolo_node.runtime.tensorrt.engine_file import model_hash
+from gaussian_yolo_node.detector.model import OperatingPoint
+from gaussian_yolo_node.runtime.tensorrt.engine_file import engine_at, model_hash
 from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar, write_sidecar
 
 
@@ -31,6 +33,39 @@ def make_engine(folder: Path, *, sidecar: dict[str, Any] | None = None, engine: 
     write_engine(path.with_suffix(".engine"), path, **(engine or {}))
     write_sidecar(path.with_suffix(".engine"), replace(make_sidecar(path), **(sidecar or {})))
     return path
+
+
+# Of the card of `make_engines`; its own canvas is the first.
+POINTS = ((64, 96), (96, 160), (128, 192))
+
+
+def make_engines(folder: Path, *canvases: tuple[int, int]) -> Path:
+    """Write a model of free height and width with operating points, with an engine for its canvas and for others.
+
+    Args:
+        folder: to write into.
+        canvases: the others, (height, width) in px.
+
+    Returns:
+        the model.
+    """
+    points = tuple(OperatingPoint(size, size[0] * size[1] / 1e4) for size in POINTS)
+    path = make_network(
+        folder / "tiny.onnx", input_size=("height", "width"), card={"operating_points": points, "score_threshold": 0.05}
+    )
+    write_engine(path.with_suffix(".engine"), path)
+    write_sidecar(path.with_suffix(".engine"), make_sidecar(path))
+    for canvas in canvases:
+        add_engine(path, canvas)
+    return path
+
+
+def add_engine(model: Path, canvas: tuple[int, int], **sidecar: Any) -> Path:
+    """Write a model's engine for another canvas of (height, width) px; `sidecar` overrides fields of its sidecar."""
+    engine, built = engine_at(model, canvas), make_sidecar(model)
+    write_engine(engine, model, input_size=canvas)
+    write_sidecar(engine, replace(built, **{"card": {**built.card, "input_size": list(canvas)}, **sidecar}))
+    return engine
 
 
 def make_sidecar(model: Path) -> EngineSidecar:

@@ -11,7 +11,7 @@ import pytest
 
 from gaussian_yolo_node.tracking.kalman import BoxStates, ErrorModel
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS, CHAINS = 12, 30
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from dataclasses import replace
 from enum import Enum, IntEnum
 from pathlib import Path
 from types import ModuleType
@@ -49,7 +50,7 @@ class Severity(IntEnum):
 
 
 def write_engine(path: Path, model: Path, **changes: Any) -> None:
-    """Write an engine file; `changes` override fields such as `layout`, `batch` or `max_detections`."""
+    """Write an engine file; `changes` override fields such as `layout`, `batch`, `max_detections` or `input_size`."""
     fields = {"model": str(model), "layout": "canvas", "batch": 1, "max_detections": 300, "outputs": OUTPUTS}
     path.write_text(json.dumps(fields | changes))
 
@@ -105,7 +106,8 @@ class Engine:
         self._gpu = gpu
         self._logger = logger
         self._weights = gpu.allocate(1024)
-        network = open_runtime(Path(fields["model"]), "onnxruntime", FP32)
+        size = tuple(fields["input_size"]) if "input_size" in fields else None
+        network = open_runtime(Path(fields["model"]), "onnxruntime", replace(FP32, input_size=size))
         self.network: Any = network
         self.card: ModelCard = read_card(network.metadata, Path(fields["model"]))
 
@@ -133,7 +135,7 @@ class Engine:
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         batch, rows = self.fields["batch"], self.fields["max_detections"]
         if name == "image":
-            height, width = self.card.input_size
+            height, width = self.network.input_size
             return (batch, height, width, 3) if self.fields["layout"] == "canvas" else (batch, 3, height, width)
         return {"boxes": (batch, rows, 4)}[name]
 
@@ -188,7 +190,7 @@ class Context:
 
     def _run(self) -> None:
         engine, card = self._engine, self._engine.card
-        height, width = card.input_size
+        height, width = engine.network.input_size
         canvas = self._gpu.at(self._addresses["image"], height * width * 3).reshape(height, width, 3)
         rows = engine.fields["max_detections"]
         try:

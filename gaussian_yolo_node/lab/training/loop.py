@@ -1,0 +1,128 @@
+"""A training run of any task: epochs, validation, checkpoints, history, TensorBoard, progress, signals."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from gaussian_yolo_node.lab.training.distributed import Processes
+from gaussian_yolo_node.lab.training.progress import History, RunProgress
+from gaussian_yolo_node.lab.training.session import Device, on_signals, started
+from gaussian_yolo_node.lab.training.task import Means, Task
+from gaussian_yolo_node.lab.training.trainer import Trainer
+
+log = logging.getLogger("gaussian_yolo.train")
+CHECKPOINT = "last.pt"
+BEST = "best.pt"
+
+
+def train(
+    make: Callable[[Processes], Task],
+    output: Path,
+    *,
+    resume: bool = False,
+    threads: int = 0,
+    device: Device = "auto",
+    console: Console | None = None,
+) -> Path:
+    """Train a task; distributed when started by `torchrun`.
+
+    Args:
+        make: makes the task of one of the processes.
+        output: folder for the checkpoints, the history and the TensorBoard log.
+        resume: continue from `output/last.pt`; the result equals that of an uninterrupted run.
+        threads: torch threads; 0 for torch's default.
+        device: "auto" uses CUDA if available.
+        console: for the progress bar, shown on terminals only; default standard error.
+
+    Returns:
+        the path of the latest checkpoint, `output/last.pt`; `output/best.pt` is that of the best validation.
+
+    Raises:
+        GaussianYoloError: one sentence naming the error.
+        KeyboardInterrupt: stopped by SIGINT or SIGTERM; the checkpoint holds the current step.
+    """
+    with started(output, device, threads) as (processes, place), closing(make(processes)) as task:
+        torch.manual_seed(task.config.schedule.seed)
+        trainer = Trainer(task, device=place, processes=processes, output=output)
+        if resume:
+            trainer.restore(output / CHECKPOINT)
+        if processes.main:
+            where = f"{processes.count} processes ({place.type})" if processes.count > 1 else place.type
+            position = f"from epoch {trainer.epoch} step {trainer.done}"
+            log.info("%s, %d steps an epoch, %s, on %s", task, trainer.steps_per_epoch, position, where)
+        progress = RunProgress(
+            console or Console(stderr=True), trainer.epochs, trainer.steps_per_epoch, shown=processes.main
+        )
+        with _recorder(output, trainer) as record, progress:
+            _run(trainer, output, record, progress)
+    return output / CHECKPOINT
+
+
+def _run(trainer: Trainer, output: Path, record: Callable[[str, Means], None], progress: RunProgress) -> None:
+    checkpoint, patience = output / CHECKPOINT, trainer.schedule.patience
+    while True:
+        if trainer.validation_due():
+            trainer.validate()
+            record("validation", trainer.validation)
+            progress.validation(trainer.validation)
+            if trainer.is_best():
+                trainer.save(output / BEST)
+            trainer.save(checkpoint)
+        if trainer.epoch >= trainer.epochs:
+            return
+        if patience and trainer.stale >= patience:
+            log.info("no better %s in %d validations: stopped", trainer.task.best_metric, trainer.stale)
+            return
+        _train_epoch(trainer, progress, checkpoint)
+        means = trainer.finish_epoch()
+        record("train", {**means, "rate": trainer.rate})
+        progress.epoch(trainer.epoch, means, trainer.rate)
+        trainer.save(checkpoint)
+
+
+def _train_epoch(trainer: Trainer, progress: RunProgress, checkpoint: Path) -> None:
+    """Train the rest of the epoch; save periodically and when a signal stops the run."""
+    progress.begin(trainer.epoch, trainer.done)
+    interval = 60 * trainer.schedule.checkpoint_minutes
+    saved = time.monotonic()
+    with on_signals(lambda: setattr(trainer, "stop_requested", True)):
+        for _ in trainer.steps():
+            progress.step(trainer.epoch, trainer.done, trainer.means(), trainer.rate)
+            if trainer.stopped or (interval and time.monotonic() - saved > interval):
+                trainer.save(checkpoint)
+                saved = time.monotonic()
+    if trainer.stopped:
+        log.info("stopped at epoch %d, step %d: --resume goes on from %s", trainer.epoch, trainer.done, checkpoint)
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _recorder(output: Path, trainer: Trainer) -> Iterator[Callable[[str, Means], None]]:
+    """Writes figures to the history and the TensorBoard log, without entries of a killed run after the checkpoint."""
+    if not trainer.processes.main:
+        yield lambda kind, figures: None
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from torch.utils.tensorboard import SummaryWriter
+
+    history = History(output, {"train": trainer.epoch, "validation": trainer.validation.get("epoch", 0)})
+    board: Any
+    with SummaryWriter(str(output / "tensorboard"), purge_step=trainer.epoch + 1) as board:
+
+        def record(kind: str, figures: Means) -> None:
+            history.add(kind, trainer.epoch, figures)
+            for name, value in figures.items():
+                if name != "epoch":
+                    board.add_scalar(f"{kind}/{name}", value, trainer.epoch)
+            board.flush()
+
+        yield record
