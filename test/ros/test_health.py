@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from factories import make_image, make_model, slow_inference
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
@@ -17,7 +18,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
-from ros.harness import Ros
+from ros.harness import REPOSITORY, Ros
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
@@ -180,6 +181,16 @@ def test_the_camera_is_the_hardware(ros: Ros, tiny_model: Path) -> None:
     ros.until_status(WARN, "no image")
     ros.until(lambda: len({status.name for status in ros.parts}) == 3, "all parts")
     assert {status.hardware_id for status in (*ros.statuses, *ros.parts)} == {"/front/image"}
+
+
+def test_the_aggregators_groups_hold_every_status_once(ros: Ros, tiny_model: Path) -> None:
+    file = REPOSITORY / "launch" / "config" / "diagnostic_aggregator.yaml"
+    groups = yaml.safe_load(file.read_text())["analyzers"]["ros__parameters"]
+    wanted = [text for group in groups.values() if isinstance(group, dict) for text in group["contains"]]
+    start(ros, tiny_model, image_topic="/front/image")
+    ros.until(lambda: ros.statuses and len({status.name for status in ros.parts}) == 3, "all parts")
+    for status in (*ros.statuses, *ros.parts):
+        assert sum(text in status.name for text in wanted) == 1, status.name
 
 
 @pytest.mark.parametrize("on_end", ["keep", "shutdown"])

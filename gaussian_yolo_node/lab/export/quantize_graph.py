@@ -60,12 +60,13 @@ def prepare(path: Path, output: Path) -> onnx.ModelProto:
 
 
 def float_layers(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes to leave in float: the first convolution, the heads, and the activations next to them."""
-    heads = _heads(graph)
+    """Names of the nodes to leave in float: the first convolution, the heads, and the activations next to both."""
+    tail = _tail(graph)
     first = [node for node in graph.node if node.op_type == "Conv"][:1]
-    after, before = {name for node in first for name in node.output}, {head.input[0] for head in heads}
+    after = {name for node in first for name in node.output}
+    before = {node.input[0] for node in tail if node.op_type == "Conv"}
     beside = [n for n in graph.node if n.op_type in ACTIVATIONS and (n.input[0] in after or n.output[0] in before)]
-    return [node.name for node in (*first, *beside, *heads)]
+    return [node.name for node in (*first, *beside, *tail)]
 
 
 def round_only_for_integers(graph: onnx.GraphProto, integer_ops: Collection[str], kept: Collection[str]) -> None:
@@ -99,7 +100,16 @@ def round_only_for_integers(graph: onnx.GraphProto, integer_ops: Collection[str]
         graph.initializer.remove(item)
 
 
-def _heads(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The convolutions that produce the outputs."""
-    outputs = {output.name for output in graph.output}
-    return [node for node in graph.node if node.op_type == "Conv" and outputs.intersection(node.output)]
+def _tail(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The last convolutions before the outputs, and what joins them: a decoupled head has slices of two."""
+    makers = {name: node for node in graph.node for name in node.output}
+    tail: set[str] = set()
+    waiting = [output.name for output in graph.output]
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is None or node.output[0] in tail:
+            continue
+        tail.add(node.output[0])
+        if node.op_type != "Conv":
+            waiting += node.input if node.op_type == "Concat" else node.input[:1]  # a Slice's others are numbers
+    return [node for node in graph.node if node.output and node.output[0] in tail]

@@ -20,12 +20,13 @@ from torch import Tensor, nn  # noqa: E402
 from gaussian_yolo_node.commands.gaussian_yolo import main  # noqa: E402
 from gaussian_yolo_node.detector.detector import Detector  # noqa: E402
 from gaussian_yolo_node.detector.letterbox import Letterbox  # noqa: E402
-from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard  # noqa: E402
+from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard, resolve_model  # noqa: E402
 from gaussian_yolo_node.errors import ModelError  # noqa: E402
 from gaussian_yolo_node.frames import SourceError  # noqa: E402
 from gaussian_yolo_node.lab.complexity import onnx_complexity  # noqa: E402
 from gaussian_yolo_node.lab.export.onnx import export_model  # noqa: E402
 from gaussian_yolo_node.lab.export.quantize import QuantizeError, quantize_model, read_frames  # noqa: E402
+from gaussian_yolo_node.lab.export.quantize_graph import float_layers  # noqa: E402
 from gaussian_yolo_node.lab.networks.blocks import Backbone  # noqa: E402
 from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES, GaussianYolo  # noqa: E402
 from gaussian_yolo_node.lab.networks.padding import padded_conv  # noqa: E402
@@ -289,3 +290,18 @@ def test_the_command_says_what_it_did(
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"quantised: {output}, tiny_int8, calibrated on 3 frames, skipped 2 unreadable\n"
     assert open_runtime(output, "onnxruntime").metadata[CARD_KEY]
+
+
+def test_a_decoupled_head_stays_in_float_to_its_outputs() -> None:
+    graph = onnx.load(str(resolve_model("csp_nano_driving"))).graph
+    for node in graph.node:
+        node.name = node.name or node.output[0]
+    kept = set(float_layers(graph))
+    makers = {name: node for node in graph.node for name in node.output}
+    for output in graph.output:
+        joined = makers[output.name]
+        assert joined.op_type == "Concat"
+        assert joined.name in kept
+        assert all(makers[name].op_type == "Slice" and makers[name].name in kept for name in joined.input)
+    convolutions = [node.name for node in graph.node if node.op_type == "Conv" and node.name in kept]
+    assert len(convolutions) == 1 + 2 * len(graph.output)  # the first one, and boxes and classes of each head
