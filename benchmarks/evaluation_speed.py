@@ -44,7 +44,7 @@ def main(
         records = read_predictions(predictions, truths)
         paired = pair(truths, records)
         total = read_s = time.perf_counter() - started
-        print(f"{len(truths.frames)} label files, {len(paired.objects.boxes)} objects, {boxes} detections")
+        print(f"{len(truths.frames)} label files, {len(paired.truths)} objects, {boxes} detections")
         print(f"{'read':<10}{read_s:6.2f} s   (labels {read_labels_s:.2f} s)")
         for protocol in (*LIMITED, "all"):
             started = time.perf_counter()
@@ -74,7 +74,7 @@ def perturb(truths: GroundTruth, path: Path, rng: np.random.Generator) -> int:
     records = []
     for name, frame in truths.frames.items():
         detections = []
-        for box, kind in zip(frame.boxes, frame.classes, strict=True):
+        for box, kind in zip(frame.truths.boxes, frame.truths.categories, strict=True):
             if kind == "DontCare" or rng.random() < 0.1:
                 continue
             detections.append((KITTI_CLASSES.get(str(kind), "car"), rng.random(), shaken(box, 0.05, rng)))

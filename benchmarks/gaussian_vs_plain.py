@@ -43,7 +43,7 @@ from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint
 from gaussian_yolo_node.lab.training.config import TrainConfig
 from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
 from gaussian_yolo_node.labels.images import image_size, read_image
-from gaussian_yolo_node.labels.predictions import FramePredictions
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.runtime.base import parse_size, show_size
 
@@ -196,12 +196,7 @@ def score(
 
 def predictions(detector: Detector, of: LabelledSet) -> list[FramePredictions]:
     """A detector's detections on a set."""
-    names, records = np.array(detector.card.classes), []
-    for path in of.images:
-        found = detector(read_image(path))
-        boxes, scores = found.boxes.astype(np.float64), found.scores.astype(np.float64)
-        records.append(FramePredictions(path.name, boxes, scores, names[found.class_ids]))
-    return records
+    return [FramePredictions(path.name, detector(read_image(path)), detector.card.classes) for path in of.images]
 
 
 def count(paired: Paired) -> dict[str, Any]:
@@ -210,16 +205,15 @@ def count(paired: Paired) -> dict[str, Any]:
     False positives on ignore regions are not counted. `wrong_before`: number of false positives with a higher score
     than the first, second, .. true positive, at IoU 0.5 and without a score threshold.
     """
-    found, objects = paired.found, paired.objects
-    ignored = objects.ignored | (objects.classes == "")
-    regions = objects.boxes[ignored], objects.frames[ignored]
-    ignorable = covers_any(found.boxes, found.frames, *regions, IGNORED_SHARE, by_iou=False)
-    counting, order = found.scores > COUNT_SCORE, np.argsort(-found.scores, kind="stable")
+    scores, ignored = paired.detections.scores, paired.truths.ignored | (paired.truth_classes == "")
+    ignorable = covers_any(paired, np.arange(len(scores)), np.flatnonzero(ignored), IGNORED_SHARE, by_iou=False)
+    counting, order = scores > COUNT_SCORE, np.argsort(-scores, kind="stable")
     figures: dict[str, Any] = {"frames": len(paired.names), "truths": int((~ignored).sum())}
     for iou in COUNT_IOUS:
-        right = np.zeros(len(found.scores), bool)
+        right = np.zeros(len(scores), bool)
         for name in paired.classes:
-            right[found.of_class(name)] = judge_class(paired, name, iou).correct
+            judged = judge_class(paired, name, iou)
+            right[judged.rows] = judged.correct
         wrong = ~right & ~ignorable
         figures[f"right{100 * iou:.0f}"] = int((right & counting).sum())
         figures[f"wrong{100 * iou:.0f}"] = int((wrong & counting).sum())

@@ -43,7 +43,7 @@ from gaussian_yolo_node.lab.operating_points import (
 )
 from gaussian_yolo_node.lab.training.config import TrainConfig
 from gaussian_yolo_node.labels import read_image
-from gaussian_yolo_node.labels.predictions import FramePredictions
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 from gaussian_yolo_node.runtime import RuntimeOptions, open_runtime
 from gaussian_yolo_node.runtime.base import show_size
 from gaussian_yolo_node.runtime.machine import machine
@@ -119,11 +119,7 @@ def _yolox_point(
         network = _Yolox(path, canvas, classes, options)
         predictions = []
         for image in track(each.images, f"{show_size(canvas)} {each.name}", console=console, transient=True):
-            found = network(read_image(image))
-            names = np.array(classes)[found.class_ids]
-            predictions.append(
-                FramePredictions(image.name, found.boxes.astype(float), found.scores.astype(float), names)
-            )
+            predictions.append(FramePredictions(image.name, network(read_image(image)), tuple(classes)))
         precision[each.name] = average_precision(pair(each.truths, predictions))
     return {"canvas": list(size), "average_precision": precision}
 

@@ -42,7 +42,7 @@ from gaussian_yolo_node.evaluation.position import (
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.labels import image_files, image_size, read_image
 from gaussian_yolo_node.labels.camera_calibration import Calibration, read_kitti_calibration
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth, Truths
 from gaussian_yolo_node.labels.truths import read_kitti_labels
 from gaussian_yolo_node.position.camera import Camera, CameraPose
 from gaussian_yolo_node.position.class_sizes import ClassSize
@@ -107,15 +107,14 @@ def read_days(data: Path) -> tuple[dict[str, Labelled], dict[str, Labelled]]:
         truths = read_kitti_labels(unpack(data / "kitti_split" / "label_2_all.tar.xz", Path(scratch)))
     days = {}
     for day, sample in sorted(samples.items()):
-        frames = [frame for name, frame in truths.frames.items() if drives[name][0] == day and len(frame.boxes)]
-        shown = np.concatenate([np.full(len(frame.boxes), drives[frame.frame][1]) for frame in frames])
-        classes = np.concatenate([frame.classes for frame in frames])
-        known = np.isin(classes, CLASSES)
-        boxes = np.concatenate([frame.boxes for frame in frames])[known]
-        cuboids = np.concatenate([frame.cuboids for frame in frames if frame.cuboids is not None])[known]
+        frames = [frame for name, frame in truths.frames.items() if drives[name][0] == day]
+        shown = np.repeat([drives[frame.frame][1] for frame in frames], [len(frame.truths) for frame in frames])
+        labelled = Truths.concatenate(frame.truths for frame in frames)
+        known = np.isin(labelled.categories, CLASSES)
         size = image_size(next((objects / "image_2").glob(f"{sample.stem}.*")))
         calibration = read_kitti_calibration(sample, "P2")
-        days[day] = Labelled(calibration, size, boxes, cuboids, classes[known], shown[known])
+        boxes, cuboids, types = labelled.boxes[known], labelled.cuboids[known], labelled.categories[known]
+        days[day] = Labelled(calibration, size, boxes, cuboids, types, shown[known])
     return days, {frame: days[day] for frame, (day, _) in drives.items() if day in days}
 
 
@@ -200,20 +199,12 @@ def place_found_boxes(detector: Detector, folder: Path, images: str, days: Mappi
         days: by stem of the frame, or by "" for all frames.
     """
     parts = []
-    names = np.array(detector.card.classes)
     labels = read_kitti_labels(folder / "label_2").frames
     for path in track(image_files(folder / images), f"detect in {folder.name}", console=Console(stderr=True)):
-        found = detector(read_image(path))
-        record = FramePredictions(
-            path.name,
-            found.boxes.astype(float),
-            found.scores.astype(float),
-            names[found.class_ids],
-            found.sigmas.astype(float),
-        )
+        record = FramePredictions(path.name, detector(read_image(path)), detector.card.classes)
         day = days.get(path.stem) or days[""]
         paired = pair(GroundTruth.of([labels[path.stem]]), [record])
-        if np.isfinite(paired.objects.cuboids).any():
+        if np.isfinite(paired.truths.cuboids).any():
             parts.append(place_detections(paired, day.camera, day.calibration))
     return parts
 

@@ -24,6 +24,7 @@ from gaussian_yolo_node.detector import Detector
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL, read_card, resolve_model
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation.all_objects import evaluate
+from gaussian_yolo_node.evaluation.paired import pair
 from gaussian_yolo_node.lab.export.tensorrt.builder import build_engine
 from gaussian_yolo_node.lab.export.tensorrt.options import BuildOptions
 from gaussian_yolo_node.lab.export.tensorrt.precision import EnginePrecision, with_precision
@@ -82,17 +83,15 @@ def accuracy_row(name: str, precision: EnginePrecision, drive: Path) -> str:
         graph = Path(folder) / "model.onnx"
         onnx.save(with_precision(model, path, card, precision, (), 1, None), str(graph))
         with Detector.open(graph, "onnxruntime", score_threshold=LEAST_SCORE) as detector:
-            classes = np.array(card.classes)
             frames = []
             for image in sorted((drive / "image").iterdir()):
                 frame = cv2.imread(str(image))
                 if frame is None:
                     continue
-                found = detector(frame.astype(np.uint8, copy=False))
-                boxes, scores, sigmas = (a.astype(float) for a in (found.boxes, found.scores, found.sigmas))
-                frames.append(FramePredictions(image.stem, boxes, scores, classes[found.class_ids], sigmas))
-    result = evaluate(read_kitti_labels(drive / "label_2"), frames)
-    aps = (rows[0].all_point for rows in (result.at_common_iou, result.at_kitti_iou))
+                detections = detector(frame.astype(np.uint8, copy=False))
+                frames.append(FramePredictions(image.stem, detections, card.classes))
+    result = evaluate(pair(read_kitti_labels(drive / "label_2"), frames))
+    aps = (rows[0].ap for rows in (result.at_common_iou, result.at_kitti_iou))
     return f"| {card.name} | {precision} | " + " | ".join(f"{ap:.3f}" for ap in aps) + " |"
 
 

@@ -26,8 +26,8 @@ from gaussian_yolo_node.detector.model import DEFAULT_MODEL
 from gaussian_yolo_node.evaluation.matching import overlaps
 from gaussian_yolo_node.labels import image_files, read_image
 from gaussian_yolo_node.labels.classes import KITTI_CLASSES
-from gaussian_yolo_node.labels.labelled_frames import FrameTruths
-from gaussian_yolo_node.labels.truths import read_kitti_label_file
+from gaussian_yolo_node.labels.labelled_frames import Truths
+from gaussian_yolo_node.labels.truths import read_kitti_labels
 from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.tracking import Tracker, TrackerSettings
 from gaussian_yolo_node.tracking.kalman import BoxStates, ErrorModel
@@ -90,10 +90,11 @@ def chains(folder: Path, detector: Detector) -> Chains:
     """The tracks of a drive, with the objects where its `label_2` has the frame."""
     tracker = Tracker(detector.card.classes)
     found: dict[int, tuple[bool, list[tuple[Any, ...]]]] = {}
+    labels = read_kitti_labels(folder / "label_2").frames
     for path in image_files(folder / "image"):
         detections, number = detector(read_image(path)), int(path.stem)
-        label = folder / "label_2" / f"{path.stem}.txt"
-        objects = _objects(detections, detector.card.classes, read_kitti_label_file(label) if label.exists() else None)
+        labelled = labels[path.stem].truths if path.stem in labels else Truths.of([], [])
+        objects = _objects(detections, detector.card.classes, labelled)
         tracks = tracker.update(detections, number / RATE_HZ)
         for identity, row, class_id in zip(tracks.ids, tracks.rows, tracks.class_ids, strict=True):
             if row >= 0:
@@ -112,16 +113,16 @@ def chains(folder: Path, detector: Detector) -> Chains:
     return Chains(measured, np.maximum(sigmas, 0.1), elapsed, counts, np.array([each[0] for each in kept]), truths)
 
 
-def _objects(detections: Detections, classes: tuple[str, ...], truth: FrameTruths | None) -> Floats:
+def _objects(detections: Detections, classes: tuple[str, ...], truths: Truths) -> Floats:
     """[N, 4], centre and size of the object that each detection matches; NaN for none."""
     result = np.full((len(detections), 4), np.nan)
-    if truth is None or not len(truth.boxes) or not len(detections):
+    if not len(truths) or not len(detections):
         return result
-    names = np.array([KITTI_CLASSES.get(name, "") for name in truth.classes], np.str_)
-    iou = overlaps(detections.boxes.astype(float), truth.boxes)
+    names = np.array([KITTI_CLASSES.get(name, "") for name in truths.categories], np.str_)
+    iou = overlaps(detections.boxes[:, np.newaxis].astype(float), truths.boxes)
     iou[np.array(classes)[detections.class_ids][:, np.newaxis] != names] = 0
     matched = iou.max(axis=1) >= LEAST_IOU
-    result[matched] = corners_to_centres(truth.boxes)[iou.argmax(axis=1)[matched]]
+    result[matched] = corners_to_centres(truths.boxes)[iou.argmax(axis=1)[matched]]
     return result
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -35,10 +35,9 @@ from gaussian_yolo_node.evaluation.matching import overlaps
 from gaussian_yolo_node.evaluation.mot import ALL, TrackingFigures, evaluate_tracks
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.labels import image_files, read_image
-from gaussian_yolo_node.labels.classes import KITTI_CLASSES
-from gaussian_yolo_node.labels.labelled_frames import DONT_CARE
-from gaussian_yolo_node.labels.tracks import FrameTracks, read_kitti_tracks
-from gaussian_yolo_node.labels.truths import read_kitti_label_file
+from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, Truths
+from gaussian_yolo_node.labels.tracks import read_kitti_tracks
+from gaussian_yolo_node.labels.truths import read_kitti_labels
 from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.runtime.machine import machine
 from gaussian_yolo_node.tracking import Tracker, TrackerSettings
@@ -56,7 +55,6 @@ LINK_IOU, LINK_FRAMES = 0.2, 8  # objects of one class in frames so near are one
 TIMED_OBJECTS = (20, 100, 300)
 Size = tuple[int, int]
 Frames = dict[int, Detections]
-Truths = Mapping[int, FrameTracks]
 
 
 @dataclass(frozen=True)
@@ -114,29 +112,28 @@ def main(
     write_whole(report / "trackers.md", page(rows, f"{model} on a canvas of {CANVAS[0]}x{CANVAS[1]}, {description}"))
 
 
-def linked_truths(folder: Path) -> dict[int, FrameTracks]:
+def linked_truths(folder: Path) -> dict[int, Truths]:
     """Labels without ids, linked from frame to frame by overlap; for files whose stems are the frames' numbers."""
-    frames: dict[int, FrameTracks] = {}
-    known: dict[int, tuple[int, str, NDArray[np.float64]]] = {}  # id -> latest frame, class, box
-    for path in sorted(folder.glob("*.txt")):
-        number, truth = int(path.stem), read_kitti_label_file(path)
-        classes = np.array([KITTI_CLASSES.get(name, name) for name in truth.classes], np.str_)
-        ids = np.full(len(classes), -1, np.int64)
+    frames: dict[int, Truths] = {}
+    known: dict[int, tuple[int, str, NDArray[np.float64]]] = {}  # id -> latest frame, type, box
+    for stem, frame in read_kitti_labels(folder).frames.items():
+        number, boxes, types = int(stem), frame.truths.boxes, frame.truths.categories
+        ids = np.full(len(types), -1)
         old = [each for each, (latest, _, _) in known.items() if number - latest <= LINK_FRAMES]
-        overlap = overlaps(np.array([known[each][2] for each in old]).reshape(-1, 4), truth.boxes)
-        overlap[np.array([known[each][1] for each in old], np.str_)[:, np.newaxis] != classes] = 0
+        overlap = overlaps(np.array([known[each][2] for each in old]).reshape(-1, 1, 4), boxes)
+        overlap[np.array([known[each][1] for each in old], np.str_)[:, np.newaxis] != types] = 0
         for row, column in zip(*assign(1 - overlap, 1 - LINK_IOU), strict=True):
             ids[column] = old[row]
-        for place in np.flatnonzero(classes != DONT_CARE):
+        for place in np.flatnonzero(types != DONT_CARE):
             if ids[place] < 0:
                 ids[place] = len(known)
-            known[int(ids[place])] = (number, str(classes[place]), truth.boxes[place])
-        ids[classes == DONT_CARE] = -1
-        frames[number] = FrameTracks(ids, truth.boxes, classes, np.zeros(len(ids), bool))
+            known[int(ids[place])] = (number, str(types[place]), boxes[place])
+        ids[types == DONT_CARE] = -1
+        frames[number] = Truths.of(boxes, types, tracks=ids)  # truncated objects count, too
     return frames
 
 
-Found = tuple[str, dict[int, FrameTracks], float, tuple[float, float, float] | None]
+Found = tuple[str, dict[int, Truths], float, tuple[float, float, float] | None]
 
 
 def our_tracks(frames: Frames, classes: Sequence[str], size: Size, strong: float) -> list[Found]:
@@ -176,7 +173,7 @@ def track(
     settings: TrackerSettings,
     change: Callable[[Detections], Detections] | None,
     raw: bool,
-) -> tuple[dict[int, FrameTracks], float, tuple[float, float, float]]:
+) -> tuple[dict[int, Truths], float, tuple[float, float, float]]:
     """Boxes with ids, median ms of a frame, and `Row.nis`."""
     tracker, names = Tracker(classes, settings), np.array(classes, np.str_)
     tracks, times, innovations = {}, [], []
@@ -188,7 +185,7 @@ def track(
         times.append((perf_counter() - started) * 1e3)
         seen = ~now.coasting
         boxes = found.boxes[now.rows[seen]].astype(float) if raw else np.clip(now.boxes[seen], 0, limits)
-        tracks[number] = _frame(now.ids[seen], boxes, names[now.class_ids[seen]])
+        tracks[number] = Truths.of(boxes, names[now.class_ids[seen]], tracks=now.ids[seen])
         innovations.append(now.innovations[seen])
     squares = np.concatenate(innovations) ** 2
     inside = squares.sum(axis=1) <= GATE
@@ -217,7 +214,7 @@ def package_tracks(frames: Frames, classes: Sequence[str], strong: float, rate_h
     found: list[Found] = []
     for name, answer in zip(kinds, answers, strict=True):
         tracks = {
-            number: _frame(each["ids"], each["boxes"], names[np.array(each["class_ids"], int)])
+            number: Truths.of(each["boxes"], names[np.array(each["class_ids"], int)], tracks=each["ids"])
             for number, each in zip(frames, answer["frames"], strict=True)
         }
         found.append((name, tracks, answer["ms"], None))
@@ -235,11 +232,6 @@ def _in_environment(request: str) -> str:
     # Isolated, so that the package's name means the package and not this file.
     run = subprocess.run([python, "-I", script], input=request, stdout=subprocess.PIPE, text=True, check=True)
     return run.stdout
-
-
-def _frame(ids: Any, boxes: Any, classes: NDArray[np.str_]) -> FrameTracks:
-    boxes = np.array(boxes, float).reshape(-1, 4)
-    return FrameTracks(np.array(ids, np.int64), boxes, classes, np.zeros(len(boxes), bool))
 
 
 def objects_ms(count: int) -> float:

@@ -40,7 +40,7 @@ def calibrate(
     from gaussian_yolo_node.detector.sigma_correction import COORDINATES
     from gaussian_yolo_node.evaluation import tables
     from gaussian_yolo_node.frames import open_source
-    from gaussian_yolo_node.labels.annotations import LabelError
+    from gaussian_yolo_node.labels.annotations import DatasetError
     from gaussian_yolo_node.labels.truths import read_kitti_labels
     from gaussian_yolo_node.runtime import RuntimeOptions
 
@@ -52,7 +52,7 @@ def calibrate(
         check_writable(output)
     truths = read_kitti_labels(labels)
     if not images.is_dir():
-        raise LabelError(f"image folder {images} does not exist")
+        raise DatasetError(f"image folder {images} does not exist")
     source = open_source(str(images))
     options = RuntimeOptions(threads, input_size=parse_input_size(input_size))
     try:

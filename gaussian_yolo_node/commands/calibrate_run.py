@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 
@@ -27,7 +26,7 @@ from gaussian_yolo_node.evaluation.sigma_fit import (
 )
 from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, sigma_quality
 from gaussian_yolo_node.frames import Source
-from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
 
 
@@ -75,7 +74,7 @@ def calibrate_detector(
         console: for progress.
 
     Raises:
-        LabelError: no frame has a label.
+        DatasetError: no frame has a label.
         CalibrationError: the matched boxes do not allow a fit.
         DetectionError: a frame could not be processed; the message names it.
     """
@@ -105,19 +104,16 @@ def calibrated_card(card: ModelCard, run: CalibrationRun, least_score: float, ru
 def _detect_labelled(
     detector: Detector, source: Source, labels: GroundTruth, console: Console
 ) -> list[FramePredictions]:
-    names = np.array(detector.card.classes)
     predictions = []
     for frame in track(iter(source.read, None), "calibrate", total=source.length, console=console, transient=True):
         if frame is None or Path(frame.name).stem not in labels.frames:
             continue
         try:
-            found = detector(frame.image)
+            predictions.append(FramePredictions(frame.name, detector(frame.image), detector.card.classes))
         except GaussianYoloError as error:
             raise DetectionError(f"frame {frame.name}: {error}") from error
-        boxes, scores, sigmas = (values.astype(float) for values in (found.boxes, found.scores, found.sigmas))
-        predictions.append(FramePredictions(frame.name, boxes, scores, names[found.class_ids], sigmas))
     if not predictions:
-        raise LabelError(
+        raise DatasetError(
             "not one image has a label file of its name: the labels are for images such as "
             f"{next(iter(labels.frames))}.png"
         )

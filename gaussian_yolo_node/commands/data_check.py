@@ -55,7 +55,7 @@ def check(
     """
     from rich.console import Console
 
-    from gaussian_yolo_node.labels.check import CheckOptions, check_sources
+    from gaussian_yolo_node.labels.check import check_sources
     from gaussian_yolo_node.labels.check_report import (
         draw_samples,
         fault_lines,
@@ -67,10 +67,13 @@ def check(
     )
 
     selection = select_data(config, data, data_format, images, labels, names, image_list, classes)
-    options = CheckOptions(tiny=tiny, samples=sample_count if samples is not None else 0)
     with Console(stderr=True).status("checking") as status:
         result = check_sources(
-            selection.splits, selection.classes, options, lambda count: status.update(f"checking: {count:,} images")
+            selection.splits,
+            selection.classes,
+            tiny=tiny,
+            samples=sample_count if samples is not None else 0,
+            progress=lambda count: status.update(f"checking: {count:,} images"),
         )
     console = Console()
     console.print(images_table(result.splits))

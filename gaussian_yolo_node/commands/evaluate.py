@@ -11,7 +11,7 @@ import typer
 
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation import LEAST_SCORE
-from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.annotations import DatasetError
 
 if TYPE_CHECKING:
     from gaussian_yolo_node.evaluation.paired import Paired
@@ -114,18 +114,18 @@ def evaluate(
             _write(output, document)
         return
     result = evaluate_pairs(protocol.value, paired, score, iou or ())
-    quality = all_objects.evaluate_paired(paired, least_score)
+    quality = all_objects.evaluate(paired, least_score)
     console = Console()
     console.print(tables.curve_table(result))
     console.print(tables.counts_table(result))
     if quality.sigma is not None:
         console.print(tables.sigma_table({"predicted": quality.sigma.rows, "by class": quality.sigma.classes}))
-    lines = (*tables.uncertainty_lines(quality), *tables.coverage_lines(quality), *result.notes, result.description)
+    lines = (*tables.uncertainty_lines(quality), tables.coverage_line(paired), *result.notes, result.description)
     for line in lines:
         console.print(line, markup=False, highlight=False)
     if output is not None:
         uncertainty = uncertainty_report(paired, least_score=least_score).to_dict()
-        _write(output, {**tables.report_dict(quality), **result.to_dict(), "uncertainty": uncertainty})
+        _write(output, {**quality.to_dict(), **result.to_dict(), "uncertainty": uncertainty})
 
 
 def _evaluate_positions(
@@ -143,7 +143,7 @@ def _evaluate_positions(
     from gaussian_yolo_node.position.camera import Camera, CameraPose
 
     if calibration_file is None:
-        raise LabelError("protocol position needs the camera: give --calibration, a file of KITTI's calib folder")
+        raise DatasetError("protocol position needs the camera: give --calibration, a file of KITTI's calib folder")
     key = "P_rect_02" if "cam_to_cam" in calibration_file.name else "P2"
     calibration = read_kitti_calibration(calibration_file, key)
     camera = Camera(calibration.camera_matrix, size, CameraPose.level(*pose))
@@ -160,7 +160,7 @@ def evaluate_mot(ground_truth: Path, predictions: Path, rate_hz: float, output: 
     from rich.console import Console
 
     from gaussian_yolo_node.evaluation import mot, tables
-    from gaussian_yolo_node.evaluation.protocols import finite
+    from gaussian_yolo_node.evaluation.average_precision import finite
     from gaussian_yolo_node.labels.predictions import read_predictions
     from gaussian_yolo_node.labels.tracks import read_kitti_tracks
 

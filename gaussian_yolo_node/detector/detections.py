@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,26 +16,30 @@ Floating = TypeVar("Floating", np.float32, np.float64)
 class Detections:
     """N detections with localization uncertainty, in the pixels of one image.
 
-    A box that passes the threshold for several classes appears once per class.
+    A box that passes the threshold for several classes appears once per class. A model's numbers are float32. Those
+    read from a file or a bag are float64, so that they keep the digits written there: float64 boxes make boxes, scores
+    and sigmas float64.
 
     Attributes:
-        boxes: float32 [N, 4], corners x1 y1 x2 y2 in px, x1 <= x2 and y1 <= y2.
-        scores: float32 [N], the detection criterion, 0..1.
-        class_ids: int32 [N], index into the model's class names.
-        sigmas: float32 [N, 4], standard deviations of centre x, centre y, width and height in px.
+        boxes: [N, 4], corners x1 y1 x2 y2 in px, x1 <= x2 and y1 <= y2.
+        scores: [N], the detection criterion, 0..1.
+        class_ids: int32 [N], index into a list of class names, such as the model's.
+        sigmas: [N, 4], standard deviations of centre x, centre y, width and height in px.
 
     Raises:
         ValueError: lengths or shapes differ, or values lie outside the ranges above.
     """
 
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
+    boxes: NDArray[Any]
+    scores: NDArray[Any]
     class_ids: NDArray[np.int32]
-    sigmas: NDArray[np.float32]
+    sigmas: NDArray[Any]
 
     def __post_init__(self) -> None:
-        for field, dtype in _DTYPES.items():
-            object.__setattr__(self, field, np.asarray(getattr(self, field), dtype))
+        real = np.float64 if getattr(self.boxes, "dtype", None) == np.float64 else np.float32
+        for field in ("boxes", "scores", "sigmas"):
+            object.__setattr__(self, field, np.asarray(getattr(self, field), real))
+        object.__setattr__(self, "class_ids", np.asarray(self.class_ids, np.int32))
         count = self.scores.shape[0] if self.scores.ndim == 1 else -1
         for field, shape in (
             ("scores", (count,)),
@@ -67,6 +72,16 @@ class Detections:
             np.empty((0, 4), np.float32),
         )
 
+    @classmethod
+    def concatenate(cls, parts: Iterable[Detections]) -> Detections:
+        """The rows of all parts in turn, float64."""
+        all_parts = [cls.empty(), *parts]
+        boxes, scores, class_ids, sigmas = (
+            np.concatenate([getattr(part, field) for part in all_parts])
+            for field in ("boxes", "scores", "class_ids", "sigmas")
+        )
+        return cls(boxes.astype(np.float64), scores, class_ids, sigmas)
+
     def __len__(self) -> int:
         return len(self.scores)
 
@@ -79,12 +94,9 @@ class Detections:
         return self[self.class_ids == class_id]
 
     @property
-    def centres_sizes(self) -> NDArray[np.float32]:
-        """float32 [N, 4]: centre x, centre y, width, height in px, the coordinates of `sigmas`."""
+    def centres_sizes(self) -> NDArray[Any]:
+        """[N, 4]: centre x, centre y, width, height in px, the coordinates of `sigmas`."""
         return corners_to_centres(self.boxes)
-
-
-_DTYPES = {"boxes": np.float32, "scores": np.float32, "class_ids": np.int32, "sigmas": np.float32}
 
 
 def corners_to_centres(boxes: NDArray[Floating]) -> NDArray[Floating]:

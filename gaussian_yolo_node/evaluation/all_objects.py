@@ -7,24 +7,20 @@ devkit, Van, Truck, Tram, Misc and Person_sitting are neighbours of every class,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.evaluation import LEAST_SCORE
-from gaussian_yolo_node.evaluation.average_precision import (
-    PrecisionRecall,
-    all_point_ap,
-    eleven_point_ap,
-    forty_point_ap,
-)
+from gaussian_yolo_node.evaluation.average_precision import ClassCurve, PrecisionRecall, finite, mean_ap
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
-from gaussian_yolo_node.evaluation.paired import Indices, Paired, covers_any, pair, take_greedily
+from gaussian_yolo_node.evaluation.paired import Indices, Paired, covers_any, match_greedily
 from gaussian_yolo_node.evaluation.reliability import ScoreQuality, score_quality
 from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, rank_correlation, sigma_quality
-from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FramePredictions, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import DONT_CARE
 
 KITTI_IOU = {"car": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
 COMMON_IOU = 0.5
@@ -39,20 +35,25 @@ class Judged:
     """The counted detections of one class by falling score, and the verdict on each.
 
     Attributes:
+        rows: [N], index among all detections.
         scores: [N].
-        correct: [N], whether a detection matches an object.
+        matches: [N], index of the matched object, -1 for a false positive.
         frames: [N], frame index.
         truths_per_frame: [F], objects of the class in each frame.
-        frame_names: F names.
         ignored: number of detections on ignored regions, which do not count.
     """
 
+    rows: Indices
     scores: NDArray[np.float64]
-    correct: NDArray[np.bool_]
-    frames: NDArray[np.intp]
-    truths_per_frame: NDArray[np.intp]
-    frame_names: tuple[str, ...]
+    matches: Indices
+    frames: Indices
+    truths_per_frame: Indices
     ignored: int
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """[N], whether a detection matches an object."""
+        return self.matches >= 0
 
     @property
     def truths(self) -> int:
@@ -63,92 +64,79 @@ class Judged:
     def curve(self) -> PrecisionRecall:
         return PrecisionRecall.of(self.scores, self.correct, self.truths)
 
-
-@dataclass(frozen=True)
-class ClassResult:
-    """Accuracy for one class at one IoU threshold.
-
-    Attributes:
-        name: the class.
-        iou: minimum IoU of a detection with its object.
-        truths: number of labelled objects.
-        detections: number of detections that count.
-        ignored: number of detections on ignored regions, which do not count.
-        all_point, eleven_point, forty_point: average precision, 0..1; NaN without truths.
-    """
-
-    name: str
-    iou: float
-    truths: int
-    detections: int
-    ignored: int
-    all_point: float
-    eleven_point: float
-    forty_point: float
+    def class_curve(self, name: str, iou: float) -> ClassCurve:
+        """The curve with its average precisions, for the class and IoU that were judged."""
+        return ClassCurve.of(name, iou, self.curve, self.ignored)
 
 
 @dataclass(frozen=True)
-class KittiResult:
+class AllObjectsResult:
     """Result of an evaluation.
 
     Attributes:
-        at_kitti_iou: one result per class, at KITTI's IoU threshold for the class.
-        at_common_iou: one result per class, at IoU 0.5.
-        matched: stems of the label files that have a prediction record; these frames are evaluated.
-        unlabelled: frames with a prediction record but no label file; not counted.
-        unpredicted: stems of label files without a prediction record; not counted.
-        unknown_classes: predicted classes that the labels lack; not counted.
-        lowest_score: lowest score of the counted predictions; 0 without any.
+        paired: the evaluated frames.
+        at_kitti_iou: one curve per class, at KITTI's IoU threshold for the class.
+        at_common_iou: one curve per class, at IoU 0.5.
         least_score: minimum score of the detections that `scores` and `sigma` cover.
         scores: calibration of the scores at IoU 0.5 (score against share of correct detections), by class and "all".
         sigma: calibration of the standard deviations; None if the predictions have none.
     """
 
-    at_kitti_iou: tuple[ClassResult, ...]
-    at_common_iou: tuple[ClassResult, ...]
-    matched: tuple[str, ...]
-    unlabelled: tuple[str, ...]
-    unpredicted: tuple[str, ...]
-    unknown_classes: tuple[str, ...]
-    lowest_score: float
+    paired: Paired
+    at_kitti_iou: tuple[ClassCurve, ...]
+    at_common_iou: tuple[ClassCurve, ...]
     least_score: float
     scores: Mapping[str, ScoreQuality]
     sigma: SigmaQuality | None
 
+    @property
+    def unknown_classes(self) -> tuple[str, ...]:
+        """Predicted classes that are not evaluated."""
+        return tuple(sorted(set(self.paired.detection_classes.tolist()) - {row.name for row in self.at_common_iou}))
 
-def evaluate(
-    truths: GroundTruth, predictions: Sequence[FramePredictions], least_score: float = LEAST_SCORE
-) -> KittiResult:
-    """Evaluate the frames that have both labels and a prediction record.
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON; AP in 0..1, null without truths."""
+        return {
+            "classes": [
+                {
+                    "class": row.name,
+                    "iou": row.iou,
+                    "truths": row.truths,
+                    "detections": row.detections,
+                    "ignored": row.ignored,
+                    "ap": {way: finite(value) for way, value in row.interpolations.items()},
+                }
+                for row in (*self.at_kitti_iou, *self.at_common_iou)
+            ],
+            "mean_ap": {
+                "kitti_iou": finite(mean_ap(row.ap for row in self.at_kitti_iou)),
+                "iou_0.5": finite(mean_ap(row.ap for row in self.at_common_iou)),
+            },
+            "frames": self.paired.frames,
+            "unknown_classes": list(self.unknown_classes),
+            "least_score": self.least_score,
+            "scores": {name: asdict(quality) for name, quality in self.scores.items()},
+            "sigma": asdict(self.sigma) if self.sigma else None,
+        }
+
+
+def evaluate(paired: Paired, least_score: float = LEAST_SCORE) -> AllObjectsResult:
+    """Evaluate all classes.
 
     Args:
-        predictions: one record per frame; "000012.png" and 12 belong to the labels "000012".
         least_score: minimum score of the detections whose scores and sigmas are judged; AP uses all detections.
-
-    Raises:
-        LabelError: no frame has both, or two records belong to one frame.
     """
-    return evaluate_paired(pair(truths, predictions), least_score)
-
-
-def evaluate_paired(paired: Paired, least_score: float = LEAST_SCORE) -> KittiResult:
-    """Like `evaluate`, for frames that are already paired."""
     ious = class_ious(paired)
     common = {name: judge_class(paired, name, COMMON_IOU) for name in ious}
-    correlations = tuple(
-        rank_correlation(match_boxes(paired, iou, least_score), iou) for iou in (COMMON_IOU, LOOSE_IOU)
-    )
-    return KittiResult(
-        tuple(_class_result(judge_class(paired, name, iou), name, iou) for name, iou in ious.items()),
-        tuple(_class_result(judged, name, COMMON_IOU) for name, judged in common.items()),
-        paired.names,
-        paired.unlabelled,
-        paired.unpredicted,
-        tuple(sorted(set(paired.found.classes.tolist()) - set(ious))),
-        float(paired.found.scores.min()) if len(paired.found.scores) else 0.0,
+    matched, loose = (match_boxes(paired, iou, least_score) for iou in (COMMON_IOU, LOOSE_IOU))
+    correlations = (rank_correlation(matched, COMMON_IOU), rank_correlation(loose, LOOSE_IOU))
+    return AllObjectsResult(
+        paired,
+        tuple(judge_class(paired, name, iou).class_curve(name, iou) for name, iou in ious.items()),
+        tuple(judged.class_curve(name, COMMON_IOU) for name, judged in common.items()),
         least_score,
         _score_qualities(common, least_score),
-        sigma_quality(match_boxes(paired, COMMON_IOU, least_score), correlations),
+        sigma_quality(matched, correlations),
     )
 
 
@@ -158,61 +146,50 @@ def class_ious(paired: Paired) -> dict[str, float]:
     return {name: KITTI_IOU.get(name, COMMON_IOU) for name in names}
 
 
-def judge_class(paired: Paired, name: str, iou_threshold: float) -> Judged:
-    """Which detections of a class count, and which of them are correct.
-
-    By falling score, each detection takes the free object of its frame with the largest IoU, if that reaches the
-    threshold.
-    """
-    found, objects = paired.found, paired.objects
-    rows = found.of_class(name)
-    boxes, frames, scores = found.boxes[rows], found.frames[rows], found.scores[rows]
-    wanted = (objects.classes == name) & ~objects.ignored
-    correct = take_greedily(boxes, frames, scores, objects.boxes[wanted], objects.frames[wanted], iou_threshold) >= 0
-    regions = objects.ignored | (objects.categories == DONT_CARE)
-    inside = covers_any(boxes, frames, objects.boxes[regions], objects.frames[regions], DONT_CARE_SHARE, by_iou=False)
-    neighbours = (objects.classes == "") & ~regions
-    on_neighbour = covers_any(
-        boxes, frames, objects.boxes[neighbours], objects.frames[neighbours], iou_threshold, by_iou=True
+def judge_class(paired: Paired, name: str, least_iou: float) -> Judged:
+    """Which detections of a class count, and which of them are correct, see `match_greedily`."""
+    rows = paired.detections_of(name)
+    matches = match_greedily(paired, rows, paired.objects_of(name), least_iou)
+    regions = paired.truths.ignored | (paired.truths.categories == DONT_CARE)
+    neighbours = (paired.truth_classes == "") & ~regions
+    inside = covers_any(paired, rows, np.flatnonzero(regions), DONT_CARE_SHARE, by_iou=False)
+    on_neighbour = covers_any(paired, rows, np.flatnonzero(neighbours), least_iou, by_iou=True)
+    counts = (matches >= 0) | ~(inside | on_neighbour)
+    rows, matches = rows[counts], matches[counts]
+    return Judged(
+        rows,
+        paired.detections.scores[rows],
+        matches,
+        paired.detection_frames[rows],
+        paired.objects_per_frame(name),
+        int((~counts).sum()),
     )
-    counts = correct | ~(inside | on_neighbour)
-    truths_per_frame = np.bincount(objects.frames[wanted], minlength=len(paired.names))
-    return Judged(scores[counts], correct[counts], frames[counts], truths_per_frame, paired.names, int((~counts).sum()))
 
 
-def match_boxes(paired: Paired, iou_threshold: float, least_score: float) -> MatchedBoxes:
+def match_boxes(paired: Paired, least_iou: float, least_score: float) -> MatchedBoxes:
     """Detections of at least a minimum score that match an object of their class, beside that object."""
-    found = paired.found
-    rows, targets = match_rows(paired, iou_threshold, least_score)
+    rows, objects = match_rows(paired, least_iou, least_score)
     return MatchedBoxes(
-        found.boxes[rows],
-        paired.objects.boxes[targets],
-        None if found.sigmas is None else found.sigmas[rows],
-        found.classes[rows],
-        found.frames[rows],
+        paired.detections.boxes[rows],
+        paired.truths.boxes[objects],
+        paired.detections.sigmas[rows] if paired.has_sigmas else None,
+        paired.detection_classes[rows],
+        paired.detection_frames[rows],
     )
 
 
-def match_rows(paired: Paired, iou_threshold: float, least_score: float) -> tuple[Indices, Indices]:
-    """Like `match_boxes`: the rows of the detections, by frame, and those of their objects."""
-    found, objects = paired.found, paired.objects
-    parts = []
+def match_rows(paired: Paired, least_iou: float, least_score: float) -> tuple[Indices, Indices]:
+    """Like `match_boxes`: indices of the detections, by frame, and of their objects."""
+    rows, objects = [np.empty(0, np.intp)], [np.empty(0, np.intp)]
     for name in class_ious(paired):
-        rows = found.of_class(name, least_score)
-        wanted = np.flatnonzero((objects.classes == name) & ~objects.ignored)
-        taken = take_greedily(
-            found.boxes[rows],
-            found.frames[rows],
-            found.scores[rows],
-            objects.boxes[wanted],
-            objects.frames[wanted],
-            iou_threshold,
-        )
-        parts.append((rows[taken >= 0], wanted[taken[taken >= 0]]))
-    rows = np.concatenate([np.empty(0, np.intp), *(part[0] for part in parts)])
-    targets = np.concatenate([np.empty(0, np.intp), *(part[1] for part in parts)])
-    order = np.argsort(found.frames[rows], kind="stable")
-    return rows[order], targets[order]
+        of_class = paired.detections_of(name)
+        of_class = of_class[paired.detections.scores[of_class] >= least_score]
+        matches = match_greedily(paired, of_class, paired.objects_of(name), least_iou)
+        rows.append(of_class[matches >= 0])
+        objects.append(matches[matches >= 0])
+    row, match = np.concatenate(rows), np.concatenate(objects)
+    order = np.argsort(paired.detection_frames[row], kind="stable")
+    return row[order], match[order]
 
 
 def _score_qualities(judged: Mapping[str, Judged], least_score: float) -> dict[str, ScoreQuality]:
@@ -223,17 +200,3 @@ def _score_qualities(judged: Mapping[str, Judged], least_score: float) -> dict[s
         np.concatenate([np.empty(0), *scores.values()]), np.concatenate([np.empty(0, bool), *correct.values()])
     )
     return {name: score_quality(scores[name], correct[name]) for name in judged} | {"all": together}
-
-
-def _class_result(judged: Judged, name: str, iou_threshold: float) -> ClassResult:
-    curve = judged.curve
-    return ClassResult(
-        name,
-        iou_threshold,
-        judged.truths,
-        len(curve.scores),
-        judged.ignored,
-        all_point_ap(curve),
-        eleven_point_ap(curve),
-        forty_point_ap(curve),
-    )

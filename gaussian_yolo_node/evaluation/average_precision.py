@@ -7,12 +7,16 @@ each, the precision at a recall is the best at that recall or a higher one.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from gaussian_yolo_node.evaluation.matching import Floats
+
+ALL = "all"  # the one difficulty of protocols without difficulty levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +44,50 @@ class PrecisionRecall:
             truths: number of objects, >= `correct.sum()`.
         """
         order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
-        found = np.cumsum(np.asarray(correct, bool)[order], dtype=np.float64)
-        recall = found / truths if truths else np.full(found.shape, np.nan)
-        precision = found / np.arange(1, len(order) + 1)
+        matches = np.cumsum(np.asarray(correct, bool)[order], dtype=np.float64)
+        recall = matches / truths if truths else np.full(matches.shape, np.nan)
+        precision = matches / np.arange(1, len(order) + 1)
         return cls(np.asarray(scores, np.float64)[order], precision, recall, truths)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassCurve:
+    """One class at one IoU, and at one difficulty if the protocol has difficulties.
+
+    Attributes:
+        name: the class.
+        iou: IoU threshold of a detection with its object.
+        difficulty: "easy", "moderate", "hard", or "all".
+        truths: number of objects that count.
+        detections: number of detections of the class that count.
+        ignored: number of detections that do not count, if the protocol reports it.
+        ap: AP as the protocol defines it, 0..1; NaN without truths.
+        interpolations: AP of the same curve by other interpolations, by name.
+        curve: precision and recall.
+    """
+
+    name: str
+    iou: float
+    difficulty: str
+    truths: int
+    detections: int
+    ignored: int
+    ap: float
+    interpolations: Mapping[str, float]
+    curve: PrecisionRecall | None
+
+    @classmethod
+    def of(cls, name: str, iou: float, curve: PrecisionRecall, ignored: int) -> ClassCurve:
+        """A curve without difficulties, with AP over all of its points."""
+        area = all_point_ap(curve)
+        ways = {"all_point": area, "eleven_point": eleven_point_ap(curve), "forty_point": forty_point_ap(curve)}
+        return cls(name, iou, ALL, curve.truths, len(curve.scores), ignored, area, ways, curve)
 
 
 def all_point_ap(curve: PrecisionRecall) -> float:
     """Area under the interpolated curve; 0 without detections."""
     if not curve.truths:
-        return float("nan")
+        return math.nan
     steps = np.diff(curve.recall, prepend=0.0)
     return float(np.sum(steps * _envelope(curve.precision)))
 
@@ -64,9 +102,20 @@ def forty_point_ap(curve: PrecisionRecall) -> float:
     return _mean_precision_at(curve, np.arange(1, 41) / 40)
 
 
+def mean_ap(values: Iterable[float]) -> float:
+    """Mean over the classes with truths; NaN without any."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def finite(value: float) -> float | None:
+    """None for NaN, which JSON lacks."""
+    return None if math.isnan(value) else value
+
+
 def _mean_precision_at(curve: PrecisionRecall, recalls: Floats) -> float:
     if not curve.truths:
-        return float("nan")
+        return math.nan
     reached = np.searchsorted(curve.recall, recalls, side="left")
     envelope = np.append(_envelope(curve.precision), 0.0)  # precision is 0 at recalls never reached
     return float(envelope[reached].mean())

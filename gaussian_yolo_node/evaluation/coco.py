@@ -74,9 +74,9 @@ def counts_at(evaluation: Any, place: int, iou: float, score: float) -> tuple[in
     # The first area range is "all"; evaluations are ordered by class, then area, then frame.
     start = place * len(evaluation.params.areaRng) * frames
     tp = fp = 0
-    for found in filter(None, evaluation.evalImgs[start : start + frames]):
-        counts = (np.asarray(found["dtScores"]) >= score) & (found["dtIgnore"][at] == 0)
-        right = found["dtMatches"][at] > 0
+    for frame in filter(None, evaluation.evalImgs[start : start + frames]):
+        counts = (np.asarray(frame["dtScores"]) >= score) & (frame["dtIgnore"][at] == 0)
+        right = frame["dtMatches"][at] > 0
         tp += int((counts & right).sum())
         fp += int((counts & ~right).sum())
     return tp, fp
@@ -94,11 +94,11 @@ def _nothing(kind: Any, truth: Any) -> Any:
 
 
 def _annotations(paired: Paired, names: tuple[str, ...]) -> Any:
-    objects = paired.objects
     number = 0
-    for row, (frame, box) in enumerate(zip(objects.frames.tolist(), objects.boxes.tolist(), strict=True)):
-        kind = objects.classes[row]
-        crowd = bool(objects.ignored[row]) or kind == ""
+    truths = paired.truths
+    columns = (paired.truth_frames, truths.boxes, paired.truth_classes, truths.ignored)
+    for frame, box, kind, ignored in zip(*(column.tolist() for column in columns), strict=True):
+        crowd = ignored or kind == ""
         for category, name in enumerate(names, start=1):
             if kind in ("", name):
                 number += 1
@@ -114,11 +114,11 @@ def _annotations(paired: Paired, names: tuple[str, ...]) -> Any:
 
 def _results(paired: Paired, names: tuple[str, ...]) -> list[dict[str, Any]]:
     ids = {name: index for index, name in enumerate(names, start=1)}
-    found = paired.found
-    columns = (found.frames.tolist(), found.boxes.tolist(), found.scores.tolist(), found.classes.tolist())
+    detections = paired.detections
+    columns = (paired.detection_frames, detections.boxes, detections.scores, paired.detection_classes)
     return [
         {"image_id": frame, "category_id": ids[name], "bbox": _sides(box), "score": score}
-        for frame, box, score, name in zip(*columns, strict=True)
+        for frame, box, score, name in zip(*(column.tolist() for column in columns), strict=True)
         if name in ids
     ]
 

@@ -29,15 +29,10 @@ from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation.matching import intersection_areas_of_pairs, overlaps_of_pairs
-from gaussian_yolo_node.evaluation.paired import Paired, candidates
+from gaussian_yolo_node.evaluation.matching import Floats, intersection_areas, overlaps
+from gaussian_yolo_node.evaluation.paired import Indices, Mask, Paired, candidates
 from gaussian_yolo_node.labels.labelled_frames import DONT_CARE
-
-Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
-Mask = NDArray[np.bool_]
 
 DIFFICULTIES = ("easy", "moderate", "hard")
 LEAST_HEIGHT = {"easy": 40.0, "moderate": 25.0, "hard": 25.0}  # px
@@ -108,7 +103,7 @@ class Matching:
     """
 
     def __init__(self, paired: Paired, name: str, difficulty: str, least_iou: float) -> None:
-        objects, found = paired.objects, paired.found
+        objects, detections, frames = paired.truths, paired.detections, paired.detection_frames
         least_height = LEAST_HEIGHT[difficulty]
         high = objects.boxes[:, 3] - objects.boxes[:, 1] >= least_height
         plain = (
@@ -117,26 +112,26 @@ class Matching:
             & (objects.truncation <= MOST_TRUNCATION[difficulty])
             & ~objects.ignored
         )
-        of_class = objects.classes == name
+        of_class = paired.truth_classes == name
         wanted = np.flatnonzero(of_class | (objects.categories == NEIGHBOUR.get(name, "")))
         self._object_counts: Mask = (of_class & plain)[wanted]
-        low = found.boxes[:, 3] - found.boxes[:, 1] < least_height
-        rows = np.flatnonzero(low | (found.classes == name))
-        self._scores: Floats = found.scores[rows]
+        low = detections.boxes[:, 3] - detections.boxes[:, 1] < least_height
+        rows = np.flatnonzero(low | (paired.detection_classes == name))
+        self._scores: Floats = detections.scores[rows]
         self._row_counts: Mask = ~low[rows]
         self.truths = int(self._object_counts.sum())
 
         regions = np.flatnonzero(objects.categories == DONT_CARE)
-        inside, region = candidates(found.frames[rows], objects.frames[regions])
-        boxes = found.boxes[rows][inside]
+        inside, region = candidates(frames[rows], paired.truth_frames[regions])
+        boxes = detections.boxes[rows][inside]
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        share = intersection_areas_of_pairs(boxes, objects.boxes[regions][region]) / np.where(area > 0, area, np.inf)
+        share = intersection_areas(boxes, objects.boxes[regions][region]) / np.where(area > 0, area, np.inf)
         in_dont_care = np.zeros(len(rows), bool)
         in_dont_care[inside[share > least_iou]] = True
         self._wrong_if_free: Mask = self._row_counts & ~in_dont_care
 
-        targets, places = candidates(objects.frames[wanted], found.frames[rows])
-        iou = overlaps_of_pairs(objects.boxes[wanted][targets], found.boxes[rows][places])
+        targets, places = candidates(paired.truth_frames[wanted], frames[rows])
+        iou = overlaps(objects.boxes[wanted][targets], detections.boxes[rows][places])
         near = iou > least_iou
         targets, places, iou = targets[near], places[near], iou[near]
         # One object and one detection that overlap only each other leave no choice.
@@ -209,8 +204,8 @@ class Matching:
                 after = self._take(contest, since, sample)
                 steps[sample] = [step + new - old for step, new, old in zip(steps[sample], after, before, strict=True)]
                 before = after
-        right, found, spared = np.cumsum(np.array(steps, np.intp), axis=0)[:-1].T
-        return tp + right, fp - spared, self.truths - matched - found
+        more_right, more_matched, spared = np.cumsum(np.array(steps, np.intp), axis=0)[:-1].T
+        return tp + more_right, fp - spared, self.truths - matched - more_matched
 
     def _take(self, contest: _Contest, since: list[int], sample: int) -> list[int]:
         """Match a group with the detections that a sample includes.

@@ -52,7 +52,7 @@ class MatchedBoxes:
     @property
     def ious(self) -> Floats:
         """[N], IoU of the detection with its object."""
-        return overlaps_of_pairs(self.boxes, self.truths)
+        return overlaps(self.boxes, self.truths)
 
 
 def join(parts: Sequence[MatchedBoxes]) -> MatchedBoxes:
@@ -72,33 +72,21 @@ def join(parts: Sequence[MatchedBoxes]) -> MatchedBoxes:
 
 
 def box_areas(boxes: Floats) -> Floats:
-    """Areas [N] of corner boxes [N, 4], px^2."""
-    sides: Floats = boxes[:, 2:] - boxes[:, :2]
-    return sides[:, 0] * sides[:, 1]
+    """Areas [..] of corner boxes [.., 4], px^2."""
+    sides: Floats = boxes[..., 2:] - boxes[..., :2]
+    return sides[..., 0] * sides[..., 1]
 
 
 def intersection_areas(a: Floats, b: Floats) -> Floats:
-    """Intersection areas [N, M] of corner boxes [N, 4] and [M, 4], px^2."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides: Floats = np.maximum(high - low, 0.0)
+    """Intersection areas [..] of the two corner boxes in each row of [.., 4], px^2; `a[:, None]` gives all pairs."""
+    sides: Floats = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0.0)
     return sides[..., 0] * sides[..., 1]
 
 
 def overlaps(a: Floats, b: Floats) -> Floats:
-    """IoU [N, M] in float64, as in published figures; 0 if both boxes have no area."""
+    """IoU of the two corner boxes in each row, in float64, as in published figures; 0 if both have no area.
+
+    Shapes as in `intersection_areas`.
+    """
     shared = intersection_areas(a, b)
-    union = box_areas(a)[:, None] + box_areas(b)[None, :] - shared
-    return shared / np.maximum(union, np.finfo(np.float64).tiny)
-
-
-def intersection_areas_of_pairs(a: Floats, b: Floats) -> Floats:
-    """Intersection areas [N] of the two corner boxes in each row, px^2."""
-    sides: Floats = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0.0)
-    return sides[:, 0] * sides[:, 1]
-
-
-def overlaps_of_pairs(a: Floats, b: Floats) -> Floats:
-    """IoU [N] of the two corner boxes in each row, as in `overlaps`."""
-    shared = intersection_areas_of_pairs(a, b)
     return shared / np.maximum(box_areas(a) + box_areas(b) - shared, np.finfo(np.float64).tiny)

@@ -12,7 +12,7 @@ import contextlib
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.evaluation.average_precision import ALL
 from gaussian_yolo_node.evaluation.matching import Floats, box_areas, intersection_areas, overlaps
-from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.classes import KITTI_CLASSES
-from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FramePredictions
-from gaussian_yolo_node.labels.tracks import FrameTracks
+from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FramePredictions, Truths
 from gaussian_yolo_node.tracking import Tracker
 
+Mask = NDArray[np.bool_]
+
 IOU = 0.5
-ALL = "all"
 DESCRIPTION = (
     "Tracking by KITTI's rules, for each class and over all objects of all classes. Tracks on Van, Person_sitting, "
     "truncated objects or those of unknown occlusion, and others with more than half in DontCare or up to 25 px high, "
@@ -38,6 +38,7 @@ DESCRIPTION = (
 )
 # Objects that are so like a class that a track on them is no error.
 _NEIGHBOURS = {"car": "Van", "pedestrian": "Person_sitting"}
+_MOST_OCCLUSION = 2  # 3 is unknown
 _LEAST_HEIGHT = 25  # px, of a track without an object that counts as wrong
 
 
@@ -83,22 +84,23 @@ class TrackingFigures:
 
 
 def evaluate_tracks(
-    truths: Mapping[int, FrameTracks], tracks: Mapping[int, FrameTracks], frames: Sequence[int] | None = None
+    truths: Mapping[int, Truths], tracks: Mapping[int, Truths], frames: Sequence[int] | None = None
 ) -> tuple[TrackingFigures, ...]:
     """Compare tracks with objects, per class in the order of the names, and last over all classes.
 
     Args:
-        truths, tracks: by frame number; a frame that is absent shows nothing.
+        truths, tracks: labelled objects, and boxes of a tracker in the same form, by frame number; a frame that is
+            absent shows nothing. Categories are KITTI's types, or names of classes.
         frames: those that count, in the order of time; None for all from the first to the last of the truths.
 
     Raises:
-        LabelError: the truths have no object that counts.
+        DatasetError: the truths have no object that counts.
         TrackEvalMissingError: TrackEval is not installed.
     """
     numbers = range(min(truths, default=0), max(truths, default=-1) + 1) if frames is None else frames
-    names = [name for name in sorted(KITTI_CLASSES.values()) if any(_counts(truths[n], name) for n in truths)]
+    names = [name for name in sorted(KITTI_CLASSES.values()) if any(_counts(of, name).any() for of in truths.values())]
     if not names:
-        raise LabelError("the ground truth has no object of an evaluated class: there is nothing to measure")
+        raise DatasetError("the ground truth has no object of an evaluated class: there is nothing to measure")
     sequences = {name: _sequence(truths, tracks, numbers, name) for name in names}
     hota, clear, identity = _metrics()
     results = [{name: metric.eval_sequence(of) for name, of in sequences.items()} for metric in (hota, clear, identity)]
@@ -112,7 +114,7 @@ def evaluate_tracks(
     return (*figures, _figures(ALL, together, int(objects), int(found)))
 
 
-def track_predictions(predictions: Sequence[FramePredictions], rate_hz: float) -> dict[int, FrameTracks]:
+def track_predictions(predictions: Sequence[FramePredictions], rate_hz: float) -> dict[int, Truths]:
     """Give the detections of a recording ids by `Tracker`; coasting tracks are left out.
 
     Args:
@@ -120,29 +122,29 @@ def track_predictions(predictions: Sequence[FramePredictions], rate_hz: float) -
         rate_hz: frames per second between consecutive numbers, where frames have no stamp.
 
     Raises:
-        LabelError: a frame has no number, or no sigmas.
+        DatasetError: a frame has no number, or no sigmas.
     """
-    names = sorted({str(name) for frame in predictions for name in frame.classes})
+    names = sorted({name for frame in predictions for name in frame.classes})
     tracker, found = Tracker(names), {}
     for frame in predictions:
         number = _number(frame.frame)
-        if frame.sigmas is None:
-            raise LabelError(f"frame {frame.frame} has no sigmas, which the tracker needs: detect with `detect --json`")
-        ids = np.searchsorted(names, frame.classes).astype(np.int32)
-        boxes, scores, sigmas = (each.astype(np.float32) for each in (frame.boxes, frame.scores, frame.sigmas))
-        detections = Detections(boxes, scores, ids, sigmas)
+        if not frame.has_sigmas:
+            message = f"frame {frame.frame} has no sigmas, which the tracker needs: detect with `detect --json`"
+            raise DatasetError(message)
+        ids = np.searchsorted(names, frame.class_names).astype(np.int32)
+        detections = replace(frame.detections, class_ids=ids)
         stamp = number / rate_hz if frame.stamp_ns is None else frame.stamp_ns / 1e9
         tracks = tracker.update(detections, stamp)
         seen = ~tracks.coasting
         classes = np.array(names, np.str_)[tracks.class_ids[seen]]
-        found[number] = FrameTracks(tracks.ids[seen], tracks.boxes[seen], classes, np.zeros(len(classes), bool))
+        found[number] = Truths.of(tracks.boxes[seen], classes, tracks=tracks.ids[seen])
     return found
 
 
 def _number(frame: str | int) -> int:
     digits = str(frame) if isinstance(frame, int) else Path(frame).stem
     if not digits.isdecimal():
-        raise LabelError(f"frame {frame} has no number: tracking labels number their frames, as in 000012.png")
+        raise DatasetError(f"frame {frame} has no number: tracking labels number their frames, as in 000012.png")
     return int(digits)
 
 
@@ -180,15 +182,22 @@ def _figures(name: str, results: Sequence[Mapping[str, Any]], objects: int, trac
     )
 
 
-def _counts(truth: FrameTracks, name: str) -> bool:
-    return bool(((truth.classes == name) & ~truth.ignored).any())
+def _of_class(objects: Truths, name: str) -> Mask:
+    types = [category for category, of in KITTI_CLASSES.items() if of == name]
+    return np.isin(objects.categories, [name, *types])
 
 
-_NOTHING = FrameTracks(np.empty(0, np.int64), np.empty((0, 4)), np.empty(0, np.str_), np.empty(0, bool))
+def _counts(truth: Truths, name: str) -> Mask:
+    """Which objects of a class must be tracked."""
+    visible = (truth.truncation == 0) & (truth.occlusion <= _MOST_OCCLUSION)
+    return _of_class(truth, name) & visible & ~truth.ignored
+
+
+_NOTHING = Truths.of([], [])
 
 
 def _sequence(
-    truths: Mapping[int, FrameTracks], tracks: Mapping[int, FrameTracks], numbers: Sequence[int], name: str
+    truths: Mapping[int, Truths], tracks: Mapping[int, Truths], numbers: Sequence[int], name: str
 ) -> dict[str, Any]:
     """What TrackEval wants of one class: ids from 0 without gaps, and the IoU of all pairs, frame by frame."""
     truth_ids, track_ids, similarities = [], [], []
@@ -210,13 +219,13 @@ def _sequence(
     return data
 
 
-def _kept(truth: FrameTracks, track: FrameTracks, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+def _kept(truth: Truths, track: Truths, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
     """Ids of the objects and of the tracks that count, and their IoU [N, M]: `preprocess` of KITTI's devkit."""
-    near = (truth.classes == name) | (truth.classes == _NEIGHBOURS.get(name, name))
-    counts = (truth.classes == name) & ~truth.ignored
-    mine = np.flatnonzero(track.classes == name)
+    near = _of_class(truth, name) | (truth.categories == _NEIGHBOURS.get(name, name))
+    counts = _counts(truth, name)
+    mine = np.flatnonzero(_of_class(track, name))
     boxes = track.boxes[mine]
-    iou = overlaps(truth.boxes[near], boxes)
+    iou = overlaps(truth.boxes[near, np.newaxis], boxes)
     likely = np.where(iou >= IOU, iou, 0.0)
     rows, columns = linear_sum_assignment(-likely)
     matched = likely[rows, columns] > 0
@@ -226,7 +235,7 @@ def _kept(truth: FrameTracks, track: FrameTracks, name: str) -> tuple[NDArray[np
     removed = np.zeros(len(mine), bool)
     removed[columns[~counts[near][rows]]] = True
     removed |= free & (boxes[:, 3] - boxes[:, 1] <= _LEAST_HEIGHT)
-    regions = truth.boxes[truth.classes == DONT_CARE]
-    inside = intersection_areas(boxes, regions) > box_areas(boxes)[:, np.newaxis] / 2
+    regions = truth.boxes[truth.categories == DONT_CARE]
+    inside = intersection_areas(boxes[:, np.newaxis], regions) > box_areas(boxes)[:, np.newaxis] / 2
     removed |= free & inside.any(axis=1)
-    return truth.ids[counts], track.ids[mine][~removed], iou[counts[near]][:, ~removed]
+    return truth.tracks[counts], track.tracks[mine][~removed], iou[counts[near]][:, ~removed]

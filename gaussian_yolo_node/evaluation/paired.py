@@ -1,83 +1,41 @@
-"""Truths and detections of the frames that have both, as flat arrays over all frames: the input of the protocols."""
+"""Truths and detections of the frames that have both, concatenated over all frames: the input of the protocols."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation.matching import intersection_areas_of_pairs, overlaps_of_pairs
-from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.detector.detections import Detections
+from gaussian_yolo_node.evaluation.matching import intersection_areas, overlaps
+from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.classes import BDD_CATEGORIES, KITTI_CLASSES
-from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FramePredictions, FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FramePredictions, FrameTruths, GroundTruth, Truths
 
-Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Mask = NDArray[np.bool_]
-Frame = tuple[FrameTruths, FramePredictions]
-
-
-@dataclass(frozen=True, eq=False)
-class Objects:
-    """Labelled objects of all frames, in frame order and then in the order of the labels.
-
-    Attributes:
-        frames: [M], frame index.
-        boxes: [M, 4], x1 y1 x2 y2 in px.
-        categories: M names as in the data set.
-        classes: M names as detectors use them, "" for none.
-        ignored: [M], regions that count neither way.
-        truncation, occlusion: [M], see `FrameTruths`.
-        cuboids: [M, 7], see `Annotation.cuboid`; NaN for objects without one.
-    """
-
-    frames: Indices
-    boxes: Floats
-    categories: NDArray[np.str_]
-    classes: NDArray[np.str_]
-    ignored: Mask
-    truncation: Floats
-    occlusion: Indices
-    cuboids: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """Detections of all frames, in frame order and then in the order of the predictions.
-
-    Attributes:
-        frames: [N], frame index.
-        boxes: [N, 4], x1 y1 x2 y2 in px.
-        scores: [N].
-        classes: N names.
-        sigmas: [N, 4], of centre x, centre y, width, height in px; None if unknown.
-        places: [N], breaks ties: of equal scores, the smaller place counts first.
-    """
-
-    frames: Indices
-    boxes: Floats
-    scores: Floats
-    classes: NDArray[np.str_]
-    sigmas: Floats | None
-    places: Indices
-
-    def of_class(self, name: str, least_score: float = -np.inf) -> Indices:
-        """Rows of a class, by falling score."""
-        rows = np.flatnonzero((self.classes == name) & (self.scores >= least_score))
-        return rows[np.lexsort((self.places[rows], -self.scores[rows]))]
+Names = NDArray[np.str_]
 
 
 @dataclass(frozen=True, eq=False)
 class Paired:
-    """The frames that have both truth and a prediction record.
+    """The frames that have both truth and a prediction record, with all their objects and detections.
+
+    Objects and detections are in frame order; within a frame they are in the order of the labels or the predictions.
 
     Attributes:
         names: frame names as in the ground truth.
-        objects, found: the truths and detections of these frames.
+        truths: M objects.
+        truth_frames: [M], frame index of each object.
+        truth_classes: M class names as detectors use them, "" for none.
+        detections: N detections, float64.
+        detection_frames: [N], frame index of each detection.
+        detection_classes: N class names.
+        places: [N], breaks ties: of equal scores, the smaller place counts first.
+        has_sigmas: False if the standard deviations of any frame are unknown.
         unlabelled: frames of prediction records without truth; not counted.
         unpredicted: frames of the truth without a prediction record.
         kitti: whether the categories are KITTI's types.
@@ -85,22 +43,55 @@ class Paired:
     """
 
     names: tuple[str, ...]
-    objects: Objects
-    found: Found
+    truths: Truths
+    truth_frames: Indices
+    truth_classes: Names
+    detections: Detections
+    detection_frames: Indices
+    detection_classes: Names
+    places: Indices
+    has_sigmas: bool
     unlabelled: tuple[str, ...]
     unpredicted: tuple[str, ...]
     kitti: bool
     vocabulary: tuple[str, ...]
 
     @property
+    def frames(self) -> dict[str, list[str]]:
+        """Which frames are counted, for JSON."""
+        return {
+            "matched": list(self.names),
+            "unlabelled": list(self.unlabelled),
+            "unpredicted": list(self.unpredicted),
+        }
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Classes of the truths that count, sorted."""
-        return tuple(sorted(set(self.objects.classes[~self.objects.ignored].tolist()) - {""}))
+        return tuple(sorted(set(self.truth_classes[~self.truths.ignored].tolist()) - {""}))
 
     @property
     def unknown_classes(self) -> tuple[str, ...]:
         """Classes of detections that no truth has, sorted."""
-        return tuple(sorted(set(self.found.classes.tolist()) - set(self.objects.classes.tolist())))
+        return tuple(sorted(set(self.detection_classes.tolist()) - set(self.truth_classes.tolist())))
+
+    @property
+    def lowest_score(self) -> float:
+        """Of all detections; 0 without any."""
+        return float(self.detections.scores.min()) if len(self.detections) else 0.0
+
+    def detections_of(self, name: str) -> Indices:
+        """Indices of the detections of a class, by falling score."""
+        rows = np.flatnonzero(self.detection_classes == name)
+        return rows[np.lexsort((self.places[rows], -self.detections.scores[rows]))]
+
+    def objects_of(self, name: str) -> Indices:
+        """Indices of the objects of a class that count."""
+        return np.flatnonzero((self.truth_classes == name) & ~self.truths.ignored)
+
+    def objects_per_frame(self, name: str) -> Indices:
+        """[F], number of objects of a class that count, in each frame."""
+        return np.bincount(self.truth_frames[self.objects_of(name)], minlength=len(self.names))
 
 
 def pair(truths: GroundTruth, predictions: Sequence[FramePredictions]) -> Paired:
@@ -109,66 +100,70 @@ def pair(truths: GroundTruth, predictions: Sequence[FramePredictions]) -> Paired
     A list of objects does not name frames without objects, so predicted frames that it lacks count as empty frames.
 
     Raises:
-        LabelError: no frame has both, or two records belong to one frame.
+        DatasetError: no frame has both, or two records belong to one frame.
     """
     pairs, unlabelled = pair_frames(truths.frames, predictions)
     unpredicted = tuple(name for name in truths.frames if name not in pairs)
     if truths.kind == "list":
         named = {str(record.frame): record for record in predictions}
-        pairs |= {name: (FrameTruths.of(name, [], []), named[name]) for name in unlabelled}
+        pairs |= {name: (FrameTruths(name, Truths.of([], [])), named[name]) for name in unlabelled}
         unlabelled = []
-    labels, records = [pair[0] for pair in pairs.values()], [pair[1] for pair in pairs.values()]
-    categories = _joined([frame.classes for frame in labels], np.str_)
-    objects = Objects(
-        _frame_numbers(frame.boxes for frame in labels),
-        _joined([frame.boxes for frame in labels], np.float64, 4),
-        categories,
-        _renamed(categories, truths),
-        _joined([frame.ignored for frame in labels], np.bool_),
-        _joined([frame.truncation for frame in labels], np.float64),
-        _joined([frame.occlusion for frame in labels], np.intp),
-        _joined([_cuboids(frame) for frame in labels], np.float64, 7),
-    )
-    sigmas = [record.sigmas for record in records if record.sigmas is not None]
-    found = Found(
-        _frame_numbers(record.boxes for record in records),
-        _joined([record.boxes for record in records], np.float64, 4),
-        _joined([record.scores for record in records], np.float64),
-        _joined([record.classes for record in records], np.str_),
-        _joined(sigmas, np.float64, 4) if len(sigmas) == len(records) else None,
-        _places(records),
-    )
+    labels, records = [labels for labels, _ in pairs.values()], [record for _, record in pairs.values()]
+    objects = Truths.concatenate(frame.truths for frame in labels)
+    detections = Detections.concatenate(record.detections for record in records)
+    truth_classes = _class_names(objects.categories, truths)
+    places = [record.places for record in records if record.places is not None]
     return Paired(
-        tuple(pairs), objects, found, tuple(unlabelled), unpredicted, truths.is_kitti, _vocabulary(truths, objects)
+        tuple(pairs),
+        objects,
+        _frame_indices([frame.truths for frame in labels]),
+        truth_classes,
+        detections,
+        _frame_indices([record.detections for record in records]),
+        np.concatenate([np.empty(0, np.str_), *(record.class_names for record in records)]),
+        np.concatenate(places) if len(places) == len(records) else np.arange(len(detections)),
+        all(record.has_sigmas for record in records),
+        tuple(unlabelled),
+        unpredicted,
+        truths.is_kitti,
+        _vocabulary(truths, truth_classes),
     )
 
 
 def pair_frames(
     labels: Mapping[str, FrameTruths], predictions: Sequence[FramePredictions]
-) -> tuple[dict[str, Frame], list[str]]:
+) -> tuple[dict[str, tuple[FrameTruths, FramePredictions]], list[str]]:
     """The frames that have both labels and a prediction record, by label name, and the names of the other records.
 
     "000012.png" and 12 belong to the labels "000012". A record without a name belongs to the frame of its stamp.
 
     Raises:
-        LabelError: no frame has both, or two records belong to one frame.
+        DatasetError: no frame has both, or two records belong to one frame.
     """
     names = {Path(name).stem: name for name in labels} | {name: name for name in labels}
     stamps: dict[int | None, str] = {
         frame.stamp_ns: name for name, frame in labels.items() if frame.stamp_ns is not None
     }
-    pairs: dict[str, Frame] = {}
+    pairs: dict[str, tuple[FrameTruths, FramePredictions]] = {}
     unlabelled = []
     for record in predictions:
-        name = next((names[key] for key in _keys(record.frame) if key in names), stamps.get(record.stamp_ns))
+        frame = record.frame
+        # Names that the labels of the frame may have.
+        keys = (f"{frame:06d}", str(frame)) if isinstance(frame, int) else (frame, Path(frame).stem)
+        name = next((names[key] for key in keys if key in names), stamps.get(record.stamp_ns))
         if name is None:
-            unlabelled.append(str(record.frame))
+            unlabelled.append(str(frame))
         elif name in pairs:
-            raise LabelError(f"the predictions have two records for the labels {name}: one a frame is wanted")
+            raise DatasetError(f"the predictions have two records for the labels {name}: one a frame is wanted")
         else:
             pairs[name] = labels[name], record
+    if not predictions:
+        raise DatasetError("the predictions have no frames")
     if not pairs:
-        raise LabelError(_nothing_matches(labels, predictions))
+        raise DatasetError(
+            f"no frame of the predictions has a label file: they name frames such as {predictions[0].frame}, "
+            f"and the labels are for frames such as {next(iter(labels), 'none')}"
+        )
     return pairs, unlabelled
 
 
@@ -186,73 +181,57 @@ def candidates(first: Indices, second: Indices) -> tuple[Indices, Indices]:
     return rows, np.repeat(starts, counts) + offsets
 
 
-def take_greedily(
-    boxes: Floats, frames: Indices, scores: Floats, truth_boxes: Floats, truth_frames: Indices, threshold: float
-) -> Indices:
+def match_greedily(paired: Paired, rows: Indices, objects: Indices, least_iou: float) -> Indices:
     """Match greedily: by falling score, each detection takes the free object of its frame with the largest IoU.
 
-    The IoU must reach the threshold. Of equal scores or overlaps, the first is taken.
+    Of equal scores or overlaps, the first is taken.
 
     Args:
-        boxes, frames, scores: [N, 4], [N], [N].
-        truth_boxes, truth_frames: [M, 4], [M]; frames must not fall.
+        rows: [N], indices of detections.
+        objects: [M], rising indices of objects.
+        least_iou: minimum IoU of a detection with its object.
 
     Returns:
         [N], index of the matched object, -1 for none.
     """
-    taken = np.full(len(boxes), -1, np.intp)
-    rows, objects = candidates(frames, truth_frames)
-    iou = overlaps_of_pairs(boxes[rows], truth_boxes[objects])
-    near = iou >= threshold
-    rows, objects, iou = rows[near], objects[near], iou[near]
-    free = np.ones(len(truth_boxes), bool)
+    detections, truths = paired.detections[rows], paired.truths.boxes[objects]
+    matches = np.full(len(rows), -1, np.intp)
+    places, targets = candidates(paired.detection_frames[rows], paired.truth_frames[objects])
+    iou = overlaps(detections.boxes[places], truths[targets])
+    near = iou >= least_iou
+    places, targets, iou = places[near], targets[near], iou[near]
+    free = np.ones(len(objects), bool)
     # Few pairs reach the threshold, so a Python loop is fast enough.
-    for pair in np.lexsort((objects, -iou, rows, -scores[rows])).tolist():
-        row, target = rows[pair], objects[pair]
-        if taken[row] < 0 and free[target]:
-            taken[row] = target
+    for index in np.lexsort((targets, -iou, places, -detections.scores[places])).tolist():
+        place, target = places[index], targets[index]
+        if matches[place] < 0 and free[target]:
+            matches[place] = objects[target]
             free[target] = False
-    return taken
+    return matches
 
 
-def covers_any(
-    boxes: Floats, frames: Indices, region_boxes: Floats, region_frames: Indices, least: float, *, by_iou: bool
-) -> Mask:
+def covers_any(paired: Paired, rows: Indices, regions: Indices, least: float, *, by_iou: bool) -> Mask:
     """[N], whether a detection covers a region of its frame.
 
     Args:
-        region_boxes, region_frames: [M, 4], [M]; frames must not fall.
+        rows: [N], indices of detections.
+        regions: [M], rising indices of objects.
         least: minimum IoU with the region, or minimum share of the detection's area inside it.
     """
-    covered = np.zeros(len(boxes), bool)
-    rows, regions = candidates(frames, region_frames)
+    covered = np.zeros(len(rows), bool)
+    places, targets = candidates(paired.detection_frames[rows], paired.truth_frames[regions])
+    boxes, regions_boxes = paired.detections.boxes[rows[places]], paired.truths.boxes[regions[targets]]
     if by_iou:
-        hit = overlaps_of_pairs(boxes[rows], region_boxes[regions]) >= least
+        hit = overlaps(boxes, regions_boxes) >= least
     else:
-        shared = intersection_areas_of_pairs(boxes[rows], region_boxes[regions])
-        sides = boxes[rows, 2:] - boxes[rows, :2]
+        shared = intersection_areas(boxes, regions_boxes)
+        sides = boxes[:, 2:] - boxes[:, :2]
         hit = (shared > 0) & (shared >= least * sides[:, 0] * sides[:, 1])
-    covered[rows[hit]] = True
+    covered[places[hit]] = True
     return covered
 
 
-def _keys(frame: str | int) -> tuple[str, ...]:
-    """Names that the labels of a frame may have."""
-    if isinstance(frame, int):
-        return f"{frame:06d}", str(frame)
-    return frame, Path(frame).stem
-
-
-def _nothing_matches(labels: Mapping[str, FrameTruths], predictions: Sequence[FramePredictions]) -> str:
-    if not predictions:
-        return "the predictions have no frames"
-    return (
-        f"no frame of the predictions has a label file: they name frames such as {predictions[0].frame}, "
-        f"and the labels are for frames such as {next(iter(labels), 'none')}"
-    )
-
-
-def _renamed(categories: NDArray[np.str_], truths: GroundTruth) -> NDArray[np.str_]:
+def _class_names(categories: Names, truths: GroundTruth) -> Names:
     if not len(categories):
         return categories
     names, which = np.unique(categories, return_inverse=True)
@@ -260,30 +239,13 @@ def _renamed(categories: NDArray[np.str_], truths: GroundTruth) -> NDArray[np.st
     return np.array(["" if name == DONT_CARE else truths.class_of(str(name)) for name in names], np.str_)[which.ravel()]
 
 
-def _vocabulary(truths: GroundTruth, objects: Objects) -> tuple[str, ...]:
+def _vocabulary(truths: GroundTruth, truth_classes: Names) -> tuple[str, ...]:
     if truths.is_kitti:
         return tuple(sorted(KITTI_CLASSES.values()))
-    known = {*objects.classes.tolist(), *truths.category_ids.values()} - {""}
+    known = {*truth_classes.tolist(), *truths.category_ids.values()} - {""}
     # A few frames of BDD may lack some of its classes.
     return tuple(sorted(known | (set() if known.isdisjoint(BDD_CATEGORIES) else set(BDD_CATEGORIES))))
 
 
-def _cuboids(frame: FrameTruths) -> Floats:
-    return np.full((len(frame.boxes), 7), np.nan) if frame.cuboids is None else frame.cuboids
-
-
-def _places(records: Sequence[FramePredictions]) -> Indices:
-    known = [record.places for record in records if record.places is not None]
-    if len(known) == len(records):
-        return _joined(known, np.intp)
-    return np.arange(sum(len(record.boxes) for record in records))
-
-
-def _frame_numbers(boxes: Iterable[Floats]) -> Indices:
-    counts = [len(each) for each in boxes]
-    return np.repeat(np.arange(len(counts)), counts)
-
-
-def _joined(arrays: Sequence[NDArray[Any]], kind: type, width: int = 0) -> NDArray[Any]:
-    empty: NDArray[Any] = np.empty((0, width) if width else 0, kind)
-    return np.concatenate([empty, *arrays])
+def _frame_indices(frames: Sequence[Truths] | Sequence[Detections]) -> Indices:
+    return np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])

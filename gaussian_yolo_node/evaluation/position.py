@@ -14,14 +14,12 @@ from rich.table import Table
 
 from gaussian_yolo_node.evaluation import LEAST_SCORE
 from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, match_rows
-from gaussian_yolo_node.evaluation.paired import Paired
-from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.evaluation.matching import Floats
+from gaussian_yolo_node.evaluation.paired import Mask, Paired
+from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.camera_calibration import Calibration
 from gaussian_yolo_node.position.camera import Camera, CameraPose
 from gaussian_yolo_node.position.locate import WITNESSES, Locator, Places, Positions, State
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 NEAR_M = 40.0  # range up to which the headline counts
 BANDS_M = (0.0, 10.0, 20.0, 30.0, 40.0, 60.0)
@@ -121,18 +119,18 @@ def place_detections(
         least_score: minimum score of the detections.
 
     Raises:
-        LabelError: no object has a 3-D box, or the predictions have no sigmas.
+        DatasetError: no object has a 3-D box, or the predictions have no sigmas.
     """
-    found, objects = paired.found, paired.objects
-    if found.sigmas is None:
-        raise LabelError("the position protocol needs predictions with sigmas, as `detect --json` writes")
-    if not np.isfinite(objects.cuboids).any():
-        raise LabelError("the position protocol needs KITTI labels with 3-D boxes (fields 9 to 15)")
-    rows, targets = match_rows(paired, COMMON_IOU, least_score)
-    solid = np.isfinite(objects.cuboids[targets, 0])
-    rows, targets = rows[solid], targets[solid]
-    truth = true_places(objects.cuboids[targets], calibration, camera.pose)
-    return Placed.of(camera, found.boxes[rows], found.sigmas[rows], found.classes[rows], truth)
+    if not paired.has_sigmas:
+        raise DatasetError("the position protocol needs predictions with sigmas, as `detect --json` writes")
+    if not np.isfinite(paired.truths.cuboids).any():
+        raise DatasetError("the position protocol needs KITTI labels with 3-D boxes (fields 9 to 15)")
+    rows, objects = match_rows(paired, COMMON_IOU, least_score)
+    cuboids = paired.truths.cuboids[objects]
+    solid = np.isfinite(cuboids[:, 0])
+    detections = paired.detections[rows[solid]]
+    truth = true_places(cuboids[solid], calibration, camera.pose)
+    return Placed.of(camera, detections.boxes, detections.sigmas, paired.detection_classes[rows[solid]], truth)
 
 
 def true_places(cuboids: Floats, calibration: Calibration, pose: CameraPose) -> Floats:

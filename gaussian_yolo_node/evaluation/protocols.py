@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,19 +10,12 @@ import numpy as np
 
 from gaussian_yolo_node.evaluation import all_objects, bdd, coco, kitti
 from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, KITTI_IOU, Judged
-from gaussian_yolo_node.evaluation.average_precision import (
-    PrecisionRecall,
-    all_point_ap,
-    eleven_point_ap,
-    forty_point_ap,
-)
-from gaussian_yolo_node.evaluation.paired import Paired, pair
-from gaussian_yolo_node.labels.annotations import LabelError
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
+from gaussian_yolo_node.evaluation.average_precision import ALL, ClassCurve, PrecisionRecall, finite, mean_ap
+from gaussian_yolo_node.evaluation.paired import Paired
+from gaussian_yolo_node.labels.annotations import DatasetError
 
 PROTOCOLS = ("all", "kitti", "bdd", "coco")
 COUNT_SCORE = 0.5
-ALL = "all"  # the one difficulty of protocols without difficulty levels
 HEADLINE_DIFFICULTY = "moderate"
 _ANY_IOU = ("all", "bdd")
 # Predictions whose lowest score is above this were cut off for use and lack the tail of the curve.
@@ -49,33 +41,6 @@ DESCRIPTIONS = {
         "the mean over 0.5 .. 0.95. Ignored regions are crowds."
     ),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class ClassCurve:
-    """One class at one IoU, and at one difficulty if the protocol has difficulties.
-
-    Attributes:
-        name: the class.
-        iou: IoU threshold of a detection with its object.
-        difficulty: "easy", "moderate", "hard", or "all".
-        truths: number of objects that count.
-        detections: number of detections of the class that count.
-        ignored: number of detections that do not count, if the protocol reports it.
-        ap: AP as the protocol defines it, 0..1; NaN without truths.
-        interpolations: AP of the same curve by other interpolations, by name.
-        curve: precision and recall.
-    """
-
-    name: str
-    iou: float
-    difficulty: str
-    truths: int
-    detections: int
-    ignored: int
-    ap: float
-    interpolations: Mapping[str, float]
-    curve: PrecisionRecall | None
 
 
 @dataclass(frozen=True)
@@ -106,26 +71,29 @@ class ProtocolResult:
 
     Attributes:
         protocol: its name.
-        description: its rules, for readers.
+        paired: the counted frames.
         curves: by class, IoU and difficulty.
         ap: class -> IoU ("0.5") -> the protocol's AP, 0..1; NaN without truths.
         map: mean over classes with truths, at the protocol's IoU; NaN without any.
         counts: at one score.
-        frames: number of counted frames.
-        unlabelled, unpredicted: frames that only the predictions, or only the truth, have.
-        notes: caveats of the figures, one sentence each.
     """
 
     protocol: str
-    description: str
+    paired: Paired
     curves: tuple[ClassCurve, ...]
     ap: Mapping[str, Mapping[str, float]]
     map: float
     counts: tuple[Counts, ...]
-    frames: tuple[str, ...]
-    unlabelled: tuple[str, ...]
-    unpredicted: tuple[str, ...]
-    notes: tuple[str, ...]
+
+    @property
+    def description(self) -> str:
+        """The rules, for readers."""
+        return DESCRIPTIONS[self.protocol]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Caveats of the figures, one sentence each."""
+        return tuple(_notes(self.paired))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything except the points of the curves, for JSON; null for missing values."""
@@ -137,11 +105,7 @@ class ProtocolResult:
             "curves": [_curve_dict(curve) for curve in self.curves],
             "difficulties": self._difficulties(),
             "counts": [asdict(row) for row in self.counts],
-            "frames": {
-                "matched": list(self.frames),
-                "unlabelled": list(self.unlabelled),
-                "unpredicted": list(self.unpredicted),
-            },
+            "frames": self.paired.frames,
             "notes": list(self.notes),
         }
 
@@ -154,87 +118,47 @@ class ProtocolResult:
             table.setdefault(curve.name, {})[curve.difficulty] = ways
         for difficulty in dict.fromkeys(curve.difficulty for curve in curves):
             level = [curve.interpolations for curve in curves if curve.difficulty == difficulty]
-            means = {way: finite(_mean(of[way] for of in level)) for way in level[0]}
+            means = {way: finite(mean_ap(of[way] for of in level)) for way in level[0]}
             table.setdefault("mean", {})[difficulty] = means
         return table
 
 
-def evaluate_protocol(
-    protocol: str,
-    truths: GroundTruth,
-    predictions: Sequence[FramePredictions],
-    *,
-    count_score: float = COUNT_SCORE,
-    ious: Sequence[float] = (),
+def evaluate_pairs(
+    protocol: str, paired: Paired, count_score: float = COUNT_SCORE, ious: Sequence[float] = ()
 ) -> ProtocolResult:
-    """Evaluate detections by a protocol, one of `PROTOCOLS`.
+    """Evaluate detections by a protocol, one of `PROTOCOLS`; see `check_classes`, too.
 
     Args:
         count_score: minimum score of the detections in `counts`.
         ious: further IoU thresholds; "all" and "bdd" only. The mean stays at the protocol's own.
 
     Raises:
-        LabelError: no frame has both truth and predictions, the truth has no objects, it knows none of the predicted
-            classes, or the protocol does not apply to it.
+        DatasetError: the truth has no objects in these frames, or the protocol does not apply to it.
         ModuleNotFoundError: the protocol is "coco", and pycocotools is not installed.
     """
-    paired = pair(truths, predictions)
-    check_classes(paired)
-    return evaluate_pairs(protocol, paired, count_score, ious)
-
-
-def evaluate_pairs(
-    protocol: str, paired: Paired, count_score: float = COUNT_SCORE, ious: Sequence[float] = ()
-) -> ProtocolResult:
-    """Like `evaluate_protocol`, for frames that are already paired, and without a check of the class names."""
     if not paired.classes:
-        raise LabelError(
+        raise DatasetError(
             "the ground truth has no objects that count in the frames that were predicted: there is nothing to measure"
         )
     if ious and protocol not in _ANY_IOU:
-        raise LabelError(f"the {protocol} protocol has IoUs of its own: only {' and '.join(_ANY_IOU)} take others")
-    curves, counts, ap, mean = _EVALUATORS[protocol](paired, count_score, ious)
-    return ProtocolResult(
-        protocol,
-        DESCRIPTIONS[protocol],
-        curves,
-        ap,
-        mean,
-        counts,
-        paired.names,
-        paired.unlabelled,
-        paired.unpredicted,
-        tuple(_notes(paired)),
-    )
+        raise DatasetError(f"the {protocol} protocol has IoUs of its own: only {' and '.join(_ANY_IOU)} take others")
+    return ProtocolResult(protocol, paired, *_EVALUATORS[protocol](paired, count_score, ious))
 
 
 def check_classes(paired: Paired) -> None:
-    """Raise LabelError if the data set knows none of the detected classes.
+    """Raise DatasetError if the data set knows none of the detected classes.
 
     All figures would be 0 because of a mismatch of names.
     """
-    predicted = set(paired.found.classes.tolist())
+    predicted = set(paired.detection_classes.tolist())
     if predicted and predicted.isdisjoint(paired.vocabulary):
-        raise LabelError(
+        raise DatasetError(
             f"no predicted class is one of the ground truth: predicted are {', '.join(sorted(predicted))}, and the "
             f"ground truth has {', '.join(paired.vocabulary)}: give them the same names"
         )
 
 
-def judge(
-    protocol: str, truths: GroundTruth, predictions: Sequence[FramePredictions], class_name: str, iou: float
-) -> Judged:
-    """Verdicts on the detections of one class, by the rules of "bdd" or else of "all"."""
-    judge_class = bdd.judge_class if protocol == "bdd" else all_objects.judge_class
-    return judge_class(pair(truths, predictions), class_name, iou)
-
-
-def finite(value: float) -> float | None:
-    """None for NaN, which JSON lacks."""
-    return None if math.isnan(value) else value
-
-
-_Evaluation = tuple[tuple[ClassCurve, ...], tuple[Counts, ...], dict[str, dict[str, float]], float]
+_Evaluation = tuple[tuple[ClassCurve, ...], dict[str, dict[str, float]], float, tuple[Counts, ...]]
 
 
 def _all(paired: Paired, count_score: float, ious: Sequence[float]) -> _Evaluation:
@@ -261,30 +185,22 @@ def _judged(
     for name, thresholds in ious.items():
         for iou in thresholds:
             judged = judge_class(paired, name, iou)
-            curve = judged.curve
-            ways = {
-                "all_point": all_point_ap(curve),
-                "eleven_point": eleven_point_ap(curve),
-                "forty_point": forty_point_ap(curve),
-            }
-            area = ways["all_point"]
-            number = len(judged.scores)
-            curves.append(ClassCurve(name, iou, ALL, judged.truths, number, judged.ignored, area, ways, curve))
-            ap.setdefault(name, {})[f"{iou:g}"] = area
+            curves.append(judged.class_curve(name, iou))
+            ap.setdefault(name, {})[f"{iou:g}"] = curves[-1].ap
             taken = judged.scores >= count_score
             tp = int(judged.correct[taken].sum())
             fp, fn = int(taken.sum()) - tp, judged.truths - tp
             counts.append(_counts(name, iou, ALL, count_score, tp, fp, fn))
-    return tuple(curves), tuple(counts), ap, _mean(ap[name][f"{iou:g}"] for name, iou in headline.items())
+    return tuple(curves), ap, mean_ap(ap[name][f"{iou:g}"] for name, iou in headline.items()), tuple(counts)
 
 
 def _kitti(paired: Paired, count_score: float, _: Sequence[float]) -> _Evaluation:
     if not paired.kitti:
-        raise LabelError("the kitti protocol needs KITTI labels (types, truncation, occlusion): use all, bdd or coco")
+        raise DatasetError("the kitti protocol needs KITTI labels (types, truncation, occlusion): use all, bdd or coco")
     curves, counts = [], []
     ap: dict[str, dict[str, float]] = {}
     for name, iou in KITTI_IOU.items():
-        detections = int((paired.found.classes == name).sum())
+        detections = int((paired.detection_classes == name).sum())
         for difficulty in kitti.DIFFICULTIES:
             matching = kitti.Matching(paired, name, difficulty, iou)
             devkit = matching.curve()
@@ -297,7 +213,7 @@ def _kitti(paired: Paired, count_score: float, _: Sequence[float]) -> _Evaluatio
             if difficulty == HEADLINE_DIFFICULTY:
                 ap[name] = {f"{iou:g}": area}
             counts.append(_counts(name, iou, difficulty, count_score, *matching.counts_at(count_score)))
-    return tuple(curves), tuple(counts), ap, _mean(value for of in ap.values() for value in of.values())
+    return tuple(curves), ap, mean_ap(value for of in ap.values() for value in of.values()), tuple(counts)
 
 
 def _coco(paired: Paired, count_score: float, _: Sequence[float]) -> _Evaluation:
@@ -306,8 +222,8 @@ def _coco(paired: Paired, count_score: float, _: Sequence[float]) -> _Evaluation
     curves, counts = [], []
     ap: dict[str, dict[str, float]] = {}
     for place, name in enumerate(names):
-        detections = int((paired.found.classes == name).sum())
-        truths = int(((paired.objects.classes == name) & ~paired.objects.ignored).sum())
+        detections = int((paired.detection_classes == name).sum())
+        truths = len(paired.objects_of(name))
         ap[name] = {"0.5:0.95": coco.average_precision(evaluation, place)}
         for iou in (0.5, 0.75):
             area = ap[name][f"{iou:g}"] = coco.average_precision(evaluation, place, iou)
@@ -317,7 +233,7 @@ def _coco(paired: Paired, count_score: float, _: Sequence[float]) -> _Evaluation
             curves.append(ClassCurve(name, iou, ALL, truths, detections, 0, area, ways, curve))
             tp, fp = coco.counts_at(evaluation, place, iou, count_score)
             counts.append(_counts(name, iou, ALL, count_score, tp, fp, truths - tp))
-    return tuple(curves), tuple(counts), ap, _mean(of["0.5:0.95"] for of in ap.values())
+    return tuple(curves), ap, mean_ap(of["0.5:0.95"] for of in ap.values()), tuple(counts)
 
 
 _EVALUATORS = {"all": _all, "kitti": _kitti, "bdd": _bdd, "coco": _coco}
@@ -326,11 +242,6 @@ _EVALUATORS = {"all": _all, "kitti": _kitti, "bdd": _bdd, "coco": _coco}
 def _counts(name: str, iou: float, difficulty: str, score: float, tp: int, fp: int, fn: int) -> Counts:
     precision = tp / (tp + fp) if tp + fp else None
     return Counts(name, iou, difficulty, score, tp, fp, fn, precision, tp / (tp + fn) if tp + fn else None)
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
 
 
 def _notes(paired: Paired) -> Iterable[str]:
@@ -345,11 +256,10 @@ def _notes(paired: Paired) -> Iterable[str]:
             f"predicted classes that no object of the ground truth has, not counted: "
             f"{', '.join(paired.unknown_classes)}; it has {', '.join(paired.classes)}"
         )
-    lowest = float(paired.found.scores.min()) if len(paired.found.scores) else 0.0
-    if lowest > FULL_CURVE_SCORE:
+    if paired.lowest_score > FULL_CURVE_SCORE:
         yield (
-            f"the lowest score is {lowest:.3g}: what was cut off below it lowers the AP; to measure AP, detect with "
-            "--score-threshold 0.005"
+            f"the lowest score is {paired.lowest_score:.3g}: what was cut off below it lowers the AP; to measure AP, "
+            "detect with --score-threshold 0.005"
         )
 
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation.all_objects import class_ious, judge_class, match_boxes
-from gaussian_yolo_node.evaluation.matching import Floats, MatchedBoxes, box_areas
+from gaussian_yolo_node.evaluation.all_objects import class_ious, judge_class
+from gaussian_yolo_node.evaluation.matching import Floats, MatchedBoxes, box_areas, overlaps
 from gaussian_yolo_node.evaluation.paired import Paired
 from gaussian_yolo_node.evaluation.uncertainty import box_uncertainty
 
@@ -87,19 +86,14 @@ class DetectionRisks:
     uncertainties: Floats | None
 
 
-def risk_coverage(uncertainties: Floats, risks: Floats) -> RiskCoverage | None:
+def risk_coverage(uncertainties: Floats, risks: Floats) -> RiskCoverage:
     """Drop the most uncertain first.
 
     Args:
-        uncertainties: [N], in any unit: only their order counts.
+        uncertainties: [N], N > 0, in any unit: only their order counts.
         risks: [N], cost of keeping each one.
-
-    Returns:
-        None if N is 0.
     """
     count = len(risks)
-    if not count:
-        return None
     kept = np.arange(1, count + 1)
     # Within a group of equal uncertainties, each one kept adds the group's mean to the expected sum.
     _, group, sizes = np.unique(uncertainties, return_inverse=True, return_counts=True)
@@ -131,10 +125,7 @@ def box_risks(matched: MatchedBoxes) -> Mapping[str, Mapping[str, RiskCoverage]]
         "size error": (_length(errors[:, 2:]), _length(sigmas[:, 2:]), areas),
     }
     return {
-        name: {
-            "sigma": _at_least_one(risk_coverage(sigma, risk)),
-            "box size": _at_least_one(risk_coverage(size, risk)),
-        }
+        name: {"sigma": risk_coverage(sigma, risk), "box size": risk_coverage(size, risk)}
         for name, (risk, sigma, size) in by_risk.items()
     }
 
@@ -146,46 +137,28 @@ def detection_risks(paired: Paired, iou_threshold: float, least_score: float) ->
         iou_threshold: minimum IoU of a detection with the object it matches.
         least_score: minimum score of the detections that count.
     """
-    found = paired.found
-    # `judge_class` returns scores but no indices, so the rank in score order is passed as the score.
-    order = np.lexsort((found.places, -found.scores))
-    places = np.empty(len(order))
-    places[order] = np.arange(len(order))
-    ranked = replace(paired, found=replace(found, scores=-places))
-    rows = [np.empty(0, np.intp)]
-    right = [np.empty(0, bool)]
-    for name in class_ious(paired):
-        judged = judge_class(ranked, name, iou_threshold)
-        of_class = order[(-judged.scores).astype(np.intp)]
-        kept = found.scores[of_class] >= least_score
-        rows.append(of_class[kept])
-        right.append(judged.correct[kept])
-    row, correct = np.concatenate(rows), np.concatenate(right)
-    risks = np.ones(len(row))
-    risks[_in_order_of_frames(found.frames[row], correct)] = 1 - match_boxes(paired, iou_threshold, least_score).ious
-    uncertainties = None if found.sigmas is None else box_uncertainty(found.boxes[row], found.sigmas[row])
-    return DetectionRisks(found.scores[row], risks, uncertainties)
+    judged = [judge_class(paired, name, iou_threshold) for name in class_ious(paired)]
+    rows, matches = (
+        np.concatenate([np.empty(0, np.intp), *(getattr(of, field)[of.scores >= least_score] for of in judged)])
+        for field in ("rows", "matches")
+    )
+    detections, correct = paired.detections[rows], matches >= 0
+    risks = np.ones(len(rows))
+    risks[correct] = 1 - overlaps(detections.boxes[correct], paired.truths.boxes[matches[correct]])
+    uncertainties = box_uncertainty(detections.boxes, detections.sigmas) if paired.has_sigmas else None
+    return DetectionRisks(detections.scores, risks, uncertainties)
 
 
 def detection_curves(risks: DetectionRisks) -> Mapping[str, RiskCoverage]:
     """Risk-coverage curves by ranking, "score" and "sigma"; "sigma" needs sigmas, and both need detections."""
+    if not len(risks.scores):
+        return {}
     curves = {"score": risk_coverage(-risks.scores, risks.risks)}
     if risks.uncertainties is not None:
         curves["sigma"] = risk_coverage(risks.uncertainties, risks.risks)
-    return {name: curve for name, curve in curves.items() if curve is not None}
-
-
-def _in_order_of_frames(frames: NDArray[np.intp], correct: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Indices of correct detections, in the order of `match_boxes`."""
-    places = np.flatnonzero(correct)
-    return places[np.argsort(frames[places], kind="stable")]
+    return curves
 
 
 def _length(vectors: Floats) -> Floats:
     lengths: Floats = np.sqrt((vectors**2).sum(axis=1))
     return lengths
-
-
-def _at_least_one(curve: RiskCoverage | None) -> RiskCoverage:
-    assert curve is not None  # callers check that there are boxes
-    return curve

@@ -5,7 +5,6 @@ Everything here covers boxes that match an object. Functions return None if sigm
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.detector.sigma_correction import COORDINATES
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.uncertainty import (
-    LEAST_SIGMA,
     LEVELS,
     Floats,
     box_uncertainty,
+    gaussian_nll,
     observed_coverage,
     relative_sigmas,
 )
@@ -141,13 +140,9 @@ def sharpness(matched: MatchedBoxes) -> Mapping[str, Sharpness] | None:
     sigmas, relative = matched.sigmas, relative_sigmas(matched.boxes, matched.sigmas)
     return {
         name: Sharpness(
-            float(sigmas[:, axis].mean()),
-            float(np.median(sigmas[:, axis])),
-            _rms(sigmas[:, axis]),
-            float(relative[:, axis].mean()),
-            float(np.median(relative[:, axis])),
+            float(px.mean()), float(np.median(px)), _rms(px), float(shares.mean()), float(np.median(shares))
         )
-        for axis, name in enumerate(COORDINATES)
+        for name, px, shares in zip(COORDINATES, sigmas.T, relative.T, strict=True)
     }
 
 
@@ -170,36 +165,15 @@ def likelihoods(matched: MatchedBoxes) -> Mapping[str, Likelihood] | None:
     }
 
 
-def gaussian_nll(errors: Floats, sigmas: Floats) -> float | None:
-    """Mean negative log-likelihood of errors under Gaussians with these sigmas, in nats.
-
-    Errors and sigmas are in px and have the same shape, with at least one element. None if a sigma is 0.
-    """
-    if (sigmas <= LEAST_SIGMA).any():
-        return None
-    return float((np.log(sigmas) + (errors / sigmas) ** 2 / 2).mean() + math.log(2 * math.pi) / 2)
-
-
 def _spreads(numbers: NDArray[np.intp], of: Floats, values: Floats) -> tuple[Spread, ...]:
     """Distribution of `values` per bin of `of`, by rising bin; `numbers` is the bin of each box."""
     spreads = []
     for number in np.unique(numbers):
         inside = numbers == number
         base, other = of[inside], values[inside]
-        p10, p50, p90 = (float(value) for value in np.percentile(other, _PERCENTILES))
-        spreads.append(
-            Spread(
-                len(base),
-                float(base.min()),
-                float(base.max()),
-                float(base.mean()),
-                float(other.mean()),
-                float(other.std()),
-                p10,
-                p50,
-                p90,
-            )
-        )
+        bounds = (float(value) for value in (base.min(), base.max(), base.mean()))
+        moments = (float(value) for value in (other.mean(), other.std(), *np.percentile(other, _PERCENTILES)))
+        spreads.append(Spread(len(base), *bounds, *moments))
     return tuple(spreads)
 
 

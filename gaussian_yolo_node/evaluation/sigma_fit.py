@@ -19,19 +19,18 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.sigma_correction import COORDINATES, SigmaCalibration
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.evaluation.matching import MatchedBoxes
+from gaussian_yolo_node.evaluation.matching import Floats, MatchedBoxes
 from gaussian_yolo_node.evaluation.uncertainty import LEAST_SIGMA
-
-Floats = NDArray[np.float64]
 
 LEAST_BOXES = 30
 WITHIN_ONE_SIGMA = math.erf(math.sqrt(0.5))  # of a Gaussian
 # Upper limit of the offset's share of the corrected sigma's RMS, so that the network's sigma keeps an influence.
 MOST_OFFSET = 0.9
+# Of consecutive frames, for cross-validation.
+BLOCKS = 2
 _GRID = 46  # shares per search step
 
 
@@ -83,7 +82,7 @@ def calibrated(matched: MatchedBoxes, calibration: SigmaCalibration) -> MatchedB
     return replace(matched, sigmas=calibration.apply(matched.sigmas, matched.boxes))
 
 
-def cross_validated(matched: MatchedBoxes, blocks: int = 2) -> MatchedBoxes:
+def cross_validated(matched: MatchedBoxes) -> MatchedBoxes:
     """The boxes with sigmas corrected by fits to other frames, which shows how a fit does on unseen frames.
 
     Consecutive frames show the same objects, so the recording is cut into blocks of consecutive frames with about
@@ -96,9 +95,9 @@ def cross_validated(matched: MatchedBoxes, blocks: int = 2) -> MatchedBoxes:
     matched = matched[order]
     # A frame belongs to the block that contains the middle of its boxes.
     _, first, counts = np.unique(matched.frames, return_index=True, return_counts=True)
-    block = np.repeat(((first + counts / 2) * blocks / max(1, len(matched))).astype(int), counts)
+    block = np.repeat(((first + counts / 2) * BLOCKS / max(1, len(matched))).astype(int), counts)
     sigmas = np.empty((len(matched), 4))
-    for number in range(blocks):
+    for number in range(BLOCKS):
         inside = block == number
         fit = fit_sigma_calibration(matched[~inside])
         sigmas[inside] = calibrated(matched[inside], fit).sigmas

@@ -63,6 +63,16 @@ class ThresholdCurve:
         place = int(np.searchsorted(self.true_positives, true_positives))
         return None if place == len(self.thresholds) else self.at(float(self.thresholds[place]))
 
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, at the thresholds of the table."""
+        rows = [self.at(threshold) for threshold in THRESHOLDS]
+        return {
+            "truths": self.truths,
+            "thresholds": [row.threshold for row in rows],
+            "true_positives": [row.true_positives for row in rows],
+            "false_positives": [row.false_positives for row in rows],
+        }
+
 
 @dataclass(frozen=True)
 class TermEffect:
@@ -96,9 +106,9 @@ def threshold_curve(scores: Floats, correct: NDArray[np.bool_], truths: int) -> 
     return ThresholdCurve(rising[::-1].astype(np.float64), right, wrong, truths)
 
 
-def false_positives_by_threshold(judged: Judged | Iterable[Judged]) -> ThresholdCurve:
-    """The curve of one class, or of several classes together."""
-    parts = [judged] if isinstance(judged, Judged) else list(judged)
+def false_positives_by_threshold(classes: Iterable[Judged]) -> ThresholdCurve:
+    """The curve of several classes together."""
+    parts = list(classes)
     scores = np.concatenate([np.empty(0), *(part.scores for part in parts)])
     correct = np.concatenate([np.empty(0, bool), *(part.correct for part in parts)])
     return threshold_curve(scores, correct, sum(part.truths for part in parts))
@@ -113,14 +123,3 @@ def term_effects(
         here = with_term.at(threshold)
         effects.append(TermEffect(here, without_term.at(threshold), without_term.finding(here.true_positives)))
     return tuple(effects)
-
-
-def curve_dict(curve: ThresholdCurve) -> dict[str, Any]:
-    """For JSON, at the thresholds of the table."""
-    rows = [curve.at(threshold) for threshold in THRESHOLDS]
-    return {
-        "truths": curve.truths,
-        "thresholds": [row.threshold for row in rows],
-        "true_positives": [row.true_positives for row in rows],
-        "false_positives": [row.false_positives for row in rows],
-    }

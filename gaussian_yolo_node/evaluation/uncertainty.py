@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.sigma_correction import COORDINATES, coordinate_sizes
-from gaussian_yolo_node.evaluation.matching import MatchedBoxes
-
-Floats = NDArray[np.float64]
+from gaussian_yolo_node.evaluation.matching import Floats, MatchedBoxes
 
 # A sigma of 0 claims a perfect box; any error is then far outside, without a division by zero.
 LEAST_SIGMA = 1e-6  # px
@@ -94,16 +91,6 @@ class SigmaQuality:
         """By cx, cy, w, h and "all"."""
         return {**self.coordinates, "all": self.overall}
 
-    @property
-    def within(self) -> tuple[float, float, float]:
-        """Share of all coordinates whose error is at most 1, 2, 3 sigma."""
-        return self.overall.within
-
-    @property
-    def rms(self) -> tuple[float | None, ...]:
-        """Root mean square of error / sigma for centre x, centre y, width, height."""
-        return tuple(figures.rms for figures in self.coordinates.values())
-
 
 def sigma_quality(matched: MatchedBoxes, correlations: tuple[RankCorrelation, ...] = ()) -> SigmaQuality | None:
     """Calibration of matched boxes; None if sigmas are unknown or nothing matches."""
@@ -125,16 +112,26 @@ def sigma_quality(matched: MatchedBoxes, correlations: tuple[RankCorrelation, ..
 def sigma_figures(errors: Floats, sigmas: Floats) -> SigmaFigures:
     """Calibration of sigmas against errors, both in px: two arrays [N] or [N, coordinates], of at least one box."""
     z = absolute_z(errors, sigmas)
-    known = bool((sigmas > LEAST_SIGMA).all())
+    nll = gaussian_nll(errors, sigmas)
     one, two, three = (float((z <= limit).mean()) for limit in (1, 2, 3))
     return SigmaFigures(
         len(errors),
-        float((np.log(sigmas) + z**2 / 2).mean() + math.log(2 * math.pi) / 2) if known else None,
+        nll,
         (one, two, three),
-        float(np.sqrt((z**2).mean())) if known else None,
+        None if nll is None else float(np.sqrt((z**2).mean())),
         float(np.abs(observed_coverage(errors, sigmas) - LEVELS).mean()),
-        _ence(errors.ravel(), sigmas.ravel()) if known else None,
+        None if nll is None else _ence(errors.ravel(), sigmas.ravel()),
     )
+
+
+def gaussian_nll(errors: Floats, sigmas: Floats) -> float | None:
+    """Mean negative log-likelihood of errors under Gaussians with these sigmas, in nats.
+
+    Errors and sigmas are in px and have the same shape, with at least one element. None if a sigma is 0.
+    """
+    if (sigmas <= LEAST_SIGMA).any():
+        return None
+    return float((np.log(sigmas) + (errors / sigmas) ** 2 / 2).mean() + math.log(2 * math.pi) / 2)
 
 
 def absolute_z(errors: Floats, sigmas: Floats) -> Floats:
@@ -178,12 +175,18 @@ def rank_correlation(matched: MatchedBoxes, least_iou: float) -> RankCorrelation
         least_iou: minimum IoU that the boxes were matched with.
     """
     rho = None
-    if matched.sigmas is not None and len(matched) >= _LEAST_RANKED:
-        unsure, good = _ranks(box_uncertainty(matched.boxes, matched.sigmas)), _ranks(matched.ious)
-        spread = float(unsure.std() * good.std())
-        if spread:
-            rho = float(((unsure - unsure.mean()) * (good - good.mean())).mean()) / spread
+    if matched.sigmas is not None:
+        rho = spearman(box_uncertainty(matched.boxes, matched.sigmas), matched.ious)
     return RankCorrelation(least_iou, len(matched), rho)
+
+
+def spearman(x: Floats, y: Floats) -> float | None:
+    """Rank correlation of two arrays [N]; ties get their mean rank. None for fewer than 3 values or zero variance."""
+    if len(x) < _LEAST_RANKED:
+        return None
+    first, second = _ranks(x), _ranks(y)
+    spread = float(first.std() * second.std())
+    return float(((first - first.mean()) * (second - second.mean())).mean()) / spread if spread else None
 
 
 def _ranks(values: Floats) -> Floats:

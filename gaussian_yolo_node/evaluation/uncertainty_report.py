@@ -34,7 +34,6 @@ from gaussian_yolo_node.evaluation.sigma_curves import (
 from gaussian_yolo_node.evaluation.threshold_curves import (
     TermEffect,
     ThresholdCurve,
-    curve_dict,
     false_positives_by_threshold,
     term_effects,
 )
@@ -97,7 +96,7 @@ class UncertaintyReport:
                 risk: {by: curve.to_dict() for by, curve in curves.items()} for risk, curves in self.box_risks.items()
             },
             "detection_risks": {by: curve.to_dict() for by, curve in self.detection_risks.items()},
-            "thresholds": {name: curve_dict(curve) for name, curve in self.thresholds.items()},
+            "thresholds": {name: curve.to_dict() for name, curve in self.thresholds.items()},
             "term_effects": None
             if effects is None
             else {iou: [_effect_dict(effect) for effect in of] for iou, of in effects.items()},
@@ -105,48 +104,41 @@ class UncertaintyReport:
 
 
 def uncertainty_report(
-    paired: Paired,
-    *,
-    least_score: float = LEAST_SCORE,
-    iou_threshold: float = COMMON_IOU,
-    without_term: Paired | None = None,
+    paired: Paired, *, least_score: float = LEAST_SCORE, without_term: Paired | None = None
 ) -> UncertaintyReport:
     """Judge scores and sigmas by the rules for every labelled object (`all_objects.judge_class`).
 
     Args:
         paired: truth and detections.
         least_score: minimum score of the detections whose scores and sigmas are judged.
-        iou_threshold: minimum IoU of a correct detection with its object.
         without_term: the same frames with criterion "confidence", to show the effect of the uncertainty term.
     """
-    common = dict.fromkeys(class_ious(paired), iou_threshold)
+    common = dict.fromkeys(class_ious(paired), COMMON_IOU)
     judged = _judged(paired, common)
     scores = np.concatenate([np.empty(0), *(of.scores for of in judged.values())])
     correct = np.concatenate([np.empty(0, bool), *(of.correct for of in judged.values())])
-    looked_at = scores >= least_score
-    matched = match_boxes(paired, iou_threshold, least_score)
-    loose = match_boxes(paired, LOOSE_IOU, least_score)
-    correlations = (rank_correlation(matched, iou_threshold), rank_correlation(loose, LOOSE_IOU))
+    counts = scores >= least_score
+    matched, loose = (match_boxes(paired, iou, least_score) for iou in (COMMON_IOU, LOOSE_IOU))
+    correlations = (rank_correlation(matched, COMMON_IOU), rank_correlation(loose, LOOSE_IOU))
+    effects = None
+    if without_term is not None:
+        ious = {"common": common, "class": class_ious(paired)}
+        effects = {name: _effects(paired, without_term, of) for name, of in ious.items()}
     return UncertaintyReport(
-        iou_threshold,
+        COMMON_IOU,
         least_score,
         len(matched),
-        score_quality(scores[looked_at], correct[looked_at]),
+        score_quality(scores[counts], correct[counts]),
         sigma_quality(matched, correlations),
         coverage_curve(matched),
         sharpness(matched),
         likelihoods(matched),
         iou_against_sigma(loose),
         box_risks(matched),
-        detection_curves(detection_risks(paired, iou_threshold, least_score)),
-        {name: false_positives_by_threshold(of) for name, of in judged.items()}
+        detection_curves(detection_risks(paired, COMMON_IOU, least_score)),
+        {name: false_positives_by_threshold([of]) for name, of in judged.items()}
         | {"all": false_positives_by_threshold(judged.values())},
-        None
-        if without_term is None
-        else {
-            "common": _effects(paired, without_term, common),
-            "class": _effects(paired, without_term, class_ious(paired)),
-        },
+        effects,
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -18,7 +17,7 @@ from gaussian_yolo_node.detector.model import ModelCard, OperatingPoint
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
 from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.evaluation import LEAST_SCORE
-from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, LOOSE_IOU, evaluate_paired, match_boxes
+from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, LOOSE_IOU, evaluate, match_boxes
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes, join
 from gaussian_yolo_node.evaluation.paired import Paired, pair
 from gaussian_yolo_node.evaluation.sigma_fit import calibrated, fit_sigma_calibration, scaled_to_coverage
@@ -64,7 +63,7 @@ def load_sets(sources: Sequence[Mapping[str, object]], root: Path, classes: Sequ
 
     Raises:
         SettingError: a set has no name.
-        DatasetError, LabelError: a set cannot be read.
+        DatasetError: a set cannot be read.
     """
     sets = []
     for source in sources:
@@ -172,21 +171,18 @@ def _detect(
     with Detector.open(
         model, runtime, options=options, score_threshold=EVALUATED_SCORE, sigma_calibration=None
     ) as detector:
-        names = np.array(detector.card.classes)
         shown = f"{show_size(detector.input_size)} {of.name}"
         for path in track(of.images, shown, console=console, transient=True):
-            found = detector(read_image(path))
+            predictions.append(FramePredictions(path.name, detector(read_image(path)), detector.card.classes))
             times.append(detector.last_timing.inference_s * 1e3)
-            boxes, scores, sigmas = (values.astype(float) for values in (found.boxes, found.scores, found.sigmas))
-            predictions.append(FramePredictions(path.name, boxes, scores, names[found.class_ids], sigmas))
     return predictions, median(times)
 
 
 def average_precision(paired: Paired) -> dict[str, float]:
     """AP by figure, `AP50 car` and, if KITTI uses another IoU, `AP car`, of classes with truths; 0..1."""
-    result = evaluate_paired(paired)
+    result = evaluate(paired)
     return {
-        f"{kind} {row.name}": round(row.all_point, 4)
+        f"{kind} {row.name}": round(row.ap, 4)
         for kind, rows in (("AP50", result.at_common_iou), ("AP", result.at_kitti_iou))
         for row in rows
         if row.truths and (kind == "AP50" or row.iou != COMMON_IOU)

@@ -19,11 +19,7 @@ IGNORE = -1
 
 
 class DatasetError(GaussianYoloError):
-    """A data folder, list or label file cannot be used; the message names the file and the line."""
-
-
-class LabelError(GaussianYoloError):
-    """Labels or predictions are missing or malformed; the message names the file and the line or record."""
+    """Images, labels or predictions are missing or malformed; the message names the file and the line or record."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,8 @@ class Fault:
             return str(self.file)
         return f"{self.file}:{self.place}" if isinstance(self.place, int) else f"{self.file}, {self.place}"
 
-    def refuse(self) -> DatasetError:
+    @property
+    def error(self) -> DatasetError:
         """The error to raise if faults are not allowed."""
         place = f", line {self.place}" if isinstance(self.place, int) else f", {self.place}" if self.place else ""
         return DatasetError(f"{self.file}{place}: {self.message}")

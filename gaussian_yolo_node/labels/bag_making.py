@@ -31,7 +31,7 @@ from gaussian_yolo_node.bags.frame_info import FrameInfo
 from gaussian_yolo_node.bags.image_header import may_be_rotated
 from gaussian_yolo_node.bags.writing import BagWriter, Compression, StorageName
 from gaussian_yolo_node.labels.camera_calibration import Calibration
-from gaussian_yolo_node.labels.sequence_labels import is_ignored
+from gaussian_yolo_node.labels.labelled_frames import Truths
 from gaussian_yolo_node.labels.sequences import FrameSequence, SequenceFrame
 
 # First stamp for frames without times: 2001-09-09 01:46:40 UTC. It is fixed so that the bags of equal frames are equal.
@@ -134,8 +134,8 @@ def make_bag(
             if summary.frames == options.frames:
                 break
         if not summary.frames:
-            trouble = "; ".join(f"{name}: {words}" for name, words in list(summary.skipped.items())[:3])
-            raise BagError(f"{sequence.description}: none of the images can be read ({trouble or 'there are none'})")
+            errors = "; ".join(f"{name}: {error}" for name, error in list(summary.skipped.items())[:3])
+            raise BagError(f"{sequence.description}: none of the images can be read ({errors or 'there are none'})")
     if len(summary.sizes) > 1:
         sizes = ", ".join(f"{width}x{height} ({count})" for (width, height), count in summary.sizes.most_common())
         summary.notes.append(f"images of {len(summary.sizes)} sizes: {sizes}")
@@ -154,20 +154,13 @@ def _write(
     """Write one frame: first its information, then the image."""
     header = messages.header(stamp_ns, options.frame_id)
     height, width = encoded.size
-    objects = frame.objects or ()
-    info = FrameInfo(
-        stamp_ns,
-        frame.name,
-        width,
-        height,
-        frame.objects is not None,
-        tuple(map(is_ignored, objects)),
-        tuple(each.truncation for each in objects),
-        tuple(each.occlusion for each in objects),
-    )
+    labelled = frame.truths is not None
+    truths = Truths.of([], []) if frame.truths is None else frame.truths
+    columns = (tuple(values.tolist()) for values in (truths.ignored, truths.truncation, truths.occlusion))
+    info = FrameInfo(stamp_ns, frame.name, width, height, labelled, *columns)
     _send(writer, INFO_TOPIC, STRING, stamp_ns, messages.text(info.to_json()))
-    if frame.objects is not None:
-        truth = messages.truth([(each.name, each.box) for each in objects], header)
+    if labelled:
+        truth = messages.truth(zip(truths.categories.tolist(), truths.boxes.tolist(), strict=True), header)
         _send(writer, TRUTH_TOPIC, DETECTIONS, stamp_ns, truth)
     calibration = options.calibration
     if calibration is None and not options.no_calibration:
@@ -190,8 +183,8 @@ def _write(
         summary.first_ns = stamp_ns
     summary.last_ns = stamp_ns
     summary.frames += 1
-    summary.labelled += frame.objects is not None
-    summary.objects += len(objects)
+    summary.labelled += labelled
+    summary.objects += len(truths)
     summary.sizes[width, height] += 1
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, TRUTH_TOPIC, BagError
+from gaussian_yolo_node.bags import DETECTIONS, TRUTH_TOPIC, BagError
 from gaussian_yolo_node.bags.frame_info import FrameInfo, read_frame_infos, stamp_ns
 from gaussian_yolo_node.bags.reading import BagReader
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, Truths
 
 _log = logging.getLogger(__name__)
 
@@ -20,60 +20,52 @@ _log = logging.getLogger(__name__)
 _VARIANCES = [0, 7, 14, 21]
 
 
-def read_bag_truths(path: Path, topic: str = TRUTH_TOPIC, info: str = INFO_TOPIC) -> list[FrameTruths]:
+def read_bag_truths(path: Path) -> list[FrameTruths]:
     """The ground truth in a bag, one record per message; unlabelled frames have no record.
 
     Raises:
         BagError: the bag has no ground truth, or cannot be read.
     """
     with BagReader(path) as reader:
-        _check_detections(reader, topic)
-        infos = read_frame_infos(reader, info)
-        truths = [_truths(message.decode(), infos) for message in reader.messages({topic})]
+        if TRUTH_TOPIC not in reader.topics:
+            raise BagError(f"{path} has no topic {TRUTH_TOPIC}: it has topics {_topics(reader)}")
+        kind = reader.topics[TRUTH_TOPIC].type
+        if kind != DETECTIONS:
+            raise BagError(f"{path}, topic {TRUTH_TOPIC}: it is of {kind}, and not {DETECTIONS}")
+        infos = read_frame_infos(reader)
+        truths = [_truths(message.decode(), infos) for message in reader.messages({TRUTH_TOPIC})]
         _warn(reader)
     return truths
 
 
-def read_bag_predictions(path: Path, topic: str | None = None) -> list[FramePredictions]:
-    """The detections in a bag, one record per message and one row per result.
+def read_bag_predictions(path: Path) -> list[FramePredictions]:
+    """The detections in a bag, on its only Detection2DArray topic other than the ground truth.
 
-    The name of a frame is the one given in the bag, else its stamp in ns.
-
-    Args:
-        topic: topic of the detections; None for the only Detection2DArray topic other than the ground truth.
+    There is one record per message with one row per result. The name of a frame is the one given in the bag, else its
+    stamp in ns.
 
     Raises:
         BagError: there are no detections, there are several topics, or the bag cannot be read.
     """
     with BagReader(path) as reader:
-        if topic is None:
-            topic = _the_detections_topic(reader)
-        _check_detections(reader, topic)
+        topics = [each.name for each in reader.topics.values() if each.type == DETECTIONS and each.name != TRUTH_TOPIC]
+        if not topics:
+            raise BagError(f"{path} has no detections: it has topics {_topics(reader)}")
+        if len(topics) > 1:
+            raise BagError(f"{path} has {len(topics)} topics of detections, {', '.join(topics)}: one is wanted")
         names = {stamp: info.frame for stamp, info in read_frame_infos(reader).items()}
-        predictions = [_predictions(message.decode(), names) for message in reader.messages({topic})]
+        predictions = [_predictions(message.decode(), names) for message in reader.messages(set(topics))]
         _warn(reader)
     return predictions
+
+
+def _topics(reader: BagReader) -> str:
+    return ", ".join(reader.topics) or "none"
 
 
 def _warn(reader: BagReader) -> None:
     for note in reader.notes:
         _log.warning("%s", note)
-
-
-def _the_detections_topic(reader: BagReader) -> str:
-    found = [topic.name for topic in reader.topics.values() if topic.type == DETECTIONS and topic.name != TRUTH_TOPIC]
-    if not found:
-        raise BagError(f"{reader.path} has no detections: it has topics {', '.join(reader.topics) or 'none'}")
-    if len(found) > 1:
-        raise BagError(f"{reader.path} has {len(found)} topics of detections, {', '.join(found)}: one is wanted")
-    return found[0]
-
-
-def _check_detections(reader: BagReader, topic: str) -> None:
-    if topic not in reader.topics:
-        raise BagError(f"{reader.path} has no topic {topic}: it has topics {', '.join(reader.topics) or 'none'}")
-    if reader.topics[topic].type != DETECTIONS:
-        raise BagError(f"{reader.path}, topic {topic}: it is of {reader.topics[topic].type}, and not {DETECTIONS}")
 
 
 def _truths(message: Any, infos: Mapping[int, FrameInfo]) -> FrameTruths:
@@ -82,30 +74,32 @@ def _truths(message: Any, infos: Mapping[int, FrameInfo]) -> FrameTruths:
     count = len(message.detections)
     if info is not None and not len(info.ignored) == len(info.truncation) == len(info.occlusion) == count:
         raise BagError(f"the truth of frame {info.frame} has {count} objects, and its information is of another number")
-    return FrameTruths(
-        frame=info.frame if info else str(stamp),
-        boxes=np.array([_corners(box.bbox) for box in message.detections], np.float64).reshape(-1, 4),
-        classes=np.array([_best_class(box.results) for box in message.detections], np.str_),
-        ignored=np.array(info.ignored if info else [False] * count, np.bool_),
-        truncation=np.array(info.truncation if info else [0.0] * count, np.float64),
-        occlusion=np.array(info.occlusion if info else [0] * count, np.intp),
-        stamp_ns=stamp,
-        size=(info.height, info.width) if info else None,
-    )
+    boxes = [_corners(each.bbox) for each in message.detections]
+    categories = [_best_class(each.results) for each in message.detections]
+    if info is None:
+        return FrameTruths(str(stamp), Truths.of(boxes, categories), stamp)
+    truths = Truths.of(boxes, categories, info.ignored, info.truncation, info.occlusion)
+    return FrameTruths(info.frame, truths, stamp, (info.height, info.width))
 
 
 def _predictions(message: Any, names: Mapping[int, str]) -> FramePredictions:
     stamp = stamp_ns(message.header)
-    rows = [(_corners(box.bbox), result) for box in message.detections for result in box.results]
-    variances = [np.asarray(result.pose.covariance)[_VARIANCES] for _, result in rows]
-    return FramePredictions(
-        frame=names.get(stamp, str(stamp)),
-        boxes=np.array([box for box, _ in rows], np.float64).reshape(-1, 4),
-        scores=np.array([_hypothesis(result).score for _, result in rows], np.float64),
-        classes=np.array([_class_name(result) for _, result in rows], np.str_),
-        sigmas=np.sqrt(np.array(variances, np.float64).reshape(-1, 4)),
-        stamp_ns=stamp,
-    )
+    rows = [(_corners(each.bbox), result) for each in message.detections for result in each.results]
+    variances = np.array([np.asarray(result.pose.covariance)[_VARIANCES] for _, result in rows], np.float64)
+    # By convention, a covariance of -1 is unknown.
+    sigmas = np.sqrt(variances) if (variances >= 0).all() else None
+    frame = names.get(stamp, str(stamp))
+    try:
+        return FramePredictions.of(
+            frame,
+            [box for box, _ in rows],
+            [_hypothesis(result).score for _, result in rows],
+            [_class_name(result) for _, result in rows],
+            sigmas,
+            stamp_ns=stamp,
+        )
+    except ValueError as error:
+        raise BagError(f"the detections of frame {frame}: {error}") from error
 
 
 def _corners(box: Any) -> tuple[float, float, float, float]:

@@ -11,16 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gaussian_yolo_node.labels.annotations import (
-    AnnotatedImage,
-    Annotation,
-    DatasetError,
-    Fault,
-    FaultKind,
-    Report,
-)
-from gaussian_yolo_node.labels.classes import BDD_CATEGORIES
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import ImageTree, Pick
+from gaussian_yolo_node.labels.reading import read_json
 
 # Attributes that mark a label as a group, or as ignored.
 _IGNORING = ("crowd", "ignored")
@@ -36,13 +29,9 @@ class Bdd:
     labels: Path
     pick: Pick
 
-    @property
-    def categories(self) -> tuple[str, ...]:
-        return BDD_CATEGORIES
-
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every frame, in the order of the files; see `convert.Reader`."""
-        tree = None if self.images is None else ImageTree(self.images)
+        tree = ImageTree(self.images)
         seen: set[str] = set()
         for path in self._files():
             for number, frame in enumerate(_frames(path, report)):
@@ -56,10 +45,7 @@ class Bdd:
                 if not self.pick.wants(Path(name).stem, video):
                     continue
                 seen.add(Path(name).stem)
-                image = None if tree is None else tree.find(name, video)
-                if tree is not None and image is None:
-                    message = f"there is no image {name} in {tree.folder}"
-                    report(Fault(FaultKind.MISSING_IMAGE, path, place, message))
+                image = tree.find(name, path, place, report, video)
                 objects = list(_objects(path, place, frame, report))
                 yield AnnotatedImage(image, path, objects, _size(frame), name=name)
         self.pick.report_absent(seen, report)
@@ -71,16 +57,6 @@ class Bdd:
         if not files:
             raise DatasetError(f"label folder {self.labels} has no JSON files")
         return files
-
-
-def read_json(path: Path) -> Any:
-    """The document in a file; DatasetError if the file is missing or not JSON."""
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise DatasetError(f"label file {path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DatasetError(f"label file {path} is not JSON: {error}") from error
 
 
 def _frames(path: Path, report: Report) -> list[Any]:

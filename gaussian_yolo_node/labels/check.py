@@ -35,21 +35,12 @@ _SAME_BOX = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class DrawnBox:
-    """One box of a sample picture: px of the image, its category, and its use (a class, ignored or not used)."""
-
-    box: tuple[float, float, float, float]
-    name: str
-    used_as: str
-
-
-@dataclass(frozen=True, eq=False)
 class SamplePicture:
-    """An image and the boxes to draw on it."""
+    """An image and the boxes to draw on it, each with its use: a class, "ignored" or "not used"."""
 
     split: str
     image: Path
-    boxes: list[DrawnBox]
+    boxes: list[tuple[Annotation, str]]
 
 
 @dataclass(eq=False)
@@ -89,25 +80,13 @@ class CheckResult:
         return [fault for fault in self.faults if fault.kind.is_warning]
 
 
-@dataclass(frozen=True)
-class CheckOptions:
-    """Options of a check.
-
-    Attributes:
-        tiny: a box with a side shorter than this gives a warning, px.
-        samples: number of pictures to draw per split.
-        seed: for the random choice of pictures.
-    """
-
-    tiny: float = 4.0
-    samples: int = 12
-    seed: int = 0
-
-
 def check_sources(
     splits: Mapping[str, Sequence[Source]],
     classes: Sequence[str] | None,
-    options: CheckOptions = CheckOptions(),
+    *,
+    tiny: float = 4.0,
+    samples: int = 12,
+    seed: int = 0,
     progress: Callable[[int], None] = lambda images: None,
 ) -> CheckResult:
     """Read all sources and decode all their images.
@@ -115,17 +94,28 @@ def check_sources(
     Args:
         splits: sources by name of the split, for example "train" and "validation".
         classes: of the network; None makes every category a class.
-        progress: called from time to time with the number of images checked.
+        tiny: a box with a side shorter than this gives a warning, px.
+        samples: number of pictures to draw per split.
+        seed: for the random choice of pictures.
+        progress: called after each image with the number of images checked.
     """
-    return _Check(classes, options, progress).run(splits)
+    return _Check(classes, tiny, samples, np.random.default_rng(seed), progress).run(splits)
 
 
 class _Check:
-    def __init__(self, classes: Sequence[str] | None, options: CheckOptions, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        classes: Sequence[str] | None,
+        tiny: float,
+        samples: int,
+        rng: np.random.Generator,
+        progress: Callable[[int], None],
+    ) -> None:
         self.classes = classes
-        self.options = options
+        self.tiny = tiny
+        self.samples = samples
         self.progress = progress
-        self.rng = np.random.default_rng(options.seed)
+        self.rng = rng
         self.faults: list[Fault] = []
         self.seen = 0
         self.first_with: dict[bytes, tuple[str, Path]] = {}
@@ -139,7 +129,7 @@ class _Check:
             kept: list[SamplePicture] = []
             for source in sources:
                 kept += self._source(source, content)
-            picked = self.rng.permutation(len(kept))[: self.options.samples]
+            picked = self.rng.permutation(len(kept))[: self.samples]
             samples += [kept[index] for index in sorted(picked)]
         self._compare_splits()
         return CheckResult(self.faults, contents, samples)
@@ -155,8 +145,8 @@ class _Check:
                 continue
             # Reservoir sampling: every picture has the same probability.
             drawable += 1
-            place = len(kept) if drawable <= self.options.samples else int(self.rng.integers(drawable))
-            if place < self.options.samples:
+            place = len(kept) if drawable <= self.samples else int(self.rng.integers(drawable))
+            if place < self.samples:
                 kept[place : place + 1] = [SamplePicture(content.name, annotated.image, boxes)]
         return kept
 
@@ -169,24 +159,16 @@ class _Check:
 
     def _naming(self, source: Source) -> Callable[[Annotation], str | None]:
         """A function from an annotation to its use; None for an unknown category."""
-        classes = self.classes
-        if classes is not None:
-            class_map = source.class_map(classes)
-            names = {IGNORE: IGNORED, BACKGROUND: UNUSED, UNKNOWN: None}
+        classes, class_map = self.classes, source.class_map(self.classes or ())
+        names = {IGNORE: IGNORED, BACKGROUND: UNUSED, UNKNOWN: None}
 
-            def of_class(annotation: Annotation) -> str | None:
-                class_id = class_of(annotation, class_map)
-                return classes[class_id] if class_id >= 0 else names[class_id]
-
-            return of_class
-        known = source.class_map(())
-
-        def as_it_is(annotation: Annotation) -> str | None:
-            if known(annotation.name) == UNKNOWN:
-                return None
+        def use_of(annotation: Annotation) -> str | None:
+            class_id = class_of(annotation, class_map)
+            if classes is not None or class_id == UNKNOWN:
+                return classes[class_id] if classes and class_id >= 0 else names[class_id]
             return IGNORED if annotation.ignored or is_region(annotation.name) else annotation.name
 
-        return as_it_is
+        return use_of
 
     def _image(
         self,
@@ -194,7 +176,7 @@ class _Check:
         facts: ImageFacts | None,
         name_of: Callable[[Annotation], str | None],
         content: SplitContent,
-    ) -> list[DrawnBox]:
+    ) -> list[tuple[Annotation, str]]:
         self.seen += 1
         self.progress(self.seen)
         content.images += 1
@@ -207,7 +189,7 @@ class _Check:
             if annotated.image is not None and len(content.first_unlabelled) < _NAMED:
                 content.first_unlabelled.append(annotated.image)
             return []
-        drawn: list[DrawnBox] = []
+        drawn: list[tuple[Annotation, str]] = []
         sound: list[Annotation] = []
         for annotation in annotated.annotations:
             fault = box_fault(annotated.labels, annotation) or _outside(annotated.labels, annotation, size)
@@ -221,20 +203,20 @@ class _Check:
             used_as = used_as or UNUSED
             x1, y1, x2, y2 = annotation.box
             content.sizes.setdefault((annotation.name, used_as), []).append((x2 - x1, y2 - y1))
-            drawn.append(DrawnBox(annotation.box, annotation.name, used_as))
+            drawn.append((annotation, used_as))
             if used_as != UNUSED and not annotation.ignored and not is_region(annotation.name):
                 sound.append(annotation)
-        content.empty += not any(box.used_as not in (IGNORED, UNUSED) for box in drawn)
+        content.empty += not any(used_as not in (IGNORED, UNUSED) for _, used_as in drawn)
         self._small_and_same(annotated.labels, sound)
         return drawn
 
     def _picture(self, annotated: AnnotatedImage, path: Path, facts: ImageFacts, split: str) -> None:
         if facts.size is None:
-            self.faults.append(Fault(FaultKind.UNREADABLE_IMAGE, path, None, facts.trouble))
+            self.faults.append(Fault(FaultKind.UNREADABLE_IMAGE, path, None, facts.error))
             return
         if annotated.size is not None and annotated.size != facts.size:
-            (height, width), (told_height, told_width) = facts.size, annotated.size
-            message = f"it is {width}x{height} px, and {annotated.labels.name} says {told_width}x{told_height}"
+            (height, width), (labelled_height, labelled_width) = facts.size, annotated.size
+            message = f"it is {width}x{height} px, and {annotated.labels.name} says {labelled_width}x{labelled_height}"
             self.faults.append(Fault(FaultKind.WRONG_SIZE, path, None, message))
         if annotated.unlabelled:
             return  # training omits it, so it may also be in a source of pseudo labels
@@ -251,7 +233,7 @@ class _Check:
         places: dict[tuple[int, ...], int | str] = {}
         for annotation in annotations:
             x1, y1, x2, y2 = annotation.box
-            if min(x2 - x1, y2 - y1) < self.options.tiny:
+            if min(x2 - x1, y2 - y1) < self.tiny:
                 message = f"the box of {annotation.name} is {x2 - x1:.1f}x{y2 - y1:.1f} px"
                 self.faults.append(Fault(FaultKind.TINY_BOX, labels, annotation.place, message))
             key = tuple(math.floor(value / _SAME_BOX + 0.5) for value in annotation.box)

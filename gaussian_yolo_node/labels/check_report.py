@@ -157,14 +157,15 @@ def draw_sample(sample: SamplePicture) -> NDArray[np.uint8]:
     """The image with its boxes, uint8 `[H,W,3]` BGR."""
     picture = read_image(sample.image)
     scale = max(0.35, min(picture.shape[:2]) / 1200)
-    for box in sorted(sample.boxes, key=lambda box: box.used_as not in (IGNORED, UNUSED)):
-        x1, y1, x2, y2 = (int(value) for value in np.rint(np.clip(box.box, -1e6, 1e6)))
-        if box.used_as == IGNORED:
+    for annotation, used_as in sorted(sample.boxes, key=lambda box: box[1] not in (IGNORED, UNUSED)):
+        x1, y1, x2, y2 = (int(value) for value in np.rint(np.clip(annotation.box, -1e6, 1e6)))
+        if used_as == IGNORED:
             _hatch(picture, x1, y1, x2, y2)
-        colour = _GREY if box.used_as in (IGNORED, UNUSED) else _colour(box.used_as)
-        cv2.rectangle(picture, (x1, y1), (x2, y2), colour, 1 if box.used_as == UNUSED else max(1, round(2 * scale)))
-        plain = box.used_as in (IGNORED, UNUSED, box.name.lower())  # visible from the style, or equal
-        text = box.name if plain else f"{box.name}: {box.used_as}"
+        colour = _GREY if used_as in (IGNORED, UNUSED) else _colour(used_as)
+        cv2.rectangle(picture, (x1, y1), (x2, y2), colour, 1 if used_as == UNUSED else max(1, round(2 * scale)))
+        name = annotation.name
+        plain = used_as in (IGNORED, UNUSED, name.lower())  # visible from the style, or equal
+        text = name if plain else f"{name}: {used_as}"
         origin = (max(0, x1), max(12, y1 - 3))
         cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 3, cv2.LINE_AA)
         cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)

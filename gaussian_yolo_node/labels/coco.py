@@ -8,16 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gaussian_yolo_node.labels.annotations import (
-    AnnotatedImage,
-    Annotation,
-    DatasetError,
-    Fault,
-    FaultKind,
-    Report,
-)
-from gaussian_yolo_node.labels.bdd import read_json
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import ImageTree, Pick
+from gaussian_yolo_node.labels.reading import read_json
 
 
 @dataclass(frozen=True)
@@ -28,13 +21,9 @@ class CocoJson:
     labels: Path
     pick: Pick
 
-    @property
-    def categories(self) -> tuple[str, ...]:
-        return tuple(self._names.values())
-
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every image of the file, in its order; see `convert.Reader`."""
-        tree = None if self.images is None else ImageTree(self.images)
+        tree = ImageTree(self.images)
         of_image: dict[Any, list[Annotation]] = {}
         for number, record in enumerate(self._document["annotations"]):
             place = f"annotation {number}"
@@ -60,10 +49,7 @@ class CocoJson:
             if not self.pick.wants(Path(name).stem):
                 continue
             seen.add(Path(name).stem)
-            image = None if tree is None else tree.find(name)
-            if tree is not None and image is None:
-                message = f"there is no image {name} in {tree.folder}"
-                report(Fault(FaultKind.MISSING_IMAGE, self.labels, f"image {number}", message))
+            image = tree.find(name, self.labels, f"image {number}", report)
             height, width = record.get("height"), record.get("width")
             size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
             yield AnnotatedImage(image, self.labels, annotations, size, name=name)

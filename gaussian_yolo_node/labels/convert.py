@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gaussian_yolo_node.labels.annotations import (
     IGNORE,
@@ -28,11 +27,6 @@ _log = logging.getLogger(__name__)
 class Reader(Protocol):
     """A dataset in one format."""
 
-    @property
-    def categories(self) -> tuple[str, ...] | None:
-        """All categories of the format or the dataset; None if they are not defined."""
-        ...
-
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """The selected images, in a fixed order.
 
@@ -47,7 +41,7 @@ class Reader(Protocol):
 
 def refuse(fault: Fault) -> None:
     """A `report` that raises; for callers that accept no faults."""
-    raise fault.refuse()
+    raise fault.error
 
 
 def convert(reader: Reader, classes: ClassMap, weight: float, *, skip_missing: bool) -> list[LabelledImage]:
@@ -66,47 +60,37 @@ def convert(reader: Reader, classes: ClassMap, weight: float, *, skip_missing: b
         if fault.kind is FaultKind.MISSING_IMAGE and skip_missing:
             missing.append(fault)
         elif fault.kind is FaultKind.MISSING_IMAGE:
-            error = fault.refuse()
-            raise DatasetError(f"{error}; complete the images, or write 'missing: skip' into the source")
+            raise DatasetError(f"{fault.error}; complete the images, or write 'missing: skip' into the source")
         else:
             refuse(fault)
 
-    found = []
+    images = []
     for annotated in reader.read(report):
-        if annotated.image is not None and not annotated.unlabelled:
-            boxes, class_ids, box_weights = to_arrays(annotated, classes, empty)
-            image = LabelledImage(annotated.image, boxes, class_ids, weight * annotated.copies, box_weights)
-            found.append(image)
+        if annotated.image is None or annotated.unlabelled:
+            continue
+        boxes, ids, weights = [], [], []
+        for annotation, class_id, fault in classified(annotated, classes):
+            if class_id == BACKGROUND:
+                continue
+            if fault is not None:
+                empty.append(fault)
+                continue
+            boxes.append(annotation.box)
+            ids.append(class_id)
+            weights.append(annotation.weights)
+        images.append(
+            LabelledImage(
+                annotated.image,
+                np.array(boxes, np.float32).reshape(-1, 4),
+                np.array(ids, np.int64),
+                weight * annotated.copies,
+                np.array(weights, np.float32).reshape(-1, 4),
+            )
+        )
     for faults, what in ((missing, "label records without an image"), (empty, "empty boxes")):
         if faults:
             _log.warning("%d %s left out, the first of %s", len(faults), what, faults[0].where)
-    return found
-
-
-def to_arrays(
-    annotated: AnnotatedImage, classes: ClassMap, empty: list[Fault]
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Boxes `[N,4]` (x1 y1 x2 y2, px), class ids `[N]` and coordinate weights `[N,4]` of one image, without background
-    and empty boxes.
-
-    Args:
-        empty: receives the faults of empty boxes.
-
-    Raises:
-        DatasetError: a box is inverted or not finite, or a category is unknown.
-    """
-    boxes, ids, weights = [], [], []
-    for annotation, class_id, fault in classified(annotated, classes):
-        if class_id == BACKGROUND:
-            continue
-        if fault is not None:
-            empty.append(fault)
-            continue
-        boxes.append(annotation.box)
-        ids.append(class_id)
-        weights.append(annotation.weights)
-    coordinates = (np.array(rows, np.float32).reshape(-1, 4) for rows in (boxes, weights))
-    return next(coordinates), np.array(ids, np.int64), next(coordinates)
+    return images
 
 
 def classified(annotated: AnnotatedImage, classes: ClassMap) -> Iterator[tuple[Annotation, int, Fault | None]]:

@@ -35,14 +35,14 @@ class ImageFacts:
 
     Attributes:
         size: (height, width) in px; None if the file cannot be read.
-        trouble: the error message if the file cannot be read.
+        error: the message if the file cannot be read.
         digest: hash of the file's bytes.
         look: difference hash, float32 `[256]` of -1 and 1 (Krawetz, "Kind of Like That", 2013); None for an image
             without contrast.
     """
 
     size: tuple[int, int] | None
-    trouble: str = ""
+    error: str = ""
     digest: bytes = b""
     look: NDArray[np.float32] | None = None
 
@@ -57,7 +57,7 @@ def inspect_images(items: Iterable[tuple[T, Path | None]]) -> Iterator[tuple[T, 
 
 
 def inspect(path: Path) -> ImageFacts:
-    """Decode one image; an unreadable file has a `trouble`."""
+    """Decode one image; an unreadable file has an `error`."""
     try:
         digest = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
         image = read_image(path)

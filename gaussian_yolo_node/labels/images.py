@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -45,20 +45,25 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def image_files(folder: Path) -> list[Path]:
     """The images of a folder, sorted by name. DatasetError if the folder does not exist."""
-    if not folder.is_dir():
-        raise DatasetError(f"image folder {folder} does not exist: set data.root in the config or pass --data")
+    _check_folder(folder)
     return sorted(path for entry in os.scandir(folder) if ImageFiles.accepts(path := Path(entry.path)))
 
 
-class ImageTree:
-    """Images of a folder and its subfolders, looked up by the names in label files."""
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise DatasetError(f"image folder {folder} does not exist: set data.root in the config or pass --data")
 
-    def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise DatasetError(f"image folder {folder} does not exist: set data.root in the config or pass --data")
+
+class ImageTree:
+    """Images of a folder and its subfolders, looked up by the names in label files; of None, no images."""
+
+    def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self._by_path: dict[str, Path] = {}
         self._by_name: dict[str, Path] = {}
+        if folder is None:
+            return
+        _check_folder(folder)
         for parent, folders, names in os.walk(folder):
             folders.sort()
             for name in sorted(names):
@@ -67,14 +72,19 @@ class ImageTree:
                     self._by_path[path.relative_to(folder).as_posix()] = path
                     self._by_name.setdefault(name, path)
 
-    def find(self, name: str, subfolder: str = "") -> Path | None:
-        """Look up a path in `subfolder` or in the folder, with or without suffix; else a file name in any subfolder."""
+    def find(self, name: str, labels: Path, place: int | str, report: Report, subfolder: str = "") -> Path | None:
+        """Look up a path in `subfolder` or in the folder, with or without suffix; else a file name in any subfolder.
+
+        If there is a folder, but no such image, this is reported as a fault of `place` in the file `labels`.
+        """
         names = (name,) if name.lower().endswith(IMAGE_SUFFIXES) else tuple(name + s for s in IMAGE_SUFFIXES)
         for candidate in names:
-            found = self._by_path.get(f"{subfolder}/{candidate}") if subfolder else None
-            found = found or self._by_path.get(candidate) or self._by_name.get(Path(candidate).name)
-            if found is not None:
-                return found
+            path = self._by_path.get(f"{subfolder}/{candidate}") if subfolder else None
+            path = path or self._by_path.get(candidate) or self._by_name.get(Path(candidate).name)
+            if path is not None:
+                return path
+        if self.folder is not None:
+            report(Fault(FaultKind.MISSING_IMAGE, labels, place, f"there is no image {name} in {self.folder}"))
         return None
 
 
@@ -93,12 +103,6 @@ class Pick:
     only: dict[str, int] | None = None
     list_file: Path | None = None
     include: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, exclude: Sequence[str], list_file: Path | None, include: Sequence[str] = ()) -> Pick:
-        """From the `exclude`, `list` and `include` of a source. DatasetError if the list cannot be read."""
-        only = None if list_file is None else {Path(entry).stem: number for number, entry in read_list(list_file)}
-        return cls(frozenset(exclude), only, list_file, tuple(include))
 
     def wants(self, stem: str, group: str = "") -> bool:
         """Whether an image is selected; an image of the sequence `group` may also be named "group/stem"."""

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gaussian_yolo_node.labels.annotations import (
-    AnnotatedImage,
-    Annotation,
-    DatasetError,
-    Fault,
-    FaultKind,
-    LabelledImage,
-    Report,
-)
-from gaussian_yolo_node.labels.classes import KITTI_TYPES, ClassMap
-from gaussian_yolo_node.labels.convert import convert, refuse, to_arrays
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import Pick, image_files
+from gaussian_yolo_node.labels.reading import read_lines
 
 _FIELDS = 15  # type truncated occluded alpha x1 y1 x2 y2 h w l x y z ry; 16 with a score
 # The tracking labels use Person for Person_sitting.
@@ -42,10 +30,6 @@ class KittiObjects:
     pick: Pick
     positive: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def categories(self) -> tuple[str, ...]:
-        return KITTI_TYPES
-
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every image, and every label file without an image; see `convert.Reader`."""
         images = {} if self.images is None else {path.stem: path for path in image_files(self.images)}
@@ -58,8 +42,18 @@ class KittiObjects:
                 continue
             if image is None and self.images is not None:
                 report(Fault(FaultKind.MISSING_IMAGE, label, None, f"its image {self.images / stem}.* does not exist"))
-            yield AnnotatedImage(image, label, list(read_objects(label, report, self.positive)))
+            yield AnnotatedImage(image, label, list(self._objects(label, report)))
         self.pick.report_absent(set(stems), report)
+
+    def _objects(self, label: Path, report: Report) -> Iterator[Annotation]:
+        for number, line in read_lines(label, report):
+            fields = line.split()
+            annotation = _object(label, number, fields, report)
+            if annotation is None:
+                continue
+            if len(fields) > _FIELDS and float(fields[_FIELDS]) < self.positive.get(annotation.name, -math.inf):
+                annotation = annotation._replace(ignored=True)
+            yield annotation
 
 
 @dataclass(frozen=True)
@@ -73,10 +67,6 @@ class KittiTracking:
     labels: Path
     pick: Pick
     sequences: tuple[str, ...] = ()
-
-    @property
-    def categories(self) -> tuple[str, ...]:
-        return KITTI_TYPES
 
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every frame of every labelled sequence; see `convert.Reader`."""
@@ -95,43 +85,13 @@ class KittiTracking:
             if path.stem.isdecimal():
                 images[int(path.stem)] = path
         for frame in sorted(of_frame.keys() | images.keys()):
-            image, found = images.get(frame), of_frame.get(frame, [])
+            image, objects = images.get(frame), of_frame.get(frame, [])
             if not self.pick.wants(f"{frame:06d}", sequence):
                 continue
             if image is None and self.images is not None:
                 message = f"its image {self.images / sequence / f'{frame:06d}'}.* does not exist"
-                report(Fault(FaultKind.MISSING_IMAGE, label, found[0].place, message))
-            yield AnnotatedImage(image, label, found)
-
-
-def load_kitti(
-    images: Path, labels: Path, classes: Sequence[str], *, exclude: Sequence[str] = (), weight: float = 1.0
-) -> list[LabelledImage]:
-    """Every labelled image of a KITTI-style folder pair; images without a label file are unlabelled and skipped.
-
-    Args:
-        images: folder of images; labels: folder of `label_2` text files with the same stems.
-        classes: class names, in the order of the network's outputs.
-        exclude: stems to skip.
-
-    Raises:
-        DatasetError: a folder is missing or empty, or a label line is malformed.
-    """
-    reader = KittiObjects(images, labels, Pick.of(exclude, None))
-    return convert(reader, ClassMap(classes, KITTI_TYPES), weight, skip_missing=True)
-
-
-def read_kitti_label(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Boxes `[N,4]` (x1 y1 x2 y2, px) and class ids `[N]` of one KITTI label file.
-
-    Similar types (Van, Truck, ..) and DontCare become ignore regions, as in the evaluation.
-
-    Raises:
-        DatasetError: a line is malformed.
-    """
-    annotated = AnnotatedImage(None, path, list(read_objects(path, refuse)))
-    boxes, class_ids, _ = to_arrays(annotated, ClassMap(classes, KITTI_TYPES), [])
-    return boxes, class_ids
+                report(Fault(FaultKind.MISSING_IMAGE, label, objects[0].place, message))
+            yield AnnotatedImage(image, label, objects)
 
 
 def label_files(folder: Path) -> list[Path]:
@@ -144,27 +104,14 @@ def label_files(folder: Path) -> list[Path]:
     return paths
 
 
-def read_objects(path: Path, report: Report, positive: Mapping[str, float] | None = None) -> Iterator[Annotation]:
-    """The objects of one `label_2` file; malformed files and lines are passed to `report`.
-
-    For `positive` see `KittiObjects`.
-    """
-    for number, fields in _lines(path, report):
-        annotation = _object(path, number, fields, report)
-        if annotation is None:
-            continue
-        if positive and len(fields) > _FIELDS and float(fields[_FIELDS]) < positive.get(annotation.name, -math.inf):
-            annotation = annotation._replace(ignored=True)
-        yield annotation
-
-
 def read_tracking(path: Path, report: Report) -> dict[int, list[Annotation]]:
     """The objects of one tracking label file, or result file of the tracking devkit, by frame number.
 
     Malformed files and lines are passed to `report`.
     """
     of_frame: dict[int, list[Annotation]] = {}
-    for number, fields in _lines(path, report):
+    for number, line in read_lines(path, report):
+        fields = line.split()
         try:
             frame, track = int(fields[0]), int(fields[1])
         except (ValueError, IndexError):
@@ -176,21 +123,6 @@ def read_tracking(path: Path, report: Report) -> dict[int, list[Annotation]]:
             name = _TRACKING_TYPES.get(annotation.name, annotation.name)
             of_frame.setdefault(frame, []).append(annotation._replace(name=name, track=track))
     return of_frame
-
-
-def _lines(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:
-    try:
-        text = path.read_text(encoding="ascii")
-    except OSError as error:
-        report(Fault(FaultKind.MALFORMED_LABEL, path, None, f"the label file cannot be read: {error.strerror}"))
-        return
-    except UnicodeDecodeError:
-        report(Fault(FaultKind.MALFORMED_LABEL, path, None, "the label file is not text"))
-        return
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.split()
-        if fields:
-            yield number, fields
 
 
 def _object(path: Path, number: int, fields: list[str], report: Report) -> Annotation | None:

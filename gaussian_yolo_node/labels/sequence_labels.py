@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from gaussian_yolo_node.bags import BagError
-from gaussian_yolo_node.labels.annotations import Annotation, Fault, FaultKind
-from gaussian_yolo_node.labels.bdd import Bdd, read_json
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Fault, FaultKind, Report
+from gaussian_yolo_node.labels.bdd import Bdd
+from gaussian_yolo_node.labels.convert import refuse
 from gaussian_yolo_node.labels.images import Pick
 from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking
-
-# KITTI's type of unlabelled regions.
-_DONT_CARE = "DontCare"
-_EVERYTHING = Pick.of([], None)
-
-Objects = Sequence[Annotation]
+from gaussian_yolo_node.labels.labelled_frames import Truths
+from gaussian_yolo_node.labels.reading import read_json
+from gaussian_yolo_node.labels.truths import truths_of
 
 
-def read_labels(path: Path, images: Sequence[Path], notes: list[str]) -> dict[Path, Objects]:
+def read_labels(path: Path, images: Sequence[Path], notes: list[str]) -> dict[Path, Truths]:
     """The objects of each labelled image.
 
     Args:
@@ -30,14 +28,17 @@ def read_labels(path: Path, images: Sequence[Path], notes: list[str]) -> dict[Pa
         BagError: there are no labels, or none for these images.
         DatasetError: a file is malformed; the message names the file and the line.
     """
+    folder = images[0].parent
     if not path.exists():
         raise BagError(f"labels {path} do not exist")
     if path.suffix == ".json" or (path.is_dir() and any(path.glob("*.json"))):
-        labels, extra = _of_bdd(path, images)
+        labels, extra = _of_images(Bdd(folder, path, Pick()).read, images)
     elif path.is_dir():
         labels, extra = _of_folder(path, images)
     elif path.suffix == ".txt":
-        labels, extra = _of_tracking(path, images)
+        # All frames of a labelled sequence are labelled; a frame without a line shows no objects.
+        reader = KittiTracking(folder.parent, path.parent, Pick())
+        labels, extra = _of_images(lambda report: reader.read_sequence(folder.name, path, report), images)
     else:
         raise BagError(f"labels {path} are neither a folder, nor a .txt of KITTI tracking, nor JSON of BDD100K")
     if not labels:
@@ -47,7 +48,7 @@ def read_labels(path: Path, images: Sequence[Path], notes: list[str]) -> dict[Pa
     return labels
 
 
-def read_video_labels(path: Path, video: str, fps: float) -> dict[int, Objects]:
+def read_video_labels(path: Path, video: str, fps: float) -> dict[int, Truths]:
     """The objects in the frames of a video, by frame number, from BDD100K's or Scalabel's JSON.
 
     A record belongs to the video if its `videoName`, or else its name, is that of the video. Its frame is given by
@@ -57,15 +58,14 @@ def read_video_labels(path: Path, video: str, fps: float) -> dict[int, Objects]:
         BagError: no record is for this video, or a record does not specify its frame.
         DatasetError: a file is malformed.
     """
-    labels: dict[int, Objects] = {}
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    for file in files:
+    labels: dict[int, Truths] = {}
+    for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
         document = read_json(file)
         if isinstance(document, dict):
             document = [document] if "name" in document else document.get("frames") or []
         records = [record for record in document if isinstance(record, dict) and record.get("name")]
         # The reader yields one image per record, in the same order.
-        for record, annotated in zip(records, Bdd(None, file, _EVERYTHING).read(_refuse), strict=True):
+        for record, annotated in zip(records, Bdd(None, file, Pick()).read(refuse), strict=True):
             owner = str(record.get("videoName") or record.get("video_name") or record["name"])
             if Path(owner).stem != video:
                 continue
@@ -77,79 +77,38 @@ def read_video_labels(path: Path, video: str, fps: float) -> dict[int, Objects]:
                 if not isinstance(stamp_ms, int | float):
                     raise BagError(f'labels {file}: {record["name"]} has neither "frameIndex" nor "timestamp"')
                 index = round(stamp_ms / 1000 * fps)
-            labels[index] = _checked(file, annotated.annotations)
+            labels[index] = truths_of(annotated)
     if not labels:
         raise BagError(f"labels {path} have no frame of the video {video}")
     return labels
 
 
-def is_ignored(annotation: Annotation) -> bool:
-    """Whether an annotation is an ignore region."""
-    return annotation.ignored or annotation.name == _DONT_CARE
-
-
-def _of_folder(path: Path, images: Sequence[Path]) -> tuple[dict[Path, Objects], int]:
-    reader = KittiObjects(None, path, _EVERYTHING)
-    by_stem = {each.labels.stem: _checked(each.labels, each.annotations) for each in reader.read(_refuse)}
-    by_number = _numbered(by_stem)
-    found = {}
+def _of_folder(path: Path, images: Sequence[Path]) -> tuple[dict[Path, Truths], int]:
+    by_stem = {each.labels.stem: truths_of(each) for each in KittiObjects(None, path, Pick()).read(refuse)}
+    by_number = {int(stem): truths for stem, truths in by_stem.items() if stem.isdecimal()}
+    labels = {}
     for image in images:
-        objects = by_stem.get(image.stem)
+        truths = by_stem.get(image.stem)
         # File names have ten digits in the raw data and six in the benchmarks.
-        if objects is None and image.stem.isdecimal():
-            objects = by_number.get(int(image.stem))
-        if objects is not None:
-            found[image] = objects
-    return found, len(by_stem) - len(found)
+        if truths is None and image.stem.isdecimal():
+            truths = by_number.get(int(image.stem))
+        if truths is not None:
+            labels[image] = truths
+    return labels, len(by_stem) - len(labels)
 
 
-def _numbered(by_stem: Mapping[str, Objects]) -> dict[int, Objects]:
-    return {int(stem): objects for stem, objects in by_stem.items() if stem.isdecimal()}
-
-
-def _of_tracking(path: Path, images: Sequence[Path]) -> tuple[dict[Path, Objects], int]:
-    """All frames of a labelled sequence are labelled; a frame without a line shows no objects."""
-    folder = images[0].parent
-    absent = 0
-
-    def report(fault: Fault) -> None:
-        nonlocal absent
-        if fault.kind is not FaultKind.MISSING_IMAGE:
-            raise fault.refuse()
-        absent += 1
-
-    reader = KittiTracking(folder.parent, path.parent, _EVERYTHING)
-    frames = reader.read_sequence(folder.name, path, report)
-    return {each.image: _checked(path, each.annotations) for each in frames if each.image is not None}, absent
-
-
-def _of_bdd(path: Path, images: Sequence[Path]) -> tuple[dict[Path, Objects], int]:
+def _of_images(
+    read: Callable[[Report], Iterable[AnnotatedImage]], images: Sequence[Path]
+) -> tuple[dict[Path, Truths], int]:
+    """The objects of each image, and the number of labelled frames without an image."""
     wanted = set(images)
     absent = 0
 
     def report(fault: Fault) -> None:
         nonlocal absent
         if fault.kind is not FaultKind.MISSING_IMAGE:
-            raise fault.refuse()
+            raise fault.error
         absent += 1
 
-    labels = {}
-    for each in Bdd(images[0].parent, path, _EVERYTHING).read(report):
-        if each.image in wanted and each.image is not None:
-            labels[each.image] = _checked(path, each.annotations)
+    labels = {each.image: truths_of(each) for each in read(report) if each.image is not None and each.image in wanted}
     return labels, absent
-
-
-def _checked(path: Path, objects: Objects) -> Objects:
-    for annotation in objects:
-        x1, y1, x2, y2 = annotation.box
-        # The comparison is negated so that NaN fails it.
-        if not (-float("inf") < x1 <= x2 < float("inf") and -float("inf") < y1 <= y2 < float("inf")):
-            shown = " ".join(f"{value:g}" for value in annotation.box)
-            message = f"its box is not x1 <= x2, y1 <= y2: {shown}"
-            raise Fault(FaultKind.INVERTED_BOX, path, annotation.place, message).refuse()
-    return objects
-
-
-def _refuse(fault: Fault) -> None:
-    raise fault.refuse()

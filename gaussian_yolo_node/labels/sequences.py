@@ -12,7 +12,8 @@ from typing import Literal
 from gaussian_yolo_node.bags import BagError
 from gaussian_yolo_node.frames.files import ImageFiles, Picture, VideoFile, list_images
 from gaussian_yolo_node.labels.camera_calibration import Calibration, read_kitti_calibration
-from gaussian_yolo_node.labels.sequence_labels import Objects, read_labels, read_video_labels
+from gaussian_yolo_node.labels.labelled_frames import Truths
+from gaussian_yolo_node.labels.sequence_labels import read_labels, read_video_labels
 
 Format = Literal["auto", "kitti-object", "kitti-tracking", "kitti-raw", "bdd", "folder", "video"]
 KITTI_HZ = 10.0
@@ -31,14 +32,14 @@ class SequenceFrame:
         file: the image file; None for a frame of a video.
         picture: decodes the image.
         stamp_ns: capture time, ns since the epoch; None if unknown.
-        objects: the labelled objects; None if the frame is not labelled.
+        truths: the labelled objects; None if the frame is not labelled.
     """
 
     name: str
     file: Path | None
     picture: Callable[[], Picture]
     stamp_ns: int | None = None
-    objects: Objects | None = None
+    truths: Truths | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +91,11 @@ def open_sequence(
         raise BagError(f"{source} is not what {layout} data are in: that is a {wanted}")
     if source.is_file():
         return _of_video(source, labels if labelled else None)
-    found = _OPENERS[layout](source)
-    chosen = (labels or found.labels) if labelled else None
+    images = _OPENERS[layout](source)
+    chosen = (labels or images.labels) if labelled else None
     if layout == "bdd" and labelled and chosen is None:
         raise BagError(f"{source} has not one JSON file of labels in it: name it with --labels")
-    return _of_images(found, chosen)
+    return _of_images(images, chosen)
 
 
 def _layout_of(source: Path, labels: Path | None) -> Format:
@@ -134,8 +135,8 @@ def _raw(source: Path) -> _Images:
     known = times.is_file()
     # All drives of a day share one file.
     files = (drive / "calib_cam_to_cam.txt", drive.parent / "calib_cam_to_cam.txt")
-    found = next((path for path in files if path.is_file()), None)
-    calibration = None if found is None else read_kitti_calibration(found, f"P_rect_{folder.name[-2:]}")
+    file = next((path for path in files if path.is_file()), None)
+    calibration = None if file is None else read_kitti_calibration(file, f"P_rect_{folder.name[-2:]}")
     return _Images(
         f"KITTI raw data, {drive.name}, {folder.name}",
         images,
@@ -204,21 +205,21 @@ def _of_video(source: Path, labels: Path | None) -> FrameSequence:
 
     def frames() -> Iterator[SequenceFrame]:
         for index, picture in enumerate(video.play()):
-            yield SequenceFrame(str(index), None, partial(_same, picture), objects=by_index.get(index))
+            yield SequenceFrame(str(index), None, partial(_same, picture), truths=by_index.get(index))
 
     return FrameSequence(f"video {source.name}", frames, video.length, video.fps, lambda frame: None)
 
 
-def _of_images(found: _Images, labels: Path | None) -> FrameSequence:
-    notes = list(found.notes)
-    objects: dict[Path, Objects] = {} if labels is None else read_labels(labels, found.paths, notes)
+def _of_images(images: _Images, labels: Path | None) -> FrameSequence:
+    notes = list(images.notes)
+    truths: dict[Path, Truths] = {} if labels is None else read_labels(labels, images.paths, notes)
 
     def frames() -> Iterator[SequenceFrame]:
-        for path in found.paths:
-            stamp_ns = None if found.stamps is None else found.stamps[path]
-            yield SequenceFrame(path.name, path, partial(_read, path), stamp_ns, objects.get(path))
+        for path in images.paths:
+            stamp_ns = None if images.stamps is None else images.stamps[path]
+            yield SequenceFrame(path.name, path, partial(_read, path), stamp_ns, truths.get(path))
 
-    return FrameSequence(found.description, frames, len(found.paths), KITTI_HZ, found.calibration, notes)
+    return FrameSequence(images.description, frames, len(images.paths), KITTI_HZ, images.calibration, notes)
 
 
 def _read(path: Path) -> Picture:

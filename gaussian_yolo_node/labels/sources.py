@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,14 @@ import yaml
 
 from gaussian_yolo_node.labels.annotations import DatasetError, LabelledImage
 from gaussian_yolo_node.labels.bdd import Bdd
-from gaussian_yolo_node.labels.classes import BDD_CLASSES, KITTI_CLASSES, KITTI_TYPES, ClassMap
+from gaussian_yolo_node.labels.classes import BDD_CATEGORIES, BDD_CLASSES, KITTI_CLASSES, KITTI_TYPES, ClassMap
 from gaussian_yolo_node.labels.coco import CocoJson
 from gaussian_yolo_node.labels.convert import Reader, convert
-from gaussian_yolo_node.labels.images import Pick
+from gaussian_yolo_node.labels.images import Pick, read_list
 from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking, label_files
-from gaussian_yolo_node.labels.pseudo import Detections
-from gaussian_yolo_node.labels.selected import Selected
-from gaussian_yolo_node.labels.yolo import COCO_NAMES, YoloTxt, showing
+from gaussian_yolo_node.labels.pseudo import DetectionLabels, SelectedLabels
+from gaussian_yolo_node.labels.reading import is_number
+from gaussian_yolo_node.labels.yolo import COCO_NAMES, YoloTxt
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Source:
     Attributes:
         name: for messages and tables.
         rules: category -> class, "ignore" or "background"; they override the defaults of `ClassMap`.
-        closed: whether categories unknown to the reader are faults.
+        categories: all that the format defines, so that others are faults; None if it defines none.
         weight: expected number of times that an epoch shows each image.
         skip_missing: skip labels without an image; otherwise training reports an error.
         only_objects: skip images that show none of the classes.
@@ -38,7 +37,7 @@ class Source:
     name: str
     reader: Reader
     rules: Mapping[str, str]
-    closed: bool
+    categories: tuple[str, ...] | None
     weight: float
     skip_missing: bool
     only_objects: bool
@@ -46,7 +45,7 @@ class Source:
     def class_map(self, classes: Sequence[str]) -> ClassMap:
         """The map from categories to `classes`. DatasetError if the target of a rule does not exist."""
         try:
-            return ClassMap(classes, self.reader.categories if self.closed else None, self.rules)
+            return ClassMap(classes, self.categories, self.rules)
         except DatasetError as error:
             raise DatasetError(f"{self.name}: {error}") from error
 
@@ -70,7 +69,11 @@ def load_sources(root: Path, sources: Sequence[Mapping[str, object]], classes: S
         images = convert(source.reader, source.class_map(classes), source.weight, skip_missing=source.skip_missing)
         if not images:
             raise DatasetError(f"{source.name}: none of its images has labels; check its paths")
-        loaded += showing(images, root, classes) if source.only_objects else images
+        if source.only_objects:
+            images = [image for image in images if (image.class_ids >= 0).any()]
+            if not images:
+                raise DatasetError(f"{source.name}: none of its images shows one of {', '.join(classes)}")
+        loaded += images
     return loaded
 
 
@@ -108,8 +111,8 @@ def open_source(root: Path, mapping: Mapping[str, object], name: str, *, labels_
             raise DatasetError(f"{name}: {key!r} is {mapping[key]!r}: write {' or '.join(allowed)}")
     skip_missing = mapping.get("missing", "skip" if layout.by_image and "list" not in mapping else "error") == "skip"
     only_objects = mapping.get("empty", "skip" if kind == "coco_txt" else "keep") == "skip"
-    return Source(name, layout.make(options), options.rules(), layout.closed, options.number("weight", 1.0),
-                  skip_missing, only_objects)  # fmt: skip
+    weight = options.number("weight", 1.0)
+    return Source(name, layout.make(options), options.rules(), layout.categories, weight, skip_missing, only_objects)
 
 
 class Options:
@@ -130,10 +133,14 @@ class Options:
     def path_or_none(self, key: str) -> Path | None:
         return self.path(key) if key in self._mapping else None
 
+    def images_and_labels(self, labels: str = "labels") -> tuple[Path | None, Path, Pick]:
+        """The folder of images, if there is one, the labels, and the selected images."""
+        return self.path_or_none("images"), self.path(labels), self.pick()
+
     def number(self, key: str, default: float) -> float:
         """A finite number >= 0. DatasetError for any other value."""
         value = self._mapping.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        if not is_number(value, 0):
             raise DatasetError(f"{self.name}: {key!r} must be a number from 0, not {value!r}")
         return float(value)
 
@@ -150,13 +157,15 @@ class Options:
         labelled = self.path_or_none("unlabelled_in")
         if labelled is not None:  # hand-labelled images are in another source
             exclude += tuple(path.stem for path in label_files(labelled))
-        return Pick.of(exclude, self.path_or_none("list"), self.texts("include"))
+        file = self.path_or_none("list")
+        listed = None if file is None else {Path(entry).stem: number for number, entry in read_list(file)}
+        return Pick(frozenset(exclude), listed, file, self.texts("include"))
 
     def scores(self, key: str) -> dict[str, float]:
         """A number in 0..1 by category. DatasetError for any other value."""
         value: Any = self._mapping.get(key, {})
         scores: dict[Any, Any] = value if isinstance(value, dict) else {"": None}
-        if not all(isinstance(name, str) and _is_share(score) for name, score in scores.items()):
+        if not all(isinstance(name, str) and is_number(score, 0, 1) for name, score in scores.items()):
             raise DatasetError(f"{self.name}: {key!r} must be scores of 0 to 1, such as {{Car: 0.4}}, not {value!r}")
         return {name: float(score) for name, score in scores.items()}
 
@@ -184,10 +193,6 @@ class Options:
         return tuple(value)
 
 
-def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-
-
 def _read_names(path: Path, source: str) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
@@ -203,13 +208,13 @@ def _read_names(path: Path, source: str) -> Any:
 
 @dataclass(frozen=True)
 class Layout:
-    """A format: its keys, how to open it, whether its categories are fixed, whether its images (not its label records)
-    define the dataset, and the usual classes of a network for such data."""
+    """A format: its keys, how to open it, all its categories if they are fixed, whether its images (not its label
+    records) define the dataset, and the usual classes of a network for such data."""
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
     make: Callable[[Options], Reader]
-    closed: bool = False
+    categories: tuple[str, ...] | None = None
     by_image: bool = False
     usual_classes: tuple[str, ...] | None = None
 
@@ -225,21 +230,7 @@ def _kitti(options: Options) -> Reader:
     unknown = [name for name in positive if name not in types]
     if unknown:
         raise DatasetError(f"{options.name}: 'positive' names {unknown[0]!r}; types are {', '.join(types)}")
-    return KittiObjects(options.path_or_none("images"), options.path("labels"), options.pick(), positive)
-
-
-def _kitti_tracking(options: Options) -> Reader:
-    return KittiTracking(
-        options.path_or_none("images"), options.path("labels"), options.pick(), options.texts("sequences")
-    )
-
-
-def _bdd(options: Options) -> Reader:
-    return Bdd(options.path_or_none("images"), options.path("labels"), options.pick())
-
-
-def _coco(options: Options) -> Reader:
-    return CocoJson(options.path_or_none("images"), options.path("labels"), options.pick())
+    return KittiObjects(*options.images_and_labels(), positive)
 
 
 def _coco_txt(options: Options) -> Reader:
@@ -260,30 +251,27 @@ def _detections(options: Options) -> Reader:
     positive, ignore = options.number("positive", 0.6), options.number("ignore", 0.2)
     if ignore > positive:
         raise DatasetError(f"{options.name}: 'ignore', {ignore:g}, is above 'positive', {positive:g}: exchange them")
-    return Detections(options.path_or_none("images"), options.path("detections"), options.pick(), positive, ignore)
+    return DetectionLabels(*options.images_and_labels("detections"), positive, ignore)
 
 
-def _selected(options: Options) -> Reader:
-    return Selected(options.path("labels"), options.pick())
-
-
+_BDD = Layout(
+    ("images", "labels"), ("list",), lambda of: Bdd(*of.images_and_labels()), BDD_CATEGORIES, usual_classes=BDD_CLASSES
+)
 FORMATS: Mapping[str, Layout] = {
-    "kitti": Layout(
-        ("images", "labels"),
-        ("list", "positive", "unlabelled_in"),
-        _kitti,
-        closed=True,
-        by_image=True,
-        usual_classes=_KITTI,
-    ),
+    "kitti": Layout(("images", "labels"), ("list", "positive", "unlabelled_in"), _kitti, KITTI_TYPES, True, _KITTI),
     "kitti_tracking": Layout(
-        ("images", "labels"), ("sequences",), _kitti_tracking, closed=True, by_image=True, usual_classes=_KITTI
+        ("images", "labels"),
+        ("sequences",),
+        lambda of: KittiTracking(*of.images_and_labels(), of.texts("sequences")),
+        KITTI_TYPES,
+        True,
+        _KITTI,
     ),
-    "bdd": Layout(("images", "labels"), ("list",), _bdd, closed=True, usual_classes=BDD_CLASSES),
-    "scalabel": Layout(("images", "labels"), ("list",), _bdd, closed=True, usual_classes=BDD_CLASSES),
-    "coco": Layout(("images", "labels"), ("list",), _coco),
+    "bdd": _BDD,
+    "scalabel": _BDD,
+    "coco": Layout(("images", "labels"), ("list",), lambda of: CocoJson(*of.images_and_labels())),
     "yolo": Layout(("names",), ("images", "labels", "list"), _yolo, by_image=True),
     "coco_txt": Layout(("folder",), ("list",), _coco_txt, by_image=True),
     "detections": Layout(("images", "detections"), ("list", "positive", "unlabelled_in"), _detections),
-    "pseudo": Layout(("labels",), ("list",), _selected),
+    "pseudo": Layout(("labels",), ("list",), lambda of: SelectedLabels(of.path("labels"), of.pick())),
 }

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gaussian_yolo_node.labels.annotations import (
-    AnnotatedImage,
-    Annotation,
-    DatasetError,
-    Fault,
-    FaultKind,
-    LabelledImage,
-    Report,
-)
-from gaussian_yolo_node.labels.classes import ClassMap
-from gaussian_yolo_node.labels.convert import convert
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import Pick, image_files, image_size, read_list
+from gaussian_yolo_node.labels.reading import read_lines
 
 # The 80 classes of COCO's detection task, in the order of the YOLO txt files.
 COCO_NAMES = (
@@ -49,10 +40,6 @@ class YoloTxt:
     names: tuple[str, ...]
     pick: Pick
     roots: tuple[Path, ...] = ()
-
-    @property
-    def categories(self) -> tuple[str, ...]:
-        return self.names
 
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every image, and every label file without an image; see `convert.Reader`."""
@@ -110,17 +97,7 @@ class YoloTxt:
 
     def _read_objects(self, label: Path, size: tuple[int, int], report: Report) -> Iterator[Annotation]:
         height, width = size
-        try:
-            lines = label.read_text(encoding="ascii").splitlines()
-        except OSError as error:
-            report(Fault(FaultKind.MALFORMED_LABEL, label, None, f"the label file cannot be read: {error.strerror}"))
-            return
-        except UnicodeDecodeError:
-            report(Fault(FaultKind.MALFORMED_LABEL, label, None, "the label file is not text"))
-            return
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
+        for number, line in read_lines(label, report):
             try:
                 kind, *numbers = line.split()
                 class_number, (cx, cy, w, h) = int(kind), map(float, numbers)
@@ -134,25 +111,3 @@ class YoloTxt:
                 continue
             box = (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
             yield Annotation(self.names[class_number], box, number)
-
-
-def load_coco_txt(folder: Path, classes: Sequence[str], *, weight: float = 1.0) -> list[LabelledImage]:
-    """COCO images in `folder/images` with YOLO txt labels in `folder/labels` that show one of `classes`.
-
-    In COCO a rider is a "person". So bicycles and motorcycles are ignore regions, which also cover their riders.
-
-    Raises:
-        DatasetError: a folder is missing or empty, or a label line is malformed.
-    """
-    reader = YoloTxt(folder / "images", folder / "labels", COCO_NAMES, Pick())
-    return showing(
-        convert(reader, ClassMap(classes, COCO_NAMES), weight, skip_missing=True), folder / "images", classes
-    )
-
-
-def showing(images: list[LabelledImage], folder: Path, classes: Sequence[str]) -> list[LabelledImage]:
-    """The images that show one of the classes; DatasetError if there are none."""
-    found = [image for image in images if (image.class_ids >= 0).any()]
-    if not found:
-        raise DatasetError(f"no image in {folder} shows one of {', '.join(classes)}")
-    return found

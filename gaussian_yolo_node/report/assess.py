@@ -84,7 +84,7 @@ def assess(evidence: Evidence, protocol: str | None, threshold: float | None = N
         threshold: score threshold in use; None for the model's.
 
     Raises:
-        LabelError: no frame has both truth and predictions, two records belong to one frame, the truth knows none of
+        DatasetError: no frame has both truth and predictions, two records belong to one frame, the truth knows none of
             the predicted classes, or the protocol does not apply to it.
     """
     used = driving_threshold(evidence) if threshold is None else threshold

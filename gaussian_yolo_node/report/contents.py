@@ -119,7 +119,7 @@ def sections_of(contents: Contents) -> Iterator[Section]:
             figures[f"baseline {baseline.evidence.name}"] = baseline.assessment.figures
         yield Section("accuracy", "Accuracy", accuracy_values(assessment, contents.intervals, figures))
     else:
-        counts = Counter(name for record in evidence.answers for name in record.classes.tolist())
+        counts = Counter(name for record in evidence.answers for name in record.class_names.tolist())
         yield Section("detections", "Detections", {"frames": len(evidence.answers), "counts": counts.most_common()})
     if contents.uncertainty is not None:
         yield Section("uncertainty", "Uncertainty", uncertainty_values(contents.uncertainty))

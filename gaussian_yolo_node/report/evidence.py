@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from gaussian_yolo_node.bags import TRUTH_TOPIC
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.evaluation.paired import pair
 from gaussian_yolo_node.files import file_hash
-from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
 from gaussian_yolo_node.labels.predictions import read_predictions
 from gaussian_yolo_node.labels.truths import read_ground_truth
@@ -56,7 +54,7 @@ def read_run_evidence(folder: Path) -> Evidence:
 
     Raises:
         ReplayRunError: it is not the folder of a run.
-        LabelError: its detections cannot be read, or belong to other frames than the run's.
+        DatasetError: its detections cannot be read, or belong to other frames than the run's.
     """
     run = read_run(folder)
     answers = tuple(read_predictions(folder / DETECTIONS_FILE))
@@ -64,7 +62,7 @@ def read_run_evidence(folder: Path) -> Evidence:
     answered: set[str] = set()
     for record in answers:
         if str(record.frame) not in names or str(record.frame) in answered:
-            raise LabelError(
+            raise DatasetError(
                 f"{folder / DETECTIONS_FILE} has the frame {record.frame} twice, or {folder / RUN_FILE} has it not: "
                 "the files are not of one run; replay again"
             )
@@ -89,7 +87,7 @@ def read_file_evidence(ground_truth: Path, predictions: Path) -> Evidence:
     """Read predictions and truth from files, in the formats of `gaussian-yolo evaluate`.
 
     Raises:
-        LabelError: one of them cannot be read.
+        DatasetError: one of them cannot be read.
     """
     truths = read_ground_truth(ground_truth)
     answers = tuple(read_predictions(predictions, truths))
@@ -100,7 +98,7 @@ def has_objects(truths: GroundTruth, records: Sequence[FramePredictions]) -> boo
     """Whether any of the records' frames has an object that counts."""
     try:
         return bool(pair(truths, records).classes)
-    except LabelError:  # no frame is labelled
+    except DatasetError:  # no frame is labelled
         return False
 
 
@@ -120,6 +118,4 @@ def _hashes(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def _nothing(name: str, stamp_ns: int) -> FramePredictions:
-    return FramePredictions(
-        name, np.empty((0, 4)), np.empty(0), np.empty(0, np.str_), np.empty((0, 4)), stamp_ns=stamp_ns
-    )
+    return FramePredictions.of(name, [], [], [], [], stamp_ns=stamp_ns)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation.paired import pair, take_greedily
+from gaussian_yolo_node.evaluation.paired import match_greedily, pair
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
 from gaussian_yolo_node.report.assess import Assessment, headline_curves, judge_class
 from gaussian_yolo_node.report.evidence import Evidence
@@ -75,41 +75,25 @@ def _images(
 
 def _drawn(image: Picture, truths: GroundTruth | None, assessment: Assessment, record: FramePredictions) -> Picture:
     assert truths is not None and assessment.result is not None
-    used = record.scores >= assessment.threshold
+    used = record.detections.scores >= assessment.threshold
     shown = replace(
         record,
-        boxes=record.boxes[used],
-        scores=record.scores[used],
-        classes=record.classes[used],
-        sigmas=None if record.sigmas is None else record.sigmas[used],
+        detections=record.detections[used],
         places=None if record.places is None else record.places[used],
     )
     paired = pair(truths, [shown])
-    found, objects = paired.found, paired.objects
+    objects, boxes = paired.truths, paired.detections.boxes
     wanted = {curve.name: curve.iou for curve in headline_curves(assessment.result)}
-    counted = np.isin(objects.classes, list(wanted)) & ~objects.ignored
-    taken = np.zeros(len(objects.boxes), bool)
+    counted = np.isin(paired.truth_classes, list(wanted)) & ~objects.ignored
+    taken = np.zeros(len(objects), bool)
     wrong: list[Floats] = [np.empty((0, 4))]
     for name, iou in wanted.items():
-        rows = np.flatnonzero(found.classes == name)
-        rows = rows[np.argsort(-found.scores[rows], kind="stable")]
-        mine = np.flatnonzero(counted & (objects.classes == name))
-        target = take_greedily(
-            found.boxes[rows], found.frames[rows], found.scores[rows], objects.boxes[mine], objects.frames[mine], iou
-        )
-        taken[mine[target[target >= 0]]] = True
-        # The verdict has only the scores of the counted detections, in this order.
+        rows = paired.detections_of(name)
+        matches = match_greedily(paired, rows, paired.objects_of(name), iou)
+        taken[matches[matches >= 0]] = True
         judged = judge_class(assessment.result.protocol, paired, name, iou)
-        mistakes = judged.scores[~judged.correct].tolist()
-        wrong += [found.boxes[[row]] for row in rows[target < 0] if _taken_from(mistakes, float(found.scores[row]))]
+        wrong.append(boxes[np.intersect1d(judged.rows[~judged.correct], rows[matches < 0])])
     return annotate(
         image, shown, objects.boxes[counted & taken], objects.boxes[counted & ~taken], objects.boxes[~counted],
         np.concatenate(wrong),
     )  # fmt: skip
-
-
-def _taken_from(scores: list[float], score: float) -> bool:
-    if score not in scores:
-        return False
-    scores.remove(score)
-    return True

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.drawing import draw_detections
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 
@@ -39,14 +38,13 @@ def annotate(
         ignored: [N, 4], regions that count neither way: dashed grey.
         wrong: [N, 4], false positives: crossed out in red.
     """
-    classes = list(dict.fromkeys(predictions.classes.tolist()))
     with_objects: Picture = image.copy()
     for box in ignored:
         _dashed(with_objects, box, _GREY, _BLACK)
     for box in objects:
         _dashed(with_objects, box, _WHITE, _BLACK)
-    found = _detections(predictions, classes)
-    picture = draw_detections(with_objects, found, [_printable(name) for name in classes])
+    names = [_printable(name) for name in predictions.classes]
+    picture = draw_detections(with_objects, predictions.detections, names)
     # Mistakes are drawn last, on top, because they are the purpose of the picture.
     for box in missed:
         _dashed(picture, box, _WHITE, _RED)
@@ -72,16 +70,6 @@ def data_uris(pictures: Mapping[str, Picture], budget: int = BUDGET_BYTES) -> di
         name: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
         for name, jpeg in zip(pictures, coded, strict=True)
     }
-
-
-def _detections(predictions: FramePredictions, classes: Sequence[str]) -> Detections:
-    sigmas = predictions.sigmas
-    return Detections(
-        predictions.boxes.astype(np.float32),
-        np.clip(predictions.scores, 0, 1).astype(np.float32),
-        np.array([classes.index(name) for name in predictions.classes], np.int32),
-        np.zeros((len(predictions.scores), 4), np.float32) if sigmas is None else sigmas.astype(np.float32),
-    )
 
 
 def _dashed(picture: Picture, box: Floats, colour: tuple[int, int, int], beneath: tuple[int, int, int]) -> None:

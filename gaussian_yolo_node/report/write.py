@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.report.assess import Assessment, assess, frames_of
 from gaussian_yolo_node.report.comparison import common_frames, compare
 from gaussian_yolo_node.report.contents import Baseline, Contents, scores_are_alike, sections_of
@@ -46,7 +46,7 @@ def write_report(
         Path of the HTML.
 
     Raises:
-        ReplayRunError, LabelError, BagError: something in the folders is missing or malformed.
+        ReplayRunError, DatasetError, BagError: something in the folders is missing or malformed.
         ComparisonError: the runs have no frames in common.
         ReportError: it cannot be written.
     """
@@ -87,7 +87,7 @@ def write_file_report(
         Path of the HTML.
 
     Raises:
-        LabelError, BagError: one of the files is missing or malformed, or no frame has both.
+        DatasetError, BagError: one of the files is missing or malformed, or no frame has both.
         ReportError: it cannot be written.
     """
     evidence = read_file_evidence(ground_truth, predictions)
@@ -105,7 +105,7 @@ def _assessed(
     """Like `assess`; evidence that does not fit its truth is assessed without truth, for its latency."""
     try:
         return evidence, assess(evidence, protocol, threshold)
-    except LabelError as error:
+    except DatasetError as error:
         note = f"The detections cannot be held against the bag's truth: {error}."
         evidence = replace(evidence, truths=None, notes=(*evidence.notes, note))
         return evidence, assess(evidence, protocol, threshold)

@@ -127,7 +127,8 @@ def test_without_the_criterion_a_box_scores_objectness_times_class(
         for criterion, expected in (("confidence", 0.45 / (1 - 0.2)), ("gaussian", 0.45)):
             detector.criterion = criterion
             for record in benchmark.predictions(detector, sets[0]):
-                assert record.scores == pytest.approx([expected], abs=0.01) and record.classes == ["car"]
+                assert record.detections.scores == pytest.approx([expected], abs=0.01)
+                assert record.class_names == ["car"]
 
 
 def test_false_positives_are_compared_at_equal_recall(benchmark: ModuleType, tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_detections_are_counted(
     benchmark: ModuleType, tmp_path: Path, box: list[float], score: float, expected: tuple[int, int]
 ) -> None:
     write_recipe(tmp_path)
-    found = FramePredictions("000000.png", np.array([box]), np.array([score]), np.array(["car"]))
+    found = FramePredictions.of("000000.png", [box], [score], ["car"])
     figures = benchmark.count(pair(read_kitti_labels(tmp_path / "label"), [found]))
     assert figures["frames"] == figures["truths"] == 1
     assert (figures["right75"], figures["wrong75"]) == expected

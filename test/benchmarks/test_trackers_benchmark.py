@@ -36,9 +36,9 @@ def test_labels_are_linked_by_overlap_within_a_class(benchmark: ModuleType, tmp_
     third = LABEL.format("Car", 300, 400)
     truths = benchmark.linked_truths(write_labels(tmp_path, first, second, third))
     assert list(truths) == [0, 2, 4]
-    np.testing.assert_array_equal(truths[0].ids, [0, 1, -1])
-    np.testing.assert_array_equal(truths[2].ids, [2, 0, 3])
-    np.testing.assert_array_equal(truths[4].ids, [3])
+    np.testing.assert_array_equal(truths[0].tracks, [0, 1, -1])
+    np.testing.assert_array_equal(truths[2].tracks, [2, 0, 3])
+    np.testing.assert_array_equal(truths[4].tracks, [3])
 
 
 def test_a_row_for_each_variant_and_a_page(benchmark: ModuleType, tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_evaluate_what_detect_wrote(tmp_path: Path, folder: Path, tiny_model: Pa
     ("labels", "predictions", "message"),
     [
         (LABEL.format(1, 1, 9, 9), None, "cannot be read"),
-        (LABEL.format(1, 1, 9, 9), "[", "are not JSON"),
+        (LABEL.format(1, 1, 9, 9), "[", "is not JSON"),
         ("Car 1 2 3", "[]", "000000.txt, line 1"),
         (None, "[]", "has no frames with names"),  # no *.txt, so it is read as JSON
         (LABEL.format(1, 1, 9, 9), '[{"frame": "b.jpg", "detections": []}]', "no frame of the predictions"),

@@ -253,7 +253,7 @@ def test_what_places_need(
     ("changed", "message"),
     [
         (["--ground-truth", "nothing"], "ground truth nothing does not exist"),
-        (["--predictions", "nothing"], "predictions nothing cannot be read"),
+        (["--predictions", "nothing"], "predictions file nothing cannot be read"),
         (["--protocol", "kitti"], "needs KITTI labels"),
         (["--protocol", "coco", "--iou", "0.6"], "has IoUs of its own"),
         (["--json", "."], "cannot be written"),

@@ -25,6 +25,22 @@ def test_values_become_the_documented_types() -> None:
     assert [detections.class_ids.dtype, detections.sigmas.dtype] == [np.int32, np.float32]
 
 
+def test_float64_of_a_file_keeps_its_digits() -> None:
+    detections = Detections(np.array([[0.1, 0, 1, 1]]), [0.9], [2], [[0.3, 0, 0, 0]])  # type: ignore[arg-type]
+
+    assert (detections.boxes[0, 0], detections.scores[0], detections.sigmas[0, 0]) == (0.1, 0.9, 0.3)
+    assert detections.class_ids.dtype == np.int32 and detections[:0].boxes.dtype == np.float64
+
+
+@pytest.mark.parametrize("parts", [[], [THREE], [THREE[:0], THREE, THREE[1:]]])
+def test_concatenates_to_float64(parts: list[Detections]) -> None:
+    together = Detections.concatenate(parts)
+
+    assert len(together) == sum(map(len, parts)) and together.boxes.dtype == together.scores.dtype == np.float64
+    np.testing.assert_array_equal(together.boxes, np.concatenate([np.empty((0, 4)), *(part.boxes for part in parts)]))
+    np.testing.assert_array_equal(together.class_ids, [number for part in parts for number in part.class_ids])
+
+
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [

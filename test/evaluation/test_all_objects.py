@@ -2,43 +2,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.evaluation.all_objects import ClassResult, KittiResult
-from gaussian_yolo_node.evaluation.all_objects import evaluate as evaluate_truth
-from gaussian_yolo_node.evaluation.tables import coverage_lines, report_dict
-from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.evaluation import all_objects
+from gaussian_yolo_node.evaluation.all_objects import AllObjectsResult
+from gaussian_yolo_node.evaluation.average_precision import ClassCurve
+from gaussian_yolo_node.evaluation.paired import pair
+from gaussian_yolo_node.evaluation.tables import coverage_line
+from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.classes import KITTI_CLASSES
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
-from gaussian_yolo_node.labels.truths import read_kitti_label_file, read_kitti_labels
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth, Truths
+from gaussian_yolo_node.labels.truths import read_kitti_labels
 
 CAR_BOX = [100.0, 100.0, 200.0, 200.0]
 FAR = [300.0, 100.0, 400.0, 200.0]
 LINE = "Car 0.00 0 1.5 100.0 100.0 200.0 200.0 1.5 1.6 3.9 1.0 1.5 20.0 1.5"
 
 
-def labels(*objects: tuple[str, list[float]]) -> FrameTruths:
-    return FrameTruths.of("", [box for _, box in objects], [kind for kind, _ in objects])
+def labels(*objects: tuple[str, list[float]]) -> Truths:
+    return Truths.of([box for _, box in objects], [kind for kind, _ in objects])
 
 
-def evaluate(frames: Mapping[str, FrameTruths], records: list[FramePredictions]) -> KittiResult:
-    return evaluate_truth(GroundTruth.of(replace(truths, frame=name) for name, truths in frames.items()), records)
+def evaluate(frames: Mapping[str, Truths], records: list[FramePredictions]) -> AllObjectsResult:
+    truths = GroundTruth.of(FrameTruths(name, truths) for name, truths in frames.items())
+    return all_objects.evaluate(pair(truths, records))
 
 
 def predictions(frame: str | int, *found: tuple[str, float, list[float]]) -> FramePredictions:
-    return FramePredictions(
-        frame,
-        np.array([box for _, _, box in found], np.float64).reshape(-1, 4),
-        np.array([score for _, score, _ in found], np.float64),
-        np.array([name for name, _, _ in found], np.str_),
-    )
+    names, scores, boxes = zip(*found, strict=True) if found else ((), (), ())
+    return FramePredictions.of(frame, boxes, scores, names)
 
 
-def row(rows: tuple[ClassResult, ...], name: str) -> ClassResult:
+def row(rows: tuple[ClassCurve, ...], name: str) -> ClassCurve:
     return next(result for result in rows if result.name == name)
 
 
@@ -93,10 +91,10 @@ def test_one_frame(
 
     car = row(result.at_kitti_iou, "car")
     assert car.truths == 1
-    assert car.all_point == pytest.approx(at_kitti)
+    assert car.ap == pytest.approx(at_kitti)
     assert car.ignored == ignored
-    assert row(result.at_common_iou, "car").all_point == pytest.approx(at_common)
-    assert math.isnan(row(result.at_kitti_iou, "cyclist").all_point)
+    assert row(result.at_common_iou, "car").ap == pytest.approx(at_common)
+    assert math.isnan(row(result.at_kitti_iou, "cyclist").ap)
 
 
 def test_scores_are_ranked_over_all_frames() -> None:
@@ -107,15 +105,15 @@ def test_scores_are_ranked_over_all_frames() -> None:
     )
 
     # wrong, right, right: precisions 0, 1/2, 2/3
-    assert row(result.at_kitti_iou, "car").all_point == pytest.approx(2 / 3)
+    assert row(result.at_kitti_iou, "car").ap == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("frame", ["000012.jpg", "000012", "000012.png", 12])
 def test_frames_are_matched_by_name_or_index(frame: str | int) -> None:
     result = evaluate({"000012": labels(("Car", CAR_BOX))}, [predictions(frame, ("car", 0.9, CAR_BOX))])
 
-    assert result.matched == ("000012",)
-    assert row(result.at_kitti_iou, "car").all_point == 1.0
+    assert result.paired.names == ("000012",)
+    assert row(result.at_kitti_iou, "car").ap == 1.0
 
 
 def test_only_frames_with_both_count_and_the_others_are_told() -> None:
@@ -128,14 +126,17 @@ def test_only_frames_with_both_count_and_the_others_are_told() -> None:
         ],
     )
 
-    assert (result.matched, result.unlabelled) == (("000000",), ("000002.jpg",))
-    assert (result.unpredicted, result.unknown_classes) == (("000001", "000003"), ("bus",))
-    assert row(result.at_kitti_iou, "car") == ClassResult("car", 0.7, 1, 1, 0, 1.0, 1.0, 1.0)
-    assert coverage_lines(result) == ["1 of 2 predicted frames have labels: 000000"]
+    paired = result.paired
+    assert (paired.names, paired.unlabelled) == (("000000",), ("000002.jpg",))
+    assert (paired.unpredicted, result.unknown_classes) == (("000001", "000003"), ("bus",))
+    car = row(result.at_kitti_iou, "car")
+    assert (car.name, car.iou, car.truths, car.detections, car.ignored, car.ap) == ("car", 0.7, 1, 1, 0, 1.0)
+    assert car.interpolations == {"all_point": 1.0, "eleven_point": 1.0, "forty_point": 1.0}
+    assert coverage_line(paired) == "1 of 2 predicted frames have labels: 000000"
 
 
 def test_report_has_null_where_there_is_nothing_to_find() -> None:
-    report = report_dict(evaluate({"a": labels(("Car", CAR_BOX))}, [predictions("a", ("car", 0.9, CAR_BOX))]))
+    report = evaluate({"a": labels(("Car", CAR_BOX))}, [predictions("a", ("car", 0.9, CAR_BOX))]).to_dict()
 
     assert [entry["ap"]["all_point"] for entry in report["classes"]] == [1.0, None, None, 1.0, None, None]
     assert report["mean_ap"] == {"kitti_iou": 1.0, "iou_0.5": 1.0}
@@ -150,7 +151,7 @@ def test_report_has_null_where_there_is_nothing_to_find() -> None:
     ],
 )
 def test_predictions_that_do_not_fit(records: list[FramePredictions], message: str) -> None:
-    with pytest.raises(LabelError, match=message):
+    with pytest.raises(DatasetError, match=message):
         evaluate({"000000": labels()}, records)
 
 
@@ -169,7 +170,7 @@ def test_malformed_label_names_file_and_line(tmp_path: Path, text: str, message:
     path = tmp_path / "000007.txt"
     path.write_text(text, encoding="latin-1")
 
-    with pytest.raises(LabelError, match=message) as caught:
+    with pytest.raises(DatasetError, match=message) as caught:
         read_kitti_labels(tmp_path)
 
     assert str(path) in str(caught.value)
@@ -179,36 +180,37 @@ def test_label_file(tmp_path: Path) -> None:
     path = tmp_path / "000000.txt"
     path.write_text(f"{LINE}\n\n{LINE.replace('Car', 'DontCare')} 0.87\n")
 
-    read = read_kitti_label_file(path)
+    read = read_kitti_labels(tmp_path).frames["000000"].truths
 
-    assert read.classes.tolist() == ["Car", "DontCare"]
+    assert read.categories.tolist() == ["Car", "DontCare"]
     assert read.boxes.tolist() == [CAR_BOX, CAR_BOX]
 
 
 def test_empty_label_file_is_a_frame_without_objects(tmp_path: Path) -> None:
     (tmp_path / "000000.txt").touch()
 
-    assert read_kitti_labels(tmp_path).frames["000000"].boxes.shape == (0, 4)
+    assert read_kitti_labels(tmp_path).frames["000000"].truths.boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize(("name", "message"), [("nothing", "does not exist"), (".", "has no KITTI label files")])
 def test_folders_without_labels(tmp_path: Path, name: str, message: str) -> None:
-    with pytest.raises(LabelError, match=message):
+    with pytest.raises(DatasetError, match=message):
         read_kitti_labels(tmp_path / name)
 
 
 @pytest.fixture(scope="module")
-def drive_labels(driving_dir: Path) -> dict[str, FrameTruths]:
-    return dict(read_kitti_labels(driving_dir / "kitti" / "drive_0011" / "label_2").frames)
+def drive_labels(driving_dir: Path) -> dict[str, Truths]:
+    truths = read_kitti_labels(driving_dir / "kitti" / "drive_0011" / "label_2")
+    return {name: frame.truths for name, frame in truths.frames.items()}
 
 
-def noisy_predictions(labels_by_frame: dict[str, FrameTruths], seed: int) -> list[FramePredictions]:
+def noisy_predictions(labels_by_frame: dict[str, Truths], seed: int) -> list[FramePredictions]:
     """Jittered, dropped, duplicated and invented boxes, on ignored regions too."""
     rng = np.random.default_rng(seed)
     records = []
     for stem, frame in labels_by_frame.items():
         found = []
-        for box, kind in zip(frame.boxes, frame.classes, strict=True):
+        for box, kind in zip(frame.boxes, frame.categories, strict=True):
             for _ in range(int(rng.integers(0, 3))):
                 size = np.tile(box[2:] - box[:2], 2)
                 x1, y1, x2, y2 = box + size * rng.normal(0, 0.08, 4)
@@ -221,7 +223,7 @@ def noisy_predictions(labels_by_frame: dict[str, FrameTruths], seed: int) -> lis
 
 
 def naive_average_precision(
-    labels_by_frame: dict[str, FrameTruths], records: list[FramePredictions], kind: str, name: str, threshold: float
+    labels_by_frame: dict[str, Truths], records: list[FramePredictions], kind: str, name: str, threshold: float
 ) -> float:
     """The protocol implemented again, one box at a time and without numpy, on one list of detections over all
     frames."""
@@ -238,13 +240,15 @@ def naive_average_precision(
         return shared(a, b) / (area(a) + area(b) - shared(a, b))
 
     detections = [
-        (float(record.scores[i]), str(record.frame), record.boxes[i].tolist())
+        (score, str(record.frame), box)
         for record in records
-        for i in range(len(record.scores))
-        if record.classes[i] == name
+        for score, box, of in zip(
+            record.detections.scores.tolist(), record.detections.boxes.tolist(), record.class_names, strict=True
+        )
+        if of == name
     ]
     objects = {
-        stem: list(zip(f.classes.tolist(), f.boxes.tolist(), strict=True)) for stem, f in labels_by_frame.items()
+        stem: list(zip(f.categories.tolist(), f.boxes.tolist(), strict=True)) for stem, f in labels_by_frame.items()
     }
     free = {stem: [box for t, box in rows if t == kind] for stem, rows in objects.items()}
     truths = sum(map(len, free.values()))
@@ -265,7 +269,7 @@ def naive_average_precision(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_agrees_with_a_naive_evaluation_of_real_labels(drive_labels: dict[str, FrameTruths], seed: int) -> None:
+def test_agrees_with_a_naive_evaluation_of_real_labels(drive_labels: dict[str, Truths], seed: int) -> None:
     records = noisy_predictions(drive_labels, seed)
 
     result = evaluate(drive_labels, records)
@@ -275,19 +279,20 @@ def test_agrees_with_a_naive_evaluation_of_real_labels(drive_labels: dict[str, F
             kind = next(kind for kind, name in KITTI_CLASSES.items() if name == of_class.name)
             naive = naive_average_precision(drive_labels, records, kind, of_class.name, of_class.iou)
             assert 0.05 < naive < 0.95
-            assert of_class.all_point == pytest.approx(naive, abs=1e-12)
+            assert of_class.ap == pytest.approx(naive, abs=1e-12)
 
 
-def test_labels_as_predictions_are_perfect(drive_labels: dict[str, FrameTruths]) -> None:
+def test_labels_as_predictions_are_perfect(drive_labels: dict[str, Truths]) -> None:
     records = [
         predictions(
-            stem, *[(KITTI_CLASSES.get(t, "car"), 0.5, box) for t, box in zip(f.classes, f.boxes.tolist(), strict=True)]
+            stem,
+            *[(KITTI_CLASSES.get(t, "car"), 0.5, box) for t, box in zip(f.categories, f.boxes.tolist(), strict=True)],
         )
         for stem, f in drive_labels.items()
     ]
 
     result = evaluate(drive_labels, records)
 
-    assert [of_class.all_point for of_class in result.at_kitti_iou] == [1.0, 1.0, 1.0]
+    assert [of_class.ap for of_class in result.at_kitti_iou] == [1.0, 1.0, 1.0]
     assert [of_class.truths for of_class in result.at_kitti_iou] == [237, 38, 19]
     assert row(result.at_kitti_iou, "car").ignored > 0

@@ -6,17 +6,39 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evaluation_factory import evaluate_protocol
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaussian_yolo_node.evaluation.bdd import BDD_IOUS, bdd_average_precision, bdd_correct
-from gaussian_yolo_node.evaluation.protocols import evaluate_protocol
+from gaussian_yolo_node.evaluation.bdd import BDD_IOUS, judge_class
+from gaussian_yolo_node.evaluation.paired import Paired, pair
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth, Truths
 from gaussian_yolo_node.labels.predictions import read_predictions
 from gaussian_yolo_node.labels.truths import read_ground_truth
 
 
 def record(box: list[float], score: float | None = None, name: str = "a", category: str = "car") -> dict[str, Any]:
     return {"name": name, "category": category, "bbox": box} | ({} if score is None else {"score": score})
+
+
+def paired(truths: list[dict[str, Any]], predictions: list[dict[str, Any]]) -> Paired:
+    """The frames of both; `places` are the numbers of the predictions."""
+    labels, detections = [], []
+    for frame in dict.fromkeys(each["name"] for each in [*truths, *predictions, {"name": "a"}]):
+        objects = [each for each in truths if each["name"] == frame]
+        boxes = [each["bbox"] for each in objects]
+        labels.append(FrameTruths(frame, Truths.of(boxes, [each["category"] for each in objects])))
+        rows = [(number, each) for number, each in enumerate(predictions) if each["name"] == frame]
+        boxes, scores, names = ([each[key] for _, each in rows] for key in ("bbox", "score", "category"))
+        detections.append(FramePredictions.of(frame, boxes, scores, names, places=[number for number, _ in rows]))
+    return pair(GroundTruth.of(labels, "list"), detections)
+
+
+def average_precision(
+    truths: list[dict[str, Any]], predictions: list[dict[str, Any]], iou: float = 0.75
+) -> dict[str, float]:
+    of = paired(truths, predictions)
+    return {name: judge_class(of, name, iou).class_curve(name, iou).ap for name in of.classes}
 
 
 def test_golden_values_of_the_official_evaluation(golden_dir: Path) -> None:
@@ -26,7 +48,7 @@ def test_golden_values_of_the_official_evaluation(golden_dir: Path) -> None:
     )
 
     for threshold in ("0.5", "0.7", "0.75"):
-        result = bdd_average_precision(truth, predictions, float(threshold))
+        result = average_precision(truth, predictions, float(threshold))
         assert result == pytest.approx({name: values[threshold] for name, values in expected.items()}, abs=1e-9)
 
 
@@ -49,7 +71,7 @@ def test_golden_values_of_the_official_evaluation(golden_dir: Path) -> None:
     ],
 )
 def test_rules(truths: list[Any], predictions: list[Any], expected: dict[str, float]) -> None:
-    assert bdd_average_precision(truths, predictions, 0.5) == expected
+    assert average_precision(truths, predictions, 0.5) == expected
 
 
 def test_right_and_wrong_detections_come_in_the_order_given() -> None:
@@ -62,8 +84,11 @@ def test_right_and_wrong_detections_come_in_the_order_given() -> None:
         record([50, 50, 69, 69], 0.7, name="b", category="car"),  # another class
         record([0, 0, 9, 9], 0.6, category="train"),  # a class without objects
     ]
-    assert bdd_correct(truths, predictions).tolist() == [False, True, False, True, False, False]
-    assert bdd_correct([], predictions).tolist() == [False] * 6
+    of = paired(truths, predictions)
+    judged = [judge_class(of, name, 0.75) for name in ("car", "bus", "train")]
+    correct = {int(of.places[row]) for each in judged for row in each.rows[each.correct]}
+    assert correct == {1, 3} and sum(len(each.rows) for each in judged) == 6
+    assert not judge_class(paired([], predictions), "car", 0.75).correct.any()
 
 
 def slow_average_precision(
@@ -108,7 +133,7 @@ def test_agrees_with_the_protocol_told_box_by_box(truths: list[Any], predictions
         name: slow_average_precision(truths, predictions, name, least)
         for name in sorted({truth["category"] for truth in truths})
     }
-    assert bdd_average_precision(truths, predictions, least) == pytest.approx(expected, abs=1e-12)
+    assert average_precision(truths, predictions, least) == pytest.approx(expected, abs=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -124,5 +149,5 @@ def test_the_command_s_way_gives_the_same(truths: list[Any], predictions: list[A
     if read:
         result = evaluate_protocol("bdd", ground_truth, read)
         for iou in BDD_IOUS:
-            expected = bdd_average_precision(truths, predictions, iou)
+            expected = average_precision(truths, predictions, iou)
             assert {name: of[f"{iou:g}"] for name, of in result.ap.items()} == pytest.approx(expected, abs=1e-12)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from evaluation_factory import evaluate_protocol
 
-from gaussian_yolo_node.evaluation.protocols import evaluate_protocol
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth, Truths
 from gaussian_yolo_node.labels.predictions import read_predictions
 from gaussian_yolo_node.labels.truths import read_ground_truth
 
@@ -81,10 +81,10 @@ def test_equals_pycocotools(files: tuple[Path, Path]) -> None:
 
 def test_counts_leave_crowds_out() -> None:
     box, crowd = [0.0, 0.0, 50.0, 50.0], [100.0, 0.0, 300.0, 200.0]
-    truths = FrameTruths.of("a", [box, crowd, [0.0, 100.0, 50.0, 150.0]], ["car"] * 3, [False, True, False])
+    truths = FrameTruths("a", Truths.of([box, crowd, [0.0, 100.0, 50.0, 150.0]], ["car"] * 3, [False, True, False]))
     inside = [110.0, 10.0, 160.0, 60.0]
     boxes = np.array([box, inside, [400.0, 0.0, 450.0, 50.0], box])
-    predictions = FramePredictions("a", boxes, np.array([0.9, 0.8, 0.7, 0.3]), np.array(["car"] * 4))
+    predictions = FramePredictions.of("a", boxes, [0.9, 0.8, 0.7, 0.3], np.array(["car"] * 4))
 
     result = evaluate_protocol("coco", GroundTruth.of([truths], "coco"), [predictions])
 
@@ -93,9 +93,9 @@ def test_counts_leave_crowds_out() -> None:
 
 def test_a_crowd_is_of_its_own_class() -> None:
     crowd, box = [0.0, 0.0, 200.0, 200.0], [300.0, 0.0, 350.0, 50.0]
-    truths = FrameTruths.of("a", [crowd, box, box], ["person", "person", "car"], [True, False, False])
+    truths = FrameTruths("a", Truths.of([crowd, box, box], ["person", "person", "car"], [True, False, False]))
     inside = [10.0, 10.0, 60.0, 60.0]
-    predictions = FramePredictions("a", np.array([inside, inside]), np.array([0.9, 0.8]), np.array(["person", "car"]))
+    predictions = FramePredictions.of("a", [inside, inside], [0.9, 0.8], ["person", "car"])
 
     result = evaluate_protocol("coco", GroundTruth.of([truths], "coco"), [predictions])
 
@@ -104,9 +104,9 @@ def test_a_crowd_is_of_its_own_class() -> None:
 
 def test_what_kitti_ignores_is_a_crowd_of_every_class() -> None:
     boxes = [[0.0, 0.0, 200.0, 200.0], [300.0, 0.0, 350.0, 50.0], [300.0, 100.0, 350.0, 150.0]]
-    truths = FrameTruths.of("a", boxes, ["DontCare", "Car", "Cyclist"])
+    truths = FrameTruths("a", Truths.of(boxes, ["DontCare", "Car", "Cyclist"]))
     inside = [10.0, 10.0, 60.0, 60.0]
-    predictions = FramePredictions("a", np.array([inside, inside]), np.array([0.9, 0.8]), np.array(["cyclist", "car"]))
+    predictions = FramePredictions.of("a", [inside, inside], [0.9, 0.8], ["cyclist", "car"])
 
     result = evaluate_protocol("coco", GroundTruth.of([truths]), [predictions])
 
@@ -114,8 +114,8 @@ def test_what_kitti_ignores_is_a_crowd_of_every_class() -> None:
 
 
 def test_without_a_detection_all_is_zero() -> None:
-    truths = FrameTruths.of("a", [[0.0, 0.0, 50.0, 50.0]], ["car"])
-    nothing = FramePredictions("a", np.empty((0, 4)), np.empty(0), np.empty(0, np.str_))
+    truths = FrameTruths("a", Truths.of([[0.0, 0.0, 50.0, 50.0]], ["car"]))
+    nothing = FramePredictions.of("a", np.empty((0, 4)), np.empty(0), np.empty(0, np.str_))
 
     result = evaluate_protocol("coco", GroundTruth.of([truths], "coco"), [nothing])
 

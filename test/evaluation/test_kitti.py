@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from gaussian_yolo_node.evaluation.kitti import DIFFICULTIES, Matching, sample_scores
 from gaussian_yolo_node.evaluation.paired import Paired, pair
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth, Truths
 
 BOX = [100.0, 100.0, 200.0, 200.0]
 FAR = [300.0, 100.0, 400.0, 200.0]
@@ -26,18 +25,15 @@ def frame(
     *objects: tuple[str, list[float]], truncation: float = 0.0, occlusion: int = 0, name: str = "000000"
 ) -> FrameTruths:
     """Labels of one frame; the first object has the given truncation and occlusion, the others have none."""
-    truths = FrameTruths.of(name, [box for _, box in objects], [kind for kind, _ in objects])
+    kinds = [kind for kind, _ in objects]
+    truths = Truths.of([box for _, box in objects], kinds, [kind == "DontCare" for kind in kinds])
     truths.truncation[:1], truths.occlusion[:1] = truncation, occlusion
-    return replace(truths, ignored=truths.classes == "DontCare")
+    return FrameTruths(name, truths)
 
 
 def found(*boxes: tuple[str, float, list[float]], name: str = "000000") -> FramePredictions:
-    return FramePredictions(
-        name,
-        np.array([box for _, _, box in boxes], np.float64).reshape(-1, 4),
-        np.array([score for _, score, _ in boxes], np.float64),
-        np.array([kind for kind, _, _ in boxes], np.str_),
-    )
+    kinds, scores, corners = zip(*boxes, strict=True) if boxes else ((), (), ())
+    return FramePredictions.of(name, corners, scores, kinds)
 
 
 def together(truths: FrameTruths, predictions: FramePredictions) -> Paired:
@@ -182,15 +178,16 @@ def reference(
     height, occluded, truncated = (40, 25, 25)[level], level, (0.15, 0.3, 0.5)[level]
     kind, neighbour = {"car": ("Car", "Van"), "pedestrian": ("Pedestrian", "Person_sitting")}[name]
 
-    def prepare(truths: FrameTruths, dets: FramePredictions) -> tuple[list[int], list[int]]:
+    def prepare(labels: FrameTruths, dets: FramePredictions) -> tuple[list[int], list[int]]:
         objects = []
+        truths = labels.truths
         for box, type_, cut, hidden in zip(
-            truths.boxes.tolist(), truths.classes, truths.truncation, truths.occlusion, strict=True
+            truths.boxes.tolist(), truths.categories, truths.truncation, truths.occlusion, strict=True
         ):
             hard = box[3] - box[1] < height or hidden > occluded or cut > truncated
             objects.append(-1 if type_ not in (kind, neighbour) else 1 if type_ == neighbour or hard else 0)
         boxes = []
-        for box, class_ in zip(dets.boxes.tolist(), dets.classes, strict=True):
+        for box, class_ in zip(dets.detections.boxes.tolist(), dets.class_names, strict=True):
             boxes.append(1 if box[3] - box[1] < height else 0 if class_ == name else -1)
         return objects, boxes
 
@@ -199,7 +196,7 @@ def reference(
         scores = []
         for truths, dets in frames:
             objects, states = prepare(truths, dets)
-            boxes, det_scores = dets.boxes.tolist(), dets.scores.tolist()
+            boxes, det_scores = dets.detections.boxes.tolist(), dets.detections.scores.tolist()
             there = [threshold is None or score >= threshold for score in det_scores]
             taken = [False] * len(boxes)
             for number, state in enumerate(objects):
@@ -209,7 +206,7 @@ def reference(
                 for d, box in enumerate(boxes):
                     if states[d] == -1 or taken[d] or not there[d]:
                         continue
-                    iou = overlap(box, truths.boxes[number].tolist())
+                    iou = overlap(box, truths.truths.boxes[number].tolist())
                     if iou <= least:
                         continue
                     if threshold is None:
@@ -226,7 +223,7 @@ def reference(
                 if state == 0 and states[best] == 0:
                     tp += 1
                     scores.append(det_scores[best])
-            regions = truths.boxes[truths.classes == "DontCare"].tolist()
+            regions = truths.truths.boxes[truths.truths.categories == "DontCare"].tolist()
             for d, box in enumerate(boxes):
                 if states[d] == 0 and there[d] and not taken[d]:
                     fp += not any(overlap(box, region, of_first=True) > least for region in regions)
@@ -267,12 +264,8 @@ detections = st.lists(
 def test_agrees_with_the_rules_told_box_by_box(drawn: list[tuple[list, list]], name: str) -> None:
     frames = []
     for number, (objects_, detections_) in enumerate(drawn):
-        truths = FrameTruths.of(f"{number:06d}", [each[1] for each in objects_], [each[0] for each in objects_])
-        truths = replace(
-            truths,
-            truncation=np.array([each[2] for each in objects_], np.float64),
-            occlusion=np.array([each[3] for each in objects_], np.intp),
-        )
+        kinds, corners, truncation, occlusion = zip(*objects_, strict=True) if objects_ else ((), (), (), ())
+        truths = FrameTruths(f"{number:06d}", Truths.of(corners, kinds, None, truncation, occlusion))
         frames.append((truths, found(*[(c, s, b) for c, b, s in detections_], name=f"{number:06d}")))
     paired = pair(GroundTruth.of([truths for truths, _ in frames]), [predictions for _, predictions in frames])
     for difficulty in DIFFICULTIES:

@@ -12,31 +12,29 @@ import pytest
 pytest.importorskip("trackeval", reason="trackeval is not installed (pip install --no-deps trackeval)")
 
 from gaussian_yolo_node.evaluation.mot import ALL, TrackEvalMissingError, evaluate_tracks, track_predictions
-from gaussian_yolo_node.labels.annotations import LabelError
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions
-from gaussian_yolo_node.labels.tracks import FrameTracks
+from gaussian_yolo_node.labels.annotations import DatasetError
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, Truths
 
 FRAMES = 10
 HERE, THERE = (0.0, 0.0, 40.0, 40.0), (100.0, 0.0, 140.0, 40.0)
 
 
-def objects(*given: tuple[int, Sequence[float]], kind: str = "car", ignored: bool = False) -> FrameTracks:
-    return FrameTracks(
-        np.array([each[0] for each in given], np.int64),
-        np.array([each[1] for each in given], float).reshape(-1, 4),
-        np.array([kind] * len(given), np.str_),
-        np.full(len(given), ignored),
+def objects(
+    *given: tuple[int, Sequence[float]], kind: str = "car", truncation: float = 0.0, occlusion: int = 0
+) -> Truths:
+    return Truths.of(
+        [each[1] for each in given],
+        [kind] * len(given),
+        truncation=[truncation] * len(given),
+        occlusion=[occlusion] * len(given),
+        tracks=[each[0] for each in given],
     )
-
-
-def join(*parts: FrameTracks) -> FrameTracks:
-    return FrameTracks(*(np.concatenate([getattr(p, name) for p in parts]) for name in vars(parts[0])))
 
 
 TRUTH = {number: objects((1, HERE)) for number in range(FRAMES)}
 
 
-def figures(tracks: Mapping[int, FrameTracks], truth: Mapping[int, FrameTracks] = TRUTH) -> dict[str, float]:
+def figures(tracks: Mapping[int, Truths], truth: Mapping[int, Truths] = TRUTH) -> dict[str, float]:
     result = evaluate_tracks(truth, tracks)
     assert [each.name for each in result][-1] == ALL
     return result[0].values()
@@ -99,15 +97,16 @@ def test_no_tracks() -> None:
     ("beside", "wrong"),
     [
         pytest.param(objects((5, THERE), kind="Van"), 0, id="on a neighbouring type"),
-        pytest.param(objects((5, THERE), ignored=True), 0, id="on a truncated or hidden object"),
+        pytest.param(objects((5, THERE), kind="Car", truncation=0.1), 0, id="on a truncated object"),
+        pytest.param(objects((5, THERE), kind="Car", occlusion=3), 0, id="on an object of unknown occlusion"),
         pytest.param(objects((-1, (90, 0, 200, 60)), kind="DontCare"), 0, id="in DontCare"),
         pytest.param(objects((-1, (125, 0, 200, 60)), kind="DontCare"), 10, id="by less than half in DontCare"),
         pytest.param(objects((5, THERE), kind="Truck"), 10, id="on another type"),
         pytest.param(objects((5, THERE), kind="Person_sitting"), 10, id="on a neighbour of another class"),
     ],
 )
-def test_a_track_beside_the_object(beside: FrameTracks, wrong: int) -> None:
-    truth = {number: join(each, beside) for number, each in TRUTH.items()}
+def test_a_track_beside_the_object(beside: Truths, wrong: int) -> None:
+    truth = {number: Truths.concatenate([each, beside]) for number, each in TRUTH.items()}
     found = figures({number: objects((1, HERE), (2, THERE)) for number in TRUTH}, truth)
     assert (found["tp"], found["fp"], found["fn"], found["objects"]) == (FRAMES, wrong, 0, 1)
 
@@ -119,8 +118,8 @@ def test_small_tracks_on_nothing_do_not_count(height: int, wrong: int) -> None:
 
 
 def test_classes_apart_and_together() -> None:
-    truth = {n: join(objects((1, HERE)), objects((2, THERE), kind="cyclist")) for n in TRUTH}
-    tracks = {n: join(objects((1, HERE)), objects((2, THERE), kind="pedestrian")) for n in TRUTH}
+    truth = {n: Truths.concatenate([objects((1, HERE)), objects((2, THERE), kind="cyclist")]) for n in TRUTH}
+    tracks = {n: Truths.concatenate([objects((1, HERE)), objects((2, THERE), kind="pedestrian")]) for n in TRUTH}
     car, cyclist, both = evaluate_tracks(truth, tracks)
     assert (car.name, cyclist.name, both.name) == ("car", "cyclist", ALL)
     assert car.mota == 1 and cyclist.mota == 0 and both.mota == pytest.approx(0.5)
@@ -134,8 +133,8 @@ def test_frames_that_count() -> None:
 
 
 @pytest.mark.parametrize("truth", [{}, {0: objects()}, {0: objects((1, HERE), kind="Van")}])
-def test_nothing_to_measure(truth: Mapping[int, FrameTracks]) -> None:
-    with pytest.raises(LabelError, match="nothing to measure"):
+def test_nothing_to_measure(truth: Mapping[int, Truths]) -> None:
+    with pytest.raises(DatasetError, match="nothing to measure"):
         evaluate_tracks(truth, {})
 
 
@@ -146,29 +145,23 @@ def test_without_trackeval_the_error_says_how_to_get_it(monkeypatch: pytest.Monk
 
 
 def predictions(frame: str | int, sigmas: bool = True, stamp_ns: int | None = None) -> FramePredictions:
-    return FramePredictions(
-        frame,
-        np.array([HERE, THERE]),
-        np.array([0.9, 0.8]),
-        np.array(["car", "cyclist"]),
-        np.ones((2, 4)) if sigmas else None,
-        stamp_ns,
-    )
+    known = np.ones((2, 4)) if sigmas else None
+    return FramePredictions.of(frame, [HERE, THERE], [0.9, 0.8], ["car", "cyclist"], known, stamp_ns=stamp_ns)
 
 
 def test_detections_become_tracks() -> None:
     tracks = track_predictions([predictions(f"{number:06d}.png") for number in range(4)], 10)
     assert list(tracks) == [0, 1, 2, 3]
-    assert len(tracks[0].ids) == 0  # not confirmed yet
-    np.testing.assert_array_equal(tracks[3].ids, [1, 2])
-    assert tracks[3].classes.tolist() == ["car", "cyclist"]
+    assert len(tracks[0]) == 0  # not confirmed yet
+    np.testing.assert_array_equal(tracks[3].tracks, [1, 2])
+    assert tracks[3].categories.tolist() == ["car", "cyclist"]
     np.testing.assert_allclose(tracks[3].boxes, [HERE, THERE], atol=0.5)
 
 
 def test_stamps_count_where_there_are_any() -> None:
     late = [predictions(0, stamp_ns=0), predictions(1, stamp_ns=10**8), predictions(2, stamp_ns=10**11)]
-    assert len(track_predictions(late, 10)[2].ids) == 0
-    assert len(track_predictions([predictions(number) for number in range(3)], 10)[2].ids) == 2
+    assert len(track_predictions(late, 10)[2]) == 0
+    assert len(track_predictions([predictions(number) for number in range(3)], 10)[2]) == 2
 
 
 @pytest.mark.parametrize(
@@ -176,5 +169,5 @@ def test_stamps_count_where_there_are_any() -> None:
     [([predictions("street.png")], "has no number"), ([predictions(0, sigmas=False)], "has no sigmas")],
 )
 def test_predictions_that_cannot_be_tracked(frames: list[FramePredictions], message: str) -> None:
-    with pytest.raises(LabelError, match=message):
+    with pytest.raises(DatasetError, match=message):
         track_predictions(frames, 10)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.evaluation.paired import candidates, covers_any, pair, take_greedily
-from gaussian_yolo_node.labels.annotations import LabelError
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
+from gaussian_yolo_node.evaluation.paired import Paired, candidates, covers_any, match_greedily, pair
+from gaussian_yolo_node.labels.annotations import DatasetError
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth, Truths
 
 A = [0.0, 0.0, 10.0, 10.0]
 FAR = [50.0, 50.0, 60.0, 60.0]
@@ -14,6 +14,11 @@ FAR = [50.0, 50.0, 60.0, 60.0]
 def low(share: float) -> list[float]:
     """A with its height times `share`, so that IoU with it is `share`."""
     return [0.0, 0.0, 10.0, 10.0 * share]
+
+
+def one_frame(boxes: list[list[float]], scores: list[float], truths: list[list[float]]) -> Paired:
+    labels = FrameTruths("a", Truths.of(truths, ["car"] * len(truths)))
+    return pair(GroundTruth.of([labels], "bdd"), [FramePredictions.of("a", boxes, scores, ["car"] * len(boxes))])
 
 
 @pytest.mark.parametrize(
@@ -45,24 +50,25 @@ def test_candidates(first: list[int], second: list[int], expected: list[tuple[in
         ([A], [0.9], [], [-1]),
     ],
 )
-def test_take_greedily(
+def test_match_greedily(
     boxes: list[list[float]], scores: list[float], truths: list[list[float]], expected: list[int]
 ) -> None:
-    taken = take_greedily(
-        np.array(boxes, float).reshape(-1, 4),
-        np.zeros(len(boxes), np.intp),
-        np.array(scores, float),
-        np.array(truths, float).reshape(-1, 4),
-        np.zeros(len(truths), np.intp),
-        0.5,
-    )
-    assert taken.tolist() == expected
+    of = one_frame(boxes, scores, truths)
+    assert match_greedily(of, np.arange(len(boxes)), np.arange(len(truths)), 0.5).tolist() == expected
+
+
+def test_matches_are_indices_of_all_objects() -> None:
+    of = one_frame([FAR, A], [0.9, 0.8], [FAR, low(0.4), A])
+    assert match_greedily(of, np.array([1]), np.array([1, 2]), 0.5).tolist() == [2]
 
 
 def test_an_object_of_another_frame_is_not_taken() -> None:
-    box = np.array([A])
-    assert take_greedily(box, np.array([1]), np.array([0.9]), box, np.array([0]), 0.5).tolist() == [-1]
-    assert not covers_any(box, np.array([1]), box, np.array([0]), 0.5, by_iou=True).any()
+    frames = [FrameTruths(name, Truths.of(boxes, ["car"] * len(boxes))) for name, boxes in (("a", [A]), ("b", []))]
+    detections = [FramePredictions.of("a", [], [], []), FramePredictions.of("b", [A], [0.9], ["car"])]
+    of = pair(GroundTruth.of(frames, "bdd"), detections)
+    every = np.zeros(1, np.intp)
+    assert match_greedily(of, every, every, 0.5).tolist() == [-1]
+    assert not covers_any(of, every, every, 0.5, by_iou=True).any()
 
 
 @pytest.mark.parametrize(
@@ -70,18 +76,17 @@ def test_an_object_of_another_frame_is_not_taken() -> None:
     [(A, True, True), (low(0.5), False, True), (low(0.4), True, False), (FAR, False, False), ([1.0] * 4, False, False)],
 )
 def test_covers_any(box: list[float], by_iou: bool, covered: bool) -> None:
-    frames = np.zeros(1, np.intp)
-    region = np.array([low(0.5) if not by_iou else A])
-    assert covers_any(np.array([box]), frames, region, frames, 0.5, by_iou=by_iou).tolist() == [covered]
+    of = one_frame([box], [0.9], [low(0.5) if not by_iou else A])
+    every = np.zeros(1, np.intp)
+    assert covers_any(of, every, every, 0.5, by_iou=by_iou).tolist() == [covered]
 
 
 def record(frame: str | int, stamp_ns: int | None = None) -> FramePredictions:
-    return FramePredictions(frame, np.array([A]), np.array([0.9]), np.array(["car"]), np.ones((1, 4)), stamp_ns)
+    return FramePredictions.of(frame, [A], [0.9], ["car"], np.ones((1, 4)), stamp_ns=stamp_ns)
 
 
 def truth(frame: str, stamp_ns: int | None = None) -> FrameTruths:
-    plain = FrameTruths.of(frame, [A, FAR], ["Car", "Van"])
-    return FrameTruths(**{**vars(plain), "stamp_ns": stamp_ns})
+    return FrameTruths(frame, Truths.of([A, FAR], ["Car", "Van"]), stamp_ns)
 
 
 @pytest.mark.parametrize(
@@ -97,25 +102,25 @@ def truth(frame: str, stamp_ns: int | None = None) -> FrameTruths:
 def test_frames_find_each_other(labels: FrameTruths, records: FramePredictions) -> None:
     paired = pair(GroundTruth.of([labels]), [records])
     assert paired.names == (labels.frame,)
-    assert paired.objects.classes.tolist() == ["car", ""] and paired.classes == ("car",)
+    assert paired.truth_classes.tolist() == ["car", ""] and paired.classes == ("car",)
 
 
 def test_frames_of_one_side_only() -> None:
     truths = [truth("a"), truth("b")]
     paired = pair(GroundTruth.of(truths, "bdd"), [record("b"), record("c")])
     assert (paired.names, paired.unlabelled, paired.unpredicted) == (("b",), ("c",), ("a",))
-    assert paired.objects.classes.tolist() == ["Car", "Van"] and paired.unknown_classes == ("car",)
+    assert paired.truth_classes.tolist() == ["Car", "Van"] and paired.unknown_classes == ("car",)
 
     # a list of objects does not name frames without objects
     paired = pair(GroundTruth.of(truths, "list"), [record("b"), record("c")])
-    assert (paired.names, paired.unlabelled) == (("b", "c"), ()) and paired.found.frames.tolist() == [0, 1]
+    assert (paired.names, paired.unlabelled) == (("b", "c"), ()) and paired.detection_frames.tolist() == [0, 1]
 
 
 def test_sigmas_of_some_frames_only_are_none() -> None:
-    without = FramePredictions("b", np.array([A]), np.array([0.9]), np.array(["car"]))
-    assert pair(GroundTruth.of([truth("a"), truth("b")]), [record("a"), without]).found.sigmas is None
+    without = FramePredictions.of("b", [A], [0.9], ["car"])
+    assert not pair(GroundTruth.of([truth("a"), truth("b")]), [record("a"), without]).has_sigmas
 
 
 def test_two_truths_of_one_frame_are_refused() -> None:
-    with pytest.raises(LabelError, match="labels has two frames of the name a"):
+    with pytest.raises(DatasetError, match="labels has two frames of the name a"):
         GroundTruth.of([truth("a"), truth("a")])

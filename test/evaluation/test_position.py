@@ -17,9 +17,9 @@ from gaussian_yolo_node.evaluation.position import (
     state_line,
     true_places,
 )
-from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.camera_calibration import Calibration
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth, Truths
 from gaussian_yolo_node.labels.truths import read_kitti_labels
 from gaussian_yolo_node.position.camera import Camera, CameraPose
 from gaussian_yolo_node.position.locate import Places, Positions, State
@@ -95,9 +95,8 @@ def labelled(folder: Path, lines: str) -> GroundTruth:
 
 
 def prediction(boxes: list[tuple[float, ...]], sigma: float | None = 1.0) -> FramePredictions:
-    array = np.array(boxes, float).reshape(-1, 4)
-    sigmas = None if sigma is None else np.full(array.shape, sigma)
-    return FramePredictions("000000", array, np.full(len(array), 0.9), np.array(["car"] * len(array)), sigmas)
+    sigmas = None if sigma is None else np.full((len(boxes), 4), sigma)
+    return FramePredictions.of("000000", boxes, [0.9] * len(boxes), ["car"] * len(boxes), sigmas)
 
 
 # A car 20 m ahead: its near side is at 18.05 m. The camera looks down on it, so the upper edge is that of the far side.
@@ -121,8 +120,8 @@ def test_no_detection_gives_empty_figures(tmp_path: Path) -> None:
 
 def test_what_the_protocol_needs(tmp_path: Path) -> None:
     truths = labelled(tmp_path, LABEL.format("Car", *BOX, 0.0, 20.0))
-    with pytest.raises(LabelError, match="sigmas"):
+    with pytest.raises(DatasetError, match="sigmas"):
         place_detections(pair(truths, [prediction([BOX], None)]), CAMERA, CALIBRATION)
-    flat = GroundTruth.of([FrameTruths.of("000000", [BOX], ["Car"])])
-    with pytest.raises(LabelError, match="3-D boxes"):
+    flat = GroundTruth.of([FrameTruths("000000", Truths.of([BOX], ["Car"]))])
+    with pytest.raises(DatasetError, match="3-D boxes"):
         place_detections(pair(flat, [prediction([BOX])]), CAMERA, CALIBRATION)

@@ -3,30 +3,31 @@ from __future__ import annotations
 import json
 import math
 
-import numpy as np
 import pytest
+from evaluation_factory import evaluate_protocol
 
-from gaussian_yolo_node.evaluation.protocols import PROTOCOLS, ProtocolResult, evaluate_protocol, judge
-from gaussian_yolo_node.labels.annotations import LabelError
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth, Kind
+from gaussian_yolo_node.evaluation import all_objects, bdd
+from gaussian_yolo_node.evaluation.paired import pair
+from gaussian_yolo_node.evaluation.protocols import PROTOCOLS, ProtocolResult
+from gaussian_yolo_node.labels.annotations import DatasetError
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth, Kind, Truths
 
 CAR = [100.0, 100.0, 200.0, 200.0]
 FAR = [300.0, 100.0, 400.0, 200.0]
 
 
 def found(name: str, *boxes: tuple[str, float, list[float]]) -> FramePredictions:
-    return FramePredictions(
-        name,
-        np.array([box for _, _, box in boxes], np.float64).reshape(-1, 4),
-        np.array([score for _, score, _ in boxes], np.float64),
-        np.array([kind for kind, _, _ in boxes], np.str_),
-    )
+    kinds, scores, corners = zip(*boxes, strict=True) if boxes else ((), (), ())
+    return FramePredictions.of(name, corners, scores, kinds)
 
 
 def evaluated(protocol: str) -> ProtocolResult:
     if protocol == "coco":
         pytest.importorskip("pycocotools", reason="pycocotools not installed")
-    truths = [FrameTruths.of("a", [CAR, FAR], ["Car", "Pedestrian"]), FrameTruths.of("b", [CAR], ["Car"])]
+    truths = [
+        FrameTruths("a", Truths.of([CAR, FAR], ["Car", "Pedestrian"])),
+        FrameTruths("b", Truths.of([CAR], ["Car"])),
+    ]
     predictions = [found("a", ("car", 0.9, CAR), ("car", 0.4, FAR), ("bus", 0.9, FAR)), found("c"), found("b")]
     return evaluate_protocol(protocol, GroundTruth.of(truths), predictions)
 
@@ -81,7 +82,7 @@ def test_difficulties_by_class_with_their_mean() -> None:
 
 @pytest.mark.parametrize(("protocol", "own"), [("all", ["0.7", "0.5"]), ("bdd", ["0.5", "0.7", "0.75"])])
 def test_other_ious_leave_the_mean_alone(protocol: str, own: list[str]) -> None:
-    truths = GroundTruth.of([FrameTruths.of("a", [CAR], ["Car"])])
+    truths = GroundTruth.of([FrameTruths("a", Truths.of([CAR], ["Car"]))])
     low = [found("a", ("car", 0.9, [100.0, 100.0, 200.0, 192.0]))]  # IoU 0.92
     result = evaluate_protocol(protocol, truths, low, ious=[0.95, 0.5])
     assert sorted(result.ap["car"]) == sorted([*own, "0.95"])
@@ -90,60 +91,69 @@ def test_other_ious_leave_the_mean_alone(protocol: str, own: list[str]) -> None:
 
 @pytest.mark.parametrize("protocol", ["kitti", "coco"])
 def test_protocols_with_ious_of_their_own(protocol: str) -> None:
-    truths = GroundTruth.of([FrameTruths.of("a", [CAR], ["Car"])])
-    with pytest.raises(LabelError, match="has IoUs of its own: only all and bdd"):
+    truths = GroundTruth.of([FrameTruths("a", Truths.of([CAR], ["Car"]))])
+    with pytest.raises(DatasetError, match="has IoUs of its own: only all and bdd"):
         evaluate_protocol(protocol, truths, [found("a", ("car", 0.9, CAR))], ious=[0.6])
 
 
 @pytest.mark.parametrize(
     ("truths", "names"),
     [
-        (GroundTruth.of([FrameTruths.of("a", [CAR], ["Car"])]), "predicted are Car, van5, .* has car, cyclist, pedes"),
-        (GroundTruth.of([FrameTruths.of("a", [CAR], ["car"])], "bdd"), "predicted are Car, van5, .* has bicycle, "),
-        (GroundTruth.of([FrameTruths.of("a", [CAR], ["shoe"])], "coco"), "predicted are Car, van5, .* has shoe: give"),
+        (
+            GroundTruth.of([FrameTruths("a", Truths.of([CAR], ["Car"]))]),
+            "predicted are Car, van5, .* has car, cyclist, pedes",
+        ),
+        (
+            GroundTruth.of([FrameTruths("a", Truths.of([CAR], ["car"]))], "bdd"),
+            "predicted are Car, van5, .* has bicycle, ",
+        ),
+        (
+            GroundTruth.of([FrameTruths("a", Truths.of([CAR], ["shoe"]))], "coco"),
+            "predicted are Car, van5, .* has shoe: give",
+        ),
     ],
 )
 def test_names_of_which_none_is_known_are_refused(truths: GroundTruth, names: str) -> None:
-    with pytest.raises(LabelError, match=names):
+    with pytest.raises(DatasetError, match=names):
         evaluate_protocol("bdd", truths, [found("a", ("van5", 0.9, CAR), ("Car", 0.9, CAR))])
 
 
 @pytest.mark.parametrize(("kind", "name", "other"), [("kitti", "Car", "cyclist"), ("bdd", "car", "traffic light")])
 def test_a_known_class_that_the_frames_happen_to_lack_is_no_wrong_name(kind: Kind, name: str, other: str) -> None:
-    truths = GroundTruth.of([FrameTruths.of("a", [CAR], [name])], kind)
+    truths = GroundTruth.of([FrameTruths("a", Truths.of([CAR], [name]))], kind)
     assert evaluate_protocol("all", truths, [found("a", (other, 0.9, CAR))]).map == 0
 
 
 @pytest.mark.parametrize("lowest", [0.3, 0.004])
 def test_a_curve_that_was_cut_off_is_said(lowest: float) -> None:
-    truths = GroundTruth.of([FrameTruths.of("a", [CAR], ["Car"])])
+    truths = GroundTruth.of([FrameTruths("a", Truths.of([CAR], ["Car"]))])
     notes = evaluate_protocol("all", truths, [found("a", ("car", 0.9, CAR), ("car", lowest, FAR))]).notes
     assert any("the lowest score is 0.3" in note for note in notes) == (lowest == 0.3)
 
 
 def test_no_detections_at_all_are_no_cut_off_curve() -> None:
-    truths = GroundTruth.of([FrameTruths.of("a", [CAR], ["Car"])])
+    truths = GroundTruth.of([FrameTruths("a", Truths.of([CAR], ["Car"]))])
     assert evaluate_protocol("all", truths, [found("a")]).notes == ()
 
 
 @pytest.mark.parametrize(
     ("protocol", "truths", "message"),
     [
-        ("all", GroundTruth.of([FrameTruths.of("a", [], [])]), "no objects that count"),
-        ("all", GroundTruth.of([FrameTruths.of("a", [CAR], ["DontCare"], [True])]), "no objects that count"),
-        ("kitti", GroundTruth.of([FrameTruths.of("a", [CAR], ["car"])], "bdd"), "needs KITTI labels"),
-        ("bdd", GroundTruth.of([FrameTruths.of("z", [CAR], ["car"])], "bdd"), "no frame of the predictions"),
+        ("all", GroundTruth.of([FrameTruths("a", Truths.of([], []))]), "no objects that count"),
+        ("all", GroundTruth.of([FrameTruths("a", Truths.of([CAR], ["DontCare"], [True]))]), "no objects that count"),
+        ("kitti", GroundTruth.of([FrameTruths("a", Truths.of([CAR], ["car"]))], "bdd"), "needs KITTI labels"),
+        ("bdd", GroundTruth.of([FrameTruths("z", Truths.of([CAR], ["car"]))], "bdd"), "no frame of the predictions"),
     ],
 )
 def test_what_cannot_be_measured(protocol: str, truths: GroundTruth, message: str) -> None:
-    with pytest.raises(LabelError, match=message):
+    with pytest.raises(DatasetError, match=message):
         evaluate_protocol(protocol, truths, [found("a", ("car", 0.9, CAR))])
 
 
 def test_judged_detections_come_by_falling_score_over_all_frames() -> None:
-    truths = GroundTruth.of([FrameTruths.of("a", [CAR], ["Car"]), FrameTruths.of("b", [CAR], ["Car"])])
+    truths = GroundTruth.of([FrameTruths("a", Truths.of([CAR], ["Car"])), FrameTruths("b", Truths.of([CAR], ["Car"]))])
     predictions = [found("a", ("car", 0.4, CAR), ("car", 0.9, FAR)), found("b", ("car", 0.8, CAR))]
-    for protocol in ("all", "bdd"):
-        judged = judge(protocol, truths, predictions, "car", 0.5)
+    for protocol in (all_objects, bdd):
+        judged = protocol.judge_class(pair(truths, predictions), "car", 0.5)
         assert judged.scores.tolist() == [0.9, 0.8, 0.4] and judged.correct.tolist() == [False, True, True]
         assert judged.frames.tolist() == [0, 1, 0] and judged.truths_per_frame.tolist() == [1, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -13,12 +14,13 @@ from gaussian_yolo_node.evaluation.all_objects import class_ious, judge_class, m
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.paired import Paired, pair
 from gaussian_yolo_node.evaluation.risk_coverage import (
+    DetectionRisks,
     box_risks,
     detection_curves,
     detection_risks,
     risk_coverage,
 )
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth, Truths
 
 TRUTH = [100.0, 100, 200, 180]
 pairs = st.lists(st.tuples(st.integers(0, 5), st.floats(0, 100)), min_size=1, max_size=30)
@@ -55,7 +57,7 @@ def test_hand_worked(
 
 
 def test_nothing_to_keep() -> None:
-    assert risk_coverage(np.empty(0), np.empty(0)) is None
+    assert detection_curves(DetectionRisks(np.empty(0), np.empty(0), np.empty(0))) == {}
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_the_size_of_a_box_is_what_a_sigma_must_beat() -> None:
 
 def frame(name: str, boxes: list[list[float]], scores: list[float], sigmas: list[float] | None) -> FramePredictions:
     spread = None if sigmas is None else np.repeat(np.array(sigmas).reshape(-1, 1), 4, axis=1)
-    return FramePredictions(name, np.array(boxes), np.array(scores), np.array(["car"] * len(boxes)), spread)
+    return FramePredictions.of(name, np.array(boxes), np.array(scores), np.array(["car"] * len(boxes)), spread)
 
 
 def scene(sigmas: bool = True) -> Paired:
@@ -166,15 +168,15 @@ def scene(sigmas: bool = True) -> Paired:
     half = [150.0, 100, 250, 180]
     truths = GroundTruth.of(
         [
-            FrameTruths.of("0", [TRUTH, van, nobody], ["Car", "Van", "DontCare"], [False, False, True]),
-            FrameTruths.of("1", [TRUTH], ["Car"]),
+            FrameTruths("0", Truths.of([TRUTH, van, nobody], ["Car", "Van", "DontCare"], [False, False, True])),
+            FrameTruths("1", Truths.of([TRUTH], ["Car"])),
         ]
     )
     first = frame("0", [off, TRUTH, TRUTH, van, [550.0, 50, 650, 150]], [0.9, 0.8, 0.7, 0.6, 0.5], [30, 1, 2, 3, 4])
     second = frame("1", [half, [105.0, 100, 205, 180], off], [0.3, 0.95, 0.01], [5, 6, 7])
     records = [first, second]
     if not sigmas:
-        records = [FramePredictions(each.frame, each.boxes, each.scores, each.classes) for each in records]
+        records = [replace(each, has_sigmas=False) for each in records]
     return pair(truths, records)
 
 
@@ -218,10 +220,10 @@ def test_of_every_class_and_frame_with_equal_scores(seed: int) -> None:
     for number in range(6):
         corners = rng.uniform(0, 300, (8, 2))
         boxes = np.concatenate([corners, corners + rng.uniform(30, 100, (8, 2))], axis=1)
-        labels.append(FrameTruths.of(str(number), boxes, types[rng.integers(4, size=8)]))
+        labels.append(FrameTruths(str(number), Truths.of(boxes, types[rng.integers(4, size=8)])))
         found = np.concatenate([boxes, boxes]) + rng.normal(0, 5, (16, 4))
         names, scores = classes[rng.integers(3, size=16)], rng.integers(1, 6, 16) / 5  # many equal scores
-        records.append(FramePredictions(str(number), found, scores, names, rng.uniform(1, 9, (16, 4))))
+        records.append(FramePredictions.of(str(number), found, scores, names, rng.uniform(1, 9, (16, 4))))
     paired = pair(GroundTruth.of(labels), records)
 
     risks = detection_risks(paired, 0.5, 0.3)

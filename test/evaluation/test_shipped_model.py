@@ -14,7 +14,8 @@ import pytest
 
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, read_card
-from gaussian_yolo_node.evaluation.all_objects import KittiResult, evaluate
+from gaussian_yolo_node.evaluation.all_objects import AllObjectsResult, evaluate
+from gaussian_yolo_node.evaluation.paired import pair
 from gaussian_yolo_node.labels.predictions import FramePredictions
 from gaussian_yolo_node.labels.truths import read_kitti_labels
 from gaussian_yolo_node.runtime import RuntimeOptions
@@ -45,17 +46,14 @@ def drive(driving_dir: Path) -> Path:
 @cache
 def measured(
     drive: Path, model: str, runtime: str = "openvino", input_size: tuple[int, int] | None = None
-) -> KittiResult:
+) -> AllObjectsResult:
     pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
     options = RuntimeOptions(input_size=input_size)
     with Detector.open(ENGINES / f"{model}.onnx", runtime, options=options, score_threshold=0.005) as detector:
-        names = np.array(detector.card.classes)
         frames = []
         for path in sorted((drive / "image").iterdir()):
-            found = detector(cv2.imread(str(path)))
-            boxes, scores, sigmas = (a.astype(float) for a in (found.boxes, found.scores, found.sigmas))
-            frames.append(FramePredictions(path.stem, boxes, scores, names[found.class_ids], sigmas))
-    return evaluate(read_kitti_labels(drive / "label_2"), frames)
+            frames.append(FramePredictions(path.stem, detector(cv2.imread(str(path))), detector.card.classes))
+    return evaluate(pair(read_kitti_labels(drive / "label_2"), frames))
 
 
 @cache
@@ -64,8 +62,8 @@ def card(model: str) -> ModelCard:
     return read_card({entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}, path)
 
 
-def car_ap(result: KittiResult, iou: float) -> float:
-    return (result.at_common_iou if iou == 0.5 else result.at_kitti_iou)[0].all_point
+def car_ap(result: AllObjectsResult, iou: float) -> float:
+    return (result.at_common_iou if iou == 0.5 else result.at_kitti_iou)[0].ap
 
 
 def tables(model: str) -> list[list[dict[str, str]]]:
@@ -97,7 +95,7 @@ def test_there_is_a_page_for_every_model() -> None:
 @pytest.mark.parametrize("model", LEAST_CAR_AP[0.5])
 def test_cars_are_found(drive: Path, model: str, iou: float) -> None:
     result = measured(drive, model)
-    assert len(result.matched) == 91
+    assert len(result.paired.names) == 91
     assert car_ap(result, iou) >= LEAST_CAR_AP[iou][model]
 
 
@@ -130,7 +128,7 @@ def test_the_card_states_what_an_operating_point_finds(drive: Path, number: int)
     assert claims["AP car"] == pytest.approx(car_ap(result, 0.7), abs=0.02)
     for row in result.at_common_iou:
         # All pedestrians are one, far away in 38 frames: fp32 and bf16 differ by a frame or two.
-        assert claims[f"AP50 {row.name}"] == pytest.approx(row.all_point, abs=max(0.01, 2 / row.truths))
+        assert claims[f"AP50 {row.name}"] == pytest.approx(row.ap, abs=max(0.01, 2 / row.truths))
 
 
 def test_no_canvas_finds_less_than_a_smaller_one() -> None:
@@ -163,7 +161,7 @@ def test_the_page_states_the_average_precision(drive: Path, model: str) -> None:
     assert [row["class"] for row in claims] == [row.name for row in result.at_common_iou]
     for claim, row in zip(claims, result.at_common_iou, strict=True):
         assert int(claim["truths"]) == row.truths
-        assert float(claim[f"AP@0.5 {kind}"]) / 100 == pytest.approx(row.all_point, abs=max(0.01, 1 / row.truths))
+        assert float(claim[f"AP@0.5 {kind}"]) / 100 == pytest.approx(row.ap, abs=max(0.01, 1 / row.truths))
     assert float(claims[0][f"AP@0.7 {kind}"]) / 100 == pytest.approx(car_ap(result, 0.7), abs=0.02)
 
 

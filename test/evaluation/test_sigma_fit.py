@@ -56,7 +56,7 @@ def figures(boxes: MatchedBoxes) -> tuple[list[float], NDArray[np.float64]]:
     """RMS z, and the shares within one and two sigma, by coordinate."""
     quality = sigma_quality(boxes)
     assert quality is not None
-    rms = [value for value in quality.rms if value is not None]
+    rms = [of.rms for of in quality.coordinates.values() if of.rms is not None]
     return rms, np.array([of.within[:2] for of in quality.coordinates.values()])
 
 

@@ -14,7 +14,6 @@ from gaussian_yolo_node.evaluation.all_objects import Judged
 from gaussian_yolo_node.evaluation.threshold_curves import (
     AtThreshold,
     ThresholdCurve,
-    curve_dict,
     false_positives_by_threshold,
     term_effects,
     threshold_curve,
@@ -56,7 +55,7 @@ def test_no_detections() -> None:
     assert len(nothing.thresholds) == 0
     assert nothing.at(0.3) == AtThreshold(0.3, 0, 0, 4)
     assert nothing.finding(1) is None
-    assert curve_dict(nothing)["true_positives"] == [0] * 19
+    assert nothing.to_dict()["true_positives"] == [0] * 19
 
 
 @pytest.mark.parametrize(
@@ -84,10 +83,8 @@ def test_as_counted_one_by_one(rows: list[tuple[float, bool]]) -> None:
 
 
 def judged(scores: list[float], correct: list[bool], truths: int) -> Judged:
-    count = len(scores)
-    return Judged(
-        np.array(scores), np.array(correct, bool), np.zeros(count, np.intp), np.array([truths], np.intp), ("0",), 0
-    )
+    rows, matches = np.arange(len(scores)), np.where(correct, 0, -1)
+    return Judged(rows, np.array(scores), matches, np.zeros_like(rows), np.array([truths]), 0)
 
 
 def test_classes_together() -> None:
@@ -97,7 +94,7 @@ def test_classes_together() -> None:
 
     assert together.truths == 5
     assert together.at(0.5) == AtThreshold(0.5, 1, 1, 4)
-    assert false_positives_by_threshold(cars).at(0.5) == AtThreshold(0.5, 1, 0, 2)
+    assert false_positives_by_threshold([cars]).at(0.5) == AtThreshold(0.5, 1, 0, 2)
     assert false_positives_by_threshold([]).at(0.5) == AtThreshold(0.5, 0, 0, 0)
 
 
@@ -136,6 +133,6 @@ class TestTermEffects:
 
 
 def test_the_table_is_json() -> None:
-    table = json.loads(json.dumps(curve_dict(MIXED), allow_nan=False))
+    table = json.loads(json.dumps(MIXED.to_dict(), allow_nan=False))
     assert table["thresholds"][5] == 0.3
     assert (table["true_positives"][5], table["false_positives"][5], table["truths"]) == (3, 2, 10)

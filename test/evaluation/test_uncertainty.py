@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.evaluation.all_objects import evaluate
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
-from gaussian_yolo_node.evaluation.tables import report_dict, sigma_table, uncertainty_lines
+from gaussian_yolo_node.evaluation.paired import pair
+from gaussian_yolo_node.evaluation.tables import sigma_table, uncertainty_lines
 from gaussian_yolo_node.evaluation.uncertainty import rank_correlation, sigma_figures, sigma_quality
-from gaussian_yolo_node.labels.annotations import LabelError
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.annotations import DatasetError
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth, Truths
 from gaussian_yolo_node.labels.predictions import read_predictions
 
 TRUTH = np.array([[100.0, 100, 200, 180]])
@@ -41,7 +42,7 @@ def matched(
 def test_shares_within_one_two_three_sigma(sigma_x: float, within: tuple[float, float, float]) -> None:
     quality = sigma_quality(matched(SHIFTED, TRUTH, np.array([[sigma_x, 1, 1, 1]])))
     assert quality is not None
-    assert (quality.boxes, quality.within) == (1, within)
+    assert (quality.boxes, quality.overall.within) == (1, within)
     assert quality.coordinates["cx"].within[0] == (sigma_x == 3.0)
     assert quality.coordinates["w"].within == (1, 1, 1)
     assert quality.classes == {"car": quality.overall}
@@ -157,46 +158,46 @@ def test_uncertainty_is_relative_to_the_box() -> None:
 
 
 def test_only_boxes_on_objects_of_their_class_and_of_the_least_score_count() -> None:
-    labels = GroundTruth.of([FrameTruths.of("000000", np.concatenate([TRUTH, TRUTH + 300]), ["Car", "Van"])])
+    labels = GroundTruth.of([FrameTruths("000000", Truths.of(np.concatenate([TRUTH, TRUTH + 300]), ["Car", "Van"]))])
     boxes = np.concatenate([TRUTH + 300, SHIFTED, SHIFTED, SHIFTED])
-    record = FramePredictions(
+    record = FramePredictions.of(
         "000000",
         boxes,
-        np.array([0.9, 0.8, 0.7, 0.01]),
-        np.array(["car", "car", "pedestrian", "car"]),
+        [0.9, 0.8, 0.7, 0.01],
+        ["car", "car", "pedestrian", "car"],
         np.full((4, 4), 3.0),
     )
-    result = evaluate(labels, [record])
+    result = evaluate(pair(labels, [record]))
     assert result.sigma is not None
-    assert (result.sigma.boxes, result.sigma.within[0]) == (1, 1.0)
-    assert result.sigma.rms == pytest.approx((1, 0, 0, 0))
+    assert (result.sigma.boxes, result.sigma.overall.within[0]) == (1, 1.0)
+    assert [of.rms for of in result.sigma.coordinates.values()] == pytest.approx([1, 0, 0, 0])
     assert [each.boxes for each in result.sigma.correlations] == [1, 1]
     # the box on the van does not count, the one with score 0.01 is below the minimum, the pedestrian is wrong
     assert {name: scores.detections for name, scores in result.scores.items()} == {
         "car": 1, "pedestrian": 1, "cyclist": 0, "all": 2,
     }  # fmt: skip
-    assert evaluate(labels, [record], least_score=0.85).sigma is None
+    assert evaluate(pair(labels, [record]), least_score=0.85).sigma is None
 
 
 @pytest.mark.parametrize("shift", [45.0, 100.0])
 def test_worse_boxes_count_for_the_correlation_only(shift: float) -> None:
     """IoU 0.38 and 0: the second is on no object at all."""
-    labels = GroundTruth.of([FrameTruths.of("000000", TRUTH, ["Car"])])
+    labels = GroundTruth.of([FrameTruths("000000", Truths.of(TRUTH, ["Car"]))])
     boxes = TRUTH + np.array([[shift, 0, shift, 0]])
-    record = FramePredictions("000000", boxes, np.array([0.9]), np.array(["car"]), np.full((1, 4), 3.0))
-    result = evaluate(labels, [record])
+    record = FramePredictions.of("000000", boxes, [0.9], ["car"], np.full((1, 4), 3.0))
+    result = evaluate(pair(labels, [record]))
     assert result.sigma is None
-    report = report_dict(result)
+    report = result.to_dict()
     assert report["sigma"] is None and json.dumps(report, allow_nan=False)
 
 
 def test_the_report_is_plain_json_and_a_dash_is_what_is_unknown() -> None:
-    labels = GroundTruth.of([FrameTruths.of("000000", TRUTH, ["Car"])])
-    record = FramePredictions("000000", SHIFTED, np.array([0.9]), np.array(["car"]), np.zeros((1, 4)))
-    result = evaluate(labels, [record])
+    labels = GroundTruth.of([FrameTruths("000000", Truths.of(TRUTH, ["Car"]))])
+    record = FramePredictions.of("000000", SHIFTED, [0.9], ["car"], np.zeros((1, 4)))
+    result = evaluate(pair(labels, [record]))
     assert result.sigma is not None
 
-    report = json.loads(json.dumps(report_dict(result), allow_nan=False))
+    report = json.loads(json.dumps(result.to_dict(), allow_nan=False))
 
     assert report["sigma"]["coordinates"]["cx"]["nll"] is None
     assert report["sigma"]["coordinates"]["cx"]["within"] == [0, 0, 0]
@@ -210,8 +211,8 @@ def test_the_report_is_plain_json_and_a_dash_is_what_is_unknown() -> None:
 
 
 def test_predictions_without_sigmas_say_so() -> None:
-    labels = GroundTruth.of([FrameTruths.of("000000", TRUTH, ["Car"])])
-    result = evaluate(labels, [FramePredictions("000000", SHIFTED, np.array([0.9]), np.array(["car"]))])
+    labels = GroundTruth.of([FrameTruths("000000", Truths.of(TRUTH, ["Car"]))])
+    result = evaluate(pair(labels, [FramePredictions.of("000000", SHIFTED, [0.9], ["car"])]))
     assert result.sigma is None
     assert uncertainty_lines(result)[-1].startswith("sigma: the predictions have none")
 
@@ -222,7 +223,7 @@ def test_sigmas_are_read(tmp_path: Path, sigma: list[float] | None, kept: bool) 
     detection = {"class": "car", "score": 0.5, "box": [0, 0, 1, 1], **({"sigma": sigma} if sigma else {})}
     path.write_text(json.dumps([{"frame": 0, "detections": [detection]}]))
     (frame,) = read_predictions(path)
-    assert (frame.sigmas is not None) == kept
+    assert frame.has_sigmas == kept
 
 
 @pytest.mark.parametrize("sigma", [[1, 2, 3], [1, 2, 3, -4], [1, 2, 3, "4"], 3])
@@ -230,5 +231,5 @@ def test_a_wrong_sigma_is_refused(tmp_path: Path, sigma: object) -> None:
     path = tmp_path / "found.json"
     detection = {"class": "car", "score": 0.5, "box": [0, 0, 1, 1], "sigma": sigma}
     path.write_text(json.dumps([{"frame": 0, "detections": [detection]}]))
-    with pytest.raises(LabelError, match="record 0: detection 0"):
+    with pytest.raises(DatasetError, match="record 0: detection 0"):
         read_predictions(path)

@@ -13,7 +13,7 @@ from gaussian_yolo_node.evaluation import LEAST_SCORE
 from gaussian_yolo_node.evaluation.all_objects import evaluate
 from gaussian_yolo_node.evaluation.paired import Paired, pair
 from gaussian_yolo_node.evaluation.uncertainty_report import uncertainty_report
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth, Truths
 
 FRAMES = 40
 
@@ -25,20 +25,23 @@ def drive(seed: int = 0) -> tuple[GroundTruth, list[FramePredictions]]:
     for number in range(FRAMES):
         corners = np.array([[0.0, 50], [300, 50], [600, 50]]) + rng.uniform(0, 50, (3, 2))
         boxes = np.concatenate([corners, corners + rng.uniform(60, 150, (3, 2))], axis=1)
-        labels.append(FrameTruths.of(str(number), boxes, ["Car", "Car", "Pedestrian"]))
+        labels.append(FrameTruths(str(number), Truths.of(boxes, ["Car", "Car", "Pedestrian"])))
         sigmas = rng.uniform(1, 10, (6, 4))
         errors = rng.standard_normal((3, 4)) * sigmas[:3]
         moved = boxes + np.concatenate([errors[:, :2] - errors[:, 2:] / 2, errors[:, :2] + errors[:, 2:] / 2], axis=1)
         below = np.array([0.0, 300, 0, 300])
         scores = np.concatenate([rng.uniform(0.5, 1, 3), rng.uniform(0.01, 0.6, 3)])
         classes = np.array(["car", "car", "pedestrian"] * 2)
-        records.append(FramePredictions(str(number), np.concatenate([moved, moved + below]), scores, classes, sigmas))
+        records.append(
+            FramePredictions.of(str(number), np.concatenate([moved, moved + below]), scores, classes, sigmas)
+        )
     return GroundTruth.of(labels), records
 
 
-def paired(**changes: Any) -> Paired:
+def paired(has_sigmas: bool = True, **changes: Any) -> Paired:
     truths, records = drive()
-    return pair(truths, [replace(record, **changes) for record in records])
+    changed = [replace(each, has_sigmas=has_sigmas, detections=replace(each.detections, **changes)) for each in records]
+    return pair(truths, changed)
 
 
 def plain(paired: Paired, **options: Any) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def plain(paired: Paired, **options: Any) -> dict[str, Any]:
 
 def test_says_what_the_evaluation_says() -> None:
     truths, records = drive()
-    result = evaluate(truths, records)
+    result = evaluate(pair(truths, records))
 
     report = uncertainty_report(pair(truths, records))
 
@@ -84,7 +87,7 @@ def test_is_complete() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "sigma"),
-    [({"sigmas": None}, False), ({"sigmas": np.zeros((6, 4))}, True), ({"sigmas": np.full((6, 4), 3.0)}, True)],
+    [({"has_sigmas": False}, False), ({"sigmas": np.zeros((6, 4))}, True), ({"sigmas": np.full((6, 4), 3.0)}, True)],
     ids=["no sigmas", "zero sigmas", "equal sigmas"],
 )
 def test_sigmas_that_tell_nothing(changes: dict[str, Any], sigma: bool) -> None:
@@ -103,7 +106,7 @@ def test_sigmas_that_tell_nothing(changes: dict[str, Any], sigma: bool) -> None:
 @pytest.mark.parametrize("least_score", [LEAST_SCORE, 2.0])
 def test_nothing_found(least_score: float) -> None:
     truths, records = drive()
-    none = FramePredictions("0", np.empty((0, 4)), np.empty(0), np.empty(0, np.str_), np.empty((0, 4)))
+    none = FramePredictions.of("0", [], [], [], [])
     # a minimum score above all scores, or no detections
     report = plain(pair(truths, records if least_score > 1 else [none]), least_score=least_score)
 
@@ -115,8 +118,8 @@ def test_nothing_found(least_score: float) -> None:
 
 
 def test_one_box() -> None:
-    truths = GroundTruth.of([FrameTruths.of("0", [[0.0, 0, 100, 100]], ["Car"])])
-    record = FramePredictions("0", np.array([[3.0, 0, 103, 100]]), np.array([0.9]), np.array(["car"]), np.ones((1, 4)))
+    truths = GroundTruth.of([FrameTruths("0", Truths.of([[0.0, 0, 100, 100]], ["Car"]))])
+    record = FramePredictions.of("0", [[3.0, 0, 103, 100]], [0.9], ["car"], np.ones((1, 4)))
 
     report = plain(pair(truths, [record]))
 
@@ -136,10 +139,10 @@ def test_a_threshold_above_all_scores_is_null() -> None:
 
 def test_what_the_term_is_worth_depends_on_how_well_a_box_must_lie() -> None:
     """A box with IoU 0.6 is correct at 0.5 and wrong at a car's 0.7: only at 0.7 does a lower score help."""
-    truths = GroundTruth.of([FrameTruths.of("0", [[0.0, 0, 100, 100], [300, 0, 400, 100]], ["Car", "Car"])])
+    truths = GroundTruth.of([FrameTruths("0", Truths.of([[0.0, 0, 100, 100], [300, 0, 400, 100]], ["Car", "Car"]))])
     boxes, names = np.array([[0.0, 0, 100, 100], [325, 0, 425, 100]]), np.array(["car", "car"])
-    with_term = FramePredictions("0", boxes, np.array([0.7, 0.4]), names)
-    without_term = FramePredictions("0", boxes, np.array([0.8, 0.9]), names)
+    with_term = FramePredictions.of("0", boxes, [0.7, 0.4], names)
+    without_term = FramePredictions.of("0", boxes, [0.8, 0.9], names)
 
     effects = uncertainty_report(pair(truths, [with_term]), without_term=pair(truths, [without_term])).term_effects
 

@@ -93,12 +93,12 @@ def test_truth_is_that_of_the_folder(tmp_path, drive):
     make_bag(open_sequence(drive), tmp_path / "bag.mcap", MakeOptions())
     expected = read_ground_truth(drive / "label_2").frames
     for truth in read_bag_truths(tmp_path / "bag.mcap"):
-        of_file = expected[Path(truth.frame).stem]
-        np.testing.assert_allclose(truth.boxes, of_file.boxes, rtol=0, atol=1e-12)
-        np.testing.assert_array_equal(truth.classes, of_file.classes)
-        np.testing.assert_array_equal(truth.ignored, of_file.ignored)
-        np.testing.assert_array_equal(truth.truncation, of_file.truncation)
-        np.testing.assert_array_equal(truth.occlusion, of_file.occlusion)
+        objects, of_file = truth.truths, expected[Path(truth.frame).stem].truths
+        np.testing.assert_allclose(objects.boxes, of_file.boxes, rtol=0, atol=1e-12)
+        np.testing.assert_array_equal(objects.categories, of_file.categories)
+        np.testing.assert_array_equal(objects.ignored, of_file.ignored)
+        np.testing.assert_array_equal(objects.truncation, of_file.truncation)
+        np.testing.assert_array_equal(objects.occlusion, of_file.occlusion)
         assert truth.size == (24, 32)
     assert [truth.frame for truth in read_bag_truths(tmp_path / "bag.mcap")] == ["000000.png", "000001.jpg"]
     assert len(messages(tmp_path / "bag.mcap", INFO_TOPIC)) == 3
@@ -136,7 +136,7 @@ def test_rounds_go_on_in_time_under_names_of_their_own(tmp_path, drive):
     truths = read_bag_truths(tmp_path / "7.mcap")
     names = [truth.frame for truth in truths]
     assert names == ["000000.png", "000001.jpg", "000000#2.png", "000001#2.jpg", "000000#3.png"]
-    np.testing.assert_array_equal(truths[0].boxes, truths[2].boxes)
+    np.testing.assert_array_equal(truths[0].truths.boxes, truths[2].truths.boxes)
 
 
 def test_times_of_the_data_are_kept_moved_or_replaced(tmp_path, drive):
@@ -242,4 +242,6 @@ def test_a_real_drive_comes_back_to_the_last_bit(tmp_path, image):
         np.testing.assert_array_equal(decode(message.decode()), cv2.imread(str(file)))
     expected = read_ground_truth(SHARED_DRIVE / "label_2").frames
     for truth in read_bag_truths(tmp_path / "bag.mcap"):
-        np.testing.assert_allclose(truth.boxes, expected[Path(truth.frame).stem].boxes, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(
+            truth.truths.boxes, expected[Path(truth.frame).stem].truths.boxes, rtol=0, atol=1e-12
+        )

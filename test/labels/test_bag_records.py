@@ -7,7 +7,7 @@ pytest.importorskip("rosbags", reason="rosbags is not installed")
 
 from bag_factory import START_NS, detections, info, text, text_records, write_recording
 
-from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, TRUTH_TOPIC
+from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, STRING, TRUTH_TOPIC
 from gaussian_yolo_node.bags.frame_info import FrameInfo
 from gaussian_yolo_node.bags.reading import BagError
 from gaussian_yolo_node.labels.bag_records import read_bag_predictions, read_bag_truths
@@ -34,18 +34,18 @@ def test_truths_are_what_was_written(tmp_path):
     )
     first, last = read_bag_truths(bag)  # b.png is not labelled
     assert (first.frame, first.stamp_ns, first.size) == ("a.png", START_NS, (8, 16))
-    np.testing.assert_array_equal(first.boxes, [CAR[2], REGION[2]])
-    assert first.classes.tolist() == ["Car", "DontCare"]
-    assert first.ignored.tolist() == [False, True]
-    assert first.truncation.tolist() == [0.25, 0.0]
-    assert first.occlusion.tolist() == [2, 0]
-    assert (last.frame, last.boxes.shape) == ("c.png", (0, 4))
+    np.testing.assert_array_equal(first.truths.boxes, [CAR[2], REGION[2]])
+    assert first.truths.categories.tolist() == ["Car", "DontCare"]
+    assert first.truths.ignored.tolist() == [False, True]
+    assert first.truths.truncation.tolist() == [0.25, 0.0]
+    assert first.truths.occlusion.tolist() == [2, 0]
+    assert (last.frame, last.truths.boxes.shape) == ("c.png", (0, 4))
 
 
 def test_truths_without_information_go_by_their_stamps(tmp_path):
-    records = [("/objects", START_NS, detections([CAR], START_NS))]
-    (frame,) = read_bag_truths(write_recording(tmp_path / "bag", records, types={"/objects": DETECTIONS}), "/objects")
-    assert (frame.frame, frame.ignored.tolist(), frame.size) == (str(START_NS), [False], None)
+    records = [(TRUTH_TOPIC, START_NS, detections([CAR], START_NS))]
+    (frame,) = read_bag_truths(write_recording(tmp_path / "bag", records))
+    assert (frame.frame, frame.truths.ignored.tolist(), frame.size) == (str(START_NS), [False], None)
 
 
 def test_predictions_have_a_row_a_result(tmp_path):
@@ -61,10 +61,23 @@ def test_predictions_have_a_row_a_result(tmp_path):
     )
     first, second = read_bag_predictions(bag)
     assert (first.frame, second.frame) == ("a.png", str(START_NS + 7))
-    np.testing.assert_array_equal(first.boxes, [(0, 0, 4, 2), (1, 1, 2, 2)])
-    assert (first.scores.tolist(), first.classes.tolist()) == ([0.75, 0.5], ["car", "cyclist"])
-    np.testing.assert_array_equal(first.sigmas, [(1, 2, 3, 4)] * 2)
-    assert second.boxes.shape == second.sigmas.shape == (0, 4)
+    np.testing.assert_array_equal(first.detections.boxes, [(0, 0, 4, 2), (1, 1, 2, 2)])
+    assert (first.detections.scores.tolist(), first.class_names.tolist()) == ([0.75, 0.5], ["car", "cyclist"])
+    np.testing.assert_array_equal(first.detections.sigmas, [(1, 2, 3, 4)] * 2)
+    assert second.detections.boxes.shape == second.detections.sigmas.shape == (0, 4)
+    assert first.has_sigmas and second.has_sigmas
+
+
+def test_an_unknown_covariance_is_no_sigma(tmp_path):
+    records = [(FOUND, START_NS, detections([CAR], START_NS, variances=(-1, 0, 0, 0)))]
+    (frame,) = read_bag_predictions(write_recording(tmp_path / "bag", records))
+    assert not frame.has_sigmas and not frame.detections.sigmas.any()
+
+
+def test_an_impossible_detection_is_an_error_that_names_its_frame(tmp_path):
+    records = [(FOUND, START_NS, detections([("car", 0.5, (4.0, 0.0, 2.0, 1.0))], START_NS))]
+    with pytest.raises(BagError, match=f"the detections of frame {START_NS}: boxes must be finite, with x1 <= x2"):
+        read_bag_predictions(write_recording(tmp_path / "bag", records))
 
 
 @pytest.mark.parametrize(
@@ -92,17 +105,17 @@ def test_what_cannot_be_evaluated_is_one_error(tmp_path, records, reader, words)
 
 
 def test_truth_on_a_topic_of_another_type_is_an_error(tmp_path):
-    bag = write_recording(tmp_path / "bag", text_records(1))
-    with pytest.raises(BagError, match=r"topic /text: it is of std_msgs/msg/String"):
-        read_bag_truths(bag, "/text")
+    records = [(TRUTH_TOPIC, START_NS, text("a"))]
+    bag = write_recording(tmp_path / "bag", records, types={TRUTH_TOPIC: STRING})
+    with pytest.raises(BagError, match=r"topic /ground_truth: it is of std_msgs/msg/String"):
+        read_bag_truths(bag)
 
 
-def test_several_topics_of_detections_are_to_choose_from(tmp_path):
+def test_several_topics_of_detections_are_refused(tmp_path):
     types = {"/a": DETECTIONS, "/b": DETECTIONS}
     bag = write_recording(tmp_path / "bag", [(topic, START_NS, detections([CAR], 3)) for topic in types], types=types)
     with pytest.raises(BagError, match="2 topics of detections, /a, /b"):
         read_bag_predictions(bag)
-    assert read_bag_predictions(bag, "/b")[0].classes.tolist() == ["Car"]
 
 
 def test_information_of_a_frame_survives_json():

@@ -14,7 +14,7 @@ from data_factory import KITTI_LINE, SOUND, TEN_FAULTS, make_kitti, plant_ten_fa
 from factories import make_image
 
 from gaussian_yolo_node.labels.annotations import FaultKind
-from gaussian_yolo_node.labels.check import IGNORED, UNUSED, CheckOptions, CheckResult, check_sources
+from gaussian_yolo_node.labels.check import IGNORED, UNUSED, CheckResult, check_sources
 from gaussian_yolo_node.labels.check_report import draw_samples, fault_lines, result_dict, verdict
 from gaussian_yolo_node.labels.image_check import difference_hash, nearest_looks
 from gaussian_yolo_node.labels.sources import open_source
@@ -199,16 +199,13 @@ def test_samples_show_boxes(tmp_path: Path) -> None:
         (tmp_path / "labels" / f"{stem}.txt").write_text("\n".join(lines))
     source = open_source(tmp_path, FOLDER, "data")
     picked = [
-        [
-            sample.image.stem
-            for sample in check_sources({"data": [source]}, CLASSES, CheckOptions(samples=4, seed=s)).samples
-        ]
+        [sample.image.stem for sample in check_sources({"data": [source]}, CLASSES, samples=4, seed=s).samples]
         for s in (0, 0, 1, 2)
     ]
     assert all(len(set(stems)) == 4 for stems in picked)
     assert picked[0] == picked[1] and picked[0] != picked[2] != picked[3]
 
-    result = check_sources({"data": [source]}, CLASSES, CheckOptions(samples=2))
+    result = check_sources({"data": [source]}, CLASSES, samples=2)
     for path, sample in zip(draw_samples(result.samples, tmp_path / "out"), result.samples, strict=True):
         changed = cv2.absdiff(cv2.imread(str(path)), cv2.imread(str(sample.image))).max(2) > 60
         assert changed[10, 12:40].mean() > 0.8  # an edge of the car

@@ -268,7 +268,7 @@ def test_json_that_is_none(tmp_path: Path) -> None:
     for kind in ("bdd", "coco"):
         with pytest.raises(DatasetError, match=r"l\.json.* is not JSON"):
             load(tmp_path, format=kind, images=".", labels="l.json")
-    with pytest.raises(DatasetError, match=r"predictions .*l\.json are not JSON"):
+    with pytest.raises(DatasetError, match=r"predictions .*l\.json is not JSON"):
         load(tmp_path, format="detections", images=".", detections="l.json")
 
 

@@ -23,6 +23,10 @@ def write_kitti(folder: Path, stem: str, kinds: list[str]) -> None:
     (folder / "label" / f"{stem}.txt").write_text("\n".join(lines))
 
 
+def load_kitti(folder: Path, **keys: object) -> list[ds.LabelledImage]:
+    return ds.load_sources(folder, [{"format": "kitti", "images": "image", "labels": "label", **keys}], CLASSES)
+
+
 @pytest.mark.parametrize(
     ("kind", "class_id"),
     [
@@ -39,35 +43,35 @@ def write_kitti(folder: Path, stem: str, kinds: list[str]) -> None:
 )
 def test_kitti_types(tmp_path: Path, kind: str, class_id: int) -> None:
     write_kitti(tmp_path, "000001", [kind])
-    boxes, ids = ds.read_kitti_label(tmp_path / "label" / "000001.txt", CLASSES)
-    assert boxes.tolist() == [[1.0, 2.0, 5.0, 7.5]]
-    assert ids.tolist() == [class_id]
+    (image,) = load_kitti(tmp_path)
+    assert image.boxes.tolist() == [[1.0, 2.0, 5.0, 7.5]]
+    assert image.class_ids.tolist() == [class_id]
 
 
 def test_an_empty_label_file_is_an_empty_street(tmp_path: Path) -> None:
     write_kitti(tmp_path, "000001", [])
-    boxes, ids = ds.read_kitti_label(tmp_path / "label" / "000001.txt", CLASSES)
-    assert boxes.shape == (0, 4) and ids.shape == (0,)
+    (image,) = load_kitti(tmp_path)
+    assert image.boxes.shape == (0, 4) and image.class_ids.shape == (0,)
 
 
 def test_a_malformed_label_names_file_and_line(tmp_path: Path) -> None:
-    path = tmp_path / "000001.txt"
-    path.write_text("\nSpaceship 0 0 0 1 2 3 4 1 1 1 1 1 1 1")
+    write_kitti(tmp_path, "000001", [])
+    (tmp_path / "label" / "000001.txt").write_text("\nSpaceship 0 0 0 1 2 3 4 1 1 1 1 1 1 1")
     with pytest.raises(ds.DatasetError, match=r"000001\.txt, line 2"):
-        ds.read_kitti_label(path, CLASSES)
+        load_kitti(tmp_path)
 
 
 def test_unlabelled_and_excluded_frames_are_left_out(tmp_path: Path) -> None:
     for stem in ("000001", "000002", "000003"):
         write_kitti(tmp_path, stem, ["Car"])
     (tmp_path / "label" / "000003.txt").unlink()
-    found = ds.load_kitti(tmp_path / "image", tmp_path / "label", CLASSES, exclude=["000001"])
+    found = load_kitti(tmp_path, exclude=["000001"])
     assert [image.path.stem for image in found] == ["000002"]
 
 
 def test_missing_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(ds.DatasetError, match="does not exist"):
-        ds.load_kitti(tmp_path / "none", tmp_path, CLASSES)
+        load_kitti(tmp_path, images="none")
     with pytest.raises(ds.DatasetError, match="unknown data format"):
         ds.load_sources(tmp_path, [{"format": "voc"}], CLASSES)
 
@@ -82,7 +86,7 @@ def write_coco(folder: Path, stem: str, text: str) -> None:
 def test_coco_keeps_cars_and_persons_and_ignores_vehicles(tmp_path: Path) -> None:
     write_coco(tmp_path, "a", "0 0.5 0.5 0.1 0.2\n2 0.25 0.5 0.5 1.0\n1 0.5 0.5 0.1 0.1\n16 0.5 0.5 0.1 0.1\n")
     write_coco(tmp_path, "b", "16 0.5 0.5 0.1 0.1\n")  # a dog, not one of the classes
-    (image,) = ds.load_coco_txt(tmp_path, CLASSES)
+    (image,) = ds.load_sources(tmp_path, [{"format": "coco_txt", "folder": "."}], CLASSES)
     assert image.path.stem == "a"
     assert image.class_ids.tolist() == [1, 0, ds.IGNORE]
     assert image.boxes[1] == pytest.approx([0, 0, 100, 100])
@@ -91,7 +95,7 @@ def test_coco_keeps_cars_and_persons_and_ignores_vehicles(tmp_path: Path) -> Non
 def test_a_malformed_yolo_line_is_named(tmp_path: Path) -> None:
     write_coco(tmp_path, "a", "2 0.5 0.5 x 0.2")
     with pytest.raises(ds.DatasetError, match="line 1"):
-        ds.load_coco_txt(tmp_path, CLASSES)
+        ds.load_sources(tmp_path, [{"format": "coco_txt", "folder": "."}], CLASSES)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

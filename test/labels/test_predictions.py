@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.predictions import read_predictions
 
 DETECTION = {"class": "car", "score": 0.9, "box": [1, 2, 3, 4], "sigma": [1, 1, 1, 1]}
@@ -22,17 +22,18 @@ def test_what_detect_writes_is_read(tmp_path: Path) -> None:
 
     empty, full = read_predictions(path)
 
-    assert (empty.frame, empty.boxes.shape, empty.scores.shape, empty.classes.shape) == (0, (0, 4), (0,), (0,))
-    assert (full.frame, full.boxes.tolist(), full.scores.tolist()) == ("a.jpg", [[1, 2, 3, 4]], [0.9])
-    assert full.classes.tolist() == ["car"]
+    assert (empty.frame, empty.detections.boxes.shape, empty.class_names.shape) == (0, (0, 4), (0,))
+    assert (full.frame, full.detections.boxes.tolist()) == ("a.jpg", [[1, 2, 3, 4]])
+    # The digits of the file are kept, which float32 would change.
+    assert (full.detections.scores.tolist(), full.class_names.tolist()) == ([0.9], ["car"])
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "are not JSON"),
-        ('[{"frame": 0, "detections": [', "are not JSON"),  # cut short
-        ("\xff", "are not JSON"),
+        ("", "is not JSON"),
+        ('[{"frame": 0, "detections": [', "is not JSON"),  # cut short
+        ("\xff", "is not JSON"),
         ("{}", "are not a JSON array"),
         ("[1]", "record 0: it is not an object"),
         ('[{"detections": []}]', 'record 0: "frame" is neither'),
@@ -42,6 +43,8 @@ def test_what_detect_writes_is_read(tmp_path: Path) -> None:
         (json.dumps(document(score=None)), 'record 1: detection 0 has no finite "score"'),
         (json.dumps(document(score=float("nan"))), 'record 1: detection 0 has no finite "score"'),
         (json.dumps(document(score=10**400)), 'record 1: detection 0 has no finite "score"'),
+        (json.dumps(document(score=1.5)), 'record 1: detection 0 has a "score" of 1.5, and scores are from 0 to 1'),
+        (json.dumps(document(score=-0.1)), 'a "score" of -0.1'),
         (json.dumps(document(box=[1, 2, 3])), 'record 1: detection 0 has no "box"'),
         (json.dumps(document(box=[3, 2, 1, 4])), "x1 <= x2"),
         (json.dumps(document(**{"class": 3})), 'record 1: detection 0 has no "class"'),
@@ -51,12 +54,12 @@ def test_malformed_predictions_name_the_record(tmp_path: Path, content: str, mes
     path = tmp_path / "p.json"
     path.write_text(content, encoding="latin-1")
 
-    with pytest.raises(LabelError, match=message) as caught:
+    with pytest.raises(DatasetError, match=message) as caught:
         read_predictions(path)
 
     assert str(path) in str(caught.value)
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match="cannot be read: No such file"):
+    with pytest.raises(DatasetError, match="cannot be read: No such file"):
         read_predictions(tmp_path / "nothing.json")

@@ -30,7 +30,7 @@ def images(folder: Path, names: list[str]) -> Path:
 def summary(sequence: FrameSequence) -> list[tuple[str, int | None, list[str] | None]]:
     """Name, stamp and categories of each frame."""
     return [
-        (frame.name, frame.stamp_ns, None if frame.objects is None else [each.name for each in frame.objects])
+        (frame.name, frame.stamp_ns, None if frame.truths is None else frame.truths.categories.tolist())
         for frame in sequence.frames()
     ]
 
@@ -170,7 +170,7 @@ def test_bdd_frames(tmp_path):
     labels.write_text(json.dumps(bdd(["b.png", "missing.png"])))
     sequence = open_sequence(folder, labels=labels)
     assert summary(sequence) == [("a.png", None, None), ("b.png", None, ["traffic light", "car"])]
-    assert [each.ignored for each in list(sequence.frames())[1].objects] == [False, True]
+    assert list(sequence.frames())[1].truths.ignored.tolist() == [False, True]
     assert "1 labelled frames" in sequence.notes[0]
     (folder / "labels.json").write_text(labels.read_text())
     assert summary(open_sequence(folder, "bdd")) == summary(sequence)

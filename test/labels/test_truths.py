@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.labelled_frames import GroundTruth
 from gaussian_yolo_node.labels.predictions import read_predictions
 from gaussian_yolo_node.labels.truths import read_ground_truth
@@ -35,7 +35,7 @@ def written(path: Path, document: Any) -> Path:
 
 
 def classes(truth: GroundTruth) -> dict[str, list[str]]:
-    return {name: frame.classes.tolist() for name, frame in truth.frames.items()}
+    return {name: frame.truths.categories.tolist() for name, frame in truth.frames.items()}
 
 
 def test_kitti_3d_boxes(tmp_path: Path) -> None:
@@ -43,9 +43,9 @@ def test_kitti_3d_boxes(tmp_path: Path) -> None:
     written(tmp_path / "000000.txt", KITTI.format("Car") + flat)
     written(tmp_path / "000001.txt", flat)
     frames = read_ground_truth(tmp_path).frames
-    cuboids = frames["000000"].cuboids
-    assert cuboids is not None and cuboids[0].tolist() == [1.5, 1.6, 3.9, 1.0, 1.5, 20.0, 1.5]
-    assert np.isnan(cuboids[1]).all() and frames["000001"].cuboids is None
+    cuboids = frames["000000"].truths.cuboids
+    assert cuboids[0].tolist() == [1.5, 1.6, 3.9, 1.0, 1.5, 20.0, 1.5]
+    assert np.isnan(cuboids[1]).all() and np.isnan(frames["000001"].truths.cuboids).all()
 
 
 def test_kitti_folder(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_kitti_folder(tmp_path: Path) -> None:
     truth = read_ground_truth(tmp_path)
 
     assert truth.kind == "kitti" and classes(truth) == {"000003": ["Car", "DontCare"], "000004": []}
-    frame = truth.frames["000003"]
+    frame = truth.frames["000003"].truths
     assert (frame.truncation.tolist(), frame.occlusion.tolist()) == ([0.3, 0.0], [2, 0])
     assert frame.ignored.tolist() == [False, True] and frame.boxes[0].tolist() == BOX
     assert (truth.class_of("Car"), truth.class_of("Van")) == ("car", "")
@@ -68,7 +68,8 @@ def test_bdd(tmp_path: Path, folder: bool) -> None:
     truth = read_ground_truth(tmp_path if folder else tmp_path / "labels.json")
 
     assert truth.kind == "bdd" and classes(truth) == {"a.jpg": ["car"], "b.jpg": ["rider"], "c.jpg": []}
-    assert truth.frames["b.jpg"].ignored.tolist() == [True] and truth.frames["a.jpg"].boxes.tolist() == [BOX]
+    assert truth.frames["b.jpg"].truths.ignored.tolist() == [True]
+    assert truth.frames["a.jpg"].truths.boxes.tolist() == [BOX]
     assert truth.class_of("rider") == "rider"
 
 
@@ -82,11 +83,11 @@ def test_coco_and_its_results(tmp_path: Path) -> None:
 
     assert truth.kind == "coco" and classes(truth) == {"a.jpg": ["car"], "c.jpg": []}
     frame = truth.frames["a.jpg"]
-    assert (frame.boxes.tolist(), frame.ignored.tolist(), frame.size) == ([BOX], [True], (100, 200))
+    assert (frame.truths.boxes.tolist(), frame.truths.ignored.tolist(), frame.size) == ([BOX], [True], (100, 200))
     results = [{"image_id": 4, "category_id": 9, "bbox": [10, 20, 20, 40], "score": 0.5}]
     first, second = read_predictions(written(tmp_path / "results.json", results), truth)
-    assert (first.frame, first.classes.tolist(), first.boxes.tolist()) == ("a.jpg", ["car"], [BOX])
-    assert (second.frame, len(second.boxes)) == ("c.jpg", 0)
+    assert (first.frame, first.class_names.tolist(), first.detections.boxes.tolist()) == ("a.jpg", ["car"], [BOX])
+    assert (second.frame, len(second.detections)) == ("c.jpg", 0)
 
 
 def test_list_of_the_official_evaluation(tmp_path: Path) -> None:
@@ -96,15 +97,15 @@ def test_list_of_the_official_evaluation(tmp_path: Path) -> None:
 
     scored = [{**record, "score": score} for record, score in zip(records, (0.5, 0.6, 0.7), strict=True)]
     b, a = read_predictions(written(tmp_path / "found.json", scored), truth)
-    assert (b.scores.tolist(), a.scores.tolist()) == ([0.5, 0.7], [0.6])
+    assert (b.detections.scores.tolist(), a.detections.scores.tolist()) == ([0.5, 0.7], [0.6])
     assert b.places is not None and b.places.tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ("{", "are not JSON"),
-        ("\x80", "are not JSON"),
+        ("{", "is not JSON"),
+        ("\x80", "is not JSON"),
         ([1, 2], "of no known format"),
         (7, "of no known format"),
         ([], "has no frames with names"),
@@ -119,15 +120,15 @@ def test_list_of_the_official_evaluation(tmp_path: Path) -> None:
 )
 def test_what_is_none(tmp_path: Path, document: Any, message: str) -> None:
     path = written(tmp_path / "truth.json", document)
-    with pytest.raises(LabelError, match=message) as caught:
+    with pytest.raises(DatasetError, match=message) as caught:
         read_ground_truth(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_no_such_place_and_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match="does not exist"):
+    with pytest.raises(DatasetError, match="does not exist"):
         read_ground_truth(tmp_path / "nothing")
-    with pytest.raises(LabelError, match="neither label files"):
+    with pytest.raises(DatasetError, match="neither label files"):
         read_ground_truth(tmp_path)
 
 
@@ -143,6 +144,6 @@ def test_no_such_place_and_an_empty_folder(tmp_path: Path) -> None:
 )
 def test_predictions_that_are_none(tmp_path: Path, record: dict[str, Any], message: str) -> None:
     path = written(tmp_path / "found.json", [record])
-    with pytest.raises(LabelError, match=message) as caught:
+    with pytest.raises(DatasetError, match=message) as caught:
         read_predictions(path)
     assert f"{path}, record 0" in str(caught.value)

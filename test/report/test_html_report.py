@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evaluation_factory import evaluate_protocol
 from report_factory import make_run
 
-from gaussian_yolo_node.evaluation.protocols import evaluate_protocol
-from gaussian_yolo_node.labels.annotations import LabelError
+from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.predictions import read_predictions
 from gaussian_yolo_node.labels.truths import read_ground_truth
 from gaussian_yolo_node.replay.run_folder import ANSWERS_FILE, DETECTIONS_FILE, RUN_FILE, ReplayRunError
@@ -286,10 +286,10 @@ def test_what_is_no_run(tmp_path: Path, plain_run: Path) -> None:
     with pytest.raises(ReportError, match="cannot be written"):
         write_report(run, output=tmp_path / "file" / "report.html")
     shutil.copy(plain_run / DETECTIONS_FILE, run / DETECTIONS_FILE)
-    with pytest.raises(LabelError, match="not of one run"):
+    with pytest.raises(DatasetError, match="not of one run"):
         write_report(run)
     (run / DETECTIONS_FILE).unlink()
-    with pytest.raises(LabelError, match="cannot be read"):
+    with pytest.raises(DatasetError, match="cannot be read"):
         write_report(run)
 
 
@@ -319,8 +319,8 @@ def test_real_frames_of_a_folder(driving_dir: Path, tmp_path: Path) -> None:
     """Predictions equal to one label file's boxes, with the picture of the frame."""
     drive = driving_dir / "kitti" / "drive_0011"
     truths = read_ground_truth(drive / "label_2")
-    name, frame = next((name, frame) for name, frame in truths.frames.items() if (frame.classes == "Car").any())
-    boxes = frame.boxes[frame.classes == "Car"][1:]
+    cars = ((name, frame.truths.boxes[frame.truths.categories == "Car"]) for name, frame in truths.frames.items())
+    name, boxes = next((name, boxes[1:]) for name, boxes in cars if len(boxes))
     found = [{"class": "car", "score": 0.9, "box": box.tolist()} for box in boxes]
     record = {"frame": f"{name}.png", "width": 1242, "height": 375, "detections": found}
     (tmp_path / "found.json").write_text(json.dumps([record]))

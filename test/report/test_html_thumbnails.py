@@ -16,7 +16,7 @@ GREY = np.full((200, 300, 3), 90, np.uint8)
 
 def predictions(boxes: np.ndarray, sigmas: bool = True, name: str = "car") -> FramePredictions:
     count = len(boxes)
-    return FramePredictions(
+    return FramePredictions.of(
         "a", boxes, np.full(count, 0.9), np.array([name] * count, np.str_), np.ones((count, 4)) if sigmas else None
     )
 

@@ -67,15 +67,22 @@ def compressed(picture: np.ndarray, stamp_ns: int) -> bytes:
     return serialized(new(COMPRESSED_IMAGE, header=header(stamp_ns), format="png", data=data))
 
 
-def detections(boxes: Sequence[tuple[str, float, tuple[float, float, float, float]]], stamp_ns: int) -> bytes:
+def detections(
+    boxes: Sequence[tuple[str, float, tuple[float, float, float, float]]],
+    stamp_ns: int,
+    variances: tuple[float, float, float, float] = (1, 4, 9, 16),
+) -> bytes:
     """Boxes of x1 y1 x2 y2 with their class and score; their standard deviations are 1, 2, 3 and 4 px."""
-    return serialized(new(DETECTIONS, header=header(stamp_ns), detections=[_detection(*box) for box in boxes]))
+    rows = [_detection(*box, variances) for box in boxes]
+    return serialized(new(DETECTIONS, header=header(stamp_ns), detections=rows))
 
 
-def _detection(name: str, score: float, box: tuple[float, float, float, float]) -> Any:
+def _detection(
+    name: str, score: float, box: tuple[float, float, float, float], variances: tuple[float, float, float, float]
+) -> Any:
     x1, y1, x2, y2 = box
     covariance = np.zeros(36)
-    covariance[[0, 7, 14, 21]] = 1, 4, 9, 16
+    covariance[[0, 7, 14, 21]] = variances
     point = new("geometry_msgs/msg/Point", x=(x1 + x2) / 2, y=(y1 + y2) / 2, z=0.0)
     orientation = new("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0)
     pose = new(

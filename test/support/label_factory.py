@@ -50,9 +50,10 @@ def plain_rows(folder: Path) -> list[tuple[object, ...]]:
     """The rows of a folder of labels as comparable values."""
     rows = [row for row in read_labels(folder).rows if isinstance(row, DetectionRow)]
     return [
-        (row.image, row.source, row.shard, row.index, row.height, row.width, row.classes,
-         *(tuple(values.ravel().tolist()) for values in (row.boxes, row.scores, row.sigmas)))
+        (row.image, row.source, row.shard, row.index, row.height, row.width, tuple(row.predictions.class_names),
+         *(tuple(values.ravel().tolist()) for values in (boxes.boxes, boxes.scores, boxes.sigmas)))
         for row in rows
+        for boxes in [row.predictions.detections]
     ]  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from gaussian_yolo_node.lab.classification.crops import Image, as_tensor, random
 from gaussian_yolo_node.lab.training.config import ConfigError
 from gaussian_yolo_node.lab.training.rand_augment import rand_augment
 from gaussian_yolo_node.labels import DatasetError, read_image
-from gaussian_yolo_node.labels.selected import FORMAT
+from gaussian_yolo_node.labels.pseudo import FORMAT
 
 MEMORY_BYTES = 2 << 30  # limit of the cache of decoded images; further images are decoded each time
 BATCHES_AHEAD = 2

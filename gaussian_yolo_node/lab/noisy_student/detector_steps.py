@@ -13,14 +13,14 @@ from rich.console import Console
 
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.lab.noisy_student.chain_config import Round
-from gaussian_yolo_node.lab.noisy_student.select_boxes import BoxRules, Found, SelectionError, select_boxes
+from gaussian_yolo_node.lab.noisy_student.select_boxes import BoxRules, SelectionError, select_boxes
 from gaussian_yolo_node.lab.noisy_student.shards import extract
 from gaussian_yolo_node.lab.noisy_student.tables import DetectionRow, read_labels
 from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint, load_trained
 from gaussian_yolo_node.lab.training.config import ConfigError, TrainConfig, read_yaml
 from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
 from gaussian_yolo_node.labels import load_sources
-from gaussian_yolo_node.labels.selected import FORMAT
+from gaussian_yolo_node.labels.pseudo import FORMAT
 from gaussian_yolo_node.settings import read
 
 MODEL = "model.onnx"
@@ -28,7 +28,7 @@ IMAGES = "images"  # images of bags and shards, beside the selected labels
 
 
 def select_detections(labels: Path, output: Path, rules: BoxRules) -> dict[str, Any]:
-    """Write the pseudo labels of a folder of labels as a source for training, see `labels.selected`.
+    """Write the pseudo labels of a folder of labels as a source for training, see `labels.pseudo`.
 
     Args:
         labels: folder written by `noisy-student label`.
@@ -44,7 +44,7 @@ def select_detections(labels: Path, output: Path, rules: BoxRules) -> dict[str, 
     rows = [row for row in found.rows if isinstance(row, DetectionRow)]
     if found.kind != "detection":
         raise SelectionError(f"{labels} holds labels for {found.kind}, not for detection")
-    chosen = select_boxes([Found(row.boxes, row.scores, tuple(row.classes), row.sigmas) for row in rows], rules)
+    chosen = select_boxes([row.predictions for row in rows], rules)
     kept = [(row, one) for row, one in zip(rows, chosen, strict=True) if one.copies]
     if not kept:
         raise SelectionError(

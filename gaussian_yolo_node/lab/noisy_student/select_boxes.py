@@ -15,8 +15,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.evaluation.uncertainty import relative_sigmas
 from gaussian_yolo_node.lab.noisy_student.balance import balance
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 from gaussian_yolo_node.settings import Count, Probability, bounds, check
 
 Weights = Literal["sigma", "none"]
@@ -63,20 +66,6 @@ class BoxRules:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """A teacher's detections on one image.
-
-    boxes: `[N,4]` x1 y1 x2 y2, px; scores: `[N]`; classes: N names; sigmas: `[N,4]` of centre x, centre y, width and
-    height, px.
-    """
-
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    classes: tuple[str, ...]
-    sigmas: NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
 class PseudoLabels:
     """The selection for one image: boxes `[M,4]`, class names, weights of their coordinates `[M,4]`, ignore-region
     flags `[M]`, and the number of repetitions in training (0: left out)."""
@@ -88,7 +77,7 @@ class PseudoLabels:
     copies: int
 
     def to_dict(self, path: str) -> dict[str, Any]:
-        """The record of `labels.selected`."""
+        """The record of `labels.pseudo`."""
         return {
             "path": path,
             "copies": self.copies,
@@ -99,60 +88,58 @@ class PseudoLabels:
         }
 
 
-def relative_sigmas(boxes: NDArray[np.float32], sigmas: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sigmas `[N,4]` of centre x, centre y, width and height, as shares of the box's width and height."""
-    sides = np.maximum((boxes[:, 2:] - boxes[:, :2]).astype(np.float64), 1e-6)
-    return sigmas.astype(np.float64) / np.concatenate([sides, sides], axis=1)
-
-
-def select_boxes(images: Sequence[Found], rules: BoxRules) -> list[PseudoLabels]:
+def select_boxes(images: Sequence[FramePredictions], rules: BoxRules) -> list[PseudoLabels]:
     """Pseudo labels of each image, in the order of `images`; images with `copies` 0 are left out of training.
 
     The weight of a coordinate is `(median / sigma)^2`, at most 1. Sigma is relative to the box, and the median is taken
     over this coordinate of all pseudo labels. So half of them count in full, like a human label.
     """
-    positives = [_positive(found, rules) for found in images]
-    relative = [relative_sigmas(found.boxes, found.sigmas) for found in images]
+    positives = [_positive(predicted, rules) for predicted in images]
+    relative = [_relative_sigmas(predicted.detections) for predicted in images]
     kept = [rows[mask] for rows, mask in zip(relative, positives, strict=True)]
     pooled = np.concatenate(kept) if kept else np.zeros((0, 4))
     medians = np.median(pooled, axis=0) if len(pooled) else np.ones(4)
     copies = _copies(images, positives, rules)
     return [
-        _labels(found, mask, rows, medians, rules, count)
-        for found, mask, rows, count in zip(images, positives, relative, copies, strict=True)
+        _labels(predicted, mask, rows, medians, rules, count)
+        for predicted, mask, rows, count in zip(images, positives, relative, copies, strict=True)
     ]
 
 
-def _positive(found: Found, rules: BoxRules) -> NDArray[np.bool_]:
-    sure = (relative_sigmas(found.boxes, found.sigmas) <= rules.max_sigma).all(axis=1)
-    return np.asarray((found.scores >= rules.positive) & sure)
+def _relative_sigmas(detections: Detections) -> NDArray[np.float64]:
+    return relative_sigmas(detections.boxes.astype(np.float64), detections.sigmas.astype(np.float64))
+
+
+def _positive(predicted: FramePredictions, rules: BoxRules) -> NDArray[np.bool_]:
+    sure = (_relative_sigmas(predicted.detections) <= rules.max_sigma).all(axis=1)
+    return np.asarray((predicted.detections.scores >= rules.positive) & sure)
 
 
 def _labels(
-    found: Found,
+    predicted: FramePredictions,
     positive: NDArray[np.bool_],
     relative: NDArray[np.float64],
     medians: NDArray[np.float64],
     rules: BoxRules,
     copies: int,
 ) -> PseudoLabels:
-    shown = positive | (found.scores >= rules.ignore)
+    shown = positive | (predicted.detections.scores >= rules.ignore)
     weights = np.ones_like(relative)
     if rules.weights == "sigma":
         weights = np.clip(np.square(medians / np.maximum(relative, 1e-9)), rules.least_weight, 1.0)
         weights[~positive] = 1.0
     return PseudoLabels(
-        found.boxes[shown],
-        tuple(name for name, wanted in zip(found.classes, shown, strict=True) if wanted),
+        predicted.detections.boxes[shown],
+        tuple(predicted.class_names[shown].tolist()),
         weights[shown].astype(np.float32),
         ~positive[shown],
         copies,
     )
 
 
-def _copies(images: Sequence[Found], positives: Sequence[NDArray[np.bool_]], rules: BoxRules) -> list[int]:
+def _copies(images: Sequence[FramePredictions], positives: Sequence[NDArray[np.bool_]], rules: BoxRules) -> list[int]:
     """Repetitions of each image: the maximum over its classes."""
-    best = [_best_scores(found, mask) for found, mask in zip(images, positives, strict=True)]
+    best = [_best_scores(predicted, mask) for predicted, mask in zip(images, positives, strict=True)]
     empty = int(rules.keep_empty)
     if rules.per_class is None:
         return [1 if scores else empty for scores in best]
@@ -170,10 +157,10 @@ def _copies(images: Sequence[Found], positives: Sequence[NDArray[np.bool_]], rul
     return copies
 
 
-def _best_scores(found: Found, positive: NDArray[np.bool_]) -> dict[str, float]:
+def _best_scores(predicted: FramePredictions, positive: NDArray[np.bool_]) -> dict[str, float]:
     """Class -> best score of its pseudo labels on the image."""
     best: dict[str, float] = {}
-    for name, score, wanted in zip(found.classes, found.scores, positive, strict=True):
+    for name, score, wanted in zip(predicted.class_names.tolist(), predicted.detections.scores, positive, strict=True):
         if wanted:
             best[name] = max(best.get(name, 0.0), float(score))
     return best

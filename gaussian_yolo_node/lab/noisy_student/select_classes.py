@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.lab.noisy_student.balance import balance
 from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
-from gaussian_yolo_node.labels.selected import FORMAT
+from gaussian_yolo_node.labels.pseudo import FORMAT
 from gaussian_yolo_node.settings import Count, Probability
 
 if TYPE_CHECKING:

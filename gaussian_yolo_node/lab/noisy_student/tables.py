@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.files import file_hash
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 
 FORMAT = 1
 LABELS = "labels.json"
@@ -78,13 +79,9 @@ class LabelledRow:
 
 @dataclass(frozen=True, eq=False)
 class DetectionRow(LabelledRow):
-    """Row of a detector: boxes float32 `[N,4]` x1 y1 x2 y2 in px, scores `[N]`, N class names, sigmas `[N,4]` of
-    centre x, centre y, width and height in px."""
+    """Row of a detector."""
 
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    classes: tuple[str, ...]
-    sigmas: NDArray[np.float32]
+    predictions: FramePredictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +248,11 @@ def _read_rows(path: Path, kind: Kind) -> Iterator[LabelledRow]:
         return
     columns = (_quads(table["boxes"]), _lists(table["scores"]), table["classes"].to_pylist(), _quads(table["sigmas"]))
     for place, boxes, scores, classes, sigmas in zip(common, *columns, strict=True):
-        yield DetectionRow(*place, boxes=boxes, scores=scores, classes=tuple(classes), sigmas=sigmas)
+        try:
+            predictions = FramePredictions.of(place[0], boxes, scores, classes, sigmas)
+        except ValueError as error:
+            raise LabelsFolderError(f"{path}, image {place[0]}: {error}; label again") from error
+        yield DetectionRow(*place, predictions=predictions)
 
 
 def _lists(column: Any) -> list[NDArray[np.float32]]:

@@ -78,13 +78,7 @@ def record(frame: str, found: Detections, classes: Sequence[str]) -> dict[str, A
 def parse(document: Iterable[Mapping[str, Any]]) -> Cell:
     """The records of a cell in the evaluation's format."""
     return tuple(
-        FramePredictions(
-            row["frame"],
-            np.array(row["boxes"], np.float64).reshape(-1, 4),
-            np.array(row["scores"], np.float64),
-            np.array(row["classes"], np.str_),
-            np.array(row["sigmas"], np.float64).reshape(-1, 4),
-        )
+        FramePredictions.of(row["frame"], row["boxes"], row["scores"], row["classes"], row["sigmas"])
         for row in document
     )
 

@@ -27,7 +27,7 @@ from gaussian_yolo_node.lab.training.checkpoint import Trained, load_trained
 from gaussian_yolo_node.lab.training.loss import make_loss
 from gaussian_yolo_node.labels.classes import KITTI_CLASSES
 from gaussian_yolo_node.labels.images import read_image
-from gaussian_yolo_node.labels.labelled_frames import FrameTruths
+from gaussian_yolo_node.labels.labelled_frames import Truths
 
 RESULT = "robustness.json"
 Image = NDArray[np.uint8]
@@ -145,8 +145,8 @@ class _Victim:
     def _truths(self, path: Path, letterbox: Letterbox) -> tuple[Tensor, Tensor]:
         """Boxes `[N,4]` on the canvas and class ids `[N]` of objects of the network's classes."""
         frames = self.frames.truths.frames
-        truth: FrameTruths = frames[path.stem] if path.stem in frames else frames[path.name]
-        names = [KITTI_CLASSES.get(str(name), str(name)) for name in truth.classes]
+        truth: Truths = (frames[path.stem] if path.stem in frames else frames[path.name]).truths
+        names = [KITTI_CLASSES.get(str(name), str(name)) for name in truth.categories]
         known = np.array([name in self.config.classes for name in names], bool) & ~truth.ignored
         boxes = letterbox.boxes_to_canvas(truth.boxes[known].astype(np.float32))
         ids = [self.config.classes.index(name) for name, wanted in zip(names, known, strict=True) if wanted]

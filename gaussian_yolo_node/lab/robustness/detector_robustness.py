@@ -95,7 +95,7 @@ def detector_robustness(
 
     Raises:
         RobustnessError: an option, the data or the output folder is invalid, or the library is missing.
-        LabelError: the labels cannot be read.
+        DatasetError: the labels cannot be read.
     """
     options = options or RobustnessOptions()
     names, severities = check_corruptions(options.corruptions), check_severities(options.severities)

@@ -55,7 +55,7 @@ class LabelledFrames:
             truth = self.truths.frames.get(path.stem, self.truths.frames.get(path.name))
             digest.update(path.name.encode())
             if truth is not None:
-                digest.update(truth.boxes.tobytes() + "\0".join(truth.classes.tolist()).encode())
+                digest.update(truth.truths.boxes.tobytes() + "\0".join(truth.truths.categories.tolist()).encode())
         return digest.hexdigest()[:16]
 
 
@@ -69,7 +69,7 @@ def find_frames(data: Path, labels: Path | None = None, limit: int = 0) -> Label
 
     Raises:
         RobustnessError: the folder is missing, or has no images with labels.
-        LabelError: the labels cannot be read.
+        DatasetError: the labels cannot be read.
     """
     if not data.is_dir():
         raise RobustnessError(f"DATA {data} does not exist: give a folder of images with labels")

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, LOOSE_IOU, ClassResult, evaluate_paired, match_boxes
+from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, LOOSE_IOU, evaluate, match_boxes
+from gaussian_yolo_node.evaluation.average_precision import ClassCurve
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes
 from gaussian_yolo_node.evaluation.paired import Paired, pair
-from gaussian_yolo_node.evaluation.uncertainty import absolute_z, box_uncertainty
+from gaussian_yolo_node.evaluation.uncertainty import absolute_z, box_uncertainty, spearman
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
 
 Floats = NDArray[np.float64]
-_LEAST_RANKED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,14 +80,14 @@ def cell_figures(
         least_score: minimum score of boxes in the sigma figures; AP uses all boxes.
 
     Raises:
-        LabelError: labels and predictions do not match.
+        DatasetError: labels and predictions do not match.
     """
     paired, before = pair(truths, cell), pair(truths, clean)
-    result = evaluate_paired(paired, least_score)
+    result = evaluate(paired, least_score)
     matched = match_boxes(paired, COMMON_IOU, least_score)
     loose = match_boxes(paired, LOOSE_IOU, least_score)
     ratios, errors = _against(matched, match_boxes(before, COMMON_IOU, least_score))
-    seen = paired.found.scores >= least_score
+    seen = paired.detections.scores >= least_score
     return CellFigures(
         _by_class(result.at_common_iou),
         _by_class(result.at_kitti_iou),
@@ -95,7 +95,7 @@ def cell_figures(
         int(seen.sum()),
         _median(_relative(matched)),
         None if matched.sigmas is None else _median(matched.sigmas.ravel()),
-        _median(_relative_found(paired, seen)),
+        _median(_relative_detected(paired, seen)),
         _coverage(matched),
         _coverage(loose),
         len(ratios),
@@ -103,15 +103,6 @@ def cell_figures(
         errors,
         ratios,
     )
-
-
-def spearman(x: Floats, y: Floats) -> float | None:
-    """Rank correlation of two arrays [N]; ties get their mean rank. None for fewer than 3 values or zero variance."""
-    if len(x) < _LEAST_RANKED:
-        return None
-    first, second = _ranks(x), _ranks(y)
-    spread = float(first.std() * second.std())
-    return float(((first - first.mean()) * (second - second.mean())).mean()) / spread if spread else None
 
 
 def severity_correlation(figures: Mapping[int, CellFigures]) -> float | None:
@@ -147,9 +138,9 @@ def _relative(matched: MatchedBoxes) -> Floats:
     return np.empty(0) if matched.sigmas is None else box_uncertainty(matched.boxes, matched.sigmas)
 
 
-def _relative_found(paired: Paired, rows: NDArray[np.bool_]) -> Floats:
-    found = paired.found
-    return np.empty(0) if found.sigmas is None else box_uncertainty(found.boxes[rows], found.sigmas[rows])
+def _relative_detected(paired: Paired, rows: NDArray[np.bool_]) -> Floats:
+    detections = paired.detections[rows]
+    return box_uncertainty(detections.boxes, detections.sigmas) if paired.has_sigmas else np.empty(0)
 
 
 def _coverage(matched: MatchedBoxes) -> float | None:
@@ -158,15 +149,9 @@ def _coverage(matched: MatchedBoxes) -> float | None:
     return float((absolute_z(matched.errors, matched.sigmas) <= 1).mean())
 
 
-def _by_class(results: Sequence[ClassResult]) -> dict[str, float]:
-    return {row.name: row.all_point for row in results if row.truths}
+def _by_class(results: Sequence[ClassCurve]) -> dict[str, float]:
+    return {row.name: row.ap for row in results if row.truths}
 
 
 def _median(values: Floats) -> float | None:
     return float(np.median(values)) if len(values) else None
-
-
-def _ranks(values: Floats) -> Floats:
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[group.ravel()]
-    return ranks

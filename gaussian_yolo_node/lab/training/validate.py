@@ -13,6 +13,7 @@ from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import Letterbox
 from gaussian_yolo_node.detector.nms import nms
 from gaussian_yolo_node.evaluation.all_objects import evaluate
+from gaussian_yolo_node.evaluation.paired import pair
 from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES, GaussianYolo
 from gaussian_yolo_node.lab.training.config import ConfigError, ModelConfig, TrainConfig
 from gaussian_yolo_node.labels import LabelledImage, load_sources, read_image
@@ -44,11 +45,11 @@ def average_precisions(model: GaussianYolo, config: TrainConfig, root: Path) -> 
     for index, source in enumerate(config.data.validation):
         images = load_sources(root, [source], config.model.classes)
         predictions = [_predict(model, config.model, image) for image in images]
-        result = evaluate(read_kitti_labels(root / str(source["labels"])), predictions)
+        result = evaluate(pair(read_kitti_labels(root / str(source["labels"])), predictions))
         of_set: dict[str, float] = {}
         for kind, rows in (("AP50", result.at_common_iou), ("AP", result.at_kitti_iou)):
             # AP is undefined without truths.
-            of_classes = {f"{kind} {row.name}": row.all_point for row in rows if row.truths}
+            of_classes = {f"{kind} {row.name}": row.ap for row in rows if row.truths}
             of_set |= of_classes
             if of_classes:
                 of_set[f"m{kind}"] = float(np.mean(list(of_classes.values())))
@@ -74,10 +75,7 @@ def check_sources(config: TrainConfig) -> None:
 
 def _predict(model: GaussianYolo, config: ModelConfig, image: LabelledImage) -> FramePredictions:
     detections = detect(model, config, read_image(image.path))
-    classes = np.array(config.classes)[detections.class_ids]
-    return FramePredictions(
-        image.path.stem, detections.boxes.astype(np.float64), detections.scores.astype(np.float64), classes
-    )
+    return FramePredictions(image.path.stem, detections, config.classes)
 
 
 def detect(

@@ -31,7 +31,7 @@ PLACE = {"image": "a/b.png", "source": "drives", "shard": "drives[0:1]", "index"
 
 
 def detection_row(count: int, **changes: Any) -> dict[str, Any]:
-    values = np.random.default_rng(count).uniform(0, 100, (2, count, 4)).astype(np.float32)
+    values = np.sort(np.random.default_rng(count).uniform(0, 100, (2, count, 4)).astype(np.float32))
     return {
         **PLACE,
         "boxes": values[0].tolist(),
@@ -40,6 +40,12 @@ def detection_row(count: int, **changes: Any) -> dict[str, Any]:
         "sigmas": values[1].tolist(),
         **changes,
     }
+
+
+def test_a_row_that_is_no_detection_is_refused(tmp_path: Path) -> None:
+    row = detection_row(1, boxes=[[9.0, 0.0, 1.0, 1.0]])
+    with pytest.raises(LabelsFolderError, match=r"image a/b\.png: boxes must be .*; label again"):
+        read_labels(make_labels(tmp_path, [row]))
 
 
 def make_labels(folder: Path, *parts: list[dict[str, Any]], kind: Any = "detection", **changes: Any) -> Path:
@@ -70,10 +76,10 @@ def test_detections_come_back(tmp_path: Path, counts: list[int]) -> None:
         assert (row.image, row.source, row.shard, row.index) == ("a/b.png", "drives", "drives[0:1]", wanted["index"])
         assert (row.height, row.width) == (375, 1242)
         for name, shape in (("boxes", (count, 4)), ("scores", (count,)), ("sigmas", (count, 4))):
-            values = getattr(row, name)
+            values = getattr(row.predictions.detections, name)
             assert values.dtype == np.float32
             np.testing.assert_array_equal(values, np.array(wanted[name], np.float32).reshape(shape))
-        assert row.classes == tuple(wanted["classes"])
+        assert row.predictions.class_names.tolist() == wanted["classes"]
 
 
 def test_probabilities_come_back(tmp_path: Path) -> None:
@@ -85,7 +91,7 @@ def test_probabilities_come_back(tmp_path: Path) -> None:
 
 def test_parts_come_in_their_order_and_what_was_skipped_is_known(tmp_path: Path) -> None:
     labels = read_labels(make_labels(tmp_path, [detection_row(1)], [], [detection_row(2), detection_row(0)]))
-    assert [len(row.scores) for row in labels.rows if isinstance(row, DetectionRow)] == [1, 2, 0]
+    assert [len(row.predictions.detections) for row in labels.rows if isinstance(row, DetectionRow)] == [1, 2, 0]
     assert labels.skipped == tuple((f"{number}.jpg", "cut") for number in range(3))
     assert (labels.teacher["classes"], labels.sources, labels.score_threshold) == (["a", "b"], ("drives",), 0.05)
 

@@ -86,10 +86,11 @@ def test_rows_are_what_the_detector_says(tmp_path: Path, driving_dir: Path) -> N
             picture = cv2.imread(str(frame))
             found = detector(picture)
             assert len(found) > 3 and (row.height, row.width) == picture.shape[:2]
-            np.testing.assert_array_equal(row.boxes, found.boxes)
-            np.testing.assert_array_equal(row.scores, found.scores)
-            np.testing.assert_array_equal(row.sigmas, found.sigmas)
-            assert row.classes == tuple(detector.card.classes[index] for index in found.class_ids)
+            np.testing.assert_array_equal(row.predictions.detections.boxes, found.boxes)
+            np.testing.assert_array_equal(row.predictions.detections.scores, found.scores)
+            np.testing.assert_array_equal(row.predictions.detections.sigmas, found.sigmas)
+            names = [detector.card.classes[index] for index in found.class_ids]
+            assert row.predictions.class_names.tolist() == names
 
 
 def test_folders_tars_and_bags_in_one_run(tmp_path: Path, drive: Path, tiny_model: Path) -> None:

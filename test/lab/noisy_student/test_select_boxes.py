@@ -8,28 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gaussian_yolo_node.evaluation.uncertainty import relative_sigmas
 from gaussian_yolo_node.lab.noisy_student.select_boxes import (
     BoxRules,
-    Found,
     PseudoLabels,
     SelectionError,
-    relative_sigmas,
     select_boxes,
 )
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 
 SIDES = (40.0, 20.0)
 
 
-def found(*rows: tuple[str, float, float]) -> Found:
+def found(*rows: tuple[str, float, float]) -> FramePredictions:
     """Boxes of 40 x 20 px in a row, given as (class, score, sigma of all coordinates relative to the side)."""
     corners = [[50.0 * i, 10, 50.0 * i + SIDES[0], 10 + SIDES[1]] for i in range(len(rows))]
     sigmas = [[relative * side for side in SIDES * 2] for *_, relative in rows]
-    return Found(
-        np.array(corners, np.float32).reshape(-1, 4),
-        np.array([score for _, score, _ in rows], np.float32),
-        tuple(name for name, *_ in rows),
-        np.array(sigmas, np.float32).reshape(-1, 4),
-    )
+    boxes, scores = np.array(corners, np.float32).reshape(-1, 4), [score for _, score, _ in rows]
+    return FramePredictions.of("a.jpg", boxes, scores, [name for name, *_ in rows], sigmas)
 
 
 def only(rules: BoxRules, *rows: tuple[str, float, float]) -> PseudoLabels:
@@ -61,7 +57,7 @@ def test_score_and_sigma_decide(score: float, sigma: float, expected: str) -> No
 def test_one_unsure_coordinate_is_enough() -> None:
     for coordinate in range(4):
         case = found(("car", 0.9, 0.05))
-        case.sigmas[0, coordinate] = 30
+        case.detections.sigmas[0, coordinate] = 30
         (labels,) = select_boxes([case], BoxRules(max_sigma=0.2, keep_empty=True))
         assert labels.ignored.tolist() == [True]
 
@@ -75,7 +71,7 @@ def test_weights_are_inverse_squares_against_the_median() -> None:
 
 def test_each_coordinate_has_its_own_median() -> None:
     case = found(("car", 0.9, 0.1), ("car", 0.9, 0.1), ("car", 0.9, 0.1))
-    case.sigmas[:, 3] *= [1, 2, 4]
+    case.detections.sigmas[:, 3] *= [1, 2, 4]
     (labels,) = select_boxes([case], BoxRules())
     assert labels.weights[:, 3] == pytest.approx([1, 1, 0.25], rel=1e-5)
     assert (labels.weights[:, :3] == 1).all()

@@ -26,7 +26,7 @@ from gaussian_yolo_node.lab.style_transfer.folder import FolderSummary, stylise_
 from gaussian_yolo_node.lab.style_transfer.frames import choose_style, find_frames, find_styles  # noqa: E402
 from gaussian_yolo_node.lab.style_transfer.transfer import StyleSettings, StyleTransfer  # noqa: E402
 from gaussian_yolo_node.labels.annotations import DatasetError  # noqa: E402
-from gaussian_yolo_node.labels.check import CheckOptions, check_sources  # noqa: E402
+from gaussian_yolo_node.labels.check import check_sources  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 NAMES = ["000000.png", "000001.jpg", "000002.png", "000003.jpg"]
@@ -75,7 +75,7 @@ def test_the_result_passes_the_check_of_data(day: Path, tmp_path: Path) -> None:
 
     run(day, tmp_path / "styles", tmp_path / "night")
     source = open_source(tmp_path / "night", {"format": "kitti", "images": "image_2", "labels": "label_2"}, "night")
-    result = check_sources({"train": [source]}, ["car"], CheckOptions(tiny=4.0, samples=0), lambda count: None)
+    result = check_sources({"train": [source]}, ["car"], tiny=4.0, samples=0)
     # The factory's label files hold the same box up to three times.
     assert [fault for fault in result.errors if "duplicate" not in fault.kind.value] == []
 

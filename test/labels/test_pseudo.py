@@ -88,7 +88,7 @@ def test_a_wrong_record_is_named(tmp_path: Path, changes: dict, message: str) ->
     ("text", "message"),
     [
         (None, "cannot be read: No such file"),
-        ("{", "not valid JSON"),
+        ("{", "is not JSON: .*; select again"),
         ("[]", "not a file of selected labels"),
         ('{"format": 2}', "not a file of selected labels of format 1"),
         ('{"format": 1, "kind": "classification"}', "holds labels for classification"),
