@@ -40,8 +40,8 @@ from gaussian_yolo_node.evaluation.position import (
     true_places,
 )
 from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.frames.camera_calibration import Calibration, read_kitti_calibration
 from gaussian_yolo_node.labels import image_files, image_size, read_image
-from gaussian_yolo_node.labels.camera_calibration import Calibration, read_kitti_calibration
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth, Truths
 from gaussian_yolo_node.labels.truths import read_kitti_labels
 from gaussian_yolo_node.position.camera import Camera, CameraPose

@@ -102,8 +102,8 @@ def make(
     Example: gaussian-yolo bag make drive/image --labels drive/label_2 -o drive.mcap
     """
     from gaussian_yolo_node.bags.writing import check_target
+    from gaussian_yolo_node.frames.camera_calibration import read_calibration_yaml
     from gaussian_yolo_node.labels.bag_making import MakeOptions, make_bag
-    from gaussian_yolo_node.labels.camera_calibration import read_calibration_yaml
     from gaussian_yolo_node.labels.sequences import open_sequence, parse_time
 
     try:

@@ -139,7 +139,7 @@ def _evaluate_positions(
     from rich.console import Console
 
     from gaussian_yolo_node.evaluation import position
-    from gaussian_yolo_node.labels.camera_calibration import read_kitti_calibration
+    from gaussian_yolo_node.frames.camera_calibration import read_kitti_calibration
     from gaussian_yolo_node.position.camera import Camera, CameraPose
 
     if calibration_file is None:

@@ -16,8 +16,8 @@ from gaussian_yolo_node.evaluation import LEAST_SCORE
 from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, match_rows
 from gaussian_yolo_node.evaluation.matching import Floats
 from gaussian_yolo_node.evaluation.paired import Mask, Paired
+from gaussian_yolo_node.frames.camera_calibration import Calibration
 from gaussian_yolo_node.labels.annotations import DatasetError
-from gaussian_yolo_node.labels.camera_calibration import Calibration
 from gaussian_yolo_node.position.camera import Camera, CameraPose
 from gaussian_yolo_node.position.locate import WITNESSES, Locator, Places, Positions, State
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.labels.camera_calibration import Calibration
+from gaussian_yolo_node.frames.camera_calibration import Calibration
 
 Size = tuple[int, int]
 _FISHEYE = ("equidistant", "fisheye")

@@ -30,7 +30,7 @@ from gaussian_yolo_node.bags import (
 from gaussian_yolo_node.bags.frame_info import FrameInfo
 from gaussian_yolo_node.bags.image_header import may_be_rotated
 from gaussian_yolo_node.bags.writing import BagWriter, Compression, StorageName
-from gaussian_yolo_node.labels.camera_calibration import Calibration
+from gaussian_yolo_node.frames.camera_calibration import Calibration
 from gaussian_yolo_node.labels.labelled_frames import Truths
 from gaussian_yolo_node.labels.sequences import FrameSequence, SequenceFrame
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from gaussian_yolo_node.bags import BagError
+from gaussian_yolo_node.frames.camera_calibration import Calibration, read_kitti_calibration
 from gaussian_yolo_node.frames.files import ImageFiles, Picture, VideoFile, list_images
-from gaussian_yolo_node.labels.camera_calibration import Calibration, read_kitti_calibration
 from gaussian_yolo_node.labels.labelled_frames import Truths
 from gaussian_yolo_node.labels.sequence_labels import read_labels, read_video_labels
 

@@ -9,8 +9,8 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from gaussian_yolo_node.bags import BagError
+from gaussian_yolo_node.frames.camera_calibration import Calibration, read_calibration_yaml
 from gaussian_yolo_node.frames.rectification import scaled
-from gaussian_yolo_node.labels.camera_calibration import Calibration, read_calibration_yaml
 from gaussian_yolo_node.ros.parameter_table import ParameterError
 
 

@@ -9,8 +9,8 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from gaussian_yolo_node.frames.camera_calibration import Calibration
 from gaussian_yolo_node.frames.rectification import Rectifier, rectified
-from gaussian_yolo_node.labels.camera_calibration import Calibration
 from gaussian_yolo_node.ros.camera_info import camera_info_message
 from gaussian_yolo_node.ros.messages import image_to_compressed, image_to_message
 from gaussian_yolo_node.ros.newest_only import NewestOnly

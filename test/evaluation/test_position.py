@@ -17,8 +17,8 @@ from gaussian_yolo_node.evaluation.position import (
     state_line,
     true_places,
 )
+from gaussian_yolo_node.frames.camera_calibration import Calibration
 from gaussian_yolo_node.labels.annotations import DatasetError
-from gaussian_yolo_node.labels.camera_calibration import Calibration
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, GroundTruth, Truths
 from gaussian_yolo_node.labels.truths import read_kitti_labels
 from gaussian_yolo_node.position.camera import Camera, CameraPose

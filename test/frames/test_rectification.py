@@ -8,8 +8,8 @@ import pytest
 from factories import make_image
 
 from gaussian_yolo_node.frames import rectification
+from gaussian_yolo_node.frames.camera_calibration import Calibration
 from gaussian_yolo_node.frames.rectification import CalibrationError, Rectifier, rectified, scaled
-from gaussian_yolo_node.labels.camera_calibration import Calibration
 
 HEIGHT, WIDTH = 240, 320
 MATRIX = np.array([[260.0, 0, 161], [0, 262.0, 118], [0, 0, 1]])

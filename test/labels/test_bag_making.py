@@ -14,10 +14,10 @@ pytest.importorskip("rosbags", reason="rosbags is not installed")
 
 from gaussian_yolo_node.bags import CAMERA_INFO_TOPIC, IMAGE_TOPIC, INFO_TOPIC, TRUTH_TOPIC
 from gaussian_yolo_node.bags.reading import BagError, BagReader, Message
+from gaussian_yolo_node.frames.camera_calibration import read_calibration_yaml
 from gaussian_yolo_node.frames.image_messages import image_from_compressed, image_from_message
 from gaussian_yolo_node.labels.bag_making import DEFAULT_START_NS, MakeOptions, make_bag
 from gaussian_yolo_node.labels.bag_records import read_bag_truths
-from gaussian_yolo_node.labels.camera_calibration import read_calibration_yaml
 from gaussian_yolo_node.labels.sequences import open_sequence
 from gaussian_yolo_node.labels.truths import read_ground_truth
 

@@ -12,8 +12,8 @@ pytest.importorskip("rosbags", reason="rosbags is not installed")
 
 from gaussian_yolo_node.bags.reading import BagError
 from gaussian_yolo_node.frames import SourceError
+from gaussian_yolo_node.frames.camera_calibration import read_calibration_yaml, read_kitti_calibration
 from gaussian_yolo_node.labels.annotations import DatasetError
-from gaussian_yolo_node.labels.camera_calibration import read_calibration_yaml, read_kitti_calibration
 from gaussian_yolo_node.labels.sequences import FrameSequence, open_sequence, parse_time
 
 P2 = "7.215377e+02 0 6.095593e+02 4.485728e+01 0 7.215377e+02 1.728540e+02 2.163791e-01 0 0 1 2.745884e-03"

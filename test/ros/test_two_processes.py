@@ -29,7 +29,7 @@ from gaussian_yolo_node.runtime import RuntimeOptions
 
 PLACES = (REPOSITORY, REPOSITORY / "test", REPOSITORY / "test" / "support")  # of what the publisher imports
 DRIVE = REPOSITORY.parent / "shared" / "data" / "kitti" / "drive_0011" / "image"
-OK = DiagnosticStatus.OK
+OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
 
 Publish = Callable[[str, float, int], list[int]]
 StartNode = Callable[..., NodeProcess]
