@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -22,7 +23,7 @@ from rclpy.parameter import Parameter
 from gaussian_yolo_node.detector.canvas import Roi
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.rate_keeper import RateKeeper
-from gaussian_yolo_node.errors import GaussianYoloError, SettingError
+from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames import SourceState
 from gaussian_yolo_node.ros import parameters
 from gaussian_yolo_node.ros.diagnostics import FrameStatistics
@@ -183,11 +184,11 @@ class PerceptionNode(LifecycleNode):
         self.get_logger().info(f"loading model {values.model}")
         self._detector = self._wait_for(lambda: _load(values), f"loading model {values.model}")
         try:
-            self._apply_thresholds({})
-        except SettingError:
+            self._outputs = Outputs(self, self._detector.card.classes)
+            self._apply_live({})
+        except GaussianYoloError:
             self.release()
             raise
-        self._outputs = Outputs(self, self._detector.card.classes)
         loaded = self._detector
         self.get_logger().info(f"model {loaded.card.name} ({loaded.model_hash}) on {loaded.runtime.description}")
 
@@ -234,6 +235,7 @@ class PerceptionNode(LifecycleNode):
             self.get_clock(),
             self.get_logger(),
         )
+        self._outputs.road.open(values)
         self._input.start()
         self.get_logger().info(f"detecting in {values.shown_input}; {self._keeper.choice}")
 
@@ -260,6 +262,8 @@ class PerceptionNode(LifecycleNode):
 
     def _close_input(self) -> None:
         self._mailbox.close()
+        if self._outputs is not None:
+            self._outputs.road.close()
         if self._input is not None:
             self._input.close()
             self._input = None
@@ -279,16 +283,16 @@ class PerceptionNode(LifecycleNode):
             if reason:
                 return SetParametersResult(successful=False, reason=reason)
         try:
-            self._apply_thresholds({change.name: change.value for change in changes})
-        except SettingError as error:  # these settings are built into a GPU engine
-            self._apply_thresholds({})  # restore the values from before the refused change
+            self._apply_live({change.name: change.value for change in changes})
+        except GaussianYoloError as error:  # such as a setting that is built into a GPU engine
+            self._apply_live({})  # restore the values from before the refused change
             return SetParametersResult(successful=False, reason=str(error))
         for change in changes:
             self._refused.pop(change.name, None)
         return SetParametersResult(successful=True)
 
-    def _apply_thresholds(self, changes: dict[str, Any]) -> None:
-        """Pass the live parameters to the detector, with `changes` applied."""
+    def _apply_live(self, changes: dict[str, Any]) -> None:
+        """Pass the live parameters to the detector and the outputs, with `changes` applied."""
         detector = self._detector
         if detector is None:
             return
@@ -300,6 +304,9 @@ class PerceptionNode(LifecycleNode):
         detector.iou_threshold = iou or detector.card.iou_threshold
         detector.variance_vote = detector.card.variance_vote if vote == "card" else vote
         detector.criterion = criterion
+        if self._outputs is not None:
+            known = {name: value for name, value in changes.items() if name in PARAMETERS}
+            self._outputs.road.apply(replace(parameters.read(self), **known))
 
     def _parts(self) -> Parts:
         skipped, dropped = (self._input.skipped, self._input.dropped) if self._input else (0, 0)
@@ -315,6 +322,7 @@ class PerceptionNode(LifecycleNode):
             self._detector,
             self._input,
             self._keeper,
+            self._outputs.road.notice if self._outputs else "",
         )
 
 
