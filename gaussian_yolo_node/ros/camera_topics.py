@@ -90,16 +90,14 @@ class CameraTopics:
         self._trouble = ""
         self._info: Subscription | None = None
         self._depth: Subscription | None = None
-        self._images: tuple[tuple[float, Image], ...] = ()
+        self._images: tuple[tuple[float, DepthImage], ...] = ()
         self._unmatched = False
+        self._depth_trouble = ""
 
     def follow(self, values: PerceptionParameters) -> None:
         """Subscribe to the topics of the parameters; those that were subscribed to before stay."""
-        info = values.camera_info_topic
-        if not info and values.image_topic:  # beside the images, as image_transport has it
-            images = self._node.resolve_topic_name(values.image_topic).removesuffix(COMPRESSED_SUFFIX)
-            info = f"{images.rpartition('/')[0]}/camera_info"
-        source = self._node.resolve_topic_name(info) if info else "", values.image_is_rectified
+        info = values.camera_info_topic or self._usual_info_topic(values)
+        source = self._node.resolve_topic_name(info), values.image_is_rectified
         if source != self._source:
             self._source, self.calibration, self._trouble = source, None, ""
         self._info = self._subscribed(self._info, CameraInfo, info, self._receive_info)
@@ -114,31 +112,26 @@ class CameraTopics:
     def notice(self) -> str:
         if self._trouble:
             return f"no positions: {self._trouble}"
-        if self.calibration is None and self._info is not None:
-            return f"positions wait for the camera's matrix on {self._info.topic_name} (parameter camera_info_topic)"
         if self.calibration is None:
-            return "positions wait for the camera's matrix: set camera_info_topic"
+            return f"positions wait for the camera's matrix on {self._source[0]} (parameter camera_info_topic)"
         if self._depth is not None and (self._unmatched or not self._images):
-            return f"no depth image on {self._depth.topic_name} is of the time of the frames; positions do without"
+            reason = self._depth_trouble or f"no depth image on {self._depth.topic_name} is of the time of the frames"
+            return f"{reason}; positions do without"
         return ""
 
     def depth_at(self, stamp_s: float) -> DepthImage | None:
-        """The depth image nearest to a stamp, within half the period of such images; None if there is none.
-
-        Raises:
-            PositionError: it has another type, or its fields contradict each other.
-        """
+        """The depth image nearest to a stamp, within half the period of such images; None if there is none."""
         images = self._images
         if not images:
             return None
         stamps = np.array([stamp for stamp, _ in images])
         steps = np.diff(stamps)
-        period = steps[steps > 0].min(initial=np.inf)
+        steps = steps[steps > 0]
+        period = float(np.median(steps)) if len(steps) else _USUAL_PERIOD_S
         nearest = int(np.abs(stamps - stamp_s).argmin())
-        limit = (period if np.isfinite(period) else _USUAL_PERIOD_S) / 2
         # Stamps are float64 seconds since 1970, which have steps of 0.2 us.
-        self._unmatched = bool(abs(stamps[nearest] - stamp_s) > limit + 1e-6)
-        return None if self._unmatched else depth_from_message(images[nearest][1])
+        self._unmatched = bool(abs(stamps[nearest] - stamp_s) > period / 2 + 1e-6)
+        return None if self._unmatched else images[nearest][1]
 
     def _receive_info(self, message: CameraInfo) -> None:
         """Take over a camera's matrix."""
@@ -148,8 +141,20 @@ class CameraTopics:
             self.calibration, self._trouble = None, str(error)
 
     def _receive_depth(self, message: Image) -> None:
+        try:
+            image, self._depth_trouble = depth_from_message(message), ""
+        except PositionError as error:
+            self._images, self._depth_trouble = (), str(error)
+            return
         # A new tuple each time: the worker reads it meanwhile.
-        self._images = (*self._images[1 - _KEPT :], (stamp_seconds(message.header), message))
+        self._images = (*self._images[1 - _KEPT :], (stamp_seconds(message.header), image))
+
+    def _usual_info_topic(self, values: PerceptionParameters) -> str:
+        """Beside the images, as image_transport has it; of a source, beside the node's own topics."""
+        if not values.image_topic:
+            return "~/camera_info"
+        images = self._node.resolve_topic_name(values.image_topic).removesuffix(COMPRESSED_SUFFIX)
+        return f"{images.rpartition('/')[0]}/camera_info"
 
     def _subscribed(self, old: Subscription | None, kind: type, topic: str, receive: Any) -> Subscription | None:
         """A subscription to the topic instead of the old one, or the old one if it is that; None without a topic."""
@@ -158,7 +163,7 @@ class CameraTopics:
                 return old
             self._node.destroy_subscription(old)
         if kind is Image:
-            self._images, self._unmatched = (), False
+            self._images, self._unmatched, self._depth_trouble = (), False, ""
         if not topic:
             return None
         qos = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)

@@ -77,7 +77,7 @@ def detections_to_message(
     Args:
         detections: N detections in px of the frame.
         header: stamp and frame_id of the source image.
-        classes: the model's class names; a class id is an index into them.
+        classes: `class_id` of each class in the message, such as its name.
         ids: the track of a detection, by its row. A box with several classes has that of the best one with a track.
     """
     # In float64, the corners can be recovered from centre and size bit for bit at pixel scale.
@@ -86,16 +86,23 @@ def detections_to_message(
     geometry = np.concatenate([centres_sizes, detections.sigmas], axis=1).tolist()
     scores = detections.scores.tolist()
     names = [str(classes[class_id]) for class_id in detections.class_ids.tolist()]
-    # Rows of one candidate have identical numbers, whatever their class.
-    boxes: dict[tuple[float, ...], list[int]] = {}
-    for row in np.argsort(-detections.scores, kind="stable").tolist():
-        boxes.setdefault(tuple(geometry[row]), []).append(row)
 
     message = Detection2DArray(header=header)
-    for numbers, rows in boxes.items():
+    for rows in rows_by_box(detections):
         track = next((ids[row] for row in rows if row in ids), "") if ids else ""
-        message.detections.append(_detection(header, numbers, [(names[row], scores[row]) for row in rows], track))
+        hypotheses = [(names[row], scores[row]) for row in rows]
+        message.detections.append(_detection(header, geometry[rows[0]], hypotheses, track))
     return message
+
+
+def rows_by_box(detections: Detections) -> list[list[int]]:
+    """The rows of each box, of its classes best first; the boxes by falling best score."""
+    # Rows of one candidate have identical numbers, whatever their class.
+    numbers = np.concatenate([detections.boxes, detections.sigmas], axis=1).tolist()
+    boxes: dict[tuple[float, ...], list[int]] = {}
+    for row in np.argsort(-detections.scores, kind="stable").tolist():
+        boxes.setdefault(tuple(numbers[row]), []).append(row)
+    return list(boxes.values())
 
 
 def tracks_to_message(tracks: Tracks, header: Header, classes: Sequence[str]) -> Detection2DArray:

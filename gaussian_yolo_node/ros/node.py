@@ -185,7 +185,7 @@ class PerceptionNode(LifecycleNode):
         self._detector = self._wait_for(lambda: _load(values), f"loading model {values.model}")
         try:
             self._outputs = Outputs(self, self._detector.card.classes)
-            self._apply_live({})
+            self._apply_thresholds({})
         except GaussianYoloError:
             self.release()
             raise
@@ -235,8 +235,8 @@ class PerceptionNode(LifecycleNode):
             self.get_clock(),
             self.get_logger(),
         )
-        self._outputs.road.open(values)
         self._input.start()
+        self._outputs.road.open(values)
         self.get_logger().info(f"detecting in {values.shown_input}; {self._keeper.choice}")
 
     def _choose_canvas(
@@ -283,15 +283,15 @@ class PerceptionNode(LifecycleNode):
             if reason:
                 return SetParametersResult(successful=False, reason=reason)
         try:
-            self._apply_live({change.name: change.value for change in changes})
+            self._apply_thresholds({change.name: change.value for change in changes})
         except GaussianYoloError as error:  # such as a setting that is built into a GPU engine
-            self._apply_live({})  # restore the values from before the refused change
+            self._apply_thresholds({})  # restore the values from before the refused change
             return SetParametersResult(successful=False, reason=str(error))
         for change in changes:
             self._refused.pop(change.name, None)
         return SetParametersResult(successful=True)
 
-    def _apply_live(self, changes: dict[str, Any]) -> None:
+    def _apply_thresholds(self, changes: dict[str, Any]) -> None:
         """Pass the live parameters to the detector and the outputs, with `changes` applied."""
         detector = self._detector
         if detector is None:
@@ -304,8 +304,8 @@ class PerceptionNode(LifecycleNode):
         detector.iou_threshold = iou or detector.card.iou_threshold
         detector.variance_vote = detector.card.variance_vote if vote == "card" else vote
         detector.criterion = criterion
-        if self._outputs is not None:
-            known = {name: value for name, value in changes.items() if name in PARAMETERS}
+        known = {name: value for name, value in changes.items() if name in PARAMETERS}
+        if self._outputs is not None and (known or not changes):
             self._outputs.road.apply(replace(parameters.read(self), **known))
 
     def _parts(self) -> Parts:

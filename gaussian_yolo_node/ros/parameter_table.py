@@ -214,8 +214,8 @@ class PerceptionParameters:
     camera_info_topic: str = _parameter(
         "",
         "live",
-        "Topic with the camera's matrix (sensor_msgs/CameraInfo). Empty: camera_info beside image_topic. K and D are "
-        "used, and P if the name of image_topic starts with image_rect.",
+        "Topic with the camera's matrix (sensor_msgs/CameraInfo). Empty: camera_info beside image_topic, of a source "
+        "~/camera_info. K and D are used, and P if the name of image_topic starts with image_rect.",
     )
     depth_topic: str = _parameter(
         "",

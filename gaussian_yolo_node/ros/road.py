@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.position import CLASS_SIZES, CameraPose, GroundTracks, Locator, PositionError
 from gaussian_yolo_node.ros.camera_topics import Calibration, CameraTopics
+from gaussian_yolo_node.ros.image_transport import check_topic_name
 from gaussian_yolo_node.ros.messages import stamp_seconds
 from gaussian_yolo_node.ros.parameter_table import ParameterError, PerceptionParameters
 from gaussian_yolo_node.ros.places import PlacedObjects
@@ -56,9 +57,12 @@ class Road:
         """Take over the parameters.
 
         Raises:
-            ParameterError: tracking has no scipy, or the camera's height is not given.
+            ParameterError: tracking has no scipy, the camera's height is not given, or a topic cannot have its name.
             PositionError: the camera cannot stand so.
         """
+        for parameter in ("camera_info_topic", "depth_topic"):
+            if name := getattr(values, parameter):
+                check_topic_name(parameter, name)
         numbers = values.camera_pose if values.position else {}
         if values.position and not numbers["height"]:
             raise ParameterError("positions need the height of the camera above the ground: set camera_height, m")

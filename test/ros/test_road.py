@@ -161,6 +161,24 @@ class TestTracks:
         sizes = [SIZE, SIZE, SIZE, (2 * HEIGHT, 2 * WIDTH)]
         assert [ids(drive.frame(number, size)) for number, size in enumerate(sizes)][1:] == [["1", "2"]] * 3
 
+    def test_ids_survive_a_change_of_canvas(self, ros: Ros, driving_dir: Path) -> None:
+        image = cv2.imread(str(sorted((driving_dir / "kitti/drive_0011/image").iterdir())[0]))
+        assert image is not None
+        drive = Drive(ros, Path("csp_nano_driving"), tracking=True, input_size="256x832")
+        tracked: list[Detection2DArray] = []
+        for number in range(6):
+            if number == 3:
+                drive.node.trigger_deactivate()
+                assert not drive.set(input_size="320x1024")
+                drive.node.trigger_activate()
+                ros.until_subscribed(drive.publisher)
+            drive.publisher.publish(image_to_message(image, drive.header(number)))
+            tracked.append(ros.until(lambda n=number: of(drive.tracks, drive.header(n)), f"tracks of frame {number}"))
+        before, after = ({each.id: each.bbox.center.position for each in tracked[n].detections} for n in (2, 5))
+        assert len(before) >= 2 and len(before.keys() & after.keys()) >= 2
+        for track in before.keys() & after.keys():
+            assert abs(before[track].x - after[track].x) < 10
+
     def test_tracking_without_scipy_says_what_to_install(
         self, ros: Ros, model: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -279,6 +297,15 @@ class TestPlaces:
             )
         ros.until_status(OK, "topic")
 
+    def test_do_without_an_unusable_depth_image(self, ros: Ros, model: Path) -> None:
+        drive = Drive(ros, model, position=True, camera_height=CAMERA_HEIGHT, depth_topic="/camera/depth")
+        drive.give_camera_info()
+        publisher = ros.observer.create_publisher(Image, "/camera/depth", 10)
+        ros.until_subscribed(publisher)
+        publisher.publish(image_to_message(make_image(*SIZE), drive.header(0)))
+        ros.until_status(WARN, "the depth image's encoding is 'bgr8': publish 16UC1 in mm or 32FC1 in m; positions do")
+        assert len(drive.frame_with(drive.places, 0).detections) == 2
+
     @pytest.mark.parametrize(
         ("fields", "reason"),
         [
@@ -308,17 +335,34 @@ class TestPlaces:
         assert drive.frame_with(drive.places, 1).detections
         ros.until_status(OK, "topic", part="input")
 
-    def test_of_a_source_need_the_topic(self, ros: Ros, model: Path, tmp_path: Path) -> None:
+    def test_of_a_source_wait_for_the_nodes_own_topic(self, ros: Ros, model: Path, tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "0.png"), make_image(*SIZE))
         node = ros.node(model=str(model), source=str(tmp_path), loop=True, position=True, camera_height=CAMERA_HEIGHT)
+        places: list[Detection3DArray] = []
+        ros.observer.create_subscription(Detection3DArray, "/perception/detections_3d", places.append, 10)
+        publisher = ros.observer.create_publisher(CameraInfo, "/perception/camera_info", 10)
         node.trigger_configure()
         node.trigger_activate()
-        ros.until_status(WARN, "positions wait for the camera's matrix: set camera_info_topic")
+        ros.until_status(WARN, "positions wait for the camera's matrix on /perception/camera_info")
+        ros.until_subscribed(publisher)
+        publisher.publish(CameraInfo(height=HEIGHT, width=WIDTH, k=MATRIX))
+        ros.until(lambda: places and places[-1].detections, "places")
+        assert places[-1].header.frame_id == "camera"
 
     def test_need_the_cameras_height(self, ros: Ros, model: Path) -> None:
         node = ros.node(model=str(model), image_topic="/camera/image_raw", position=True)
         assert node.trigger_configure() == FAILURE
         ros.until_status(ERROR, "positions need the height of the camera above the ground: set camera_height, m")
+
+    @pytest.mark.parametrize("name", ["camera_info_topic", "depth_topic"])
+    def test_an_impossible_topic_name_is_an_error(self, ros: Ros, model: Path, name: str) -> None:
+        node = ros.node(model=str(model), image_topic="/camera/image_raw", **{name: "no topic"})
+        assert node.trigger_configure() == FAILURE
+        ros.until_status(ERROR, f"parameter '{name}' is 'no topic'")
+        assert node.set_parameters([Parameter(name, value="")])[0].successful
+        assert node.trigger_configure() == SUCCESS
+        (result,) = node.set_parameters([Parameter(name, value="no/2")])
+        assert not result.successful and f"parameter '{name}' is 'no/2'" in result.reason
 
     def test_parameters_are_live(self, ros: Ros, model: Path) -> None:
         drive = Drive(ros, model)
