@@ -65,6 +65,23 @@ VISION_MSGS = {
         {"header": "std_msgs/Header", "detections": "sequence<vision_msgs/Detection2D>"},
         "RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968",
     ),
+    "BoundingBox3D": (
+        {"center": "geometry_msgs/Pose", "size": "geometry_msgs/Vector3"},
+        "RIHS01_bbb73a65c163d7f9bb29009c7bde9f7faa576bd2d23299c4511d19230dab4698",
+    ),
+    "Detection3D": (
+        {
+            "header": "std_msgs/Header",
+            "results": "sequence<vision_msgs/ObjectHypothesisWithPose>",
+            "bbox": "vision_msgs/BoundingBox3D",
+            "id": "string",
+        },
+        "RIHS01_ddd703be132ab0b69d33121f1bb034132bfbb3b0ac5f9fb1516005ba1c8a265b",
+    ),
+    "Detection3DArray": (
+        {"header": "std_msgs/Header", "detections": "sequence<vision_msgs/Detection3D>"},
+        "RIHS01_793f5eab9595ac1c0da07873cc859db42eae51f0ee76056db8562515d830e018",
+    ),
 }
 
 # Module -> (pip requirement, rosdep key), for imports outside ROS.

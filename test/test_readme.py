@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -48,6 +49,27 @@ def test_the_snippet_reads_a_message() -> None:
     exec(snippet, names)
     order = np.argsort(-detections.scores, kind="stable")
     np.testing.assert_allclose(names["sigmas"], detections.sigmas[order], rtol=1e-6)
+
+
+def test_the_snippet_of_the_road_follows_and_places_objects(
+    driving_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("scipy", reason="scipy is not installed (extra 'track')")
+    pytest.importorskip("openvino", reason="openvino is not installed (extra 'cpu')")
+    (snippet,) = re.findall(r"## On the road.*?```python\n(.*?)```", README, re.DOTALL)
+    images = [cv2.imread(str(path)) for path in sorted((driving_dir / "kitti/drive_0011/image").iterdir())[:12]]
+    video = cv2.VideoWriter(str(tmp_path / "drive.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (1242, 375))
+    for image in images:
+        assert image is not None
+        video.write(image)
+    video.release()
+    monkeypatch.chdir(tmp_path)
+    exec(snippet, {})
+    printed = capsys.readouterr().out
+    lines = re.findall(
+        r"^(\d+): ([\d.]+) m ahead, ([-\d.]+) m left, ([-+\d.]+) m/s, ([-+\d.]+) m/s$", printed, re.MULTILINE
+    )
+    assert lines and all(0 < float(ahead) < 150 for _, ahead, *_ in lines)
 
 
 def test_the_commands_are_there() -> None:

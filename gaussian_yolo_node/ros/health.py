@@ -37,6 +37,7 @@ class Parts:
         values: the parameters.
         now_s: the node's clock, s; 0 if it has none yet.
         detector, input, keeper: None until there is one.
+        road_notice: why places on the ground are missing; empty if they are not.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Parts:
     detector: Detector | None
     input: Input | None
     keeper: RateKeeper | None
+    road_notice: str = ""
 
 
 def statuses(parts: Parts) -> list[DiagnosticStatus]:
@@ -94,7 +96,7 @@ def _input(parts: Parts) -> Verdict:
     if parts.input.trouble:
         return ERROR, parts.input.trouble
     recent = parts.statistics.recent()
-    warnings = [parts.input.notice, _stamps(parts, recent.age_s)]
+    warnings = [parts.input.notice, _stamps(parts, recent.age_s), parts.road_notice]
     if 0 < recent.arrival_hz < parts.values.min_rate:
         warnings.append(f"{recent.arrival_hz:.1f} Hz arrive, fewer than min_rate, {parts.values.min_rate:g} Hz")
     return _first(warnings, f"{parts.input.state}, {parts.statistics.rate_hz:.1f} Hz")

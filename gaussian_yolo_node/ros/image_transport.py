@@ -30,11 +30,7 @@ def image_topic(node: Node, parameters: PerceptionParameters) -> ImageTopic | No
     Raises:
         ParameterError: image_topic cannot be the name of a topic.
     """
-    try:
-        validate_topic_name(parameters.image_topic)
-    except InvalidTopicNameException as error:
-        reason = str(error).splitlines()[0]
-        raise ParameterError(f"parameter 'image_topic' is '{parameters.image_topic}': {reason}") from error
+    check_topic_name("image_topic", parameters.image_topic)
     if parameters.image_transport != "auto":
         return ImageTopic(
             parameters.subscribed_topic, CompressedImage if parameters.image_transport == "compressed" else Image
@@ -46,3 +42,18 @@ def image_topic(node: Node, parameters: PerceptionParameters) -> ImageTopic | No
         if publisher.topic_type in _TYPES
     }
     return min(published, key=lambda topic: (topic.kind is CompressedImage, topic.name), default=None)
+
+
+def check_topic_name(parameter: str, name: str) -> None:
+    """Check the name of a topic.
+
+    Args:
+        parameter: that has it.
+
+    Raises:
+        ParameterError: it cannot be one.
+    """
+    try:
+        validate_topic_name(name)
+    except InvalidTopicNameException as error:
+        raise ParameterError(f"parameter '{parameter}' is '{name}': {str(error).splitlines()[0]}") from error

@@ -7,7 +7,8 @@ therefore set only to plain Python numbers and strings.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -19,6 +20,9 @@ from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithP
 from gaussian_yolo_node.detector.detections import Detections, corners_to_centres
 from gaussian_yolo_node.frames.image_messages import ImageMessageError, image_from_compressed, image_from_message
 
+if TYPE_CHECKING:
+    from gaussian_yolo_node.tracking import Tracks  # needs scipy
+
 __all__ = [
     "ImageMessageError",
     "detections_from_message",
@@ -28,10 +32,17 @@ __all__ = [
     "image_to_compressed",
     "image_to_message",
     "read_sigmas",
+    "stamp_seconds",
+    "tracks_to_message",
 ]
 
 # Positions of var(cx), var(cy), var(w), var(h) in the row-major 6x6 covariance of a detection's pose.
 VARIANCE_INDICES = (0, 7, 14, 21)
+
+
+def stamp_seconds(header: Header) -> float:
+    """The stamp of a message, s."""
+    return float(header.stamp.sec + header.stamp.nanosec * 1e-9)
 
 
 def image_to_message(image_bgr: NDArray[np.uint8], header: Header) -> Image:
@@ -54,7 +65,9 @@ def image_to_compressed(image_bgr: NDArray[np.uint8], header: Header, quality: i
     return CompressedImage(header=header, format="bgr8; jpeg compressed bgr8", data=_bytes_field(encoded))
 
 
-def detections_to_message(detections: Detections, header: Header, classes: Sequence[str]) -> Detection2DArray:
+def detections_to_message(
+    detections: Detections, header: Header, classes: Sequence[str], ids: Mapping[int, str] | None = None
+) -> Detection2DArray:
     """The message with one frame's detections, boxes by falling best score.
 
     A box that passed the threshold for several classes is one `Detection2D` with several results, best first. Centre
@@ -65,32 +78,20 @@ def detections_to_message(detections: Detections, header: Header, classes: Seque
         detections: N detections in px of the frame.
         header: stamp and frame_id of the source image.
         classes: `class_id` of each class in the message, such as its name.
+        ids: the track of a detection, by its row. A box with several classes has that of the best one with a track.
     """
     # In float64, the corners can be recovered from centre and size bit for bit at pixel scale.
     # tolist() gives Python numbers, which the fields require.
     centres_sizes = corners_to_centres(detections.boxes.astype(np.float64))
     geometry = np.concatenate([centres_sizes, detections.sigmas], axis=1).tolist()
     scores = detections.scores.tolist()
-    class_ids = detections.class_ids.tolist()
+    names = [str(classes[class_id]) for class_id in detections.class_ids.tolist()]
 
     message = Detection2DArray(header=header)
     for rows in rows_by_box(detections):
-        centre_x, centre_y, width, height, *sigmas = geometry[rows[0]]
-        detection = Detection2D(header=header)
-        detection.bbox.center.position.x = centre_x
-        detection.bbox.center.position.y = centre_y
-        detection.bbox.size_x = width
-        detection.bbox.size_y = height
-        for row in rows:
-            result = ObjectHypothesisWithPose()
-            result.hypothesis.class_id = str(classes[class_ids[row]])
-            result.hypothesis.score = scores[row]
-            result.pose.pose.position.x = centre_x
-            result.pose.pose.position.y = centre_y
-            for index, sigma in zip(VARIANCE_INDICES, sigmas, strict=True):
-                result.pose.covariance[index] = sigma * sigma
-            detection.results.append(result)
-        message.detections.append(detection)
+        track = next((ids[row] for row in rows if row in ids), "") if ids else ""
+        hypotheses = [(names[row], scores[row]) for row in rows]
+        message.detections.append(_detection(header, geometry[rows[0]], hypotheses, track))
     return message
 
 
@@ -102,6 +103,42 @@ def rows_by_box(detections: Detections) -> list[list[int]]:
     for row in np.argsort(-detections.scores, kind="stable").tolist():
         boxes.setdefault(tuple(numbers[row]), []).append(row)
     return list(boxes.values())
+
+
+def tracks_to_message(tracks: Tracks, header: Header, classes: Sequence[str]) -> Detection2DArray:
+    """The message with the tracks of one frame, by rising id: one `Detection2D` with one result for each.
+
+    Filtered boxes and their variances are where `detections_to_message` has those of detections.
+    """
+    geometry = np.concatenate([corners_to_centres(tracks.boxes), tracks.sigmas], axis=1).tolist()
+    message = Detection2DArray(header=header)
+    for numbers, class_id, score, track in zip(
+        geometry, tracks.class_ids.tolist(), tracks.scores.tolist(), tracks.ids.tolist(), strict=True
+    ):
+        message.detections.append(_detection(header, numbers, [(str(classes[class_id]), score)], str(track)))
+    return message
+
+
+def _detection(
+    header: Header, numbers: Sequence[float], hypotheses: Sequence[tuple[str, float]], track: str
+) -> Detection2D:
+    """One box: its centre, size and their sigmas, in px, with the classes and scores that it may have."""
+    centre_x, centre_y, width, height, *sigmas = numbers
+    detection = Detection2D(header=header, id=track)
+    detection.bbox.center.position.x = centre_x
+    detection.bbox.center.position.y = centre_y
+    detection.bbox.size_x = width
+    detection.bbox.size_y = height
+    for name, score in hypotheses:
+        result = ObjectHypothesisWithPose()
+        result.hypothesis.class_id = name
+        result.hypothesis.score = score
+        result.pose.pose.position.x = centre_x
+        result.pose.pose.position.y = centre_y
+        for index, sigma in zip(VARIANCE_INDICES, sigmas, strict=True):
+            result.pose.covariance[index] = sigma * sigma
+        detection.results.append(result)
+    return detection
 
 
 def read_sigmas(message: Detection2DArray) -> NDArray[np.float32]:

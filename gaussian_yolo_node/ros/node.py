@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -24,7 +25,7 @@ from gaussian_yolo_node.detector.canvas import Roi
 from gaussian_yolo_node.detector.class_selection import ClassSelection
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.rate_keeper import RateKeeper
-from gaussian_yolo_node.errors import GaussianYoloError, SettingError
+from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames import SourceState
 from gaussian_yolo_node.ros import parameters
 from gaussian_yolo_node.ros.diagnostics import FrameStatistics
@@ -239,6 +240,7 @@ class PerceptionNode(LifecycleNode):
         )
         self._statistics.start()
         self._input.start()
+        self._outputs.road.open(values)
         self.get_logger().info(f"detecting in {values.shown_input}; {self._keeper.choice}")
 
     def _choose_canvas(
@@ -264,6 +266,8 @@ class PerceptionNode(LifecycleNode):
 
     def _close_input(self) -> None:
         self._mailbox.close()
+        if self._outputs is not None:
+            self._outputs.road.close()
         if self._input is not None:
             self._input.close()
             self._input = None
@@ -291,7 +295,7 @@ class PerceptionNode(LifecycleNode):
                 return SetParametersResult(successful=False, reason=reason)
         try:
             self._apply_thresholds({change.name: change.value for change in changes})
-        except SettingError as error:  # built into a GPU engine, or a class that the model does not have
+        except GaussianYoloError as error:  # built into a GPU engine, or a class that the model does not have
             self._apply_thresholds({})  # restore the values from before the refused change
             return SetParametersResult(successful=False, reason=str(error))
         for change in changes:
@@ -299,7 +303,7 @@ class PerceptionNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _apply_thresholds(self, changes: dict[str, Any]) -> None:
-        """Pass the live parameters to the detector, with `changes` applied."""
+        """Pass the live parameters to the detector and the outputs, with `changes` applied."""
         detector = self._detector
         if detector is None:
             return
@@ -319,8 +323,10 @@ class PerceptionNode(LifecycleNode):
         detector.variance_vote = detector.card.variance_vote if vote == "card" else vote
         detector.criterion = criterion
         detector.class_selection = ClassSelection.parse(classes, class_thresholds, detector.card.classes)
-        if self._outputs is not None:
+        known = {name: value for name, value in changes.items() if name in PARAMETERS}
+        if self._outputs is not None and (known or not changes):
             self._outputs.labels.publish(detector.lowest_score)
+            self._outputs.road.apply(replace(parameters.read(self), **known))
 
     def _parts(self) -> Parts:
         skipped, dropped = (self._input.skipped, self._input.dropped) if self._input else (0, 0)
@@ -337,6 +343,7 @@ class PerceptionNode(LifecycleNode):
             self._detector,
             self._input,
             self._keeper,
+            self._outputs.road.notice if self._outputs else "",
         )
 
 

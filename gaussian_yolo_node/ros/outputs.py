@@ -9,24 +9,32 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray
+from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.drawing import draw_detections
 from gaussian_yolo_node.ros import autoware_objects, foxglove_annotations
 from gaussian_yolo_node.ros.label_info import LabelInfoPublisher
-from gaussian_yolo_node.ros.messages import detections_to_message, image_to_compressed, image_to_message
+from gaussian_yolo_node.ros.messages import (
+    detections_to_message,
+    image_to_compressed,
+    image_to_message,
+    tracks_to_message,
+)
 from gaussian_yolo_node.ros.newest_only import NewestOnly
+from gaussian_yolo_node.ros.places import places_to_message
 from gaussian_yolo_node.ros.qos import create_publisher
+from gaussian_yolo_node.ros.road import Road
 
 DETECTIONS_DEPTH = 10
 PICTURES_DEPTH = 5  # a subscriber too slow for the pictures loses the oldest ones
 
 
 class Outputs:
-    """Publishers of detections and annotated frames, which publish while the node is active, and of the labels.
+    """Publishers of detections, tracks, places, labels and annotated frames; they publish while the node is active.
 
-    Annotated frames are drawn in a thread of their own, so that they never delay detections; the newest frame wins.
+    Tracks and places become messages only for subscribers. Annotated frames are drawn in a thread of their own, so that
+    they never delay detections; the newest frame wins.
     """
 
     def __init__(self, node: LifecycleNode, classes: Sequence[str], class_id_format: str) -> None:
@@ -35,6 +43,8 @@ class Outputs:
         self._class_ids = [str(index) for index in range(len(classes))] if class_id_format == "index" else classes
         create = node.create_lifecycle_publisher
         self._detections = create_publisher(create, Detection2DArray, "~/detections", DETECTIONS_DEPTH)
+        self._tracks = create_publisher(create, Detection2DArray, "~/tracks", DETECTIONS_DEPTH)
+        self._places = create_publisher(create, Detection3DArray, "~/detections_3d", DETECTIONS_DEPTH)
         self._picture = create_publisher(create, Image, "~/image_annotated", PICTURES_DEPTH)
         self._compressed = create_publisher(create, CompressedImage, "~/image_annotated/compressed", PICTURES_DEPTH)
         # Messages of other packages, each in a file of its own, where they are installed.
@@ -44,10 +54,20 @@ class Outputs:
             if (kind := form.message_type()) is not None
         ]
         self.labels = LabelInfoPublisher(node, classes)
+        self.road = Road(node, classes)
         self._drawing = NewestOnly("drawing", self._draw, node.get_logger())
 
-    def publish_detections(self, detections: Detections, header: Header) -> None:
-        self._detections.publish(detections_to_message(detections, header, self._class_ids))
+    def publish_detections(self, detections: Detections, header: Header, frame_size: tuple[int, int]) -> None:
+        """Publish what was detected in a frame of (height, width) in px, and what follows from it."""
+        tracks = self.road.follow(detections, header, frame_size)
+        seen = {} if tracks is None else dict(zip(tracks.rows.tolist(), map(str, tracks.ids.tolist()), strict=True))
+        self._detections.publish(detections_to_message(detections, header, self._class_ids, seen))
+        if tracks is not None and self._tracks.get_subscription_count() > 0:
+            self._tracks.publish(tracks_to_message(tracks, header, self._class_ids))
+        if self._places.get_subscription_count() > 0:
+            objects = self.road.place(detections, tracks, header, frame_size)
+            if objects is not None:
+                self._places.publish(places_to_message(objects, header, self._class_ids, self.road.base_frame))
         for publisher, to_message in self._others:
             if publisher.get_subscription_count() > 0:
                 publisher.publish(to_message(detections, header, self._classes))
@@ -71,6 +91,8 @@ class Outputs:
 
     def destroy(self) -> None:
         self._drawing.close()
-        for publisher in (self._detections, self._picture, self._compressed, *(each for each, _ in self._others)):
+        self.road.close()
+        publishers = (self._detections, self._tracks, self._places, self._picture, self._compressed)
+        for publisher in (*publishers, *(each for each, _ in self._others)):
             self._node.destroy_lifecycle_publisher(publisher)
         self.labels.destroy()

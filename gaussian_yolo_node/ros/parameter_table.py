@@ -17,6 +17,7 @@ from gaussian_yolo_node.detector.decode import CRITERIA, Criterion
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames import without_password
+from gaussian_yolo_node.position.camera import CameraPose
 from gaussian_yolo_node.runtime import RUNTIMES, Precision
 from gaussian_yolo_node.runtime.base import parse_size
 
@@ -202,6 +203,54 @@ class PerceptionParameters:
         choices=("name", "index"),
     )
     autostart: bool = _parameter(True, "never", "Configure and activate on start; false waits for a lifecycle manager.")
+    tracking: bool = _parameter(
+        False,
+        "live",
+        "Follow objects from frame to frame: ids in ~/detections, filtered boxes in ~/tracks. Needs scipy.",
+    )
+    position: bool = _parameter(
+        False,
+        "live",
+        "Place objects on the ground, in ~/detections_3d. Needs camera_height and the camera's matrix.",
+    )
+    base_frame: str = _parameter(
+        "",
+        "live",
+        "Frame of ~/detections_3d: on the ground below the camera, x ahead of it, y left, z up. Empty: the camera's.",
+    )
+    camera_height: float = _parameter(
+        0.0, "live", "Height of the camera above the ground, m. 0: unknown.", limits=(0, 100)
+    )
+    camera_pitch: float = _parameter(
+        0.0, "live", "Angle by which the camera looks down, rad; negative: up.", limits=(-1.5, 1.5)
+    )
+    camera_roll: float = _parameter(
+        0.0, "live", "Angle by which the camera's right side is lower, rad.", limits=(-3.2, 3.2)
+    )
+    camera_height_sigma: float = _parameter(
+        CameraPose.height_sigma,
+        "live",
+        "Standard deviation of the height, m, from springs and an uneven ground.",
+        limits=(0, 10),
+    )
+    camera_pitch_sigma: float = _parameter(
+        CameraPose.pitch_sigma, "live", "Standard deviation of the pitch, rad, slopes included.", limits=(0, 1)
+    )
+    camera_roll_sigma: float = _parameter(
+        CameraPose.roll_sigma, "live", "Standard deviation of the roll, rad, slopes included.", limits=(0, 1)
+    )
+    camera_info_topic: str = _parameter(
+        "",
+        "live",
+        "Topic with the camera's matrix (sensor_msgs/CameraInfo). Empty: camera_info beside image_topic, of a source "
+        "~/camera_info. K and D are used, and P if the name of image_topic starts with image_rect.",
+    )
+    depth_topic: str = _parameter(
+        "",
+        "live",
+        "Topic of depth images (16UC1 in mm or 32FC1 in m), registered to the camera's images, as another witness of "
+        "positions. Empty: none.",
+    )
     min_rate: float = _parameter(
         0.0, "live", "A warning on /diagnostics if fewer frames per second arrive. 0: none.", limits=(0, 1000)
     )
@@ -248,6 +297,17 @@ class PerceptionParameters:
     def keeps_rate(self) -> bool:
         """Whether target_rate chooses the canvas."""
         return self.input_size == ""
+
+    @property
+    def camera_pose(self) -> dict[str, float]:
+        """The arguments of `CameraPose.level`."""
+        names = ("height", "pitch", "roll", "height_sigma", "pitch_sigma", "roll_sigma")
+        return {name: getattr(self, f"camera_{name}") for name in names}
+
+    @property
+    def image_is_rectified(self) -> bool:
+        """Whether the name of image_topic says so, as image_proc's names do."""
+        return self.image_topic.removesuffix(COMPRESSED_SUFFIX).rpartition("/")[2].startswith("image_rect")
 
     @property
     def shown_input(self) -> str:

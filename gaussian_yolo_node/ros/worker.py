@@ -111,7 +111,7 @@ class Worker:
         detections = self._detector.detect(job.prepared)
         detected = time.perf_counter()
         header = job.arrival.header
-        self._outputs.publish_detections(detections, header)
+        self._outputs.publish_detections(detections, header, job.image.shape[:2])
         published = time.perf_counter()
         stages = self._detector.last_timing
         self._statistics.count_processed(

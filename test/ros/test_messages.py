@@ -24,6 +24,7 @@ from gaussian_yolo_node.ros.messages import (
     image_to_compressed,
     image_to_message,
     read_sigmas,
+    tracks_to_message,
 )
 
 CLASSES = ("car", "pedestrian", "cyclist")
@@ -199,6 +200,41 @@ def test_classes_of_one_box_are_results_of_one_detection() -> None:
         for detection in message.detections
     ]
     assert found == [[("cyclist", 0.8), ("car", 0.4)], [("car", 0.6)]]
+
+
+@pytest.mark.parametrize(
+    ("tracks", "expected"),
+    [
+        ({}, ["", ""]),
+        ({1: "7"}, ["", "7"]),
+        ({0: "3"}, ["3", ""]),
+        ({2: "4", 0: "3", 1: "7"}, ["4", "7"]),
+    ],
+)
+def test_a_box_has_the_track_of_its_best_class_that_has_one(tracks: dict[int, str], expected: list[str]) -> None:
+    box, other = [10, 20, 50, 100], [60, 20, 90, 100]
+    detections = make_detections([box, other, box], [0.4, 0.6, 0.8], [0, 0, 2])
+    message = over_the_wire(detections_to_message(detections, HEADER, CLASSES, tracks))
+    assert [detection.id for detection in message.detections] == expected
+
+
+def test_tracks_with_equal_boxes_stay_apart() -> None:
+    tracking = pytest.importorskip("gaussian_yolo_node.tracking", reason="scipy is not installed (extra 'track')")
+    tracker = tracking.Tracker(CLASSES)
+    box = [10, 20, 50, 100]
+    for stamp_s in (0.0, 0.1, 0.2):
+        tracks = tracker.update(make_detections([box, box], [0.9, 0.8], [0, 0]), stamp_s)
+    message = over_the_wire(tracks_to_message(tracks, HEADER, CLASSES))
+    assert message.header == HEADER
+    assert [detection.id for detection in message.detections] == ["1", "2"]
+    assert [len(detection.results) for detection in message.detections] == [1, 1]
+    np.testing.assert_array_equal(read_sigmas(message), tracks.sigmas.astype(np.float32))
+
+
+def test_no_tracks() -> None:
+    tracking = pytest.importorskip("gaussian_yolo_node.tracking", reason="scipy is not installed (extra 'track')")
+    tracks = tracking.Tracker(CLASSES).update(make_detections(), 0.0)
+    assert list(tracks_to_message(tracks, HEADER, CLASSES).detections) == []
 
 
 def test_equal_boxes_with_different_sigmas_stay_apart() -> None:

@@ -1,0 +1,459 @@
+"""Tracks and places of the node in this process: ids, covariances, places, live parameters, what each needs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from factories import Planted, make_image, make_model
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+pytest.importorskip("scipy", reason="scipy is not installed (extra 'track')")
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from ros.harness import Ros
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray, Detection3DArray
+
+from gaussian_yolo_node.position import CLASS_SIZES, Camera, CameraPose, GroundTracks, Locator
+from gaussian_yolo_node.ros import outputs
+from gaussian_yolo_node.ros.messages import VARIANCE_INDICES, detections_from_message, image_to_message, stamp_seconds
+from gaussian_yolo_node.ros.road import Road
+from gaussian_yolo_node.tracking import Tracker
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+CLASSES = ("car", "pedestrian", "cyclist")
+HEIGHT, WIDTH = SIZE = (192, 320)
+MATRIX = [200.0, 0.0, 160.0, 0.0, 200.0, 80.0, 0.0, 0.0, 1.0]
+CAMERA_HEIGHT = 1.65
+# A car 15 m and a pedestrian 12 m ahead of a level camera.
+PLANTED = (
+    Planted((120.0, 82.0, 142.0, 102.0), 0, score=0.8, sigma=0.02),
+    Planted((200.0, 78.0, 211.0, 107.5), 1, score=0.6, sigma=0.02),
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "road.onnx"
+    return make_model(path, input_size=SIZE, planted=PLANTED)
+
+
+class Drive:
+    """An active node on /camera/image_raw, and what it publishes for frames at 10 Hz."""
+
+    def __init__(self, ros: Ros, model: Path, subscribed: bool = True, **parameters: Any) -> None:
+        self.ros = ros
+        self.publisher = ros.observer.create_publisher(Image, "/camera/image_raw", 10)
+        self.tracks: list[Detection2DArray] = []
+        self.places: list[Detection3DArray] = []
+        values = {"image_topic": "/camera/image_raw", "input_size": f"{HEIGHT}x{WIDTH}", **parameters}
+        self.node = ros.node(model=str(model), **values)
+        assert self.node.trigger_configure() == SUCCESS
+        assert self.node.trigger_activate() == SUCCESS
+        if subscribed:
+            ros.observer.create_subscription(Detection2DArray, "/perception/tracks", self.tracks.append, 10)
+            ros.observer.create_subscription(Detection3DArray, "/perception/detections_3d", self.places.append, 10)
+            for name in ("/perception/tracks", "/perception/detections_3d"):
+                ros.until(lambda name=name: self.node.count_subscribers(name), f"a subscriber of {name}")
+        ros.until_subscribed(self.publisher)
+        self.begun_ns = ros.observer.get_clock().now().nanoseconds
+
+    def header(self, number: int) -> Header:
+        header = Header(frame_id="camera")
+        header.stamp.sec, header.stamp.nanosec = divmod(self.begun_ns + number * 100_000_000, 1_000_000_000)
+        return header
+
+    def frame(self, number: int, size: tuple[int, int] = SIZE) -> Detection2DArray:
+        """The detections of a new frame."""
+        header = self.header(number)
+        self.publisher.publish(image_to_message(make_image(*size), header))
+        return self.ros.until(lambda: of(self.ros.detections, header), f"detections of frame {number}")
+
+    def frame_with(self, messages: list[Any], number: int, size: tuple[int, int] = SIZE) -> Any:
+        """The message of a new frame in a list."""
+        self.frame(number, size)
+        return self.ros.until(lambda: of(messages, self.header(number)), f"a message of frame {number}")
+
+    def give_camera_info(self, **fields: Any) -> None:
+        publisher = self.ros.observer.create_publisher(CameraInfo, "/camera/camera_info", 10)
+        self.ros.until_subscribed(publisher)
+        info = CameraInfo(**{"height": HEIGHT, "width": WIDTH, "k": MATRIX, **fields})
+
+        def known() -> bool:
+            publisher.publish(info)
+            road = self.node._outputs.road
+            return road._topics.calibration is not None or bool(road._topics._trouble)
+
+        self.ros.until(known, "the node to take the camera's matrix")
+
+    def set(self, **values: Any) -> str:
+        """Set parameters at once; the reason why they are refused."""
+        return str(self.node.set_parameters_atomically([Parameter(k, value=v) for k, v in values.items()]).reason)
+
+
+def of(messages: list[Any], header: Header) -> Any:
+    return next((message for message in messages if message.header.stamp == header.stamp), None)
+
+
+def ids(message: Any) -> list[str]:
+    return [detection.id for detection in message.detections]
+
+
+def covariances(message: Any) -> np.ndarray:
+    return np.array([each.results[0].pose.covariance for each in message.detections]).reshape(-1, 6, 6)
+
+
+def camera(pose: CameraPose | None = None) -> Camera:
+    return Camera(np.reshape(MATRIX, (3, 3)), SIZE, pose or CameraPose.level(CAMERA_HEIGHT))
+
+
+class TestTracks:
+    def test_ids_and_filtered_boxes_are_the_trackers(self, ros: Ros, model: Path) -> None:
+        drive, tracker = Drive(ros, model, tracking=True), Tracker(CLASSES)
+        for number in range(4):
+            message = drive.frame_with(drive.tracks, number)
+            found = of(ros.detections, drive.header(number))
+            detections = detections_from_message(found, CLASSES)
+            tracks = tracker.update(detections, stamp_seconds(message.header), SIZE)
+            assert message.header == found.header
+            assert ids(message) == [str(track) for track in tracks.ids]
+            by_row = dict(zip(tracks.rows, tracks.ids, strict=True))
+            assert ids(found) == [str(by_row.get(row, "")) for row in range(len(detections))]
+            variances = covariances(message).reshape(-1, 36)
+            np.testing.assert_allclose(variances[:, VARIANCE_INDICES], tracks.sigmas**2)
+            assert np.count_nonzero(variances) == 4 * len(tracks)
+            assert [each.bbox.center.position.x for each in message.detections] == pytest.approx(
+                tracks.boxes[:, ::2].mean(axis=1)
+            )
+        assert ids(message) == ["1", "2"]
+
+    def test_no_id_before_a_track_is_confirmed_nor_without_tracking(self, ros: Ros, model: Path) -> None:
+        drive = Drive(ros, model, tracking=True)
+        assert ids(drive.frame(0)) == ["", ""]
+        assert ids(drive.frame(1)) == ["1", "2"]
+        assert not drive.set(tracking=False)
+        assert ids(drive.frame(2)) == ["", ""]
+        assert not drive.set(tracking=True)
+        assert ids(drive.frame(3)) == ["1", "2"]
+
+    @pytest.mark.parametrize("what", ["half a second without frames", "a restart of the camera", "both"])
+    def test_ids_survive(self, ros: Ros, model: Path, what: str) -> None:
+        drive = Drive(ros, model, tracking=True)
+        before = [ids(drive.frame(number)) for number in range(3)][-1]
+        if what != "half a second without frames":
+            drive.node.trigger_deactivate()
+            drive.node.trigger_activate()
+            ros.until_subscribed(drive.publisher)
+        assert ids(drive.frame(3 if what == "a restart of the camera" else 8)) == before == ["1", "2"]
+
+    def test_ids_survive_frames_of_another_size(self, ros: Ros, model: Path) -> None:
+        drive = Drive(ros, model, tracking=True)
+        sizes = [SIZE, SIZE, SIZE, (2 * HEIGHT, 2 * WIDTH)]
+        assert [ids(drive.frame(number, size)) for number, size in enumerate(sizes)][1:] == [["1", "2"]] * 3
+
+    def test_ids_survive_a_change_of_canvas(self, ros: Ros, driving_dir: Path) -> None:
+        image = cv2.imread(str(sorted((driving_dir / "kitti/drive_0011/image").iterdir())[0]))
+        assert image is not None
+        drive = Drive(ros, Path("csp_nano_driving"), tracking=True, input_size="256x832")
+        tracked: list[Detection2DArray] = []
+        for number in range(6):
+            if number == 3:
+                drive.node.trigger_deactivate()
+                assert not drive.set(input_size="320x1024")
+                drive.node.trigger_activate()
+                ros.until_subscribed(drive.publisher)
+            drive.publisher.publish(image_to_message(image, drive.header(number)))
+            tracked.append(ros.until(lambda n=number: of(drive.tracks, drive.header(n)), f"tracks of frame {number}"))
+        before, after = ({each.id: each.bbox.center.position for each in tracked[n].detections} for n in (2, 5))
+        assert len(before) >= 2 and len(before.keys() & after.keys()) >= 2
+        for track in before.keys() & after.keys():
+            assert abs(before[track].x - after[track].x) < 10
+
+    def test_tracking_without_scipy_says_what_to_install(
+        self, ros: Ros, model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in [name for name in sys.modules if name.startswith("gaussian_yolo_node.tracking")]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+        node = ros.node(model=str(model), image_topic="/camera/image_raw", tracking=True)
+        assert node.trigger_configure() == FAILURE
+        ros.until_status(ERROR, "install python3-scipy")
+        assert node.set_parameters([Parameter("tracking", value=False)])[0].successful
+        assert node.trigger_configure() == SUCCESS
+        (result,) = node.set_parameters([Parameter("tracking", value=True)])
+        assert not result.successful and "install python3-scipy" in result.reason
+
+
+class TestPlaces:
+    def test_are_the_locators_in_the_base_frame(self, ros: Ros, model: Path) -> None:
+        drive = Drive(ros, model, position=True, camera_height=CAMERA_HEIGHT, base_frame="road")
+        drive.give_camera_info()
+        message = drive.frame_with(drive.places, 0)
+        found = of(ros.detections, drive.header(0))
+        places = Locator(camera(), CLASSES)(detections_from_message(found, CLASSES))
+        assert (message.header.frame_id, message.header.stamp) == ("road", found.header.stamp)
+        assert places.known.all() and len(message.detections) == 2
+        pose = CameraPose.level(CAMERA_HEIGHT)
+        for each, xy, covariance, twin in zip(
+            message.detections, places.xy, places.covariance, found.detections, strict=True
+        ):
+            (result,) = each.results
+            assert result.hypothesis == twin.results[0].hypothesis
+            size = CLASS_SIZES[result.hypothesis.class_id]
+            position, orientation = each.bbox.center.position, each.bbox.center.orientation
+            assert [position.x, position.y, position.z] == pytest.approx([*xy, size.height / 2])
+            assert [orientation.x, orientation.y, orientation.z, orientation.w] == [0, 0, 0, 1]
+            assert [each.bbox.size.x, each.bbox.size.y, each.bbox.size.z] == [size.length, size.width, size.height]
+            assert result.pose.pose == each.bbox.center
+            full = np.reshape(result.pose.covariance, (6, 6))
+            np.testing.assert_allclose(full[:2, :2], covariance)
+            height = (
+                (size.height_sigma / 2) ** 2
+                + pose.height_sigma**2
+                + (xy[0] * pose.pitch_sigma) ** 2
+                + (xy[1] * pose.roll_sigma) ** 2
+            )
+            rotations = [pose.roll_sigma**2, pose.pitch_sigma**2, np.pi**2 / 3]
+            np.testing.assert_allclose(np.diag(full)[2:], [height, *rotations])
+            assert not full[2:, :2].any() and not full[:2, 2:].any()
+        assert [each.bbox.center.position.x for each in message.detections] == pytest.approx([15, 12], rel=0.2)
+        assert ids(message) == ["", ""]
+
+    def test_in_the_cameras_frame_they_project_to_their_boxes(self, ros: Ros, model: Path) -> None:
+        drive = Drive(ros, model, position=True, camera_height=CAMERA_HEIGHT, camera_pitch=0.01, camera_roll=0.02)
+        drive.give_camera_info()
+        message = drive.frame_with(drive.places, 0)
+        assert message.header.frame_id == "camera" and message.detections
+        pose = CameraPose.level(CAMERA_HEIGHT, 0.01, 0.02)
+        detections = detections_from_message(of(ros.detections, drive.header(0)), CLASSES)
+        places = Locator(camera(pose), CLASSES)(detections)
+        places = places[places.known]
+        for each, xy, covariance in zip(message.detections, places.xy, places.covariance, strict=True):
+            center, full = each.bbox.center, np.reshape(each.results[0].pose.covariance, (6, 6))
+            point = np.array([center.position.x, center.position.y, center.position.z])
+            np.testing.assert_allclose((pose.rotation @ point + pose.translation)[:2], xy)
+            q = center.orientation
+            turn = rotation_of(q.x, q.y, q.z, q.w)
+            np.testing.assert_allclose(turn, pose.rotation.T, atol=1e-9)  # its z axis is the ground's
+            np.testing.assert_allclose((turn.T @ full[:3, :3] @ turn)[:2, :2], covariance, rtol=1e-9, atol=1e-12)
+            u, v, w = np.reshape(MATRIX, (3, 3)) @ point
+            rows = [i for i, box in enumerate(detections.boxes) if box[0] < u / w < box[2] and box[1] < v / w < box[3]]
+            assert len(rows) == 1
+
+    def test_of_tracks_are_filtered_and_go_on_while_coasting(self, ros: Ros, model: Path) -> None:
+        drive = Drive(ros, model, tracking=True, position=True, camera_height=CAMERA_HEIGHT, base_frame="road")
+        drive.give_camera_info()
+        tracker, ground, locator = Tracker(CLASSES), GroundTracks(), Locator(camera(), CLASSES)
+        for number in range(5):
+            message = drive.frame_with(drive.places, number)
+            detections = detections_from_message(of(ros.detections, drive.header(number)), CLASSES)
+            stamp_s = stamp_seconds(drive.header(number))
+            tracks = tracker.update(detections, stamp_s, SIZE)
+            motion = ground.update(stamp_s, tracks.ids, locator(detections[tracks.rows]))
+            assert ids(message) == [str(track) for track in tracks.ids]
+            positions = [each.bbox.center.position for each in message.detections]
+            np.testing.assert_allclose(np.reshape([(p.x, p.y) for p in positions], (-1, 2)), motion.xy)
+            np.testing.assert_allclose(covariances(message)[:, :2, :2], motion.covariance[:, :2, :2])
+        before = covariances(message)
+        assert not drive.set(score_threshold=0.95)  # nothing is seen
+        message = drive.frame_with(drive.places, 5)
+        assert ids(message) == ["1", "2"]
+        assert ids(of(ros.detections, drive.header(5))) == []
+        assert (covariances(message)[:, 0, 0] > before[:, 0, 0]).all()
+
+    @pytest.mark.parametrize("encoding", ["16UC1", "32FC1"])
+    def test_a_depth_image_of_the_frames_time_is_a_witness(self, ros: Ros, model: Path, encoding: str) -> None:
+        drive = Drive(
+            ros, model, position=True, camera_height=CAMERA_HEIGHT, base_frame="road", depth_topic="/camera/depth"
+        )
+        drive.give_camera_info()
+        ros.until_status(WARN, "no depth image on /camera/depth")
+        publisher = ros.observer.create_publisher(Image, "/camera/depth", 10)
+        ros.until_subscribed(publisher)
+        metres = np.full(SIZE, 13.5, np.float32)
+        depth = metres if encoding == "32FC1" else (1000 * metres).astype(np.uint16)
+        late = drive.header(1)
+        late.stamp.nanosec = (late.stamp.nanosec + 30_000_000) % 1_000_000_000
+        late.stamp.sec += late.stamp.nanosec < 30_000_000
+        publisher.publish(depth_message(depth, encoding, late))
+        ros.until(lambda: drive.node._outputs.road._topics._images, "the depth image")
+        locator = Locator(camera(), CLASSES)
+        for number, expected in ((0, None), (1, depth)):
+            message = drive.frame_with(drive.places, number)
+            found = detections_from_message(of(ros.detections, drive.header(number)), CLASSES)
+            places = locator(found, expected)
+            np.testing.assert_allclose(
+                [each.bbox.center.position.x for each in message.detections], places.xy[places.known, 0]
+            )
+        ros.until_status(OK, "topic")
+
+    def test_do_without_an_unusable_depth_image(self, ros: Ros, model: Path) -> None:
+        drive = Drive(ros, model, position=True, camera_height=CAMERA_HEIGHT, depth_topic="/camera/depth")
+        drive.give_camera_info()
+        publisher = ros.observer.create_publisher(Image, "/camera/depth", 10)
+        ros.until_subscribed(publisher)
+        publisher.publish(image_to_message(make_image(*SIZE), drive.header(0)))
+        ros.until_status(WARN, "the depth image's encoding is 'bgr8': publish 16UC1 in mm or 32FC1 in m; positions do")
+        assert len(drive.frame_with(drive.places, 0).detections) == 2
+
+    @pytest.mark.parametrize(
+        ("fields", "reason"),
+        [
+            ({"k": [0.0] * 9}, "is it calibrated?"),
+            ({"height": 0}, "the CameraInfo has no width and height"),
+            (
+                {"distortion_model": "equidistant", "d": [0.1] * 4},
+                "'equidistant' with 4 coefficients: rectify the images",
+            ),
+        ],
+    )
+    def test_an_unusable_camera_info_is_a_warning_and_detections_go_on(
+        self, ros: Ros, model: Path, fields: dict[str, Any], reason: str
+    ) -> None:
+        drive = Drive(ros, model, position=True, camera_height=CAMERA_HEIGHT)
+        drive.give_camera_info(**fields)
+        assert len(drive.frame(0).detections) == 2
+        ros.until_status(WARN, reason)
+        assert not drive.places
+
+    def test_wait_for_the_cameras_matrix(self, ros: Ros, model: Path) -> None:
+        drive = Drive(ros, model, position=True, camera_height=CAMERA_HEIGHT)
+        assert len(drive.frame(0).detections) == 2
+        ros.until_status(WARN, "positions wait for the camera's matrix on /camera/camera_info", part="input")
+        assert not drive.places
+        drive.give_camera_info()
+        assert drive.frame_with(drive.places, 1).detections
+        ros.until_status(OK, "topic", part="input")
+
+    def test_of_a_source_wait_for_the_nodes_own_topic(self, ros: Ros, model: Path, tmp_path: Path) -> None:
+        cv2.imwrite(str(tmp_path / "0.png"), make_image(*SIZE))
+        node = ros.node(model=str(model), source=str(tmp_path), loop=True, position=True, camera_height=CAMERA_HEIGHT)
+        places: list[Detection3DArray] = []
+        ros.observer.create_subscription(Detection3DArray, "/perception/detections_3d", places.append, 10)
+        publisher = ros.observer.create_publisher(CameraInfo, "/perception/camera_info", 10)
+        node.trigger_configure()
+        node.trigger_activate()
+        ros.until_status(WARN, "positions wait for the camera's matrix on /perception/camera_info")
+        ros.until_subscribed(publisher)
+        publisher.publish(CameraInfo(height=HEIGHT, width=WIDTH, k=MATRIX))
+        ros.until(lambda: places and places[-1].detections, "places")
+        assert places[-1].header.frame_id == "camera"
+
+    def test_need_the_cameras_height(self, ros: Ros, model: Path) -> None:
+        node = ros.node(model=str(model), image_topic="/camera/image_raw", position=True)
+        assert node.trigger_configure() == FAILURE
+        ros.until_status(ERROR, "positions need the height of the camera above the ground: set camera_height, m")
+
+    @pytest.mark.parametrize("name", ["camera_info_topic", "depth_topic"])
+    def test_an_impossible_topic_name_is_an_error(self, ros: Ros, model: Path, name: str) -> None:
+        node = ros.node(model=str(model), image_topic="/camera/image_raw", **{name: "no topic"})
+        assert node.trigger_configure() == FAILURE
+        ros.until_status(ERROR, f"parameter '{name}' is 'no topic'")
+        assert node.set_parameters([Parameter(name, value="")])[0].successful
+        assert node.trigger_configure() == SUCCESS
+        (result,) = node.set_parameters([Parameter(name, value="no/2")])
+        assert not result.successful and f"parameter '{name}' is 'no/2'" in result.reason
+
+    def test_parameters_are_live(self, ros: Ros, model: Path) -> None:
+        drive = Drive(ros, model)
+        assert "set camera_height" in drive.set(position=True)
+        assert not drive.node.get_parameter("position").value
+        assert drive.node.count_subscribers("/camera/camera_info") == 0
+        assert not drive.set(position=True, camera_height=CAMERA_HEIGHT)
+        drive.give_camera_info()
+        first = drive.frame_with(drive.places, 0)
+        assert first.header.frame_id == "camera"
+        assert not drive.set(base_frame="road", camera_height=2 * CAMERA_HEIGHT, camera_pitch_sigma=0.5)
+        second = drive.frame_with(drive.places, 1)
+        assert second.header.frame_id == "road"
+        found = detections_from_message(of(ros.detections, drive.header(1)), CLASSES)
+        places = Locator(camera(CameraPose.level(2 * CAMERA_HEIGHT, pitch_sigma=0.5)), CLASSES)(found)
+        assert [each.bbox.center.position.x for each in second.detections] == pytest.approx(places.xy[places.known, 0])
+        assert not drive.set(position=False)
+        assert drive.node.count_subscribers("/camera/camera_info") == 0
+        drive.places.clear()
+        drive.frame(2)
+        drive.frame(3)
+        assert not drive.places
+
+    def test_subscriptions_end_with_the_activity(self, ros: Ros, model: Path) -> None:
+        drive = Drive(ros, model, position=True, camera_height=CAMERA_HEIGHT, depth_topic="/camera/depth")
+        topics = ("/camera/camera_info", "/camera/depth")
+        assert [drive.node.count_subscribers(name) for name in topics] == [1, 1]
+        drive.give_camera_info()
+        drive.node.trigger_deactivate()
+        assert [drive.node.count_subscribers(name) for name in topics] == [0, 0]
+        assert not drive.set(camera_roll=0.1)
+        assert [drive.node.count_subscribers(name) for name in topics] == [0, 0]
+        drive.node.trigger_activate()
+        assert [drive.node.count_subscribers(name) for name in topics] == [1, 1]
+        ros.until_subscribed(drive.publisher)
+        assert drive.frame_with(drive.places, 0)  # the matrix is still known
+        drive.node.trigger_deactivate()
+        drive.node.trigger_cleanup()
+        names = [name for name, _ in drive.node.get_publisher_names_and_types_by_node("perception", "/")]
+        assert not {"/perception/tracks", "/perception/detections_3d"} & set(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("camera_height", -1.0), ("camera_pitch", 2.0), ("camera_roll_sigma", -0.1)],
+)
+def test_values_out_of_range_are_refused(ros: Ros, model: Path, name: str, value: Any) -> None:
+    node = ros.node(model=str(model))
+    result = node.set_parameters([Parameter(name, value=value)])[0]
+    assert not result.successful and name in result.reason
+
+
+class TestCost:
+    def test_nothing_is_computed_unless_it_is_wanted(
+        self, ros: Ros, model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls: list[str] = []
+
+        def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *arguments: calls.append(name) or function(*arguments)
+
+        for owner, name in (
+            (Road, "place"),
+            (outputs, "tracks_to_message"),
+            (outputs, "places_to_message"),
+            (Tracker, "update"),
+        ):
+            monkeypatch.setattr(owner, name, counted(name, getattr(owner, name)))
+        drive = Drive(ros, model, subscribed=False)
+        for number in range(3):
+            drive.frame(number)
+        assert not calls
+        assert not drive.set(tracking=True, position=True, camera_height=CAMERA_HEIGHT)
+        drive.give_camera_info()
+        for number in range(3, 6):
+            drive.frame(number)
+        assert set(calls) == {"update"}
+
+
+def depth_message(depth: np.ndarray, encoding: str, header: Header) -> Image:
+    message = image_to_message(np.zeros((*SIZE, 3), np.uint8), header)
+    message.encoding, message.step = encoding, WIDTH * depth.itemsize
+    message.data = depth.tobytes()
+    return message
+
+
+def rotation_of(x: float, y: float, z: float, w: float) -> np.ndarray:
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
