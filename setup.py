@@ -16,6 +16,7 @@ PACKAGE = manifest_text("name")
 SHARE = f"share/{PACKAGE}"
 # mcap reads what a killed recorder left; the other two unpack it.
 BAGS = ["rosbags>=0.11.6", "mcap>=1.2.1", "zstandard>=0.20", "lz4>=4"]
+VIEW = ["aiohttp>=3.8"]
 EVALUATE = ["pycocotools>=2.0.8", "matplotlib>=3.6", "jinja2>=3.0"]
 
 setup(
@@ -29,6 +30,7 @@ setup(
     package_data={
         "gaussian_yolo_node": ["py.typed"],
         "gaussian_yolo_node.report": ["templates/*"],
+        "gaussian_yolo_node.view": ["page/*"],
         "gaussian_yolo_node.ros": [
             "interfaces/*/package.xml",
             "interfaces/*/CMakeLists.txt",
@@ -62,6 +64,7 @@ setup(
         "gpu": ["pycuda>=2022.2", "onnx>=1.16"],  # TensorRT itself comes with JetPack or the driver's packages
         "bags": BAGS,
         "evaluate": [*BAGS, *EVALUATE],
+        "view": VIEW,
         "train": [
             "torch>=2.5",
             "onnx>=1.16",
@@ -82,6 +85,7 @@ setup(
             "onnx>=1.16",
             *BAGS,
             *EVALUATE,
+            *VIEW,
             "import-linter>=2.15",
             "mypy>=1.13",
             # Each version of these finds other things.
