@@ -242,8 +242,12 @@ class _Server:
                 names = [camera.name for camera in viewer.has]
                 text = json.dumps({"cameras": names, "reports": reports, "frames": frames}, allow_nan=False).encode()
                 return b"".join([struct.pack(">I", len(text)), text, *pictures])
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(viewer.news.wait(), left)
+            # Not wait_for: before Python 3.12 it may swallow the cancellation that ends the server.
+            alarm = self._loop.call_later(left, viewer.news.set)
+            try:
+                await viewer.news.wait()
+            finally:
+                alarm.cancel()
 
 
 _servers: dict[tuple[str, int], _Server] = {}

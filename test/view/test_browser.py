@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -17,17 +16,12 @@ pytest.importorskip("aiohttp", reason="aiohttp is not installed (extra 'view')")
 
 from devtools import Tab
 from view.made_view import DISTANCES, HOSTILE, IDS
+from view.viewer import free_port
 
 TEST = Path(__file__).resolve().parents[1]
 STAMP = "document.querySelector('.frame')?.dataset.stamp"
 # While nothing listens, the browser itself notes each refused connection; no page can prevent that.
 REFUSED = "net::ERR_CONNECTION_REFUSED"
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture

@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-import json
 import os
 import socket
-import struct
 import sys
 import threading
-import time
 import tracemalloc
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -24,12 +20,11 @@ pytest.importorskip("aiohttp", reason="aiohttp is not installed (extra 'view')")
 
 import aiohttp
 from view.made_view import CLASSES, HOSTILE, made_frame, made_report
+from view.viewer import Viewer, get, until, watch
 
 from gaussian_yolo_node.view.camera import Camera
 from gaussian_yolo_node.view.frame import ViewedFrame
 from gaussian_yolo_node.view.server import ViewError, open_camera
-
-Answer = tuple[dict[str, Any], list[bytes]]
 
 
 @pytest.fixture
@@ -45,59 +40,6 @@ def opened() -> Iterator[Callable[..., Camera]]:
     for camera in cameras:
         camera.close()
     assert "view" not in {thread.name for thread in threading.enumerate()}
-
-
-class Viewer:
-    """A page, as the server knows it."""
-
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket = socket
-
-    async def ask(self) -> None:
-        await self._socket.send_str("next")
-
-    async def hear(self) -> Answer:
-        data = (await self._socket.receive(10)).data
-        (length,) = struct.unpack_from(">I", data)
-        answer = json.loads(data[4 : 4 + length])
-        start, pictures = 4 + length, []
-        for frame in answer["frames"]:
-            pictures.append(data[start : start + frame["bytes"]])
-            start += frame["bytes"]
-        assert start == len(data)
-        return answer, pictures
-
-    async def next(self) -> Answer:
-        await self.ask()
-        return await self.hear()
-
-
-def watch(camera: Camera, work: Callable[[Viewer], Coroutine[Any, Any, None]], **headers: str) -> None:
-    """Do some work as one page."""
-
-    async def run() -> None:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.ws_connect(f"{camera.address}live", headers=headers) as socket,
-        ):
-            await work(Viewer(socket))
-
-    asyncio.run(run())
-
-
-def get(address: str, **headers: str) -> tuple[int, str, dict[str, str]]:
-    async def run() -> tuple[int, str, dict[str, str]]:
-        async with aiohttp.ClientSession() as session, session.get(address, headers=headers) as answer:
-            return answer.status, await answer.text(), dict(answer.headers)
-
-    return asyncio.run(run())
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.01)
 
 
 async def show_when_wanted(camera: Camera, frame: ViewedFrame) -> None:
@@ -147,7 +89,7 @@ class TestPage:
         async def work(viewer: Viewer) -> None:
             assert (await viewer.next())[0]["cameras"] == ["front"]
 
-        watch(camera, work, Origin=camera.address.rstrip("/"))
+        watch(camera.address, work, Origin=camera.address.rstrip("/"))
 
 
 class TestFrames:
@@ -171,7 +113,7 @@ class TestFrames:
             assert [item.get("id") for item in described["objects"]] == [3, 8, None]
             assert answer["reports"] == []
 
-        watch(camera, work)
+        watch(camera.address, work)
 
     def test_nothing_is_taken_while_nobody_looks(self, opened: Callable[..., Camera]) -> None:
         camera = opened()
@@ -185,7 +127,7 @@ class TestFrames:
             await asyncio.sleep(0.1)
             assert not camera.wanted  # it has not asked
 
-        watch(camera, connected_only)
+        watch(camera.address, connected_only)
 
         async def work(viewer: Viewer) -> None:
             await viewer.next()
@@ -193,7 +135,7 @@ class TestFrames:
             await show_when_wanted(camera, frames[0])
             assert len((await viewer.hear())[1]) == 1
 
-        watch(camera, work)
+        watch(camera.address, work)
         asyncio.run(until(lambda: camera.frame_after(0) is None))
         assert not camera.wanted
         alive = weakref.ref(image)
@@ -215,7 +157,7 @@ class TestFrames:
             assert (await viewer.hear())[0]["frames"][0]["stamp"] == 0
             assert [frame["stamp"] for frame in (await viewer.next())[0]["frames"]] == [5]
 
-        watch(camera, work)
+        watch(camera.address, work)
 
     def test_cameras_of_one_process_share_the_page(self, opened: Callable[..., Camera]) -> None:
         front, rear = opened("front"), opened("rear")
@@ -233,7 +175,7 @@ class TestFrames:
             front.close()
             assert (await viewer.next())[0]["cameras"] == ["rear"]
 
-        watch(rear, work)
+        watch(rear.address, work)
 
     def test_an_answer_comes_even_if_there_is_nothing(self, opened: Callable[..., Camera]) -> None:
         async def work(viewer: Viewer) -> None:
@@ -241,7 +183,7 @@ class TestFrames:
             answer, pictures = await viewer.next()
             assert answer == {"cameras": ["front"], "reports": [], "frames": []} and pictures == []
 
-        watch(opened(), work)
+        watch(opened().address, work)
 
 
 class TestEnd:
@@ -253,13 +195,13 @@ class TestEnd:
             await viewer.next()
             await viewer.ask()
             camera.close()
-            assert (await viewer._socket.receive(5)).type in (
+            assert (await viewer.socket.receive(5)).type in (
                 aiohttp.WSMsgType.CLOSE,
                 aiohttp.WSMsgType.CLOSED,
                 aiohttp.WSMsgType.CLOSING,
             )
 
-        watch(camera, work)
+        watch(camera.address, work)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), 1)
         # The node's worker may still hand something over.
@@ -299,7 +241,7 @@ class TestEnd:
 
             after: list[tuple[int, int, int]] = []  # threads, sockets, bytes
             tracemalloc.start()
-            watch(camera, beside)
+            watch(camera.address, beside)
         finally:
             tracemalloc.stop()
             over.set()
@@ -307,6 +249,21 @@ class TestEnd:
         first, second = after
         assert second[:2] == first[:2]
         assert second[2] - first[2] < 200_000  # one picture each would be more than a million
+
+    def test_it_ends_while_frames_arrive(self) -> None:
+        """The end may come in the very moment at which a viewer's wait ends."""
+        frame = made_frame()
+        for _ in range(40):
+            camera = open_camera("front", 0)
+
+            async def work(viewer: Viewer, camera: Camera = camera) -> None:
+                await viewer.next()
+                await viewer.ask()
+                await show_when_wanted(camera, frame)
+                camera.close()
+
+            watch(camera.address, work)
+        assert "view" not in {thread.name for thread in threading.enumerate()}
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
     def test_a_port_that_is_taken(self, host: str) -> None:
