@@ -17,6 +17,8 @@ from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.drawing import draw_detections
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.messages import detections_to_message, image_to_compressed, image_to_message
+from gaussian_yolo_node.view.camera import Camera
+from gaussian_yolo_node.view.frame import ViewedFrame
 
 # Reliable, so that both reliable and best-effort subscribers match. A subscriber too slow for the pictures loses the
 # oldest ones.
@@ -30,8 +32,9 @@ class Outputs:
     Annotated frames are drawn in a thread of their own, so that they never delay detections; the newest frame wins.
     """
 
-    def __init__(self, node: LifecycleNode, classes: Sequence[str]) -> None:
+    def __init__(self, node: LifecycleNode, classes: Sequence[str], view: Camera | None = None) -> None:
         self._node = node
+        self._view = view
         self._classes = tuple(classes)
         self._detections = node.create_lifecycle_publisher(Detection2DArray, "~/detections", _DETECTIONS_QOS)
         self._picture = node.create_lifecycle_publisher(Image, "~/image_annotated", _PICTURES_QOS)
@@ -46,7 +49,10 @@ class Outputs:
         self._detections.publish(detections_to_message(detections, header, self._classes))
 
     def publish_annotated(self, image_bgr: NDArray[np.uint8], detections: Detections, header: Header) -> None:
-        """Have the frame drawn and published, but only if a topic has subscribers."""
+        """Have the frame drawn and published, but only if a topic has subscribers; likewise the live view."""
+        if self._view is not None and self._view.wanted:
+            stamp_s = header.stamp.sec + header.stamp.nanosec / 1e9
+            self._view.show(ViewedFrame(image_bgr, stamp_s, header.frame_id, detections, self._classes))
         if any(self._wanted()):
             self._to_draw.put((image_bgr, detections, header))
 
