@@ -65,7 +65,8 @@ export class CameraPanel {
     this.canvas.getContext("2d").drawImage(picture, 0, 0);
     picture.close();
     const time = new Date(frame.stamp * 1000).toISOString().slice(11, 23);
-    this.frame.textContent = `${frame.frame} · ${time} · ${frame.objects.length} objects`;
+    const count = frame.objects.length;
+    this.frame.textContent = `${frame.frame} · ${time} · ${count} ${count === 1 ? "object" : "objects"}`;
     this.frame.dataset.stamp = frame.stamp;
     const [width, height] = frame.size;
     this.boxes.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -93,7 +94,8 @@ function drawn(object, size) {
     }),
   );
   if (object.id !== undefined) group.setAttribute("data-id", object.id);
-  const text = fitting(full, Math.max(right - left, bottom - top), size);
+  // An id is shown on a box of any size.
+  const text = fitting(full, Math.max(right - left, bottom - top), size) || (object.id === undefined ? "" : full[0]);
   const above = top > 1.3 * size;
   const label = { class: "label", x: left, y: above ? top - 0.3 * size : bottom + size, "font-size": size };
   if (text) group.append(element("text", label, text));
