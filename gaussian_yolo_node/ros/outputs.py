@@ -25,6 +25,8 @@ from gaussian_yolo_node.ros.newest_only import NewestOnly
 from gaussian_yolo_node.ros.places import places_to_message
 from gaussian_yolo_node.ros.qos import create_publisher
 from gaussian_yolo_node.ros.road import Road
+from gaussian_yolo_node.view.camera import Camera
+from gaussian_yolo_node.view.frame import ViewedFrame
 
 DETECTIONS_DEPTH = 10
 PICTURES_DEPTH = 5  # a subscriber too slow for the pictures loses the oldest ones
@@ -37,9 +39,13 @@ class Outputs:
     they never delay detections; the newest frame wins.
     """
 
-    def __init__(self, node: LifecycleNode, classes: Sequence[str], class_id_format: str) -> None:
+    def __init__(
+        self, node: LifecycleNode, classes: Sequence[str], class_id_format: str, view: Camera | None = None
+    ) -> None:
         self._node = node
+        self._view = view
         self._classes = tuple(classes)
+        self._ids: NDArray[np.int64] | None = None  # of the latest detections, for the view
         self._class_ids = [str(index) for index in range(len(classes))] if class_id_format == "index" else classes
         create = node.create_lifecycle_publisher
         self._detections = create_publisher(create, Detection2DArray, "~/detections", DETECTIONS_DEPTH)
@@ -62,6 +68,10 @@ class Outputs:
         tracks = self.road.follow(detections, header, frame_size)
         seen = {} if tracks is None else dict(zip(tracks.rows.tolist(), map(str, tracks.ids.tolist()), strict=True))
         self._detections.publish(detections_to_message(detections, header, self._class_ids, seen))
+        self._ids = None if tracks is None else np.full(len(detections), -1, np.int64)
+        if self._ids is not None and tracks is not None:
+            followed = tracks.rows >= 0  # a track that coasts has no detection
+            self._ids[tracks.rows[followed]] = tracks.ids[followed]
         if tracks is not None and self._tracks.get_subscription_count() > 0:
             self._tracks.publish(tracks_to_message(tracks, header, self._class_ids))
         if self._places.get_subscription_count() > 0:
@@ -73,7 +83,10 @@ class Outputs:
                 publisher.publish(to_message(detections, header, self._classes))
 
     def publish_annotated(self, image_bgr: NDArray[np.uint8], detections: Detections, header: Header) -> None:
-        """Have the frame drawn and published, but only if a topic has subscribers."""
+        """Have the frame drawn and published, but only if a topic has subscribers; likewise the live view."""
+        if self._view is not None and self._view.wanted:
+            stamp_s = header.stamp.sec + header.stamp.nanosec / 1e9
+            self._view.show(ViewedFrame(image_bgr, stamp_s, header.frame_id, detections, self._classes, self._ids))
         if any(self._wanted()):
             self._drawing.put((image_bgr, detections, header))
 

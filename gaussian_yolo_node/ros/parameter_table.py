@@ -20,6 +20,7 @@ from gaussian_yolo_node.frames import without_password
 from gaussian_yolo_node.position.camera import CameraPose
 from gaussian_yolo_node.runtime import RUNTIMES, Precision
 from gaussian_yolo_node.runtime.base import parse_size
+from gaussian_yolo_node.view import LOCALHOST
 
 Playback = Literal["realtime", "fastest"]
 Value = bool | int | float | str
@@ -202,6 +203,18 @@ class PerceptionParameters:
         "What hypothesis.class_id of a detection is: the class's name, or its index in ~/label_info as a decimal.",
         choices=("name", "index"),
     )
+    view_port: int = _parameter(
+        0,
+        "on configure",
+        "Port of a page that shows frames, boxes and figures live; the cameras of a process share it. 0: none.",
+        limits=(0, 65535),
+    )
+    view_host: str = _parameter(
+        LOCALHOST,
+        "on configure",
+        "Address that the page listens on; with 0.0.0.0 whoever reaches this machine sees the cameras.",
+    )
+
     autostart: bool = _parameter(True, "never", "Configure and activate on start; false waits for a lifecycle manager.")
     tracking: bool = _parameter(
         False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,14 +19,15 @@ pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.ros.demo.pictures import contact_sheet
 from gaussian_yolo_node.ros.driving.node_process import EXECUTABLE, find_installed
+from gaussian_yolo_node.view import DEFAULT_PORT, LOCALHOST
 
 FRAMES = 12
 
 
-def run_demo(source: str, out: Path, model: Path | str) -> subprocess.CompletedProcess[str]:
+def run_demo(source: str, out: Path, model: Path | str, *options: str) -> subprocess.CompletedProcess[str]:
     find_installed(EXECUTABLE)
     command = [sys.executable, "-m", "gaussian_yolo_node.ros.demo", "--source", source, "--out", str(out)]
-    return subprocess.run([*command, "--model", str(model)], capture_output=True, text=True, timeout=120)
+    return subprocess.run([*command, "--model", str(model), *options], capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture
@@ -90,3 +92,19 @@ def test_contact_sheet(count: int, shape: tuple[int, int]) -> None:
     sheet = contact_sheet(tiles)
     assert sheet.shape[:2] == shape
     assert sheet[-1, (count - 1) % 3 * 20, 0] == 40 + count - 1
+
+
+def test_the_demo_shows_itself_live(frames: Path, tmp_path: Path, tiny_model: Path) -> None:
+    """Its page is there during both passes, and gone at the end."""
+    pytest.importorskip("aiohttp", reason="aiohttp is not installed (extra 'view')")
+    with socket.socket() as probe:
+        if probe.connect_ex((LOCALHOST, DEFAULT_PORT)) == 0:
+            pytest.skip(f"something listens on port {DEFAULT_PORT} of this machine")
+    done = run_demo(str(frames), tmp_path / "out", tiny_model, "--view", "--rate", "5")
+    assert done.returncode == 0, done.stderr
+    address = f"live view: http://{LOCALHOST}:{DEFAULT_PORT}/"
+    assert address in done.stdout.splitlines()
+    for log in ("node.log", "node_fastest.log"):
+        assert address in (tmp_path / "out" / log).read_text()
+    with socket.socket() as probe:
+        assert probe.connect_ex((LOCALHOST, DEFAULT_PORT)) != 0

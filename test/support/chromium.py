@@ -15,7 +15,7 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 _CONSOLE = re.compile(r":CONSOLE[:(]\d+\)?\]\s*(.*)")
 # The browser itself requests updates, the time and the sign-in state. Most of this can be disabled; for the rest, name
 # resolution is blocked, and its log entries do not come from a page.
-_FLAGS = (
+FLAGS = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -58,14 +58,12 @@ def visit(page: Path, folder: Path, size: tuple[int, int] = (1100, 1600), *flags
         size: width and height of the window, px.
         flags: additional browser flags.
     """
-    browser = next((path for name in _NAMES if (path := shutil.which(name)) and not _is_snap(Path(path))), None)
-    if browser is None:
-        pytest.skip(f"no Chromium on PATH that may read any folder (looked for {', '.join(_NAMES)}, not a snap)")
+    browser = find_browser()
     log, picture = folder / "net-log.json", folder / f"{page.stem}-{size[0]}.png"
     done = subprocess.run(
         [
             browser,
-            *_FLAGS,
+            *FLAGS,
             *flags,
             f"--user-data-dir={folder / 'profile'}",
             f"--window-size={size[0]},{size[1]}",
@@ -81,6 +79,14 @@ def visit(page: Path, folder: Path, size: tuple[int, int] = (1100, 1600), *flags
     assert picture.exists(), f"the browser took no screenshot:\n{done.stderr[-2000:]}"
     console = [found[1] for line in done.stderr.splitlines() if (found := _CONSOLE.search(line))]
     return Visit(console, _requests(log, page), picture)
+
+
+def find_browser() -> str:
+    """Path of Chromium; skips the test if it is not installed."""
+    browser = next((path for name in _NAMES if (path := shutil.which(name)) and not _is_snap(Path(path))), None)
+    if browser is None:
+        pytest.skip(f"no Chromium on PATH that may read any folder (looked for {', '.join(_NAMES)}, not a snap)")
+    return browser
 
 
 def _is_snap(browser: Path) -> bool:

@@ -30,6 +30,7 @@ from gaussian_yolo_node.ros.demo.pictures import write_pictures
 from gaussian_yolo_node.ros.driving.node_process import NodeProcess
 from gaussian_yolo_node.runtime.base import parse_size
 from gaussian_yolo_node.runtime.machine import machine
+from gaussian_yolo_node.view import DEFAULT_PORT, LOCALHOST
 
 NAMESPACE = "/demo"
 NODE = f"{NAMESPACE}/perception"
@@ -50,13 +51,15 @@ def main(
     rate: Annotated[float, typer.Option(help="Frames per second of a file; 0: its own, 30 for images.", min=0)] = 0,
     model: Annotated[str, typer.Option(help="Name or path of a model; empty: the default.")] = "",
     runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
+    view: Annotated[bool, typer.Option("--view", help="Show it live, on a page in the browser.")] = False,
 ) -> None:
     """Show the perception node at work."""
     # A domain of our own keeps other people's nodes out of the figures.
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     try:
-        run(source, out, rate, {"runtime": runtime, **({"model": model} if model else {})})
+        parameters = {"runtime": runtime, "view_port": DEFAULT_PORT if view else 0}
+        run(source, out, rate, {**parameters, **({"model": model} if model else {})})
     except GaussianYoloError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
@@ -73,6 +76,8 @@ def run(source: str, out: Path, rate: float, parameters: dict[str, Any]) -> None
     for stale in RESULTS:
         (out / stale).unlink(missing_ok=True)
 
+    if parameters["view_port"]:
+        console.print(f"live view: http://{LOCALHOST}:{parameters['view_port']}/", highlight=False)
     given = {"source": source if live else str(Path(source).expanduser().resolve()), **parameters}
     realtime = {**given, "playback": "realtime", "playback_fps": playback_fps}
     with BagWriter(bag, {f"{NODE}/detections": DETECTIONS, PICTURES: COMPRESSED_IMAGE}) as recording:

@@ -1,0 +1,54 @@
+"""The command `view`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gaussian_yolo_node.commands.sizes import InputSize, parse_input_size
+from gaussian_yolo_node.view import DEFAULT_PORT, LOCALHOST
+
+
+def view(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Camera index, video, image or image folder, ROS bag, URL (rtsp://...), or GStreamer pipeline."
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Name of a shipped model, or path of an ONNX file with a card.")
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
+    input_size: InputSize = None,
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 takes all cores.")] = 0,
+    rate: Annotated[float, typer.Option(min=0, help="Frames per second of a file; 0: its own, 10 for images.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = DEFAULT_PORT,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets whoever reaches this machine watch.")
+    ] = LOCALHOST,
+) -> None:
+    """Show detections in a source live, on a page in the browser, until Ctrl-C. A file is played again and again.
+
+    Example: gaussian-yolo view drive.mp4 --port 8642
+    """
+    from gaussian_yolo_node.commands.view_run import view_source
+    from gaussian_yolo_node.detector.detector import Detector
+    from gaussian_yolo_node.detector.model import DEFAULT_MODEL
+    from gaussian_yolo_node.frames import open_source, without_password
+    from gaussian_yolo_node.runtime import RuntimeOptions
+    from gaussian_yolo_node.view.server import open_camera
+
+    frames = open_source(source, playback="realtime", fps=rate, loop=True)
+    try:
+        camera = open_camera(without_password(source), port, host)
+        try:
+            print(f"live view: {camera.address}", flush=True)
+            options = RuntimeOptions(threads=threads, input_size=parse_input_size(input_size))
+            with Detector.open(model or DEFAULT_MODEL, runtime, options=options) as detector:
+                view_source(frames, detector, camera)
+        finally:
+            camera.close()
+    finally:
+        frames.close()
