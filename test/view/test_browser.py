@@ -30,7 +30,7 @@ def start() -> Iterator[Callable[[int], subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(port: int) -> subprocess.Popen[str]:
-        path = os.pathsep.join([str(TEST.parent), str(TEST)])
+        path = os.pathsep.join(map(str, (TEST.parent, TEST, TEST / "support")))
         process = subprocess.Popen(
             [sys.executable, str(TEST / "view" / "made_view.py"), str(port)],
             stdout=subprocess.PIPE,
