@@ -365,12 +365,14 @@ class TestPublishes:
             CompressedImage, "/perception/image_annotated/compressed", compressed.append, 10
         )
 
+        message = picture(2)
+
         def published() -> bool:
-            publisher.publish(picture(2))
+            publisher.publish(message)
             return bool(raw and compressed)
 
         ros.until(published, "annotated pictures")
-        assert raw[0].header == compressed[0].header == picture(2).header
+        assert raw[0].header == compressed[0].header == message.header
         assert (raw[0].height, raw[0].width, raw[0].encoding) == (48, 160, "bgr8")
         assert cv2.imdecode(np.frombuffer(compressed[0].data, np.uint8), cv2.IMREAD_COLOR).shape == (
             48,
