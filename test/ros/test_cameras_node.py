@@ -112,4 +112,5 @@ def test_each_camera_has_its_topics_and_its_status_and_a_wrong_one_stops_no_othe
     for camera, words in {"gone": "gone.mp4 does not exist", "misspelt": "unknown parameters: sorce"}.items():
         name = f"/car/{camera}/perception: perception"
         ros.until(lambda name=name, words=words: words in statuses().get(name, ""), f"{words} of {camera}")
-    assert {f"/car/{camera}/perception: perception" for camera in values["cameras"]} <= statuses().keys()
+    expected = {f"/car/{camera}/perception: perception" for camera in values["cameras"]}
+    ros.until(lambda: expected <= statuses().keys(), "the status of every camera")
