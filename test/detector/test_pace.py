@@ -6,11 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from factories import make_card
 
 from gaussian_yolo_node.detector import pace as pace_module
 from gaussian_yolo_node.detector.detector import Detector
-from gaussian_yolo_node.detector.model import ModelCard, OperatingPoint
+from gaussian_yolo_node.detector.model import OperatingPoint
 from gaussian_yolo_node.detector.pace import Pace, TimedPoint, largest_within, time_points
 from gaussian_yolo_node.runtime import RuntimeOptions, times
 
@@ -176,8 +175,3 @@ class TestTiming:
     def test_a_rate_of_zero_times_nothing(self, detector: Detector, cache: Path) -> None:
         assert len(time_points(detector, 0)) == len(detector.card.operating_points)
         assert not cache.exists()
-
-
-def test_a_card_without_operating_points_gives_no_choice() -> None:
-    card: ModelCard = make_card()
-    assert card.operating_points == ()

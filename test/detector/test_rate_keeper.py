@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from factories import make_image
 
-from gaussian_yolo_node.detector import letterbox, pace, rate_keeper
+from gaussian_yolo_node.detector import pace, rate_keeper
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.pace import TimedPoint
 from gaussian_yolo_node.detector.rate_keeper import RateKeeper
@@ -139,4 +139,3 @@ def test_answers_are_right_while_the_canvas_changes(detector: Detector) -> None:
     again = detector.detect(waiting)
     np.testing.assert_array_equal(first.boxes, again.boxes)
     assert detector.prepare(frame).image.shape == (256, 448, 3)
-    assert letterbox.PAD_VALUE == 128
