@@ -10,6 +10,7 @@ from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.pace import BUSY_SHARE, Pace, TimedPoint, largest_within, time_points
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.runtime.base import show_size
+from gaussian_yolo_node.runtime.times import forget
 
 
 class RateKeeper:
@@ -107,6 +108,8 @@ class RateKeeper:
             self.notice = f"the machine is busy: canvas {canvas} instead of {best}"
         else:
             self.notice = self._too_slow()
+        if target > self._pace.preferred:  # the next start chooses by times of a machine that is not busy
+            forget(self._detector.runtime, self._detector.model_hash)
         direction = "down" if after.point.gmacs < before.point.gmacs else "up"
         self._warn(f"stepped {direction} from canvas {former} to {canvas} to keep {self._rate_hz:g} Hz")
         self._detector.load(self._smaller())

@@ -32,13 +32,24 @@ def measure_s(runtime: Runtime | DetectingRuntime, model_hash: str) -> float:
     seconds = time_s(runtime, _RUNS)
     times = _read()
     times.setdefault(_key(runtime, model_hash), {})[show_size(runtime.input_size)] = round(seconds * 1e3, 3)
-    with suppress(WriteError):  # such as a read-only home; it is measured again next time
-        write_whole(cache_file(), json.dumps(times, indent=1) + "\n")
+    _write(times)
     return seconds
+
+
+def forget(runtime: Runtime | DetectingRuntime, model_hash: str) -> None:
+    """Have all canvases of a model measured again at the next start, because the machine was busy when they were."""
+    times = _read()
+    if times.pop(_key(runtime, model_hash), None):
+        _write(times)
 
 
 def _key(runtime: Runtime | DetectingRuntime, model_hash: str) -> str:
     return f"{model_hash} on {machine()} by {runtime.description}"
+
+
+def _write(times: dict[str, dict[str, float]]) -> None:
+    with suppress(WriteError):  # such as a read-only home; it is measured again next time
+        write_whole(cache_file(), json.dumps(times, indent=1) + "\n")
 
 
 def _read() -> dict[str, dict[str, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from gaussian_yolo_node.detector import pace, rate_keeper
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.pace import TimedPoint
 from gaussian_yolo_node.detector.rate_keeper import RateKeeper
-from gaussian_yolo_node.runtime import RuntimeOptions
+from gaussian_yolo_node.runtime import RuntimeOptions, times
 
 FRAME = (360, 640)
 
@@ -128,6 +129,25 @@ def test_down_under_load_with_a_warning_and_up_again(detector: Detector) -> None
     wait_for_canvas(detector, (416, 768))
     assert keeper.notice == ""
     assert [("down" in text, "up" in text) for text in warnings] == [(True, False), (False, True)]
+
+
+def test_times_of_a_busy_machine_are_forgotten(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    runtime, size = detector.runtime, detector.input_size
+    times.measure_s(runtime, detector.model_hash)
+    clock = Clock()
+    keeper = RateKeeper(detector, 30, warn=lambda _: None, clock=clock)
+    keeper.start(FRAME)
+    keep(keeper, clock, 5, 0.024)
+    assert times.known_time_s(runtime, detector.model_hash, size) is not None
+    keep(keeper, clock, 20, 0.018)  # three quarters of the time that the choice was made by
+    wait_for_canvas(detector, (512, 928))
+    deadline = time.monotonic() + 60
+    while times.known_time_s(runtime, detector.model_hash, size) is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert times.known_time_s(runtime, detector.model_hash, size) is None
 
 
 def test_answers_are_right_while_the_canvas_changes(detector: Detector) -> None:
