@@ -143,6 +143,18 @@ def test_a_skewed_clock(ros: Ros, tiny_model: Path, skew_s: float, words: str) -
     ros.until_status(OK, "topic", "input")
 
 
+def test_a_publisher_that_goes_away(ros: Ros, tiny_model: Path) -> None:
+    publisher = ros.observer.create_publisher(Image, "/image", 1)
+    start(ros, tiny_model, image_topic="/image")
+    timer = keep_publishing(ros, publisher, lambda: picture(ros))
+    ros.until_status(OK, "topic", "input")
+    ros.observer.destroy_timer(timer)
+    ros.observer.destroy_publisher(publisher)
+    ros.until_status(WARN, "nothing publishes it", "input")
+    keep_publishing(ros, ros.observer.create_publisher(Image, "/image", 1), lambda: picture(ros))
+    ros.until_status(OK, "topic", "input")
+
+
 def test_a_slow_detector(ros: Ros, tmp_path: Path) -> None:
     model = slow_inference(make_model(tmp_path / "slow.onnx"))
     publisher = ros.observer.create_publisher(Image, "/image", 1)
