@@ -1,11 +1,38 @@
-"""Canvas sizes in command options."""
+"""Arguments and options that several commands share: the source, the model, how it runs, and how one is trained."""
 
 from __future__ import annotations
 
+from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+
+class Criterion(str, Enum):
+    gaussian = "gaussian"
+    confidence = "confidence"
+
+
+class Device(str, Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="Camera index, video, image or image folder, ROS bag, URL (rtsp://...), or GStreamer pipeline."
+    ),
+]
+ModelArgument = Annotated[str, typer.Argument(help="Name of a shipped model, or path of an ONNX file with a card.")]
+Model = Annotated[str | None, typer.Option(help="Name of a shipped model, or path of an ONNX file with a card.")]
+Runtime = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")]
+Threads = Annotated[int, typer.Option(help="Processor threads; 0 takes all cores.")]
+RebuildEngine = Annotated[
+    bool, typer.Option("--rebuild-engine", help="Build the TensorRT engine again where it is missing or stale.")
+]
 InputSize = Annotated[
     str | None,
     typer.Option(
@@ -15,6 +42,12 @@ InputSize = Annotated[
         show_default="the model's",
     ),
 ]
+TrainOutput = Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints and logs.")]
+Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in the output folder.")]
+TrainData = Annotated[Path | None, typer.Option(help="Folder of the data sets.", show_default="the recipe's")]
+TrainDevice = Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")]
+TrainSeed = Annotated[int | None, typer.Option(min=0, help="Seed of the run.", show_default="the recipe's")]
+TrainThreads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves PyTorch's choice.")]
 
 
 def parse_input_size(text: str | None) -> tuple[int, int] | None:

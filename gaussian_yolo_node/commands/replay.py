@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gaussian_yolo_node.commands import flags
 from gaussian_yolo_node.errors import GaussianYoloError
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ def replay(
         float | None, typer.Option(metavar="FACTOR", help="Real time, this many times the bag's speed: drops and age.")
     ] = None,
     hz: Annotated[float | None, typer.Option(help="Real time, this many frames a second.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Name of a shipped model, or path of an ONNX file with a card.")
-    ] = None,
+    model: flags.Model = None,
     runtime: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.", show_default="auto")] = None,
     threads: Annotated[int | None, typer.Option(min=0, help="Processor threads; 0 takes all cores.")] = None,
     score_threshold: Annotated[

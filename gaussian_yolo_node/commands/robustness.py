@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from gaussian_yolo_node.commands import flags
 from gaussian_yolo_node.errors import SettingError
 
 
@@ -51,8 +52,8 @@ def robustness(
     workers: Annotated[int, typer.Option(min=0, help="Processes that corrupt a detector's images; 0 is this one.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
     least_score: Annotated[float, typer.Option(min=0, max=1, help="Of boxes whose sigmas are looked at.")] = 0.3,
-    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 takes all cores.")] = 0,
+    runtime: flags.Runtime = "auto",
+    threads: flags.Threads = 0,
 ) -> None:
     """Measure accuracy and sigmas under ImageNet-C's corruptions, perturbation sequences, FGSM and PGD.
 
