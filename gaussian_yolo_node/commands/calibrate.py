@@ -23,7 +23,7 @@ def calibrate(
     runtime: flags.Runtime = "auto",
     threads: flags.Threads = 0,
     least_score: Annotated[
-        float, typer.Option(min=0, max=1, help="Of the boxes that the sigmas are fitted to.")
+        float, typer.Option(min=0, max=1, help="Minimum score of the boxes that the sigmas are fitted to.")
     ] = LEAST_SCORE,
 ) -> None:
     """Fit a model's sigmas to the errors on labelled frames: sigma' = a*sigma + b*size, one a and one b per coordinate.

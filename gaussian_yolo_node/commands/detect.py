@@ -23,19 +23,19 @@ def detect(
     model: flags.Model = None,
     runtime: flags.Runtime = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="auto computes in bf16 where the processor has it.")
+        Precision, typer.Option(help="auto computes in bf16 if the processor supports it.")
     ] = Precision.auto,
     input_size: flags.InputSize = None,
     threads: flags.Threads = 0,
     rebuild_engine: flags.RebuildEngine = False,
     score_threshold: Annotated[
         float | None,
-        typer.Option(help="Least detection criterion, 0 up to but not 1.", show_default="the model's"),
+        typer.Option(help="Minimum detection criterion, at least 0 and below 1.", show_default="the model's"),
     ] = None,
     iou_threshold: Annotated[
         float | None,
         typer.Option(
-            help="IoU above which the lesser of two boxes goes, 0 up to but not 1.",
+            help="IoU above which the lower-scoring of two boxes is suppressed, at least 0 and below 1.",
             show_default="the model's",
         ),
     ] = None,
@@ -43,7 +43,7 @@ def detect(
         bool | None,
         typer.Option(
             "--variance-vote/--no-variance-vote",
-            help="Let suppressed boxes vote on the one that is kept.",
+            help="Average each kept box with the boxes it suppresses, weighted by inverse variance.",
             show_default="the model's",
         ),
     ] = None,
@@ -52,7 +52,7 @@ def detect(
         typer.Option(help="What a score is: with the uncertainty term (gaussian), or without (confidence)."),
     ] = flags.Criterion.gaussian,
     json_path: Annotated[
-        Path | None, typer.Option("--json", metavar="OUT", help="Write detections, a record a frame.")
+        Path | None, typer.Option("--json", metavar="OUT", help="Write detections, one record per frame.")
     ] = None,
     video_path: Annotated[
         Path | None, typer.Option("--video", metavar="OUT", help="Write annotated frames as .mp4 or .webm.")

@@ -22,7 +22,7 @@ def fixres(
         Path,
         typer.Argument(
             metavar="DATA_OR_RECIPE",
-            help="A recipe, whose data are taken; or a classifier's pictures, a folder a class, or a detector's data.",
+            help="Recipe whose data is used, a classifier's pictures (one folder per class), or a detector's data.",
         ),
     ],
     size: Annotated[str, typer.Option(help="Side of a classifier's square, or a detector's HEIGHTxWIDTH, px.")],

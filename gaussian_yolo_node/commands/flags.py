@@ -29,25 +29,25 @@ Source = Annotated[
 ModelArgument = Annotated[str, typer.Argument(help="Name of a shipped model, or path of an ONNX file with a card.")]
 Model = Annotated[str | None, typer.Option(help="Name of a shipped model, or path of an ONNX file with a card.")]
 Runtime = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")]
-Threads = Annotated[int, typer.Option(help="Processor threads; 0 takes all cores.")]
+Threads = Annotated[int, typer.Option(help="Processor threads; 0 uses all cores.")]
 RebuildEngine = Annotated[
-    bool, typer.Option("--rebuild-engine", help="Build the TensorRT engine again where it is missing or stale.")
+    bool, typer.Option("--rebuild-engine", help="Build the TensorRT engine if it is missing or stale.")
 ]
 InputSize = Annotated[
     str | None,
     typer.Option(
         "--input-size",
         metavar="HxW",
-        help="Canvas height and width in px, of a model that leaves them free.",
+        help="Canvas height and width in px, for a model with a free input size.",
         show_default="the model's",
     ),
 ]
 TrainOutput = Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints and logs.")]
-Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in the output folder.")]
+Resume = Annotated[bool, typer.Option(help="Resume from the checkpoint in the output folder.")]
 TrainData = Annotated[Path | None, typer.Option(help="Folder of the data sets.", show_default="the recipe's")]
-TrainDevice = Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")]
+TrainDevice = Annotated[Device, typer.Option(help="auto uses CUDA if there is a CUDA device.")]
 TrainSeed = Annotated[int | None, typer.Option(min=0, help="Seed of the run.", show_default="the recipe's")]
-TrainThreads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves PyTorch's choice.")]
+TrainThreads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 is PyTorch's default.")]
 
 
 def parse_input_size(text: str | None) -> tuple[int, int] | None:

@@ -26,9 +26,7 @@ def operating_points(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the model with the points on its card.")
     ] = None,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", metavar="OUT", help="Write all that was measured.")
-    ] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write all results as JSON.")] = None,
     runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
     threads: flags.Threads = 0,
 ) -> None:

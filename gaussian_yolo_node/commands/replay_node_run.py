@@ -36,8 +36,8 @@ DECLARATIONS: dict[str, tuple[Any, str]] = {
     "image_topic": ("", "Topic in the bag, which images are published on as well. Empty: the only one."),
     "node": ("perception", "The perception node, in this node's namespace unless it starts with '/'."),
     "score_threshold": (0.0, "Least criterion of the detections. 0: the node's; 0.005 in lockstep with truth."),
-    "timeout": (10.0, "In lockstep, s that a frame may take before it counts as failed."),
-    "overwrite": (False, "Replace the run that is in the folder."),
+    "timeout": (10.0, "In lockstep, time in s after which a frame without an answer counts as failed."),
+    "overwrite": (False, "Replace an existing run in the folder."),
     "report": (True, "Write report.html and report.json."),
     "baseline": ("", "Folder of a run to compare with in the report."),
 }

@@ -83,7 +83,7 @@ def stylize(
     tile: Annotated[int, typer.Option(help="Side of tiles for large frames, px; 0 for none.")] = 0,
     size: Annotated[int, typer.Option(help="Longer side to compute at, px; 0 is the frame's own.")] = 0,
     style_scale: Annotated[float, typer.Option(help="Size of the style: at 1, its shorter side is the frame's.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of noise, and of the choice among styles.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise and of the choice among styles.")] = 0,
     device: flags.TrainDevice = flags.Device.auto,
     threads: flags.TrainThreads = 0,
     losses: Annotated[
