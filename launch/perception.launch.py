@@ -33,44 +33,53 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *(optional(name, parameter.text) for name, parameter in ARGUMENTS.items()),
-            DeclareLaunchArgument(
-                "params_file",
-                default_value=str(HERE / "config" / "perception.yaml"),
-                description="YAML file with the node's parameters.",
-            ),
-            DeclareLaunchArgument("namespace", default_value="", description="Namespace of node and topics."),
             DeclareLaunchArgument("name", default_value="perception", description="Name of the node."),
-            DeclareLaunchArgument(
-                "log_level", default_value="info", description="Log level: debug, info, warn, error or fatal."
-            ),
+            *common_arguments("perception.yaml", "the node's parameters", "node and topics"),
             OpaqueFunction(function=start_node),
         ]
     )
 
 
+def common_arguments(config: str, content: str, named: str) -> list[DeclareLaunchArgument]:
+    """Arguments of every launch file that starts a node with a file of parameters."""
+    return [
+        DeclareLaunchArgument(
+            "params_file", default_value=str(HERE / "config" / config), description=f"YAML file with {content}."
+        ),
+        DeclareLaunchArgument("namespace", default_value="", description=f"Namespace of {named}."),
+        DeclareLaunchArgument(
+            "log_level", default_value="info", description="Log level: debug, info, warn, error or fatal."
+        ),
+    ]
+
+
 def start_node(context: LaunchContext) -> list[Node]:
-    """The node action, once the arguments are known."""
+    """The action of perception_node, once the arguments are known."""
+    given = {name: argument(context, name) for name in ARGUMENTS}
+    return [node_action(context, "perception_node", argument(context, "name"), overrides(given))]
 
-    def argument(name: str) -> str:
-        return str(LaunchConfiguration(name).perform(context))
 
-    params_file = Path(argument("params_file")).expanduser()
+def node_action(context: LaunchContext, executable: str, name: str, *parameters: dict[str, object]) -> Node:
+    """The action of a node with the common arguments; `parameters` override the file."""
+    params_file = Path(argument(context, "params_file")).expanduser()
     if not params_file.is_file():
         raise RuntimeError(f"params_file: there is no file {params_file}")
+    return Node(
+        package="gaussian_yolo",
+        executable=executable,
+        name=name,
+        namespace=argument(context, "namespace"),
+        output="screen",
+        respawn=False,
+        parameters=[str(params_file), *parameters],
+        arguments=["--ros-args", "--log-level", argument(context, "log_level")],
+        additional_env=fastdds_environment(HERE),
+    )
 
-    return [
-        Node(
-            package="gaussian_yolo",
-            executable="perception_node",
-            name=argument("name"),
-            namespace=argument("namespace"),
-            output="screen",
-            respawn=False,
-            parameters=[str(params_file), overrides({name: argument(name) for name in ARGUMENTS})],
-            arguments=["--ros-args", "--log-level", argument("log_level")],
-            additional_env=fastdds_environment(HERE),
-        )
-    ]
+
+def argument(context: LaunchContext, name: str) -> str:
+    """The value of a launch argument."""
+    return str(LaunchConfiguration(name).perform(context))
 
 
 def overrides(arguments: dict[str, str]) -> dict[str, object]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from gaussian_yolo_node.ros.fastdds_profile import fastdds_environment
@@ -35,7 +34,7 @@ OPTIONAL: dict[str, tuple[type, str]] = {
         float,
         "Detections below this score are dropped; 0: the model's, 0.005 in lockstep with truth.",
     ),
-    "timeout": (float, "In lockstep, s that a frame may take before it counts as failed."),
+    "timeout": (float, "In lockstep, time in s after which a frame without an answer counts as failed."),
     "overwrite": (bool, "Replace the run that is in the folder: true or false."),
     "report": (bool, "Write report.html and report.json: true or false."),
     "baseline": (str, "Folder of a run to compare with in the report."),
@@ -69,7 +68,7 @@ def start_replay(context: LaunchContext) -> list[Node]:
     """The replay action, once the arguments are known. Raises RuntimeError naming the one that cannot be parsed."""
 
     def argument(name: str) -> str:
-        return str(LaunchConfiguration(name).perform(context))
+        return str(PERCEPTION["argument"](context, name))
 
     values: dict[str, object] = {name: PERCEPTION["text_value"](argument(name)) for name in REQUIRED}
     for name, (kind, _) in OPTIONAL.items():

@@ -43,9 +43,9 @@ def anchors(
     ] = None,
     count: Annotated[int, typer.Option(min=3, help="How many, a multiple of 3.")] = 9,
     resize: Annotated[
-        Resize, typer.Option(help="How images come to the canvas; the detector keeps their proportions.")
+        Resize, typer.Option(help="How images are resized to the canvas; the detector letterboxes.")
     ] = Resize.letterbox,
-    seed: Annotated[int, typer.Option(help="Of the k-means; same boxes and seed, same anchors.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the k-means.")] = 0,
     image_size: Annotated[
         str | None,
         typer.Option(metavar="HxW", help="Size of images that are not given, px.", show_default="KITTI's 375x1242"),

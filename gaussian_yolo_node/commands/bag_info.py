@@ -21,7 +21,7 @@ _NUMBERS = (2, 3, 4, 5)
 
 def info(
     bag: Annotated[Path, typer.Argument(help="ROS 2 bag (folder, .mcap, .db3) or ROS 1 .bag, damaged or not.")],
-    json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write it as JSON, too.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Also write it as JSON.")] = None,
 ) -> None:
     """List the topics, types, rates and gaps of a bag, and its faults.
 

@@ -95,7 +95,7 @@ def make(
             help="Stamp of the first frame: ISO 8601 (UTC), or s since 1970.", show_default="the data's own, else 1e9"
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bag that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bag.")] = False,
 ) -> None:
     """Convert driving data to a ROS 2 bag: images, camera_info, and ground truth if there is any.
 
@@ -132,8 +132,8 @@ def make(
     with progress_bar("writing") as on_frame:
         summary = make_bag(sequence, output, options, on_frame)
     print(f"{output}: {_told(summary)}, from {sequence.description}")
-    for name, trouble in list(summary.skipped.items())[:_MOST_NAMES]:
-        print(f"skipped {name}: {trouble}", file=sys.stderr)
+    for name, reason in list(summary.skipped.items())[:_MOST_NAMES]:
+        print(f"skipped {name}: {reason}", file=sys.stderr)
     if len(summary.skipped) > _MOST_NAMES:
         print(f"skipped {len(summary.skipped) - _MOST_NAMES} more", file=sys.stderr)
     for note in summary.notes:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.sizes import InputSize, parse_input_size
+from gaussian_yolo_node.commands import flags
 
 
 def benchmark(
@@ -19,18 +19,16 @@ def benchmark(
             show_default="the default model",
         ),
     ] = None,
-    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
+    runtime: flags.Runtime = "auto",
     frames: Annotated[int, typer.Option(min=1, metavar="N", help="Frames to measure.")] = 200,
     source: Annotated[
         str | None,
         typer.Option(help="Where frames come from, as for `detect`; read beforehand.", show_default="noise"),
     ] = None,
     size: Annotated[str, typer.Option(metavar="HxW", help="Size of the noise, px.")] = "720x1280",
-    input_size: InputSize = None,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 takes all cores.")] = 0,
-    rebuild_engine: Annotated[
-        bool, typer.Option("--rebuild-engine", help="Build the TensorRT engine again where it is missing or stale.")
-    ] = False,
+    input_size: flags.InputSize = None,
+    threads: flags.Threads = 0,
+    rebuild_engine: flags.RebuildEngine = False,
     json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write the figures as JSON.")] = None,
 ) -> None:
     """Time a model on this machine: percentiles per stage, frames per second, memory.
@@ -53,7 +51,7 @@ def benchmark(
             pictures = read_frames(opened, frames)
         finally:
             opened.close()
-    options = RuntimeOptions(threads, rebuild_engine=rebuild_engine, input_size=parse_input_size(input_size))
+    options = RuntimeOptions(threads, rebuild_engine=rebuild_engine, input_size=flags.parse_input_size(input_size))
     result = run_benchmark(model or DEFAULT_MODEL, runtime, options, pictures, frames)
     print_result(result, Console())
     if json_path is not None:

@@ -120,10 +120,10 @@ def run_benchmark(
         for frame in islice(cycle(frames), WARM_UP):
             detector(frame)
         times = np.empty((count, len(STAGES)))
-        found = 0
+        detections = 0
         for row, frame in zip(times, islice(cycle(frames), count), strict=True):
             began = perf_counter()
-            found += len(detector(frame))
+            detections += len(detector(frame))
             total = perf_counter() - began
             stages = detector.last_timing
             row[:] = stages.preprocess_s, stages.inference_s, stages.postprocess_s, total
@@ -135,7 +135,7 @@ def run_benchmark(
             input_size=detector.input_size,
             frames=count,
             warm_up=WARM_UP,
-            detections=found / count,
+            detections=detections / count,
             open_s=open_s,
             latency_ms={stage: _latency(column) for stage, column in zip(STAGES, times.T * 1e3, strict=True)},
             fps=count / times[:, -1].sum(),

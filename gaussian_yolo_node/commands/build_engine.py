@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.sizes import InputSize, parse_input_size
+from gaussian_yolo_node.commands import flags
 from gaussian_yolo_node.errors import SettingError
 
 
@@ -17,11 +17,6 @@ class EnginePrecisionName(str, Enum):
     fp32 = "fp32"
     fp16 = "fp16"
     int8 = "int8"
-
-
-class CriterionName(str, Enum):
-    gaussian = "gaussian"
-    confidence = "confidence"
 
 
 def parse_capabilities(text: str) -> tuple[str, ...]:
@@ -70,7 +65,7 @@ def build_engine(
         bool | None,
         typer.Option("--variance-vote/--no-variance-vote", help="To build in.", show_default="the model's"),
     ] = None,
-    criterion: Annotated[CriterionName, typer.Option(help="What a detection's score is.")] = CriterionName.gaussian,
+    criterion: Annotated[flags.Criterion, typer.Option(help="What a detection's score is.")] = flags.Criterion.gaussian,
     max_detections: Annotated[int, typer.Option(metavar="K", help="Most detections of an image.")] = 300,
     plugin: Annotated[
         Path | None,
@@ -79,7 +74,7 @@ def build_engine(
     save_onnx: Annotated[
         Path | None, typer.Option(metavar="F", help="Write the graph that TensorRT gets, for trtexec.")
     ] = None,
-    input_size: InputSize = None,
+    input_size: flags.InputSize = None,
     operating_points: Annotated[
         bool,
         typer.Option(
@@ -121,7 +116,7 @@ def build_engine(
         max_detections=max_detections,
         plugin=plugin,
         save_onnx=save_onnx,
-        input_size=parse_input_size(input_size),
+        input_size=flags.parse_input_size(input_size),
     )
     frame_size = None if frame is None else parse_size(frame, "--frame")
     for engine in plan_builds(model, output, options, operating_points=operating_points, frame_size=frame_size):

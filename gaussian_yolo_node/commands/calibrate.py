@@ -8,22 +8,22 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.sizes import InputSize, parse_input_size
+from gaussian_yolo_node.commands import flags
 from gaussian_yolo_node.evaluation import LEAST_SCORE
 
 
 def calibrate(
-    model: Annotated[str, typer.Argument(help="Name of a shipped model, or path of an ONNX file with a card.")],
+    model: flags.ModelArgument,
     images: Annotated[Path, typer.Option(metavar="DIR", help="Frames that the model was not trained on, one drive.")],
     labels: Annotated[Path, typer.Option(metavar="DIR", help="Their KITTI label files.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the model with the fit on its card (extra: train).")
     ] = None,
-    input_size: InputSize = None,
-    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
-    threads: Annotated[int, typer.Option(help="Processor threads; 0 takes all cores.")] = 0,
+    input_size: flags.InputSize = None,
+    runtime: flags.Runtime = "auto",
+    threads: flags.Threads = 0,
     least_score: Annotated[
-        float, typer.Option(min=0, max=1, help="Of the boxes that the sigmas are fitted to.")
+        float, typer.Option(min=0, max=1, help="Minimum score of the boxes that the sigmas are fitted to.")
     ] = LEAST_SCORE,
 ) -> None:
     """Fit a model's sigmas to the errors on labelled frames: sigma' = a*sigma + b*size, one a and one b per coordinate.
@@ -54,7 +54,7 @@ def calibrate(
     if not images.is_dir():
         raise DatasetError(f"image folder {images} does not exist")
     source = open_source(str(images))
-    options = RuntimeOptions(threads, input_size=parse_input_size(input_size))
+    options = RuntimeOptions(threads, input_size=flags.parse_input_size(input_size))
     try:
         with Detector.open(
             model, runtime, options=options, score_threshold=least_score, sigma_calibration=None

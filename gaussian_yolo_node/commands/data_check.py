@@ -40,10 +40,10 @@ def check(
     samples: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write pictures with their boxes into this folder.")
     ] = None,
-    sample_count: Annotated[int, typer.Option(min=1, help="How many, of each split.")] = 12,
-    tiny: Annotated[float, typer.Option(min=0, help="Warn of boxes with a side shorter than this, px.")] = 4.0,
-    limit: Annotated[int, typer.Option(min=0, help="Lines to print of each kind of fault; 0 prints all.")] = 50,
-    json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write all that was found.")] = None,
+    sample_count: Annotated[int, typer.Option(min=1, help="Number of pictures per split.")] = 12,
+    tiny: Annotated[float, typer.Option(min=0, help="Warn about boxes with a side shorter than this, px.")] = 4.0,
+    limit: Annotated[int, typer.Option(min=0, help="Lines to print per kind of fault; 0 prints all.")] = 50,
+    json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write all results as JSON.")] = None,
 ) -> None:
     """Check the data of a training config, or one data set in a given format.
 

@@ -27,9 +27,11 @@ FormatOption = Annotated[
 ImagesOption = Annotated[Path | None, typer.Option(help="Folder of images; without, labels alone are looked at.")]
 LabelsOption = Annotated[Path | None, typer.Option(help="Folder of label files, or the JSON file.")]
 NamesOption = Annotated[
-    Path | None, typer.Option(help="Class names of YOLO txt: a file with one a line, or a YAML file with `names`.")
+    Path | None, typer.Option(help="Class names of YOLO txt: a file with one per line, or a YAML file with `names`.")
 ]
-ListOption = Annotated[Path | None, typer.Option("--list", help="Text file that names the images to take, one a line.")]
+ListOption = Annotated[
+    Path | None, typer.Option("--list", help="Text file with the names of the images to take, one per line.")
+]
 ClassesOption = Annotated[
     str | None,
     typer.Option(help="Classes of the network, with commas.", show_default="the format's, or all categories"),

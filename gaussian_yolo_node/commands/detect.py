@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.sizes import InputSize, parse_input_size
+from gaussian_yolo_node.commands import flags
 
 
 class Precision(str, Enum):
@@ -18,38 +18,24 @@ class Precision(str, Enum):
     bf16 = "bf16"
 
 
-class Criterion(str, Enum):
-    gaussian = "gaussian"
-    confidence = "confidence"
-
-
 def detect(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Camera index, video, image or image folder, ROS bag, URL (rtsp://...), or GStreamer pipeline."
-        ),
-    ],
-    model: Annotated[
-        str | None, typer.Option(help="Name of a shipped model, or path of an ONNX file with a card.")
-    ] = None,
-    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
+    source: flags.Source,
+    model: flags.Model = None,
+    runtime: flags.Runtime = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="auto computes in bf16 where the processor has it.")
+        Precision, typer.Option(help="auto computes in bf16 if the processor supports it.")
     ] = Precision.auto,
-    input_size: InputSize = None,
-    threads: Annotated[int, typer.Option(help="Processor threads; 0 takes all cores.")] = 0,
-    rebuild_engine: Annotated[
-        bool, typer.Option("--rebuild-engine", help="Build the TensorRT engine again where it is missing or stale.")
-    ] = False,
+    input_size: flags.InputSize = None,
+    threads: flags.Threads = 0,
+    rebuild_engine: flags.RebuildEngine = False,
     score_threshold: Annotated[
         float | None,
-        typer.Option(help="Least detection criterion, 0 up to but not 1.", show_default="the model's"),
+        typer.Option(help="Minimum detection criterion, at least 0 and below 1.", show_default="the model's"),
     ] = None,
     iou_threshold: Annotated[
         float | None,
         typer.Option(
-            help="IoU above which the lesser of two boxes goes, 0 up to but not 1.",
+            help="IoU above which the lower-scoring of two boxes is suppressed, at least 0 and below 1.",
             show_default="the model's",
         ),
     ] = None,
@@ -57,15 +43,16 @@ def detect(
         bool | None,
         typer.Option(
             "--variance-vote/--no-variance-vote",
-            help="Let suppressed boxes vote on the one that is kept.",
+            help="Average each kept box with the boxes it suppresses, weighted by inverse variance.",
             show_default="the model's",
         ),
     ] = None,
     criterion: Annotated[
-        Criterion, typer.Option(help="What a score is: with the uncertainty term (gaussian), or without (confidence).")
-    ] = Criterion.gaussian,
+        flags.Criterion,
+        typer.Option(help="What a score is: with the uncertainty term (gaussian), or without (confidence)."),
+    ] = flags.Criterion.gaussian,
     json_path: Annotated[
-        Path | None, typer.Option("--json", metavar="OUT", help="Write detections, a record a frame.")
+        Path | None, typer.Option("--json", metavar="OUT", help="Write detections, one record per frame.")
     ] = None,
     video_path: Annotated[
         Path | None, typer.Option("--video", metavar="OUT", help="Write annotated frames as .mp4 or .webm.")
@@ -88,7 +75,7 @@ def detect(
         with Detector.open(
             model or DEFAULT_MODEL,
             runtime,
-            options=RuntimeOptions(threads, precision.value, rebuild_engine, parse_input_size(input_size)),
+            options=RuntimeOptions(threads, precision.value, rebuild_engine, flags.parse_input_size(input_size)),
             score_threshold=score_threshold,
             iou_threshold=iou_threshold,
             variance_vote=variance_vote,

@@ -92,13 +92,13 @@ def detect_source(
         if json_path is not None:
             records = stack.enter_context(JsonArrayFile(json_path))
             sinks.append(
-                lambda frame, found: records.append(
-                    detection_record(_frame_key(frame), frame.image.shape[:2], found, classes)
+                lambda frame, detections: records.append(
+                    detection_record(_frame_key(frame), frame.image.shape[:2], detections, classes)
                 )
             )
         if video_path is not None:
             video = stack.enter_context(VideoRecording(video_path, source.fps or _FALLBACK_FPS))
-            sinks.append(lambda frame, found: video.write(draw_detections(frame.image, found, classes)))
+            sinks.append(lambda frame, detections: video.write(draw_detections(frame.image, detections, classes)))
         progress = stack.enter_context(_progress(console))
         stack.enter_context(_WarningsOn(console))
         task = progress.add_task("detect", total=source.length, fps=0.0)

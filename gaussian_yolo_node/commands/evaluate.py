@@ -65,7 +65,10 @@ def evaluate(
         float, typer.Option(min=0, max=1, help="From which right, wrong and missing boxes are counted.")
     ] = 0.5,
     least_score: Annotated[
-        float, typer.Option(min=0, max=1, help="Of the detections whose scores and sigmas are judged; AP counts all.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Minimum score of the detections whose scores and sigmas are evaluated; AP uses all."
+        ),
     ] = LEAST_SCORE,
     calibration: Annotated[
         Path | None,

@@ -26,11 +26,9 @@ def export(
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Canvas height and width, px.", show_default="its own")
     ] = None,
-    batch: Annotated[
-        str, typer.Option(metavar="N|dynamic", help="Images of one inference. The node and `detect` take 1.")
-    ] = "1",
+    batch: Annotated[str, typer.Option(metavar="N|dynamic", help="Batch size. The node and `detect` need 1.")] = "1",
     runtime: Annotated[
-        CpuRuntime, typer.Option(help="Whose measured choices to take; every runtime runs the file.")
+        CpuRuntime, typer.Option(help="Runtime to optimise for; every runtime runs the file.")
     ] = CpuRuntime.openvino,
 ) -> None:
     """Write a detector as an ONNX model with its card (needs the extra `train`).

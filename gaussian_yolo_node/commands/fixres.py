@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.train import TrainDevice, log_to
+from gaussian_yolo_node.commands import flags
+from gaussian_yolo_node.commands.train import log_to
 from gaussian_yolo_node.errors import SettingError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def fixres(
         Path,
         typer.Argument(
             metavar="DATA_OR_RECIPE",
-            help="A recipe, whose data are taken; or a classifier's pictures, a folder a class, or a detector's data.",
+            help="Recipe whose data is used, a classifier's pictures (one folder per class), or a detector's data.",
         ),
     ],
     size: Annotated[str, typer.Option(help="Side of a classifier's square, or a detector's HEIGHTxWIDTH, px.")],
@@ -35,9 +36,9 @@ def fixres(
     learning_rate: Annotated[
         float | None, typer.Option(min=0.0, help="Peak.", show_default="a tenth of the recipe's")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the output folder.")] = False,
-    device: Annotated[TrainDevice, typer.Option(help="auto takes CUDA where there is one.")] = TrainDevice.auto,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves PyTorch's choice.")] = 0,
+    resume: flags.Resume = False,
+    device: flags.TrainDevice = flags.Device.auto,
+    threads: flags.TrainThreads = 0,
 ) -> None:
     """Fine-tune a network at the larger size of its later use, with shallow layers frozen and without augmentation.
 

@@ -173,7 +173,7 @@ _data = _group("Data sets for training.")
 _add(_data, "check", data_check.check, "train")
 app.add_typer(_data, name="data")
 
-_student = _group("Noisy Student: a teacher labels what nobody has, a student learns.")
+_student = _group("Noisy Student: a teacher labels images, a student learns from them.")
 _add(_student, "label", noisy_student_label.label, "scale")
 _add(_student, "select", noisy_student_select.select, "train,scale")
 _add(_student, "train", noisy_student_train.train, "train,scale")

@@ -19,7 +19,8 @@ def import_darknet(
     weights: Annotated[Path, typer.Argument(help="Its weights, .weights.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
     classes: Annotated[
-        Path | None, typer.Option(help="Class names, one a line.", show_default="the published network's, if it is one")
+        Path | None,
+        typer.Option(help="Class names, one per line.", show_default="the published network's, if it is one"),
     ] = None,
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Canvas height and width, px.", show_default="the cfg's")

@@ -12,9 +12,9 @@ def models(
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Built-in or shipped models.", show_default="all")
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Time one image in each runtime that is installed; takes minutes for all.")
+        bool, typer.Option("--measure", help="Time one image in each installed runtime; takes minutes for all models.")
     ] = False,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads to measure with; 0 takes all cores.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads to measure with; 0 uses all cores.")] = 0,
 ) -> None:
     """List shipped models and built-in detectors, with size and cost (needs the extra `train`).
 

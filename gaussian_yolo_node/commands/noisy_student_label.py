@@ -39,7 +39,7 @@ def label(
             show_default="Ray on this machine",
         ),
     ] = "",
-    score_threshold: Annotated[float, typer.Option(help="Least score of a box, 0 up to but not 1.")] = 0.05,
+    score_threshold: Annotated[float, typer.Option(help="Minimum score of a box, at least 0 and below 1.")] = 0.05,
     images_per_shard: Annotated[
         int, typer.Option(min=1, help="Of folders and bags; a shard is what is lost when a worker dies.")
     ] = 64,

@@ -19,15 +19,15 @@ def select(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.json", help="File of the selected labels.")],
     threshold: Annotated[
         float | None,
-        typer.Option(help="Least score of a pseudo label.", show_default="0.5 of boxes, 0.3 of classes"),
+        typer.Option(help="Minimum score of a pseudo label.", show_default="0.5 of boxes, 0.3 of classes"),
     ] = None,
     ignore: Annotated[
-        float | None, typer.Option(help="Boxes: least score of a region to be ignored.", show_default="0.1")
+        float | None, typer.Option(help="Boxes: minimum score of a region to be ignored.", show_default="0.1")
     ] = None,
     max_sigma: Annotated[
         float | None,
         typer.Option(
-            help="Boxes: greatest sigma of a pseudo label, as share of its width and height.", show_default="none"
+            help="Boxes: maximum sigma of a pseudo label, as a share of its width and height.", show_default="none"
         ),
     ] = None,
     weights: Annotated[
@@ -37,7 +37,9 @@ def select(
     per_class: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Images a class: the surest of common ones, rare ones repeated.", show_default="as they come"
+            min=1,
+            help="Images per class: the most confident of common classes, rare ones repeated.",
+            show_default="as they come",
         ),
     ] = None,
     keep_empty: Annotated[

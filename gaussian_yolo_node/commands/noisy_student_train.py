@@ -7,17 +7,18 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.train import TrainDevice, log_to
+from gaussian_yolo_node.commands import flags
+from gaussian_yolo_node.commands.train import log_to
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="YAML recipe; a classifier's says 'kind: classification'.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints and logs.")],
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the output folder.")] = False,
-    data: Annotated[Path | None, typer.Option(help="Folder of the data.", show_default="the recipe's")] = None,
-    device: Annotated[TrainDevice, typer.Option(help="auto takes CUDA where there is one.")] = TrainDevice.auto,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run.", show_default="the recipe's")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves PyTorch's choice.")] = 0,
+    output: flags.TrainOutput,
+    resume: flags.Resume = False,
+    data: flags.TrainData = None,
+    device: flags.TrainDevice = flags.Device.auto,
+    seed: flags.TrainSeed = None,
+    threads: flags.TrainThreads = 0,
 ) -> None:
     """Train a student (or a first teacher) by its recipe.
 

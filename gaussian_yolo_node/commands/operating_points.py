@@ -8,16 +8,17 @@ from typing import Annotated
 
 import typer
 
+from gaussian_yolo_node.commands import flags
 from gaussian_yolo_node.errors import SettingError
 
 
 def operating_points(
-    model: Annotated[str, typer.Argument(help="Name of a shipped model, or path of an ONNX file with a card.")],
+    model: flags.ModelArgument,
     recipe: Annotated[Path, typer.Argument(help="YAML recipe whose validation sets to measure on.")],
     canvases: Annotated[
         list[str], typer.Option("--canvas", metavar="HxW", help="Height and width, px; may be given again.")
     ],
-    data: Annotated[Path | None, typer.Option(help="Folder of the data sets.", show_default="the recipe's")] = None,
+    data: flags.TrainData = None,
     fit: Annotated[
         list[str] | None,
         typer.Option(metavar="SET", help="A set to fit the sigmas to; may be given again.", show_default="none"),
@@ -25,11 +26,9 @@ def operating_points(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the model with the points on its card.")
     ] = None,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", metavar="OUT", help="Write all that was measured.")
-    ] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write all results as JSON.")] = None,
     runtime: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 takes all cores.")] = 0,
+    threads: flags.Threads = 0,
 ) -> None:
     """Measure a model with dynamic input size on several canvases and fit its sigmas on each (needs the extra `train`).
 

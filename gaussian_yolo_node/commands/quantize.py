@@ -32,6 +32,6 @@ def quantize(
 
     from gaussian_yolo_node.lab.export.quantize import quantize_model
 
-    card, taken = quantize_model(model, frames, output, limit=limit, console=Console(stderr=True))
-    skipped = f", skipped {taken.skipped} unreadable" if taken.skipped else ""
-    print(f"quantised: {output}, {card.name}, calibrated on {len(taken.canvases)} frames{skipped}")
+    card, calibration = quantize_model(model, frames, output, limit=limit, console=Console(stderr=True))
+    skipped = f", skipped {calibration.skipped} unreadable" if calibration.skipped else ""
+    print(f"quantised: {output}, {card.name}, calibrated on {len(calibration.canvases)} frames{skipped}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gaussian_yolo_node.commands import flags
 from gaussian_yolo_node.errors import GaussianYoloError
 
 if TYPE_CHECKING:
@@ -28,23 +29,27 @@ def replay(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder for the results.")],
     lockstep: Annotated[
         bool,
-        typer.Option("--lockstep", help="The next frame waits for the answer to the last: accuracy. The default."),
+        typer.Option(
+            "--lockstep",
+            help="Publish each frame after the answer to the previous one: measures accuracy. The default.",
+        ),
     ] = False,
     rate: Annotated[
-        float | None, typer.Option(metavar="FACTOR", help="Real time, this many times the bag's speed: drops and age.")
+        float | None,
+        typer.Option(
+            metavar="FACTOR", help="In real time, at this multiple of the bag's speed: measures drops and age."
+        ),
     ] = None,
-    hz: Annotated[float | None, typer.Option(help="Real time, this many frames a second.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Name of a shipped model, or path of an ONNX file with a card.")
-    ] = None,
+    hz: Annotated[float | None, typer.Option(help="In real time, at this many frames per second.")] = None,
+    model: flags.Model = None,
     runtime: Annotated[str | None, typer.Option(help="auto, openvino or onnxruntime.", show_default="auto")] = None,
-    threads: Annotated[int | None, typer.Option(min=0, help="Processor threads; 0 takes all cores.")] = None,
+    threads: Annotated[int | None, typer.Option(min=0, help="Processor threads; 0 uses all cores.")] = None,
     score_threshold: Annotated[
         float | None,
         typer.Option(
             min=0,
             max=0.99,
-            help="Least detection criterion; 0 is the model's.",
+            help="Minimum detection criterion; 0 is the model's.",
             show_default="the model's; 0.005 in lockstep with truth in the bag",
         ),
     ] = None,
@@ -52,18 +57,14 @@ def replay(
         str | None, typer.Option(help="What detections are ranked by: gaussian or confidence.", show_default="gaussian")
     ] = None,
     image_topic: Annotated[str, typer.Option(help="Topic in the bag.", show_default="the only one")] = "",
-    node: Annotated[
-        str, typer.Option(metavar="/NAME", help="A node that is running already.", show_default="a new one")
-    ] = "",
-    remap: Annotated[
-        list[str] | None, typer.Option(metavar="FROM:=TO", help="A topic that goes by another name; may be repeated.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(help="In lockstep, s that a frame may take before it counts as failed.")] = (
-        10.0
-    ),
+    node: Annotated[str, typer.Option(metavar="/NAME", help="Name of a running node.", show_default="a new one")] = "",
+    remap: Annotated[list[str] | None, typer.Option(metavar="FROM:=TO", help="Remap a topic; may be repeated.")] = None,
+    timeout: Annotated[
+        float, typer.Option(help="In lockstep, time in s after which a frame without an answer counts as failed.")
+    ] = (10.0),
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html and report.json.")] = True,
-    baseline: Annotated[Path | None, typer.Option(metavar="RUN", help="A run to compare with in the report.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is in the folder.")] = False,
+    baseline: Annotated[Path | None, typer.Option(metavar="RUN", help="Run to compare with in the report.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run in the folder.")] = False,
 ) -> None:
     """Play a bag through the perception node and record its answers; Ctrl-C keeps the answers so far.
 
@@ -72,7 +73,7 @@ def replay(
     if sum((lockstep, rate is not None, hz is not None)) > 1:
         raise typer.BadParameter("--lockstep, --rate and --hz exclude each other")
     with _ros():
-        from gaussian_yolo_node.replay.options import ReplayOptions
+        from gaussian_yolo_node.replay import ReplayOptions
         from gaussian_yolo_node.replay.run import replay as play
     parameters: dict[str, Any] = {
         "model": model,

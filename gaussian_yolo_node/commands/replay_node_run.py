@@ -14,11 +14,11 @@ from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.replay import ReplayOptions
 from gaussian_yolo_node.replay.frame_log import FrameLog
-from gaussian_yolo_node.replay.options import ReplayOptions
+from gaussian_yolo_node.replay.link import prepare_environment
 from gaussian_yolo_node.replay.run import Outcome, replay
 from gaussian_yolo_node.replay.run_folder import MODES, Mode
-from gaussian_yolo_node.replay.session import prepare_environment
 from gaussian_yolo_node.ros.driving.own_node import OwnNode
 from gaussian_yolo_node.ros.parameter_table import ParameterError
 
@@ -36,8 +36,8 @@ DECLARATIONS: dict[str, tuple[Any, str]] = {
     "image_topic": ("", "Topic in the bag, which images are published on as well. Empty: the only one."),
     "node": ("perception", "The perception node, in this node's namespace unless it starts with '/'."),
     "score_threshold": (0.0, "Least criterion of the detections. 0: the node's; 0.005 in lockstep with truth."),
-    "timeout": (10.0, "In lockstep, s that a frame may take before it counts as failed."),
-    "overwrite": (False, "Replace the run that is in the folder."),
+    "timeout": (10.0, "In lockstep, time in s after which a frame without an answer counts as failed."),
+    "overwrite": (False, "Replace an existing run in the folder."),
     "report": (True, "Write report.html and report.json."),
     "baseline": ("", "Folder of a run to compare with in the report."),
 }

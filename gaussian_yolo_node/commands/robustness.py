@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from gaussian_yolo_node.commands import flags
 from gaussian_yolo_node.errors import SettingError
 
 
@@ -22,7 +23,7 @@ def robustness(
     data: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA", help="Of a detector a folder of images with labels, of a classifier a folder a class."
+            metavar="DATA", help="Detector: folder of images with labels; classifier: one folder per class."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
@@ -47,12 +48,14 @@ def robustness(
         str, typer.Option(metavar="NAME,..", help="Of a checkpoint: fgsm, pgd.", show_default="none")
     ] = "",
     epsilons: Annotated[str, typer.Option(metavar="E,..", help="Of the attacks, of 255.")] = "0,1,2,4,8",
-    limit: Annotated[int, typer.Option(min=0, help="Images, evenly spaced; 0 takes all.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="Number of images, evenly spaced; 0 takes all.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that corrupt a detector's images; 0 is this one.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
-    least_score: Annotated[float, typer.Option(min=0, max=1, help="Of boxes whose sigmas are looked at.")] = 0.3,
-    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 takes all cores.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
+    least_score: Annotated[
+        float, typer.Option(min=0, max=1, help="Minimum score of the boxes whose sigmas are evaluated.")
+    ] = 0.3,
+    runtime: flags.Runtime = "auto",
+    threads: flags.Threads = 0,
 ) -> None:
     """Measure accuracy and sigmas under ImageNet-C's corruptions, perturbation sequences, FGSM and PGD.
 

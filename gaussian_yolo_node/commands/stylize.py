@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.train import TrainDevice
+from gaussian_yolo_node.commands import flags
 from gaussian_yolo_node.errors import SettingError
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ def stylize(
     tile: Annotated[int, typer.Option(help="Side of tiles for large frames, px; 0 for none.")] = 0,
     size: Annotated[int, typer.Option(help="Longer side to compute at, px; 0 is the frame's own.")] = 0,
     style_scale: Annotated[float, typer.Option(help="Size of the style: at 1, its shorter side is the frame's.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of noise, and of the choice among styles.")] = 0,
-    device: Annotated[TrainDevice, typer.Option(help="auto takes CUDA where there is one.")] = TrainDevice.auto,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves PyTorch's choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise and of the choice among styles.")] = 0,
+    device: flags.TrainDevice = flags.Device.auto,
+    threads: flags.TrainThreads = 0,
     losses: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Write one picture's losses as JSON; a folder's always are.")
     ] = None,

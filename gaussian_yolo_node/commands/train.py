@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import logging
-from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-
-class TrainDevice(str, Enum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
+from gaussian_yolo_node.commands import flags
 
 
 def log_to(console: Console) -> None:
@@ -30,12 +24,12 @@ def log_to(console: Console) -> None:
 
 def train(
     config: Annotated[str, typer.Argument(help="YAML recipe, or the name of one that comes with the program.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints and logs.")],
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the output folder.")] = False,
-    data: Annotated[Path | None, typer.Option(help="Folder of the data sets.", show_default="the config's")] = None,
-    device: Annotated[TrainDevice, typer.Option(help="auto takes CUDA where there is one.")] = TrainDevice.auto,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run.", show_default="the config's")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves PyTorch's choice.")] = 0,
+    output: flags.TrainOutput,
+    resume: flags.Resume = False,
+    data: flags.TrainData = None,
+    device: flags.TrainDevice = flags.Device.auto,
+    seed: flags.TrainSeed = None,
+    threads: flags.TrainThreads = 0,
 ) -> None:
     """Train a model (needs the extra `train`).
 

@@ -6,23 +6,16 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.sizes import InputSize, parse_input_size
+from gaussian_yolo_node.commands import flags
 from gaussian_yolo_node.view import DEFAULT_PORT, LOCALHOST
 
 
 def view(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Camera index, video, image or image folder, ROS bag, URL (rtsp://...), or GStreamer pipeline."
-        ),
-    ],
-    model: Annotated[
-        str | None, typer.Option(help="Name of a shipped model, or path of an ONNX file with a card.")
-    ] = None,
-    runtime: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
-    input_size: InputSize = None,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 takes all cores.")] = 0,
+    source: flags.Source,
+    model: flags.Model = None,
+    runtime: flags.Runtime = "auto",
+    input_size: flags.InputSize = None,
+    threads: flags.Threads = 0,
     rate: Annotated[float, typer.Option(min=0, help="Frames per second of a file; 0: its own, 10 for images.")] = 0,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = DEFAULT_PORT,
     host: Annotated[
@@ -45,7 +38,7 @@ def view(
         camera = open_camera(without_password(source), port, host)
         try:
             print(f"live view: {camera.address}", flush=True)
-            options = RuntimeOptions(threads=threads, input_size=parse_input_size(input_size))
+            options = RuntimeOptions(threads=threads, input_size=flags.parse_input_size(input_size))
             with Detector.open(model or DEFAULT_MODEL, runtime, options=options) as detector:
                 view_source(frames, detector, camera)
         finally:

@@ -303,11 +303,11 @@ class Detector:
         """Detect objects in a prepared frame, once; see `__call__`."""
         started = perf_counter()
         if isinstance(prepared.runtime, DetectingRuntime):
-            found = prepared.runtime.detect(prepared.image)
-            detections = self._to_frame(self._device_detections(found), prepared)
+            result = prepared.runtime.detect(prepared.image)
+            detections = self._to_frame(self._device_detections(result), prepared)
             # The device measured two stages; the rest of the time is post-processing.
-            rest_s = perf_counter() - started - found.preprocess_s - found.inference_s
-            self.last_timing = StageTimes(found.preprocess_s, found.inference_s, max(0.0, rest_s))
+            rest_s = perf_counter() - started - result.preprocess_s - result.inference_s
+            self.last_timing = StageTimes(result.preprocess_s, result.inference_s, max(0.0, rest_s))
             return detections
         heads = self._infer(prepared.runtime, prepared.image)
         inferred = perf_counter()
@@ -397,13 +397,13 @@ class Detector:
         chosen = self._sigma_calibration
         return self.card.sigma_calibration_at(runtime.input_size) if chosen == "card" else chosen
 
-    def _device_detections(self, found: DeviceDetections) -> Detections:
-        if not found.finite:
+    def _device_detections(self, result: DeviceDetections) -> Detections:
+        if not result.finite:
             raise NonFiniteOutputError(
                 "the network gave NaN, infinity, or a box of infinite size; build the engine in precision fp32, or "
                 "export the model again from a sound checkpoint"
             )
-        kept = Detections(found.boxes, found.scores, found.class_ids, found.sigmas)
+        kept = Detections(result.boxes, result.scores, result.class_ids, result.sigmas)
         thresholds = self._class_selection.by_class(self._score_threshold, self.card.classes)
         if self._built is not None and np.any(thresholds > self._built.score_threshold):
             kept = kept[kept.scores > (thresholds if isinstance(thresholds, float) else thresholds[kept.class_ids])]

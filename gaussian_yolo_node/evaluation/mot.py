@@ -110,8 +110,8 @@ def evaluate_tracks(
     ]
     ids = {name: (of["num_gt_ids"], of["num_tracker_ids"]) for name, of in sequences.items()}
     figures = [_figures(name, [result[name] for result in results], *ids[name]) for name in names]
-    objects, found = np.sum(list(ids.values()), axis=0)
-    return (*figures, _figures(ALL, together, int(objects), int(found)))
+    objects, tracked = np.sum(list(ids.values()), axis=0)
+    return (*figures, _figures(ALL, together, int(objects), int(tracked)))
 
 
 def track_predictions(predictions: Sequence[FramePredictions], rate_hz: float) -> dict[int, Truths]:
@@ -125,7 +125,7 @@ def track_predictions(predictions: Sequence[FramePredictions], rate_hz: float) -
         DatasetError: a frame has no number, or no sigmas.
     """
     names = sorted({name for frame in predictions for name in frame.classes})
-    tracker, found = Tracker(names), {}
+    tracker, result = Tracker(names), {}
     for frame in predictions:
         number = _number(frame.frame)
         if not frame.has_sigmas:
@@ -137,8 +137,8 @@ def track_predictions(predictions: Sequence[FramePredictions], rate_hz: float) -
         tracks = tracker.update(detections, stamp)
         seen = ~tracks.coasting
         classes = np.array(names, np.str_)[tracks.class_ids[seen]]
-        found[number] = Truths.of(tracks.boxes[seen], classes, tracks=tracks.ids[seen])
-    return found
+        result[number] = Truths.of(tracks.boxes[seen], classes, tracks=tracks.ids[seen])
+    return result
 
 
 def _number(frame: str | int) -> int:
@@ -199,13 +199,13 @@ _NOTHING = Truths.of([], [])
 def _sequence(
     truths: Mapping[int, Truths], tracks: Mapping[int, Truths], numbers: Sequence[int], name: str
 ) -> dict[str, Any]:
-    """What TrackEval wants of one class: ids from 0 without gaps, and the IoU of all pairs, frame by frame."""
+    """What TrackEval needs for one class: ids from 0 without gaps, and the IoU of all pairs, frame by frame."""
     truth_ids, track_ids, similarities = [], [], []
     for number in numbers:
         truth, track = truths.get(number, _NOTHING), tracks.get(number, _NOTHING)
-        objects, found, iou = _kept(truth, track, name)
+        objects, tracked, iou = _kept(truth, track, name)
         truth_ids.append(objects)
-        track_ids.append(found)
+        track_ids.append(tracked)
         similarities.append(iou)
     data: dict[str, Any] = {"num_timesteps": len(similarities), "similarity_scores": similarities}
     for key, ids in (("gt", truth_ids), ("tracker", track_ids)):

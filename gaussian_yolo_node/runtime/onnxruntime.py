@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,93 +14,84 @@ from gaussian_yolo_node.runtime.base import (
     RuntimeOptions,
     RuntimeUnavailableError,
     Shape,
-    Signature,
     check_canvas,
-    check_readable,
     choose_input_size,
     last_words,
     read_signature,
     show_precision,
     unreadable,
 )
-from gaussian_yolo_node.runtime.sharing import Shared, share_key
+from gaussian_yolo_node.runtime.sharing import SharedModel, SharingRuntime
 
 # This provider is called "CPU" here, as OpenVINO does.
 _CPU = "CPUExecutionProvider"
 
 
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    """A session for one canvas and device; all runtimes of the process on the same canvas share it."""
-
-    metadata: Mapping[str, str]
-    signature: Signature
-    session: Any
-    input_name: str
-    description: str
-
-
-_loaded: Shared[_Loaded] = Shared()
-
-
-class OnnxRuntime:
-    """A model loaded by ONNX Runtime; see `runtime.base.Runtime` for the attributes.
-
-    Args:
-        path: the model.
-        options: threads, precision and canvas.
-        device: one of `devices()`.
-
-    Raises:
-        RuntimeUnavailableError: ONNX Runtime is not installed, or bf16 is requested.
-        ModelError: the file cannot be read, or its inputs and outputs are not those of this package.
-    """
+class OnnxRuntime(SharingRuntime):
+    """A model loaded by ONNX Runtime; it does not compute in bf16."""
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, options: RuntimeOptions, device: str = "CPU") -> None:
-        check_readable(path)
+    @staticmethod
+    def _load(path: Path, options: RuntimeOptions, device: str) -> SharedModel:
         if options.precision == "bf16":
             raise RuntimeUnavailableError(
                 "ONNX Runtime does not compute in bf16 on a CPU; set precision to fp32 or auto, or choose openvino"
             )
-        self._path, self._options, self.device, self.notice = path, options, device, ""
-        shared = _loaded.get(share_key(path, options, device), lambda: _load(path, options, device))
-        self.metadata = shared.metadata
-        self.description = shared.description
-        self.input_size = shared.signature.input_size
-        self.free_size = shared.signature.free_size
-        self.strides = shared.signature.strides
-        self.head_shapes = shared.signature.head_shapes
+        onnxruntime = _import()
+        settings = onnxruntime.SessionOptions()
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        settings.intra_op_num_threads = options.threads or len(os.sched_getaffinity(0))
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = 3
+        # A spinning worker would occupy a core that camera, decoder and middleware need between two frames.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = _session(path, settings, device)
+        metadata = dict(session.get_modelmeta().custom_metadata_map)
+        inputs = session.get_inputs()
+        names = [tensor.name for tensor in session.get_outputs()]
+        shape = _fixed(inputs[0].shape) if len(inputs) == 1 else []
+        size = choose_input_size(path, shape, names, metadata, options)
+        if size is not None:
+            # With a fixed size, the optimiser can plan memory once.
+            for name, side in zip(inputs[0].shape[1:3], size, strict=True):
+                if isinstance(name, str):
+                    settings.add_free_dimension_override_by_name(name, side)
+            session = _session(path, settings, device)
+        signature = read_signature(
+            path,
+            {"tensor(uint8)": "uint8"}.get(inputs[0].type, inputs[0].type) if inputs else "nothing",
+            [_fixed(tensor.shape) for tensor in inputs],
+            {tensor.name: _fixed(tensor.shape) for tensor in session.get_outputs()},
+            size,
+        )
+        threads = settings.intra_op_num_threads
+        shown = f"CPU {show_precision(metadata, 'fp32')}, {threads} thread{'s' if threads != 1 else ''}"
+        description = f"ONNX Runtime {onnxruntime.__version__} {shown if device == 'CPU' else device}"
+        return SharedModel(metadata, signature, session, description)
+
+    def _prepare(self, shared: SharedModel) -> None:
+        self._input_name = shared.model.get_inputs()[0].name
         self._head_names = list(shared.signature.head_names)
-        self._shared: _Loaded | None = shared
 
     @staticmethod
     def devices() -> list[str]:
         """The providers of the installed build, with "CPU" for the processor."""
         return ["CPU" if name == _CPU else name for name in _import().get_available_providers()]
 
-    def at(self, input_size: tuple[int, int], device: str = "") -> OnnxRuntime:
-        """See `runtime.base.Runtime.at`."""
-        return OnnxRuntime(self._path, replace(self._options, input_size=input_size), device or self.device)
-
     def infer(self, canvas: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """See `runtime.base.Runtime.infer`."""
         check_canvas(canvas, self.input_size)
         assert self._shared is not None
         try:
-            heads: list[NDArray[np.float32]] = self._shared.session.run(
-                self._head_names, {self._shared.input_name: canvas[np.newaxis]}
+            heads: list[NDArray[np.float32]] = self._shared.model.run(
+                self._head_names, {self._input_name: canvas[np.newaxis]}
             )
         except Exception as error:  # its exceptions have no other common base class
             raise InferenceError(
                 f"ONNX Runtime failed on a frame ({last_words(error)}); try runtime openvino"
             ) from error
         return heads
-
-    def close(self) -> None:
-        """See `runtime.base.Runtime.close`."""
-        self._shared = None
 
 
 def _import() -> Any:
@@ -114,40 +103,6 @@ def _import() -> Any:
             "choose another runtime"
         ) from error
     return onnxruntime
-
-
-def _load(path: Path, options: RuntimeOptions, device: str) -> _Loaded:
-    onnxruntime = _import()
-    settings = onnxruntime.SessionOptions()
-    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    settings.intra_op_num_threads = options.threads or len(os.sched_getaffinity(0))
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
-    # A spinning worker would occupy a core that camera, decoder and middleware need between two frames.
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = _session(path, settings, device)
-    metadata = dict(session.get_modelmeta().custom_metadata_map)
-    inputs = session.get_inputs()
-    names = [tensor.name for tensor in session.get_outputs()]
-    shape = _fixed(inputs[0].shape) if len(inputs) == 1 else []
-    size = choose_input_size(path, shape, names, metadata, options)
-    if size is not None:
-        # With a fixed size, the optimiser can plan memory once.
-        for name, side in zip(inputs[0].shape[1:3], size, strict=True):
-            if isinstance(name, str):
-                settings.add_free_dimension_override_by_name(name, side)
-        session = _session(path, settings, device)
-    signature = read_signature(
-        path,
-        {"tensor(uint8)": "uint8"}.get(inputs[0].type, inputs[0].type) if inputs else "nothing",
-        [_fixed(tensor.shape) for tensor in inputs],
-        {tensor.name: _fixed(tensor.shape) for tensor in session.get_outputs()},
-        size,
-    )
-    threads = settings.intra_op_num_threads
-    shown = f"CPU {show_precision(metadata, 'fp32')}, {threads} thread{'s' if threads != 1 else ''}"
-    description = f"ONNX Runtime {onnxruntime.__version__} {shown if device == 'CPU' else device}"
-    return _Loaded(metadata, signature, session, inputs[0].name, description)
 
 
 def _session(path: Path, settings: Any, device: str) -> Any:

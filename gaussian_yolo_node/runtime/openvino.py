@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,59 +18,45 @@ from gaussian_yolo_node.runtime.base import (
     Shape,
     Signature,
     check_canvas,
-    check_readable,
     choose_input_size,
     last_words,
     read_signature,
     show_precision,
     unreadable,
 )
-from gaussian_yolo_node.runtime.sharing import Shared, share_key
+from gaussian_yolo_node.runtime.sharing import SharedModel, SharingRuntime
 
 
-@dataclass(frozen=True, eq=False)
-class _Compiled:
-    """A model compiled for one canvas and device; all runtimes of the process on the same canvas share it."""
-
-    metadata: Mapping[str, str]
-    signature: Signature
-    model: Any
-    description: str
-
-
-_compiled: Shared[_Compiled] = Shared()
-
-
-class OpenVinoRuntime:
-    """A model compiled by OpenVINO; see `runtime.base.Runtime` for the attributes.
+class OpenVinoRuntime(SharingRuntime):
+    """A model compiled by OpenVINO; a device may also be a combination, such as "HETERO:GPU,CPU".
 
     The heads that `infer` returns are views of the request's output memory, without a copy.
-
-    Args:
-        path: the model.
-        options: threads, precision and canvas.
-        device: one of `devices()`, or a combination that OpenVINO knows, such as "HETERO:GPU,CPU".
-
-    Raises:
-        RuntimeUnavailableError: OpenVINO is not installed, or bf16 is requested on a processor without it.
-        ModelError: the file cannot be read, or its inputs and outputs are not those of this package.
     """
 
     name = "openvino"
 
-    def __init__(self, path: Path, options: RuntimeOptions, device: str = "CPU") -> None:
-        check_readable(path)
-        openvino = _import()
-        self._path, self._options, self.device, self.notice = path, options, device, ""
-        shared = _compiled.get(share_key(path, options, device), lambda: _compile(path, options, device))
-        self.metadata = shared.metadata
-        self.description = shared.description
-        self.input_size = shared.signature.input_size
-        self.free_size = shared.signature.free_size
-        self.strides = shared.signature.strides
-        self.head_shapes = shared.signature.head_shapes
-        self._shared: _Compiled | None = shared
-        self._tensor_type = openvino.Tensor
+    @staticmethod
+    def _load(path: Path, options: RuntimeOptions, device: str) -> SharedModel:
+        version = _import().get_version().split("-")[0]
+        core = _core()
+        precision = _precision(core, options) if device == "CPU" else ""
+        model = _read(path)
+        metadata = _metadata(model)
+        signature = _signature(path, model, metadata, options)
+        try:
+            compiled = core.compile_model(model, device, _properties(options, precision))
+        except RuntimeError as error:
+            raise ModelError(
+                f"{path} cannot be compiled by OpenVINO for {device} ({last_words(error)}); try the onnxruntime runtime"
+            ) from error
+        if device != "CPU":
+            return SharedModel(metadata, signature, compiled, f"OpenVINO {version} {device}")
+        threads = compiled.get_property("INFERENCE_NUM_THREADS")
+        shown = f"{show_precision(metadata, precision)}, {threads} thread{'s' if threads != 1 else ''}"
+        return SharedModel(metadata, signature, compiled, f"OpenVINO {version} CPU {shown}")
+
+    def _prepare(self, shared: SharedModel) -> None:
+        self._tensor_type = _import().Tensor
         self._request = shared.model.create_infer_request()
         self._heads = [self._request.get_tensor(name).data for name in shared.signature.head_names]
         self._canvas: NDArray[np.uint8] | None = None
@@ -79,12 +64,7 @@ class OpenVinoRuntime:
     @staticmethod
     def devices() -> list[str]:
         """Names of the devices of this machine."""
-        _import()
         return list(_core().available_devices)
-
-    def at(self, input_size: tuple[int, int], device: str = "") -> OpenVinoRuntime:
-        """See `runtime.base.Runtime.at`."""
-        return OpenVinoRuntime(self._path, replace(self._options, input_size=input_size), device or self.device)
 
     def infer(self, canvas: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """See `runtime.base.Runtime.infer`."""
@@ -105,9 +85,9 @@ class OpenVinoRuntime:
 
     def close(self) -> None:
         """See `runtime.base.Runtime.close`."""
+        super().close()
         self._heads = []
-        self._canvas = None
-        self._request = self._shared = None
+        self._canvas = self._request = None
 
 
 def _import() -> Any:
@@ -121,26 +101,6 @@ def _import() -> Any:
     return openvino
 
 
-def _compile(path: Path, options: RuntimeOptions, device: str) -> _Compiled:
-    core = _core()
-    precision = _precision(core, options) if device == "CPU" else ""
-    model = _read(path)
-    metadata = _metadata(model)
-    signature = _signature(path, model, metadata, options)
-    try:
-        compiled = core.compile_model(model, device, _properties(options, precision))
-    except RuntimeError as error:
-        raise ModelError(
-            f"{path} cannot be compiled by OpenVINO for {device} ({last_words(error)}); try the onnxruntime runtime"
-        ) from error
-    version = _import().get_version().split("-")[0]
-    if device != "CPU":
-        return _Compiled(metadata, signature, compiled, f"OpenVINO {version} {device}")
-    threads = compiled.get_property("INFERENCE_NUM_THREADS")
-    shown = f"{show_precision(metadata, precision)}, {threads} thread{'s' if threads != 1 else ''}"
-    return _Compiled(metadata, signature, compiled, f"OpenVINO {version} CPU {shown}")
-
-
 @cache
 def _core() -> Any:
     """The only `openvino.Core` of the process, which lives as long as the process.
@@ -149,9 +109,7 @@ def _core() -> Any:
     the core is destroyed. If cores are destroyed in their order of creation or in another thread, the thread keeps a
     freed stack. The next Ctrl-C then ends the process with a segmentation fault.
     """
-    import openvino
-
-    return openvino.Core()
+    return _import().Core()
 
 
 def _read(path: Path) -> Any:

@@ -123,6 +123,7 @@ def test_a_report_averages_over_the_sets(
     assert (tmp_path / "docs" / "backbone_trial.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_it_times_trains_measures_and_goes_on(
     benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ def test_the_evaluator_is_timed_on_label_files(tmp_path: Path, archive: bool) ->
     assert "6 label files, 6 objects" in timed.stdout and "together" in timed.stdout
 
 
+@pytest.mark.slow
 def test_the_ablation_runs_resumes_and_refuses_other_settings(tmp_path: Path) -> None:
     for package in ("torch", "openvino", "sklearn", "matplotlib"):
         pytest.importorskip(package, reason=f"{package} is not installed (extras 'train', 'cpu' and 'bench')")

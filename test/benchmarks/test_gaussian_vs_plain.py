@@ -58,6 +58,7 @@ def write_recipe(root: Path) -> Path:
     return recipe
 
 
+@pytest.mark.slow
 def test_it_compares_goes_on_and_refuses_other_options(
     benchmark: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

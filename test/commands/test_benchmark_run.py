@@ -96,6 +96,7 @@ def test_doctor_prints_json(monkeypatch: pytest.MonkeyPatch) -> None:
     from gaussian_yolo_node.commands import doctor_run
 
     monkeypatch.setattr(doctor_run, "_PROBES", dict.fromkeys(doctor_run._PROBES, "print('1')"))
+    monkeypatch.setattr(doctor_run, "_RATE_PROBE", "print('a canvas')")
     result = run("doctor", "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["runtimes"].keys() == {"openvino", "onnxruntime", "tensorrt"}

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands.conftest import Result, Run
 from engine_models import CHANNELS, make_network
 
 from gaussian_yolo_node.commands.build_engine import parse_capabilities
@@ -24,20 +25,20 @@ main()
 """
 
 
-def run(*arguments: str | Path, bare: bool = False) -> subprocess.CompletedProcess[str]:
-    start = ["-c", BARE] if bare else ["-m", "gaussian_yolo_node.commands"]
-    return subprocess.run(
-        [sys.executable, *start, "build-engine", *map(str, arguments)],
+def run_bare(*arguments: str | Path) -> Result:
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, "build-engine", *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
     )
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
-def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    assert done.returncode == 2, done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+def assert_one_line(done: Result, *words: str) -> None:
+    assert done.code == 2, done.err
+    lines = done.err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.err
     assert all(word in lines[0] for word in words), lines[0]
 
 
@@ -56,24 +57,24 @@ def test_other_capabilities_are_told(text: str) -> None:
 
 
 def test_without_tensorrt_the_help_is_there_and_a_build_says_what_is_missing(tmp_path: Path) -> None:
-    assert "NAME.engine" in run("--help", bare=True).stdout
+    assert "NAME.engine" in run_bare("--help").out
     model = make_network(tmp_path / "tiny.onnx")
-    done = run(model, "-o", tmp_path / "tiny.engine", bare=True)
+    done = run_bare(model, "-o", tmp_path / "tiny.engine")
     assert_one_line(done, "needs the package tensorrt or tensorrt_rtx", "install it with `")
 
 
-def test_an_engine_by_the_command(tmp_path: Path) -> None:
+def test_an_engine_by_the_command(run: Run, tmp_path: Path) -> None:
     try:
         tensorrt_api.import_tensorrt("tensorrt_rtx")
     except ImportError:
         pytest.skip("TensorRT for RTX is not installed")
     model, engine = make_network(tmp_path / "tiny.onnx"), tmp_path / "tiny.engine"
-    done = run(model, "-o", engine, "--compute-capability", "86,8.9")
-    assert done.returncode == 0, done.stderr
-    (built,) = done.stdout.splitlines()
+    done = run("build-engine", model, "-o", engine, "--compute-capability", "86,8.9")
+    assert done.code == 0, done.err
+    (built,) = done.out.splitlines()
     assert built.startswith(f"built: {engine}, tiny in fp16 for SM 86,89, canvas 64x96, TensorRT for RTX ")
     make_network(model, head_channels=(CHANNELS + 1,) * 3)
-    assert_one_line(run(model, "-o", engine, "--compute-capability", "86"), "head_32", "= 36 channels")
-    assert_one_line(run(tmp_path / "no.onnx", "-o", engine, "--compute-capability", "86"), "no.onnx")
+    assert_one_line(run("build-engine", model, "-o", engine, "--compute-capability", "86"), "head_32", "= 36 channels")
+    assert_one_line(run("build-engine", tmp_path / "no.onnx", "-o", engine, "--compute-capability", "86"), "no.onnx")
     if not Path("/dev/nvidiactl").exists() and not Path("/proc/device-tree/model").exists():
-        assert_one_line(run(model, "-o", engine), "an engine is built for the GPU of this machine")
+        assert_one_line(run("build-engine", model, "-o", engine), "an engine is built for the GPU of this machine")

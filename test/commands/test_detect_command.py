@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from commands.conftest import Result, Run
 from factories import PLANTED, make_image, make_model
 from mjpeg_server import MjpegServer
 
-from gaussian_yolo_node.commands.gaussian_yolo import main
 from gaussian_yolo_node.detector.detector import Detector
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -23,18 +23,12 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY)}
 LABEL = "Car 0.00 0 1.5 {:.2f} {:.2f} {:.2f} {:.2f} 1.5 1.6 3.9 1.0 1.5 20.0 1.5\n"
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True, timeout=120
-    )
-
-
-def assert_one_line_error(result: subprocess.CompletedProcess[str], message: str) -> None:
-    assert result.returncode == 2
-    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and message in errors[0], result.stderr
-    assert "Traceback" not in result.stderr
-    assert "OpenCV(" not in result.stderr
+def assert_one_line_error(result: Result, message: str) -> None:
+    assert result.code == 2
+    errors = [line for line in result.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0], result.err
+    assert "Traceback" not in result.err
+    assert "OpenCV(" not in result.err
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +39,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_detect_writes_json_and_video(tmp_path: Path, folder: Path, tiny_model: Path) -> None:
+def test_detect_writes_json_and_video(run: Run, tmp_path: Path, folder: Path, tiny_model: Path) -> None:
     result = run(
         "detect", folder, "--model", tiny_model, "--json", tmp_path / "out.json", "--video", tmp_path / "out.mp4"
     )
 
-    assert result.returncode == 0, result.stderr
-    assert "6 frames, 0 skipped, 12 detections" in result.stdout
-    assert "inference" in result.stdout and "tiny on " in result.stdout
+    assert result.code == 0, result.err
+    assert "6 frames, 0 skipped, 12 detections" in result.out
+    assert "inference" in result.out and "tiny on " in result.out
     records = json.loads((tmp_path / "out.json").read_text())
     assert [record["frame"] for record in records] == [f"{index:06d}.jpg" for index in range(6)]
     with Detector.open(tiny_model) as detector:
@@ -71,17 +65,17 @@ def test_detect_writes_json_and_video(tmp_path: Path, folder: Path, tiny_model: 
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 6
 
 
-def test_detect_by_confidence(tmp_path: Path, folder: Path, tiny_model: Path) -> None:
+def test_detect_by_confidence(run: Run, tmp_path: Path, folder: Path, tiny_model: Path) -> None:
     image, out = folder / "000000.jpg", tmp_path / "out.json"
 
     result = run("detect", image, "--model", tiny_model, "--criterion", "confidence", "--json", out)
 
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.err
     scores = [found["score"] for found in json.loads(out.read_text())[0]["detections"]]
     assert scores == pytest.approx([planted.score / (1 - planted.sigma) for planted in PLANTED], abs=1e-3)
 
 
-def test_frames_of_a_video_are_named_by_index(tmp_path: Path, tiny_model: Path) -> None:
+def test_frames_of_a_video_are_named_by_index(run: Run, tmp_path: Path, tiny_model: Path) -> None:
     writer = cv2.VideoWriter(str(tmp_path / "in.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (64, 48))
     for index in range(3):
         writer.write(make_image(48, 64, seed=index))
@@ -89,11 +83,11 @@ def test_frames_of_a_video_are_named_by_index(tmp_path: Path, tiny_model: Path) 
 
     result = run("detect", tmp_path / "in.mp4", "--model", tiny_model, "--json", tmp_path / "out.json")
 
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.err
     assert [record["frame"] for record in json.loads((tmp_path / "out.json").read_text())] == [0, 1, 2]
 
 
-def test_corrupt_image_is_skipped_counted_and_named(tmp_path: Path, tiny_model: Path) -> None:
+def test_corrupt_image_is_skipped_counted_and_named(run: Run, tmp_path: Path, tiny_model: Path) -> None:
     for index in range(3):
         cv2.imwrite(str(tmp_path / f"{index}.jpg"), make_image())
     whole = (tmp_path / "1.jpg").read_bytes()
@@ -101,9 +95,9 @@ def test_corrupt_image_is_skipped_counted_and_named(tmp_path: Path, tiny_model: 
 
     result = run("detect", tmp_path, "--model", tiny_model, "--json", tmp_path / "out.json")
 
-    assert result.returncode == 0, result.stderr
-    assert "2 frames, 1 skipped" in result.stdout
-    assert "warning: skipped 1.jpg" in result.stderr
+    assert result.code == 0, result.err
+    assert "2 frames, 1 skipped" in result.out
+    assert "warning: skipped 1.jpg" in result.err
     assert [record["frame"] for record in json.loads((tmp_path / "out.json").read_text())] == ["0.jpg", "2.jpg"]
 
 
@@ -131,7 +125,7 @@ def test_corrupt_image_is_skipped_counted_and_named(tmp_path: Path, tiny_model: 
     ],
 )
 def test_bad_input_to_detect(
-    tmp_path: Path, folder: Path, tiny_model: Path, arguments: list[str], message: str
+    run: Run, tmp_path: Path, folder: Path, tiny_model: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "truncated.onnx").write_bytes(tiny_model.read_bytes()[:1000])
     make_model(tmp_path / "cardless.onnx", with_card=False)
@@ -146,7 +140,7 @@ def test_bad_input_to_detect(
     assert_one_line_error(result, message)
 
 
-def test_error_in_the_middle_keeps_the_frames_before_it(tmp_path: Path) -> None:
+def test_error_in_the_middle_keeps_the_frames_before_it(run: Run, tmp_path: Path) -> None:
     model = make_model(tmp_path / "fragile.onnx", nan_when_black=True)
     for index in range(5):
         cv2.imwrite(str(tmp_path / f"{index}.png"), make_image(64, 96) * (index != 3))
@@ -180,27 +174,25 @@ def test_interrupt_keeps_the_frames_before_it(tmp_path: Path, tiny_model: Path) 
     assert len(records) > 0
 
 
-def test_evaluate_what_detect_wrote(tmp_path: Path, folder: Path, tiny_model: Path) -> None:
+def test_evaluate_what_detect_wrote(run: Run, tmp_path: Path, folder: Path, tiny_model: Path) -> None:
     (tmp_path / "label_2").mkdir()
     box = np.array(PLANTED[0].box) * 2  # frames are twice the canvas size
     for index in range(5):
         (tmp_path / "label_2" / f"{index:06d}.txt").write_text(LABEL.format(*box))
-    assert run("detect", folder, "--model", tiny_model, "--json", tmp_path / "p.json").returncode == 0
+    assert run("detect", folder, "--model", tiny_model, "--json", tmp_path / "p.json").code == 0
 
     result = run(
         "evaluate", "--ground-truth", tmp_path / "label_2", "--predictions", tmp_path / "p.json",
         "--output", tmp_path / "result.json",
     )  # fmt: skip
 
-    assert result.returncode == 0, result.stderr
-    car, pedestrian = (
-        next(line for line in result.stdout.splitlines() if name in line) for name in ("car", "pedestrian")
-    )
+    assert result.code == 0, result.err
+    car, pedestrian = (next(line for line in result.out.splitlines() if name in line) for name in ("car", "pedestrian"))
     assert [cell.strip() for cell in car.split("│")[1:6]] == ["car", "all", "5", "0.7", "100.00"]
     assert [cell.strip() for cell in pedestrian.split("│")[1:6]] == ["pedestrian", "all", "0", "0.5", "-"]
-    assert "5 of 6 predicted frames have labels: 000000 to 000004" in result.stdout
-    assert "1 predicted frames have no truth and are not counted: 000005.jpg" in result.stdout
-    assert "All-point interpolated" in result.stdout
+    assert "5 of 6 predicted frames have labels: 000000 to 000004" in result.out
+    assert "1 predicted frames have no truth and are not counted: 000005.jpg" in result.out
+    assert "All-point interpolated" in result.out
     assert json.loads((tmp_path / "result.json").read_text())["mean_ap"]["kitti_iou"] == 1.0
 
 
@@ -214,7 +206,9 @@ def test_evaluate_what_detect_wrote(tmp_path: Path, folder: Path, tiny_model: Pa
         (LABEL.format(1, 1, 9, 9), '[{"frame": "b.jpg", "detections": []}]', "no frame of the predictions"),
     ],
 )
-def test_bad_input_to_evaluate(tmp_path: Path, labels: str | None, predictions: str | None, message: str) -> None:
+def test_bad_input_to_evaluate(
+    run: Run, tmp_path: Path, labels: str | None, predictions: str | None, message: str
+) -> None:
     if labels is not None:
         (tmp_path / "000000.txt").write_text(labels)
     if predictions is not None:
@@ -230,15 +224,16 @@ def test_training_commands_name_the_extra_they_need(tmp_path: Path, command: str
     # A Python without torch, even if it is installed.
     code = "import sys; sys.modules['torch'] = None; from gaussian_yolo_node.commands.gaussian_yolo import main; main()"
 
-    result = subprocess.run(
+    child = subprocess.run(
         [sys.executable, "-c", code, command, str(tmp_path / "input"), "-o", str(tmp_path / "out")],
         env=ENVIRONMENT, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
+    result = Result(child.returncode, child.stdout, child.stderr)
     assert_one_line_error(result, "pip install 'gaussian_yolo[train]'")
 
 
-def test_missing_checkpoint(tmp_path: Path) -> None:
+def test_missing_checkpoint(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("torch")
 
     assert_one_line_error(run("export", tmp_path / "none.pt", "-o", tmp_path / "out.onnx"), "none.pt")
@@ -254,45 +249,36 @@ def test_missing_checkpoint(tmp_path: Path) -> None:
         (["mobilenet_v2", "--batch", "many"], "or dynamic"),
     ],
 )
-def test_bad_export(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    message: str,
-) -> None:
+def test_bad_export(run: Run, tmp_path: Path, arguments: list[str], message: str) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("onnx")
-    monkeypatch.setattr(sys, "argv", ["gaussian-yolo", "export", *arguments, "-o", str(tmp_path / "out.onnx")])
 
-    with pytest.raises(SystemExit) as exit_code:
-        main()
+    result = run("export", *arguments, "-o", tmp_path / "out.onnx")
 
-    complaint = capsys.readouterr().err
-    assert exit_code.value.code == 2
-    assert complaint.startswith("error: ") and complaint.count("\n") == 1 and message in complaint
+    assert_one_line_error(result, message)
+    assert result.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_export_of_a_built_in_detector_and_its_row_in_the_list(tmp_path: Path) -> None:
+def test_export_of_a_built_in_detector_and_its_row_in_the_list(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("onnx")
 
     result = run("export", "mobilenet_v2", "-o", tmp_path / "out.onnx", "--size", "64x96")
-    assert result.returncode == 0, result.stderr
-    assert "64x96 px, batch 1" in result.stdout
-    assert "fresh" in result.stderr
+    assert result.code == 0, result.err
+    assert "64x96 px, batch 1" in result.out
+    assert "fresh" in result.err
     with Detector.open(tmp_path / "out.onnx") as detector:
         assert detector.card.input_size == (64, 96)
 
     listed = run("models", "gaussian-yolov3-darknet53")
-    assert listed.returncode == 0, listed.stderr
-    assert "gaussian-yolov3-darknet53" in listed.stdout and "49.5" in listed.stdout
+    assert listed.code == 0, listed.err
+    assert "gaussian-yolov3-darknet53" in listed.out and "49.5" in listed.out
 
 
-def test_help_and_version() -> None:
+def test_help_and_version(run: Run) -> None:
     help_text = run("--help")
-    assert help_text.returncode == 0
-    assert all(command in help_text.stdout for command in ("detect", "evaluate", "train", "export", "models"))
-    assert run("--version").stdout.startswith("gaussian-yolo ")
-    assert run("fly").returncode == 2
+    assert help_text.code == 0
+    assert all(command in help_text.out for command in ("detect", "evaluate", "train", "export", "models"))
+    assert run("--version").out.startswith("gaussian-yolo ")
+    assert run("fly").code == 2

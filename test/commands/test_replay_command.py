@@ -12,9 +12,10 @@ from pathlib import Path
 
 import cv2
 import pytest
+from commands.conftest import Run
 from factories import make_image
+from ros.harness import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES = 6
 
 
@@ -25,10 +26,6 @@ def command(*arguments: object) -> list[str]:
 def environment(**changes: str) -> dict[str, str]:
     path = f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}"
     return {**os.environ, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONPATH": path, **changes}
-
-
-def gaussian_yolo(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, env=environment())
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +45,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_lockstep_equals_detect_and_itself(folder: Path, tmp_path: Path, tiny_model: Path) -> None:
-    detected = gaussian_yolo(
+def test_lockstep_equals_detect_and_itself(run: Run, folder: Path, tmp_path: Path, tiny_model: Path) -> None:
+    detected = run(
         *("detect", folder / "frames", "--model", tiny_model, "--score-threshold", 0.005),
         *("--json", tmp_path / "detect.json"),
     )
-    assert detected.returncode == 0, detected.stderr
+    assert detected.code == 0, detected.err
     for name in ("first", "second"):
-        done = gaussian_yolo(
+        done = run(
             "replay", folder / "bag.mcap", "-o", tmp_path / name, "--model", tiny_model, "--no-report", "--lockstep"
         )
-        assert done.returncode == 0, done.stderr
-        assert f"{FRAMES} frames played, {FRAMES} answered, 0 dropped, 0 failed" in done.stdout
-        assert "age of the answers p50" in done.stdout
+        assert done.code == 0, done.err
+        assert f"{FRAMES} frames played, {FRAMES} answered, 0 dropped, 0 failed" in done.out
+        assert "age of the answers p50" in done.out
     first, second = tmp_path / "first", tmp_path / "second"
     assert (first / "detections.json").read_bytes() == (tmp_path / "detect.json").read_bytes()
     assert (first / "detections.json").read_bytes() == (second / "detections.json").read_bytes()
@@ -101,21 +98,21 @@ def test_ctrl_c_keeps_what_there_is(folder: Path, tmp_path: Path, tiny_model: Pa
         pytest.param(["{bag}", "--rate", "0"], "must be above 0", id="rate 0"),
         pytest.param(["{bag}", "--timeout", "0"], "must be above 0 s", id="no patience"),
         pytest.param(["{bag}", "--remap", "/a=/b"], "not of the form from:=to", id="no remap"),
-        pytest.param(["{bag}", "--node", "perception"], "is no full name", id="no full name"),
+        pytest.param(["{bag}", "--node", "perception"], "is not a full name", id="no full name"),
         pytest.param(["{bag}", "--rate", "2", "--hz", "5"], "exclude each other", id="two rates"),
         pytest.param(["{bag}", "--model", "no_such_model"], "no_such_model", id="no model"),
         pytest.param(["{bag}", "--runtime", "abacus"], "abacus", id="no runtime"),
     ],
 )
-def test_what_is_wrong_is_one_line(folder: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_what_is_wrong_is_one_line(run: Run, folder: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
     full = tmp_path / "full"
     full.mkdir()
     (full / "run.json").write_text("{}")
     words = [word.format(bag=folder / "bag.mcap", full=full) for word in arguments]
-    done = gaussian_yolo("replay", *words, *([] if "-o" in words else ["-o", tmp_path / "run"]))
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    done = run("replay", *words, *([] if "-o" in words else ["-o", tmp_path / "run"]))
+    assert done.code == 2
+    assert message in done.err
+    assert "Traceback" not in done.err
     assert not (tmp_path / "run" / "run.json").exists()
 
 

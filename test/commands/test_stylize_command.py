@@ -143,7 +143,7 @@ def test_ctrl_c_and_go_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     make_frames(tmp_path / "day", [f"{number}.png" for number in range(4)])
     make_styles(tmp_path / "styles")
     monkeypatch.chdir(tmp_path)
-    arguments = ["day", "styles", "-o", "night", *map(str, QUICK[:2]), "--steps", "25", "--coarse-steps", "0"]
+    arguments = ["day", "styles", "-o", "night", *map(str, QUICK[:2]), "--steps", "10", "--coarse-steps", "0"]
     process = subprocess.Popen(
         [sys.executable, "-m", "gaussian_yolo_node.commands", "stylize", *arguments],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},

@@ -35,6 +35,7 @@ COVERAGE = {
     DEFAULT_MODEL: ((0.60, 0.78), (0.88, 0.98)),
     "efficientnet_lite0_kitti": ((0.60, 0.76), (0.90, 0.98)),
 }
+MEASURED = [model if model in COVERAGE else pytest.param(model, marks=pytest.mark.slow) for model in FIXED]
 COORDINATES = {"cx": "centre x", "cy": "centre y", "w": "width", "h": "height"}
 
 
@@ -99,6 +100,7 @@ def test_cars_are_found(drive: Path, model: str, iou: float) -> None:
     assert car_ap(result, iou) >= LEAST_CAR_AP[iou][model]
 
 
+@pytest.mark.slow  # test/runtime compares the runtimes on single frames
 def test_the_runtimes_agree(drive: Path) -> None:
     found = [car_ap(measured(drive, DEFAULT_MODEL, runtime), 0.5) for runtime in ("openvino", "onnxruntime")]
     assert found[0] == pytest.approx(found[1], abs=0.01)
@@ -120,7 +122,9 @@ def test_unsure_boxes_lie_worse(drive: Path) -> None:
     assert all(item.rho is not None and item.rho < -0.35 for item in sigma.correlations)
 
 
-@pytest.mark.parametrize("number", [0, 2, -1])
+@pytest.mark.parametrize(
+    "number", [0, pytest.param(2, marks=pytest.mark.slow), pytest.param(-1, marks=pytest.mark.slow)]
+)
 def test_the_card_states_what_an_operating_point_finds(drive: Path, number: int) -> None:
     point = card(DEFAULT_MODEL).operating_points[number]
     result = measured(drive, DEFAULT_MODEL, "openvino", point.input_size)
@@ -152,7 +156,7 @@ def test_the_page_states_the_operating_points_of_the_card(model: str) -> None:
             assert stated == pytest.approx([figures[key] * 100 for key in keys], abs=0.051), (row["canvas"], name)
 
 
-@pytest.mark.parametrize("model", FIXED)
+@pytest.mark.parametrize("model", MEASURED)
 def test_the_page_states_the_average_precision(drive: Path, model: str) -> None:
     """Another processor rounds its float layers differently, so to a point or what one object counts, or two points
     where boxes must fit closely."""
@@ -165,7 +169,7 @@ def test_the_page_states_the_average_precision(drive: Path, model: str) -> None:
     assert float(claims[0][f"AP@0.7 {kind}"]) / 100 == pytest.approx(car_ap(result, 0.7), abs=0.02)
 
 
-@pytest.mark.parametrize("model", FIXED)
+@pytest.mark.parametrize("model", MEASURED)
 def test_the_page_states_the_coverage(drive: Path, model: str) -> None:
     sigma = measured(drive, model).sigma
     assert sigma is not None

@@ -34,7 +34,9 @@ def _assert_same(ours: Detections, theirs: Detections) -> None:
     np.testing.assert_allclose(ours.sigmas, theirs.sigmas[partner], rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("decade", range(CALLS // 10))
+@pytest.mark.parametrize(
+    "decade", [*range(5), *(pytest.param(decade, marks=pytest.mark.slow) for decade in range(5, CALLS // 10))]
+)
 def test_random_calls_agree_with_the_reference(decade: int, kernels: Kernels) -> None:
     for number in range(10 * decade, 10 * decade + 10):
         shape = random_shape(number)

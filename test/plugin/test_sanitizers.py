@@ -82,7 +82,7 @@ def test_no_race(raced: Path, crowded: list[Call], cpu_kernels: CpuKernels) -> N
     assert replayed.outputs == b"".join(cpu_kernels.detect(call).bytes() for call in crowded)
 
 
-@pytest.mark.parametrize("number", range(1, SYNCS + 1))
+@pytest.mark.parametrize("number", [1, *(pytest.param(each, marks=pytest.mark.slow) for each in range(2, SYNCS + 1))])
 def test_a_wait_that_is_left_out_is_a_race(number: int, raced: Path, crowded: list[Call]) -> None:
     # Without a wait, threads may also come to wait for each other forever before the race shows; then another order is
     # tried. A hang alone is no finding.

@@ -19,21 +19,18 @@ pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
 from replay.replay_bags import image, pictures, write_bag
 from ros.harness import REPOSITORY, NodeProcess, handles_signals
 
+from gaussian_yolo_node.commands.replay_node_run import run as run_here
+
 StartNode = Callable[..., NodeProcess]
 
 
+def ros_arguments(parameters: Sequence[str]) -> list[str]:
+    return ["--ros-args", "-r", "__node:=replay", *(word for parameter in parameters for word in ("-p", parameter))]
+
+
 def start(*parameters: str) -> subprocess.Popen[str]:
-    arguments = [word for parameter in parameters for word in ("-p", parameter)]
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "gaussian_yolo_node.commands.replay_node",
-            "--ros-args",
-            "-r",
-            "__node:=replay",
-            *arguments,
-        ],
+        [sys.executable, "-m", "gaussian_yolo_node.commands.replay_node", *ros_arguments(parameters)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -100,8 +97,9 @@ def test_a_signal_while_it_starts(tmp_path: Path, signum: int, delay: float) -> 
         pytest.param(["bag:=b", "output:=run", "rate:=-1.0"], "must be above 0", id="backwards"),
     ],
 )
-def test_what_is_wrong_is_named(parameters: Sequence[str], message: str) -> None:
-    code, output = run(*parameters)
+def test_what_is_wrong_is_named(capfd: pytest.CaptureFixture[str], parameters: Sequence[str], message: str) -> None:
+    code = run_here(["replay_node", *ros_arguments(parameters)])
+    output = "".join(capfd.readouterr())
     assert code == 2
     assert message in output
     assert "Traceback" not in output

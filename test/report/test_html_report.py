@@ -57,8 +57,14 @@ def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(folder / "run", drive=folder / "drive.mcap", lost=(5, 6))
 
 
-def test_everything_is_in_it(plain_run: Path) -> None:
-    path = write_report(plain_run)
+@pytest.fixture(scope="module")
+def plain_report(plain_run: Path) -> Path:
+    """The report of `plain_run`, in its folder."""
+    return write_report(plain_run)
+
+
+def test_everything_is_in_it(plain_run: Path, plain_report: Path) -> None:
+    path = plain_report
     page = Page(path)
 
     assert path == plain_run / "report.html"
@@ -75,9 +81,9 @@ def test_everything_is_in_it(plain_run: Path) -> None:
         assert words in page.text
 
 
-def test_the_page_needs_nothing_else(plain_run: Path) -> None:
-    content = write_report(plain_run).read_text()
-    page = Page(plain_run / "report.html")
+def test_the_page_needs_nothing_else(plain_report: Path) -> None:
+    content = plain_report.read_text()
+    page = Page(plain_report)
 
     assert {"script", "link", "iframe", "object", "form"} & {name for name, _ in page.elements} == {"link"}
     for _, given in page.elements:
@@ -92,8 +98,8 @@ def test_the_page_needs_nothing_else(plain_run: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_json_has_the_figures_of_the_evaluation(plain_run: Path) -> None:
-    document = report(write_report(plain_run))
+def test_the_json_has_the_figures_of_the_evaluation(plain_run: Path, plain_report: Path) -> None:
+    document = report(plain_report)
     truths = read_ground_truth(plain_run / ANSWERS_FILE)
     answers = read_predictions(plain_run / DETECTIONS_FILE)
     answered = evaluate_protocol("all", truths, answers)
@@ -115,9 +121,8 @@ def test_the_json_has_the_figures_of_the_evaluation(plain_run: Path) -> None:
     assert set(document["files"]) == {RUN_FILE, DETECTIONS_FILE, ANSWERS_FILE}
 
 
-def test_equal_runs_have_equal_reports(plain_run: Path, tmp_path: Path) -> None:
-    first = write_report(plain_run, output=tmp_path / "a.html").read_bytes()
-    assert write_report(plain_run, output=tmp_path / "b.html").read_bytes() == first
+def test_equal_runs_have_equal_reports(plain_run: Path, plain_report: Path, tmp_path: Path) -> None:
+    assert write_report(plain_run, output=tmp_path / "b.html").read_bytes() == plain_report.read_bytes()
 
 
 @pytest.mark.parametrize(("protocol", "iou"), [("all", "0.7"), ("kitti", "0.7"), ("bdd", "0.75"), ("coco", "0.75")])

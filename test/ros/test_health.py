@@ -23,7 +23,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 
-from gaussian_yolo_node.ros import inputs
+from gaussian_yolo_node.ros import diagnostics, inputs
 from gaussian_yolo_node.ros.messages import image_to_message
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -32,8 +32,9 @@ BEST_EFFORT = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence is reported after a tenth of its time."""
+    """Silence is reported after a tenth of its time, and rates cover a fifth of theirs."""
     monkeypatch.setattr(inputs, "_SILENCE_S", 0.3)
+    monkeypatch.setattr(diagnostics, "WINDOW_S", 1.0)
 
 
 def start(ros: Ros, model: Path, **parameters: Any) -> Any:

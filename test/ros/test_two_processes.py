@@ -84,7 +84,15 @@ def test_every_frame_at_30_hz_is_answered(
     assert values["frames_dropped"] == values["frames_skipped"] == "0"
 
 
-@pytest.mark.parametrize("encoding", ["yuv422_yuy2", "nv12", "bayer_rggb8", "rgb16", "mono8"])
+# test/frames/test_image_messages.py has every encoding, without processes.
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        "nv12",
+        "bayer_rggb8",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("yuv422_yuy2", "rgb16", "mono8")),
+    ],
+)
 def test_detections_are_those_of_the_picture_in_any_encoding(
     ros: Ros, publish: Publish, start_node: StartNode, driving_dir: Path, encoding: str
 ) -> None:

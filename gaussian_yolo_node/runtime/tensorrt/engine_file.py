@@ -29,12 +29,12 @@ def engine_at(path: Path, input_size: tuple[int, int]) -> Path:
 def engines_by_canvas(path: Path) -> dict[tuple[int, int], Path]:
     """The engines of a model that are named by their canvas, (height, width) in px."""
     main = engine_of(path)
-    found = {}
+    engines = {}
     for engine in main.parent.glob(f"{glob.escape(main.stem)}.*{SUFFIX}"):
         match = _FOR_CANVAS.fullmatch(engine.stem)
         if match is not None and match[1] == main.stem:
-            found[int(match[2]), int(match[3])] = engine
-    return found
+            engines[int(match[2]), int(match[3])] = engine
+    return engines
 
 
 def model_hash(path: Path) -> str | None:

@@ -149,7 +149,7 @@ def check_engine(path: Path) -> Ready:
 
 
 def _also_missing(path: Path) -> list[str]:
-    """What else there is not, where pycuda or the GPU is not: whoever installs wants to do it once."""
+    """What else is missing if pycuda or the GPU is, so that the user installs everything at once."""
     missing = []
     wanted: tuple[Callable[[], object], ...] = (
         lambda: import_tensorrt("tensorrt"),

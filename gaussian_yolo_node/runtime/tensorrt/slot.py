@@ -129,27 +129,27 @@ class Slot:
         return staging_s
 
     def _finish(self, staging_s: float) -> DeviceDetections:
-        """Wait for the frame and read what was found in it."""
+        """Wait for the frame and read its detections."""
         with self._gpu.errors("running the network"):
             self._stream.synchronize()
             start, prepared, done = self._events
             preprocess_s = self._gpu.driver.seconds_between(start, prepared)
             inference_s = self._gpu.driver.seconds_between(prepared, done)
         count, boxes, scores, class_ids, sigmas = self._read()
-        found = int(count[0])
-        if not -1 <= found <= self._engine.max_detections:
+        number = int(count[0])
+        if not -1 <= number <= self._engine.max_detections:
             raise InferenceError(
-                f"{self._engine.path} gave {found} detections where {self._engine.max_detections} is the most; build "
+                f"{self._engine.path} gave {number} detections where {self._engine.max_detections} is the most; build "
                 "engine and plugin again from one version of this package"
             )
-        rows = slice(0, max(found, 0))
+        rows = slice(0, max(number, 0))
         # Copies, for the next frame is written over them.
         return DeviceDetections(
             boxes[0, rows].copy(),
             scores[0, rows].copy(),
             class_ids[0, rows].copy(),
             sigmas[0, rows].copy(),
-            found >= 0,
+            number >= 0,
             staging_s + preprocess_s,
             inference_s,
         )

@@ -27,6 +27,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1
 COMMAND = ["-m", "gaussian_yolo_node.commands", "noisy-student", "train"]
 
 
+@pytest.mark.slow  # the trainer is the one of detection, whose test is not slow
 def test_two_processes_do_the_steps_of_one(tmp_path: Path) -> None:
     make_pseudo(tmp_path / "pseudo")
     document = make_document(

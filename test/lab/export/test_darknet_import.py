@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from command_line import Run
 from darknet_factory import random_weights, small_cfg
 from numpy.typing import NDArray
 
@@ -28,7 +26,6 @@ from gaussian_yolo_node.lab.networks.darknet_files import Cfg, Weights, parse_cf
 from gaussian_yolo_node.lab.networks.yolov3 import PRESETS, yolov3_cfg  # noqa: E402
 from gaussian_yolo_node.runtime import RuntimeOptions  # noqa: E402
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 RUNTIMES = ["onnxruntime", "openvino"]
 FP32 = RuntimeOptions(precision="fp32")
 FULL_SIZE = 246_585_408  # bytes of the published BDD weights
@@ -193,6 +190,7 @@ def full_size(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, 
         file.unlink()
 
 
+@pytest.mark.slow  # half a gigabyte; the small networks above take the same way
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_weights_of_the_official_size_give_torchs_heads(full_size: tuple[Path, Cfg, Weights], runtime: str) -> None:
     path, cfg, weights = full_size
@@ -238,26 +236,17 @@ def test_what_does_not_fit_is_refused_and_nothing_written(
     assert not output.exists()
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gaussian_yolo_node.commands", "import-darknet", *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def test_the_command_writes_a_model_that_detects(folder: Path) -> None:
+def test_the_command_writes_a_model_that_detects(run: Run, folder: Path) -> None:
     (folder / "names.txt").write_text("car\nbus\n")
 
     result = run(
+        "import-darknet",
         *(folder / "small.cfg", folder / "small.weights", "-o", folder / "small.onnx"),
         *("--classes", folder / "names.txt", "--size", "96x64", "--batch-norm", "cpu"),
     )
 
-    assert result.returncode == 0, result.stderr
-    assert "96x64 px, classes car, bus" in result.stdout
+    assert result.code == 0, result.err
+    assert "96x64 px, classes car, bus" in result.out
     with Detector.open(folder / "small.onnx") as detector:
         assert detector.card.input_size == (96, 64) and detector.card.training["batch_norm"] == "cpu"
         detector(np.zeros((40, 30, 3), np.uint8))
@@ -273,11 +262,13 @@ def test_the_command_writes_a_model_that_detects(folder: Path) -> None:
         (("small.cfg", "small.weights", "--classes", "no.txt"), "no.txt cannot be read"),
     ],
 )
-def test_the_command_names_what_is_wrong_in_a_line(folder: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_the_command_names_what_is_wrong_in_a_line(
+    run: Run, folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
     paths = [folder / word if "." in word else word for word in arguments]
 
-    result = run(*paths, "-o", folder / "small.onnx")
+    result = run("import-darknet", *paths, "-o", folder / "small.onnx")
 
-    assert result.returncode == 2
-    assert [line for line in result.stderr.splitlines() if line.startswith("error: ") and message in line]
-    assert "Traceback" not in result.stderr
+    assert result.code == 2
+    assert [line for line in result.err.splitlines() if line.startswith("error: ") and message in line]
+    assert "Traceback" not in result.err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +41,24 @@ def model() -> GaussianYolo:
     return built.eval()
 
 
+@pytest.fixture(scope="module")
+def exported(model: GaussianYolo, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Gives the model's file with a batch, which is exported once."""
+    folder = tmp_path_factory.mktemp("exported")
+
+    @cache
+    def export(batch: int | None = 1) -> Path:
+        path = folder / f"{batch}.onnx"
+        export_model(model, make_card((64, 96)), path, ExportOptions(batch))
+        return path
+
+    return export
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_runtimes_give_torchs_heads(model: GaussianYolo, tmp_path: Path, runtime: str) -> None:
+def test_runtimes_give_torchs_heads(model: GaussianYolo, exported: Callable[..., Path], runtime: str) -> None:
     pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
-    path = tmp_path / "tiny.onnx"
-    export_model(model, make_card((64, 96)), path)
+    path = exported()
     canvas = np.random.default_rng(3).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     rgb = torch.from_numpy(canvas[..., ::-1].copy()).permute(2, 0, 1)[None].float()
     with torch.no_grad():
@@ -59,12 +74,10 @@ def test_runtimes_give_torchs_heads(model: GaussianYolo, tmp_path: Path, runtime
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("size", [None, (32, 32), (96, 160), (160, 96)])
 def test_a_file_is_run_on_any_canvas(
-    model: GaussianYolo, tmp_path_factory: pytest.TempPathFactory, runtime: str, size: tuple[int, int] | None
+    model: GaussianYolo, exported: Callable[..., Path], runtime: str, size: tuple[int, int] | None
 ) -> None:
     pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
-    path = tmp_path_factory.getbasetemp() / "any_canvas.onnx"
-    if not path.is_file():
-        export_model(model, make_card((64, 96)), path)
+    path = exported()
     height, width = size or (64, 96)
     canvas = np.random.default_rng(5).integers(0, 256, (height, width, 3), dtype=np.uint8)
     with torch.no_grad():
@@ -92,11 +105,9 @@ def test_a_detector_maps_boxes_from_the_canvas_it_was_opened_for(model: Gaussian
         assert len(found) and found.boxes[:, 2].max() > 64  # beyond the smaller canvas
 
 
-def test_the_card_travels_in_the_file(model: GaussianYolo, tmp_path: Path) -> None:
-    path = tmp_path / "tiny.onnx"
-    export_model(model, make_card((32, 64)), path)
-    with Detector.open(path) as detector:
-        assert detector.card == make_card((32, 64))
+def test_the_card_travels_in_the_file(exported: Callable[..., Path]) -> None:
+    with Detector.open(exported()) as detector:
+        assert detector.card == make_card((64, 96))
 
 
 @pytest.mark.parametrize("size", [(0, 64), (33, 64), (-32, 32)])
@@ -107,11 +118,11 @@ def test_a_size_off_the_grid_is_refused(model: GaussianYolo, tmp_path: Path, siz
 
 
 @pytest.mark.parametrize("batch", [None, 1, 3])
-def test_onnxruntime_runs_the_batch_that_was_asked_for(model: GaussianYolo, tmp_path: Path, batch: int | None) -> None:
+def test_onnxruntime_runs_the_batch_that_was_asked_for(
+    model: GaussianYolo, exported: Callable[..., Path], batch: int | None
+) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra 'cpu')")
-    path = tmp_path / "tiny.onnx"
-    export_model(model, make_card((64, 96)), path, ExportOptions(batch))
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(exported(batch)), providers=["CPUExecutionProvider"])
     for images in (1, 2, 5) if batch is None else (batch,):
         canvases = np.random.default_rng(images).integers(0, 256, (images, 64, 96, 3), dtype=np.uint8)
         with torch.no_grad():
@@ -124,12 +135,11 @@ def test_onnxruntime_runs_the_batch_that_was_asked_for(model: GaussianYolo, tmp_
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("batch", [None, 2])
 def test_a_runtime_refuses_a_batch_it_cannot_run(
-    model: GaussianYolo, tmp_path: Path, runtime: str, batch: int | None
+    exported: Callable[..., Path], runtime: str, batch: int | None
 ) -> None:
     pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
-    export_model(model, make_card((32, 32)), tmp_path / "tiny.onnx", ExportOptions(batch))
     with pytest.raises(ModelError, match=r"uint8 \[.*, 3\] where uint8 \[1, .*batch 1"):
-        open_runtime(tmp_path / "tiny.onnx", runtime)
+        open_runtime(exported(batch), runtime)
 
 
 @pytest.mark.parametrize(

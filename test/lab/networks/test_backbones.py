@@ -30,6 +30,7 @@ TIMM = (
     "mixnet_l",
     "tf_efficientnet_lite0",
 )
+LARGE = ("efficientnet_b4", "efficientnet_b7")
 # Millions, see docs/paper_facts.md, sections 2 and 3; the Lite and MobileNet counts are from their papers and model
 # cards.
 PARAMETERS = {
@@ -85,7 +86,10 @@ def relative_error(ours: torch.Tensor, theirs: np.ndarray) -> float:
     return float(np.abs(ours.numpy() - theirs).max() / np.abs(theirs).max())
 
 
-@pytest.mark.parametrize("name", TIMM)
+# The large ones are B0 with more depth and width.
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in TIMM]
+)
 def test_equals_timm(golden_dir: Path, name: str) -> None:
     golden, state, image = golden_case(golden_dir, name)
     model = create_backbone(name, num_classes=1000).eval()

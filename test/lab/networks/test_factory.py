@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,13 +29,29 @@ from gaussian_yolo_node.runtime import RuntimeOptions, open_runtime  # noqa: E40
 
 SIZE = (64, 96)
 RUNTIMES = ("onnxruntime", "openvino")
+# The smallest of each family; the others differ from it in depth and width only.
+FAMILIES = (
+    "gaussian-yolov3-darknet53-kitti",
+    "efficientnet_lite0",
+    "efficientnet_b0",
+    "mixnet_s",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "csp_darknet_nano",
+    "darknet53",
+)
+
+
+def by_family(names: Iterable[str]) -> list[Any]:
+    """Parameters for a test, of which all but one of each family are slow."""
+    return [name if name in FAMILIES else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def rgb(canvas: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(canvas[..., ::-1].copy()).permute(2, 0, 1)[None].float()
 
 
-@pytest.mark.parametrize("name", BUILT_INS)
+@pytest.mark.parametrize("name", by_family(BUILT_INS))
 def test_every_built_in_detector_gives_torchs_heads_in_every_runtime(name: str, tmp_path: Path) -> None:
     for runtime in RUNTIMES:
         pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
@@ -67,7 +85,7 @@ def test_every_built_in_detector_builds_and_counts(name: str) -> None:
 
 
 @pytest.mark.parametrize("neck", ["light", "yolov3", "csp"])
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", by_family(BACKBONES))
 def test_every_backbone_takes_every_neck(backbone: str, neck: str) -> None:
     with torch.device("meta"):
         heads = build_model(backbone, 2, width=8, neck=neck).eval()(torch.zeros(1, 3, 32, 64))

@@ -51,6 +51,7 @@ def test_two_workers_give_the_bytes_of_one_process(tmp_path: Path, tiny_model: P
     }
 
 
+@pytest.mark.slow  # test_labelling.py kills workers without Ray
 def test_a_killed_worker_loses_and_doubles_nothing(tmp_path: Path, tiny_model: Path, session: Any) -> None:
     drive = make_folder(tmp_path / "drive", 6)
     label([str(drive)], str(tiny_model), tmp_path / "one", images_per_shard=2)

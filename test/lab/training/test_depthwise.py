@@ -56,6 +56,7 @@ def test_gradients_equal_the_librarys(kernel, stride, padding, height, width, li
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow  # the same function as above, compiled
 def test_compiled_gradients_equal_the_librarys():
     torch.manual_seed(0)
     plain = SameConv2d(8, 8, 5, 2, groups=8)
