@@ -50,7 +50,8 @@ def start_node(context: LaunchContext) -> list[Node]:
             name="perception",
             namespace=argument("namespace"),
             output="screen",
-            respawn=False,
+            respawn=True,  # it ends with exit code 75 if a worker is held for ever
+            respawn_delay=2.0,
             parameters=[str(params_file)],
             arguments=["--ros-args", "--log-level", argument("log_level")],
             additional_env=fastdds_environment(HERE),

@@ -22,6 +22,9 @@ HERE = Path(__file__).parent
 INPUTS = ("source", "image_topic")
 ARGUMENTS = {**PARAMETERS, "use_sim_time": Parameter(False, "never", "Take the time from /clock: true or false.")}
 
+# Before a node that has ended is started again; one whose worker is held for ever ends with exit code 75, s.
+RESPAWN_DELAY_S = 2.0
+
 KINDS = {float: "a number", int: "a whole number", bool: "true or false"}
 
 
@@ -43,6 +46,11 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "log_level", default_value="info", description="Log level: debug, info, warn, error or fatal."
             ),
+            DeclareLaunchArgument(
+                "respawn",
+                default_value="",
+                description="Start the node again when it ends: true or false. Empty: unless on_end:=shutdown.",
+            ),
             OpaqueFunction(function=start_node),
         ]
     )
@@ -58,6 +66,7 @@ def start_node(context: LaunchContext) -> list[Node]:
     if not params_file.is_file():
         raise RuntimeError(f"params_file: there is no file {params_file}")
 
+    respawn = argument("respawn") or str(argument("on_end") != "shutdown")
     return [
         Node(
             package="gaussian_yolo",
@@ -65,7 +74,8 @@ def start_node(context: LaunchContext) -> list[Node]:
             name=argument("name"),
             namespace=argument("namespace"),
             output="screen",
-            respawn=False,
+            respawn=parse("respawn", respawn, bool),
+            respawn_delay=RESPAWN_DELAY_S,
             parameters=[str(params_file), overrides({name: argument(name) for name in ARGUMENTS})],
             arguments=["--ros-args", "--log-level", argument("log_level")],
             additional_env=fastdds_environment(HERE),

@@ -14,7 +14,7 @@ from gaussian_yolo_node.ros.parameter_table import PARAMETERS, QOS_PREFIX, Param
 from gaussian_yolo_node.ros.perception_node import run
 
 if TYPE_CHECKING:
-    from rclpy.node import Node
+    from gaussian_yolo_node.ros.node import PerceptionNode
 
 _FOR_ALL = {*PARAMETERS, "use_sim_time"}
 
@@ -24,7 +24,7 @@ def main(args: list[str] | None = None) -> None:
     run(open_cameras, args)
 
 
-def open_cameras(stopping: threading.Event, **node_arguments: Any) -> list[Node]:
+def open_cameras(stopping: threading.Event, **node_arguments: Any) -> list[PerceptionNode]:
     """A perception node for each camera of the parameters; one that cannot start says so on /diagnostics.
 
     Args:
@@ -48,7 +48,7 @@ def open_cameras(stopping: threading.Event, **node_arguments: Any) -> list[Node]
         reader.destroy_node()
     settings = camera_settings(given)
     shares = machine_shares({name: values.get("target_rate") for name, values in settings.items()})
-    nodes: list[Node] = []
+    nodes: list[PerceptionNode] = []
     for name, values in settings.items():
         unknown = ", ".join(sorted(key for key in values if not _is_for_nodes(key)))
         own: dict[str, Any] = {

@@ -151,6 +151,15 @@ class FrameStatistics:
             span = min(WINDOW_S, self._clock() - self._started)
             return len(self._finished_at) / span if span > 0 else 0.0
 
+    @property
+    def frame_s(self) -> float | None:
+        """Median time of the latest frames in the worker, s; None before the first."""
+        with self._lock:
+            times = list(self._times)
+        if not times:
+            return None
+        return float(np.median([t.decode + t.preprocess + t.inference + t.postprocess + t.publish for t in times]))
+
     def sample(self, arrived: int, dropped: int) -> None:
         """Note the total counts of frames that arrived and were dropped, before `recent`."""
         with self._lock:
