@@ -39,10 +39,10 @@ def open_cameras(stopping: threading.Event, **node_arguments: Any) -> list[Perce
 
     from gaussian_yolo_node.ros.node import PerceptionNode
 
-    reader = Node("perception", automatically_declare_parameters_from_overrides=True, **node_arguments)
+    reader = Node("perception", start_parameter_services=False, **node_arguments)
     try:
-        declared: Any = reader.get_parameters_by_prefix("")
-        given = {name: parameter.value for name, parameter in declared.items()}
+        # Not declared, because that would tell them to all nodes, with the passwords of sources.
+        given = {name: parameter.value for name, parameter in reader._parameter_overrides.items()}
         namespace = reader.get_namespace().rstrip("/")
     finally:
         reader.destroy_node()

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from gaussian_yolo_node.display import safe
+
 # Times cover this many of the latest frames, the rate covers the latest seconds.
 WINDOW_FRAMES = 300
 WINDOW_S = 5.0
@@ -210,13 +212,13 @@ class FrameStatistics:
 def build_status(
     name: str, hardware_id: str, level: bytes, message: str, values: Mapping[str, str]
 ) -> DiagnosticStatus:
-    """A status message; `level` is one of the constants of DiagnosticStatus."""
+    """A status message without secrets and control characters; `level` is a constant of DiagnosticStatus."""
     return DiagnosticStatus(
         level=level,
         name=name,
-        message=message,
-        hardware_id=hardware_id,
-        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+        message=safe(message),
+        hardware_id=safe(hardware_id),
+        values=[KeyValue(key=key, value=safe(value)) for key, value in values.items()],
     )
 
 

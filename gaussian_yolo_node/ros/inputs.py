@@ -21,6 +21,7 @@ from rclpy.timer import Timer
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from gaussian_yolo_node.display import safe
 from gaussian_yolo_node.frames import Frame, Source, SourceError, SourceState, open_source
 from gaussian_yolo_node.frames.rectification import Rectifier
 from gaussian_yolo_node.ros.camera_info import load_calibration
@@ -321,7 +322,7 @@ class SourceInput:
             self._read()
         except Exception as error:  # an internal error; without frames, the node must not look well
             self._failure = f"internal error: {error!r}"
-            self._node.get_logger().error(traceback.format_exc())
+            self._node.get_logger().error(safe(traceback.format_exc()))
 
     def _read(self) -> None:
         if self._source is None:

@@ -25,6 +25,7 @@ from gaussian_yolo_node.detector.canvas import Roi
 from gaussian_yolo_node.detector.class_selection import ClassSelection
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.rate_keeper import RateKeeper
+from gaussian_yolo_node.display import safe
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames import SourceState
 from gaussian_yolo_node.ros import parameters
@@ -193,7 +194,7 @@ class PerceptionNode(LifecycleNode):
             return _FAILURE
         except Exception as error:  # rclpy would swallow it
             self._trouble = f"internal error: {error!r}"
-            self.get_logger().error(traceback.format_exc())
+            self.get_logger().error(safe(traceback.format_exc()))
         self.report()
         if not self._trouble:
             return _SUCCESS

@@ -17,6 +17,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from gaussian_yolo_node.detector.detector import Detector, Prepared
 from gaussian_yolo_node.detector.rate_keeper import RateKeeper
+from gaussian_yolo_node.display import safe
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.ros.diagnostics import FrameStatistics, FrameTimes
 from gaussian_yolo_node.ros.inputs import Arrival
@@ -124,7 +125,7 @@ class Worker:
         except Exception as error:
             # An internal error: log the traceback, but keep processing frames.
             if self._count_failed(f"internal error: {error!r}"):
-                self._logger.error(traceback.format_exc())
+                self._logger.error(safe(traceback.format_exc()))
         finally:
             self._end_step()
 

@@ -19,7 +19,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 import cv2
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import TransitionCallbackReturn
-from ros.harness import REPOSITORY, NodeProcess, Ros
+from ros.harness import NodeProcess, Ros
 
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.ros import outputs, service_manager, supervisor
@@ -210,11 +210,3 @@ class TestServiceManager:
         monkeypatch.setenv("NOTIFY_SOCKET", manager[1])
         for _ in range(10_000):
             service_manager.ready()
-
-
-def test_the_unit_knows_the_code(unit: Path = REPOSITORY / "docs" / "systemd" / "gaussian-yolo.service") -> None:
-    settings = dict(line.split("=", 1) for line in unit.read_text().splitlines() if "=" in line and line[0] != "#")
-    assert settings["Type"] == "notify"
-    assert settings["NotifyAccess"] == "all"  # the node is a child of ros2 launch
-    assert settings["Restart"] == "always"
-    assert int(settings["WatchdogSec"]) > 2 * supervisor.LOADING_S
