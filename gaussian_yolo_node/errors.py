@@ -1,12 +1,17 @@
 """Errors that the user can fix.
 
 Every message is one sentence that names the cause and the remedy. The command line and the node's diagnostics
-show it unchanged, without a traceback.
+show it without a traceback; secrets and control characters of names in it are masked.
 """
+
+from gaussian_yolo_node.display import safe
 
 
 class GaussianYoloError(Exception):
     """Base class of all errors that this package raises on purpose; each subsystem derives its own."""
+
+    def __str__(self) -> str:
+        return safe(super().__str__())
 
 
 class ModelError(GaussianYoloError):

@@ -23,4 +23,4 @@ def generate_launch_description() -> LaunchDescription:
 
 def start_node(context: LaunchContext) -> list[Node]:
     """The node action, once the arguments are known."""
-    return [PERCEPTION["node_action"](context, "cameras_node", "perception")]
+    return [PERCEPTION["node_action"](context, "cameras_node", "perception", True)]

@@ -22,6 +22,9 @@ HERE = Path(__file__).parent
 INPUTS = ("source", "image_topic")
 ARGUMENTS = {**PARAMETERS, "use_sim_time": Parameter(False, "never", "Take the time from /clock: true or false.")}
 
+# Before a node that has ended is started again; one whose worker is held for ever ends with exit code 75, s.
+RESPAWN_DELAY_S = 2.0
+
 KINDS = {float: "a number", int: "a whole number", bool: "true or false"}
 
 
@@ -35,6 +38,11 @@ def generate_launch_description() -> LaunchDescription:
             *(optional(name, parameter.text) for name, parameter in ARGUMENTS.items()),
             DeclareLaunchArgument("name", default_value="perception", description="Name of the node."),
             *common_arguments("perception.yaml", "the node's parameters", "node and topics"),
+            DeclareLaunchArgument(
+                "respawn",
+                default_value="",
+                description="Start the node again when it ends: true or false. Empty: unless on_end:=shutdown.",
+            ),
             OpaqueFunction(function=start_node),
         ]
     )
@@ -56,10 +64,13 @@ def common_arguments(config: str, content: str, named: str) -> list[DeclareLaunc
 def start_node(context: LaunchContext) -> list[Node]:
     """The action of perception_node, once the arguments are known."""
     given = {name: argument(context, name) for name in ARGUMENTS}
-    return [node_action(context, "perception_node", argument(context, "name"), overrides(given))]
+    respawn = parse("respawn", argument(context, "respawn") or str(given["on_end"] != "shutdown"), bool)
+    return [node_action(context, "perception_node", argument(context, "name"), respawn, overrides(given))]
 
 
-def node_action(context: LaunchContext, executable: str, name: str, *parameters: dict[str, object]) -> Node:
+def node_action(
+    context: LaunchContext, executable: str, name: str, respawn: bool, *parameters: dict[str, object]
+) -> Node:
     """The action of a node with the common arguments; `parameters` override the file."""
     params_file = Path(argument(context, "params_file")).expanduser()
     if not params_file.is_file():
@@ -70,7 +81,8 @@ def node_action(context: LaunchContext, executable: str, name: str, *parameters:
         name=name,
         namespace=argument(context, "namespace"),
         output="screen",
-        respawn=False,
+        respawn=respawn,
+        respawn_delay=RESPAWN_DELAY_S,
         parameters=[str(params_file), *parameters],
         arguments=["--ros-args", "--log-level", argument(context, "log_level")],
         additional_env=fastdds_environment(HERE),

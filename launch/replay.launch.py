@@ -56,8 +56,14 @@ def generate_launch_description() -> LaunchDescription:
             ),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(HERE / "perception.launch.py")),
-                # The replay configures and activates the node, with the bag's images and the bag's time.
-                launch_arguments=[("autostart", "false"), ("use_sim_time", "true"), ("source", "")],
+                # The replay configures and activates the node, with the bag's images and the bag's time; one that has
+                # ended is a failed replay.
+                launch_arguments=[
+                    ("autostart", "false"),
+                    ("use_sim_time", "true"),
+                    ("source", ""),
+                    ("respawn", "false"),
+                ],
             ),
             OpaqueFunction(function=start_replay),
         ]

@@ -27,7 +27,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /root/.ros
 
 # The faster runtime on Intel's and AMD's processors; rosdep has no key for it.
-RUN python3 -m pip install --no-cache-dir 'openvino>=2024.4'
+RUN python3 -m pip install --no-cache-dir 'openvino==2025.4.1'
 
 COPY . src/gaussian_yolo
 RUN bash -c "source /opt/ros/jazzy/setup.bash && colcon build --packages-select gaussian_yolo" \

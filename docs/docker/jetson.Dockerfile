@@ -23,7 +23,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
 
 # numpy stays below 2, which Ubuntu's OpenCV was built for.
 RUN CPATH=/usr/local/cuda/include LIBRARY_PATH=/usr/local/cuda/lib64:/usr/local/cuda/lib64/stubs \
-    python3 -m pip install --no-cache-dir 'numpy<2' 'pycuda>=2022.2' 'onnx>=1.16' 'typer>=0.12.5' 'rich>=12'
+    python3 -m pip install --no-cache-dir 'numpy==1.26.4' 'pycuda==2024.1.2' 'onnx==1.17.0' 'typer==0.17.5' 'rich==13.9.4'
 
 WORKDIR /ws
 COPY . src/gaussian_yolo

@@ -23,8 +23,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
 
 # numpy stays below 2, which Ubuntu's OpenCV was built for. Linking needs the driver's stub: no driver is there now.
 RUN CPATH=/usr/local/cuda/include LIBRARY_PATH=/usr/local/cuda/lib64:/usr/local/cuda/lib64/stubs \
-    python3 -m pip install --no-cache-dir 'numpy<2' 'pycuda>=2022.2' 'onnx>=1.16' 'onnxruntime>=1.17' 'openvino>=2024.4' \
-        'typer>=0.12.5' 'rich>=12'
+    python3 -m pip install --no-cache-dir 'numpy==1.26.4' 'pycuda==2024.1.2' 'onnx==1.17.0' 'onnxruntime==1.22.1' 'openvino==2025.4.1' \
+        'typer==0.17.5' 'rich==13.9.4'
 
 WORKDIR /ws
 COPY . src/gaussian_yolo

@@ -39,6 +39,7 @@ from gaussian_yolo_node.commands import (
     train,
     view,
 )
+from gaussian_yolo_node.display import guard_terminal
 from gaussian_yolo_node.errors import GaussianYoloError
 
 EXIT_ERROR = 2
@@ -71,6 +72,7 @@ class MissingExtraError(GaussianYoloError):
 
 def main() -> None:
     """Run the command that the arguments name, and exit."""
+    guard_terminal()
     app(prog_name="gaussian-yolo")
 
 

@@ -29,13 +29,14 @@ def view(
     from gaussian_yolo_node.commands.view_run import view_source
     from gaussian_yolo_node.detector.detector import Detector
     from gaussian_yolo_node.detector.model import DEFAULT_MODEL
-    from gaussian_yolo_node.frames import open_source, without_password
+    from gaussian_yolo_node.display import without_secrets
+    from gaussian_yolo_node.frames import open_source
     from gaussian_yolo_node.runtime import RuntimeOptions
     from gaussian_yolo_node.view.server import open_camera
 
     frames = open_source(source, playback="realtime", fps=rate, loop=True)
     try:
-        camera = open_camera(without_password(source), port, host)
+        camera = open_camera(without_secrets(source), port, host)
         try:
             print(f"live view: {camera.address}", flush=True)
             options = RuntimeOptions(threads=threads, input_size=flags.parse_input_size(input_size))

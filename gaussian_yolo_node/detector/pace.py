@@ -20,8 +20,13 @@ from gaussian_yolo_node.runtime.times import known_time_s, measure_s
 BUSY_SHARE = 0.75 if len(os.sched_getaffinity(0)) > 1 else 0.5
 # A frame that takes longer than this share of the period is about to be dropped.
 _LATE_SHARE = 0.95
-# The latest seconds that decide a step down, and a step up.
-_DOWN_WINDOW_S, _UP_WINDOW_S = 1.5, 5.0
+# The first seconds decide nothing: caches are cold, and other nodes discover this one.
+_START_S = 3.0
+# The latest seconds, half of which decide a step down, and nearly all a step up.
+_WINDOW_S = 5.0
+# If many frames are dropped, the latest second decides a step down: if they overran their periods by this time in the
+# window, s.
+_MOST_OVERRUN_S, _LATEST_S = 0.3, 1.0
 # Between two steps. A step up that had to be taken back doubles the wait for the next one, up to the longest.
 _PAUSE_S, _LONGEST_PAUSE_S = 10.0, 300.0
 
@@ -129,6 +134,7 @@ class Pace:
         self.current = self.preferred = largest_within(points, rate_hz / share)
         self._rate_hz, self._share, self._clock = rate_hz, share, clock
         self._frames: deque[tuple[float, float, float]] = deque()
+        self._started: float | None = None
         self._pause_s = _PAUSE_S
         self._stepped_at = clock() - _PAUSE_S
         self._stepped_up = False
@@ -144,20 +150,35 @@ class Pace:
             Index of the operating point to use from now on; None for no change.
         """
         now = self._clock()
+        if self._started is None:
+            self._started = now
+        if now - self._started < _START_S:
+            return None
         self._frames.append((now, network_s, frame_s))
-        while now - self._frames[0][0] > _UP_WINDOW_S:
+        while now - self._frames[0][0] > _WINDOW_S:
             self._frames.popleft()
         paused, covered = now - self._stepped_at, now - self._frames[0][0]
-        if self.current > 0 and paused >= _PAUSE_S and covered > 0.8 * _DOWN_WINDOW_S:
-            latest = [frame for frame in self._frames if now - frame[0] <= _DOWN_WINDOW_S]
-            if median(frame[2] for frame in latest) > _LATE_SHARE / self._rate_hz:
-                # The older half may still show the idle machine.
-                return self._step(min(self.current - 1, self._affordable(latest[len(latest) // 2 :])), now)
-        if self.current < len(self.points) - 1 and paused >= self._pause_s and covered > 0.8 * _UP_WINDOW_S:
+        if self.current > 0 and paused >= _PAUSE_S and self._is_late(now, covered):
+            latest = self._latest(_LATEST_S)
+            # The older half may still show the idle machine.
+            return self._step(min(self.current - 1, self._affordable(latest[len(latest) // 2 :])), now)
+        if self.current < len(self.points) - 1 and paused >= self._pause_s and covered > 0.8 * _WINDOW_S:
             target = self._affordable(self._frames)
             if target > self.current:
                 return self._step(target, now)
         return None
+
+    def _is_late(self, now: float, covered: float) -> bool:
+        """Whether frames have taken too long for several seconds, or so long that many of them are dropped."""
+        period_s = 1 / self._rate_hz
+        overrun_s = sum(max(0.0, frame[2] - period_s) for frame in self._frames)
+        window_s = _LATEST_S if overrun_s > _MOST_OVERRUN_S else _WINDOW_S
+        median_s = median(frame[2] for frame in self._latest(window_s))
+        return covered > 0.8 * window_s and median_s > _LATE_SHARE * period_s
+
+    def _latest(self, seconds: float) -> list[tuple[float, float, float]]:
+        now = self._frames[-1][0]
+        return [frame for frame in self._frames if now - frame[0] <= seconds]
 
     def _affordable(self, frames: Collection[tuple[float, float, float]]) -> int:
         """The largest operating point if the network goes on as in these frames."""

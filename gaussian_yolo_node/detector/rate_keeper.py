@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.pace import BUSY_SHARE, Pace, TimedPoint, largest_within, time_points
@@ -39,7 +40,7 @@ class RateKeeper:
         self._points: list[TimedPoint] = []
         self._current = 0
         self._pace: Pace | None = None
-        self._loading: threading.Thread | None = None
+        self._smaller_is_loaded = False
         self.notice = ""
 
     def start(self, frame_size: tuple[int, int] | None = None) -> None:
@@ -62,8 +63,7 @@ class RateKeeper:
         if self._points and self._rate_hz > 0:
             self._pace = Pace(self._points, self._rate_hz, self._share, self._clock)
             if frame_size is not None:
-                # Before the first frame: loading takes both cores for half a second.
-                self._detector.load(self._smaller())
+                self._load_smaller()
             self.notice = self._too_slow()
 
     @property
@@ -90,11 +90,12 @@ class RateKeeper:
         """Take note of a frame's times in s, of its network and as a whole, and change the canvas if need be."""
         if self._pace is None:
             return
-        if self._loading is None and self._current > 0:  # the frames' shape is known now
-            self._in_thread(lambda: self._detector.load(self._smaller()))
+        if not self._smaller_is_loaded:  # the first frame: their shape is known now
+            self._load_smaller()
         target = self._pace.observe(network_s, frame_s)
         if target is not None:
-            self._in_thread(lambda: self._change(target))
+            change = partial(self._attempt, partial(self._change, target))
+            threading.Thread(target=change, name="canvas", daemon=True).start()
 
     def _change(self, target: int) -> None:
         """Load the canvas while frames go on with the present one, then use it."""
@@ -112,7 +113,6 @@ class RateKeeper:
             forget(self._detector.runtime, self._detector.model_hash)
         direction = "down" if after.point.gmacs < before.point.gmacs else "up"
         self._warn(f"stepped {direction} from canvas {former} to {canvas} to keep {self._rate_hz:g} Hz")
-        self._detector.load(self._smaller())
 
     def _too_slow(self) -> str:
         smallest = self._points[0]
@@ -123,18 +123,19 @@ class RateKeeper:
             f"{1e3 * smallest.network_s:.0f} ms; lower target_rate or take a smaller model"
         )
 
-    def _smaller(self) -> tuple[int, int]:
-        """The next smaller canvas: it is kept ready, because loading it takes longest when it is needed."""
-        return self._points[max(0, self._current - 1)].point.input_size
+    def _load_smaller(self) -> None:
+        """Keep the next smaller canvas ready, for a busy machine loads it slowly.
 
-    def _in_thread(self, action: Callable[[], object]) -> None:
-        def attempt() -> None:
-            try:
-                action()
-            except GaussianYoloError as error:  # such as a GPU without memory for another canvas
-                assert self._pace is not None
-                self._pace.current = self._current
-                self._warn(f"the canvas stays {show_size(self._detector.input_size)}: {error}")
+        Not beside the frames, which would lose a core meanwhile, but before them or in their thread at the first one.
+        """
+        self._smaller_is_loaded = True
+        smaller = self._points[max(0, self._current - 1)].point.input_size
+        self._attempt(partial(self._detector.load, smaller))
 
-        self._loading = threading.Thread(target=attempt, name="canvas", daemon=True)
-        self._loading.start()
+    def _attempt(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except GaussianYoloError as error:  # such as a GPU without memory for another canvas
+            assert self._pace is not None
+            self._pace.current = self._current
+            self._warn(f"the canvas stays {show_size(self._detector.input_size)}: {error}")

@@ -8,12 +8,11 @@ from typing import Literal
 
 from gaussian_yolo_node.bags import is_bag
 from gaussian_yolo_node.frames.camera import CameraSource
-from gaussian_yolo_node.frames.capture import without_password
 from gaussian_yolo_node.frames.files import FileSource, ImageFiles, Media, VideoFile, list_images
 from gaussian_yolo_node.frames.frame import Frame
 from gaussian_yolo_node.frames.source import Source, SourceError, SourceState
 
-__all__ = ["Frame", "Source", "SourceError", "SourceState", "open_source", "without_password"]
+__all__ = ["Frame", "Source", "SourceError", "SourceState", "open_source"]
 
 
 def open_source(

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.frames.capture import has_backend, open_camera, without_password
+from gaussian_yolo_node.display import without_secrets
+from gaussian_yolo_node.frames.capture import has_backend, open_camera
 from gaussian_yolo_node.frames.frame import Frame
 from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
 
@@ -61,7 +62,7 @@ class CameraSource:
         stall_s: float = 3.0,
     ) -> None:
         self._spec = spec
-        self._name = without_password(spec)
+        self._name = without_secrets(spec)
         self._opener = opener
         self._retry_min_s, self._retry_max_s, self._stall_s = retry_min_s, retry_max_s, stall_s
         self._changed = threading.Condition()
@@ -253,7 +254,7 @@ def _plausible_fps(fps: float) -> float:
 
 
 def _open_failure(spec: str) -> str:
-    name = without_password(spec)
+    name = without_secrets(spec)
     if " ! " in spec:
         if not has_backend(cv2.CAP_GSTREAMER):
             return (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import threading
 from typing import Any
@@ -37,11 +36,6 @@ def open_video_file(path: str) -> cv2.VideoCapture:
     # FFmpeg by name if available: with CAP_ANY, OpenCV also reads patterns such as "name_%02d.jpg".
     with quiet_opencv:
         return cv2.VideoCapture(path, cv2.CAP_FFMPEG if has_backend(cv2.CAP_FFMPEG) else cv2.CAP_ANY)
-
-
-def without_password(spec: str) -> str:
-    """A source's spec for display: the password in "rtsp://user:password@host" is masked."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", spec)
 
 
 def has_backend(backend: int) -> bool:

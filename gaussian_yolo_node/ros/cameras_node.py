@@ -14,7 +14,7 @@ from gaussian_yolo_node.ros.parameter_table import PARAMETERS, QOS_PREFIX, Param
 from gaussian_yolo_node.ros.perception_node import run
 
 if TYPE_CHECKING:
-    from rclpy.node import Node
+    from gaussian_yolo_node.ros.node import PerceptionNode
 
 _FOR_ALL = {*PARAMETERS, "use_sim_time"}
 
@@ -24,7 +24,7 @@ def main(args: list[str] | None = None) -> None:
     run(open_cameras, args)
 
 
-def open_cameras(stopping: threading.Event, **node_arguments: Any) -> list[Node]:
+def open_cameras(stopping: threading.Event, **node_arguments: Any) -> list[PerceptionNode]:
     """A perception node for each camera of the parameters; one that cannot start says so on /diagnostics.
 
     Args:
@@ -39,16 +39,16 @@ def open_cameras(stopping: threading.Event, **node_arguments: Any) -> list[Node]
 
     from gaussian_yolo_node.ros.node import PerceptionNode
 
-    reader = Node("perception", automatically_declare_parameters_from_overrides=True, **node_arguments)
+    reader = Node("perception", start_parameter_services=False, **node_arguments)
     try:
-        declared: Any = reader.get_parameters_by_prefix("")
-        given = {name: parameter.value for name, parameter in declared.items()}
+        # Not declared, because that would tell them to all nodes, with the passwords of sources.
+        given = {name: parameter.value for name, parameter in reader._parameter_overrides.items()}
         namespace = reader.get_namespace().rstrip("/")
     finally:
         reader.destroy_node()
     settings = camera_settings(given)
     shares = machine_shares({name: values.get("target_rate") for name, values in settings.items()})
-    nodes: list[Node] = []
+    nodes: list[PerceptionNode] = []
     for name, values in settings.items():
         unknown = ", ".join(sorted(key for key in values if not _is_for_nodes(key)))
         own: dict[str, Any] = {

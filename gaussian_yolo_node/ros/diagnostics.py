@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from gaussian_yolo_node.display import safe
+
 # Times cover this many of the latest frames, the rate covers the latest seconds.
 WINDOW_FRAMES = 300
 WINDOW_S = 5.0
@@ -151,6 +153,15 @@ class FrameStatistics:
             span = min(WINDOW_S, self._clock() - self._started)
             return len(self._finished_at) / span if span > 0 else 0.0
 
+    @property
+    def frame_s(self) -> float | None:
+        """Median time of the latest frames in the worker, s; None before the first."""
+        with self._lock:
+            times = list(self._times)
+        if not times:
+            return None
+        return float(np.median([t.decode + t.preprocess + t.inference + t.postprocess + t.publish for t in times]))
+
     def sample(self, arrived: int, dropped: int) -> None:
         """Note the total counts of frames that arrived and were dropped, before `recent`."""
         with self._lock:
@@ -201,13 +212,13 @@ class FrameStatistics:
 def build_status(
     name: str, hardware_id: str, level: bytes, message: str, values: Mapping[str, str]
 ) -> DiagnosticStatus:
-    """A status message; `level` is one of the constants of DiagnosticStatus."""
+    """A status message without secrets and control characters; `level` is a constant of DiagnosticStatus."""
     return DiagnosticStatus(
         level=level,
         name=name,
-        message=message,
-        hardware_id=hardware_id,
-        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+        message=safe(message),
+        hardware_id=safe(hardware_id),
+        values=[KeyValue(key=key, value=safe(value)) for key, value in values.items()],
     )
 
 

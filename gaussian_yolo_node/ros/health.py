@@ -37,6 +37,7 @@ class Parts:
         values: the parameters.
         now_s: the node's clock, s; 0 if it has none yet.
         detector, input, keeper: None until there is one.
+        held: why no frame is finished although frames arrive; empty if they are.
         road_notice: why places on the ground are missing; empty if they are not.
     """
 
@@ -51,6 +52,7 @@ class Parts:
     detector: Detector | None
     input: Input | None
     keeper: RateKeeper | None
+    held: str = ""
     road_notice: str = ""
 
 
@@ -119,6 +121,8 @@ def _detector(parts: Parts) -> Verdict:
         return OK, ""
     statistics = parts.statistics
     failures = statistics.take_unreported_failures()
+    if parts.held:
+        return ERROR, parts.held
     if statistics.failing:
         return ERROR, statistics.last_error
     recent = statistics.recent()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +21,7 @@ from rclpy.timer import Timer
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from gaussian_yolo_node.display import safe
 from gaussian_yolo_node.frames import Frame, Source, SourceError, SourceState, open_source
 from gaussian_yolo_node.frames.rectification import Rectifier
 from gaussian_yolo_node.ros.camera_info import load_calibration
@@ -38,7 +40,7 @@ _SILENCE_S = 3.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 # Time between looks of a waiting source whether the node is closing.
 _ENABLED_POLL_S = 0.1
-# Time between looks for a publisher of images.
+# Time between looks for a publisher of images, s.
 _SEARCH_PERIOD_S = 0.2
 
 _RELIABILITY = {
@@ -131,17 +133,20 @@ class TopicInput:
         self._last_number = 0
         self._decode: Callable[[Any], NDArray[np.uint8]] = image_from_message
         self._subscription: Subscription | None = None
-        self._found: ImageTopic | None = None
+        self._seen: ImageTopic | None = None  # at the latest look
+        self._found: ImageTopic | None = None  # what is subscribed to
         self._search: Timer | None = None
 
     def start(self) -> None:
         self._look_for_images()
-        if self._subscription is None:
-            # In wall time: a node without a clock must find its images, too.
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._search = self._node.create_timer(_SEARCH_PERIOD_S, self._look_again, clock=steady)
+        # In wall time: a node without a clock must find its images, too. The search goes on: a camera's driver may come
+        # back with another type of images.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._search = self._node.create_timer(_SEARCH_PERIOD_S, self._look_again, clock=steady)
 
     def _look_again(self) -> None:
+        if self._subscription is not None and self._statistics.silence_s <= _SILENCE_S:
+            return
         try:
             self._look_for_images()
         except ParameterError as error:  # of the quality of service; nothing above a timer would report it
@@ -149,25 +154,33 @@ class TopicInput:
             self.trouble = str(error)
 
     def _look_for_images(self) -> None:
-        """Subscribe once it is known to what, and end the search."""
-        before, self._found = self._found, image_topic(self._node, self._parameters)
+        """Subscribe once it is known to what, and anew if that changes."""
+        before, self._seen = self._seen, image_topic(self._node, self._parameters)
+        found = self._seen
         # A driver announces raw and compressed images one after the other, in any order.
-        at_once = self._parameters.image_transport != "auto" or (self._found and self._found.kind is Image)
-        if self._found is None or not (at_once or self._found == before):
+        at_once = self._parameters.image_transport != "auto" or (found is not None and found.kind is Image)
+        if found is None or found == self._found or not (at_once or found == before):
             return
-        self._end_search()
-        self._decode = image_from_compressed if self._found.kind is CompressedImage else image_from_message
+        self._unsubscribe()
+        self._found = found
+        self._decode = image_from_compressed if found.kind is CompressedImage else image_from_message
         # ROS 2 Humble passes the message without its info.
         numbered = hasattr(Subscription, "CallbackType")
         receive: Callable[..., None] = self._receive_numbered if numbered else self._receive
         reliability = _RELIABILITY[self._parameters.reliability]
         # Only the newest image is useful, so the subscription does not queue images either.
-        self._subscription = create_subscription(self._node, self._found.kind, self._found.name, receive, reliability)
+        self._subscription = create_subscription(self._node, found.kind, found.name, receive, reliability)
 
     def _end_search(self) -> None:
         if self._search is not None:
             self._node.destroy_timer(self._search)
             self._search = None
+
+    def _unsubscribe(self) -> None:
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+            self._last_number = 0
 
     @property
     def _topic(self) -> str:
@@ -191,9 +204,7 @@ class TopicInput:
 
     def close(self) -> None:
         self._end_search()
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+        self._unsubscribe()
 
     def _receive_numbered(self, message: Image | CompressedImage, info: Mapping[str, Any]) -> None:
         # The number is None if the middleware does not number messages.
@@ -240,7 +251,7 @@ class SourceInput:
         self._newest_wins = self._live or parameters.playback == "realtime"
         self._deliver = mailbox.put if self._newest_wins else mailbox.put_when_empty
         self._closing = threading.Event()
-        self._open_error = ""
+        self._open_error = self._failure = ""
         calibration = load_calibration(parameters.camera_info_url) if parameters.camera_info_url else None
         self._rectifier = Rectifier(calibration) if calibration is not None and parameters.rectify else None
         self._calibration = calibration
@@ -268,6 +279,8 @@ class SourceInput:
 
     @property
     def trouble(self) -> str:
+        if self._failure:
+            return self._failure
         if self._source is None:
             return self._open_error
         return self._source.message if self._source.state is SourceState.LOST else ""
@@ -305,6 +318,13 @@ class SourceInput:
         return statistics.received - statistics.processed - statistics.failed - self._mailbox.dropped
 
     def _run(self) -> None:
+        try:
+            self._read()
+        except Exception as error:  # an internal error; without frames, the node must not look well
+            self._failure = f"internal error: {error!r}"
+            self._node.get_logger().error(safe(traceback.format_exc()))
+
+    def _read(self) -> None:
         if self._source is None:
             self._source = self._open_until_there()
         if self._source is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -18,7 +19,12 @@ class Mailbox(Generic[Item]):
         self._condition = threading.Condition()
         self._item: Item | None = None
         self._closed = False
-        self._dropped = 0
+        self._dropped = self._taken = 0
+
+    @property
+    def taken(self) -> int:
+        """Items that `get` has given out."""
+        return self._taken
 
     @property
     def dropped(self) -> int:
@@ -46,15 +52,21 @@ class Mailbox(Generic[Item]):
             self._item = item
             self._condition.notify_all()
 
-    def get(self) -> Item | None:
-        """Wait for an item and take it; None after `close`."""
+    def get(self, given_up: Callable[[], bool] = lambda: False) -> Item | None:
+        """Wait for an item and take it; None after `close`, or if the caller has `given_up`, which `wake` checks."""
         with self._condition:
-            self._condition.wait_for(lambda: self._item is not None or self._closed)
-            if self._closed:
+            self._condition.wait_for(lambda: self._item is not None or self._closed or given_up())
+            if self._closed or given_up():
                 return None
             item, self._item = self._item, None
+            self._taken += 1
             self._condition.notify_all()
             return item
+
+    def wake(self) -> None:
+        """Let the waiting threads look again whether they have given up."""
+        with self._condition:
+            self._condition.notify_all()
 
     def close(self) -> None:
         """Release every waiting thread; an item still waiting counts as dropped."""

@@ -6,13 +6,13 @@ fails the transition and stays on /diagnostics until it is fixed.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Future, wait
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
@@ -25,6 +25,7 @@ from gaussian_yolo_node.detector.canvas import Roi
 from gaussian_yolo_node.detector.class_selection import ClassSelection
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.rate_keeper import RateKeeper
+from gaussian_yolo_node.display import safe
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames import SourceState
 from gaussian_yolo_node.ros import parameters
@@ -35,16 +36,18 @@ from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.outputs import Outputs
 from gaussian_yolo_node.ros.parameter_table import PARAMETERS, ParameterError, PerceptionParameters
 from gaussian_yolo_node.ros.qos import create_publisher
+from gaussian_yolo_node.ros.supervisor import EXIT_HELD, LOOK_S, Action, Supervisor
+from gaussian_yolo_node.ros.waiting import Result, Stopped, wait_for
 from gaussian_yolo_node.ros.worker import Worker
 from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.view.camera import Camera
 from gaussian_yolo_node.view.server import open_camera
 
-Result = TypeVar("Result")
-
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 _FAILURE = TransitionCallbackReturn.FAILURE
 _ERROR = TransitionCallbackReturn.ERROR
+# A new worker must be there after this time, s.
+_RESTART_LIMIT_S = 60.0
 
 
 class PerceptionNode(LifecycleNode):
@@ -55,6 +58,9 @@ class PerceptionNode(LifecycleNode):
         share: part of the machine that this node may use; the cameras of one process share it.
         refusal: why the node cannot be configured, for its status; empty if nothing is wrong.
         node_arguments: passed to rclpy's node, such as `context` or `parameter_overrides`.
+
+    Attributes:
+        exit_code: with which the process must end after `stopping` is set.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class PerceptionNode(LifecycleNode):
         self._share = share
         self._stopping = stopping or threading.Event()
         self._refused = parameters.declare(self) | ({"": refusal} if refusal else {})
+        self.exit_code = 0
         self._trouble = ""
         self._busy_with = ""
         self._ended = False
@@ -79,6 +86,7 @@ class PerceptionNode(LifecycleNode):
         self._input: Input | None = None
         self._keeper: RateKeeper | None = None
         self._worker: Worker | None = None
+        self._supervisor = Supervisor()
         self._enabled = threading.Event()
         self._enabled.set()
         self.create_service(SetBool, "~/enable", self._on_enable)
@@ -88,6 +96,7 @@ class PerceptionNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         started = parameters.read(self)
         self._report_timer = self.create_timer(started.diagnostics_period, self.report, clock=steady)
+        self._supervision_timer = self.create_timer(LOOK_S, self._supervise, clock=steady)
         if started.autostart:
             self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
 
@@ -181,11 +190,11 @@ class PerceptionNode(LifecycleNode):
         except GaussianYoloError as error:
             self._trouble = str(error)
             self.get_logger().error(self._trouble)
-        except _Stopped:
+        except Stopped:
             return _FAILURE
         except Exception as error:  # rclpy would swallow it
             self._trouble = f"internal error: {error!r}"
-            self.get_logger().error(traceback.format_exc())
+            self.get_logger().error(safe(traceback.format_exc()))
         self.report()
         if not self._trouble:
             return _SUCCESS
@@ -220,36 +229,47 @@ class PerceptionNode(LifecycleNode):
             self._view.close()
             self._view = None
 
-    def _wait_for(self, function: Callable[[], Result], what: str) -> Result:
-        """Run a slow function in a thread; keep reporting meanwhile, and stop on a signal."""
+    def _wait_for(self, function: Callable[[], Result], what: str, limit_s: float = math.inf) -> Result:
+        """`waiting.wait_for`, with reports meanwhile."""
         self._busy_with = what
         self.report()
-        period = self.get_parameter("diagnostics_period").value
-        reported = time.monotonic()
-        future = _in_thread(function)
+        period, reported = self.get_parameter("diagnostics_period").value, time.monotonic()
+
+        def meanwhile() -> None:
+            nonlocal reported
+            if time.monotonic() - reported >= period:
+                reported = time.monotonic()
+                self.report()
+
         try:
-            while not future.done():
-                if self._stopping.is_set():
-                    raise _Stopped
-                # Wait in short steps: Python handles signals only between them.
-                wait([future], timeout=0.05)
-                if time.monotonic() - reported >= period:
-                    reported = time.monotonic()
-                    self.report()
-            return future.result()
+            return wait_for(function, self._stopping, meanwhile, limit_s)
         finally:
             self._busy_with = ""
 
     def _open_input(self) -> None:
-        assert self._detector is not None and self._outputs is not None  # on_configure has run
         values = parameters.read(self)
         values.check()
         self._mailbox = Mailbox()
         self._statistics = FrameStatistics()
+        self._supervisor = Supervisor()
         self._ended = False
         kind = TopicInput if values.image_topic else SourceInput
         self._input = kind(self, values, self._mailbox, self._statistics, self._enabled)
-        self._keeper = self._choose_canvas(values, self._detector, self._input.frame_size)
+        keeper = self._start_worker(values, self._input.frame_size)
+        self._statistics.start()
+        self._input.start()
+        assert self._outputs is not None  # on_configure has run
+        self._outputs.road.open(values)
+        self.get_logger().info(f"detecting in {values.shown_input}; {keeper.choice}")
+
+    def _start_worker(
+        self, values: PerceptionParameters, frame_size: tuple[int, int] | None, limit_s: float = math.inf
+    ) -> RateKeeper:
+        assert self._outputs is not None
+        if self._detector is None:  # the last one was held
+            self._detector = self._wait_for(lambda: _load(values), f"loading model {values.model}", limit_s)
+            self._apply_thresholds({})
+        self._keeper = self._choose_canvas(values, self._detector, frame_size, limit_s)
         self._worker = Worker(
             self._mailbox,
             self._detector,
@@ -259,13 +279,55 @@ class PerceptionNode(LifecycleNode):
             self.get_clock(),
             self.get_logger(),
         )
-        self._statistics.start()
-        self._input.start()
-        self._outputs.road.open(values)
-        self.get_logger().info(f"detecting in {values.shown_input}; {self._keeper.choice}")
+        return self._keeper
+
+    def _supervise(self) -> None:
+        """Report a worker that finishes no frame, at once; start another, or end the process, if it never does."""
+        if self._worker is None:
+            return
+        before = self._supervisor.trouble
+        action = self._supervisor.look(self._worker.step, self._statistics.frame_s)
+        if bool(before) != bool(self._supervisor.trouble):
+            self.report()
+            self.get_logger().warning(self._supervisor.trouble or "frames are finished again")
+        if action is Action.RESTART:
+            self._restart_worker()
+        elif action is Action.END:
+            self._end(self._supervisor.trouble)
+
+    def _restart_worker(self) -> None:
+        """Leave a held worker behind with its detector, and go on with others."""
+        self._trouble = f"{self._supervisor.trouble}; starting another"
+        self.get_logger().error(self._trouble)
+        self._leave_worker(self._trouble)
+        try:
+            frame_size = self._input.frame_size if self._input else None
+            self._start_worker(parameters.read(self), frame_size, _RESTART_LIMIT_S)
+        except Stopped:
+            return
+        except (GaussianYoloError, TimeoutError) as error:
+            self._end(f"{self._trouble}: {error}")
+            return
+        self._trouble = ""
+        self.report()
+
+    def _leave_worker(self, reason: str) -> None:
+        """Give up a held worker. Its detector cannot be closed or used as long as a thread is in it."""
+        if self._worker is not None:
+            self._worker.give_up(reason)
+        self._worker = self._keeper = self._detector = None
+
+    def _end(self, reason: str) -> None:
+        """End the process with EXIT_HELD, gently if possible: whoever started it starts it again."""
+        self._trouble = f"{reason}; the process ends, to be started again"
+        self.get_logger().fatal(self._trouble)
+        self.report()
+        self._leave_worker(self._trouble)
+        self.exit_code = EXIT_HELD
+        self._stopping.set()
 
     def _choose_canvas(
-        self, values: PerceptionParameters, detector: Detector, frame_size: tuple[int, int] | None
+        self, values: PerceptionParameters, detector: Detector, frame_size: tuple[int, int] | None, limit_s: float
     ) -> RateKeeper:
         detector.roi = Roi.parse(values.roi)
         warn = self.get_logger().warning
@@ -280,7 +342,7 @@ class PerceptionNode(LifecycleNode):
                 if frame_size is not None:
                     detector.fit(frame_size)
 
-        self._wait_for(choose, "choosing the canvas")
+        self._wait_for(choose, "choosing the canvas", limit_s)
         if keeper.notice:
             warn(keeper.notice)
         return keeper
@@ -292,10 +354,9 @@ class PerceptionNode(LifecycleNode):
         if self._input is not None:
             self._input.close()
             self._input = None
-        if self._worker is not None:
-            self._worker.join(1.0)
-            self._worker = None
-        self._keeper = None
+        if self._worker is not None and not self._worker.join(1.0):
+            self._leave_worker("the node was deactivated")
+        self._worker = self._keeper = None
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         (self._enabled.set if request.data else self._enabled.clear)()
@@ -364,28 +425,11 @@ class PerceptionNode(LifecycleNode):
             self._detector,
             self._input,
             self._keeper,
+            self._supervisor.trouble if self._worker else "",
             self._outputs.road.notice if self._outputs else "",
         )
-
-
-class _Stopped(Exception):
-    """The process must end while the model is still loading."""
 
 
 def _load(values: PerceptionParameters) -> Detector:
     options = RuntimeOptions(threads=values.threads, precision=values.precision, device=values.device)
     return Detector.open(values.model, values.runtime, options=options)
-
-
-def _in_thread(function: Callable[[], Result]) -> Future[Result]:
-    """Run a function in a daemon thread, which does not keep the process alive."""
-    future: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(function())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="load", daemon=True).start()
-    return future

@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 from gaussian_yolo_node.detector.canvas import Roi
 from gaussian_yolo_node.detector.decode import CRITERIA, Criterion
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
+from gaussian_yolo_node.display import without_secrets
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.frames import without_password
 from gaussian_yolo_node.position.camera import CameraPose
 from gaussian_yolo_node.runtime import RUNTIMES, Precision
 from gaussian_yolo_node.runtime.base import parse_size
@@ -291,7 +291,7 @@ class PerceptionParameters:
             )
         if self.source and self.image_topic:
             raise ParameterError(
-                f"two inputs: parameters 'source' ({without_password(self.source)}) and 'image_topic' "
+                f"two inputs: parameters 'source' ({without_secrets(self.source)}) and 'image_topic' "
                 f"({self.image_topic}) are both set, clear one of them"
             )
         if self.rectify and self.image_topic:
@@ -325,7 +325,7 @@ class PerceptionParameters:
     @property
     def shown_input(self) -> str:
         """The input as it may be logged and published, with a stream's password masked."""
-        return without_password(self.source) or self.subscribed_topic
+        return without_secrets(self.source) or self.subscribed_topic
 
     @property
     def subscribed_topic(self) -> str:

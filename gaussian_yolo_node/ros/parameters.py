@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
+from rclpy.parameter import Parameter as Setting
 
+from gaussian_yolo_node.display import without_secrets
 from gaussian_yolo_node.ros.parameter_table import PARAMETERS, Parameter, PerceptionParameters, shown
+
+# The parameter that may hold secrets. What can be read back from a node is masked; this is what it stands for.
+_SECRET = "source"
+_sources: WeakKeyDictionary[Node, tuple[str, str]] = WeakKeyDictionary()
 
 
 def declare(node: Node) -> dict[str, str]:
     """Declare all parameters.
 
+    Any node may read the parameters of another, and hear of each change, so a source with a password is masked there.
+    ROS 2 Humble can mask only what is given at the start.
+
     Returns:
         Name and reason of each refused start value; the default replaces it.
     """
     refused: dict[str, str] = {}
+    overrides = node._parameter_overrides  # not yet declared, and so not yet told to others
+    if _SECRET in overrides and isinstance(overrides[_SECRET].value, str):
+        overrides[_SECRET] = Setting(_SECRET, value=_masked(node, overrides[_SECRET].value))
+    if hasattr(node, "add_pre_set_parameters_callback"):
+        node.add_pre_set_parameters_callback(lambda settings: _mask(node, settings))
     for name, parameter in PARAMETERS.items():
         default = parameter.default
         try:
@@ -40,7 +56,28 @@ def declare(node: Node) -> dict[str, str]:
 
 def read(node: Node) -> PerceptionParameters:
     """The current values."""
-    return PerceptionParameters(**{name: node.get_parameter(name).value for name in PARAMETERS})
+    values = {name: node.get_parameter(name).value for name in PARAMETERS}
+    masked, source = _sources.get(node, ("", ""))
+    if source and values[_SECRET] == masked:
+        values[_SECRET] = source
+    return PerceptionParameters(**values)
+
+
+def _mask(node: Node, settings: Sequence[Setting]) -> list[Setting]:
+    return [
+        Setting(_SECRET, value=_masked(node, setting.value))
+        if setting.name == _SECRET and isinstance(setting.value, str)
+        else setting
+        for setting in settings
+    ]
+
+
+def _masked(node: Node, source: str) -> str:
+    """The source without its secrets, which `read` puts back; a masked one that is set again stays what it was."""
+    masked = without_secrets(source)
+    if masked != source:
+        _sources[node] = masked, source
+    return masked
 
 
 def refusal(name: str, value: Any) -> str:

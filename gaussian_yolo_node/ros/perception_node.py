@@ -1,7 +1,8 @@
 """The executable `perception_node`: signals, spinning, and a clean exit.
 
-SIGINT and SIGTERM end the process with exit code 0 at any moment. Until ROS is up there is nothing to clean up, so this
-module imports nothing heavy at the top, and `run` installs its handlers before the heavy imports.
+SIGINT and SIGTERM end the process with exit code 0 at any moment. A worker that is held for ever ends it with exit code
+75 (`supervisor.EXIT_HELD`), so that systemd or launch starts it again. Until ROS is up there is nothing to clean up, so
+this module imports nothing heavy at the top, and `run` installs its handlers before the heavy imports.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rclpy.node import Node
+    from gaussian_yolo_node.ros.node import PerceptionNode
 
+# A process whose worker is held must have ended after this time, s: the middleware may be what holds it.
+_END_LIMIT_S = 5.0
 # Interval in s at which the executor returns to Python, which handles signals only between bytecodes.
 _POLL_S = 0.1
 
@@ -26,12 +29,14 @@ def main(args: list[str] | None = None) -> None:
     run(_open_node, args)
 
 
-def run(open_nodes: Callable[[threading.Event], Sequence[Node]], args: list[str] | None = None) -> None:
+def run(open_nodes: Callable[[threading.Event], Sequence[PerceptionNode]], args: list[str] | None = None) -> None:
     """Run nodes until a signal, or until ROS is shut down; `open_nodes` gets an event that a signal sets."""
     _on_signals(_exit_at_once)
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
+
+    from gaussian_yolo_node.ros import service_manager
 
     stopping = threading.Event()
     _on_signals(lambda *_: stopping.set())
@@ -44,12 +49,17 @@ def run(open_nodes: Callable[[threading.Event], Sequence[Node]], args: list[str]
     executor = SingleThreadedExecutor()
     for node in nodes:
         executor.add_node(node)
+    service_manager.ready()
     try:
         while not stopping.is_set():
             executor.spin_once(timeout_sec=_POLL_S)
+            service_manager.alive()
     except ExternalShutdownException:
         pass
     finally:
+        exit_code = max(node.exit_code for node in nodes)
+        if exit_code:
+            _end_within(_END_LIMIT_S, exit_code)
         executor.shutdown()
         for node in nodes:
             node.destroy_node()
@@ -59,10 +69,17 @@ def run(open_nodes: Callable[[threading.Event], Sequence[Node]], args: list[str]
         # during interpreter shutdown. ROS is already cleaned up.
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(exit_code)
+    sys.exit(exit_code)
 
 
-def _open_node(stopping: threading.Event) -> Sequence[Node]:
+def _end_within(limit_s: float, exit_code: int) -> None:
+    end = threading.Timer(limit_s, os._exit, [exit_code])
+    end.daemon = True
+    end.start()
+
+
+def _open_node(stopping: threading.Event) -> Sequence[PerceptionNode]:
     from gaussian_yolo_node.ros.node import PerceptionNode
 
     return [PerceptionNode(stopping)]

@@ -26,11 +26,17 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Machine:
-    """A clock, and frames at 30 Hz whose network takes its time of an idle machine times `slowdown`."""
+    """A clock, and frames at 30 Hz whose network takes its time of an idle machine times `slowdown`.
+
+    Attributes:
+        dropped: frames that came while another was in the worker and one waited already.
+    """
 
     def __init__(self, slowdown: float = 1.0) -> None:
         self.now = 100.0
         self.slowdown = slowdown
+        self.dropped = 0
+        self._arrived = 0  # the latest frame that was taken
 
     def run(self, pace: Pace, seconds: float) -> list[tuple[float, int]]:
         """The changes, with their times since the start."""
@@ -38,7 +44,13 @@ class Machine:
         start = self.now
         while self.now - start < seconds:
             network_s = POINTS[pace.current].network_s * self.slowdown
-            self.now += max(1 / 30, network_s + 0.003)
+            newest = int((self.now - 100.0) * 30)
+            if newest <= self._arrived:  # the worker waits
+                newest = self._arrived + 1
+                self.now = 100.0 + newest / 30
+            self.dropped += newest - self._arrived - 1
+            self._arrived = newest
+            self.now += network_s + 0.003
             target = pace.observe(network_s, network_s + 0.003)
             if target is not None:
                 changes.append((self.now - start, target))
@@ -65,18 +77,63 @@ def test_a_steady_machine_changes_nothing(slowdown: float) -> None:
     assert pace.current == pace.preferred == 3
 
 
-def test_a_busy_machine_steps_down_within_seconds_and_up_again_later() -> None:
+@pytest.mark.parametrize(
+    ("slowdown", "canvas", "soonest_s", "latest_s"),
+    [
+        (1.25, 2, 2.0, 4.0),  # every frame is a little late: none is dropped for seconds
+        (1.4, 2, 2.0, 4.0),
+        (1.5, 2, 1.0, 2.5),
+        (2.0, 1, 0.5, 1.5),
+        (4.0, 0, 0.5, 1.5),
+    ],
+)
+def test_a_burner_of_20_s_costs_one_step_down_and_one_step_up(
+    slowdown: float, canvas: int, soonest_s: float, latest_s: float
+) -> None:
     machine = Machine()
     pace = Pace(POINTS, 30, clock=lambda: machine.now)
-    machine.run(pace, 20)
-    machine.slowdown = 2.0
+    assert machine.run(pace, 20) == []
+    machine.slowdown = slowdown
     [(down_at, down)] = machine.run(pace, 20)
-    assert down == 1
-    assert 0.5 < down_at < 3
+    assert down == canvas
+    assert soonest_s < down_at < latest_s
+    assert machine.dropped <= (15 if slowdown <= 2 else 30)
     machine.slowdown = 1.0
     [(up_at, up)] = machine.run(pace, 60)
     assert (up, pace.current) == (3, 3)
     assert up_at < 10
+
+
+@pytest.mark.parametrize(
+    ("before_s", "slowdowns"),
+    [
+        (0.0, [(1.0, 3.0)]),  # first inferences, caches, discovery
+        (0.0, [(2.8, 1.4)]),
+        (0.0, [(0.1, 20.0), (1.5, 1.3)]),
+        (9.6, [(1.2, 1.3)]),  # the middle of a run, beside nothing
+        (9.6, [(0.7, 2.0)]),
+        (9.6, [(0.05, 30.0)]),  # one frame of 0.7 s
+        (9.6, [(2.0, 1.25)]),
+        (30.0, [(0.5, 2.0), (2.0, 1.0)] * 20),  # half a second again and again
+    ],
+    ids=str,
+)
+def test_a_short_disturbance_changes_nothing(before_s: float, slowdowns: list[tuple[float, float]]) -> None:
+    machine = Machine()
+    pace = Pace(POINTS, 30, clock=lambda: machine.now)
+    steps = machine.run(pace, before_s)
+    for seconds, machine.slowdown in slowdowns:
+        steps += machine.run(pace, seconds)
+    machine.slowdown = 1.0
+    assert steps + machine.run(pace, 60) == []
+
+
+def test_a_machine_that_is_busy_from_the_start_steps_down_after_the_first_seconds() -> None:
+    machine = Machine(2.0)
+    pace = Pace(POINTS, 30, clock=lambda: machine.now)
+    [(down_at, down)] = machine.run(pace, 20)
+    assert down == 1
+    assert 3 < down_at < 6
 
 
 def test_a_machine_that_is_already_on_the_smallest_canvas_stays_there() -> None:

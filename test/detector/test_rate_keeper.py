@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from gaussian_yolo_node.detector import pace, rate_keeper
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.pace import TimedPoint
 from gaussian_yolo_node.detector.rate_keeper import RateKeeper
+from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.runtime import RuntimeOptions, times
+from gaussian_yolo_node.runtime.base import show_size
 
 FRAME = (360, 640)
 
@@ -159,3 +162,33 @@ def test_answers_are_right_while_the_canvas_changes(detector: Detector) -> None:
     again = detector.detect(waiting)
     np.testing.assert_array_equal(first.boxes, again.boxes)
     assert detector.prepare(frame).image.shape == (256, 448, 3)
+
+
+@pytest.mark.parametrize("frame_size", [None, FRAME])
+def test_the_smaller_canvas_is_there_before_the_second_frame(
+    detector: Detector, frame_size: tuple[int, int] | None
+) -> None:
+    keeper = RateKeeper(detector, 30, clock=Clock())
+    keeper.start(frame_size)
+    detector(make_image(*FRAME))
+    keeper.frame_done(0.02, 0.02)
+    loaded = detector.load(detector.card.operating_points[1].input_size)
+    assert loaded.input_size != detector.input_size
+    assert set(detector._loaded._runtimes) >= {loaded.input_size, detector.input_size}
+    assert "canvas" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_smaller_canvas_that_cannot_be_loaded_leaves_the_present_one(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings: list[str] = []
+    keeper = RateKeeper(detector, 30, warn=warnings.append, clock=Clock())
+    keeper.start()
+    detector(make_image(*FRAME))
+
+    def fail(like: tuple[int, int]) -> None:
+        raise ModelError("no memory")
+
+    monkeypatch.setattr(detector, "load", fail)
+    keeper.frame_done(0.02, 0.02)
+    assert warnings == [f"the canvas stays {show_size(detector.input_size)}: no memory"]

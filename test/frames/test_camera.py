@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from mjpeg_server import MjpegServer
 
-from gaussian_yolo_node.frames import SourceError, SourceState, open_source, without_password
+from gaussian_yolo_node.display import without_secrets
+from gaussian_yolo_node.frames import SourceError, SourceState, open_source
 from gaussian_yolo_node.frames.camera import CameraSource
 
 COLOUR = np.full((4, 6, 3), 7, np.uint8)
@@ -244,8 +245,8 @@ def test_pipeline_that_cannot_start() -> None:
         ("0", "0"),
     ],
 )
-def test_without_password(spec: str, shown: str) -> None:
-    assert without_password(spec) == shown
+def test_without_secrets(spec: str, shown: str) -> None:
+    assert without_secrets(spec) == shown
 
 
 def test_network_camera_that_goes_away_and_comes_back() -> None:

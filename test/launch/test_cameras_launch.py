@@ -21,6 +21,7 @@ def test_one_node_with_the_file_of_cameras(evaluate: Callable[..., Any], tmp_pat
         [node] = evaluate("cameras.launch.py", {"namespace": "car", **arguments}).nodes
         assert (node.package, node.executable, node.namespace) == ("gaussian_yolo", "cameras_node", "car")
         assert node.parameters == [str(file)]
+        assert node.respawn
 
 
 def test_a_missing_file_is_named(evaluate: Callable[..., Any]) -> None:

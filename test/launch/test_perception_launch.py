@@ -31,7 +31,7 @@ def test_every_argument_is_described_and_optional(perception: Callable[..., Any]
 def test_without_arguments_the_parameter_file_decides(perception: Callable[..., Any]) -> None:
     (node,) = perception().nodes
     assert (node.package, node.executable) == ("gaussian_yolo", "perception_node")
-    assert (node.name, node.namespace, node.respawn) == ("perception", "", False)
+    assert (node.name, node.namespace) == ("perception", "")
     assert node.parameters[0] == str(LAUNCH / "config" / "perception.yaml")
     assert node.parameter_overrides() == {}
     assert node.arguments == ["--ros-args", "--log-level", "info"]
@@ -71,6 +71,7 @@ def test_arguments_become_typed_parameters(
         pytest.param({"threads": "1.5"}, "threads:=1.5 is not a whole number", id="not whole"),
         pytest.param({"loop": "yes"}, "loop:=yes is not true or false", id="not a bool"),
         pytest.param({"variance_vote": "1"}, "variance_vote:=1 is not true or false", id="neither text nor bool"),
+        pytest.param({"respawn": "always"}, "respawn:=always is not true or false", id="neither true nor false"),
         pytest.param({"source": "0", "image_topic": "/a"}, "source and image_topic are both given", id="two inputs"),
         pytest.param({"params_file": "/none.yaml"}, "there is no file /none.yaml", id="no parameter file"),
     ],
@@ -87,6 +88,24 @@ def test_own_parameter_file_namespace_name_and_log_level(perception: Callable[..
     assert node.parameters[0] == str(mine)
     assert (node.namespace, node.name) == ("front", "eye")
     assert node.arguments == ["--ros-args", "--log-level", "debug"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "respawn"),
+    [
+        ({}, True),
+        ({"on_end": "keep"}, True),
+        ({"on_end": "shutdown"}, False),
+        ({"on_end": "shutdown", "respawn": "true"}, True),
+        ({"respawn": "false"}, False),
+    ],
+)
+def test_a_node_that_ended_is_started_again(
+    perception: Callable[..., Any], arguments: dict[str, str], respawn: bool
+) -> None:
+    (node,) = perception(**arguments).nodes
+    assert node.respawn is respawn
+    assert node.respawn_delay > 0
 
 
 @pytest.mark.parametrize(
@@ -119,5 +138,5 @@ def test_arguments_and_parameter_file_match_the_node(perception: Callable[..., A
     shipped = yaml.safe_load((LAUNCH / "config" / "perception.yaml").read_text())["/**"]["ros__parameters"]
     assert shipped == {name: parameter.default for name, parameter in PARAMETERS.items()}
 
-    of_launch = {"params_file", "namespace", "name", "log_level", "use_sim_time"}
+    of_launch = {"params_file", "namespace", "name", "log_level", "use_sim_time", "respawn"}
     assert set(perception().declared) - of_launch == set(shipped)

@@ -27,6 +27,7 @@ def test_bag_and_output_are_required_and_all_else_is_not(evaluate: Callable[...,
 
 def test_the_perception_node_waits_to_be_driven_on_the_bag_s_time(replay: Callable[..., Any]) -> None:
     perception, _ = replay(model="efficientnet", threads="2", source="0").nodes
+    assert not perception.respawn
     assert (perception.executable, perception.name, perception.namespace) == ("perception_node", "perception", "")
     assert perception.parameters[0] == str(LAUNCH / "config" / "perception.yaml")
     assert perception.parameter_overrides() == {

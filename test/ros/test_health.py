@@ -14,6 +14,7 @@ from factories import make_image, make_model, slow_inference
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
+import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -23,8 +24,9 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 
+from gaussian_yolo_node.frames.files import FileSource
 from gaussian_yolo_node.ros import diagnostics, inputs
-from gaussian_yolo_node.ros.messages import image_to_message
+from gaussian_yolo_node.ros.messages import image_to_compressed, image_to_message
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 BEST_EFFORT = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
@@ -53,6 +55,16 @@ def picture(ros: Ros, skew_s: float = 0.0, **fields: Any) -> Image:
     for name, value in fields.items():
         setattr(message, name, value)
     return message
+
+
+def jpeg(ros: Ros) -> CompressedImage:
+    return image_to_compressed(make_image(), picture(ros).header)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    cv2.imwrite(str(tmp_path / "0.png"), make_image())
+    return tmp_path
 
 
 def keep_publishing(ros: Ros, publisher: Any, message: Callable[[], Any], hz: float = 30.0) -> Any:
@@ -156,6 +168,30 @@ def test_a_publisher_that_goes_away(ros: Ros, tiny_model: Path) -> None:
     ros.until_status(OK, "topic", "input")
 
 
+@pytest.mark.parametrize(
+    ("first", "then"), [("/image", "/image/compressed"), ("/image/compressed", "/image")], ids=["to jpeg", "to raw"]
+)
+def test_a_publisher_that_comes_back_with_another_type(ros: Ros, tiny_model: Path, first: str, then: str) -> None:
+    start(ros, tiny_model, image_topic="/image")
+    for topic in (first, then):
+        compressed = topic.endswith("/compressed")
+        publisher = ros.observer.create_publisher(CompressedImage if compressed else Image, topic, 1)
+        timer = keep_publishing(ros, publisher, lambda: jpeg(ros) if compressed else picture(ros))  # noqa: B023
+        ros.until_status(OK, "topic", "input")
+        ros.observer.destroy_timer(timer)
+        ros.observer.destroy_publisher(publisher)
+        ros.until_status(WARN, "nothing publishes it", "input")
+
+
+def test_a_reader_that_fails(ros: Ros, tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Any) -> None:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(FileSource, "read", fail)
+    start(ros, tiny_model, source=str(folder))
+    ros.until_status(ERROR, "internal error: RuntimeError('out of order')", "input")
+
+
 def test_a_slow_detector(ros: Ros, tmp_path: Path) -> None:
     model = slow_inference(make_model(tmp_path / "slow.onnx"))
     publisher = ros.observer.create_publisher(Image, "/image", 1)
@@ -209,8 +245,6 @@ def test_the_aggregators_groups_hold_every_status_once(ros: Ros, tiny_model: Pat
 @pytest.mark.parametrize("on_end", ["keep", "shutdown"])
 def test_the_end_of_a_source(ros: Ros, tiny_model: Path, tmp_path: Path, on_end: str) -> None:
     import threading
-
-    import cv2
 
     from gaussian_yolo_node.ros.node import PerceptionNode
 

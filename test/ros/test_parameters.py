@@ -57,6 +57,47 @@ def test_two_inputs_are_named_without_the_password(make_node: Callable[..., Node
     assert "secret" not in str(refused.value)
 
 
+class TestSecrets:
+    """A source's password, which other nodes must not read."""
+
+    def test_cannot_be_read_back_but_is_used(self, make_node: Callable[..., Node]) -> None:
+        node = make_node(source="rtsp://me:p@ss@camera/stream")
+        assert parameters.declare(node) == {}
+        assert node.get_parameter("source").value == "rtsp://me:***@camera/stream"
+        assert parameters.read(node).source == "rtsp://me:p@ss@camera/stream"
+
+    @pytest.mark.skipif(not hasattr(Node, "add_pre_set_parameters_callback"), reason="ROS 2 Humble cannot")
+    def test_set_later(self, make_node: Callable[..., Node]) -> None:
+        node = make_node()
+        parameters.declare(node)
+
+        def set_source(source: str) -> tuple[str, str]:
+            assert node.set_parameters([Parameter("source", value=source)])[0].successful
+            return node.get_parameter("source").value, parameters.read(node).source
+
+        assert set_source("rtsp://me:first@camera") == ("rtsp://me:***@camera", "rtsp://me:first@camera")
+        # What a tool has read, it may set again.
+        assert set_source("rtsp://me:***@camera") == ("rtsp://me:***@camera", "rtsp://me:first@camera")
+        assert set_source("drive.mp4") == ("drive.mp4", "drive.mp4")
+        assert set_source("rtsp://me:second@camera") == ("rtsp://me:***@camera", "rtsp://me:second@camera")
+        assert not node.set_parameters([Parameter("source", value=3)])[0].successful
+
+    def test_two_nodes_keep_their_own(self, make_node: Callable[..., Node]) -> None:
+        nodes = [make_node(source=f"rtsp://me:{word}@camera") for word in ("one", "two")]
+        for node in nodes:
+            parameters.declare(node)
+        assert [parameters.read(node).source for node in nodes] == ["rtsp://me:one@camera", "rtsp://me:two@camera"]
+
+    def test_are_not_among_the_parameter_events(self, make_node: Callable[..., Node]) -> None:
+        node = make_node(source="rtsp://me:secret@camera/stream")
+        told: list[str] = []
+        node._parameter_event_publisher.publish = lambda event: told.append(str(event))
+        parameters.declare(node)
+        node.set_parameters([Parameter("source", value="rtsp://me:secret@other/stream")])
+        assert any("me:***@other" in event for event in told)
+        assert not any("secret" in event for event in told)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [

@@ -23,8 +23,9 @@ from rich.progress import track
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.letterbox import Letterbox
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard
+from gaussian_yolo_node.display import without_secrets
 from gaussian_yolo_node.files import whole_file
-from gaussian_yolo_node.frames import open_source, without_password
+from gaussian_yolo_node.frames import open_source
 from gaussian_yolo_node.lab.export.bias_correction import correct_biases, mean_inputs
 from gaussian_yolo_node.lab.export.quantize_graph import QuantizeError, float_layers, prepare, round_only_for_integers
 from gaussian_yolo_node.runtime.base import PRECISION_KEY
@@ -132,7 +133,7 @@ def read_frames(specs: Sequence[str], card: ModelCard, limit: int) -> Calibratio
         SourceError: there is no such source.
         QuantizeError: no frame can be read.
     """
-    names = [without_password(spec) for spec in specs]
+    names = [without_secrets(spec) for spec in specs]
     canvases: list[NDArray[np.uint8]] = []
     with ExitStack() as stack:
         sources = []

@@ -22,8 +22,9 @@ from gaussian_yolo_node.bags import COMPRESSED_IMAGE, DETECTIONS
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.bags.writing import BagWriter
 from gaussian_yolo_node.detector.detector import Detector
+from gaussian_yolo_node.display import without_secrets
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.frames import open_source, without_password
+from gaussian_yolo_node.frames import open_source
 from gaussian_yolo_node.ros.demo import DemoError
 from gaussian_yolo_node.ros.demo.observer import Observer, percentile_ms
 from gaussian_yolo_node.ros.demo.pictures import write_pictures
@@ -84,7 +85,7 @@ def run(source: str, out: Path, rate: float, parameters: dict[str, Any]) -> None
         seen = observe("in real time", realtime, recording, out / "node.log", LIVE_SECONDS if live else 0, console)
     if not seen.published_at:
         reason = seen.driver.status or f"see {out / 'node.log'}"
-        raise DemoError(f"the node processed no frame of {without_password(source)}: {reason}")
+        raise DemoError(f"the node processed no frame of {without_secrets(source)}: {reason}")
     console.print(seen.driver.diagnostics["canvas_choice"], highlight=False)
     summary = summarise(source, seen, playback_fps)
     summary["detections_per_class"] = count_classes(bag)
@@ -149,7 +150,7 @@ def summarise(source: str, seen: Observer, playback_fps: float) -> dict[str, Any
     """Figures of the recorded pass."""
     values = seen.driver.diagnostics
     return {
-        "source": without_password(source),
+        "source": without_secrets(source),
         "playback_fps": playback_fps or None,
         "frames_in": seen.driver.count("frames_received"),
         "frames_processed": seen.driver.count("frames_processed"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
@@ -33,7 +33,7 @@ class NodeDriver:
 
     Attributes:
         diagnostics: the latest key/values of the node's status.
-        status: the latest message of its status.
+        status, level: message and level of its latest status.
         reports: how many statuses have come.
     """
 
@@ -41,6 +41,7 @@ class NodeDriver:
         self.name = name
         self.diagnostics: dict[str, str] = {}
         self.status = ""
+        self.level = DiagnosticStatus.OK
         self.reports = 0
         self._own = own
         self._process = process
@@ -142,6 +143,6 @@ class NodeDriver:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if status.name == f"{self.name}: perception":
-                self.status = status.message
+                self.status, self.level = status.message, status.level
                 self.diagnostics = {item.key: item.value for item in status.values}
                 self.reports += 1

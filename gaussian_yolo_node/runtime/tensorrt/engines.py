@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -29,6 +27,7 @@ from gaussian_yolo_node.runtime.tensorrt.engine_file import (
     read_engine,
 )
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import PLUGIN_VERSION, PluginLibrary, find_plugin
+from gaussian_yolo_node.runtime.tensorrt.rebuilding import rebuild
 from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar
 
 _LOG = logging.getLogger(__name__)
@@ -113,10 +112,7 @@ class Engines:
             if not self._rebuild or not command:
                 raise
             _LOG.warning("%s: building it now, which takes minutes", error)
-            # A process of its own gives back all the GPU memory that a build takes.
-            words = [sys.executable, "-m", "gaussian_yolo_node.commands", *shlex.split(command)[1:]]
-            if subprocess.run(words, check=False).returncode:
-                raise ModelError(f"{engine} could not be built; run `{command}` to see why") from error
+            rebuild(command, engine)
             return check()
 
 
@@ -133,7 +129,7 @@ def check_engine(path: Path) -> Ready:
     try:
         gpu = open_gpu()
     except RuntimeUnavailableError as error:
-        raise RuntimeUnavailableError("; ".join([str(error), *_also_missing(path)])) from error
+        raise RuntimeUnavailableError("; ".join([str(error), *_also_missing()])) from error
     sidecar = read_engine(path)
     trt = import_tensorrt(sidecar.flavor)
     engine = engine_of(path)
@@ -145,15 +141,15 @@ def check_engine(path: Path) -> Ready:
     )
     if reasons:
         raise ModelError(f"{engine} is stale: {'; '.join(reasons)}; build it again with `{sidecar.command}`")
-    return Ready(engine, sidecar, gpu, trt, PluginLibrary(find_plugin(engine)))
+    return Ready(engine, sidecar, gpu, trt, PluginLibrary(find_plugin()))
 
 
-def _also_missing(path: Path) -> list[str]:
+def _also_missing() -> list[str]:
     """What else is missing if pycuda or the GPU is, so that the user installs everything at once."""
     missing = []
     wanted: tuple[Callable[[], object], ...] = (
         lambda: import_tensorrt("tensorrt"),
-        lambda: find_plugin(engine_of(path)),
+        find_plugin,
     )
     for find in wanted:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,23 @@ class PluginLibrary:
             )
 
 
-def find_plugin(engine: Path | None = None) -> Path:
-    """The library: the file that GAUSSIAN_YOLO_PLUGIN names, or beside the engine, or where the package is installed.
+def find_plugin() -> Path:
+    """The library: where the package is installed, or the file that GAUSSIAN_YOLO_PLUGIN names.
+
+    Not beside an engine: who gives you an engine must not give you code.
 
     Raises:
-        RuntimeUnavailableError: it is in none of these places; lists them.
+        RuntimeUnavailableError: it is in none of these places, which are listed; or every user may write it.
     """
+    path = _find()
+    if any(entry.stat().st_mode & stat.S_IWOTH for entry in (path, path.parent)):
+        raise RuntimeUnavailableError(
+            f"{path} is not loaded: every user of this machine may replace it; chmod o-w the file and its folder"
+        )
+    return path
+
+
+def _find() -> Path:
     named = os.environ.get(VARIABLE)
     if named:
         if not Path(named).is_file():
@@ -101,8 +113,7 @@ def find_plugin(engine: Path | None = None) -> Path:
                 f"{VARIABLE} names {named}, which does not exist; build it or clear {VARIABLE}"
             )
         return Path(named)
-    folders = [engine.parent] if engine is not None else []
-    folders += [prefix / "share" / "gaussian_yolo" / "lib" for prefix in installed_prefixes()]
+    folders = [prefix / "share" / "gaussian_yolo" / "lib" for prefix in installed_prefixes()]
     folders.append(Path(__file__).resolve().parents[3] / "engines" / "plugin" / "build")
     for folder in folders:
         if (folder / LIBRARY).is_file():

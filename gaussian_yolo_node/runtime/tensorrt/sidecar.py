@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.runtime.base import show_size
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import PLUGIN_VERSION
+from gaussian_yolo_node.runtime.tensorrt.rebuilding import PROGRAM
 from gaussian_yolo_node.settings import read
 
 FORMAT = 1
@@ -151,7 +152,14 @@ def read_sidecar(engine: Path) -> EngineSidecar:
     size = sidecar.card["input_size"]
     if not isinstance(size, list) or [type(side) for side in size] != [int, int]:
         raise ModelError(f"the card of {path} has input_size = {json.dumps(size)}, no [height, width]; {_REBUILD}")
-    return sidecar
+    # The command is shown to be copied, so it must be the builder's, quoted for a shell.
+    try:
+        words = shlex.split(sidecar.command)
+    except ValueError:
+        words = []
+    if tuple(words[:2]) != PROGRAM:
+        raise ModelError(f"the command of {path} is not that of its builder; {_REBUILD}")
+    return replace(sidecar, command=shlex.join(words))
 
 
 # Of the card, which the detector checks in full: what its builder always writes and the runtime needs.

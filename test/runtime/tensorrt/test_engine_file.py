@@ -137,8 +137,8 @@ def test_is_built_again_where_asked(
 
 
 def test_a_build_that_fails_is_told(gpu: Gpu, tmp_path: Path) -> None:
-    model = make_engine(tmp_path, sidecar={"tensorrt": "9.0", "command": "gaussian-yolo no-such-command"})
-    with pytest.raises(ModelError, match=r"could not be built; run `gaussian-yolo no-such-command`"):
+    model = make_engine(tmp_path, sidecar={"tensorrt": "9.0", "command": "gaussian-yolo build-engine nowhere.onnx"})
+    with pytest.raises(ModelError, match=r"could not be built; run `gaussian-yolo build-engine nowhere\.onnx`"):
         opened(model, rebuild_engine=True)
 
 

@@ -83,27 +83,44 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 PLACES = ("ros/share/gaussian_yolo/lib", "python/share/gaussian_yolo/lib", "checkout/engines/plugin/build")
 
 
-@pytest.mark.parametrize("place", ["engines", *PLACES])
-def test_the_library_is_found_beside_the_engine_and_where_it_is_installed(nowhere: Path, place: str) -> None:
+@pytest.mark.parametrize("place", PLACES)
+def test_the_library_is_found_where_it_is_installed(nowhere: Path, place: str) -> None:
     (nowhere / place).mkdir(parents=True)
     (nowhere / place / LIBRARY).touch()
-    assert find_plugin(nowhere / "engines" / "car.engine") == nowhere / place / LIBRARY
+    assert find_plugin() == nowhere / place / LIBRARY
+
+
+@pytest.mark.parametrize("open_to_all", [LIBRARY, "."])
+def test_a_library_that_every_user_may_replace_is_refused(nowhere: Path, open_to_all: str) -> None:
+    folder = nowhere / PLACES[0]
+    folder.mkdir(parents=True)
+    (folder / LIBRARY).touch()
+    (folder / open_to_all).chmod(0o777)
+    with pytest.raises(RuntimeUnavailableError, match="every user of this machine may replace it"):
+        find_plugin()
+
+
+def test_a_library_beside_an_engine_is_not_loaded(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(nowhere)
+    (nowhere / LIBRARY).touch()
+    with pytest.raises(RuntimeUnavailableError, match="there is no"):
+        find_plugin()
 
 
 def test_the_variable_goes_before_all_places(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (nowhere / "engines").mkdir()
-    (nowhere / "engines" / LIBRARY).touch()
+    (nowhere / PLACES[0]).mkdir(parents=True)
+    (nowhere / PLACES[0] / LIBRARY).touch()
     monkeypatch.setenv(VARIABLE, str(nowhere / "mine.so"))
     with pytest.raises(RuntimeUnavailableError, match=r"mine\.so, which does not exist"):
-        find_plugin(nowhere / "engines" / "car.engine")
+        find_plugin()
     (nowhere / "mine.so").touch()
-    assert find_plugin(nowhere / "engines" / "car.engine") == nowhere / "mine.so"
+    assert find_plugin() == nowhere / "mine.so"
 
 
 def test_a_library_that_is_nowhere_is_told_with_the_places(nowhere: Path) -> None:
     with pytest.raises(RuntimeUnavailableError) as caught:
-        find_plugin(nowhere / "engines" / "car.engine")
-    for place in ("engines", *PLACES):
+        find_plugin()
+    for place in PLACES:
         assert str(nowhere / place) in str(caught.value)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +95,18 @@ def test_a_missing_field_is_told(tmp_path: Path, field: str) -> None:
     path.write_text(json.dumps({name: value for name, value in values.items() if name != field}))
     with pytest.raises(ModelError, match=field):
         read_sidecar(tmp_path / "a.engine")
+
+
+@pytest.mark.parametrize("command", ["rm -rf /home", "gaussian-yolo detect x", "", "gaussian-yolo build-engine 'x"])
+def test_a_command_that_is_not_the_builders_is_not_even_shown(tmp_path: Path, command: str) -> None:
+    engine = tmp_path / "a.engine"
+    write_sidecar(engine, replace(SIDECAR, command=command))
+    with pytest.raises(ModelError, match="is not that of its builder") as refused:
+        read_sidecar(engine)
+    assert "rm" not in str(refused.value).split()
+
+
+def test_a_command_is_quoted_for_a_shell(tmp_path: Path) -> None:
+    engine = tmp_path / "a.engine"
+    write_sidecar(engine, replace(SIDECAR, command="gaussian-yolo build-engine a.onnx;reboot $(id)"))
+    assert read_sidecar(engine).command == "gaussian-yolo build-engine 'a.onnx;reboot' '$(id)'"
