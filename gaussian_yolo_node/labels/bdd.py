@@ -13,7 +13,7 @@ from typing import Any
 
 from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import ImageTree, Pick
-from gaussian_yolo_node.labels.reading import read_json
+from gaussian_yolo_node.labels.reading import label_files, read_json
 
 # Attributes that mark a label as a group, or as ignored.
 _IGNORING = ("crowd", "ignored")
@@ -42,9 +42,9 @@ class Bdd:
                     continue
                 place = f"{place} ({name})"
                 video = str(frame.get("videoName") or frame.get("video_name") or "")
-                if not self.pick.wants(Path(name).stem, video):
+                if not self.pick.wants(name, video):
                     continue
-                seen.add(Path(name).stem)
+                seen.add(name)
                 image = tree.find(name, path, place, report, video)
                 objects = list(_objects(path, place, frame, report))
                 yield AnnotatedImage(image, path, objects, _size(frame), name=name)
@@ -53,7 +53,7 @@ class Bdd:
     def _files(self) -> list[Path]:
         if not self.labels.is_dir():
             return [self.labels]
-        files = sorted(self.labels.glob("*.json"))
+        files = label_files(self.labels, ".json")
         if not files:
             raise DatasetError(f"label folder {self.labels} has no JSON files")
         return files

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from gaussian_yolo_node.file_names import frame_name
 from gaussian_yolo_node.labels import DatasetError, read_image
 from gaussian_yolo_node.labels.annotations import Fault, FaultKind
 from gaussian_yolo_node.labels.check import IGNORED, UNUSED, CheckResult, SamplePicture, SplitContent
@@ -143,7 +144,7 @@ def draw_samples(samples: Sequence[SamplePicture], folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number, sample in enumerate(samples):
-            path = folder / f"{sample.split}_{number:03d}_{sample.image.stem}.jpg"
+            path = folder / f"{sample.split}_{number:03d}_{frame_name(sample.image.name)}.jpg"
             ok, data = cv2.imencode(".jpg", draw_sample(sample), [cv2.IMWRITE_JPEG_QUALITY, 90])
             assert ok
             path.write_bytes(data.tobytes())

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from gaussian_yolo_node.file_names import natural_key
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.frames.files import ImageFiles, Picture, decode_picture
 
@@ -29,7 +30,7 @@ def expand(pattern: str) -> list[str]:
         before, after = pattern[: braces.start()], pattern[braces.end() :]
         return [path for choice in _choices(braces[1]) for path in expand(f"{before}{choice}{after}")]
     if glob.has_magic(pattern) and not Path(pattern).exists():
-        return sorted(glob.glob(pattern))
+        return sorted(glob.glob(pattern), key=natural_key)
     return [pattern]
 
 
