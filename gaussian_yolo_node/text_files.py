@@ -37,7 +37,10 @@ def decode_text(data: bytes, errors: str = "strict") -> str:
     if wide is None and b"\0" in data[:4096]:
         # Windows tools may write UTF-16 without a mark: every other byte of English text is then 0.
         even, odd = data[:4096:2], data[1:4096:2]
-        wide = "UTF-16" if (even.count(0) == 0) != (odd.count(0) == 0) else None
+        letters = odd if not any(even) else even if not any(odd) else b"\0"
+        wide = (
+            "UTF-16" if letters.decode("ascii", "replace").replace("\n", "").replace("\r", "").isprintable() else None
+        )
     if wide is not None:
         raise NotTextError(f"not text in UTF-8, but in {wide}: save it as UTF-8")
     try:
