@@ -45,6 +45,11 @@ def shown(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
+def hashable(name: str) -> bytes:
+    """The bytes of a name for a hash; they need not be UTF-8."""
+    return name.encode("utf-8", "surrogatepass")
+
+
 def slashed(name: str) -> str:
     """A name from a file of any system: with /, and without "./" before it."""
     name = name.replace("\\", "/")

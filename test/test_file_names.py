@@ -9,6 +9,7 @@ from gaussian_yolo_node.file_names import (
     FrameNames,
     files_in,
     frame_name,
+    hashable,
     is_absolute,
     is_image_name,
     natural_key,
@@ -116,3 +117,4 @@ def test_equal_names_are_numbered(name: str, wanted: str) -> None:
 
 def test_a_name_that_is_not_utf8_can_be_shown() -> None:
     assert shown("caf\udce9.jpg") == "caf\\udce9.jpg" and shown("café") == "café"
+    assert hashable("café") == "café".encode() and hashable("caf\udce9") != hashable("caf\udcea")

@@ -198,11 +198,12 @@ def test_compressed_images_through_a_node_of_its_own(tmp_path: Path, tiny_model:
 
 
 @pytest.mark.parametrize("layout", ["h264", ""], ids=["by format", "by start code"])
-def test_a_bag_of_video_says_why_nothing_was_answered(through: Replay, tmp_path: Path, layout: str) -> None:
+def test_a_bag_of_video_says_why_nothing_was_answered(tmp_path: Path, tiny_model: Path, layout: str) -> None:
     messages = [CompressedImage(format=layout) for _ in range(3)]
     for message in messages:
         message.data.frombytes(b"\0\0\0\1\x67" + bytes(50))
-    run = through(write_bag(tmp_path / "bag.mcap", messages)).run
+    bag = write_bag(tmp_path / "bag.mcap", messages)
+    run = replay(ReplayOptions(bag, tmp_path / "run", parameters={"model": str(tiny_model)}), lambda log: None).run
     assert run.counters == ReplayCounters(3, 0, 0, 3)
     assert any("no image was answered: " in note and "part of a video" in note for note in run.notes)
 

@@ -18,6 +18,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
+from gaussian_yolo_node.file_names import hashable
 from gaussian_yolo_node.lab.robustness import RobustnessError
 from gaussian_yolo_node.lab.robustness.corruptions import Image, corrupt
 from gaussian_yolo_node.labels.images import image_files, read_image
@@ -53,7 +54,7 @@ class LabelledFrames:
         digest = hashlib.sha256()
         for path in self.paths:
             truth = self.truths.frame(path.name)
-            digest.update(os.fsencode(path.name))
+            digest.update(hashable(path.name))
             if truth is not None:
                 digest.update(truth.truths.boxes.tobytes() + "\0".join(truth.truths.categories.tolist()).encode())
         return digest.hexdigest()[:16]

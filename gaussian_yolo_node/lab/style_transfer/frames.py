@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gaussian_yolo_node.file_names import IMAGE_SUFFIXES, frame_name, is_image_name, natural_key
+from gaussian_yolo_node.file_names import IMAGE_SUFFIXES, frame_name, hashable, is_image_name, natural_key
 from gaussian_yolo_node.lab.style_transfer.pictures import FolderError
 
 # Image folders of a data set; its labels are beside them.
@@ -87,7 +87,7 @@ def choose_style(names: Sequence[str], frame: str, seed: int) -> str:
 
 def frame_seed(frame: str, seed: int) -> int:
     """A seed per frame, independent of the order of frames."""
-    return int.from_bytes(hashlib.sha256(os.fsencode(f"{seed} {frame}")).digest()[:7], "big")
+    return int.from_bytes(hashlib.sha256(hashable(f"{seed} {frame}")).digest()[:7], "big")
 
 
 def images_in(folder: Path) -> Iterator[str]:
