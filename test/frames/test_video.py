@@ -9,11 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mjpeg_server import JPEG, MjpegServer
 from video_factory import avi, jpeg, matroska
 
 from gaussian_yolo_node.frames import Source, SourceState, open_source
 from gaussian_yolo_node.frames.camera import CameraSource
-from gaussian_yolo_node.frames.files import FileSource
+from gaussian_yolo_node.frames.files import FileSource, decode_picture
 from gaussian_yolo_node.frames.video import VideoFile, video_name
 from gaussian_yolo_node.labels.bag_making import DEFAULT_START_NS, MakeOptions, make_bag
 from gaussian_yolo_node.labels.sequence_labels import read_video_labels
@@ -239,3 +240,13 @@ def test_half_frames_of_an_mjpeg_camera_are_counted_not_shown() -> None:
         pass
     assert source.skipped == 2
     source.close()
+
+
+def test_half_frames_of_a_network_camera_are_counted_not_shown() -> None:
+    with MjpegServer() as server:
+        server.halves.set()
+        source = open_source(server.url)
+        while source.skipped < 3:
+            frame = source.read()
+            assert frame is not None and (frame.image == decode_picture(JPEG, "").image).all()
+        source.close()

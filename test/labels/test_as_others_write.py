@@ -393,6 +393,20 @@ def test_a_name_twice_in_a_list_is_a_fault(tmp_path: Path) -> None:
         trained(tmp_path, {**KITTI, "list": "list.txt"})
 
 
+@pytest.mark.parametrize(
+    ("more", "twice"), [({}, True), ({"videoName": "v"}, False), ({"frameIndex": 3}, False), ({"timestamp": 5}, False)]
+)
+def test_a_frame_twice_in_bdds_labels_is_a_fault(tmp_path: Path, more: dict[str, Any], twice: bool) -> None:
+    picture(tmp_path / "images" / "a.png")
+    frames = [{"name": "a.png", "labels": []}, {"name": ".\\a.png" if twice else "a.png", "labels": [], **more}]
+    text(tmp_path / "l.json", json.dumps(frames))
+    source = {"format": "bdd", "images": "images", "labels": "l.json"}
+
+    faults = [fault for fault in checked(tmp_path, source) if "is of it, too" in fault.message]
+
+    assert [(fault.kind, "frame 0" in fault.message) for fault in faults] == [(FaultKind.DUPLICATE_IMAGE, True)] * twice
+
+
 def test_a_name_that_is_not_utf8_is_a_name(tmp_path: Path) -> None:
     picture(tmp_path / "images" / "caf\udce9.png")
     text(tmp_path / "labels" / "caf\udce9.txt", KITTI_LINE)
