@@ -137,7 +137,7 @@ class ImageTree:
             return []
         found = self._of_base.get(name, [])
         # The pictures of another sequence may have the same names.
-        return [each for each in found if not subfolder or "/" not in each or subfolder in each]
+        return [each for each in found if not subfolder or "/" not in each or _is_of(each, subfolder)]
 
     def _inside(self, name: str) -> str:
         """The name relative to the folder; unchanged if it is not of a file in it."""
@@ -152,6 +152,12 @@ class ImageTree:
             if folder.parts[-count:] == tuple(parts[:count]) and name not in self._paths:
                 return "/".join(parts[count:])
         return name
+
+
+def _is_of(path: str, sequence: str) -> bool:
+    """Whether a picture is in the folder of a sequence, or its file name begins with that of the sequence."""
+    after = base_name(path).removeprefix(sequence)
+    return sequence in path.split("/")[:-1] or (after != base_name(path) and not after[:1].isalnum())
 
 
 @dataclass(frozen=True)

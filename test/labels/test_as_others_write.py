@@ -394,6 +394,26 @@ def test_a_name_twice_in_a_list_is_a_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("file", "video", "found"),
+    [
+        ("v1/0001.png", "v1", True),
+        ("train/v1/0001.png", "v1", True),
+        ("0001.png", "v1", True),  # a folder of its own
+        ("v1/0001.png", "1", False),
+        ("v2/0001.png", "v1", False),
+        ("train/v1-0001.png", "v1", True),
+        ("train/v10001.png", "v1", False),
+    ],
+)
+def test_pictures_of_a_sequence(tmp_path: Path, file: str, video: str, found: bool) -> None:
+    path = picture(tmp_path / "images" / file)
+    text(tmp_path / "l.json", json.dumps([{"name": path.name, "videoName": video, "labels": []}]))
+    source = {"format": "bdd", "images": "images", "labels": "l.json"}
+
+    assert [fault.kind for fault in checked(tmp_path, source)] == ([] if found else [FaultKind.MISSING_IMAGE])
+
+
+@pytest.mark.parametrize(
     ("more", "twice"), [({}, True), ({"videoName": "v"}, False), ({"frameIndex": 3}, False), ({"timestamp": 5}, False)]
 )
 def test_a_frame_twice_in_bdds_labels_is_a_fault(tmp_path: Path, more: dict[str, Any], twice: bool) -> None:
