@@ -69,6 +69,7 @@ class BagImages:
             # The information on a frame is recorded before its picture, so few names are held here.
             names: dict[int, str] = {}
             used: Counter[str] = Counter()
+            first_ns: int | None = None
             for message in reader.messages(topics):
                 try:
                     content = message.decode()
@@ -82,9 +83,11 @@ class BagImages:
                     if message.topic == self._topic:
                         yield Picture(None, None, str(error))
                     continue
+                first_ns = message.stamp_ns if first_ns is None else first_ns
+                time_s = (message.stamp_ns - first_ns) / 1e9
                 try:
                     image = image_from_compressed(content) if compressed else image_from_message(content)
                 except ImageMessageError as error:
-                    yield Picture(None, name, str(error))
+                    yield Picture(None, name, str(error), time_s)
                 else:
-                    yield Picture(image, name)
+                    yield Picture(image, name, time_s=time_s)

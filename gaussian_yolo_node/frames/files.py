@@ -28,6 +28,8 @@ IMAGE_FPS = 10.0  # Hz; the rate of KITTI's cameras
 
 # Frames decoded ahead of the reader: enough to absorb one slow frame at 30 Hz, and at most 100 MB at 4K.
 _AHEAD = 4
+# A longer step is no pause, but a clock that was set while recording.
+_LONGEST_STEP_S = 60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,7 @@ class FileSource:
         self._index = 0
         self._due = 0.0
         self._last_time_s: float | None = None
+        self._step_s = 1 / self._fps  # to the next frame, if the medium says nothing else
         self._changed = threading.Condition()
         self._ahead: deque[tuple[float, Picture]] = deque()
         self._decoded_all = False
@@ -172,11 +175,11 @@ class FileSource:
 
     def _wait_until_due(self, decoded_at: float, time_s: float | None) -> None:
         """Sleep until the next frame is due, or the source is closed; sets `_due`, on the monotonic clock."""
-        step_s = 1 / self._fps
-        if self._own_times and time_s is not None and self._last_time_s is not None and time_s > self._last_time_s:
-            step_s = time_s - self._last_time_s
+        if self._own_times and time_s is not None and self._last_time_s is not None:
+            own_s = time_s - self._last_time_s
+            self._step_s = own_s if 0 < own_s <= _LONGEST_STEP_S else self._step_s
         self._last_time_s = time_s
-        self._due = max(self._due + step_s, decoded_at) if self._due else time.monotonic()
+        self._due = max(self._due + self._step_s, decoded_at) if self._due else time.monotonic()
         with self._changed:
             self._changed.wait_for(lambda: self._closed, timeout=max(0.0, self._due - time.monotonic()))
 

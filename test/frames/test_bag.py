@@ -127,6 +127,18 @@ def test_images_of_one_stamp_are_named_apart_and_it_is_said(tmp_path, caplog, na
     assert skipped == 0 and len([text for text in caplog.messages if "several images have the stamp" in text]) == 1
 
 
+def test_in_realtime_images_are_as_far_apart_as_they_were_recorded(tmp_path):
+    steps_s = [0.0, 0.02, 0.3, 0.32, 7200.32]  # a clock that was set is no pause
+    records = [
+        (IMAGE_TOPIC, START_NS + round(step * 1e9), image(picture, index))
+        for index, (step, picture) in enumerate(zip(steps_s, pictures(5), strict=True))
+    ]
+    source = open_source(str(write_recording(tmp_path / "bag", records)), playback="realtime")
+    stamps = [frame.stamp for frame in iter(source.read, None)]
+    source.close()
+    assert (np.diff(stamps)[:3] > np.diff(steps_s)[:3] - 0.002).all() and len(stamps) == 5
+
+
 def test_a_video_in_image_messages_is_skipped_and_named(tmp_path):
     message = serialized(
         new(COMPRESSED_IMAGE, header=header(START_NS), format="h264", data=np.frombuffer(b"\0\0\0\1gZZ", np.uint8))
