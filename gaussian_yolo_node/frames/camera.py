@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.frames.capture import has_backend, is_url, open_camera, without_password
+from gaussian_yolo_node.frames.capture import has_backend, is_url, open_live, without_password
 from gaussian_yolo_node.frames.files import decode_picture
 from gaussian_yolo_node.frames.frame import Frame
 from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
@@ -59,7 +59,7 @@ class CameraSource:
         self,
         spec: str,
         *,
-        opener: Callable[[str], Capture] = open_camera,
+        opener: Callable[[str], Capture] = open_live,
         retry_min_s: float = 0.5,
         retry_max_s: float = 10.0,
         stall_s: float = 3.0,
@@ -260,7 +260,7 @@ def _retrieve(capture: Capture) -> NDArray[np.uint8] | None:
         return None
     if not ok or image is None or not image.size:
         return None
-    if image.shape[0] == 1 and image.ravel()[:2].tobytes() == _JPEG_START:  # see `capture.open_camera`
+    if image.shape[0] == 1 and image.ravel()[:2].tobytes() == _JPEG_START:  # see `capture.open_live`
         return decode_picture(image.tobytes(), "").image
     return _to_bgr(image)
 

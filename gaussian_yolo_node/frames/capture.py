@@ -28,22 +28,27 @@ def open_camera(spec: str) -> cv2.VideoCapture:
             # Two buffers, if the driver supports this: one is filled while the other is read. More would queue old
             # frames; a single one would miss frames.
             capture.set(cv2.CAP_PROP_BUFFERSIZE, 2)
-            _keep_jpegs(capture, cv2.CAP_PROP_CONVERT_RGB, 0)
             return capture
         if " ! " in spec:
             return cv2.VideoCapture(spec, cv2.CAP_GSTREAMER)
         if not has_backend(cv2.CAP_FFMPEG):
             return cv2.VideoCapture(spec, cv2.CAP_ANY)
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
-        capture = cv2.VideoCapture(spec, cv2.CAP_FFMPEG, timeouts)
-        _keep_jpegs(capture, cv2.CAP_PROP_FORMAT, -1)
-        return capture
+        return cv2.VideoCapture(spec, cv2.CAP_FFMPEG, timeouts)
 
 
-def _keep_jpegs(capture: cv2.VideoCapture, prop: int, value: float) -> None:
-    """Let a camera of JPEGs deliver them as they are, `[1,N]`: OpenCV would decode half of one without an error."""
+def open_live(spec: str) -> cv2.VideoCapture:
+    """Open a camera, see `open_camera`; one of JPEGs delivers them as they are, uint8 `[1,N]`.
+
+    OpenCV would decode half of a JPEG without an error.
+    """
+    capture = open_camera(spec)
     if capture.isOpened() and int(capture.get(cv2.CAP_PROP_FOURCC)) in _JPEG_CODECS:
-        capture.set(prop, value)
+        if spec.isdigit() or spec.startswith("/dev/"):
+            capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+        else:
+            capture.set(cv2.CAP_PROP_FORMAT, -1)
+    return capture
 
 
 def open_video_file(path: str) -> cv2.VideoCapture:

@@ -176,9 +176,10 @@ def test_a_video_behind_http_ends(tmp_path: Path, server: str, name: str, conten
     write(tmp_path / name, content)
 
     source = open_source(f"{server}/{name}")
-    frames = consume(source)
+    frames = list(iter(source.read, None))
 
     assert frames and source.state is SourceState.FINISHED
+    assert all(frame.image.shape == (48, 64, 3) for frame in frames if frame is not None)
     if isinstance(source, FileSource):
         assert len(frames) == (9 if name == "clip.avi" else 6)  # none is dropped
     source.close()
