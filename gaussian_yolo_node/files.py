@@ -19,9 +19,9 @@ class WriteError(GaussianYoloError):
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write bytes, or text as UTF-8, as `whole_file` does."""
+    """Write bytes, or text as UTF-8, as `whole_file` does; names of files in it need not be UTF-8."""
     with whole_file(path) as part:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        part.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
 
 
 @contextmanager

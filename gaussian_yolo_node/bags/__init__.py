@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.file_names import files_in
 
 IMAGE_TOPIC = "/camera/image_raw"
 CAMERA_INFO_TOPIC = "/camera/camera_info"
@@ -31,7 +32,7 @@ def is_bag(path: Path) -> bool:
     """Whether a path is a bag: a bag file, or a folder written by `ros2 bag record`."""
     if path.is_dir():
         try:
-            return any(child.name.endswith(SUFFIXES) for child in path.iterdir())
+            return bool(files_in(path, SUFFIXES))
         except OSError:
             return False
     return path.name.endswith(SUFFIXES)

@@ -14,6 +14,7 @@ import zstandard
 
 from gaussian_yolo_node.bags import SUFFIXES, BagError, mcap_file, ros1_file, sqlite_file
 from gaussian_yolo_node.bags.storage import Storage
+from gaussian_yolo_node.file_names import files_in
 
 METADATA = "metadata.yaml"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -89,7 +90,7 @@ def _files_of(path: Path, notes: list[str]) -> list[Path]:
         raise BagError(f"bag {path} does not exist")
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.iterdir() if file.name.endswith(SUFFIXES) and file.is_file())
+    found = [file for file in files_in(path, SUFFIXES) if file.is_file()]
     listed = _listed_files(path, notes)
     if not found:
         raise BagError(f"folder {path} holds no bag: no file in it ends in {', '.join(SUFFIXES)}")
@@ -97,7 +98,7 @@ def _files_of(path: Path, notes: list[str]) -> list[Path]:
     if absent:
         notes.append(f"{', '.join(absent)} is missing: the bag's {METADATA} names it")
     there = [file for file in listed if file.exists()]
-    return there or sorted(found, key=_number)
+    return there or found
 
 
 def _listed_files(folder: Path, notes: list[str]) -> list[Path]:
@@ -112,9 +113,3 @@ def _listed_files(folder: Path, notes: list[str]) -> list[Path]:
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         notes.append(f"{path.name} is damaged ({type(error).__name__}): the bag's files are read as they are")
         return []
-
-
-def _number(path: Path) -> tuple[int, str]:
-    """Sort key of a split file: the number at the end of its name, which has no leading zeros."""
-    digits = path.name.split(".")[0].rpartition("_")[2]
-    return int(digits) if digits.isdecimal() else 0, path.name

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
@@ -106,7 +105,7 @@ def _detect_labelled(
 ) -> list[FramePredictions]:
     predictions = []
     for frame in track(iter(source.read, None), "calibrate", total=source.length, console=console, transient=True):
-        if frame is None or Path(frame.name).stem not in labels.frames:
+        if frame is None or labels.frame(frame.name) is None:
             continue
         try:
             predictions.append(FramePredictions(frame.name, detector(frame.image), detector.card.classes))

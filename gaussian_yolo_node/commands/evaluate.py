@@ -43,8 +43,8 @@ def evaluate(
         Path,
         typer.Option(
             metavar="PATH",
-            help="What `detect --json` wrote, the lists of BDD's or COCO's evaluation, or a bag. For mot, the first, "
-            "which is tracked, or tracks in KITTI's format (*.txt).",
+            help="What `detect --json` wrote, the lists of BDD's or COCO's evaluation, a folder of KITTI's result "
+            "files, or a bag. For mot, the first, which is tracked, or tracks in KITTI's format (*.txt).",
         ),
     ],
     protocol: Annotated[

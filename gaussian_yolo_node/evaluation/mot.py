@@ -13,7 +13,6 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from scipy.optimize import linear_sum_assignment
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation.average_precision import ALL
 from gaussian_yolo_node.evaluation.matching import Floats, box_areas, intersection_areas, overlaps
+from gaussian_yolo_node.file_names import base_name, frame_name
 from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.classes import KITTI_CLASSES
 from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FramePredictions, Truths
@@ -142,7 +142,7 @@ def track_predictions(predictions: Sequence[FramePredictions], rate_hz: float) -
 
 
 def _number(frame: str | int) -> int:
-    digits = str(frame) if isinstance(frame, int) else Path(frame).stem
+    digits = str(frame) if isinstance(frame, int) else base_name(frame_name(frame))
     if not digits.isdecimal():
         raise DatasetError(f"frame {frame} has no number: tracking labels number their frames, as in 000012.png")
     return int(digits)

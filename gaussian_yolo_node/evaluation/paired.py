@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.evaluation.matching import intersection_areas, overlaps
+from gaussian_yolo_node.file_names import AmbiguousNameError, FrameNames
 from gaussian_yolo_node.labels.annotations import DatasetError
-from gaussian_yolo_node.labels.classes import BDD_CATEGORIES, KITTI_CLASSES
+from gaussian_yolo_node.labels.classes import BDD_CATEGORIES, KITTI_CLASSES, common_names
 from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FramePredictions, FrameTruths, GroundTruth, Truths
 
 Indices = NDArray[np.intp]
@@ -112,21 +112,24 @@ def pair(truths: GroundTruth, predictions: Sequence[FramePredictions]) -> Paired
     objects = Truths.concatenate(frame.truths for frame in labels)
     detections = Detections.concatenate(record.detections for record in records)
     truth_classes = _class_names(objects.categories, truths)
+    vocabulary = _vocabulary(truths, truth_classes)
+    predicted = np.concatenate([np.empty(0, np.str_), *(record.class_names for record in records)])
+    common = common_names(vocabulary, set(predicted.tolist()))
     places = [record.places for record in records if record.places is not None]
     return Paired(
         tuple(pairs),
         objects,
         _frame_indices([frame.truths for frame in labels]),
-        truth_classes,
+        _renamed(truth_classes, common),
         detections,
         _frame_indices([record.detections for record in records]),
-        np.concatenate([np.empty(0, np.str_), *(record.class_names for record in records)]),
+        _renamed(predicted, common),
         np.concatenate(places) if len(places) == len(records) else np.arange(len(detections)),
         all(record.has_sigmas for record in records),
         tuple(unlabelled),
         unpredicted,
         truths.is_kitti,
-        _vocabulary(truths, truth_classes),
+        tuple(sorted({common.get(name, name) for name in vocabulary})),
     )
 
 
@@ -135,12 +138,13 @@ def pair_frames(
 ) -> tuple[dict[str, tuple[FrameTruths, FramePredictions]], list[str]]:
     """The frames that have both labels and a prediction record, by label name, and the names of the other records.
 
-    "000012.png" and 12 belong to the labels "000012". A record without a name belongs to the frame of its stamp.
+    "000012.png" and 12 belong to the labels "000012"; see `FrameNames`. A record without a name belongs to
+    the frame of its stamp.
 
     Raises:
         DatasetError: no frame has both, or two records belong to one frame.
     """
-    names = {Path(name).stem: name for name in labels} | {name: name for name in labels}
+    names = FrameNames(labels)
     stamps: dict[int | None, str] = {
         frame.stamp_ns: name for name, frame in labels.items() if frame.stamp_ns is not None
     }
@@ -148,13 +152,19 @@ def pair_frames(
     unlabelled = []
     for record in predictions:
         frame = record.frame
-        # Names that the labels of the frame may have.
-        keys = (f"{frame:06d}", str(frame)) if isinstance(frame, int) else (frame, Path(frame).stem)
-        name = next((names[key] for key in keys if key in names), stamps.get(record.stamp_ns))
+        try:
+            # Names that the labels of a numbered frame may have.
+            keys = (f"{frame:06d}", str(frame)) if isinstance(frame, int) else (frame,)
+            name = next(filter(None, map(names.find, keys)), None) or stamps.get(record.stamp_ns)
+        except AmbiguousNameError as error:
+            raise DatasetError(f"the predictions' frame {error}") from error
         if name is None:
             unlabelled.append(str(frame))
         elif name in pairs:
-            raise DatasetError(f"the predictions have two records for the labels {name}: one a frame is wanted")
+            raise DatasetError(
+                f"the predictions have two records for the labels {name}, those of {pairs[name][1].frame} and {frame}: "
+                "one a frame is wanted"
+            )
         else:
             pairs[name] = labels[name], record
     if not predictions:
@@ -237,6 +247,13 @@ def _class_names(categories: Names, truths: GroundTruth) -> Names:
     names, which = np.unique(categories, return_inverse=True)
     # DontCare is not a class, whatever the data set's mapping says.
     return np.array(["" if name == DONT_CARE else truths.class_of(str(name)) for name in names], np.str_)[which.ravel()]
+
+
+def _renamed(names: Names, common: Mapping[str, str]) -> Names:
+    if not len(names):
+        return names
+    kinds, which = np.unique(names, return_inverse=True)
+    return np.array([common.get(name, name) for name in kinds.tolist()], np.str_)[which.ravel()]
 
 
 def _vocabulary(truths: GroundTruth, truth_classes: Names) -> tuple[str, ...]:

@@ -8,9 +8,12 @@ from typing import Literal
 
 from gaussian_yolo_node.bags import is_bag
 from gaussian_yolo_node.frames.camera import CameraSource
-from gaussian_yolo_node.frames.files import FileSource, ImageFiles, Media, VideoFile, list_images
+from gaussian_yolo_node.frames.capture import is_url
+from gaussian_yolo_node.frames.files import FileSource, ImageFiles, Media, list_images
 from gaussian_yolo_node.frames.frame import Frame
 from gaussian_yolo_node.frames.source import Source, SourceError, SourceState
+from gaussian_yolo_node.frames.urls import local_path
+from gaussian_yolo_node.frames.video import VideoFile
 
 __all__ = ["Frame", "Source", "SourceError", "SourceState", "open_source"]
 
@@ -26,8 +29,9 @@ def open_source(
 
     Args:
         spec: a camera index ("0"); an image folder, image file, video file, ROS bag with one image topic, or camera
-            device ("/dev/video0"); a URL ("rtsp://..."); or a GStreamer pipeline (text with " ! ", ending in
-            `appsink`). A number is always a camera index; write "./0" for a folder with that name.
+            device ("/dev/video0"); a URL ("rtsp://...", "http://...", "file://..."), live or of a video that ends; or a
+            GStreamer pipeline (text with " ! ", ending in `appsink`). A number is always a camera index; write "./0"
+            for a folder with that name.
         playback: files only. "fastest": deliver each frame on request. "realtime": deliver at the rate of a camera.
         fps: files only. Rate of realtime playback in Hz; 0 is the video's own rate, or 10 for images.
         loop: files only. Restart at the end.
@@ -49,9 +53,25 @@ def open_source(
         if path.is_char_device():
             return CameraSource.open(str(path))
         return FileSource(_media(path), realtime=playback == "realtime", fps=fps, loop=loop)
-    if "://" in spec or " ! " in spec:
+    if is_url(spec):
+        return _stream(spec, playback == "realtime", fps, loop)
+    if " ! " in spec:
         return CameraSource.open(spec)
     raise SourceError(f"source {spec} does not exist: there is no such file, folder or device")
+
+
+def _stream(url: str, realtime: bool, fps: float, loop: bool) -> Source:
+    """A live stream, or a recorded one, which is played like a file."""
+    path = local_path(url)
+    if path is not None:
+        if not path.exists():
+            raise SourceError(f"source {url} does not exist: there is no file {path}")
+        return FileSource(_media(path), realtime=realtime, fps=fps, loop=loop)
+    camera = CameraSource.open(url)
+    if not camera.states_length:
+        return camera
+    camera.close()
+    return FileSource(VideoFile(url), realtime=realtime, fps=fps, loop=loop)
 
 
 def _media(path: Path) -> Media:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -14,14 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.display import without_secrets
-from gaussian_yolo_node.frames.capture import has_backend, open_camera
+from gaussian_yolo_node.frames.capture import has_backend, is_url, open_live
+from gaussian_yolo_node.frames.files import decode_picture
 from gaussian_yolo_node.frames.frame import Frame
 from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
+from gaussian_yolo_node.frames.urls import has_end
 
 _log = logging.getLogger(__name__)
 
 # A device is considered lost after this many undecodable frames in a row.
 _MAX_BAD_FRAMES = 30
+_JPEG_START = b"\xff\xd8"
 
 
 class Capture(Protocol):
@@ -43,7 +47,7 @@ class CameraSource:
 
     A daemon thread owns the capture and reads it as fast as it delivers. So no buffer in the driver fills up, and a
     blocking device does not block `read` or `close`. A capture that fails is reopened without limit, with pauses that
-    double from `retry_min_s` to `retry_max_s`.
+    double from `retry_min_s` to `retry_max_s`; at the end of what a server sends as a file, the source is finished.
 
     Args:
         spec: as for `capture.open_camera`; also names the camera in messages.
@@ -56,7 +60,7 @@ class CameraSource:
         self,
         spec: str,
         *,
-        opener: Callable[[str], Capture] = open_camera,
+        opener: Callable[[str], Capture] = open_live,
         retry_min_s: float = 0.5,
         retry_max_s: float = 10.0,
         stall_s: float = 3.0,
@@ -74,6 +78,7 @@ class CameraSource:
         self._state = SourceState.OPENING
         self._message = ""
         self._fps = 0.0
+        self._states_length = False
         self._index = 0
         self._skipped = self._dropped = self._reopened = 0
         self._thread = threading.Thread(target=self._read_capture, name=f"camera {self._name}", daemon=True)
@@ -98,6 +103,11 @@ class CameraSource:
             source.close()
             raise SourceError(source._open_error)
         return source
+
+    @property
+    def states_length(self) -> bool:
+        """Whether the opened stream states its length, as a recorded one does."""
+        return self._states_length
 
     @property
     def state(self) -> SourceState:
@@ -134,9 +144,11 @@ class CameraSource:
         return None  # a camera may still be opening, or come back with another size
 
     def read(self) -> Frame | None:
-        """The newest unread frame; blocks until there is one. None only after `close`."""
+        """The newest unread frame; blocks until there is one. None after `close`, or at the end of a file."""
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self._closing.is_set())
+            self._changed.wait_for(
+                lambda: self._newest is not None or self._closing.is_set() or self._state is SourceState.FINISHED
+            )
             if self._closing.is_set():
                 return None
             frame, self._newest = self._newest, None
@@ -162,6 +174,9 @@ class CameraSource:
         pause_s = self._retry_min_s
         while not self._closing.is_set():
             capture = self._open_capture()
+            if capture and is_url(self._spec):
+                frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)  # from the duration; below 0 if that is unknown
+                self._states_length = math.isfinite(frames) and frames > 0
             if not self._tried.is_set():
                 self._open_error = None if capture else _open_failure(self._spec)
                 self._alive_at = time.monotonic()
@@ -173,6 +188,9 @@ class CameraSource:
                 self._fps = _plausible_fps(capture.get(cv2.CAP_PROP_FPS))
                 delivered = self._deliver_until_lost(capture)
                 capture.release()
+                if delivered and is_url(self._spec) and has_end(self._spec):
+                    self._finish()
+                    return
             pause_s = self._retry_min_s if delivered else min(2 * pause_s, self._retry_max_s)
             self._report_lost("stopped sending" if capture else "cannot be reopened", pause_s)
             self._closing.wait(pause_s)
@@ -220,6 +238,12 @@ class CameraSource:
             self._state = SourceState.STREAMING
             self._changed.notify_all()
 
+    def _finish(self) -> None:
+        with self._changed:
+            if not self._closing.is_set():
+                self._state = SourceState.FINISHED
+                self._changed.notify_all()
+
     def _report_lost(self, trouble: str, pause_s: float) -> None:
         message = f"camera {self._name} {trouble}; next try in {pause_s:.1f} s"
         with self._changed:
@@ -233,9 +257,13 @@ def _retrieve(capture: Capture) -> NDArray[np.uint8] | None:
     """The grabbed frame as BGR; None if it cannot be decoded."""
     try:
         ok, image = capture.retrieve()
-        return _to_bgr(image) if ok and image is not None and image.size else None
     except cv2.error:
         return None
+    if not ok or image is None or not image.size:
+        return None
+    if image.shape[0] == 1 and image.ravel()[:2].tobytes() == _JPEG_START:  # see `capture.open_live`
+        return decode_picture(image.tobytes(), "").image
+    return _to_bgr(image)
 
 
 def _to_bgr(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

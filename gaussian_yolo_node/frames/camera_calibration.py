@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags import CAMERA_INFO, BagError
 from gaussian_yolo_node.bags.messages import serialized
+from gaussian_yolo_node.text_files import NotTextError, read_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +105,8 @@ def _matrix(document: Any, key: str, shape: tuple[int, ...]) -> NDArray[np.float
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except OSError as error:
         raise BagError(f"calibration {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BagError(f"calibration {path} is not text") from error
+    except NotTextError as error:
+        raise BagError(f"calibration {path} is {error}") from error

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import ExitStack
 from typing import Any
 
 import cv2
 
+from gaussian_yolo_node.file_names import shown
+
 # OpenCV reads FFmpeg's log level from here when it first uses FFmpeg; -8 is "quiet".
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+_JPEG_CODECS = tuple(int.from_bytes(code, "little") for code in (b"MJPG", b"mjpg", b"JPEG", b"jpeg"))
 
 
 def open_camera(spec: str) -> cv2.VideoCapture:
@@ -31,11 +36,33 @@ def open_camera(spec: str) -> cv2.VideoCapture:
         return cv2.VideoCapture(spec, cv2.CAP_FFMPEG, timeouts)
 
 
+def open_live(spec: str) -> cv2.VideoCapture:
+    """Open a camera, see `open_camera`; one of JPEGs delivers them as they are, uint8 `[1,N]`.
+
+    OpenCV would decode half of a JPEG without an error.
+    """
+    capture = open_camera(spec)
+    if capture.isOpened() and int(capture.get(cv2.CAP_PROP_FOURCC)) in _JPEG_CODECS:
+        if spec.isdigit() or spec.startswith("/dev/"):
+            capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+        else:
+            capture.set(cv2.CAP_PROP_FORMAT, -1)
+    return capture
+
+
 def open_video_file(path: str) -> cv2.VideoCapture:
     """Open a video file; check `isOpened()` of the result."""
     # FFmpeg by name if available: with CAP_ANY, OpenCV also reads patterns such as "name_%02d.jpg".
-    with quiet_opencv:
-        return cv2.VideoCapture(path, cv2.CAP_FFMPEG if has_backend(cv2.CAP_FFMPEG) else cv2.CAP_ANY)
+    backend = cv2.CAP_FFMPEG if has_backend(cv2.CAP_FFMPEG) else cv2.CAP_ANY
+    with quiet_opencv, ExitStack() as stack:
+        if path != shown(path):  # OpenCV ends the process on a name that is not UTF-8
+            path = f"/proc/self/fd/{stack.enter_context(open(path, 'rb')).fileno()}"
+        return cv2.VideoCapture(path, backend)
+
+
+def is_url(spec: str) -> bool:
+    """Whether a spec is an address such as "rtsp://..."; a file of that name is opened as a file."""
+    return "://" in spec and " ! " not in spec and not os.path.exists(spec)
 
 
 def has_backend(backend: int) -> bool:

@@ -1,4 +1,4 @@
-"""Recorded sources: image folders, single images, video files."""
+"""Recorded sources: image folders and single images, and how a recorded source is played."""
 
 from __future__ import annotations
 
@@ -16,31 +16,43 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.bags.image_header import is_cut_jpeg
-from gaussian_yolo_node.frames.capture import open_video_file, quiet_opencv
+from gaussian_yolo_node.bags.image_header import is_cut_jpeg, orientation
+from gaussian_yolo_node.file_names import IMAGE_SUFFIXES, files_in, is_image_name, shown
+from gaussian_yolo_node.frames.capture import quiet_opencv
 from gaussian_yolo_node.frames.frame import Frame
 from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
 
 _log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 IMAGE_FPS = 10.0  # Hz; the rate of KITTI's cameras
 
 # Frames decoded ahead of the reader: enough to absorb one slow frame at 30 Hz, and at most 100 MB at 4K.
 _AHEAD = 4
+# A longer step is no pause, but a clock that was set while recording.
+_LONGEST_STEP_S = 60.0
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One decoded frame of a medium, or the error that prevented decoding."""
+    """One decoded frame of a medium, or the error that prevented decoding.
+
+    Attributes:
+        time_s: time since the first frame of the medium, s; None if the medium knows no times.
+    """
 
     image: NDArray[np.uint8] | None
     name: str | None
     trouble: str = ""
+    time_s: float | None = None
 
 
 class Media(Protocol):
-    """A medium that can be played from the start any number of times."""
+    """A medium that can be played from the start any number of times.
+
+    Attributes:
+        length: number of frames; None if it is not known.
+        fps: rate in Hz of frames without times.
+    """
 
     name: str
     length: int | None
@@ -48,17 +60,22 @@ class Media(Protocol):
 
     def play(self) -> Iterator[Picture]: ...
 
+    def shortfall(self, frames: int) -> str:
+        """After `frames` frames have been played: "12 of its 40 frames" if more were expected, "" otherwise."""
+        ...
+
 
 class FileSource:
     """Plays a medium; a thread decodes ahead.
 
-    In realtime a frame is delivered at its due time and stamped with it. A frame that is decoded later is due when it
-    is decoded. Otherwise a frame is delivered and stamped on request.
+    In realtime a frame is delivered at its due time and stamped with it: as long after the frame before as the medium
+    says. A frame that is decoded later is due when it is decoded. Otherwise a frame is delivered and stamped on
+    request.
 
     Args:
         media: the medium to play.
         realtime: deliver at the rate of a camera instead of on request.
-        fps: rate of realtime playback in Hz; 0 is the medium's own rate.
+        fps: constant rate of realtime playback in Hz; 0 keeps the medium's own times, or its rate if it has none.
         loop: restart at the end.
     """
 
@@ -66,12 +83,15 @@ class FileSource:
         self._media = media
         self._realtime = realtime
         self._fps = fps or media.fps
+        self._own_times = not fps
         self._loop = loop
         self._state = SourceState.OPENING
         self._message = ""
         self._skipped = 0
         self._index = 0
         self._due = 0.0
+        self._last_time_s: float | None = None
+        self._step_s = 1 / self._fps  # to the next frame, if the medium says nothing else
         self._changed = threading.Condition()
         self._ahead: deque[tuple[float, Picture]] = deque()
         self._decoded_all = False
@@ -135,7 +155,7 @@ class FileSource:
                 self._report(f"skipped {name} of {self._media.name}: {picture.trouble}")
                 continue
             if self._realtime:
-                self._wait_until_due(decoded_at)
+                self._wait_until_due(decoded_at, picture.time_s)
             with self._changed:
                 if self._closed:
                     return None
@@ -153,9 +173,13 @@ class FileSource:
         self._thread.join(JOIN_S)
         atexit.unregister(self.close)
 
-    def _wait_until_due(self, decoded_at: float) -> None:
+    def _wait_until_due(self, decoded_at: float, time_s: float | None) -> None:
         """Sleep until the next frame is due, or the source is closed; sets `_due`, on the monotonic clock."""
-        self._due = max(self._due + 1 / self._fps, decoded_at) if self._due else time.monotonic()
+        if self._own_times and time_s is not None and self._last_time_s is not None:
+            own_s = time_s - self._last_time_s
+            self._step_s = own_s if 0 < own_s <= _LONGEST_STEP_S else self._step_s
+        self._last_time_s = time_s
+        self._due = max(self._due + self._step_s, decoded_at) if self._due else time.monotonic()
         with self._changed:
             self._changed.wait_for(lambda: self._closed, timeout=max(0.0, self._due - time.monotonic()))
 
@@ -163,13 +187,13 @@ class FileSource:
         if self._state is SourceState.FINISHED:
             return
         self._state = SourceState.FINISHED
-        expected = self.length
-        if expected is not None and self._index < expected:
-            self._report(f"{self._media.name} ended after {self._index} of its {expected} frames: cut short")
+        shortfall = "" if self._loop else self._media.shortfall(self._index)
+        if shortfall:
+            self._report(f"{self._media.name} ended after {shortfall}: cut short")
 
     def _report(self, message: str) -> None:
-        self._message = message
-        _log.warning("%s", message)
+        self._message = shown(message)  # a node publishes it
+        _log.warning("%s", self._message)
 
     def _decode(self) -> None:
         """Runs in the decoding thread."""
@@ -197,13 +221,13 @@ class FileSource:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images of a folder without its subfolders, sorted by name.
+    """The images of a folder without its subfolders, in natural order.
 
     Raises:
         SourceError: there are no images, or the folder cannot be read.
     """
     try:
-        paths = sorted(path for path in folder.iterdir() if ImageFiles.accepts(path))
+        paths = files_in(folder, IMAGE_SUFFIXES)
     except OSError as error:
         raise SourceError(f"folder {folder} cannot be read: {error.strerror}") from error
     if not paths:
@@ -223,8 +247,7 @@ class ImageFiles:
     @staticmethod
     def accepts(path: PurePath) -> bool:
         """Whether a file name is that of an image."""
-        # No hidden files: macOS writes "._x.jpg" beside "x.jpg".
-        return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        return is_image_name(path.name)
 
     @classmethod
     def single(cls, path: Path) -> ImageFiles:
@@ -241,6 +264,9 @@ class ImageFiles:
     def play(self) -> Iterator[Picture]:
         return map(_read_image, self._paths)
 
+    def shortfall(self, frames: int) -> str:
+        return ""  # a file that has vanished is a frame that cannot be read
+
 
 def _read_image(path: Path) -> Picture:
     try:
@@ -251,55 +277,28 @@ def _read_image(path: Path) -> Picture:
 
 
 def decode_picture(data: bytes, name: str) -> Picture:
-    """Decode the bytes of an image file."""
+    """Decode the bytes of an image file, turned as its Exif data say."""
     if not data:
         return Picture(None, name, "the file is empty")
     if is_cut_jpeg(data):
         return Picture(None, name, "the JPEG is cut short")
     try:
         with quiet_opencv:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         return Picture(None, name, f"not an image OpenCV can decode ({error.err})")
     if image is None:
         return Picture(None, name, "not an image OpenCV can decode")
-    return Picture(np.asarray(image, np.uint8), name)
+    # Turned here: which formats OpenCV turns depends on its version.
+    return Picture(_upright(np.asarray(image, np.uint8), orientation(data)), name)
 
 
-class VideoFile:
-    """A video file.
-
-    Raises:
-        SourceError: no frame can be decoded.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = str(path)
-        self.name = path.name
-        capture = open_video_file(self._path)
-        try:
-            if not capture.isOpened() or _is_text(capture) or not capture.grab():
-                raise SourceError(f"video {path} cannot be read: damaged, or not a video OpenCV can decode")
-            frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-            fps = capture.get(cv2.CAP_PROP_FPS)
-        finally:
-            capture.release()
-        self.length: int | None = int(frames) if frames > 0 else None
-        self.fps = fps if 0 < fps <= 1000 else IMAGE_FPS
-
-    def play(self) -> Iterator[Picture]:
-        capture = open_video_file(self._path)
-        try:
-            while capture.grab():
-                ok, image = capture.retrieve()
-                if ok and image is not None and image.size:
-                    yield Picture(np.asarray(image, np.uint8), None)
-                else:
-                    yield Picture(None, None, "a frame cannot be decoded")
-        finally:
-            capture.release()
-
-
-def _is_text(capture: cv2.VideoCapture) -> bool:
-    """Whether the file is plain text, which FFmpeg would render as an "ANSI art" video."""
-    return int(capture.get(cv2.CAP_PROP_FOURCC)) == int.from_bytes(b"ansi", "little")
+def _upright(image: NDArray[np.uint8], turned: int) -> NDArray[np.uint8]:
+    """The image turned by Exif's orientation (Exif 2.32, 4.6.4, tag 0112)."""
+    if turned >= 5:
+        image = np.swapaxes(image, 0, 1)
+    if turned in (3, 4, 7, 8):
+        image = image[::-1]
+    if turned in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)

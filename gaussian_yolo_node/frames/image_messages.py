@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.bags.image_header import is_cut_jpeg
+from gaussian_yolo_node.bags.image_header import is_cut_jpeg, is_video
 from gaussian_yolo_node.errors import GaussianYoloError
 
 
@@ -59,6 +59,10 @@ _ENCODINGS |= {
 
 ENCODINGS: tuple[str, ...] = tuple(_ENCODINGS)
 """Encodings of raw image messages that can be read."""
+
+
+VIDEO_MESSAGE = "compressed image is a part of a video, not a picture: publish or record JPEG or PNG"
+"""What is wrong with a message that holds H.264 or the like."""
 
 
 class RawImage(Protocol):
@@ -148,6 +152,8 @@ def image_from_compressed(message: CompressedPicture) -> NDArray[np.uint8]:
     data = np.frombuffer(message.data, np.uint8)
     if "compressedDepth" in layout:
         raise ImageMessageError(f"compressed image format '{layout}' is a depth image: publish a colour image")
+    if is_video(layout, data[:4].tobytes()):
+        raise ImageMessageError(f"{VIDEO_MESSAGE}, format '{layout}'")
     if is_cut_jpeg(data.tobytes()):
         raise ImageMessageError(
             f"compressed image of {len(data)} bytes is a JPEG without its end: publish the whole file"

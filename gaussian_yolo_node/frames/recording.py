@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.file_names import shown
 from gaussian_yolo_node.frames.capture import quiet_opencv
 
 # What OpenCV's wheels can encode; browsers play only the second.
@@ -114,6 +115,8 @@ class VideoRecording:
         """
         if path.suffix.lower() not in _CODECS:
             raise RecordingError(f"{path} cannot be written: a video is an .mp4 or a .webm file")
+        if str(path) != shown(str(path)):
+            raise RecordingError(f"{path} cannot be written: OpenCV writes only to names in UTF-8")
         if not path.parent.is_dir():
             raise RecordingError(f"{path} cannot be written: there is no folder {path.parent}")
         self._path = path
@@ -130,12 +133,18 @@ class VideoRecording:
         if self._writer is None:
             # Encoders need even sides.
             self._size = (image.shape[1] // 2 * 2, image.shape[0] // 2 * 2)
+            shown = f"{image.shape[1]}x{image.shape[0]} px"
+            if min(self._size) < 2:
+                raise RecordingError(
+                    f"{self._path} cannot be written: a video needs 2x2 px, and the frames are {shown}"
+                )
             fourcc = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])
             with quiet_opencv:
                 self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, self._size)
             if not self._writer.isOpened():
                 raise RecordingError(
-                    f"OpenCV cannot write a video to {self._path}: the folder is not writable, or it lacks the encoder"
+                    f"OpenCV cannot write a video of {shown} to {self._path}: the encoder takes no frames so large, "
+                    "the folder is not writable, or it lacks the encoder"
                 )
         self._writer.write(_fit(image, self._size))
 

@@ -59,6 +59,7 @@ class FaultKind(str, Enum):
     OUTSIDE_IMAGE = "box outside the image"
     DUPLICATE_BOX = "duplicate box"
     DUPLICATE_IMAGE = "duplicate image"
+    AMBIGUOUS_NAME = "ambiguous name"
     LEAK = "image in two splits"
     NEAR_DUPLICATE = "near-duplicate in two splits"
     TINY_BOX = "tiny box"

@@ -28,8 +28,9 @@ from gaussian_yolo_node.bags import (
     messages,
 )
 from gaussian_yolo_node.bags.frame_info import FrameInfo
-from gaussian_yolo_node.bags.image_header import may_be_rotated
+from gaussian_yolo_node.bags.image_header import orientation
 from gaussian_yolo_node.bags.writing import BagWriter, Compression, StorageName
+from gaussian_yolo_node.file_names import numbered
 from gaussian_yolo_node.frames.camera_calibration import Calibration
 from gaussian_yolo_node.labels.labelled_frames import Truths
 from gaussian_yolo_node.labels.sequences import FrameSequence, SequenceFrame
@@ -221,19 +222,12 @@ def _encoded(frame: SequenceFrame, options: MakeOptions, summary: MakeSummary) -
         return _Encoded(picture.image, (height, width))
     data = b"" if frame.file is None else frame.file.read_bytes()
     layout = next((name for start, name in _SIGNATURES.items() if data.startswith(start)), "")
-    if layout and not _is_turned(data, picture.image):
+    # Subscribers ignore Exif, because the frame_id is that of the sensor, so a turned picture is stored as pixels.
+    if layout and orientation(data) == 1:
         return _Encoded(data, (height, width), layout)
     suffix, layout = (".jpg", "jpeg") if frame.file is None else (".png", "png")
     _, encoded = cv2.imencode(suffix, picture.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return _Encoded(encoded.tobytes(), (height, width), layout)
-
-
-def _is_turned(data: bytes, picture: NDArray[np.uint8]) -> bool:
-    """Whether Exif data rotate the image; subscribers ignore Exif, because the frame_id is that of the sensor."""
-    if not may_be_rotated(data[:4096]):
-        return False
-    as_stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    return as_stored is None or not np.array_equal(as_stored, picture)
 
 
 def _stamped(
@@ -249,7 +243,7 @@ def _stamped(
             stamps.append(_own_stamp(frame, index, sequence, options))
             if round_ == 1 and index == 0 and options.start_ns is not None:
                 offset_ns = options.start_ns - stamps[0]
-            named = frame if round_ == 1 else replace(frame, name=_numbered(frame.name, round_))
+            named = frame if round_ == 1 else replace(frame, name=numbered(frame.name, round_))
             yield named, stamps[-1] + offset_ns
         if not summary.frames:
             return  # another round would be empty too
@@ -259,6 +253,8 @@ def _stamped(
 def _own_stamp(frame: SequenceFrame, index: int, sequence: FrameSequence, options: MakeOptions) -> int:
     if frame.stamp_ns is not None and options.rate_hz is None:
         return frame.stamp_ns
+    if frame.time_s is not None and options.rate_hz is None:
+        return DEFAULT_START_NS + round(frame.time_s * 1e9)
     return DEFAULT_START_NS + round(index * 1e9 / (options.rate_hz or sequence.rate_hz))
 
 
@@ -266,8 +262,3 @@ def _step(stamps: list[int], sequence: FrameSequence, options: MakeOptions) -> i
     """Time from the last frame of a round to the first of the next, ns."""
     steps = [after - before for before, after in pairwise(stamps) if after > before]
     return round(statistics.median(steps)) if steps else round(1e9 / (options.rate_hz or sequence.rate_hz))
-
-
-def _numbered(name: str, round_: int) -> str:
-    path = Path(name)
-    return f"{path.stem}#{round_}{path.suffix}"

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gaussian_yolo_node.file_names import slashed
 from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import ImageTree, Pick
-from gaussian_yolo_node.labels.reading import read_json
+from gaussian_yolo_node.labels.reading import label_files, read_json
 
 # Attributes that mark a label as a group, or as ignored.
 _IGNORING = ("crowd", "ignored")
@@ -33,6 +34,7 @@ class Bdd:
         """Every frame, in the order of the files; see `convert.Reader`."""
         tree = ImageTree(self.images)
         seen: set[str] = set()
+        places: dict[tuple[str, ...], str] = {}  # of the record of each frame
         for path in self._files():
             for number, frame in enumerate(_frames(path, report)):
                 place = f"frame {number}"
@@ -42,9 +44,15 @@ class Bdd:
                     continue
                 place = f"{place} ({name})"
                 video = str(frame.get("videoName") or frame.get("video_name") or "")
-                if not self.pick.wants(Path(name).stem, video):
+                if not self.pick.wants(name, video):
                     continue
-                seen.add(Path(name).stem)
+                seen.add(name)
+                # The frames of a video may have its name.
+                when = (repr(frame.get("frameIndex")), repr(_timestamp(frame)))
+                first = places.setdefault((slashed(name), video, *when), f"{path.name}, frame {number}")
+                if first != f"{path.name}, frame {number}":
+                    report(Fault(FaultKind.DUPLICATE_IMAGE, path, place, f"{first} is of it, too: remove one"))
+                    continue
                 image = tree.find(name, path, place, report, video)
                 objects = list(_objects(path, place, frame, report))
                 yield AnnotatedImage(image, path, objects, _size(frame), name=name)
@@ -53,7 +61,7 @@ class Bdd:
     def _files(self) -> list[Path]:
         if not self.labels.is_dir():
             return [self.labels]
-        files = sorted(self.labels.glob("*.json"))
+        files = label_files(self.labels, ".json")
         if not files:
             raise DatasetError(f"label folder {self.labels} has no JSON files")
         return files
@@ -76,6 +84,13 @@ def _frames(path: Path, report: Report) -> list[Any]:
         report(Fault(FaultKind.MALFORMED_LABEL, path, None, message))
         return []
     return document
+
+
+def _timestamp(frame: dict[str, Any]) -> Any:
+    """The time of a frame in its video, which the files of 2018 hold one level deeper."""
+    inner = frame.get("frames")
+    one = inner[0] if isinstance(inner, list) and len(inner) == 1 else None
+    return one.get("timestamp") if isinstance(one, dict) else frame.get("timestamp")
 
 
 def _objects(path: Path, place: str, frame: dict[str, Any], report: Report) -> Iterator[Annotation]:

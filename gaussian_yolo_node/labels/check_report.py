@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from gaussian_yolo_node.file_names import frame_name, hashable
 from gaussian_yolo_node.labels import DatasetError, read_image
 from gaussian_yolo_node.labels.annotations import Fault, FaultKind
 from gaussian_yolo_node.labels.check import IGNORED, UNUSED, CheckResult, SamplePicture, SplitContent
@@ -143,7 +144,7 @@ def draw_samples(samples: Sequence[SamplePicture], folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number, sample in enumerate(samples):
-            path = folder / f"{sample.split}_{number:03d}_{sample.image.stem}.jpg"
+            path = folder / f"{sample.split}_{number:03d}_{frame_name(sample.image.name)}.jpg"
             ok, data = cv2.imencode(".jpg", draw_sample(sample), [cv2.IMWRITE_JPEG_QUALITY, 90])
             assert ok
             path.write_bytes(data.tobytes())
@@ -180,6 +181,6 @@ def _hatch(picture: NDArray[np.uint8], x1: int, y1: int, x2: int, y2: int) -> No
 
 def _colour(name: str) -> tuple[int, int, int]:
     """A fixed BGR colour for a class name."""
-    hue = (sum(name.encode()) * 0.618034) % 1
+    hue = (sum(hashable(name)) * 0.618034) % 1
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0)
     return round(blue * 255), round(green * 255), round(red * 255)

@@ -101,6 +101,26 @@ def _canonical(name: str) -> str:
     return next((group[0] for group in _SYNONYMS if plain in group), plain)
 
 
+def common_names(truths: Iterable[str], predicted: Iterable[str]) -> dict[str, str]:
+    """One name for each class that data set and detector name differently ("person", "Pedestrian"), as `ClassMap` gives
+    a detector its classes: the name in both, else the data set's. Classes that a detector tells apart stay apart.
+    """
+    groups: dict[str, tuple[set[str], set[str]]] = {}
+    for place, names in enumerate((truths, predicted)):
+        for name in names:
+            groups.setdefault(_canonical(name), (set(), set()))[place].add(name)
+    common: dict[str, str] = {}
+    for of_truths, of_predicted in groups.values():
+        both = sorted(of_truths & of_predicted)
+        if len(of_predicted) == 1 and of_truths:
+            common |= dict.fromkeys(of_truths | of_predicted, (both or sorted(of_truths))[0])
+        elif of_predicted:
+            by_plain = {_plain(name): name for name in sorted(of_predicted)}
+            first = sorted(of_predicted)[0]
+            common |= {name: by_plain.get(_plain(name), first) for name in of_truths - of_predicted}
+    return common
+
+
 def is_region(category: str) -> bool:
     """Whether a category is always an ignore region: KITTI's DontCare and Misc."""
     return _plain(category) in _ALWAYS_IGNORED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,9 +13,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.bags.image_header import may_be_rotated, size_in_header
-from gaussian_yolo_node.frames.files import IMAGE_SUFFIXES, ImageFiles
+from gaussian_yolo_node.bags.image_header import decoded_size
+from gaussian_yolo_node.file_names import (
+    IMAGE_SUFFIXES,
+    base_name,
+    files_in,
+    frame_name,
+    is_absolute,
+    is_hidden,
+    is_image_name,
+    natural_key,
+    slashed,
+)
+from gaussian_yolo_node.frames.files import ImageFiles
 from gaussian_yolo_node.labels.annotations import DatasetError, Fault, FaultKind, Report
+from gaussian_yolo_node.text_files import NotTextError, read_text
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -32,21 +45,33 @@ def image_size(path: Path) -> tuple[int, int]:
         DatasetError: the file is not an image.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(1 << 16)
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            size = decoded_size(data)
     except OSError as error:
         raise DatasetError(f"{path} is not a readable image ({error.strerror}): replace or remove it") from error
-    size = size_in_header(head)
-    if size is None or may_be_rotated(head):
-        height, width = read_image(path).shape[:2]
-        return height, width
-    return size
+    except ValueError:  # an empty file, which `read_image` names
+        size = None
+    return (read_image(path).shape[0], read_image(path).shape[1]) if size is None else size
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images of a folder, sorted by name. DatasetError if the folder does not exist."""
+    """The images of a folder, in natural order. DatasetError if the folder does not exist."""
     _check_folder(folder)
-    return sorted(path for entry in os.scandir(folder) if ImageFiles.accepts(path := Path(entry.path)))
+    return files_in(folder, IMAGE_SUFFIXES)
+
+
+def images_by_frame(folder: Path, report: Report) -> dict[str, Path]:
+    """The images of a folder by the name of their frame; two of one name are reported, and the first is taken.
+
+    DatasetError if the folder does not exist.
+    """
+    images: dict[str, Path] = {}
+    for path in image_files(folder):
+        first = images.setdefault(frame_name(path.name), path)
+        if first is not path:
+            message = f"its labels cannot be told from those of {first.name}: rename or remove one"
+            report(Fault(FaultKind.AMBIGUOUS_NAME, path, None, message))
+    return images
 
 
 def _check_folder(folder: Path) -> None:
@@ -59,33 +84,80 @@ class ImageTree:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self._by_path: dict[str, Path] = {}
-        self._by_name: dict[str, Path] = {}
-        if folder is None:
-            return
-        _check_folder(folder)
-        for parent, folders, names in os.walk(folder):
-            folders.sort()
-            for name in sorted(names):
-                if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-                    path = Path(parent) / name
-                    self._by_path[path.relative_to(folder).as_posix()] = path
-                    self._by_name.setdefault(name, path)
+        names: list[str] = []
+        if folder is not None:
+            _check_folder(folder)
+            for parent, folders, files in os.walk(folder):
+                folders[:] = [name for name in folders if not is_hidden(name)]
+                names += [(Path(parent) / name).relative_to(folder).as_posix() for name in files if is_image_name(name)]
+        names.sort(key=natural_key)
+        self._paths = set(names)
+        self._of_frame: dict[str, list[str]] = {}
+        self._of_base: dict[str, list[str]] = {}
+        for name in names:
+            self._of_frame.setdefault(frame_name(name), []).append(name)
+            self._of_base.setdefault(base_name(name), []).append(name)
+            if frame_name(name) != name:
+                self._of_base.setdefault(base_name(frame_name(name)), []).append(name)
 
     def find(self, name: str, labels: Path, place: int | str, report: Report, subfolder: str = "") -> Path | None:
-        """Look up a path in `subfolder` or in the folder, with or without suffix; else a file name in any subfolder.
+        """Look up a path in `subfolder` or in the folder, with or without suffix; a name without a folder, in any
+        subfolder.
 
-        If there is a folder, but no such image, this is reported as a fault of `place` in the file `labels`.
+        If there is a folder, but no such image, or several, this is reported as a fault of `place` in the file
+        `labels`.
         """
-        names = (name,) if name.lower().endswith(IMAGE_SUFFIXES) else tuple(name + s for s in IMAGE_SUFFIXES)
-        for candidate in names:
-            path = self._by_path.get(f"{subfolder}/{candidate}") if subfolder else None
-            path = path or self._by_path.get(candidate) or self._by_name.get(Path(candidate).name)
-            if path is not None:
-                return path
-        if self.folder is not None:
-            report(Fault(FaultKind.MISSING_IMAGE, labels, place, f"there is no image {name} in {self.folder}"))
+        if self.folder is None:
+            return None
+        found = self._candidates(slashed(name), slashed(subfolder))
+        if len(found) == 1:
+            return self.folder / found[0]
+        if found:
+            message = f"{name} may be {found[0]} or {found[1]} of {self.folder}: write the whole name"
+            report(Fault(FaultKind.AMBIGUOUS_NAME, labels, place, message))
+            return None
+        message = f"there is no image {name} in {self.folder}"
+        if is_absolute(slashed(name)):
+            message += ": write names relative to that folder, with / between folders"
+        report(Fault(FaultKind.MISSING_IMAGE, labels, place, message))
         return None
+
+    def _candidates(self, name: str, subfolder: str) -> list[str]:
+        """Paths in the folder that may be meant, the best kind of match only."""
+        assert self.folder is not None
+        inside = self._inside(name)
+        for each in ([f"{subfolder}/{inside}"] if subfolder else []) + [inside]:
+            if each in self._paths:
+                return [each]
+            # A name with a suffix is that file, and no other of its frame.
+            found = [] if is_image_name(each) else self._of_frame.get(each, [])
+            if found:
+                return found
+        if "/" in name:
+            return []
+        found = self._of_base.get(name, [])
+        # The pictures of another sequence may have the same names.
+        return [each for each in found if not subfolder or "/" not in each or _is_of(each, subfolder)]
+
+    def _inside(self, name: str) -> str:
+        """The name relative to the folder; unchanged if it is not of a file in it."""
+        assert self.folder is not None
+        folder = self.folder.absolute()
+        if is_absolute(name):
+            path = Path(os.path.normpath(name))
+            return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else name
+        parts = name.split("/")
+        # Names may begin with the last folders of the path: "train/0001.jpg" in ".../train".
+        for count in range(1, len(parts)):
+            if folder.parts[-count:] == tuple(parts[:count]) and name not in self._paths:
+                return "/".join(parts[count:])
+        return name
+
+
+def _is_of(path: str, sequence: str) -> bool:
+    """Whether a picture is in the folder of a sequence, or its file name begins with that of the sequence."""
+    after = base_name(path).removeprefix(sequence)
+    return sequence in path.split("/")[:-1] or (after != base_name(path) and not after[:1].isalnum())
 
 
 @dataclass(frozen=True)
@@ -93,10 +165,10 @@ class Pick:
     """Selects images of a source.
 
     Attributes:
-        exclude: stems, or patterns of stems ("Seq05VD_*"), to exclude.
-        only: selected stems, with their line in the list; None: all.
+        exclude: names, or patterns of names ("Seq05VD_*"), to exclude; see `file_names.frame_name`.
+        only: names of the selected frames, with their line in the list; None: all.
         list_file: the list.
-        include: patterns; a stem must match one of them. Empty: all.
+        include: patterns; a name must match one of them. Empty: all.
     """
 
     exclude: frozenset[str] = frozenset()
@@ -104,15 +176,16 @@ class Pick:
     list_file: Path | None = None
     include: tuple[str, ...] = ()
 
-    def wants(self, stem: str, group: str = "") -> bool:
-        """Whether an image is selected; an image of the sequence `group` may also be named "group/stem"."""
-        names = {stem, f"{group}/{stem}", group} if group else {stem}
+    def wants(self, name: str, group: str = "") -> bool:
+        """Whether an image is selected; one of the sequence `group` may also be named "group/stem"."""
+        whole = frame_name(name)
+        names = {whole, base_name(whole)} | ({f"{group}/{whole}", group} if group else set())
 
         def one_of(patterns: Iterable[str]) -> bool:
-            return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+            return any(fnmatchcase(each, pattern) for pattern in patterns for each in names)
 
         return (
-            (self.only is None or stem in self.only)
+            self._lists(names, f"{group}/{whole}" if group else whole)
             and not (names & self.exclude or one_of(self._exclude_patterns))
             and (not self.include or one_of(self.include))
         )
@@ -122,27 +195,57 @@ class Pick:
         """The patterns of `exclude`, separate from its plain names, of which there may be thousands."""
         return tuple(name for name in self.exclude if set(name) & set("*?["))
 
-    def report_absent(self, seen: set[str], report: Report) -> None:
-        """Report the images of the list that are not among those `seen`."""
-        for stem, line in (self.only or {}).items():
-            if self.list_file is not None and stem not in seen and self.wants(stem):
-                message = f"there is no image {stem} in the source's folder"
+    @cached_property
+    def _only_by_base(self) -> dict[str, list[str]]:
+        bases: dict[str, list[str]] = {}
+        for entry in self.only or {}:
+            bases.setdefault(base_name(entry), []).append(entry)
+        return bases
+
+    def _lists(self, names: set[str], whole: str) -> bool:
+        if self.only is None or not names.isdisjoint(self.only):
+            return True
+        # Entries with folders are those of an image without one, if only one of them can be meant.
+        return "/" not in whole and len(self._only_by_base.get(whole, ())) == 1
+
+    def report_absent(self, seen: Iterable[str], report: Report) -> None:
+        """Report the images of the list that are not among those `seen`, whose names are as given to `wants`."""
+        if self.only is None or self.list_file is None:
+            return
+        whole = {frame_name(name) for name in seen}
+        bases = {base_name(name) for name in whole}
+        for entry, line in self.only.items():
+            base = base_name(entry)
+            alone = len(self._only_by_base[base]) == 1
+            there = entry in whole or (base in bases if "/" not in entry else base in whole and alone)
+            if not there and self.wants(entry):
+                message = f"there is no image {entry} in the source's folder"
+                if not alone and base in bases:
+                    first, second = self._only_by_base[base][:2]
+                    message += f": {first} and {second} differ in their folders, and {base} has none"
                 report(Fault(FaultKind.MISSING_IMAGE, self.list_file, line, message))
 
 
 def read_list(path: Path) -> list[tuple[int, str]]:
-    """Line numbers and entries of a text file with one image name per line.
+    """Line numbers and entries, with /, of a text file with one image name per line.
 
     Raises:
-        DatasetError: the file cannot be read, or is empty.
+        DatasetError: the file cannot be read, is empty, or has an entry twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).split("\n")
     except OSError as error:
         raise DatasetError(f"image list {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"image list {path} is not text") from error
-    entries = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    except NotTextError as error:
+        raise DatasetError(f"image list {path} is {error}") from error
+    entries = [(number, slashed(line.strip())) for number, line in enumerate(lines, start=1) if line.strip()]
     if not entries:
         raise DatasetError(f"image list {path} is empty")
+    first: dict[str, int] = {}
+    for number, entry in entries:
+        if first.setdefault(entry, number) != number:
+            raise DatasetError(
+                f"image list {path}, line {number}: {entry} is already in line {first[entry]}: remove one of them; "
+                "'weight' of the source shows its images more often"
+            )
     return entries

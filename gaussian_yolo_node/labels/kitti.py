@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gaussian_yolo_node.file_names import natural_key
 from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
-from gaussian_yolo_node.labels.images import Pick, image_files
-from gaussian_yolo_node.labels.reading import read_lines
+from gaussian_yolo_node.labels.images import Pick, images_by_frame
+from gaussian_yolo_node.labels.reading import label_files, read_lines
 
 _FIELDS = 15  # type truncated occluded alpha x1 y1 x2 y2 h w l x y z ry; 16 with a score
 # The tracking labels use Person for Person_sitting.
@@ -32,9 +33,9 @@ class KittiObjects:
 
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every image, and every label file without an image; see `convert.Reader`."""
-        images = {} if self.images is None else {path.stem: path for path in image_files(self.images)}
-        by_stem = {path.stem: path for path in label_files(self.labels)}
-        stems = sorted(images.keys() | by_stem.keys())
+        images = {} if self.images is None else images_by_frame(self.images, report)
+        by_stem = {path.stem: path for path in kitti_label_files(self.labels)}
+        stems = sorted(images.keys() | by_stem.keys(), key=natural_key)
         for stem in filter(self.pick.wants, stems):
             label, image = by_stem.get(stem), images.get(stem)
             if label is None:
@@ -43,7 +44,7 @@ class KittiObjects:
             if image is None and self.images is not None:
                 report(Fault(FaultKind.MISSING_IMAGE, label, None, f"its image {self.images / stem}.* does not exist"))
             yield AnnotatedImage(image, label, list(self._objects(label, report)))
-        self.pick.report_absent(set(stems), report)
+        self.pick.report_absent(stems, report)
 
     def _objects(self, label: Path, report: Report) -> Iterator[Annotation]:
         for number, line in read_lines(label, report):
@@ -70,7 +71,7 @@ class KittiTracking:
 
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every frame of every labelled sequence; see `convert.Reader`."""
-        by_stem = {path.stem: path for path in label_files(self.labels)}
+        by_stem = {path.stem: path for path in kitti_label_files(self.labels)}
         absent = sorted(set(self.sequences) - by_stem.keys())
         if absent:
             raise DatasetError(f"sequence {absent[0]} has no label file in {self.labels}")
@@ -81,9 +82,10 @@ class KittiTracking:
         """Every frame of one sequence, a folder of images, from its label file."""
         of_frame = read_tracking(label, report)
         images: dict[int, Path] = {}
-        for path in [] if self.images is None else image_files(self.images / sequence):
-            if path.stem.isdecimal():
-                images[int(path.stem)] = path
+        by_frame = {} if self.images is None else images_by_frame(self.images / sequence, report)
+        for name, path in by_frame.items():
+            if name.isdecimal():
+                images[int(name)] = path
         for frame in sorted(of_frame.keys() | images.keys()):
             image, objects = images.get(frame), of_frame.get(frame, [])
             if not self.pick.wants(f"{frame:06d}", sequence):
@@ -94,11 +96,11 @@ class KittiTracking:
             yield AnnotatedImage(image, label, objects)
 
 
-def label_files(folder: Path) -> list[Path]:
-    """The label files of a folder, sorted by name. DatasetError if there are none."""
+def kitti_label_files(folder: Path) -> list[Path]:
+    """The label files of a folder, in natural order. DatasetError if there are none."""
     if not folder.is_dir():
         raise DatasetError(f"label folder {folder} does not exist: set data.root in the config or pass --data")
-    paths = sorted(folder.glob("*.txt"))
+    paths = label_files(folder, ".txt")
     if not paths:
         raise DatasetError(f"label folder {folder} has no KITTI label files (*.txt)")
     return paths
@@ -123,6 +125,20 @@ def read_tracking(path: Path, report: Report) -> dict[int, list[Annotation]]:
             name = _TRACKING_TYPES.get(annotation.name, annotation.name)
             of_frame.setdefault(frame, []).append(annotation._replace(name=name, track=track))
     return of_frame
+
+
+def read_results(path: Path, report: Report) -> Iterator[tuple[Annotation, float]]:
+    """The detections of one result file of the object devkit, each with its score, the 16th field."""
+    for number, line in read_lines(path, report):
+        fields = line.split()
+        annotation = _object(path, number, fields, report)
+        if annotation is None:
+            continue
+        if len(fields) == _FIELDS:
+            message = f"it has no score, the field {_FIELDS + 1} of a result"
+            report(Fault(FaultKind.MALFORMED_LABEL, path, number, message))
+            continue
+        yield annotation, float(fields[_FIELDS])
 
 
 def _object(path: Path, number: int, fields: list[str], report: Report) -> Annotation | None:

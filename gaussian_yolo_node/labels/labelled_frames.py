@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.detections import Detections
+from gaussian_yolo_node.file_names import AmbiguousNameError, FrameNames
 from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.classes import KITTI_CLASSES, KITTI_TYPES
 
@@ -118,6 +120,18 @@ class GroundTruth:
                 raise DatasetError(f"ground truth {source} has two frames of the name {frame.frame}: remove one")
             by_name[frame.frame] = frame
         return cls(by_name, kind, source, {}, {})
+
+    def frame(self, name: str) -> FrameTruths | None:
+        """The labels of the frame of a name, see `FrameNames`. DatasetError if several frames may be meant."""
+        try:
+            found = self._names.find(name)
+        except AmbiguousNameError as error:
+            raise DatasetError(f"ground truth {self.source}: frame {error}") from error
+        return None if found is None else self.frames[found]
+
+    @cached_property
+    def _names(self) -> FrameNames:
+        return FrameNames(self.frames)
 
     @property
     def is_kitti(self) -> bool:

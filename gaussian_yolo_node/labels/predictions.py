@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gaussian_yolo_node.bags import is_bag
+from gaussian_yolo_node.file_names import AmbiguousNameError, FrameNames, base_name, frame_name
 from gaussian_yolo_node.labels.annotations import DatasetError
+from gaussian_yolo_node.labels.coco import whole_number
+from gaussian_yolo_node.labels.convert import refuse
+from gaussian_yolo_node.labels.kitti import read_results
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
-from gaussian_yolo_node.labels.reading import is_number, read_json
+from gaussian_yolo_node.labels.reading import is_number, label_files, read_json
 
 
 def read_predictions(path: Path, truths: GroundTruth | None = None) -> list[FramePredictions]:
-    """Read detections: the JSON of `detect --json`, the list of BDD's evaluation, COCO's results, or a bag.
+    """Read detections: the JSON of `detect --json`, the list of BDD's evaluation, COCO's results, a folder of KITTI's
+    result files, or a bag.
 
     Args:
         truths: the ground truth. COCO's results refer to its image and category ids. Files with one record per box
@@ -27,6 +31,8 @@ def read_predictions(path: Path, truths: GroundTruth | None = None) -> list[Fram
         from gaussian_yolo_node.labels.bag_records import read_bag_predictions
 
         return read_bag_predictions(path)
+    if path.is_dir():
+        return _read_kitti_results(path)
     document = read_json(path, "predictions file")
     if not isinstance(document, list):
         raise DatasetError(
@@ -34,26 +40,61 @@ def read_predictions(path: Path, truths: GroundTruth | None = None) -> list[Fram
             'record a box, as the evaluations of BDD ("name", "category", "bbox", "score") and COCO want'
         )
     by_box = bool(document) and isinstance(document[0], dict) and "bbox" in document[0]
+    if by_box:
+        return _by_frame(path, document, truths)
     frames = []
-    boxes: dict[str, list[tuple[int, str, float, list[float]]]] = {}  # of each frame, with the number of the record
     for number, record in enumerate(document):
         try:
-            if by_box:
-                frame, category, score, box = _box_record(record, truths)
-                boxes.setdefault(frame, []).append((number, category, score, box))
-            else:
-                frames.append(_frame_record(record))
+            frames.append(_frame_record(record))
         except ValueError as error:
             raise DatasetError(f"predictions {path}, record {number}: {error}") from error
-    if not by_box:
-        return frames
-    named = boxes.keys() | {Path(name).stem for name in boxes}
-    for name in truths.frames if truths else ():
-        if name not in named and Path(name).stem not in named:
-            boxes[name] = []
+    return frames
+
+
+def _by_frame(path: Path, records: list[Any], truths: GroundTruth | None) -> list[FramePredictions]:
+    """The frames of a file with one record per box, and those of the truths that it lacks."""
+    boxes: dict[str, list[tuple[int, str, float, list[float]]]] = {}  # of each frame, with the number of the record
+    names = _CocoNames(truths)
+    for number, record in enumerate(records):
+        try:
+            frame, category, score, box = _box_record(record, names)
+        except ValueError as error:
+            raise DatasetError(f"predictions {path}, record {number}: {error}") from error
+        boxes.setdefault(frame, []).append((number, category, score, box))
+    predicted = FrameNames(boxes)
+    try:
+        boxes |= {name: [] for name in (truths.frames if truths else ()) if predicted.find(name) is None}
+    except AmbiguousNameError as error:
+        raise DatasetError(f"predictions {path}: frame {error}") from error
+    frames = []
     for name, rows in boxes.items():
         places, classes, scores, corners = zip(*rows, strict=True) if rows else ((), (), (), ())
         frames.append(FramePredictions.of(name, corners, scores, classes, places=places))
+    return frames
+
+
+def _read_kitti_results(folder: Path) -> list[FramePredictions]:
+    """The result files of KITTI's object benchmark; the devkit keeps them in a subfolder "data"."""
+    files = label_files(folder, ".txt")
+    if not files and (folder / "data").is_dir():
+        files = label_files(folder / "data", ".txt")
+    if not files:
+        raise DatasetError(f"predictions {folder} have no result files (*.txt) in them, as KITTI's devkit reads")
+    frames = []
+    for file in files:
+        rows = list(read_results(file, refuse))
+        for row, score in rows:
+            try:
+                _score({"score": score}, "it")
+                _box({"box": list(row.box)}, "box", "it")
+            except ValueError as error:
+                raise DatasetError(f"predictions {file}, line {row.place}: {error}") from error
+        boxes, scores, classes = (
+            [row.box for row, _ in rows],
+            [score for _, score in rows],
+            [row.name for row, _ in rows],
+        )
+        frames.append(FramePredictions.of(file.stem, boxes, scores, classes))
     return frames
 
 
@@ -85,14 +126,55 @@ def _frame_record(record: Any) -> FramePredictions:
     return FramePredictions.of(frame, boxes, scores, classes, sigmas if len(sigmas) == len(boxes) else None)
 
 
-def _box_record(record: Any, truths: GroundTruth | None) -> tuple[str, str, float, list[float]]:
+class _CocoNames:
+    """Names of the frames and categories that COCO's results refer to."""
+
+    def __init__(self, truths: GroundTruth | None) -> None:
+        self._images = truths.image_ids if truths else {}
+        self._categories = truths.category_ids if truths else {}
+        self._frames = FrameNames(self._images.values())
+        self._numbered: dict[int, list[str]] = {}  # by the number that is the file's name
+        for name in self._images.values():
+            base = base_name(frame_name(name))
+            if base.isdecimal():
+                self._numbered.setdefault(int(base), []).append(name)
+
+    def frame(self, record: dict[str, Any]) -> str:
+        """The frame of a record: of its file_name, if it has one; else of its image_id, which some tools make of the
+        file's name."""
+        key = record["image_id"]
+        if not self._images:
+            raise ValueError('it has an "image_id", as COCO\'s results have: the ground truth must be COCO JSON, too')
+        named = record.get("file_name", key)
+        if isinstance(named, str):
+            found = self._frames.find(named)
+            if found is not None:
+                return found
+        number = None if "file_name" in record else whole_number(key)
+        if number is not None and number in self._images:
+            return self._images[number]
+        of_number = [] if number is None else self._numbered.get(number, [])
+        if len(of_number) > 1:
+            raise ValueError(f'its "image_id" {number} may be {of_number[0]} or {of_number[1]}: add "file_name"')
+        if not of_number:
+            what = "file_name" if "file_name" in record else "image_id"
+            raise ValueError(f'its "{what}" {record[what]} is not in the ground truth')
+        return of_number[0]
+
+    def category(self, record: dict[str, Any]) -> str:
+        number = whole_number(record.get("category_id"))
+        if number is None or number not in self._categories:
+            raise ValueError(f'its "category_id" {record.get("category_id")} is not in the ground truth')
+        return self._categories[number]
+
+
+def _box_record(record: Any, names: _CocoNames) -> tuple[str, str, float, list[float]]:
     """Frame, class, score and corners."""
     if not isinstance(record, dict):
         raise ValueError("it is not an object")
     frame, category = record.get("name"), record.get("category")
     if "image_id" in record:
-        frame = _of_id(record, "image_id", truths.image_ids if truths else {})
-        category = _of_id(record, "category_id", truths.category_ids if truths else {})
+        frame, category = names.frame(record), names.category(record)
         if _are_four(record.get("bbox")):
             x, y, width, height = record["bbox"]
             record = {**record, "bbox": [x, y, x + width, y + height]}
@@ -100,15 +182,6 @@ def _box_record(record: Any, truths: GroundTruth | None) -> tuple[str, str, floa
     if not isinstance(frame, str) or not isinstance(category, str):
         raise ValueError('it has neither "name" and "category" nor COCO\'s "image_id" and "category_id"')
     return frame, category, score, box
-
-
-def _of_id(record: dict[str, Any], key: str, names: Mapping[int, str]) -> str:
-    number = record.get(key)
-    if not names:
-        raise ValueError(f'it has an "{key}", as COCO\'s results have: the ground truth must be COCO JSON, too')
-    if not isinstance(number, int) or number not in names:
-        raise ValueError(f'its "{key}" {number} is not in the ground truth')
-    return names[number]
 
 
 def _score(record: dict[str, Any], where: str) -> float:

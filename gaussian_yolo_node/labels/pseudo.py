@@ -43,9 +43,9 @@ class DetectionLabels:
             # Frames of a video are numbers; the extracted images are named 000012.jpg and so on.
             name = f"{frame.frame:06d}" if isinstance(frame.frame, int) else frame.frame
             place = f"record {number} ({name})"
-            if not self.pick.wants(Path(name).stem):
+            if not self.pick.wants(name):
                 continue
-            seen.add(Path(name).stem)
+            seen.add(name)
             image = tree.find(name, self.labels, place, report)
             detections = frame.detections
             annotations = []
@@ -78,9 +78,9 @@ class SelectedLabels:
         for number, record in enumerate(self._records()):
             place = f"image {number}"
             image = self._path(record, place)
-            if not self.pick.wants(image.stem):
+            if not self.pick.wants(image.name):
                 continue
-            seen.add(image.stem)
+            seen.add(image.name)
             annotations, copies = self._annotations(record, place), self._number(record.get("copies", 1), place)
             if not image.is_file():
                 message = f"there is no image {image}: restore it, or select again"

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from gaussian_yolo_node.bags import BagError
+from gaussian_yolo_node.file_names import base_name, frame_name
+from gaussian_yolo_node.frames.video import video_name
 from gaussian_yolo_node.labels.annotations import AnnotatedImage, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.bdd import Bdd
 from gaussian_yolo_node.labels.convert import refuse
 from gaussian_yolo_node.labels.images import Pick
 from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking
 from gaussian_yolo_node.labels.labelled_frames import Truths
-from gaussian_yolo_node.labels.reading import read_json
+from gaussian_yolo_node.labels.reading import label_files, read_json
 from gaussian_yolo_node.labels.truths import truths_of
 
 
@@ -31,7 +36,7 @@ def read_labels(path: Path, images: Sequence[Path], notes: list[str]) -> dict[Pa
     folder = images[0].parent
     if not path.exists():
         raise BagError(f"labels {path} do not exist")
-    if path.suffix == ".json" or (path.is_dir() and any(path.glob("*.json"))):
+    if path.suffix == ".json" or (path.is_dir() and label_files(path, ".json")):
         labels, extra = _of_images(Bdd(folder, path, Pick()).read, images)
     elif path.is_dir():
         labels, extra = _of_folder(path, images)
@@ -48,18 +53,23 @@ def read_labels(path: Path, images: Sequence[Path], notes: list[str]) -> dict[Pa
     return labels
 
 
-def read_video_labels(path: Path, video: str, fps: float) -> dict[int, Truths]:
+def read_video_labels(path: Path, video: str, times: Callable[[], Sequence[float]]) -> dict[int, Truths]:
     """The objects in the frames of a video, by frame number, from BDD100K's or Scalabel's JSON.
 
     A record belongs to the video if its `videoName`, or else its name, is that of the video. Its frame is given by
-    `frameIndex`, or by `timestamp` in ms.
+    `frameIndex`, or as the one nearest to `timestamp` in ms.
+
+    Args:
+        video: name of the video, without suffix.
+        times: returns the time of each frame since the first, s, rising; called only if labels have no `frameIndex`.
 
     Raises:
         BagError: no record is for this video, or a record does not specify its frame.
         DatasetError: a file is malformed.
     """
     labels: dict[int, Truths] = {}
-    for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+    frames = cache(lambda: np.array(times(), np.float64))
+    for file in label_files(path, ".json") if path.is_dir() else [path]:
         document = read_json(file)
         if isinstance(document, dict):
             document = [document] if "name" in document else document.get("frames") or []
@@ -67,7 +77,7 @@ def read_video_labels(path: Path, video: str, fps: float) -> dict[int, Truths]:
         # The reader yields one image per record, in the same order.
         for record, annotated in zip(records, Bdd(None, file, Pick()).read(refuse), strict=True):
             owner = str(record.get("videoName") or record.get("video_name") or record["name"])
-            if Path(owner).stem != video:
+            if base_name(video_name(owner)) != video:
                 continue
             index = record.get("frameIndex")
             stamp_ms = record.get("timestamp")
@@ -76,7 +86,7 @@ def read_video_labels(path: Path, video: str, fps: float) -> dict[int, Truths]:
             if not isinstance(index, int):
                 if not isinstance(stamp_ms, int | float):
                     raise BagError(f'labels {file}: {record["name"]} has neither "frameIndex" nor "timestamp"')
-                index = round(stamp_ms / 1000 * fps)
+                index = int(np.abs(frames() - stamp_ms / 1000).argmin())
             labels[index] = truths_of(annotated)
     if not labels:
         raise BagError(f"labels {path} have no frame of the video {video}")
@@ -88,10 +98,11 @@ def _of_folder(path: Path, images: Sequence[Path]) -> tuple[dict[Path, Truths], 
     by_number = {int(stem): truths for stem, truths in by_stem.items() if stem.isdecimal()}
     labels = {}
     for image in images:
-        truths = by_stem.get(image.stem)
+        name = frame_name(image.name)
+        truths = by_stem.get(name)
         # File names have ten digits in the raw data and six in the benchmarks.
-        if truths is None and image.stem.isdecimal():
-            truths = by_number.get(int(image.stem))
+        if truths is None and name.isdecimal():
+            truths = by_number.get(int(name))
         if truths is not None:
             labels[image] = truths
     return labels, len(by_stem) - len(labels)

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from gaussian_yolo_node.bags import BagError
+from gaussian_yolo_node.file_names import frame_name, is_hidden
 from gaussian_yolo_node.frames.camera_calibration import Calibration, read_kitti_calibration
-from gaussian_yolo_node.frames.files import ImageFiles, Picture, VideoFile, list_images
+from gaussian_yolo_node.frames.files import ImageFiles, Picture, list_images
+from gaussian_yolo_node.frames.video import VideoFile, video_name
 from gaussian_yolo_node.labels.labelled_frames import Truths
+from gaussian_yolo_node.labels.reading import label_files
 from gaussian_yolo_node.labels.sequence_labels import read_labels, read_video_labels
+from gaussian_yolo_node.text_files import NotTextError, read_text
 
 Format = Literal["auto", "kitti-object", "kitti-tracking", "kitti-raw", "bdd", "folder", "video"]
 KITTI_HZ = 10.0
@@ -33,6 +37,7 @@ class SequenceFrame:
         picture: decodes the image.
         stamp_ns: capture time, ns since the epoch; None if unknown.
         truths: the labelled objects; None if the frame is not labelled.
+        time_s: time since the first frame, s; None if unknown.
     """
 
     name: str
@@ -40,6 +45,7 @@ class SequenceFrame:
     picture: Callable[[], Picture]
     stamp_ns: int | None = None
     truths: Truths | None = None
+    time_s: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +113,7 @@ def _layout_of(source: Path, labels: Path | None) -> Format:
         return "kitti-object"
     if source.parent.name.startswith("image_0") or (source / "image_02").is_dir():
         return "kitti-tracking"
-    if labels is not None and (labels.suffix == ".json" or (labels.is_dir() and any(labels.glob("*.json")))):
+    if labels is not None and (labels.suffix == ".json" or (labels.is_dir() and label_files(labels, ".json"))):
         return "bdd"
     return "folder"
 
@@ -154,7 +160,7 @@ def _object(source: Path) -> _Images:
 
     def calibration(frame: SequenceFrame) -> Calibration | None:
         # Each image has its own file, because the images are from many drives.
-        path = folder.parent / "calib" / f"{frame.file.stem if frame.file else ''}.txt"
+        path = folder.parent / "calib" / f"{frame_name(frame.name)}.txt"
         return read(path, "P2") if path.is_file() else None
 
     return _Images("KITTI object data", list_images(folder), _labels_beside(folder), calibration)
@@ -162,7 +168,9 @@ def _object(source: Path) -> _Images:
 
 def _tracking(source: Path) -> _Images:
     if (source / "image_02").is_dir():
-        sequences = sorted(path.name for path in (source / "image_02").iterdir() if path.is_dir())
+        sequences = sorted(
+            path.name for path in (source / "image_02").iterdir() if path.is_dir() and not is_hidden(path.name)
+        )
         if not sequences:
             raise BagError(f"{source} has no sequences in image_02")
         example = source / "image_02" / sequences[0]
@@ -180,7 +188,7 @@ def _tracking(source: Path) -> _Images:
 
 
 def _bdd(source: Path) -> _Images:
-    files = list(source.glob("*.json"))
+    files = label_files(source, ".json")
     return _Images("BDD100K frames", list_images(source), files[0] if len(files) == 1 else None)
 
 
@@ -201,11 +209,12 @@ _OPENERS: Mapping[str, Callable[[Path], _Images]] = {
 
 def _of_video(source: Path, labels: Path | None) -> FrameSequence:
     video = VideoFile(source)
-    by_index = {} if labels is None else read_video_labels(labels, source.stem, video.fps)
+    by_index = {} if labels is None else read_video_labels(labels, video_name(source.name), video.times)
 
     def frames() -> Iterator[SequenceFrame]:
         for index, picture in enumerate(video.play()):
-            yield SequenceFrame(str(index), None, partial(_same, picture), truths=by_index.get(index))
+            truths = by_index.get(index)
+            yield SequenceFrame(str(index), None, partial(_same, picture), truths=truths, time_s=picture.time_s)
 
     return FrameSequence(f"video {source.name}", frames, video.length, video.fps, lambda frame: None)
 
@@ -233,18 +242,21 @@ def _same(picture: Picture) -> Picture:
 
 def _labels_beside(folder: Path) -> Path | None:
     beside = folder.parent / _LABELS_BESIDE.get(folder.name, "")
-    return beside if beside != folder.parent and beside.is_dir() and any(beside.glob("*.txt")) else None
+    return beside if beside != folder.parent and beside.is_dir() and bool(label_files(beside, ".txt")) else None
 
 
 def _read_timestamps(path: Path, images: Sequence[Path]) -> dict[Path, int]:
     """Capture times of KITTI's images, ns; one line per frame, by file number. The times are assumed to be UTC."""
     try:
-        lines = path.read_text(encoding="ascii").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).split("\n")
+    except OSError as error:
         raise BagError(f"{path} cannot be read: {error}") from error
+    except NotTextError as error:
+        raise BagError(f"{path} is {error}") from error
     stamps = {}
     for index, image in enumerate(images):
-        number = int(image.stem) if image.stem.isdecimal() else index
+        name = frame_name(image.name)
+        number = int(name) if name.isdecimal() else index
         if number >= len(lines) or not lines[number].strip():
             raise BagError(f"{path} has no line for {image.name}: it ends after {len(lines) - 1}")
         try:

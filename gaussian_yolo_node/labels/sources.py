@@ -9,15 +9,16 @@ from typing import Any
 
 import yaml
 
+from gaussian_yolo_node.file_names import frame_name
 from gaussian_yolo_node.labels.annotations import DatasetError, LabelledImage
 from gaussian_yolo_node.labels.bdd import Bdd
 from gaussian_yolo_node.labels.classes import BDD_CATEGORIES, BDD_CLASSES, KITTI_CLASSES, KITTI_TYPES, ClassMap
 from gaussian_yolo_node.labels.coco import CocoJson
 from gaussian_yolo_node.labels.convert import Reader, convert
 from gaussian_yolo_node.labels.images import Pick, read_list
-from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking, label_files
+from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking, kitti_label_files
 from gaussian_yolo_node.labels.pseudo import DetectionLabels, SelectedLabels
-from gaussian_yolo_node.labels.reading import is_number
+from gaussian_yolo_node.labels.reading import is_number, read_document, read_names
 from gaussian_yolo_node.labels.yolo import COCO_NAMES, YoloTxt
 
 
@@ -156,9 +157,9 @@ class Options:
         exclude = self.texts("exclude")
         labelled = self.path_or_none("unlabelled_in")
         if labelled is not None:  # hand-labelled images are in another source
-            exclude += tuple(path.stem for path in label_files(labelled))
+            exclude += tuple(path.stem for path in kitti_label_files(labelled))
         file = self.path_or_none("list")
-        listed = None if file is None else {Path(entry).stem: number for number, entry in read_list(file)}
+        listed = None if file is None else {frame_name(entry): number for number, entry in read_list(file)}
         return Pick(frozenset(exclude), listed, file, self.texts("include"))
 
     def scores(self, key: str) -> dict[str, float]:
@@ -194,15 +195,13 @@ class Options:
 
 
 def _read_names(path: Path, source: str) -> Any:
+    what = f"{source}: class names"
+    if path.suffix not in (".yaml", ".yml"):
+        return read_names(path, what)
     try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix not in (".yaml", ".yml"):
-            return [line.strip() for line in text.splitlines() if line.strip()]
-        document = yaml.safe_load(text)
-    except OSError as error:
-        raise DatasetError(f"{source}: class names {path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DatasetError(f"{source}: class names {path} are not valid YAML or text") from error
+        document = yaml.safe_load(read_document(path, what))
+    except yaml.YAMLError as error:
+        raise DatasetError(f"{source}: class names {path} are not valid YAML") from error
     return document.get("names") if isinstance(document, dict) else None
 
 

@@ -18,7 +18,7 @@ from gaussian_yolo_node.labels.convert import Reader, refuse
 from gaussian_yolo_node.labels.images import Pick
 from gaussian_yolo_node.labels.kitti import KittiObjects
 from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FrameTruths, GroundTruth, Truths
-from gaussian_yolo_node.labels.reading import read_json
+from gaussian_yolo_node.labels.reading import label_files, read_json
 
 FORMATS = (
     "a folder of KITTI label files (*.txt), BDD100K or Scalabel JSON (a file, or a folder of them), COCO JSON, the "
@@ -40,14 +40,14 @@ def read_ground_truth(path: Path) -> GroundTruth:
 
         return GroundTruth.of(read_bag_truths(path), "bag", str(path))
     if path.is_dir():
-        if any(path.glob("*.txt")):
+        if label_files(path, ".txt"):
             return read_kitti_labels(path)
-        if any(path.glob("*.json")):
+        if label_files(path, ".json"):
             return _read_bdd(path)
         raise DatasetError(f"ground truth {path} has neither label files (*.txt) nor JSON: give {FORMATS}")
     document = read_json(path, "ground truth file")
     if isinstance(document, dict) and "annotations" in document and "images" in document:
-        return _read_coco(path, document)
+        return _read_coco(path)
     if isinstance(document, list) and document and all(isinstance(each, dict) and "bbox" in each for each in document):
         return _read_list(path, document)
     if isinstance(document, dict) or (isinstance(document, list) and all(isinstance(f, dict) for f in document)):
@@ -105,13 +105,10 @@ def _read_bdd(path: Path) -> GroundTruth:
     return truth
 
 
-def _read_coco(path: Path, document: dict[str, Any]) -> GroundTruth:
-    truth = GroundTruth.of(_frames(CocoJson(None, path, Pick())), "coco", str(path))
-    # The reader has checked that these keys exist.
-    names = {record["id"]: record["file_name"] for record in document["images"]}
-    return replace(
-        truth, image_ids=names, category_ids={each["id"]: str(each["name"]) for each in document["categories"]}
-    )
+def _read_coco(path: Path) -> GroundTruth:
+    reader = CocoJson(None, path, Pick())
+    truth = GroundTruth.of(_frames(reader), "coco", str(path))
+    return replace(truth, image_ids=reader.image_names, category_ids=reader.category_names)
 
 
 def _read_list(path: Path, records: list[dict[str, Any]]) -> GroundTruth:

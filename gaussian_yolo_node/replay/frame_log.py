@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from gaussian_yolo_node.file_names import numbered
 from gaussian_yolo_node.replay.run_folder import ReplayCounters, ReplayedFrame
 
 
@@ -161,7 +162,7 @@ class FrameLog:
             name = info.name if info else str(row.stamp_ns)
             seen[name] += 1
             yield ReplayedFrame(
-                name=name if seen[name] == 1 else f"{name}#{seen[name]}",
+                name=name if seen[name] == 1 else numbered(name, seen[name]),
                 stamp_ns=row.stamp_ns,
                 width=row.width or (info.width if info else 0),
                 height=row.height or (info.height if info else 0),

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, DETECTIONS, INFO_TOPIC, STRING, TRUTH_TOPIC
 from gaussian_yolo_node.bags.reading import BagReader, Message
+from gaussian_yolo_node.frames.image_messages import VIDEO_MESSAGE
 from gaussian_yolo_node.ros.driving.cdr import CdrError, ImageHead, image_head
 
 # A bag may hold several drives; the pause between them is shortened.
@@ -150,7 +151,8 @@ def frames_and_copies(selection: Selection, time: BagTime) -> Iterator[BagFrame 
             continue
         bag_ns = time.forward(message.stamp_ns)
         try:
-            yield BagFrame(message.raw, bag_ns, image_head(message.raw, message.type))
+            head = image_head(message.raw, message.type)
+            yield BagFrame(message.raw, bag_ns, head, VIDEO_MESSAGE if head.video else "")
         except CdrError as error:
             yield BagFrame(message.raw, bag_ns, ImageHead(0, 0, 0), f"the bag's message cannot be read: {error}")
 

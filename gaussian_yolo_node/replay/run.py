@@ -151,6 +151,9 @@ def _notes_on(
 ) -> Iterator[str]:
     """Irregularities of the bag's images, one sentence each."""
     log = player.log
+    failures = Counter(frame.failure for frame in frames if frame.failure)
+    if failures and all(frame.answered_s is None for frame in frames):
+        yield f"no image was answered: {failures.most_common(1)[0][0]}"
     sizes = Counter(f"{frame.width}x{frame.height}" for frame in frames if frame.width)
     if len(sizes) > 1:
         counts = ", ".join(f"{size} ({count})" for size, count in sizes.most_common())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,33 +13,35 @@ from gaussian_yolo_node.bags import COMPRESSED_IMAGE
 from gaussian_yolo_node.bags.info import header_stamp
 from gaussian_yolo_node.bags.reading import BagReader, Message
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.file_names import IMAGE_SUFFIXES, AmbiguousNameError, FrameNames, files_in
+from gaussian_yolo_node.frames.files import ImageFiles, Picture
 from gaussian_yolo_node.frames.image_messages import image_from_compressed, image_from_message
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 _HEADER_BYTES = 12  # up to the end of the stamp
 
 
-def folder_images(folder: Path, names: Collection[str]) -> tuple[dict[str, Picture], list[str]]:
+def folder_images(folder: Path, names: Collection[str]) -> tuple[dict[str, Image], list[str]]:
     """Pictures in a folder by frame name, with or without its suffix, and a description of missing ones."""
     if not folder.is_dir():
         return {}, [f"The image folder {folder} does not exist, so frames are told without pictures."]
-    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
     # Looked up instead of joined: a name from the data must not become a path on this machine.
-    by_name = {path.stem: path for path in files} | {path.name: path for path in files}
+    files = FrameNames(path.name for path in files_in(folder, IMAGE_SUFFIXES))
     found = {}
     for name in names:
-        path = by_name.get(name) or by_name.get(Path(name).stem)
-        picture = None if path is None else cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is not None:
-            found[name] = np.asarray(picture, np.uint8)
+        with suppress(AmbiguousNameError):  # no picture is better than another frame's
+            file = files.find(name)
+            (picture,) = (Picture(None, None),) if file is None else ImageFiles([folder / file]).play()
+            if picture.image is not None:
+                found[name] = picture.image
     missing = [name for name in names if name not in found]
     if missing:
         return found, [f"{folder} has no picture of {len(missing)} of the worst frames, such as {missing[0]}."]
     return found, []
 
 
-def bag_images(bag: Path, topic: str, stamps: Mapping[str, int]) -> tuple[dict[str, Picture], list[str]]:
+def bag_images(bag: Path, topic: str, stamps: Mapping[str, int]) -> tuple[dict[str, Image], list[str]]:
     """Pictures from a bag, and a description of missing ones, which do not stop a report.
 
     Args:
@@ -51,7 +53,7 @@ def bag_images(bag: Path, topic: str, stamps: Mapping[str, int]) -> tuple[dict[s
         return {}, []
     if not bag.exists():
         return {}, [f"The bag {bag} is not there any more, so frames are told without pictures."]
-    found: dict[str, Picture] = {}
+    found: dict[str, Image] = {}
     notes: list[str] = []
     wanted = {stamp: name for name, stamp in stamps.items()}
     try:
@@ -74,6 +76,6 @@ def bag_images(bag: Path, topic: str, stamps: Mapping[str, int]) -> tuple[dict[s
     return found, notes
 
 
-def _picture(message: Message) -> Picture:
+def _picture(message: Message) -> Image:
     decoded = message.decode()
     return image_from_compressed(decoded) if message.type == COMPRESSED_IMAGE else image_from_message(decoded)

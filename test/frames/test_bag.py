@@ -24,7 +24,7 @@ from bag_factory import (
 )
 from raw_images import encode
 
-from gaussian_yolo_node.bags import IMAGE, IMAGE_TOPIC, INFO_TOPIC
+from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE, IMAGE_TOPIC, INFO_TOPIC
 from gaussian_yolo_node.frames import Frame, SourceError, open_source
 
 
@@ -115,3 +115,47 @@ def test_a_file_that_only_ends_like_a_bag_is_an_error(tmp_path):
     (tmp_path / "bag.mcap").write_bytes(b"")
     with pytest.raises(SourceError, match=r"bag\.mcap is empty"):
         open_source(str(tmp_path / "bag.mcap"))
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "by stamp"])
+def test_images_of_one_stamp_are_named_apart_and_it_is_said(tmp_path, caplog, named):
+    records = [(IMAGE_TOPIC, START_NS + index, image(picture, 0)) for index, picture in enumerate(pictures(3))]
+    if named:
+        records = [part for record in records for part in ((INFO_TOPIC, record[1], info(0, "a.png")), record)]
+    found, skipped, _ = frames(write_recording(tmp_path / "bag", records))
+    assert [frame.name for frame in found] == (["a.png", "a#2.png", "a#3.png"] if named else ["0", "0#2", "0#3"])
+    assert skipped == 0 and len([text for text in caplog.messages if "several images have the stamp" in text]) == 1
+
+
+def test_in_realtime_images_are_as_far_apart_as_they_were_recorded(tmp_path):
+    steps_s = [0.0, 0.02, 0.3, 0.32, 7200.32]  # a clock that was set is no pause
+    records = [
+        (IMAGE_TOPIC, START_NS + round(step * 1e9), image(picture, index))
+        for index, (step, picture) in enumerate(zip(steps_s, pictures(5), strict=True))
+    ]
+    source = open_source(str(write_recording(tmp_path / "bag", records)), playback="realtime")
+    stamps = [frame.stamp for frame in iter(source.read, None)]
+    source.close()
+    assert (np.diff(stamps)[:3] > np.diff(steps_s)[:3] - 0.002).all() and len(stamps) == 5
+
+
+def test_a_video_in_image_messages_is_skipped_and_named(tmp_path):
+    message = serialized(
+        new(COMPRESSED_IMAGE, header=header(START_NS), format="h264", data=np.frombuffer(b"\0\0\0\1gZZ", np.uint8))
+    )
+    found, skipped, text = frames(write_recording(tmp_path / "bag", [(f"{IMAGE_TOPIC}/compressed", START_NS, message)]))
+    assert (found, skipped) == ([], 1) and "part of a video" in text and "h264" in text
+
+
+def test_the_parts_of_a_bag_are_in_the_order_of_their_numbers_without_hidden_ones(tmp_path):
+    for number in range(12):
+        records = [(IMAGE_TOPIC, START_NS + number, image(pictures(1)[0], START_NS + number))]
+        part = write_recording(tmp_path / f"part{number}", records)
+        (part / f"{part.name}.mcap").rename(tmp_path / f"bag_{number}.mcap")
+    (tmp_path / "._bag_0.mcap").write_bytes(b"what macOS leaves")
+    for folder in tmp_path.glob("part*"):
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    found, _, _ = frames(tmp_path)
+    assert [frame.name for frame in found] == [str(START_NS + number) for number in range(12)]

@@ -91,3 +91,24 @@ def test_video_without_frames_leaves_no_file(tmp_path: Path) -> None:
         pass
 
     assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("shape", [(48, 1), (1, 48), (1, 1)])
+def test_frames_too_small_for_a_video_are_refused(tmp_path: Path, shape: tuple[int, int]) -> None:
+    path = tmp_path / "a.mp4"
+    wanted = pytest.raises(RecordingError, match=f"2x2 px, .*{shape[1]}x{shape[0]} px")
+    with VideoRecording(path, 10.0) as video, wanted:
+        video.write(np.zeros((*shape, 3), np.uint8))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("name", "shape"), [("a.mp4", (16, 9000)), ("a.webm", (17000, 16))])
+def test_frames_too_large_for_the_encoder_are_refused(tmp_path: Path, name: str, shape: tuple[int, int]) -> None:
+    wanted = pytest.raises(RecordingError, match=f"{shape[1]}x{shape[0]} px .*the encoder takes no frames so large")
+    with VideoRecording(tmp_path / name, 10.0) as video, wanted:
+        video.write(np.zeros((*shape, 3), np.uint8))
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="only to names in UTF-8"):
+        VideoRecording(tmp_path / "caf\udce9.mp4", 10.0)

@@ -12,6 +12,7 @@ from gaussian_yolo_node.labels.classes import (
     KITTI_TYPES,
     UNKNOWN,
     ClassMap,
+    common_names,
 )
 
 KITTI = ("car", "pedestrian", "cyclist")
@@ -64,3 +65,27 @@ def test_rules_come_before_defaults() -> None:
 def test_a_rule_that_leads_nowhere() -> None:
     with pytest.raises(DatasetError, match=r"'pedestrain', which is no class .* car, pedestrian, cyclist"):
         ClassMap(KITTI, None, {"person": "pedestrain"})
+
+
+@pytest.mark.parametrize(
+    ("truths", "predicted", "common"),
+    [
+        (["car", "person"], ["car", "person"], {"car": "car", "person": "person"}),
+        (["person", "bike"], ["pedestrian", "bicycle"], {"pedestrian": "person", "bicycle": "bike"}),
+        (["train", "motor"], ["tram", "motorbike"], {"tram": "train", "motorbike": "motor"}),
+        (["pedestrian"], ["person"], {"person": "pedestrian"}),
+        (["Car", "Traffic_Light"], ["car", "traffic light"], {"car": "Car", "traffic light": "Traffic_Light"}),
+        (["person", "pedestrian"], ["person"], {"pedestrian": "person", "person": "person"}),
+        (["person", "pedestrian"], ["person", "pedestrian"], {}),  # the detector tells them apart
+        (["Person"], ["person", "pedestrian"], {"Person": "person"}),
+        (["car"], ["zebra"], {}),
+        (["car"], [], {}),
+        ([], ["person"], {}),
+    ],
+)
+def test_classes_of_two_names_have_one_in_evaluation(
+    truths: list[str], predicted: list[str], common: dict[str, str]
+) -> None:
+    found = common_names(truths, predicted)
+    assert common.items() <= found.items()
+    assert all(found[name] == name for name in found.keys() - common.keys())

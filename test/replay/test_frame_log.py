@@ -96,7 +96,7 @@ def test_names_are_the_bag_s_or_the_stamps_and_unique() -> None:
     log = log_of(10, 20, 10, 0, 0)
     log.take_answer(10, 2_000_000_000, 3)
     frames = list(log.named({10: FrameName("a.png", 8, 4), 20: FrameName("b.png", 8, 4)}, 0))
-    assert [frame.name for frame in frames] == ["a.png", "b.png", "a.png#2", "0", "0#2"]
+    assert [frame.name for frame in frames] == ["a.png", "b.png", "a#2.png", "0", "0#2"]
     assert (frames[0].answered_s, frames[0].detections, frames[0].width, frames[0].height) == (2.0, 3, 8, 4)
 
 

@@ -196,6 +196,17 @@ def test_compressed_images_through_a_node_of_its_own(tmp_path: Path, tiny_model:
     assert "detecting in" in (tmp_path / "run" / "node.log").read_text()
 
 
+@pytest.mark.parametrize("layout", ["h264", ""], ids=["by format", "by start code"])
+def test_a_bag_of_video_says_why_nothing_was_answered(tmp_path: Path, tiny_model: Path, layout: str) -> None:
+    messages = [CompressedImage(format=layout) for _ in range(3)]
+    for message in messages:
+        message.data.frombytes(b"\0\0\0\1\x67" + bytes(50))
+    bag = write_bag(tmp_path / "bag.mcap", messages)
+    run = replay(ReplayOptions(bag, tmp_path / "run", parameters={"model": str(tiny_model)}), lambda log: None).run
+    assert run.counters == ReplayCounters(3, 0, 0, 3)
+    assert any("no image was answered: " in note and "part of a video" in note for note in run.notes)
+
+
 def test_a_slow_node_drops_what_comes_too_fast(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag.mcap", [image(picture) for picture in pictures(60)])
     model = slow_inference(make_model(tmp_path / "slow.onnx"))

@@ -10,7 +10,7 @@ from types import TracebackType
 import cv2
 from factories import make_image
 
-_JPEG = cv2.imencode(".jpg", make_image(64, 96))[1].tobytes()
+JPEG = cv2.imencode(".jpg", make_image(64, 96))[1].tobytes()
 
 
 class MjpegServer:
@@ -18,6 +18,7 @@ class MjpegServer:
 
     def __init__(self) -> None:
         self.stalled = threading.Event()
+        self.halves = threading.Event()  # every other frame is cut
         self._stopping = threading.Event()
         self._server: ThreadingHTTPServer | None = None
         self._port = 0
@@ -54,11 +55,14 @@ class MjpegServer:
         handler.send_response(200)
         handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         handler.end_headers()
+        sent = 0
         try:
             while not self._stopping.is_set():
                 if not self.stalled.is_set():
-                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(_JPEG)}\r\n\r\n"
-                    handler.wfile.write(head.encode() + _JPEG + b"\r\n")
+                    sent += 1
+                    data = JPEG[: len(JPEG) // 2] if self.halves.is_set() and sent % 2 else JPEG
+                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                    handler.wfile.write(head.encode() + data + b"\r\n")
                 time.sleep(0.01)
         except OSError:
             pass  # the client disconnected

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gaussian_yolo_node.file_names import natural_key, slashed
 from gaussian_yolo_node.frames.files import ImageFiles
 from gaussian_yolo_node.lab.classification.config import NoiseConfig
 from gaussian_yolo_node.lab.classification.crops import Image, as_tensor, random_crop
@@ -27,6 +29,7 @@ from gaussian_yolo_node.lab.training.config import ConfigError
 from gaussian_yolo_node.lab.training.rand_augment import rand_augment
 from gaussian_yolo_node.labels import DatasetError, read_image
 from gaussian_yolo_node.labels.pseudo import FORMAT
+from gaussian_yolo_node.text_files import NotTextError, read_text
 
 MEMORY_BYTES = 2 << 30  # limit of the cache of decoded images; further images are decoded each time
 BATCHES_AHEAD = 2
@@ -79,9 +82,9 @@ def read_labelled(path: Path, classes: Sequence[str] = ()) -> tuple[Items, tuple
 def _of_folder(folder: Path) -> list[tuple[Path, str]]:
     return [
         (image, place.name)
-        for place in sorted(folder.iterdir())
+        for place in sorted(folder.iterdir(), key=natural_key)
         if place.is_dir() and not place.name.startswith(".")
-        for image in sorted(place.rglob("*"))
+        for image in sorted(place.rglob("*"), key=natural_key)
         if ImageFiles.accepts(image)
     ]
 
@@ -90,14 +93,13 @@ def _of_csv(path: Path) -> list[tuple[Path, str]]:
     if path.suffix.lower() != ".csv":
         raise DatasetError(f"{path} is neither a folder with a folder a class nor a CSV file")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if not {"image", "class"} <= set(reader.fieldnames or ()):
-                raise DatasetError(f"{path}: its first line must name the columns image and class")
-            pairs = [(path.parent / (row["image"] or ""), row["class"] or "") for row in reader]
+        reader = csv.DictReader(StringIO(read_text(path)))
+        if not {"image", "class"} <= set(reader.fieldnames or ()):
+            raise DatasetError(f"{path}: its first line must name the columns image and class")
+        pairs = [(path.parent / slashed(row["image"] or ""), row["class"] or "") for row in reader]
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (NotTextError, csv.Error) as error:
         raise DatasetError(f"{path} is no CSV text: {error}") from error
     for number, (image, name) in enumerate(pairs, start=2):
         if not name:

@@ -11,6 +11,7 @@ from gaussian_yolo_node.lab.export.onnx import export_model
 from gaussian_yolo_node.lab.networks.darknet import Darknet, DarknetDetector, DarknetError, NormForm, folded
 from gaussian_yolo_node.lab.networks.darknet_files import Cfg, Weights, read_cfg, read_weights
 from gaussian_yolo_node.lab.networks.yolov3 import PRESETS
+from gaussian_yolo_node.text_files import NotTextError, read_text
 
 
 def import_darknet(
@@ -73,9 +74,11 @@ def _origin(cfg_path: Path, weights_path: Path, cfg: Cfg, weights: Weights, norm
 
 def _read_names(path: Path, cfg: Cfg) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).split("\n")
+    except OSError as error:
         raise DarknetError(f"{path} cannot be read as class names: {error}") from error
+    except NotTextError as error:
+        raise DarknetError(f"class names {path} are {error}") from error
     names = tuple(line.strip() for line in lines if line.strip())
     head = cfg.heads[0]
     if len(names) != head.classes:

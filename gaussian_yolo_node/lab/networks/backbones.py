@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,8 +65,8 @@ def create_backbone(name: str, num_classes: int = 0, **options: object) -> Backb
     return BACKBONES[plain](num_classes=num_classes, **options)
 
 
-def load_timm_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load a state dict in timm's names and layout into a backbone.
+def load_timm_state_dict(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Load a state dict in timm's names and layout, or a checkpoint of timm's training with one, into a backbone.
 
     A backbone without classifier ignores the head of a classifier's state dict. The counters `num_batches_tracked` may
     be absent.
@@ -73,6 +74,7 @@ def load_timm_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises:
         StateDictError: names are missing, foreign or of another shape (all listed); the model is unchanged.
     """
+    state = _weights_in(state)
     wanted = to_timm_state_dict(model)
     headless = not any(name.startswith(HEAD_PREFIXES) for name in wanted)
     given = {name: value for name, value in state.items() if not (headless and name.startswith(HEAD_PREFIXES))}
@@ -90,6 +92,16 @@ def load_timm_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             if name in given:
                 # These tensors are views of the model's own, including the slices of grouped convolutions.
                 value.copy_(given[name])
+
+
+def _weights_in(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """The state dict of a checkpoint, averaged weights first, without the prefix of parallel training."""
+    nested = (checkpoint.get(key) for key in ("state_dict_ema", "model_ema", "state_dict", "model"))
+    state = next((found for found in nested if isinstance(found, Mapping)), checkpoint)
+    for prefix in ("module.", "_orig_mod."):
+        if state and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
 
 
 def to_timm_state_dict(model: nn.Module) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gaussian_yolo_node.lab.networks.darknet_sections import CfgError, Section, split_sections
+from gaussian_yolo_node.text_files import NotTextError, decode_text
 
 COARSEST_STRIDE = 32
 YOLO_ENTRIES = {"Gaussian_yolo": 9, "yolo": 5}  # per anchor, before the classes
@@ -113,10 +114,13 @@ class Cfg:
 def read_cfg(path: Path, size: tuple[int, int] | None = None) -> Cfg:
     """Read a file; see `parse_cfg`."""
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        data = path.read_bytes()
+        decode_text(data, "surrogateescape")
     except OSError as error:
         raise CfgError(f"{path} cannot be read: {error.strerror}") from error
-    return parse_cfg(text, str(path), size)
+    except NotTextError as error:
+        raise CfgError(f"{path} is {error}") from error
+    return parse_cfg(data.decode("utf-8", "surrogateescape"), str(path), size)
 
 
 def write_cfg(cfg: Cfg, path: Path) -> None:
@@ -136,7 +140,7 @@ def parse_cfg(text: str, source: str, size: tuple[int, int] | None = None) -> Cf
         CfgError: an unknown section or option, a value that is not a number or out of range, or contradictory values;
             the message names the line.
     """
-    sections = split_sections(text, source)
+    sections = split_sections(text.removeprefix("\ufeff"), source)
     if not sections or sections[0].kind != "net":
         line = sections[0].line if sections else 1
         raise CfgError(f"{source}, line {line}: the first section is not [net]; give the .cfg of a Darknet network")

@@ -1,12 +1,14 @@
 """The text of Darknet's `.cfg` files: sections of options, each with its line for messages.
 
 Darknet ignores unknown sections and options. Here they are errors, because a network built without them would run with
-wrong results.
+wrong results. Options that only its training reads are accepted, also those of AlexeyAB's fork.
 """
 
 from __future__ import annotations
 
+import logging
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,6 +16,8 @@ from typing import TypeVar
 from gaussian_yolo_node.errors import GaussianYoloError
 
 ACTIVATIONS = ("linear", "leaky", "relu", "logistic")
+
+_log = logging.getLogger(__name__)
 
 Number = TypeVar("Number", int, float)
 
@@ -60,10 +64,13 @@ class Section:
         return self._number(name, self.text(name, str(default)), float, "a number")
 
     def integers(self, name: str, default: str | None = None) -> list[int]:
-        return [self._number(name, part, int, "a whole number") for part in self.text(name, default).split(",")]
+        return [self._number(name, part, int, "a whole number") for part in self._parts(name, default)]
 
     def numbers(self, name: str) -> list[float]:
-        return [self._number(name, part, float, "a number") for part in self.text(name).split(",")]
+        return [self._number(name, part, float, "a number") for part in self._parts(name)]
+
+    def _parts(self, name: str, default: str | None = None) -> list[str]:
+        return self.text(name, default).removesuffix(",").split(",")
 
     def activation(self, default: str) -> str:
         name = self.text("activation", default)
@@ -90,9 +97,10 @@ def split_sections(text: str, source: str) -> list[Section]:
         CfgError: a section or option is unknown, duplicated or malformed; the message names the line.
     """
     sections: list[Section] = []
+    unused: list[str] = []
     for number, raw in enumerate(text.split("\n"), 1):
-        line = "".join(raw.split())  # Darknet removes all white space
-        if not line or line[0] in "#;":
+        line = "".join(_COMMENT.split(raw)[0].split())  # Darknet removes all white space
+        if not line:
             continue
         if line[0] == "[":
             kind = line[1:-1] if line.endswith("]") else line[1:]
@@ -107,6 +115,12 @@ def split_sections(text: str, source: str) -> list[Section]:
             shown = raw.strip()[:60].encode("ascii", "backslashreplace").decode()
             raise CfgError(f"{source}, line {number}: '{shown}' is neither [section] nor option=value inside of one")
         section = sections[-1]
+        if name in _TRAINING_OF_FORK.get(section.kind, ()):
+            unused.append(f"{name} (line {number})")
+            continue
+        if name in _WITHOUT_EFFECT and section.kind in _WITHOUT_EFFECT[name][0]:
+            _check_without_effect(section, name, value, number)
+            continue
         if name not in _OPTIONS[section.kind]:
             known = ", ".join(_OPTIONS[section.kind])
             raise CfgError(f"{source}, line {number}: unknown option {name} of [{section.kind}]; supported are {known}")
@@ -115,10 +129,27 @@ def split_sections(text: str, source: str) -> list[Section]:
                 f"{source}, line {number}: {name} is already given in line {section.options[name][1]}; leave one"
             )
         section.options[name] = (value, number)
+    if unused:
+        _log.warning("%s: not used, because only training reads them: %s", source, ", ".join(unused))
     return sections
 
 
+def _check_without_effect(section: Section, name: str, value: str, line: int) -> None:
+    """Raise CfgError if an option of AlexeyAB's fork changes what the network computes."""
+    wanted = _WITHOUT_EFFECT[name][1]
+    try:
+        same = value == wanted or float(value) == float(wanted)
+    except ValueError:
+        same = False
+    if not same:
+        raise CfgError(
+            f"{section.source}, line {line}: [{section.kind}] has {name}={value}, which changes the detections and is "
+            f"not supported; {name}={wanted} would be"
+        )
+
+
 _ALIASES = {"network": "net", "conv": "convolutional"}
+_COMMENT = re.compile("[#;]")
 # Options of Darknet's own training are accepted but not used.
 _ANY = "stopbackward onlyforward learning_rate"
 _YOLO = "classes num mask anchors max jitter ignore_thresh truth_thresh random"
@@ -127,7 +158,7 @@ _OPTIONS = {
     for kind, names in {
         "net": "width height channels batch subdivisions time_steps notruth random momentum decay learning_rate "
         "burn_in max_batches max_epochs policy steps scales step scale gamma power adam B1 B2 eps inputs max_crop "
-        "min_crop max_ratio min_ratio center clip angle aspect saturation exposure hue",
+        "min_crop max_ratio min_ratio center clip angle aspect saturation exposure hue letter_box",
         "convolutional": f"filters size stride pad padding groups activation batch_normalize {_ANY}",
         "shortcut": f"from activation {_ANY}",
         "route": f"layers {_ANY}",
@@ -135,4 +166,41 @@ _OPTIONS = {
         "Gaussian_yolo": f"{_YOLO} {_ANY}",
         "yolo": f"{_YOLO} {_ANY}",
     }.items()
+}
+# The same of AlexeyAB's fork, whose use is worth a remark.
+_YOLO_TRAINING_OF_FORK = (
+    "max_delta counters_per_class label_smooth_eps focal_loss iou_loss iou_thresh iou_thresh_kind iou_normalizer "
+    "cls_normalizer obj_normalizer delta_normalizer uc_normalizer objectness_smooth total map show_details "
+    "beta_nms resize"
+)
+_TRAINING_OF_FORK = {
+    kind: names.split()
+    for kind, names in {
+        "net": "mosaic mosaic_bound mixup cutmix blur gaussian_noise flip label_smooth_eps ema_alpha "
+        "resize_step dynamic_minibatch optimized_memory workspace_size_limit_MB try_fix_nan loss_scale adversarial_lr "
+        "attention unsupervised contrastive contrastive_jit_flip contrastive_color sgdr_cycle sgdr_mult "
+        "batches_per_cycle batches_cycle_mult num_sigmas_reject_badlabels equidistant_point "
+        "badlabels_rejection_percentage weights_reject_freq show_receptive_field "
+        "use_cuda_graph seq_scales sequential_subdivisions augment_speed "
+        "init_sequential_subdivisions mini_batch multi_scale",
+        "convolutional": "burnin_update train_only_bn assisted_excitation grad_centr",
+        "Gaussian_yolo": _YOLO_TRAINING_OF_FORK,
+        "yolo": _YOLO_TRAINING_OF_FORK,
+    }.items()
+}
+_HEADS = ("Gaussian_yolo", "yolo")
+# Options of AlexeyAB's fork that change what is computed: their sections, and the value that changes nothing.
+_WITHOUT_EFFECT: dict[str, tuple[tuple[str, ...], str]] = {
+    "scale_x_y": (_HEADS, "1"),
+    "new_coords": (_HEADS, "0"),
+    "nms_kind": (_HEADS, "greedynms"),
+    "yolo_point": (_HEADS, "center"),
+    "dilation": (("convolutional",), "1"),
+    "antialiasing": (("convolutional",), "0"),
+    "binary": (("convolutional",), "0"),
+    "xnor": (("convolutional",), "0"),
+    "deform": (("convolutional",), "0"),
+    "groups": (("route",), "1"),
+    "group_id": (("route",), "0"),
+    "weights_type": (("shortcut",), "none"),
 }

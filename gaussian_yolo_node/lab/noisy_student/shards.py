@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags import is_bag
-from gaussian_yolo_node.frames.files import IMAGE_SUFFIXES, ImageFiles
+from gaussian_yolo_node.file_names import IMAGE_SUFFIXES, hashable, natural_key
+from gaussian_yolo_node.frames.files import ImageFiles
 from gaussian_yolo_node.frames.source import SourceError
 from gaussian_yolo_node.lab.noisy_student import tar_images
 
@@ -230,7 +231,7 @@ def _image_names(root: Path) -> list[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = (Path(parent, name) for name in files)
         names += [path.relative_to(root).as_posix() for path in paths if ImageFiles.accepts(path)]
-    return sorted(names)
+    return sorted(names, key=natural_key)
 
 
 def _file_size(path: Path) -> int:
@@ -302,7 +303,7 @@ def _extract_source(source: str, names: set[str], folder: Path) -> dict[str, Pat
     path = Path(source)
     if path.is_dir() and not is_bag(path):
         return {name: path / name for name in names if (path / name).is_file()}
-    place = folder / f"{_safe(Path(source).stem)}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
+    place = folder / f"{_safe(Path(source).stem)}-{hashlib.sha256(hashable(source)).hexdigest()[:8]}"
     if path.exists() and is_bag(path):
         from gaussian_yolo_node.lab.noisy_student import bag_images
 

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from gaussian_yolo_node.file_names import hashable, natural_key
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.frames.files import ImageFiles, Picture, decode_picture
 
@@ -29,7 +30,7 @@ def expand(pattern: str) -> list[str]:
         before, after = pattern[: braces.start()], pattern[braces.end() :]
         return [path for choice in _choices(braces[1]) for path in expand(f"{before}{choice}{after}")]
     if glob.has_magic(pattern) and not Path(pattern).exists():
-        return sorted(glob.glob(pattern))
+        return sorted(glob.glob(pattern), key=natural_key)
     return [pattern]
 
 
@@ -116,5 +117,5 @@ def _place(name: str) -> PurePosixPath:
     """Output path of a member; a name that leads out of the folder is replaced."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        return PurePosixPath(hashlib.sha256(name.encode()).hexdigest()[:16] + path.suffix)
+        return PurePosixPath(hashlib.sha256(hashable(name)).hexdigest()[:16] + path.suffix)
     return path

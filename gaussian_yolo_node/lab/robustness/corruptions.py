@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.file_names import hashable
 from gaussian_yolo_node.lab.robustness import RobustnessError
 
 Image = NDArray[np.uint8]
@@ -130,5 +131,5 @@ def library_version() -> str:
 
 def _seed(seed: int, key: str, name: str, severity: int) -> int:
     """A 32-bit seed that, unlike `hash`, does not depend on the process."""
-    digest = hashlib.sha256(f"{seed}\0{key}\0{name}\0{severity}".encode()).digest()
+    digest = hashlib.sha256(hashable(f"{seed}\0{key}\0{name}\0{severity}")).digest()
     return int.from_bytes(digest[:4], "little")

@@ -27,7 +27,6 @@ from gaussian_yolo_node.lab.training.checkpoint import Trained, load_trained
 from gaussian_yolo_node.lab.training.loss import make_loss
 from gaussian_yolo_node.labels.classes import KITTI_CLASSES
 from gaussian_yolo_node.labels.images import read_image
-from gaussian_yolo_node.labels.labelled_frames import Truths
 
 RESULT = "robustness.json"
 Image = NDArray[np.uint8]
@@ -144,8 +143,9 @@ class _Victim:
 
     def _truths(self, path: Path, letterbox: Letterbox) -> tuple[Tensor, Tensor]:
         """Boxes `[N,4]` on the canvas and class ids `[N]` of objects of the network's classes."""
-        frames = self.frames.truths.frames
-        truth: Truths = (frames[path.stem] if path.stem in frames else frames[path.name]).truths
+        labelled = self.frames.truths.frame(path.name)
+        assert labelled is not None  # `find_frames` takes labelled images only
+        truth = labelled.truths
         names = [KITTI_CLASSES.get(str(name), str(name)) for name in truth.categories]
         known = np.array([name in self.config.classes for name in names], bool) & ~truth.ignored
         boxes = letterbox.boxes_to_canvas(truth.boxes[known].astype(np.float32))

@@ -18,6 +18,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
+from gaussian_yolo_node.file_names import hashable
 from gaussian_yolo_node.lab.robustness import RobustnessError
 from gaussian_yolo_node.lab.robustness.corruptions import Image, corrupt
 from gaussian_yolo_node.labels.images import image_files, read_image
@@ -52,8 +53,8 @@ class LabelledFrames:
         """Hash of names and labels, to distinguish tests on other frames or corrected labels."""
         digest = hashlib.sha256()
         for path in self.paths:
-            truth = self.truths.frames.get(path.stem, self.truths.frames.get(path.name))
-            digest.update(path.name.encode())
+            truth = self.truths.frame(path.name)
+            digest.update(hashable(path.name))
             if truth is not None:
                 digest.update(truth.truths.boxes.tobytes() + "\0".join(truth.truths.categories.tolist()).encode())
         return digest.hexdigest()[:16]
@@ -80,8 +81,7 @@ def find_frames(data: Path, labels: Path | None = None, limit: int = 0) -> Label
     if where is None:
         raise RobustnessError(f"{data} has no labels (a folder label_2 beside the images): give them with --labels")
     truths = read_ground_truth(where)
-    names = {Path(name).stem for name in truths.frames}
-    paths = [path for path in image_files(images) if path.stem in names]
+    paths = [path for path in image_files(images) if truths.frame(path.name) is not None]
     if not paths:
         raise RobustnessError(f"no image in {images} has a label in {where}: their names must be the same")
     return LabelledFrames(tuple(evenly(paths, limit)), truths, where)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gaussian_yolo_node.frames.files import IMAGE_SUFFIXES, ImageFiles
+from gaussian_yolo_node.file_names import IMAGE_SUFFIXES, frame_name, hashable, is_image_name, natural_key
 from gaussian_yolo_node.lab.style_transfer.pictures import FolderError
 
 # Image folders of a data set; its labels are beside them.
@@ -33,7 +33,7 @@ class Frames:
     def label_of(self, name: str) -> Path | None:
         if self.labels is None or not self.labels.is_dir():
             return None
-        path = (self.labels / name).with_suffix(".txt")
+        path = self.labels / f"{frame_name(name)}.txt"
         return path if path.is_file() else None
 
 
@@ -51,7 +51,7 @@ def find_frames(content: Path, labels: Path | None = None) -> Frames:
     if not content.is_dir():
         raise FolderError(f"image folder {content} does not exist")
     folder = next((content / name for name in IMAGE_FOLDERS if (content / name).is_dir()), content)
-    names = sorted(images_in(folder))
+    names = sorted(images_in(folder), key=natural_key)
     if not names:
         raise FolderError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)})")
     given = labels is not None
@@ -74,7 +74,7 @@ def find_styles(style: Path) -> dict[str, Path]:
         return {style.name: style}
     if not style.is_dir():
         raise FolderError(f"style {style} does not exist: give a picture, or a folder of pictures")
-    names = sorted(images_in(style))
+    names = sorted(images_in(style), key=natural_key)
     if not names:
         raise FolderError(f"style folder {style} has no pictures ({', '.join(IMAGE_SUFFIXES)})")
     return {name: style / name for name in names}
@@ -87,12 +87,12 @@ def choose_style(names: Sequence[str], frame: str, seed: int) -> str:
 
 def frame_seed(frame: str, seed: int) -> int:
     """A seed per frame, independent of the order of frames."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {frame}".encode()).digest()[:7], "big")
+    return int.from_bytes(hashlib.sha256(hashable(f"{seed} {frame}")).digest()[:7], "big")
 
 
 def images_in(folder: Path) -> Iterator[str]:
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if ImageFiles.accepts(Path(name)):
+            if is_image_name(name):
                 yield (Path(parent) / name).relative_to(folder).as_posix()

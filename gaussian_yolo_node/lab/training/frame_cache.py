@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.file_names import hashable
 from gaussian_yolo_node.labels import DatasetError, read_image
 
 _log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class FrameCache:
         except OSError as error:
             raise DatasetError(f"{path} is not a readable image ({error.strerror}): replace or remove it") from error
         key = f"{path.resolve()}\n{status.st_mtime_ns}\n{status.st_size}\n{self.fit}"
-        name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+        name = hashlib.blake2b(hashable(key), digest_size=16).hexdigest()
         # 256 subfolders, because some file systems are slow with 100,000 files in a folder.
         cached = self.folder / name[:2] / f"{name[2:]}.frame"
         found = self._load(cached)

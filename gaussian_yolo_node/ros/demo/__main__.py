@@ -25,6 +25,7 @@ from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.display import without_secrets
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames import open_source
+from gaussian_yolo_node.frames.camera import CameraSource
 from gaussian_yolo_node.ros.demo import DemoError
 from gaussian_yolo_node.ros.demo.observer import Observer, percentile_ms
 from gaussian_yolo_node.ros.demo.pictures import write_pictures
@@ -112,7 +113,7 @@ def probe(source: str, rate: float) -> tuple[float, bool]:
     """
     opened = open_source(source)
     try:
-        if opened.length is None:
+        if isinstance(opened, CameraSource):
             return 0.0, True
         return rate or (FOLDER_FPS if Path(source).expanduser().is_dir() else opened.fps), False
     finally:

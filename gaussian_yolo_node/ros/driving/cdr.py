@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE
-from gaussian_yolo_node.bags.image_header import size_in_header
+from gaussian_yolo_node.bags.image_header import is_video, size_in_header
 
 # A writer may pad a message to a multiple of 4 bytes.
 _MOST_PADDING = 3
@@ -23,11 +23,15 @@ class CdrError(ValueError):
 
 @dataclass(frozen=True)
 class ImageHead:
-    """Stamp in ns and size in px of an image message; a size of 0 is not known without decoding the picture."""
+    """Stamp in ns and size in px of an image message; a size of 0 is not known without decoding the picture.
+
+    `video` is True if the message holds a part of a video, which is no picture.
+    """
 
     stamp_ns: int
     width: int
     height: int
+    video: bool = False
 
 
 def stamp_of(raw: bytes) -> int:
@@ -50,8 +54,7 @@ def image_head(raw: bytes, kind: str) -> ImageHead:
         cursor.skip_text()  # encoding
         cursor.number("B")  # is_bigendian
         cursor.number("I")  # step
-    else:
-        cursor.skip_text()  # format
+    layout = "" if kind == IMAGE else cursor.text()  # format
     length = cursor.number("I")
     rest = len(raw) - cursor.position
     if not length <= rest <= length + _MOST_PADDING:
@@ -59,6 +62,7 @@ def image_head(raw: bytes, kind: str) -> ImageHead:
     if kind == COMPRESSED_IMAGE:
         head = raw[cursor.position : cursor.position + min(length, _PICTURE_HEAD)]
         height, width = size_in_header(head) or (0, 0)
+        return ImageHead(stamp, width, height, is_video(layout, head))
     return ImageHead(stamp, width, height)
 
 
@@ -96,3 +100,8 @@ class _Cursor:
     def skip_text(self) -> None:
         length = self.number("I")
         self.position += length
+
+    def text(self) -> str:
+        length = self.number("I")
+        self.position += length
+        return self._raw[self.position - length : self.position].rstrip(b"\0").decode("utf-8", "replace")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,3 +213,20 @@ def test_a_state_dict_of_something_else_is_refused(state: dict[str, torch.Tensor
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(GaussianYoloError, match=r"unknown backbone .*mixnet_s"):
         create_backbone(name)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {f"module.{name}": value for name, value in state.items()},
+        lambda state: {"state_dict": state, "epoch": 3, "arch": "mixnet_s"},
+        lambda state: {"state_dict": {f"module.{name}": value for name, value in state.items()}},
+        lambda state: {"state_dict": {}, "state_dict_ema": state},
+        lambda state: {"model": {f"_orig_mod.{name}": value for name, value in state.items()}},
+    ],
+    ids=["module", "state_dict", "both", "averaged", "compiled"],
+)
+def test_checkpoints_of_timms_training_are_loaded(wrap: Callable[[dict[str, torch.Tensor]], dict[str, Any]]) -> None:
+    source, target = create_backbone("mixnet_s", num_classes=3), create_backbone("mixnet_s", num_classes=3)
+    load_timm_state_dict(target, wrap(to_timm_state_dict(source)))
+    assert all(torch.equal(value, target.state_dict()[name]) for name, value in source.state_dict().items())

@@ -193,3 +193,48 @@ def test_a_binary_file_is_named_with_its_line(tmp_path: Path) -> None:
 def test_heads_know_their_kind() -> None:
     assert not parse_cfg(small_cfg("yolo"), "small.cfg").heads[0].gaussian
     assert all(isinstance(head, Yolo) and head.gaussian for head in parse_cfg(CFG, "small.cfg").heads)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("[net]\n", "[net]\nmosaic=1\nletter_box=1\n", "mosaic (line 2)"),
+        ("num=4", "num=4\ncounters_per_class=100,200\niou_normalizer=0.5\nuc_normalizer=1.0", "counters_per_class"),
+        ("num=4", "num=4\nmax_delta=5\nscale_x_y = 1.0\nnms_kind=greedynms\nbeta_nms=0.6", "max_delta"),
+        ("num=4", "num=4\nscale_x_y=1", ""),
+        ("num=4", "num=4 # of both heads", ""),
+        ("num=4", "num=4 ; of both heads", ""),
+        ("[net]\n", "[net] # the network\n  # indented\n", ""),
+        ("[net]\n", "\ufeff[net]\n", ""),
+        ("from=-2", "from=-2,", ""),
+    ],
+)
+def test_what_changes_nothing_is_accepted_and_named(
+    caplog: pytest.LogCaptureFixture, old: str, new: str, named: str
+) -> None:
+    assert old in CFG
+    cfg = parse_cfg(CFG.replace(old, new), "fork.cfg")
+
+    assert [layer.shape for layer in cfg.layers] == [layer.shape for layer in parse_cfg(CFG, "small.cfg").layers]
+    assert named in caplog.text and bool(named) == bool(caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "option"),
+    [
+        ("num=4", "num=4\nscale_x_y=1.05", "scale_x_y"),
+        ("num=4", "num=4\nnms_kind=diounms", "nms_kind"),
+        ("num=4", "num=4\nnew_coords=1", "new_coords"),
+        ("filters=8\n", "filters=8\ndilation=2\n", "dilation"),
+        ("filters=8\n", "filters=8\nantialiasing=x\n", "antialiasing"),
+    ],
+)
+def test_what_changes_the_detections_is_refused(old: str, new: str, option: str) -> None:
+    with pytest.raises(CfgError, match=rf"fork\.cfg, line \d+: .*{option}=.* which changes the detections"):
+        parse_cfg(CFG.replace(old, new), "fork.cfg")
+
+
+def test_a_cfg_in_utf16_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.cfg").write_bytes(CFG.encode("utf-16"))
+    with pytest.raises(CfgError, match="UTF-16: save it as UTF-8"):
+        read_cfg(tmp_path / "a.cfg")

@@ -107,7 +107,7 @@ def test_patterns(pattern: str, paths: list[str]) -> None:
 def test_globs_give_what_is_there(tmp_path: Path) -> None:
     for name in ("2.tar", "10.tar", "b[1].tar"):
         (tmp_path / name).touch()
-    assert expand(f"{tmp_path}/[0-9]*.tar") == [f"{tmp_path}/10.tar", f"{tmp_path}/2.tar"]
+    assert expand(f"{tmp_path}/[0-9]*.tar") == [f"{tmp_path}/2.tar", f"{tmp_path}/10.tar"]
     # The path of an existing file is not a pattern.
     assert expand(f"{tmp_path}/b[1].tar") == [f"{tmp_path}/b[1].tar"]
 

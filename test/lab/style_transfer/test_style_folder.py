@@ -201,6 +201,7 @@ def test_styles_are_chosen_by_name_and_seed() -> None:
     names, frames = ["day", "night", "rain"], [f"{number:06d}.png" for number in range(300)]
     chosen = [choose_style(names, frame, 0) for frame in frames]
     assert chosen == [choose_style(names, frame, 0) for frame in frames]
+    assert choose_style(names, "caf\udce9.jpg", 0) in names  # a name need not be UTF-8
     assert chosen != [choose_style(names, frame, 1) for frame in frames]
     assert all(chosen.count(name) > 60 for name in names)
     assert choose_style(["only"], "any.png", 5) == "only"
