@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.detector.decode import BOX_ENTRIES
 from gaussian_yolo_node.detector.letterbox import Resize
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
+from gaussian_yolo_node.documents import parse_json
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.files import installed_prefixes
 from gaussian_yolo_node.runtime.base import CARD_KEY, DetectingRuntime, Runtime
@@ -117,10 +118,7 @@ class ModelCard:
             ModelError: a field is missing or wrong; the message names the file and the field.
         """
         again = "; export the model again"
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ModelError(f"the card of {source} is not JSON ({error}){again}") from error
+        values = parse_json(text, f"the card of {source}", lambda fault: ModelError(fault + again))
         version = values.get("format_version", FORMAT_VERSION) if isinstance(values, dict) else FORMAT_VERSION
         if version != FORMAT_VERSION:
             raise ModelError(

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.frames.capture import has_backend, open_camera, without_password
+from gaussian_yolo_node.frames.capture import declared_frame_pixels, has_backend, open_camera, without_password
+from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS, PictureError, check_pixels
 from gaussian_yolo_node.frames.frame import Frame
 from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
 
@@ -49,6 +50,7 @@ class CameraSource:
         opener: opens the capture; called in the reader thread for each attempt.
         retry_min_s, retry_max_s: first and longest pause before a lost camera is reopened, s.
         stall_s: a camera without frames for longer than this is reported as lost, s.
+        max_megapixels: a capture whose frames have more than so many million pixels is not read.
     """
 
     def __init__(
@@ -59,15 +61,18 @@ class CameraSource:
         retry_min_s: float = 0.5,
         retry_max_s: float = 10.0,
         stall_s: float = 3.0,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
         self._spec = spec
         self._name = without_password(spec)
         self._opener = opener
+        self._max_megapixels = max_megapixels
         self._retry_min_s, self._retry_max_s, self._stall_s = retry_min_s, retry_max_s, stall_s
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._tried = threading.Event()
         self._open_error: str | None = None
+        self._refused = ""
         self._newest: Frame | None = None
         self._alive_at = 0.0
         self._state = SourceState.OPENING
@@ -162,7 +167,7 @@ class CameraSource:
         while not self._closing.is_set():
             capture = self._open_capture()
             if not self._tried.is_set():
-                self._open_error = None if capture else _open_failure(self._spec)
+                self._open_error = None if capture else self._refused or _open_failure(self._spec)
                 self._alive_at = time.monotonic()
                 self._tried.set()
                 if not capture:
@@ -182,8 +187,13 @@ class CameraSource:
         except cv2.error as error:  # some backends raise instead of failing to open
             _log.debug("opening %s: %s", self._name, error)
             return None
+        self._refused = ""
         if capture.isOpened():
-            return capture
+            try:
+                check_pixels(declared_frame_pixels(capture), self._max_megapixels)
+                return capture
+            except PictureError as error:
+                self._refused = f"camera {self._name} is not read: {error}"
         capture.release()
         return None
 

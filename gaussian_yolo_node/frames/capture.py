@@ -39,6 +39,12 @@ def open_video_file(path: str) -> cv2.VideoCapture:
         return cv2.VideoCapture(path, cv2.CAP_FFMPEG if has_backend(cv2.CAP_FFMPEG) else cv2.CAP_ANY)
 
 
+def declared_frame_pixels(capture: Any) -> int:
+    """The number of pixels of a frame of an opened capture; 0 if it does not say."""
+    width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+    return int(width * height) if width > 0 and height > 0 else 0
+
+
 def without_password(spec: str) -> str:
     """A source's spec for display: the password in "rtsp://user:password@host" is masked."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", spec)

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags.image_header import is_cut_jpeg
-from gaussian_yolo_node.frames.capture import open_video_file, quiet_opencv
+from gaussian_yolo_node.frames.capture import declared_frame_pixels, open_video_file
+from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS, PictureError, check_pixels, decode
 from gaussian_yolo_node.frames.frame import Frame
 from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
 
@@ -214,8 +215,9 @@ def list_images(folder: Path) -> list[Path]:
 class ImageFiles:
     """Images in order; an image that cannot be decoded becomes a `Picture` with an error message."""
 
-    def __init__(self, paths: list[Path]) -> None:
+    def __init__(self, paths: list[Path], max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self._paths = paths
+        self._max_megapixels = max_megapixels
         self.name = str(paths[0] if len(paths) == 1 else paths[0].parent)
         self.length: int | None = len(paths)
         self.fps = IMAGE_FPS
@@ -227,61 +229,60 @@ class ImageFiles:
         return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
     @classmethod
-    def single(cls, path: Path) -> ImageFiles:
+    def single(cls, path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> ImageFiles:
         """A single image.
 
         Raises:
             SourceError: the image cannot be read.
         """
-        picture = _read_image(path)
+        picture = _read_image(path, max_megapixels)
         if picture.image is None:
             raise SourceError(f"image {path} cannot be read: {picture.trouble}")
-        return cls([path])
+        return cls([path], max_megapixels)
 
     def play(self) -> Iterator[Picture]:
-        return map(_read_image, self._paths)
+        return (_read_image(path, self._max_megapixels) for path in self._paths)
 
 
-def _read_image(path: Path) -> Picture:
+def _read_image(path: Path, max_megapixels: float) -> Picture:
     try:
         data = path.read_bytes()
     except OSError as error:
         return Picture(None, path.name, error.strerror or str(error))
-    return decode_picture(data, path.name)
+    return decode_picture(data, path.name, max_megapixels)
 
 
-def decode_picture(data: bytes, name: str) -> Picture:
+def decode_picture(data: bytes, name: str, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
     """Decode the bytes of an image file."""
     if not data:
         return Picture(None, name, "the file is empty")
     if is_cut_jpeg(data):
         return Picture(None, name, "the JPEG is cut short")
     try:
-        with quiet_opencv:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        return Picture(None, name, f"not an image OpenCV can decode ({error.err})")
-    if image is None:
-        return Picture(None, name, "not an image OpenCV can decode")
-    return Picture(np.asarray(image, np.uint8), name)
+        return Picture(decode(data, max_megapixels=max_megapixels), name)
+    except PictureError as error:
+        return Picture(None, name, str(error))
 
 
 class VideoFile:
     """A video file.
 
     Raises:
-        SourceError: no frame can be decoded.
+        SourceError: no frame can be decoded, or they are too large.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self._path = str(path)
         self.name = path.name
         capture = open_video_file(self._path)
         try:
+            check_pixels(declared_frame_pixels(capture), max_megapixels)
             if not capture.isOpened() or _is_text(capture) or not capture.grab():
                 raise SourceError(f"video {path} cannot be read: damaged, or not a video OpenCV can decode")
             frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
             fps = capture.get(cv2.CAP_PROP_FPS)
+        except PictureError as error:
+            raise SourceError(f"video {path} cannot be read: {error}") from error
         finally:
             capture.release()
         self.length: int | None = int(frames) if frames > 0 else None

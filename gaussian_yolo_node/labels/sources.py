@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from gaussian_yolo_node.documents import read_yaml
 from gaussian_yolo_node.labels.annotations import DatasetError, LabelledImage
 from gaussian_yolo_node.labels.bdd import Bdd
 from gaussian_yolo_node.labels.classes import BDD_CATEGORIES, BDD_CLASSES, KITTI_CLASSES, KITTI_TYPES, ClassMap
@@ -194,16 +193,16 @@ class Options:
 
 
 def _read_names(path: Path, source: str) -> Any:
+    if path.suffix in (".yaml", ".yml"):
+        document = read_yaml(path, f"{source}: class names", DatasetError)
+        return document.get("names") if isinstance(document, dict) else None
     try:
         text = path.read_text(encoding="utf-8")
-        if path.suffix not in (".yaml", ".yml"):
-            return [line.strip() for line in text.splitlines() if line.strip()]
-        document = yaml.safe_load(text)
     except OSError as error:
         raise DatasetError(f"{source}: class names {path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DatasetError(f"{source}: class names {path} are not valid YAML or text") from error
-    return document.get("names") if isinstance(document, dict) else None
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{source}: class names {path} are not text") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +12,7 @@ from gaussian_yolo_node.bags import COMPRESSED_IMAGE
 from gaussian_yolo_node.bags.info import header_stamp
 from gaussian_yolo_node.bags.reading import BagReader, Message
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.frames.files import ImageFiles
 from gaussian_yolo_node.frames.image_messages import image_from_compressed, image_from_message
 
 Picture = NDArray[np.uint8]
@@ -30,9 +30,9 @@ def folder_images(folder: Path, names: Collection[str]) -> tuple[dict[str, Pictu
     found = {}
     for name in names:
         path = by_name.get(name) or by_name.get(Path(name).stem)
-        picture = None if path is None else cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is not None:
-            found[name] = np.asarray(picture, np.uint8)
+        (picture,) = ImageFiles([path]).play() if path is not None else (None,)
+        if picture is not None and picture.image is not None:
+            found[name] = picture.image
     missing = [name for name in names if name not in found]
     if missing:
         return found, [f"{folder} has no picture of {len(missing)} of the worst frames, such as {missing[0]}."]

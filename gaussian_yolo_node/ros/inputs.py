@@ -156,7 +156,8 @@ class TopicInput:
         if self._found is None or not (at_once or self._found == before):
             return
         self._end_search()
-        self._decode = image_from_compressed if self._found.kind is CompressedImage else image_from_message
+        decode = image_from_compressed if self._found.kind is CompressedImage else image_from_message
+        self._decode = partial(decode, max_megapixels=self._parameters.max_megapixels)
         # ROS 2 Humble passes the message without its info.
         numbered = hasattr(Subscription, "CallbackType")
         receive: Callable[..., None] = self._receive_numbered if numbered else self._receive
@@ -347,6 +348,7 @@ class SourceInput:
             playback=self._parameters.playback,
             fps=self._parameters.playback_fps,
             loop=self._parameters.loop,
+            max_megapixels=self._parameters.max_megapixels,
         )
 
     def _arrival(self, frame: Frame) -> Arrival:

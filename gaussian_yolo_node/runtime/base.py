@@ -8,7 +8,6 @@ heads back costs more. It has the second interface.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.documents import DocumentError, parse_json
 from gaussian_yolo_node.errors import GaussianYoloError, ModelError, SettingError
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -274,8 +274,9 @@ def choose_input_size(
                 f"{show_size(options.input_size)}"
             )
         return options.input_size
-    with suppress(KeyError, TypeError, ValueError):  # `read_card` reports errors in a card
-        height, width = json.loads(metadata[CARD_KEY])["input_size"]
+    # `read_card` reports errors in a card.
+    with suppress(DocumentError, KeyError, TypeError, ValueError, OverflowError):
+        height, width = parse_json(metadata[CARD_KEY], path)["input_size"]
         return int(height), int(width)
     return None
 

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.documents import DocumentError, parse_json
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions
@@ -151,7 +152,7 @@ def read_document(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / LABELS
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_bytes(), path)
         if document["format"] != FORMAT:
             raise LabelsFolderError(f"{path} is of format {document['format']!r}, not {FORMAT}: another version's")
         # The rest of this module relies on these fields.
@@ -165,7 +166,7 @@ def read_document(folder: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise LabelsFolderError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (DocumentError, ValueError, KeyError, TypeError) as error:
         raise LabelsFolderError(
             f"{path} is damaged: remove it and run the same `noisy-student label` again, finished parts stay"
         ) from error
