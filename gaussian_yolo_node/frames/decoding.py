@@ -32,13 +32,7 @@ def decode(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS, by_exif: bool
     Raises:
         PictureError: the data are no picture, cut short, or too large.
     """
-    try:
-        pixels = declared_pixels(data)
-    except HeaderError as error:
-        raise PictureError(str(error)) from error
-    if pixels is None:
-        raise PictureError("not an image OpenCV can decode")
-    check_pixels(pixels, max_megapixels)
+    check_header(data, max_megapixels)
     flags = cv2.IMREAD_COLOR if by_exif else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         with quiet_opencv:
@@ -48,6 +42,17 @@ def decode(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS, by_exif: bool
     if image is None:
         raise PictureError("not an image OpenCV can decode")
     return np.asarray(image, np.uint8)
+
+
+def check_header(data: bytes, max_megapixels: float) -> None:
+    """Raise PictureError if a picture's header shows that it should not be decoded; see `decode`."""
+    try:
+        pixels = declared_pixels(data)
+    except HeaderError as error:
+        raise PictureError(str(error)) from error
+    if pixels is None:
+        raise PictureError("not an image OpenCV can decode")
+    check_pixels(pixels, max_megapixels)
 
 
 def check_pixels(pixels: int, max_megapixels: float) -> None:

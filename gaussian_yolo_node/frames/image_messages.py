@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags.image_header import is_cut_jpeg
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS, PictureError, check_pixels, decode
+from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS, PictureError, check_header, check_pixels, decode
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,21 @@ def image_from_compressed(message: CompressedPicture, max_megapixels: float = MA
         uint8 [height, width, 3], BGR.
 
     Raises:
-        ImageMessageError: depth compression, truncated JPEG data, too large an image, or data that is not an image.
+        ImageMessageError: as of `check_compressed`, or the data are not an image.
+    """
+    data = check_compressed(message, max_megapixels)
+    # The header's frame_id is that of the sensor, so an Exif rotation must not be applied.
+    try:
+        return decode(data, max_megapixels=max_megapixels, by_exif=False)
+    except PictureError as error:
+        raise _unreadable(message, data, error) from error
+
+
+def check_compressed(message: CompressedPicture, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
+    """The data of a compressed image message, after a look at its header that takes less than a millisecond.
+
+    Raises:
+        ImageMessageError: depth compression, truncated JPEG or PNG data, too large an image, or an unknown format.
     """
     layout = str(message.format)
     data = bytes(memoryview(message.data))
@@ -154,13 +168,18 @@ def image_from_compressed(message: CompressedPicture, max_megapixels: float = MA
         raise ImageMessageError(
             f"compressed image of {len(data)} bytes is a JPEG without its end: publish the whole file"
         )
-    # The header's frame_id is that of the sensor, so an Exif rotation must not be applied.
     try:
-        return decode(data, max_megapixels=max_megapixels, by_exif=False)
+        check_header(data, max_megapixels)
     except PictureError as error:
-        raise ImageMessageError(
-            f"compressed image of {len(data)} bytes, format '{layout}', cannot be read ({error}): publish JPEG or PNG"
-        ) from error
+        raise _unreadable(message, data, error) from error
+    return data
+
+
+def _unreadable(message: CompressedPicture, data: bytes, error: PictureError) -> ImageMessageError:
+    return ImageMessageError(
+        f"compressed image of {len(data)} bytes, format '{message.format}', cannot be read ({error}): "
+        "publish JPEG or PNG"
+    )
 
 
 def _check_size(pixels: int, max_megapixels: float) -> None:

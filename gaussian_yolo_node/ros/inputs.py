@@ -21,6 +21,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from gaussian_yolo_node.frames import Frame, Source, SourceError, SourceState, open_source
+from gaussian_yolo_node.frames.image_messages import ImageMessageError, check_compressed
 from gaussian_yolo_node.frames.rectification import Rectifier
 from gaussian_yolo_node.ros.camera_info import load_calibration
 from gaussian_yolo_node.ros.diagnostics import FrameStatistics
@@ -211,6 +212,14 @@ class TopicInput:
             self._statistics.note_ignored()
             return
         self._statistics.count_received()
+        if isinstance(message, CompressedImage):
+            # A picture that is not worth decoding must not take the place of one that waits.
+            try:
+                check_compressed(message, self._parameters.max_megapixels)
+            except ImageMessageError as error:
+                if self._statistics.count_failed(str(error)):
+                    self._node.get_logger().error(str(error))
+                return
         self._mailbox.put(Arrival(message.header, partial(self._decode, message)))
 
 
