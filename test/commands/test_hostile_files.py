@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("rosbags", reason="the extra `bags` is not installed")
 
+import zstandard
 from bag_factory import START_NS, text, text_records, write_recording
 from frames.test_picture_header import png, tiff
 from hostile_files import (
@@ -31,9 +32,24 @@ from hostile_files import (
 MORE_MB = 500  # of address space, beside what the modules take
 INFO, DETECT = ["bag", "info"], ["detect"]
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT"
-DOUBLING = (
-    "a/C0 x\n" + "".join(f"{RULE}a/C{n}\na/C{n + 1} x\na/C{n + 1} y\n" for n in range(30)) + f"{RULE}a/C30\nint8 x\n"
-)
+EVALUATE = ["evaluate", "--ground-truth", "truth.json", "--predictions"]
+PAIRS = "".join(f"{RULE}a/C{n}\na/C{n + 1} x\na/C{n + 1} y\n" for n in range(30))
+DOUBLING = f"a/C0 x\n{PAIRS}{RULE}a/C30\nint8 x\n"
+IMAGE = f"""std_msgs/Header header
+uint32 {{}}
+uint32 width
+string encoding
+uint8 is_bigendian
+uint32 step
+uint8[] data
+{RULE}std_msgs/Header
+builtin_interfaces/Time stamp
+string frame_id
+{RULE}builtin_interfaces/Time
+int32 sec
+uint32 nanosec
+"""
+LAUGHS = ["a0: &a0 [0]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12))]
 
 
 @dataclass(frozen=True)
@@ -52,7 +68,9 @@ def idl(body: str) -> bytes:
 
 def cases() -> dict[str, Case]:
     nested = "[" * 100_000
-    image = "std_msgs/Header header\nuint32 {}\nuint32 width\nstring encoding\nuint8 is_bigendian\nuint32 step\nuint8[] data\n"
+    sequences = "sequence<" * 99 + "long" + ">" * 99
+    zstd, bz2 = zstd_zeros(600), bz2_zeros(600)
+    rows = f"{ENDLESS} x AS id, 1 AS topic_id, x AS timestamp, x'00' AS data FROM c"
     json_files = {"bigint": "1" * 5000, "nested": nested, "mappings": '{"a":' * 100_000}
     yaml_files = {
         "nested": "[" * 3000,
@@ -60,9 +78,7 @@ def cases() -> dict[str, Case]:
         "badint": "data: 0b_",
         "hexadecimal": "data: 0x" + "f" * 5000,
         "baddate": "data: 2020-13-45",
-        "laughs": "\n".join(
-            ["a0: &a0 [0]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12))]
-        ),
+        "laughs": "\n".join(LAUGHS),
     }
     made = {
         "79 bytes": Case("a.png", png(4, 4)[:37] + b"\xff\xff\0\x16IDAT" + bytes(30), DETECT, "the PNG is cut short"),
@@ -82,30 +98,30 @@ def cases() -> dict[str, Case]:
         "large constant": Case("a.mcap", mcap(f"int64 Y={'9' * 100}\nint8 x\n"), INFO, "not a number of 64 bits"),
         "long": Case("a.mcap", mcap("#" * 300_000), INFO, "300000 characters"),
         "nested IDL": Case("a.mcap", mcap("module a {" * 1000, "ros2idl"), INFO, "its brackets nest"),
-        "IDL sequences": Case("a.mcap", idl("struct B { " + "sequence<" * 99 + "long" + ">" * 99 + " x; };"), INFO, "nest"),
+        "IDL sequences": Case("a.mcap", idl(f"struct B {{ {sequences} x; }};"), INFO, "nest"),
         "IDL parentheses": Case("a.mcap", idl("const long X = ((((((1)))))); struct B { long x; };"), INFO, "computes"),
         "IDL shift": Case("a.mcap", idl("const long X = 1 << 9999999999; struct B { long x; };"), INFO, "computes"),
         "image without height": Case(
-            "a.mcap", mcap(image.format("tallness"), kind="sensor_msgs/msg/Image"), DETECT, "is not ROS's"
+            "a.mcap", mcap(IMAGE.format("tallness"), kind="sensor_msgs/msg/Image"), DETECT, "is not ROS's"
         ),
         "image with a text as height": Case(
-            "a.mcap", mcap(image.format("h\nstring height"), kind="sensor_msgs/msg/Image"), DETECT, "is not ROS's"
+            "a.mcap", mcap(IMAGE.format("h\nstring height"), kind="sensor_msgs/msg/Image"), DETECT, "is not ROS's"
         ),
-        "zstd chunk": Case("a.mcap", mcap_chunk("zstd", 600 << 20, zstd_zeros(600)), INFO, "629145600 bytes when unpacked"),
-        "zstd chunk that lies": Case("a.mcap", mcap_chunk("zstd", 1000, zstd_zeros(600)), INFO, "records that are none"),
+        "zstd chunk": Case("a.mcap", mcap_chunk("zstd", 600 << 20, zstd), INFO, "629145600 bytes when unpacked"),
+        "zstd chunk that lies": Case("a.mcap", mcap_chunk("zstd", 1000, zstd), INFO, "records that are none"),
         "zstd chunk of tiny records": Case(
             "a.mcap", mcap_chunk("zstd", 9 << 20, zstd_records(9 << 20)), INFO, "records that are none"
         ),
         "lz4 chunk": Case("a.mcap", mcap_chunk("lz4", 6 << 30, LZ4_CLAIM), INFO, "6442450944 bytes when unpacked"),
-        "bz2": Case("a.bag", ros1_chunk("bz2", 600 << 20, bz2_zeros(600)), INFO, "629145600 bytes, and at most"),
-        "bz2 that lies": Case("a.bag", ros1_chunk("bz2", 1000, bz2_zeros(600)), INFO, "unpacks to more than 1000 bytes"),
+        "bz2": Case("a.bag", ros1_chunk("bz2", 600 << 20, bz2), INFO, "629145600 bytes, and at most"),
+        "bz2 that lies": Case("a.bag", ros1_chunk("bz2", 1000, bz2), INFO, "unpacks to more than 1000 bytes"),
         "bz2 of many times its size": Case(
             "a.bag", ros1_chunk("bz2", 200 << 20, bz2_zeros(200)), INFO, "more than 40000 times its size"
         ),
         "lz4": Case("a.bag", ros1_chunk("lz4", 100, LZ4_CLAIM), INFO, "no message can be read"),
         "view": Case(
             "a.db3",
-            sqlite(*TOPICS, f"CREATE VIEW messages AS {ENDLESS} x AS id, 1 AS topic_id, x AS timestamp, x'00' AS data FROM c"),
+            sqlite(*TOPICS, f"CREATE VIEW messages AS {rows}"),
             INFO,
             "no tables of topics and messages",
         ),
@@ -129,9 +145,7 @@ def cases() -> dict[str, Case]:
         ),
     }  # fmt: skip
     made |= {
-        f"JSON {name}": Case(
-            "a.json", content.encode(), ["evaluate", "--ground-truth", "truth.json", "--predictions"], "is not JSON"
-        )
+        f"JSON {name}": Case("a.json", content.encode(), EVALUATE, "is not JSON")
         for name, content in json_files.items()
     }
     made |= {
@@ -147,11 +161,7 @@ def cases() -> dict[str, Case]:
 
 def zstd_records(size: int) -> bytes:
     """Records of an unknown kind without content, packed."""
-    import zstandard
-
-    return (
-        zstandard.compress(b"\x80" + bytes(8)) if size < 9 else zstandard.compress((b"\x80" + bytes(8)) * (size // 9))
-    )
+    return zstandard.compress((b"\x80" + bytes(8)) * (size // 9))
 
 
 CASES = cases()
@@ -159,6 +169,7 @@ CASES = cases()
 CHILD = """
 import contextlib, io, json, resource, sys, traceback
 import gaussian_yolo_node.bags.info, gaussian_yolo_node.frames.bag, gaussian_yolo_node.labels.predictions
+import gaussian_yolo_node.evaluation.tables, gaussian_yolo_node.evaluation.kitti, gaussian_yolo_node.report.write
 import gaussian_yolo_node.evaluation.protocols, gaussian_yolo_node.labels.check, gaussian_yolo_node.lab.training.config
 from gaussian_yolo_node.commands.gaussian_yolo import main
 pages = int(open("/proc/self/statm").read().split()[0])
@@ -188,9 +199,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         path = folder / str(number) / case.name
         path.parent.mkdir()
         path.write_bytes(case.content)
-        lines.append(
-            json.dumps([*(str(folder / word) if word == "truth.json" else word for word in case.command), str(path)])
-        )
+        words = [str(folder / word) if word == "truth.json" else word for word in case.command]
+        lines.append(json.dumps([*words, str(path)]))
     child = subprocess.run(
         [sys.executable, "-c", CHILD, str(MORE_MB << 20)],
         input="\n".join(lines),
@@ -216,8 +226,6 @@ def test_one_line_and_exit_2(answers: dict[str, Any], name: str) -> None:
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_a_message_that_unpacks_to_gigabytes_is_left_out(tmp_path: Path, storage: Any) -> None:
-    import zstandard
-
     from gaussian_yolo_node.bags.reading import BagReader
 
     records = text_records(3)
@@ -227,7 +235,8 @@ def test_a_message_that_unpacks_to_gigabytes_is_left_out(tmp_path: Path, storage
     with BagReader(bag) as reader:
         assert [message.decode().data for message in reader.messages()] == ["0", "1", "2"]
         assert reader.notes == [
-            "topic /text: messages are left out: a compressed message is damaged (it unpacks to more than 268435456 bytes)"
+            "topic /text: messages are left out: a compressed message is damaged "
+            "(it unpacks to more than 268435456 bytes)"
         ]
 
 
