@@ -240,7 +240,7 @@ def _read_rows(path: Path, kind: Kind) -> Iterator[LabelledRow]:
         if table.column_names != [name for name, _ in _COLUMNS[kind]]:
             raise LabelsFolderError(f"{path} has other columns than labels for {kind}: it is of another version")
         table = table.combine_chunks()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError) as error:  # of a name that is not UTF-8, too
         raise LabelsFolderError(f"{path} cannot be read: {error}") from error
     common: Iterator[tuple[str, str, str, int, int, int]] = zip(
         *(table[name].to_pylist() for name, _ in _COMMON), strict=True
