@@ -146,6 +146,8 @@ class BagReader:
         """
         images = self.image_topics()
         there = f"images are on {', '.join(images)}" if images else f"it has {_listed(self.topics)}"
+        if not self.topics and self.notes:
+            there = self.notes[0]
         if wanted is not None:
             if wanted not in images:
                 raise BagError(f"{self.path} has no images on {wanted}: {there}")

@@ -18,7 +18,7 @@ from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
 from gaussian_yolo_node.documents import parse_json
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.files import installed_prefixes
-from gaussian_yolo_node.runtime.base import CARD_KEY, DetectingRuntime, Runtime
+from gaussian_yolo_node.runtime.base import CARD_KEY, MOST_CANVAS_PIXELS, DetectingRuntime, Runtime
 from gaussian_yolo_node.settings import DISTINCT, Count, Fraction, Must, Positive, read
 
 DEFAULT_MODEL = "csp_nano_driving"
@@ -41,7 +41,11 @@ def _descends(strides: Sequence[int]) -> bool:
 
 
 Name = Annotated[str, "a name", Must("", len)]
-Size = Annotated[tuple[Count, Count], "[height, width] in px"]
+Size = Annotated[
+    tuple[Count, Count],
+    "[height, width] in px",
+    Must("of at most 64 megapixels", lambda size: math.prod(size) <= MOST_CANVAS_PIXELS),
+]
 Anchors = Annotated[
     tuple[Annotated[tuple[Positive, Positive], "[width, height] in px"], ...],
     "a list of [width, height] in px",

@@ -24,6 +24,7 @@ from gaussian_yolo_node.errors import GaussianYoloError, ModelError, SettingErro
 Precision = Literal["auto", "fp32", "bf16"]
 # Keys of a model's metadata.
 CARD_KEY = "gaussian_yolo.card"  # its card, JSON
+MOST_CANVAS_PIXELS = 64_000_000  # of a canvas that a card asks for; no larger frame is read
 PRECISION_KEY = "gaussian_yolo.precision"  # "int8" if the model is quantised, else absent
 MODEL_HASH_KEY = "gaussian_yolo.model_hash"  # of an engine: the hash of the model that it was built from
 
@@ -276,8 +277,8 @@ def choose_input_size(
         return options.input_size
     # `read_card` reports errors in a card.
     with suppress(DocumentError, KeyError, TypeError, ValueError, OverflowError):
-        height, width = parse_json(metadata[CARD_KEY], path)["input_size"]
-        return int(height), int(width)
+        height, width = map(int, parse_json(metadata[CARD_KEY], path)["input_size"])
+        return (height, width) if height * width <= MOST_CANVAS_PIXELS else None
     return None
 
 
