@@ -23,8 +23,9 @@ _MOST_BRACKETS = 16
 _COMPUTED = re.compile(r"=[^;,){}]*\(|<<")
 # Types inside each other.
 _MOST_LEVELS = 32
-# Values of one message that the definition alone asks for.
-_MOST_VALUES = 2_000
+# Fields of a type itself; rosbags writes code for each. Values of a message with those of its parts, which are read
+# even where they have no bytes.
+_MOST_FIELDS, _MOST_VALUES = 2_000, 20_000
 # Items of all arrays of fixed length in a bag that are not of numbers; rosbags writes code for each of them.
 _MOST_ITEMS = 1_000
 # Numbers in an array of fixed length, which are read at once.
@@ -86,6 +87,8 @@ def check_types(types: Mapping[str, Any], *, ros1: bool) -> None:
                 raise _refusal(name, f"its constant {constant} is not a number of 64 bits")
         if not all(_NAME.fullmatch(each) for each in (name, *(entry[0] for entry in (*constants, *fields)))):
             raise _refusal(name, "it has a name that is none")
+        if len(fields) > _MOST_FIELDS:
+            raise _refusal(name, f"it has {len(fields)} fields, and at most {_MOST_FIELDS} are read")
         values, least = 1, 0 if ros1 or fields else 1
         for field, kind in fields:
             try:

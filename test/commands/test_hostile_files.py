@@ -90,7 +90,8 @@ def cases() -> dict[str, Case]:
         "arrays of arrays": Case(
             "a.mcap", mcap(f"a/C[900] y\n{RULE}a/C\na/D[900] y\n{RULE}a/D\nint8 x\n"), INFO, "may have 1000 items"
         ),
-        "doubling types": Case("a.mcap", mcap(DOUBLING), INFO, "more than 2000 values"),
+        "doubling types": Case("a.mcap", mcap(DOUBLING), INFO, "more than 20000 values"),
+        "fields": Case("a.mcap", mcap("".join(f"int8 a{n}\n" for n in range(3000))), INFO, "it has 3000 fields"),
         "itself": Case("a.mcap", mcap("a/B x\n"), INFO, "it contains itself"),
         "each other": Case("a.mcap", mcap(f"a/C x\n{RULE}a/C\na/B x\n"), INFO, "it contains itself"),
         "list of itself": Case("a.mcap", mcap("a/B[] x\n"), INFO, "it contains itself"),
