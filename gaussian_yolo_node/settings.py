@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import operator
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
@@ -22,6 +23,9 @@ from gaussian_yolo_node.errors import GaussianYoloError, SettingError
 
 Settings = TypeVar("Settings")
 Failure = Callable[[str], GaussianYoloError]
+# Values in messages.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 _PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
 
 
@@ -101,7 +105,7 @@ def _kinds(settings: type) -> Iterator[tuple[str, Any]]:
 
 def _build(kind: Any, values: object, where: str) -> Any:
     if not isinstance(values, Mapping):
-        raise SettingError(f"{where or 'the document'} must be a mapping, not {values!r}")
+        raise SettingError(f"{where or 'the document'} must be a mapping, not {_SHORT.repr(values)}")
     known, prefix = dict(_kinds(kind)), f"{where}." if where else ""
     for name in values:
         if name not in known:
@@ -119,7 +123,7 @@ def _converted(kind: Any, value: Any, where: str, words: str = "") -> Any:
     origin, members = get_origin(kind), get_args(kind)
 
     def refuse() -> NoReturn:
-        raise SettingError(f"{where} must be {words or _words(kind)}, not {value!r}")
+        raise SettingError(f"{where} must be {words or _words(kind)}, not {_SHORT.repr(value)}")
 
     if origin is Annotated:
         words = _words(kind)

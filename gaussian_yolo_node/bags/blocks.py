@@ -16,15 +16,18 @@ import zstandard
 from mcap.exceptions import EndOfFile, McapError
 from rosbags.rosbag1 import ReaderError
 
+from gaussian_yolo_node.bags.limits import Allowance, BoundedFile
 from gaussian_yolo_node.bags.storage import Channel, Storage
 
 # A larger block is read message by message and not sorted. Recorders write chunks of 0.8 to 4 MB.
 _LARGE_BLOCK = 64 << 20
 
-# Errors from reading damaged bytes. LZ4 raises RuntimeError; a damaged length may request any amount of memory.
+# Bytes of the messages of all blocks in memory. Blocks of one recording overlap by a few.
+_MOST_HELD = 512 << 20
+# Errors from reading damaged bytes. LZ4 raises RuntimeError.
 UNREADABLE = (
     McapError, ReaderError, ValueError, EOFError, OSError, LookupError, struct.error, zstandard.ZstdError,
-    RuntimeError, MemoryError, OverflowError,
+    RuntimeError, OverflowError, AssertionError,
 )  # fmt: skip
 
 
@@ -65,7 +68,8 @@ class BlockFile(Storage):
         self._counts: Counter[int] = Counter()
         self._blocks: list[Block] = []
         self._noted: set[int] = set()  # offsets of the blocks whose damage is in a note
-        with path.open("rb") as file:
+        self._allowance = Allowance(self.size)
+        with BoundedFile(path) as file:
             damage = self._find_blocks(file)
         if damage:
             self._note_damage(damage[0], self._counts.total())
@@ -83,14 +87,20 @@ class BlockFile(Storage):
         """
 
     def messages(self, ids: Collection[int]) -> Iterator[tuple[Channel, int, bytes]]:
-        """As in `Storage`. Only blocks that overlap in time are in memory together."""
+        """As in `Storage`. Of the blocks, those that overlap in time are in memory together, up to a limit."""
+        self._allowance = Allowance(self.size)
+        held = 0  # bytes of sorted blocks that are not read to their end
+        sizes: dict[int, int] = {}
         wanted = {channel.id: channel for channel in self.channels if channel.id in ids}
         # Next message of each open block. The number keeps blocks with equal times in file order.
         opened: list[tuple[int, int, Entry, Iterator[Entry]]] = []
 
         def advance(number: int, rest: Iterator[Entry]) -> None:
+            nonlocal held
             entry = next(rest, None)
-            if entry is not None:
+            if entry is None:
+                held -= sizes.pop(number, 0)
+            else:
                 heapq.heappush(opened, (entry.stamp_ns, number, entry, rest))
 
         def before(end_ns: float) -> Iterator[tuple[Channel, int, bytes]]:
@@ -101,8 +111,11 @@ class BlockFile(Storage):
 
         for number, block in enumerate(sorted(self._blocks, key=lambda block: block.start_ns)):
             if not block.channels or not block.channels.isdisjoint(wanted):
-                yield from before(block.start_ns)
-                advance(number, iter(self._by_time(block, wanted)))
+                yield from before(block.start_ns if held < _MOST_HELD else float("inf"))
+                entries = self._by_time(block, wanted)
+                sizes[number] = sum(len(entry.raw) for entry in entries) if isinstance(entries, list) else 0
+                held += sizes[number]
+                advance(number, iter(entries))
         yield from before(float("inf"))
 
     def _by_time(self, block: Block, wanted: Collection[int]) -> Iterable[Entry]:
@@ -114,7 +127,7 @@ class BlockFile(Storage):
         """The messages of a block; of a damaged block, those before the damage."""
         previous: dict[int, int] = {}
         try:
-            with self.path.open("rb") as file:
+            with BoundedFile(self.path) as file:
                 for entry in self._entries(file, block):
                     self._backward.see(previous.get(entry.channel, 0), entry.stamp_ns)
                     previous[entry.channel] = entry.stamp_ns
@@ -149,5 +162,5 @@ class BlockFile(Storage):
 
     def _damage(self, block: Block, error: Exception) -> str:
         self._noted.add(block.offset)
-        why = "it is cut short" if isinstance(error, (EndOfFile, struct.error)) else error
+        why = "it is cut short" if isinstance(error, (EndOfFile, struct.error)) else str(error) or type(error).__name__
         return f"the chunk at byte {block.offset} is damaged ({why})"

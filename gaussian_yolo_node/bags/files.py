@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 import zstandard
 
 from gaussian_yolo_node.bags import SUFFIXES, BagError, mcap_file, ros1_file, sqlite_file
+from gaussian_yolo_node.bags.limits import Allowance, copy_zstd
 from gaussian_yolo_node.bags.storage import Storage
+from gaussian_yolo_node.documents import DocumentError, read_yaml
 from gaussian_yolo_node.file_names import files_in
 
 METADATA = "metadata.yaml"
@@ -78,8 +79,8 @@ def _decompressed(path: Path, notes: list[str], resources: contextlib.ExitStack)
     target = folder / path.name.removesuffix(".zstd")
     with path.open("rb") as packed, target.open("wb") as file:
         try:
-            zstandard.ZstdDecompressor().copy_stream(packed, file)
-        except zstandard.ZstdError as error:
+            copy_zstd(packed, file, Allowance(path.stat().st_size))
+        except (zstandard.ZstdError, ValueError) as error:
             notes.append(f"{path.name} is damaged ({error}): what was unpacked before is read")
     return target
 
@@ -107,9 +108,9 @@ def _listed_files(folder: Path, notes: list[str]) -> list[Path]:
         notes.append(f"{folder.name} has no {METADATA} (a recorder that was killed): its files are read as they are")
         return []
     try:
-        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document: Any = read_yaml(path)
         names = document["rosbag2_bagfile_information"]["relative_file_paths"]
         return [folder / os.path.basename(name) for name in names]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (DocumentError, KeyError, TypeError) as error:
         notes.append(f"{path.name} is damaged ({type(error).__name__}): the bag's files are read as they are")
         return []

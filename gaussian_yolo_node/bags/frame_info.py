@@ -8,6 +8,7 @@ from typing import Any
 
 from gaussian_yolo_node.bags import INFO_TOPIC, BagError
 from gaussian_yolo_node.bags.reading import BagReader
+from gaussian_yolo_node.documents import DocumentError, parse_json
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class FrameInfo:
     def from_json(cls, text: str) -> FrameInfo:
         """Parse the output of `to_json`; raises ValueError for any other text."""
         try:
-            values = json.loads(text)
+            values = parse_json(text, "the text")
             return cls(
                 int(values["stamp_ns"]),
                 str(values["frame"]),
@@ -49,7 +50,7 @@ class FrameInfo:
                 tuple(map(float, values["truncation"])),
                 tuple(map(int, values["occlusion"])),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (DocumentError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"it is not the information of a frame: {error!r}") from error
 
 

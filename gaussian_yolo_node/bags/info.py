@@ -101,6 +101,8 @@ def read_info(path: Path, on_message: Callable[[int, int], None] = lambda done, 
             tallies[message.topic].add(message, headed=reader.types.has_header(message.type))
             done += 1
             on_message(done, total)
+        if not done and reader.notes:
+            raise BagError(f"{path}: no message can be read: {reader.notes[0]}")
         topics = tuple(tally.info(reader.topics[name]) for name, tally in tallies.items())
         backward = [
             f"topic {topic.name}: {topic.backward} of {topic.count} header stamps are before the one in front of them"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from io import SEEK_CUR, BufferedReader, BytesIO
+from io import BufferedReader, BytesIO
 from typing import IO
 
 import lz4.frame  # type: ignore[import-untyped]
@@ -22,6 +22,7 @@ from mcap.records import Schema
 from mcap.summary import Summary
 
 from gaussian_yolo_node.bags.blocks import UNREADABLE, Block, BlockFile, Entry
+from gaussian_yolo_node.bags.limits import MOST_CHUNK, MOST_MESSAGE, MOST_STAMP_NS
 from gaussian_yolo_node.bags.storage import Channel
 
 MAGIC = b"\x89MCAP0\r\n"
@@ -29,6 +30,7 @@ MAGIC = b"\x89MCAP0\r\n"
 _RECORD = struct.Struct("<BQ")  # opcode, length
 # Header of a chunk behind its record's: times, uncompressed size, checksum, length of the compression's name.
 _CHUNK = struct.Struct("<QQQII")
+_SIZE = struct.Struct("<Q")
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence number, log time, publish time
 # Messages outside chunks are grouped into blocks of this size.
 _LOOSE_BLOCK = 1 << 20
@@ -92,38 +94,50 @@ class McapFile(BlockFile):
 
     def _entries(self, file: BufferedReader, block: Block) -> Iterator[Entry]:
         file.seek(block.offset)
-        content, checksum = self._content(file, block) if block.chunk else (file, 0)
+        content, checksum, most_records = self._content(file, block) if block.chunk else (file, 0, block.size)
         stream = ReadDataStream(content, calculate_crc=bool(checksum))
+        records = 0
         while stream.count < block.size:
             opcode, length = _RECORD.unpack(stream.read(_RECORD.size))
             if length > block.size - stream.count:
                 raise ValueError("a record in it is longer than the chunk")
+            if length > MOST_MESSAGE:
+                raise ValueError(f"a record in it has {length} bytes, and at most {MOST_MESSAGE} are read")
+            records += 1
+            if opcode == 0 or records > most_records:
+                raise ValueError("it is filled with records that are none")
             body = stream.read(length)
             if len(body) < length:
                 raise EndOfFile
             if opcode == Opcode.MESSAGE:
                 channel, _, stamp_ns, _ = _MESSAGE.unpack_from(body)
+                if stamp_ns > MOST_STAMP_NS:
+                    raise ValueError(f"a message in it has the time {stamp_ns} ns")
                 yield Entry(channel, stamp_ns, body[_MESSAGE.size :])
             elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL) and not self.channels:
                 self._define(opcode, body)
         if checksum and stream.checksum() != checksum:
             raise ValueError("its checksum does not fit")
 
-    def _content(self, file: BufferedReader, block: Block) -> tuple[IO[bytes], int]:
-        """The records in a chunk, and their CRC-32; 0 if there is none. Sets the size of the block."""
+    def _content(self, file: BufferedReader, block: Block) -> tuple[IO[bytes], int, int]:
+        """The records in a chunk, their CRC-32, or 0 if there is none, and their most number. Sets the block's size."""
         opcode, _ = _RECORD.unpack(file.read(_RECORD.size))
         _, _, block.size, checksum, characters = _CHUNK.unpack(file.read(_CHUNK.size))
         if opcode != Opcode.CHUNK or characters > 16:
             raise ValueError("it is no chunk")
         compression = file.read(characters).decode("ascii")
         self.compression = compression or self.compression
-        file.seek(8, SEEK_CUR)  # the compressed size
+        (packed,) = _SIZE.unpack(file.read(_SIZE.size))
         if compression == "":
-            return file, checksum
+            return file, checksum, block.size
+        if block.size > MOST_CHUNK:
+            raise ValueError(f"it has {block.size} bytes when unpacked, and at most {MOST_CHUNK} are read")
+        self._allowance.take(block.size)
+        # A message has its own number and time, so each takes at least a byte of the compressed chunk.
         if compression == "zstd":
-            return zstandard.ZstdDecompressor().stream_reader(file, closefd=False), checksum
+            return zstandard.ZstdDecompressor().stream_reader(file, closefd=False), checksum, packed
         if compression == "lz4":
-            return lz4.frame.LZ4FrameFile(file, "rb"), checksum
+            return lz4.frame.LZ4FrameFile(file, "rb"), checksum, packed
         raise ValueError(f"it is compressed with {compression!r}, which is not known: zstd and lz4 are")
 
     def _define(self, opcode: int, body: bytes) -> None:

@@ -12,6 +12,7 @@ import zstandard
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE, BagError
 from gaussian_yolo_node.bags.files import ZSTD_MAGIC, open_files
+from gaussian_yolo_node.bags.limits import unpacked_zstd
 from gaussian_yolo_node.bags.storage import IN_FILE_ORDER, BackwardSteps, Channel, Storage, shown_time
 from gaussian_yolo_node.bags.typestore import MessageTypes
 
@@ -92,7 +93,10 @@ class BagReader:
             self._storages = open_files(path, self.notes, resources)
             storages = self._storages.values()
             channels = [channel for storage in storages for channel in storage.channels]
-            self.types = MessageTypes(channels)
+            try:
+                self.types = MessageTypes(channels)
+            except BagError as error:
+                raise BagError(f"{path}: {error}") from error
             self.topics = self._summed_up(channels)
             self._resources = resources.pop_all()
         self.files = tuple(self._storages)
@@ -142,15 +146,20 @@ class BagReader:
         """
         images = self.image_topics()
         there = f"images are on {', '.join(images)}" if images else f"it has {_listed(self.topics)}"
+        if not self.topics and self.notes:
+            there = self.notes[0]
         if wanted is not None:
             if wanted not in images:
                 raise BagError(f"{self.path} has no images on {wanted}: {there}")
-            return wanted
+            images = [wanted]
         if not images:
             raise BagError(f"{self.path} has no images: {there}")
         if len(images) > 1:
             raise BagError(f"{self.path} has {len(images)} topics of images: choose one of {', '.join(images)}")
-        return images[0]
+        topic = self.topics[images[0]]
+        if not topic.decodable:
+            raise BagError(f"{self.path}: the images on {topic.name} cannot be read: type {topic.type} is not ROS's")
+        return topic.name
 
     def close(self) -> None:
         """Close the files."""
@@ -183,8 +192,8 @@ class BagReader:
             return raw
         self._compression = "zstd messages"
         try:
-            return zstandard.ZstdDecompressor().decompressobj().decompress(raw)
-        except zstandard.ZstdError as error:
+            return unpacked_zstd(raw)
+        except (zstandard.ZstdError, ValueError) as error:
             raise BagError(f"a compressed message is damaged ({error})") from error
 
     def _summed_up(self, channels: Collection[Channel]) -> dict[str, Topic]:
@@ -196,7 +205,8 @@ class BagReader:
             topics[channel.topic] = Topic(channel.topic, channel.type, count, channel.qos, decodable)
         for topic in topics.values():
             if not topic.decodable:
-                self.notes.append(f"type {topic.type} is unknown: topic {topic.name} is left out")
+                why = self.types.why_unknown(topic.type) or "is in an unknown serialisation"
+                self.notes.append(f"type {topic.type} {why}: topic {topic.name} is left out")
         return dict(sorted(topics.items()))
 
 

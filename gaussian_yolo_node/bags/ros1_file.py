@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from io import SEEK_CUR, BufferedReader, BytesIO
 from typing import BinaryIO
 
-from rosbags.rosbag1.reader import Header, RecordType, decompressors, read_bytes, read_uint32
+from rosbags.rosbag1.reader import Header, RecordType, read_bytes, read_uint32
 
 from gaussian_yolo_node.bags import BagError
 from gaussian_yolo_node.bags.blocks import UNREADABLE, Block, BlockFile, Entry
+from gaussian_yolo_node.bags.limits import MOST_CHUNK, unpacked_chunk
 from gaussian_yolo_node.bags.storage import Channel
 
 MAGIC = b"#ROSBAG V"
@@ -88,14 +89,15 @@ class Ros1File(BlockFile):
         file.seek(block.offset)
         header = Header.read(file, RecordType.CHUNK)
         compression = header.get_string("compression")
-        if compression not in decompressors:
-            raise ValueError(f"it is compressed with {compression}, which is not known")
         self.compression = "" if compression == "none" else compression
-        length = read_uint32(file)
-        data = file.read(length or -1)
+        size, length = header.get_uint32("size"), read_uint32(file)
+        if max(size, length) > MOST_CHUNK:
+            raise ValueError(f"it has {max(size, length)} bytes, and at most {MOST_CHUNK} are read")
+        data = file.read(length or MOST_CHUNK)
         if self.compression and len(data) < length:
             raise ValueError("it ends in the middle of a compressed chunk")
-        data = decompressors[compression](data)
+        self._allowance.take(size)
+        data = unpacked_chunk(compression, data, size)
         for operation, header, raw in self._records(BytesIO(data), len(data)):
             if operation == RecordType.MSGDATA:
                 yield Entry(header.get_uint32("conn"), header.get_time("time"), raw)

@@ -12,19 +12,23 @@ from typing import Any
 from rosbags.interfaces import Nodetype
 from rosbags.interfaces.typing import Typesdict
 from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from gaussian_yolo_node.bags import BagError
+from gaussian_yolo_node.bags import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, STRING, BagError
+from gaussian_yolo_node.bags.definitions import check_types, parse_definition
 from gaussian_yolo_node.bags.ros1_types import ros2_message
 from gaussian_yolo_node.bags.storage import Channel
 
 MESSAGE_FOLDER = Path(__file__).parents[1] / "ros" / "interfaces" / "vision_msgs" / "msg"
 
 # Errors that rosbags raises for bytes that are not a message of the type.
-_MALFORMED = (SerdeError, ValueError, IndexError, AssertionError, KeyError, TypesysError, struct.error)
-# Separator between the parts of an IDL definition, as written by rosbag2.
-_IDL_RULE = "=" * 80 + "\n"
+_MALFORMED = (
+    SerdeError, ValueError, LookupError, AssertionError, TypesysError, struct.error, TypeError, AttributeError,
+    OverflowError,
+)  # fmt: skip
+# Types of which this package reads the fields.
+_READ = (IMAGE, COMPRESSED_IMAGE, CAMERA_INFO, STRING)
 
 
 @cache
@@ -47,6 +51,9 @@ class MessageTypes:
 
     Args:
         channels: of the bag; a definition that cannot be parsed counts as missing.
+
+    Raises:
+        BagError: a definition is refused; see `definitions`.
     """
 
     def __init__(self, channels: Iterable[Channel]) -> None:
@@ -54,8 +61,8 @@ class MessageTypes:
         ros1 = False
         for channel in channels:
             ros1 |= channel.encoding == "ros1"
-            with contextlib.suppress(TypesysError, ValueError, AttributeError):
-                types.update(_parse(channel))
+            types.update(parse_definition(channel))
+        check_types(types, ros1=ros1)
         known = make_typestore().fielddefs
         # A bag never mixes ROS 1 and ROS 2 encodings.
         if ros1:
@@ -69,7 +76,17 @@ class MessageTypes:
 
     def knows(self, kind: str) -> bool:
         """Whether messages of a type can be decoded."""
-        return any(_is_complete(store, kind) for store in self._stores)
+        return not self.why_unknown(kind)
+
+    def why_unknown(self, kind: str) -> str:
+        """Why messages of a type cannot be decoded: "it ..."; empty if they can."""
+        store = next((store for store in self._stores if _is_complete(store, kind)), None)
+        if store is None:
+            return "is unknown"
+        # A bag may define these types otherwise than ROS 2 does.
+        wanted = make_typestore().fielddefs[kind][1] if kind in _READ else []
+        absent = [name for name, details in wanted if (name, details) not in store.fielddefs[kind][1]]
+        return f"lacks {', '.join(absent)} as the bag defines it" if absent else ""
 
     def has_header(self, kind: str) -> bool:
         """Whether messages of a type begin with a std_msgs/Header."""
@@ -110,7 +127,8 @@ def _malformed(kind: str) -> Iterator[None]:
 
 def _registered(store: Typestore, types: Typesdict) -> Typestore:
     """The typestore with more types; without them if one of them refers to a missing type."""
-    with contextlib.suppress(TypesysError):
+    # Its code for names and values that are none is no Python.
+    with contextlib.suppress(TypesysError, SyntaxError, NameError, *_MALFORMED):
         store.register(types)
     return store
 
@@ -119,17 +137,6 @@ def _is_complete(store: Typestore, kind: str) -> bool:
     """Whether a typestore has a type and all types of its fields."""
     try:
         store.get_msgdef(kind)
-    except (TypesysError, KeyError):
+    except (TypesysError, SyntaxError, NameError, *_MALFORMED):
         return False
     return True
-
-
-def _parse(channel: Channel) -> Typesdict:
-    if channel.definition_format in ("ros2msg", "ros1msg"):
-        return get_types_from_msg(channel.definition, channel.type)
-    types: Typesdict = {}
-    if channel.definition_format in ("ros2idl", "omgidl"):
-        parts = channel.definition.split(_IDL_RULE)[1:] if channel.definition.startswith(_IDL_RULE) else []
-        for part in parts or [channel.definition]:
-            types.update(get_types_from_idl(part.partition("\n")[2] if part.startswith("IDL: ") else part))
-    return types

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.detector.decode import BOX_ENTRIES
 from gaussian_yolo_node.detector.letterbox import Resize
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
+from gaussian_yolo_node.documents import parse_json
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.files import installed_prefixes
-from gaussian_yolo_node.runtime.base import CARD_KEY, DetectingRuntime, Runtime
+from gaussian_yolo_node.runtime.base import CARD_KEY, MOST_CANVAS_PIXELS, DetectingRuntime, Runtime
 from gaussian_yolo_node.settings import DISTINCT, Count, Fraction, Must, Positive, read
 
 DEFAULT_MODEL = "csp_nano_driving"
@@ -40,7 +41,11 @@ def _descends(strides: Sequence[int]) -> bool:
 
 
 Name = Annotated[str, "a name", Must("", len)]
-Size = Annotated[tuple[Count, Count], "[height, width] in px"]
+Size = Annotated[
+    tuple[Count, Count],
+    "[height, width] in px",
+    Must("of at most 64 megapixels", lambda size: math.prod(size) <= MOST_CANVAS_PIXELS),
+]
 Anchors = Annotated[
     tuple[Annotated[tuple[Positive, Positive], "[width, height] in px"], ...],
     "a list of [width, height] in px",
@@ -117,10 +122,7 @@ class ModelCard:
             ModelError: a field is missing or wrong; the message names the file and the field.
         """
         again = "; export the model again"
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ModelError(f"the card of {source} is not JSON ({error}){again}") from error
+        values = parse_json(text, f"the card of {source}", lambda fault: ModelError(fault + again))
         version = values.get("format_version", FORMAT_VERSION) if isinstance(values, dict) else FORMAT_VERSION
         if version != FORMAT_VERSION:
             raise ModelError(

@@ -9,6 +9,7 @@ from typing import Literal
 from gaussian_yolo_node.bags import is_bag
 from gaussian_yolo_node.frames.camera import CameraSource
 from gaussian_yolo_node.frames.capture import is_url
+from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS
 from gaussian_yolo_node.frames.files import FileSource, ImageFiles, Media, list_images
 from gaussian_yolo_node.frames.frame import Frame
 from gaussian_yolo_node.frames.source import Source, SourceError, SourceState
@@ -24,6 +25,7 @@ def open_source(
     playback: Literal["fastest", "realtime"] = "fastest",
     fps: float = 0.0,
     loop: bool = False,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Source:
     """Open a source given by the user.
 
@@ -35,6 +37,8 @@ def open_source(
         playback: files only. "fastest": deliver each frame on request. "realtime": deliver at the rate of a camera.
         fps: files only. Rate of realtime playback in Hz; 0 is the video's own rate, or 10 for images.
         loop: files only. Restart at the end.
+        max_megapixels: frames with more than so many million pixels are skipped, and a video or stream of such is
+            refused.
 
     Raises:
         SourceError: there is no such file, folder or camera, or it contains nothing readable.
@@ -47,51 +51,52 @@ def open_source(
     if fps < 0:
         raise SourceError(f"the playback rate must not be negative, and it is {fps:g} fps")
     if spec.isascii() and spec.isdigit():
-        return CameraSource.open(spec)
+        return CameraSource.open(spec, max_megapixels=max_megapixels)
     path = Path(os.path.expanduser(spec))
     if os.path.exists(path):
         if path.is_char_device():
-            return CameraSource.open(str(path))
-        return FileSource(_media(path), realtime=playback == "realtime", fps=fps, loop=loop)
+            return CameraSource.open(str(path), max_megapixels=max_megapixels)
+        return FileSource(_media(path, max_megapixels), realtime=playback == "realtime", fps=fps, loop=loop)
     if is_url(spec):
-        return _stream(spec, playback == "realtime", fps, loop)
+        return _stream(spec, playback == "realtime", fps, loop, max_megapixels)
     if " ! " in spec:
-        return CameraSource.open(spec)
+        return CameraSource.open(spec, max_megapixels=max_megapixels)
     raise SourceError(f"source {spec} does not exist: there is no such file, folder or device")
 
 
-def _stream(url: str, realtime: bool, fps: float, loop: bool) -> Source:
+def _stream(url: str, realtime: bool, fps: float, loop: bool, max_megapixels: float) -> Source:
     """A live stream, or a recorded one, which is played like a file."""
     path = local_path(url)
     if path is not None:
         if not path.exists():
             raise SourceError(f"source {url} does not exist: there is no file {path}")
-        return FileSource(_media(path), realtime=realtime, fps=fps, loop=loop)
-    camera = CameraSource.open(url)
+        return FileSource(_media(path, max_megapixels), realtime=realtime, fps=fps, loop=loop)
+    camera = CameraSource.open(url, max_megapixels=max_megapixels)
     if not camera.states_length:
         return camera
     camera.close()
-    return FileSource(VideoFile(url), realtime=realtime, fps=fps, loop=loop)
+    return FileSource(VideoFile(url, max_megapixels), realtime=realtime, fps=fps, loop=loop)
 
 
-def _media(path: Path) -> Media:
+def _media(path: Path, max_megapixels: float) -> Media:
     """The media in a file or folder."""
     if path.is_dir():
         try:
-            return ImageFiles(list_images(path))
+            return ImageFiles(list_images(path), max_megapixels)
         except SourceError:
             if not is_bag(path):
                 raise
     if is_bag(path):
-        return _bag(path)
-    return ImageFiles.single(path) if ImageFiles.accepts(path) else VideoFile(path)
+        return _bag(path, max_megapixels)
+    open_file = ImageFiles.single if ImageFiles.accepts(path) else VideoFile
+    return open_file(path, max_megapixels)
 
 
-def _bag(path: Path) -> Media:
+def _bag(path: Path, max_megapixels: float) -> Media:
     try:
         from gaussian_yolo_node.frames.bag import BagImages
     except ModuleNotFoundError as error:
         raise SourceError(
             f"bag {path} needs {error.name}, which is not installed: pip install 'gaussian_yolo[bags]'"
         ) from error
-    return BagImages(path)
+    return BagImages(path, max_megapixels)

@@ -11,6 +11,7 @@ from gaussian_yolo_node.bags import COMPRESSED_IMAGE, INFO_TOPIC
 from gaussian_yolo_node.bags.frame_info import FrameInfo, stamp_ns
 from gaussian_yolo_node.bags.reading import BagError, BagReader
 from gaussian_yolo_node.file_names import numbered
+from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS
 from gaussian_yolo_node.frames.files import IMAGE_FPS, Picture
 from gaussian_yolo_node.frames.image_messages import ImageMessageError, image_from_compressed, image_from_message
 from gaussian_yolo_node.frames.source import SourceError
@@ -28,8 +29,9 @@ class BagImages:
         SourceError: the bag cannot be read, has no images, or has several image topics.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self._path = path
+        self._max_megapixels = max_megapixels
         self.name = path.name
         try:
             with BagReader(path) as reader:
@@ -86,7 +88,8 @@ class BagImages:
                 first_ns = message.stamp_ns if first_ns is None else first_ns
                 time_s = (message.stamp_ns - first_ns) / 1e9
                 try:
-                    image = image_from_compressed(content) if compressed else image_from_message(content)
+                    read = image_from_compressed if compressed else image_from_message
+                    image = read(content, self._max_megapixels)
                 except ImageMessageError as error:
                     yield Picture(None, name, str(error), time_s)
                 else:

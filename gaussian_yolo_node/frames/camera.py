@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.display import without_secrets
-from gaussian_yolo_node.frames.capture import has_backend, is_url, open_live
+from gaussian_yolo_node.frames.capture import declared_frame_pixels, has_backend, is_url, open_live
+from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS, PictureError, check_pixels
 from gaussian_yolo_node.frames.files import decode_picture
 from gaussian_yolo_node.frames.frame import Frame
 from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
@@ -54,6 +55,7 @@ class CameraSource:
         opener: opens the capture; called in the reader thread for each attempt.
         retry_min_s, retry_max_s: first and longest pause before a lost camera is reopened, s.
         stall_s: a camera without frames for longer than this is reported as lost, s.
+        max_megapixels: a capture whose frames have more than so many million pixels is not read.
     """
 
     def __init__(
@@ -64,15 +66,18 @@ class CameraSource:
         retry_min_s: float = 0.5,
         retry_max_s: float = 10.0,
         stall_s: float = 3.0,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
         self._spec = spec
         self._name = without_secrets(spec)
         self._opener = opener
+        self._max_megapixels = max_megapixels
         self._retry_min_s, self._retry_max_s, self._stall_s = retry_min_s, retry_max_s, stall_s
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._tried = threading.Event()
         self._open_error: str | None = None
+        self._refused = ""
         self._newest: Frame | None = None
         self._alive_at = 0.0
         self._state = SourceState.OPENING
@@ -178,7 +183,7 @@ class CameraSource:
                 frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)  # from the duration; below 0 if that is unknown
                 self._states_length = math.isfinite(frames) and frames > 0
             if not self._tried.is_set():
-                self._open_error = None if capture else _open_failure(self._spec)
+                self._open_error = None if capture else self._refused or _open_failure(self._spec)
                 self._alive_at = time.monotonic()
                 self._tried.set()
                 if not capture:
@@ -201,8 +206,13 @@ class CameraSource:
         except cv2.error as error:  # some backends raise instead of failing to open
             _log.debug("opening %s: %s", self._name, error)
             return None
+        self._refused = ""
         if capture.isOpened():
-            return capture
+            try:
+                check_pixels(declared_frame_pixels(capture), self._max_megapixels)
+                return capture
+            except PictureError as error:
+                self._refused = f"camera {self._name} is not read: {error}"
         capture.release()
         return None
 
@@ -212,7 +222,7 @@ class CameraSource:
         bad = 0
         while not self._closing.is_set() and bad < _MAX_BAD_FRAMES and capture.grab():
             stamp = time.time()
-            image = _retrieve(capture)
+            image = _retrieve(capture, self._max_megapixels)
             index = self._index
             self._index += 1
             if image is None:
@@ -253,7 +263,7 @@ class CameraSource:
         _log.warning("%s", message)
 
 
-def _retrieve(capture: Capture) -> NDArray[np.uint8] | None:
+def _retrieve(capture: Capture, max_megapixels: float) -> NDArray[np.uint8] | None:
     """The grabbed frame as BGR; None if it cannot be decoded."""
     try:
         ok, image = capture.retrieve()
@@ -262,7 +272,7 @@ def _retrieve(capture: Capture) -> NDArray[np.uint8] | None:
     if not ok or image is None or not image.size:
         return None
     if image.shape[0] == 1 and image.ravel()[:2].tobytes() == _JPEG_START:  # see `capture.open_live`
-        return decode_picture(image.tobytes(), "").image
+        return decode_picture(image.tobytes(), "", max_megapixels).image
     return _to_bgr(image)
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags import CAMERA_INFO, BagError
 from gaussian_yolo_node.bags.messages import serialized
+from gaussian_yolo_node.documents import read_yaml
 from gaussian_yolo_node.text_files import NotTextError, read_text
 
 
@@ -79,7 +79,7 @@ def read_calibration_yaml(path: Path) -> Calibration:
         BagError: the file cannot be read, or a field is missing.
     """
     try:
-        document: Any = yaml.safe_load(_text(path))
+        document: Any = read_yaml(path, "calibration", BagError)
         return Calibration(
             _matrix(document, "camera_matrix", (3, 3)),
             _matrix(document, "distortion_coefficients", (-1,)),
@@ -88,9 +88,7 @@ def read_calibration_yaml(path: Path) -> Calibration:
             str(document.get("distortion_model", "plumb_bob")),
             (int(document["image_height"]), int(document["image_width"])),
         )
-    except yaml.YAMLError as error:
-        raise BagError(f"calibration {path} is not YAML: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BagError(
             f"calibration {path} is not of ROS's camera_calibration: {error} is missing or of the wrong size"
         ) from error

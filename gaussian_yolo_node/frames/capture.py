@@ -65,6 +65,12 @@ def is_url(spec: str) -> bool:
     return "://" in spec and " ! " not in spec and not os.path.exists(spec)
 
 
+def declared_frame_pixels(capture: Any) -> int:
+    """The number of pixels of a frame of an opened capture; 0 if it does not say."""
+    width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+    return int(width * height) if width > 0 and height > 0 else 0
+
+
 def has_backend(backend: int) -> bool:
     """Whether this OpenCV was built with a capture backend such as `cv2.CAP_GSTREAMER`."""
     return backend in cv2.videoio_registry.getBackends()

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.bags.image_header import is_cut_jpeg, orientation
+from gaussian_yolo_node.bags.image_header import is_cut_jpeg
 from gaussian_yolo_node.file_names import IMAGE_SUFFIXES, files_in, is_image_name, shown
-from gaussian_yolo_node.frames.capture import quiet_opencv
+from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS, PictureError, decode
 from gaussian_yolo_node.frames.frame import Frame
 from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
 
@@ -238,8 +237,9 @@ def list_images(folder: Path) -> list[Path]:
 class ImageFiles:
     """Images in order; an image that cannot be decoded becomes a `Picture` with an error message."""
 
-    def __init__(self, paths: list[Path]) -> None:
+    def __init__(self, paths: list[Path], max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self._paths = paths
+        self._max_megapixels = max_megapixels
         self.name = str(paths[0] if len(paths) == 1 else paths[0].parent)
         self.length: int | None = len(paths)
         self.fps = IMAGE_FPS
@@ -250,55 +250,39 @@ class ImageFiles:
         return is_image_name(path.name)
 
     @classmethod
-    def single(cls, path: Path) -> ImageFiles:
+    def single(cls, path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> ImageFiles:
         """A single image.
 
         Raises:
             SourceError: the image cannot be read.
         """
-        picture = _read_image(path)
+        picture = _read_image(path, max_megapixels)
         if picture.image is None:
             raise SourceError(f"image {path} cannot be read: {picture.trouble}")
-        return cls([path])
+        return cls([path], max_megapixels)
 
     def play(self) -> Iterator[Picture]:
-        return map(_read_image, self._paths)
+        return (_read_image(path, self._max_megapixels) for path in self._paths)
 
     def shortfall(self, frames: int) -> str:
         return ""  # a file that has vanished is a frame that cannot be read
 
 
-def _read_image(path: Path) -> Picture:
+def _read_image(path: Path, max_megapixels: float) -> Picture:
     try:
         data = path.read_bytes()
     except OSError as error:
         return Picture(None, path.name, error.strerror or str(error))
-    return decode_picture(data, path.name)
+    return decode_picture(data, path.name, max_megapixels)
 
 
-def decode_picture(data: bytes, name: str) -> Picture:
+def decode_picture(data: bytes, name: str, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
     """Decode the bytes of an image file, turned as its Exif data say."""
     if not data:
         return Picture(None, name, "the file is empty")
     if is_cut_jpeg(data):
         return Picture(None, name, "the JPEG is cut short")
     try:
-        with quiet_opencv:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        return Picture(None, name, f"not an image OpenCV can decode ({error.err})")
-    if image is None:
-        return Picture(None, name, "not an image OpenCV can decode")
-    # Turned here: which formats OpenCV turns depends on its version.
-    return Picture(_upright(np.asarray(image, np.uint8), orientation(data)), name)
-
-
-def _upright(image: NDArray[np.uint8], turned: int) -> NDArray[np.uint8]:
-    """The image turned by Exif's orientation (Exif 2.32, 4.6.4, tag 0112)."""
-    if turned >= 5:
-        image = np.swapaxes(image, 0, 1)
-    if turned in (3, 4, 7, 8):
-        image = image[::-1]
-    if turned in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return np.ascontiguousarray(image)
+        return Picture(decode(data, max_megapixels=max_megapixels), name)
+    except PictureError as error:
+        return Picture(None, name, str(error))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags.image_header import is_cut_jpeg, is_video
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS, PictureError, check_header, check_pixels, decode
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class ImageMessageError(GaussianYoloError):
     """An image message cannot be read as an 8-bit picture."""
 
 
-def image_from_message(message: RawImage) -> NDArray[np.uint8]:
+def image_from_message(message: RawImage, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
     """The image in a raw image message.
 
     A bgr8 message is not copied: the array is a view of `message.data`, rows `message.step` bytes apart. Of 16-bit
@@ -98,8 +99,8 @@ def image_from_message(message: RawImage) -> NDArray[np.uint8]:
         uint8 [height, width, 3], BGR.
 
     Raises:
-        ImageMessageError: the encoding is not one of `ENCODINGS`, or width, height, step and the length of the data
-            contradict each other.
+        ImageMessageError: the encoding is not one of `ENCODINGS`, the image is too large, or width, height, step and
+            the length of the data contradict each other.
     """
     name = str(message.encoding)
     if name not in _ENCODINGS:
@@ -108,6 +109,7 @@ def image_from_message(message: RawImage) -> NDArray[np.uint8]:
     height, width, step = int(message.height), int(message.width), int(message.step)
     if height < 1 or width < 1:
         raise ImageMessageError(f"image is {width}x{height} px: the publisher must fill width and height")
+    _check_size(width * height, max_megapixels)
     across, down = encoding.block
     if width % across or height % down:
         raise ImageMessageError(
@@ -139,35 +141,58 @@ def image_from_message(message: RawImage) -> NDArray[np.uint8]:
     return pixels if encoding.conversion is None else _to_bgr(pixels, encoding.conversion)
 
 
-def image_from_compressed(message: CompressedPicture) -> NDArray[np.uint8]:
+def image_from_compressed(message: CompressedPicture, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
     """The image in a compressed image message (JPEG, PNG, or any other format that OpenCV decodes).
 
     Returns:
         uint8 [height, width, 3], BGR.
 
     Raises:
-        ImageMessageError: depth compression, truncated JPEG data, or data that is not an image.
+        ImageMessageError: as of `check_compressed`, or the data are not an image.
+    """
+    data = check_compressed(message, max_megapixels)
+    # The header's frame_id is that of the sensor, so an Exif rotation must not be applied.
+    try:
+        return decode(data, max_megapixels=max_megapixels, by_exif=False)
+    except PictureError as error:
+        raise _unreadable(message, data, error) from error
+
+
+def check_compressed(message: CompressedPicture, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
+    """The data of a compressed image message, after a look at its header that takes less than a millisecond.
+
+    Raises:
+        ImageMessageError: depth compression, truncated JPEG or PNG data, too large an image, or an unknown format.
     """
     layout = str(message.format)
-    data = np.frombuffer(message.data, np.uint8)
+    data = bytes(memoryview(message.data))
     if "compressedDepth" in layout:
         raise ImageMessageError(f"compressed image format '{layout}' is a depth image: publish a colour image")
-    if is_video(layout, data[:4].tobytes()):
+    if is_video(layout, data[:4]):
         raise ImageMessageError(f"{VIDEO_MESSAGE}, format '{layout}'")
-    if is_cut_jpeg(data.tobytes()):
+    if is_cut_jpeg(data):
         raise ImageMessageError(
             f"compressed image of {len(data)} bytes is a JPEG without its end: publish the whole file"
         )
-    # The header's frame_id is that of the sensor, so an Exif rotation must not be applied.
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(data) else None
-    except cv2.error:  # a header that declares more pixels than OpenCV allocates
-        image = None
-    if image is None:
-        raise ImageMessageError(
-            f"compressed image of {len(data)} bytes, format '{layout}', cannot be read: publish JPEG or PNG"
-        )
-    return np.asarray(image, np.uint8)
+        check_header(data, max_megapixels)
+    except PictureError as error:
+        raise _unreadable(message, data, error) from error
+    return data
+
+
+def _unreadable(message: CompressedPicture, data: bytes, error: PictureError) -> ImageMessageError:
+    return ImageMessageError(
+        f"compressed image of {len(data)} bytes, format '{message.format}', cannot be read ({error}): "
+        "publish JPEG or PNG"
+    )
+
+
+def _check_size(pixels: int, max_megapixels: float) -> None:
+    try:
+        check_pixels(pixels, max_megapixels)
+    except PictureError as error:
+        raise ImageMessageError(f"image is too large: {error}") from error
 
 
 def _to_bgr(pixels: NDArray[np.uint8], conversion: int) -> NDArray[np.uint8]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from gaussian_yolo_node.display import without_secrets
 from gaussian_yolo_node.file_names import frame_name, is_hidden
-from gaussian_yolo_node.frames.capture import is_url, open_camera, open_video_file
+from gaussian_yolo_node.frames.capture import declared_frame_pixels, is_url, open_camera, open_video_file
+from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS, PictureError, check_pixels
 from gaussian_yolo_node.frames.files import IMAGE_FPS, Picture
 from gaussian_yolo_node.frames.source import SourceError
 
@@ -35,20 +36,23 @@ class VideoFile:
         fps: rate of the first frames in Hz.
 
     Raises:
-        SourceError: no frame can be decoded.
+        SourceError: no frame can be decoded, or they are too large.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self._path = str(path)
         self.name = without_secrets(self._path) if is_url(self._path) else os.path.basename(self._path)
         capture = self._open()
         try:
+            check_pixels(declared_frame_pixels(capture), max_megapixels)
             if not capture.isOpened() or _is_text(capture) or not capture.grab():
                 raise SourceError(
                     f"video {without_secrets(self._path)} cannot be read: damaged, or not a video OpenCV can decode"
                 )
             stated = capture.get(cv2.CAP_PROP_FRAME_COUNT)
             rate = capture.get(cv2.CAP_PROP_FPS)
+        except PictureError as error:
+            raise SourceError(f"video {without_secrets(self._path)} cannot be read: {error}") from error
         finally:
             capture.release()
         self._stated = int(stated) if math.isfinite(stated) and stated > 0 else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from gaussian_yolo_node import documents
 from gaussian_yolo_node.file_names import files_in
 from gaussian_yolo_node.labels.annotations import DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.text_files import NotTextError, read_text
@@ -22,12 +22,7 @@ def read_json(path: Path, what: str = "label file") -> Any:
     Raises:
         DatasetError: the file does not exist, or is not JSON.
     """
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise DatasetError(f"{what} {path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DatasetError(f"{what} {path} is not JSON: {error}") from error
+    return documents.read_json(path, what, DatasetError)
 
 
 def read_lines(path: Path, report: Report) -> Iterator[tuple[int, str]]:

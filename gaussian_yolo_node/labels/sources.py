@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from gaussian_yolo_node.documents import read_yaml
 from gaussian_yolo_node.file_names import frame_name
 from gaussian_yolo_node.labels.annotations import DatasetError, LabelledImage
 from gaussian_yolo_node.labels.bdd import Bdd
@@ -18,7 +17,7 @@ from gaussian_yolo_node.labels.convert import Reader, convert
 from gaussian_yolo_node.labels.images import Pick, read_list
 from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking, kitti_label_files
 from gaussian_yolo_node.labels.pseudo import DetectionLabels, SelectedLabels
-from gaussian_yolo_node.labels.reading import is_number, read_document, read_names
+from gaussian_yolo_node.labels.reading import is_number, read_names
 from gaussian_yolo_node.labels.yolo import COCO_NAMES, YoloTxt
 
 
@@ -198,10 +197,7 @@ def _read_names(path: Path, source: str) -> Any:
     what = f"{source}: class names"
     if path.suffix not in (".yaml", ".yml"):
         return read_names(path, what)
-    try:
-        document = yaml.safe_load(read_document(path, what))
-    except yaml.YAMLError as error:
-        raise DatasetError(f"{source}: class names {path} are not valid YAML") from error
+    document = read_yaml(path, what, DatasetError)
     return document.get("names") if isinstance(document, dict) else None
 
 

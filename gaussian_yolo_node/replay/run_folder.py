@@ -16,6 +16,7 @@ from typing import Any, Literal, TextIO, cast
 
 import numpy as np
 
+from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.errors import GaussianYoloError
 
 FORMAT = 1
@@ -169,12 +170,7 @@ def read_run(folder: Path) -> ReplayRun:
     path = folder / RUN_FILE if folder.is_dir() else folder
     if not path.exists():
         raise ReplayRunError(f"{folder} is not the folder of a replay: it has no {RUN_FILE}, which `replay -o` writes")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ReplayRunError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ReplayRunError(f"{path} is not JSON: {error}") from error
+    document = read_json(path, "", ReplayRunError)
     try:
         return _run(document)
     except ValueError as error:

@@ -23,6 +23,7 @@ from std_msgs.msg import Header
 
 from gaussian_yolo_node.display import safe
 from gaussian_yolo_node.frames import Frame, Source, SourceError, SourceState, open_source
+from gaussian_yolo_node.frames.image_messages import ImageMessageError, check_compressed
 from gaussian_yolo_node.frames.rectification import Rectifier
 from gaussian_yolo_node.ros.camera_info import load_calibration
 from gaussian_yolo_node.ros.diagnostics import FrameStatistics
@@ -163,7 +164,8 @@ class TopicInput:
             return
         self._unsubscribe()
         self._found = found
-        self._decode = image_from_compressed if found.kind is CompressedImage else image_from_message
+        decode = image_from_compressed if found.kind is CompressedImage else image_from_message
+        self._decode = partial(decode, max_megapixels=self._parameters.max_megapixels)
         # ROS 2 Humble passes the message without its info.
         numbered = hasattr(Subscription, "CallbackType")
         receive: Callable[..., None] = self._receive_numbered if numbered else self._receive
@@ -221,6 +223,14 @@ class TopicInput:
             self._statistics.note_ignored()
             return
         self._statistics.count_received()
+        if isinstance(message, CompressedImage):
+            # A picture that is not worth decoding must not take the place of one that waits.
+            try:
+                check_compressed(message, self._parameters.max_megapixels)
+            except ImageMessageError as error:
+                if self._statistics.count_failed(str(error)):
+                    self._node.get_logger().error(str(error))
+                return
         self._mailbox.put(Arrival(message.header, partial(self._decode, message)))
 
 
@@ -367,6 +377,7 @@ class SourceInput:
             playback=self._parameters.playback,
             fps=self._parameters.playback_fps,
             loop=self._parameters.loop,
+            max_megapixels=self._parameters.max_megapixels,
         )
 
     def _arrival(self, frame: Frame) -> Arrival:

@@ -17,6 +17,7 @@ from gaussian_yolo_node.detector.decode import CRITERIA, Criterion
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
 from gaussian_yolo_node.display import without_secrets
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS
 from gaussian_yolo_node.position.camera import CameraPose
 from gaussian_yolo_node.runtime import RUNTIMES, Precision
 from gaussian_yolo_node.runtime.base import parse_size
@@ -131,6 +132,12 @@ class PerceptionParameters:
         "on activate",
         "The part of each frame to search, as left,top,right,bottom in fractions of the frame: 0,0.3,1,0.9 leaves out "
         "sky and bonnet. Empty: all of it.",
+    )
+    max_megapixels: float = _parameter(
+        MAX_MEGAPIXELS,
+        "on activate",
+        "Largest frame to read, million pixels; larger ones are skipped and counted, before they are decoded.",
+        limits=(0.001, 1000),
     )
     target_rate: float = _parameter(
         30.0,

@@ -8,7 +8,6 @@ heads back costs more. It has the second interface.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,11 +18,13 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.documents import DocumentError, parse_json
 from gaussian_yolo_node.errors import GaussianYoloError, ModelError, SettingError
 
 Precision = Literal["auto", "fp32", "bf16"]
 # Keys of a model's metadata.
 CARD_KEY = "gaussian_yolo.card"  # its card, JSON
+MOST_CANVAS_PIXELS = 64_000_000  # of a canvas that a card asks for; no larger frame is read
 PRECISION_KEY = "gaussian_yolo.precision"  # "int8" if the model is quantised, else absent
 MODEL_HASH_KEY = "gaussian_yolo.model_hash"  # of an engine: the hash of the model that it was built from
 
@@ -274,9 +275,10 @@ def choose_input_size(
                 f"{show_size(options.input_size)}"
             )
         return options.input_size
-    with suppress(KeyError, TypeError, ValueError):  # `read_card` reports errors in a card
-        height, width = json.loads(metadata[CARD_KEY])["input_size"]
-        return int(height), int(width)
+    # `read_card` reports errors in a card.
+    with suppress(DocumentError, KeyError, TypeError, ValueError, OverflowError):
+        height, width = map(int, parse_json(metadata[CARD_KEY], path)["input_size"])
+        return (height, width) if height * width <= MOST_CANVAS_PIXELS else None
     return None
 
 

@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from gaussian_yolo_node.documents import DocumentError, read_json
 from gaussian_yolo_node.files import WriteError, write_whole
 from gaussian_yolo_node.runtime.base import DetectingRuntime, Runtime, show_size
 from gaussian_yolo_node.runtime.devices import time_s
@@ -54,7 +55,7 @@ def _write(times: dict[str, dict[str, float]]) -> None:
 
 def _read() -> dict[str, dict[str, float]]:
     try:
-        times = json.loads(cache_file().read_text("utf-8"))
-    except (OSError, ValueError):
+        times = read_json(cache_file())
+    except DocumentError:
         return {}
     return times if isinstance(times, dict) and all(isinstance(entry, dict) for entry in times.values()) else {}

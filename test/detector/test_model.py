@@ -104,6 +104,8 @@ def test_thresholds_have_defaults() -> None:
         ("operating_points", [{"input_size": [32, 64], "gmacs": "1"}]),
         ("operating_points", [{"input_size": [32, 64], "gmacs": 1.0, "ms": 3}]),
         ("operating_points", [{"input_size": [32, 64], "gmacs": 1.0, "sigma_calibration": {"scale": [1]}}]),
+        ("input_size", [1 << 20, 1 << 20]),
+        ("operating_points", [{"input_size": [1 << 20, 1 << 20], "gmacs": 1.0}]),
         ("training", []),
         ("format_version", 2),
         ("colour", "red"),  # unknown
@@ -126,7 +128,7 @@ def test_a_missing_field_is_named_with_its_file(name: str) -> None:
         ModelCard.from_json(json.dumps(fields), SOURCE)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"card"'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"card"', "[" * 100_000, '{"name": ' + "1" * 5000 + "}"])
 def test_what_is_no_card_is_refused(text: str) -> None:
     with pytest.raises(ModelError, match=f"{SOURCE}(: the document must be a mapping, not| is not JSON)"):
         ModelCard.from_json(text, SOURCE)

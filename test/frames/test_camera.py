@@ -67,6 +67,13 @@ def open_devices(*devices: Device, **settings: Any) -> CameraSource:
 _devices: list[Device] = []
 
 
+class LargeDevice(Device):
+    """A device that announces frames of 900 megapixels."""
+
+    def get(self, prop: int, /) -> float:
+        return 30_000.0 if prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT) else super().get(prop)
+
+
 def shut(source: CameraSource) -> None:
     """Close without waiting for devices that block."""
     while _devices:
@@ -296,3 +303,11 @@ def test_process_that_never_closes_its_source_ends_cleanly(tmp_path: Path) -> No
     result = subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=60, stderr=subprocess.PIPE, text=True)
 
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_camera_of_too_many_megapixels_is_not_read() -> None:
+    with pytest.raises(SourceError, match=r"^camera 0 is not read: it has 900 megapixels, and at most 64 are read$"):
+        open_devices(LargeDevice([COLOUR]))
+    source = open_devices(LargeDevice([COLOUR], blocks=True), max_megapixels=1000.0)
+    assert source.read() is not None
+    shut(source)

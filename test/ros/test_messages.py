@@ -137,7 +137,7 @@ def test_compressed_grey_becomes_bgr() -> None:
     ("data", "layout", "reason"),
     [
         (b"", "jpeg", "0 bytes"),
-        (b"no picture at all", "jpeg", "cannot be read: publish JPEG or PNG"),
+        (b"no picture at all", "jpeg", "cannot be read (not an image OpenCV can decode): publish JPEG or PNG"),
         (JPEG[:-40], "jpeg", "JPEG without its end"),
         (JPEG[:2] + COMMENT + JPEG[2:-40], "jpeg", "JPEG without its end"),
         (encoded(".png"), "16UC1; compressedDepth png", "depth image"),

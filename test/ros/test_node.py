@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
+import struct
 import threading
 import time
+import zlib
 from array import array
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,20 @@ from gaussian_yolo_node.ros.messages import image_to_compressed, image_to_messag
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 FRAMES = 12
+
+
+def png(width: int, height: int, *, claim: int) -> bytes:
+    """A PNG of zeros; `claim` is added to the length of its pixels' chunk."""
+    pixels = zlib.compress(bytes(32))
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), 0), (b"IDAT", pixels, claim)]
+    parts = [
+        struct.pack(">I", len(content) + more) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content, more in (*chunks, (b"IEND", b"", 0))
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+BOMBS = (png(4, 4, claim=0xFFFF0000), png(30_000, 30_000, claim=0))
 
 
 @pytest.fixture(scope="module")
@@ -290,6 +307,43 @@ class TestBadFrames:
         publisher.publish(image_to_compressed(make_image(), header(2)))
         answer(ros, 2)
         ros.until_status(OK, "topic")
+
+    def test_pictures_that_are_bombs_cost_no_good_one(self, ros: Ros, tiny_model: Path) -> None:
+        """At 10 Hz among good ones at 30 Hz: 79 bytes that claim 4 GB, and a picture of 900 megapixels."""
+        publisher = ros.observer.create_publisher(CompressedImage, "/image/compressed", 10)
+        node = started(ros, tiny_model, image_topic="/image", image_transport="compressed", target_rate=0.0)
+        ros.until_subscribed(publisher)
+        publisher.publish(image_to_compressed(make_image(), header(1)))
+        answer(ros, 1)
+
+        def taken(message: CompressedImage) -> None:
+            """Publish, and wait until the node has the message: its subscription keeps only the newest."""
+            before = node._statistics.received
+            publisher.publish(message)
+            ros.until(lambda: node._statistics.received > before, "the message")
+
+        memory = resource.getrlimit(resource.RLIMIT_AS)
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (held + (500 << 20), memory[1]))
+        try:
+            for number in range(2, 32):
+                taken(image_to_compressed(make_image(seed=number), header(number)))
+                if number % 3 == 0:  # while the good one waits for the worker, or is with it
+                    for bomb in BOMBS:
+                        taken(CompressedImage(header=header(1000 + number), format="png", data=array("B", bomb)))
+                answer(ros, number)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, memory)
+        assert [message.header.stamp.nanosec for message in ros.detections] == list(range(1, 32))
+        values = ros.until_status(OK, "topic")
+        assert (values["frames_received"], values["frames_processed"], values["frames_skipped"]) == ("51", "31", "20")
+        assert "900 megapixels, and at most 64 are read" in values["last_error"]
+        assert node.get_parameter("max_megapixels").value == 64.0
+
+    def test_the_limit_of_megapixels_is_a_parameter(self, ros: Ros, tiny_model: Path) -> None:
+        _, publisher = on_topic(ros, tiny_model, max_megapixels=0.005)
+        publisher.publish(picture(1))
+        ros.until_status(ERROR, "image is too large: it has 0 megapixels, and at most 0.005 are read")
 
     def test_nan_in_a_head(self, ros: Ros, tmp_path: Path) -> None:
         model = make_model(tmp_path / "fragile.onnx", nan_when_black=True)

@@ -6,7 +6,6 @@ A sample depends only on seed, stream and position, so a resumed run sees the sa
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.file_names import natural_key, slashed
 from gaussian_yolo_node.frames.files import ImageFiles
 from gaussian_yolo_node.lab.classification.config import NoiseConfig
@@ -118,8 +118,8 @@ def read_pseudo(path: Path, classes: Sequence[str]) -> Items:
         DatasetError: the file is missing, damaged or contains detections, an image is missing, or a class is not in
             `classes`.
     """
+    document = read_json(path, "selected labels", lambda fault: DatasetError(f"{fault}: damaged, select again"))
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
         kind, version = document["kind"], document["format"]
         if kind != "classification" or version != FORMAT:
             raise DatasetError(f"{path} holds labels for {kind} of format {version}: it needs classification, {FORMAT}")
@@ -127,9 +127,7 @@ def read_pseudo(path: Path, classes: Sequence[str]) -> Items:
         images = tuple(path.parent / str(record["path"]) for record in records)
         given = np.array([record["probabilities"] for record in records], np.float32).reshape(len(records), len(names))
         copies = np.array([record["copies"] for record in records], np.int64)
-    except OSError as error:
-        raise DatasetError(f"selected labels {path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise DatasetError(f"selected labels {path} are damaged: select again") from error
     foreign = [name for name in names if name not in classes]
     if foreign:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from gaussian_yolo_node.documents import DocumentError, parse_json
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.files import file_hash, write_whole
 from gaussian_yolo_node.settings import read
@@ -90,8 +91,8 @@ class Manifest:
     def _parse(self, text: str) -> _Document:
         mend = "remove the file, and the steps are done again"
         try:
-            document = json.loads(text)
-        except ValueError as error:
+            document = parse_json(text, self.path)
+        except DocumentError as error:
             raise ManifestError(f"{self.path} is damaged: {mend}") from error
         return read(_Document, document, self.path, lambda fault: ManifestError(f"{fault}: {mend}"))
 

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.documents import DocumentError, parse_json
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions
@@ -40,6 +41,8 @@ _COMMON = [
     ("height", pa.int32()),
     ("width", pa.int32()),
 ]
+# Bytes, and numbers, that a part may unpack to. A shard of 10,000 images with 1,000 probabilities each has 40 MB.
+_MOST_BYTES = 256 << 20
 _QUADS = pa.list_(pa.list_(pa.float32(), 4))
 _COLUMNS: Mapping[str, list[tuple[str, Any]]] = {
     "detection": [
@@ -151,7 +154,7 @@ def read_document(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / LABELS
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_bytes(), path)
         if document["format"] != FORMAT:
             raise LabelsFolderError(f"{path} is of format {document['format']!r}, not {FORMAT}: another version's")
         # The rest of this module relies on these fields.
@@ -165,7 +168,7 @@ def read_document(folder: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise LabelsFolderError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (DocumentError, ValueError, KeyError, TypeError) as error:
         raise LabelsFolderError(
             f"{path} is damaged: remove it and run the same `noisy-student label` again, finished parts stay"
         ) from error
@@ -223,7 +226,7 @@ def write_rows(path: Path, kind: Kind, rows: Sequence[Mapping[str, Any]], about:
 def read_about(path: Path) -> dict[str, Any] | None:
     """The metadata of a part, after reading all of it; None if it is missing, damaged or not a part."""
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
+        table = _read_table(path, page_checksum_verification=True)
         about = json.loads((table.schema.metadata or {})[_METADATA])
         known = about["format"] == FORMAT and table.column_names == [name for name, _ in _COLUMNS[about["kind"]]]
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
@@ -233,11 +236,11 @@ def read_about(path: Path) -> dict[str, Any] | None:
 
 def _read_rows(path: Path, kind: Kind) -> Iterator[LabelledRow]:
     try:
-        table = pq.read_table(path)
+        table = _read_table(path)
         if table.column_names != [name for name, _ in _COLUMNS[kind]]:
             raise LabelsFolderError(f"{path} has other columns than labels for {kind}: it is of another version")
         table = table.combine_chunks()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError) as error:  # of a name that is not UTF-8, too
         raise LabelsFolderError(f"{path} cannot be read: {error}") from error
     common: Iterator[tuple[str, str, str, int, int, int]] = zip(
         *(table[name].to_pylist() for name, _ in _COMMON), strict=True
@@ -253,6 +256,27 @@ def _read_rows(path: Path, kind: Kind) -> Iterator[LabelledRow]:
         except ValueError as error:
             raise LabelsFolderError(f"{path}, image {place[0]}: {error}; label again") from error
         yield DetectionRow(*place, predictions=predictions)
+
+
+def _read_table(path: Path, **options: Any) -> Any:
+    """A Parquet file as a table. Raises ArrowInvalid if its few bytes stand for more than the parts of shards have."""
+    found = pq.read_metadata(path)
+    groups = [found.row_group(number) for number in range(found.num_row_groups)]
+    values = sum(group.column(number).num_values for group in groups for number in range(group.num_columns))
+    if max(values, sum(group.total_byte_size for group in groups)) > _MOST_BYTES:
+        raise pa.ArrowInvalid(f"it unpacks to more than {_MOST_BYTES >> 20} MB")
+    texts = [field.name for field in found.schema.to_arrow_schema() if pa.types.is_string(field.type)]
+    table = pq.read_table(path, read_dictionary=texts, **options)
+    # A text that stands in many rows is stored once; the table has it in each.
+    for place, name in enumerate(table.column_names):
+        if pa.types.is_dictionary(table.schema.types[place]):
+            longest = max(
+                (pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0 for chunk in table[name].chunks), default=0
+            )
+            if longest * table.num_rows > _MOST_BYTES:
+                raise pa.ArrowInvalid(f"its column {name} unpacks to more than {_MOST_BYTES >> 20} MB")
+            table = table.set_column(place, name, table[name].cast(pa.string()))
+    return table
 
 
 def _lists(column: Any) -> list[NDArray[np.float32]]:

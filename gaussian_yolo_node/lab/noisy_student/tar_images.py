@@ -18,6 +18,8 @@ SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
+# Bytes of an image file; 64 megapixels without compression have 192 MB.
+_MOST_BYTES = 256 << 20
 # Exceptions on reading a damaged tar, compressed or not.
 _DAMAGE = (tarfile.TarError, OSError, EOFError, zlib.error)
 
@@ -99,6 +101,10 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(path) as tar:
         for member in tar:
             if _is_image(member):
+                if member.size > _MOST_BYTES:
+                    raise tarfile.ReadError(
+                        f"{member.name} has {member.size} bytes, and at most {_MOST_BYTES} are read"
+                    )
                 file = tar.extractfile(member)
                 assert file is not None
                 yield member.name, file.read()
@@ -110,7 +116,8 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _is_image(member: tarfile.TarInfo) -> bool:
-    return member.isreg() and ImageFiles.accepts(PurePosixPath(member.name))
+    # A sparse file has any number of bytes that are not in the tar.
+    return member.isreg() and not member.issparse() and ImageFiles.accepts(PurePosixPath(member.name))
 
 
 def _place(name: str) -> PurePosixPath:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gaussian_yolo_node.documents import DocumentError, read_json
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.lab.robustness import RobustnessError
 
@@ -64,8 +65,8 @@ class Cells:
     @staticmethod
     def _read(path: Path) -> Any | None:
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return read_json(path)
+        except DocumentError:
             return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.lab.classification.checkpoint import Classifier, load_classifier
 from gaussian_yolo_node.lab.classification.crops import as_tensor, centre_crop
@@ -225,11 +225,8 @@ def read_baseline(path: Path) -> dict[str, float]:
     Raises:
         RobustnessError: the file is neither.
     """
-
+    document = read_json(path, "baseline", RobustnessError)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): float(value) for name, value in document.get("flips", document).items()}
-    except OSError as error:
-        raise RobustnessError(f"baseline {path} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise RobustnessError(f"baseline {path} is no JSON of flip probabilities by perturbation") from error

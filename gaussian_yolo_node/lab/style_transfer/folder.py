@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gaussian_yolo_node.documents import DocumentError, parse_json, read_json
 from gaussian_yolo_node.files import file_hash, write_whole
 from gaussian_yolo_node.lab.style_transfer.frames import IMAGE_FOLDERS, Frames, choose_style, frame_seed
 from gaussian_yolo_node.lab.style_transfer.optimise import Loss
@@ -172,8 +173,8 @@ def _begin(transfer: StyleTransfer, frames: Frames, styles: Mapping[str, Path], 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        document = read_json(path)
+    except DocumentError:
         document = None
     if not isinstance(document, dict) or document.get("format") != FORMAT or "settings" not in document:
         raise FolderError(f"{path} is no manifest of this program: give another folder, or remove it")
@@ -187,9 +188,9 @@ def _finished(path: Path) -> dict[str, str]:
         text = path.read_text(encoding="utf-8")
         for line in text.splitlines():
             try:
-                record = json.loads(line)
+                record = parse_json(line, path)
                 finished[record["image"]] = record["input"]
-            except (ValueError, KeyError, TypeError):
+            except (DocumentError, KeyError, TypeError):
                 continue
         if text and not text.endswith("\n"):
             with path.open("a", encoding="utf-8") as file:

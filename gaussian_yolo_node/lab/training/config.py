@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-
+from gaussian_yolo_node import documents
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.training.augment import AugmentConfig
 from gaussian_yolo_node.lab.training.loss import LossConfig
@@ -216,12 +215,7 @@ def training_sizes(schedule: ScheduleConfig) -> list[tuple[int, int]]:
 
 def read_yaml(path: Path, what: str) -> object:
     """The document of a YAML file; errors call it `what`. Raises ConfigError if it cannot be read."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {what} {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    return documents.read_yaml(path, what, ConfigError)
 
 
 def _listed(value: Any) -> Any:

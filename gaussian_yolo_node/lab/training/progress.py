@@ -12,6 +12,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from gaussian_yolo_node.documents import DocumentError, parse_json
+
 log = logging.getLogger("gaussian_yolo.train")
 HISTORY = "history.jsonl"
 LINE_SECONDS = 60.0  # between log lines within an epoch
@@ -104,9 +106,9 @@ class History:
 def _is_within(line: str, last: Mapping[str, float]) -> bool:
     """True if a line is complete and not of a later epoch."""
     try:
-        record = json.loads(line)
+        record = parse_json(line, "the line")
         return float(record["epoch"]) <= last[record["kind"]]
-    except (ValueError, KeyError, TypeError):
+    except (DocumentError, ValueError, KeyError, TypeError):
         return False
 
 

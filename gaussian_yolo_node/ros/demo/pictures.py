@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags.reading import BagReader
+from gaussian_yolo_node.frames.image_messages import image_from_compressed
 from gaussian_yolo_node.frames.recording import VideoRecording
 
 SHEET_COLUMNS = 3
@@ -22,7 +23,7 @@ def annotated_frames(bag: Path, topic: str) -> Iterator[NDArray[np.uint8]]:
     """Frames uint8 `[H,W,3]` BGR of a CompressedImage topic."""
     with BagReader(bag) as reader:
         for message in reader.messages({topic}):
-            yield np.asarray(cv2.imdecode(message.decode().data, cv2.IMREAD_COLOR), np.uint8)
+            yield image_from_compressed(message.decode())
 
 
 def write_pictures(bag: Path, topic: str, count: int, fps: float, out: Path) -> None:

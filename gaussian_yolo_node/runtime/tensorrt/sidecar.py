@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.runtime.base import show_size
@@ -133,12 +134,9 @@ def read_sidecar(engine: Path) -> EngineSidecar:
         ModelError: it is missing, or names the field that is missing or wrong.
     """
     path = sidecar_path(engine)
-    try:
-        values = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ModelError(f"{engine} has no {path}, so what it was built for is unknown; {_REBUILD}") from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); {_REBUILD}") from error
+    if not path.exists():
+        raise ModelError(f"{engine} has no {path}, so what it was built for is unknown; {_REBUILD}")
+    values = read_json(path, "", lambda fault: ModelError(f"{fault}; {_REBUILD}"))
     if not isinstance(values, dict):
         raise ModelError(f"{path} is not a JSON object; {_REBUILD}")
     if values.get("format") != FORMAT:

@@ -62,8 +62,8 @@ def test_fields_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
     ("change", "says"),
     [
         (None, "has no .*a.engine.json"),
-        ("", "cannot be read"),
-        ("\xff", "cannot be read"),
+        ("", "is not JSON"),
+        ("\xff", "is not JSON"),
         ("[]", "is not a JSON object"),
         ({"format": 2}, "format 2 and this version reads 1"),
         ({"tensorrt": None}, "tensorrt must be a text, not None"),

@@ -1,0 +1,178 @@
+"""Read JSON and YAML that others wrote: what a document may cost is limited, and what is wrong with it is one sentence.
+
+Python's own readers raise errors of many kinds for odd input, read an integer of any length in quadratic time, and
+let a document nest so deeply, or repeat itself so often, that whoever walks through it fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.text_files import NotTextError, decode_text
+
+Failure = Callable[[str], GaussianYoloError]
+
+# Lists and mappings inside each other. The deepest document of the formats read here, Scalabel's labels, has 8.
+MOST_LEVELS = 64
+# Digits of an integer, far more than an id or a hash has; the time to read one grows with their square.
+MOST_DIGITS = 1000
+# Bytes of a JSON file. The largest label files in use, those of BDD100K, have about 1.3 GB.
+MOST_JSON_BYTES = 2 << 30
+# Bytes of a YAML file, which takes about 10 s per MB to parse. Recipes have a few KB, and the metadata of a bag of
+# 4,000 files 1 MB.
+MOST_YAML_BYTES = 1 << 20
+# Values of a YAML file with all of its aliases written out: more than 1 MB can hold without aliases.
+MOST_YAML_VALUES = 1_000_000
+
+_BLOCK = 1 << 20  # bytes per read
+# What PyYAML raises for text that is no YAML, or for values that only look like dates and numbers.
+_NO_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
+class DocumentError(GaussianYoloError):
+    """A document cannot be read; the message names its file and what is wrong."""
+
+
+def read_json(path: Path, what: str = "", failure: Failure = DocumentError) -> Any:
+    """The JSON document in a file.
+
+    Args:
+        what: stands before the path in messages ("predictions file").
+        failure: makes the error.
+
+    Raises:
+        GaussianYoloError: of `failure`; the file does not exist, or is no JSON within the limits of this module.
+    """
+    return parse_json(_content(path, what, MOST_JSON_BYTES, failure), _named(what, path), failure)
+
+
+def parse_json(text: str | bytes, source: object, failure: Failure = DocumentError) -> Any:
+    """The JSON document in a text; `source` names it in messages. Raises as `read_json`."""
+    try:
+        document = json.loads(decode_text(text) if isinstance(text, bytes) else text, parse_int=_integer)
+        _check_levels(document, None)
+    except NotTextError as error:
+        raise failure(f"{source} is {error}") from error
+    except RecursionError as error:
+        raise failure(f"{source} is not JSON: {_too_deep()}") from error
+    except ValueError as error:  # also of text that is not UTF-8
+        raise failure(f"{source} is not JSON: {_one_line(error)}") from error
+    return document
+
+
+def read_yaml(path: Path, what: str = "", failure: Failure = DocumentError) -> Any:
+    """The YAML document in a file; arguments and errors as for `read_json`."""
+    return parse_yaml(_content(path, what, MOST_YAML_BYTES, failure), _named(what, path), failure)
+
+
+def parse_yaml(text: str | bytes, source: object, failure: Failure = DocumentError) -> Any:
+    """The YAML document in a text; `source` names it in messages. Raises as `read_json`."""
+    try:
+        document = yaml.load(decode_text(text) if isinstance(text, bytes) else text, _Loader)
+        _check_levels(document, MOST_YAML_VALUES)
+    except NotTextError as error:
+        raise failure(f"{source} is {error}") from error
+    except RecursionError as error:
+        raise failure(f"{source} is not valid YAML: {_too_deep()}") from error
+    except _NO_YAML as error:
+        raise failure(f"{source} is not valid YAML: {_one_line(error)}") from error
+    return document
+
+
+def _content(path: Path, what: str, most_bytes: int, failure: Failure) -> bytes:
+    content = bytearray()
+    try:
+        with path.open("rb") as file:
+            # A pipe has no size.
+            too_large = os.fstat(file.fileno()).st_size > most_bytes
+            while not too_large and (block := file.read(_BLOCK)):
+                content += block
+                too_large = len(content) > most_bytes
+    except OSError as error:
+        raise failure(f"{_named(what, path)} cannot be read: {error.strerror or error}") from error
+    if too_large:
+        raise failure(f"{_named(what, path)} is larger than {most_bytes >> 20} MB, the most that is read")
+    return bytes(content)
+
+
+def _named(what: str, path: Path) -> str:
+    return f"{what} {path}".strip()
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"an integer of {len(digits)} digits, and at most {MOST_DIGITS} are read")
+    return int(digits)
+
+
+def _check_levels(document: Any, most_values: int | None) -> None:
+    """Raise ValueError for a document that nests too deeply, or has too many values with its aliases written out."""
+    level, values = [document], 0
+    for _ in range(MOST_LEVELS + 1):
+        inner: list[Any] = []
+        for each in level:
+            if isinstance(each, dict | list):
+                children = each.values() if isinstance(each, dict) else each
+                values += len(each)
+                if most_values is not None and values > most_values:
+                    raise ValueError(f"with its aliases written out it has more than {most_values} values")
+                inner += [child for child in children if isinstance(child, dict | list)]
+        if not inner:
+            return
+        level = inner
+    raise ValueError(_too_deep())
+
+
+def _too_deep() -> str:
+    return f"it nests more than {MOST_LEVELS} levels deep"
+
+
+def _one_line(error: Exception) -> str:
+    """What is wrong, without the quoted lines of PyYAML and at most as long as a line of text."""
+    told = isinstance(error, yaml.YAMLError | ValueError)
+    words = " ".join(str(error).split()) if told else "a value is none of the type that it is marked as"
+    return words if len(words) <= 200 else f"{words[:200]} ..."
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader within the limits of this module."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._level = 0
+        self._merged = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self._level += 1
+        if self._level > MOST_LEVELS:
+            raise ValueError(_too_deep())
+        node = super().compose_node(parent, index)
+        self._level -= 1
+        return node
+
+    def flatten_mapping(self, node: Any) -> None:
+        super().flatten_mapping(node)
+        # A mapping that merges others has the pairs of all of them, and may be merged again.
+        self._merged += len(node.value)
+        if self._merged > MOST_YAML_VALUES:
+            raise ValueError(f"its mappings merge more than {MOST_YAML_VALUES} values")
+
+    def construct_yaml_int(self, node: Any) -> int:
+        if isinstance(node, yaml.ScalarNode) and len(node.value) > MOST_DIGITS:
+            raise ValueError(f"an integer of {len(node.value)} digits, and at most {MOST_DIGITS} are read")
+        return int(super().construct_yaml_int(node))
+
+    def construct_undefined(self, node: Any) -> NoReturn:
+        raise ValueError(f"the tag {node.tag!r} is not read")
+
+
+# The constructors of the base class are found by its table, not by name.
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor(None, _Loader.construct_undefined)

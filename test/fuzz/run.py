@@ -1,0 +1,110 @@
+"""Feed mutated files to one reader, and print what was found as one line of JSON.
+
+    python test/fuzz/run.py TARGET [--count 300] [--seconds 60] [--seed 0] [--findings FOLDER]
+
+A finding is an error that is none of this package's, more memory than MORE_MB beside what is loaded, or a file that
+takes longer than PATIENCE_S. Ends at the count or after the seconds, whichever is first. TARGET `all` takes each reader
+in turn, `--seconds` each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+TEST = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TEST.parent), str(TEST), str(TEST / "support")]
+
+from fuzz.mutate import mutated  # noqa: E402
+from fuzz.targets import TARGETS  # noqa: E402
+
+from gaussian_yolo_node.errors import GaussianYoloError  # noqa: E402
+
+MORE_MB = 500
+PATIENCE_S = 30.0
+MOST_FINDINGS = 20
+
+
+class HangError(BaseException):
+    """A file takes too long; no reader catches it."""
+
+
+def hang(*_: object) -> None:
+    raise HangError
+
+
+def run(name: str, count: int, seconds: float, seed: int, findings: Path | None) -> dict[str, object]:
+    target = TARGETS[name]
+    seeds = target.seeds()
+    make = target.make or mutated
+    found: list[dict[str, str]] = []
+    done = 0
+    logging.disable(logging.CRITICAL)
+    signal.signal(signal.SIGALRM, hang)
+    with tempfile.TemporaryDirectory(prefix="fuzz_") as folder:
+        path = Path(folder) / f"a{target.suffix}"
+        for honest in seeds:  # loads what is loaded late
+            path.write_bytes(honest)
+            with contextlib.suppress(GaussianYoloError):
+                target.read(path)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + (MORE_MB << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        until = time.monotonic() + seconds
+        while done < count and time.monotonic() < until and len(found) < MOST_FINDINGS:
+            which = f"{name} {seed} {done}"
+            data = make(seeds, which)
+            path.write_bytes(data)
+            done += 1
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
+            try:
+                target.read(path)
+            except GaussianYoloError:
+                pass
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                told = f"{type(error).__name__}: {str(error)[:200]} ({where.filename}:{where.lineno})"
+                if told not in [each["error"] for each in found]:
+                    found.append({"file": which, "error": told})
+                    if findings is not None:
+                        (findings / which.replace(" ", "_")).write_bytes(data)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    return {"reader": name, "files": done, "findings": found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", choices=[*TARGETS, "all"])
+    parser.add_argument("--count", type=int, default=sys.maxsize)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--findings", type=Path, help="folder for the files that were findings")
+    arguments = parser.parse_args()
+    if arguments.findings is not None:
+        arguments.findings.mkdir(parents=True, exist_ok=True)
+    if arguments.target != "all":
+        values = vars(arguments)
+        print(json.dumps(run(values.pop("target"), **values)), flush=True)
+        return
+    # Each in its own process, whose limit on memory is its own, and whose death is a finding.
+    for name in TARGETS:
+        options = [word for word in sys.argv[1:] if word != "all"]
+        child = subprocess.run([sys.executable, __file__, name, *options], stdout=subprocess.PIPE, check=False)
+        print(child.stdout.decode().strip() or json.dumps({"reader": name, "died": child.returncode}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
