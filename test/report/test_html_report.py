@@ -17,6 +17,7 @@ from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.predictions import read_predictions
 from gaussian_yolo_node.labels.truths import read_ground_truth
 from gaussian_yolo_node.replay.run_folder import ANSWERS_FILE, DETECTIONS_FILE, RUN_FILE, ReplayRunError
+from gaussian_yolo_node.report import drawing
 from gaussian_yolo_node.report.comparison import ComparisonError
 from gaussian_yolo_node.report.write import ReportError, write_file_report, write_report
 
@@ -55,6 +56,12 @@ def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its bag, two frames lost."""
     folder = tmp_path_factory.mktemp("runs")
     return make_run(folder / "run", drive=folder / "drive.mcap", lost=(5, 6))
+
+
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are painted, but come out empty: rendering them takes most of a report's time."""
+    monkeypatch.setattr(drawing.Figure, "savefig", lambda _, file, **__: file.write('<svg viewBox="0 0 1 1"></svg>'))
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +132,7 @@ def test_equal_runs_have_equal_reports(plain_run: Path, plain_report: Path, tmp_
     assert write_report(plain_run, output=tmp_path / "b.html").read_bytes() == plain_report.read_bytes()
 
 
+@pytest.mark.usefixtures("unrendered")
 @pytest.mark.parametrize(("protocol", "iou"), [("all", "0.7"), ("kitti", "0.7"), ("bdd", "0.75"), ("coco", "0.75")])
 def test_every_protocol(plain_run: Path, tmp_path: Path, protocol: str, iou: str) -> None:
     if protocol == "coco":
@@ -139,6 +147,7 @@ def test_every_protocol(plain_run: Path, tmp_path: Path, protocol: str, iou: str
     assert ("The interval is of the AP" in Page(path).text) == (protocol in ("all", "bdd"))
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_without_truth_it_is_latency_and_detections(tmp_path: Path) -> None:
     path = write_report(make_run(tmp_path / "run", truth=False))
     page = Page(path)
@@ -150,6 +159,7 @@ def test_without_truth_it_is_latency_and_detections(tmp_path: Path) -> None:
     assert document["latency"]["age_percentiles_s"]["99"] > 0
 
 
+@pytest.mark.usefixtures("unrendered")
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -175,6 +185,7 @@ def test_runs_of_all_kinds(tmp_path: Path, options: dict[str, Any], words: str) 
     assert words in Page(path).text
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_bag_that_is_gone(tmp_path: Path) -> None:
     path = write_report(make_run(tmp_path / "run", drive=tmp_path / "drive.mcap"))
     assert "data:image/jpeg" in path.read_text()
@@ -186,6 +197,7 @@ def test_a_bag_that_is_gone(tmp_path: Path) -> None:
     assert "000000.png" in gone.text  # frames without a picture are listed, too
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_bag_of_other_frames_and_a_damaged_one(tmp_path: Path) -> None:
     bag = tmp_path / "drive.mcap"
     run = make_run(tmp_path / "run", drive=bag)
@@ -195,6 +207,7 @@ def test_a_bag_of_other_frames_and_a_damaged_one(tmp_path: Path) -> None:
     assert "pictures of the worst frames" in Page(write_report(run)).text
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_no_pixel_where_none_is_wanted(plain_run: Path, tmp_path: Path) -> None:
     content = write_report(plain_run, thumbnails=0, output=tmp_path / "report.html").read_text()
     assert "data:image/jpeg" not in content and 'id="worst"' not in content
@@ -230,6 +243,7 @@ def test_hostile_names_stay_names(tmp_path: Path) -> None:
     assert HOSTILE_CLASS in report(path)["ap"]
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_baseline(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", wrong=0, age_s=0.01)
     baseline = make_run(tmp_path / "baseline", wrong=4, age_s=0.03)
@@ -247,12 +261,14 @@ def test_a_baseline(tmp_path: Path) -> None:
     assert "the baseline, where it finds as many" in page.text
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_run_as_its_own_baseline(plain_run: Path, tmp_path: Path) -> None:
     comparison = report(write_report(plain_run, baseline=plain_run, output=tmp_path / "r.html"))["comparison"]
     for row in comparison["figures"].values():
         assert row["difference"] in (0, None) and row["verdict"] == "none"
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_criteria_and_lost_frames_forbid_some_verdicts(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", wrong=0)
     other = make_run(tmp_path / "confidence", wrong=4, criterion="confidence")
@@ -268,6 +284,7 @@ def test_criteria_and_lost_frames_forbid_some_verdicts(tmp_path: Path) -> None:
     assert figures["ap/car"]["verdict"] == figures["lost"]["verdict"] == "worse"
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_ages_in_lockstep_are_no_verdict(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", mode="lockstep", age_s=0.01)
     path = write_report(run, baseline=make_run(tmp_path / "baseline", mode="lockstep", age_s=0.03))
@@ -298,6 +315,7 @@ def test_what_is_no_run(tmp_path: Path, plain_run: Path) -> None:
         write_report(run)
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_answers_that_are_missing_or_of_other_frames(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     (run / ANSWERS_FILE).unlink()

@@ -17,6 +17,7 @@ pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra 'scale')"
 
 import torch
 from classifier_runs import make_document, make_pseudo
+from command_line import Run
 
 from gaussian_yolo_node.lab.classification.checkpoint import initial_network, read_classifier
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
@@ -61,7 +62,7 @@ def test_two_processes_do_the_steps_of_one(tmp_path: Path) -> None:
     assert float(moved.norm()) > 0 and float(apart.norm() / moved.norm()) < 0.01
 
 
-def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_the_run_goes_on(run: Run, tmp_path: Path) -> None:
     document = make_document(tmp_path, schedule={"epochs": 5000, "checkpoint_minutes": 0.0})
     recipe, output = tmp_path / "recipe.yaml", tmp_path / "out"
     recipe.write_text(yaml.safe_dump(document))
@@ -79,6 +80,6 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path) -> None:
     assert step > 0 and errors.endswith("interrupted\n")
     document["schedule"]["epochs"] = (step + 1) / 3
     recipe.write_text(yaml.safe_dump(document))
-    again = subprocess.run([*command, "--resume"], env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0, again.stderr
+    again = run("noisy-student", "train", recipe, "-o", output, "--threads", 1, "--resume")
+    assert again.code == 0, again.err
     assert read_classifier(output / CHECKPOINT)["step"] == step + 1

@@ -129,7 +129,7 @@ def test_parameters_of_the_classifier(name: str, millions: str) -> None:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-@pytest.mark.parametrize("size", [(64, 96), (96, 32)])
+@pytest.mark.parametrize("size", [(64, 96), pytest.param((96, 32), marks=pytest.mark.slow)])
 def test_features_lie_at_strides_8_16_32(name: str, size: tuple[int, int]) -> None:
     # The meta device avoids the minutes and gigabytes of the largest networks.
     with torch.device("meta"):

@@ -102,7 +102,7 @@ def adversarial_heads(kind: str, dtype: torch.dtype) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "kind",
     ["0", "80", "-80", "1e4", "-1e4", "inf", "-inf", "random", "sigma logits -50", "huge log sizes", "alternating"],
