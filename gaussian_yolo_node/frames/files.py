@@ -29,6 +29,8 @@ IMAGE_FPS = 10.0  # Hz; the rate of KITTI's cameras
 _AHEAD = 4
 # A longer step is no pause, but a clock that was set while recording.
 _LONGEST_STEP_S = 60.0
+# Pauses between attempts to read a medium in a loop that is gone, such as a network share, s.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,7 @@ class FileSource:
         media: the medium to play.
         realtime: deliver at the rate of a camera instead of on request.
         fps: constant rate of realtime playback in Hz; 0 keeps the medium's own times, or its rate if it has none.
-        loop: restart at the end.
+        loop: restart at the end. A medium that cannot be read any more is LOST, and tried again until it is back.
     """
 
     def __init__(self, media: Media, *, realtime: bool = False, fps: float = 0.0, loop: bool = False) -> None:
@@ -95,6 +97,7 @@ class FileSource:
         self._ahead: deque[tuple[float, Picture]] = deque()
         self._decoded_all = False
         self._closed = False
+        self._lost = ""  # why, as long as it cannot be read any more
         # Daemon: a blocked decoder (a file on a lost network share) must not keep the process alive.
         self._thread = threading.Thread(target=self._decode, name=f"decode {media.name}", daemon=True)
         self._thread.start()
@@ -102,11 +105,12 @@ class FileSource:
 
     @property
     def state(self) -> SourceState:
-        return self._state
+        waits = self._lost and not self._ahead and not self._closed
+        return SourceState.LOST if waits else self._state
 
     @property
     def message(self) -> str:
-        return self._message
+        return self._lost or self._message
 
     @property
     def skipped(self) -> int:
@@ -197,19 +201,34 @@ class FileSource:
     def _decode(self) -> None:
         """Runs in the decoding thread."""
         try:
-            # A medium without a readable frame must not be looped for ever.
-            while self._decode_once() and self._loop:
-                pass
+            # A medium that never had a readable frame must not be looped for ever.
+            readable = played = self._decode_once()
+            pause_s = _FIRST_PAUSE_S
+            while self._loop and played and not self._closed:
+                if readable:
+                    pause_s = _FIRST_PAUSE_S
+                else:
+                    self._wait_until_back(pause_s)
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                readable = self._decode_once()
         finally:
             with self._changed:
                 self._decoded_all = True
                 self._changed.notify_all()
+
+    def _wait_until_back(self, pause_s: float) -> None:
+        self._lost = f"{self._media.name} cannot be read any more; next try in {pause_s:.1f} s"
+        _log.warning("%s", self._lost)
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, timeout=pause_s)
 
     def _decode_once(self) -> bool:
         """Play the medium to its end; returns whether any frame was readable (False also after `close`)."""
         readable = False
         for picture in self._media.play():
             readable |= picture.image is not None
+            if picture.image is not None:
+                self._lost = ""
             with self._changed:
                 self._changed.wait_for(lambda: len(self._ahead) < _AHEAD or self._closed)
                 if self._closed:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from factories import make_image
 
-from gaussian_yolo_node.frames import Frame, Source, SourceError, SourceState, open_source
+from gaussian_yolo_node.frames import Frame, Source, SourceError, SourceState, files, open_source
 
 JPEG = cv2.imencode(".jpg", make_image())[1].tobytes()
 
@@ -97,6 +97,55 @@ def test_folder_of_corrupt_images_finishes_also_in_a_loop(tmp_path: Path) -> Non
 
     assert source.read() is None
     assert (source.skipped, source.state) == (3, SourceState.FINISHED)
+
+
+@pytest.mark.parametrize("video", [False, True], ids=["folder", "video"])
+def test_a_medium_in_a_loop_that_vanishes_and_comes_back_is_played_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, video: bool
+) -> None:
+    monkeypatch.setattr(files, "_FIRST_PAUSE_S", 0.01)
+    medium = write_video(tmp_path / "clip.avi") if video else make_folder(tmp_path / "played")
+    source = open_source(str(medium), loop=True)
+    assert source.read() is not None
+    away = medium.rename(tmp_path / "away")
+    # More than are decoded ahead.
+    reader = threading.Thread(target=lambda: [source.read() for _ in range(100)], daemon=True)
+    reader.start()
+    wait_for(lambda: source.state is SourceState.LOST)
+    assert "cannot be read any more; next try in" in source.message
+    away.rename(medium)
+    reader.join(60)
+    assert source.read() is not None
+    assert source.state is SourceState.STREAMING
+    source.close()
+    assert source.state is SourceState.CLOSED
+
+
+def test_a_lost_medium_can_be_closed(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "played")
+    source = open_source(str(folder), loop=True)
+    assert source.read() is not None
+    folder.rename(tmp_path / "away")
+    reader = threading.Thread(target=lambda: [source.read() for _ in range(100)], daemon=True)
+    reader.start()
+    wait_for(lambda: source.state is SourceState.LOST)
+    source.close()
+    reader.join(60)
+    assert not reader.is_alive()
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir()
+    for index in range(5):
+        (path / f"{index}.jpg").write_bytes(JPEG)
+    return path
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition()
 
 
 def test_single_image(folder: Path) -> None:
