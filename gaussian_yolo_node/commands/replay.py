@@ -72,7 +72,7 @@ def replay(
     if sum((lockstep, rate is not None, hz is not None)) > 1:
         raise typer.BadParameter("--lockstep, --rate and --hz exclude each other")
     with _ros():
-        from gaussian_yolo_node.replay.options import ReplayOptions
+        from gaussian_yolo_node.replay import ReplayOptions
         from gaussian_yolo_node.replay.run import replay as play
     parameters: dict[str, Any] = {
         "model": model,

@@ -14,11 +14,11 @@ from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.replay import ReplayOptions
 from gaussian_yolo_node.replay.frame_log import FrameLog
-from gaussian_yolo_node.replay.options import ReplayOptions
+from gaussian_yolo_node.replay.link import prepare_environment
 from gaussian_yolo_node.replay.run import Outcome, replay
 from gaussian_yolo_node.replay.run_folder import MODES, Mode
-from gaussian_yolo_node.replay.session import prepare_environment
 from gaussian_yolo_node.ros.driving.own_node import OwnNode
 from gaussian_yolo_node.ros.parameter_table import ParameterError
 

@@ -1,16 +1,27 @@
-"""A bag's images for a replay: the serialised messages, with the fields that the replay needs."""
+"""A bag's images for a replay: the serialised messages, when each is due, and reading ahead of the player."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import queue
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, TypeVar
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, DETECTIONS, INFO_TOPIC, STRING, TRUTH_TOPIC
 from gaussian_yolo_node.bags.reading import BagReader, Message
 from gaussian_yolo_node.ros.driving.cdr import CdrError, ImageHead, image_head
 
+# A bag may hold several drives; the pause between them is shortened.
+LONGEST_GAP_S = 60.0
+SHORTENED_GAP_S = 1.0
 # Copied into the recording, so that it can be evaluated without the bag.
 _TRUTH_TYPES = {TRUTH_TOPIC: DETECTIONS, INFO_TOPIC: STRING}
+# Interval in s at which the reading thread checks whether its consumer has left.
+_STEP_S = 0.1
+
+Item = TypeVar("Item")
 
 
 class Selection:
@@ -56,9 +67,9 @@ class Selection:
         """Whether the bag has ground truth for the answers."""
         return TRUTH_TOPIC in self.copied
 
-    def _holds(self, topic: str, kind: str) -> bool:
-        found = self.reader.topics.get(topic)
-        return found is not None and found.type == kind and found.count > 0
+    def _holds(self, name: str, kind: str) -> bool:
+        topic = self.reader.topics.get(name)
+        return topic is not None and topic.type == kind and topic.count > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +110,38 @@ class BagTime:
         return bag_ns
 
 
+class Schedule:
+    """When frames are due, in ns from the first: by their times in the bag, or at a fixed rate.
+
+    Args:
+        rate_factor: speed relative to the bag.
+        rate_hz: frames per second, whatever the bag's times.
+
+    Attributes:
+        shortened: number of gaps in the bag that were shortened.
+    """
+
+    def __init__(self, rate_factor: float, rate_hz: float | None) -> None:
+        self._factor = rate_factor
+        self._hz = rate_hz
+        self._frames = 0
+        self._latest_ns: int | None = None
+        self._elapsed_ns = 0
+        self.shortened = 0
+
+    def due_ns(self, bag_ns: int) -> int:
+        """When the next frame, recorded at `bag_ns`, is due."""
+        gap = 0 if self._latest_ns is None else bag_ns - self._latest_ns
+        self._latest_ns = bag_ns
+        if self._hz is None and gap > LONGEST_GAP_S * 1e9:
+            gap = int(SHORTENED_GAP_S * 1e9)
+            self.shortened += 1
+        self._elapsed_ns += gap
+        self._frames += 1
+        # Computed from the start each time, so that rounding errors do not accumulate.
+        return round((self._frames - 1) * 1e9 / self._hz) if self._hz else round(self._elapsed_ns / self._factor)
+
+
 def frames_and_copies(selection: Selection, time: BagTime) -> Iterator[BagFrame | Message]:
     """The images as frames, and the messages of the copied topics unchanged, in the bag's order."""
     for message in selection.reader.messages({selection.topic, *selection.copied}):
@@ -110,3 +153,50 @@ def frames_and_copies(selection: Selection, time: BagTime) -> Iterator[BagFrame 
             yield BagFrame(message.raw, bag_ns, image_head(message.raw, message.type))
         except CdrError as error:
             yield BagFrame(message.raw, bag_ns, ImageHead(0, 0, 0), f"the bag's message cannot be read: {error}")
+
+
+class Prefetched(Generic[Item]):
+    """The items of an iterable, read up to `depth` ahead in a thread; can be iterated once.
+
+    The player then never waits for the disk or for decompression. An exception of the iterable is raised to the
+    consumer at the same position. Leaving the context manager ends the thread.
+    """
+
+    def __init__(self, items: Iterable[Item], depth: int) -> None:
+        self._queue: queue.Queue[tuple[Item] | BaseException | None] = queue.Queue(depth)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(items,), name="reader", daemon=True)
+        self._thread.start()
+
+    def _run(self, items: Iterable[Item]) -> None:
+        try:
+            for item in items:
+                if not self._put((item,)):
+                    return
+            self._put(None)
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, entry: tuple[Item] | BaseException | None) -> bool:
+        while not self._closing.is_set():
+            try:
+                self._queue.put(entry, timeout=_STEP_S)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def __iter__(self) -> Iterator[Item]:
+        while (entry := self._queue.get()) is not None:
+            if isinstance(entry, BaseException):
+                raise entry
+            yield entry[0]
+
+    def __enter__(self) -> Prefetched[Item]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._thread.join()

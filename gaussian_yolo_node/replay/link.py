@@ -1,9 +1,11 @@
-"""The topics between a replay and the node: images and the clock out, detections in."""
+"""The connection between a replay and its node: starts or finds the node, activates it, and joins the topics."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 from builtin_interfaces.msg import Time
@@ -13,19 +15,24 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
-from gaussian_yolo_node.bags import COMPRESSED_IMAGE
+from gaussian_yolo_node.replay import ReplayOptions
+from gaussian_yolo_node.replay.frames import Selection
 from gaussian_yolo_node.ros.driving import DrivingError
 from gaussian_yolo_node.ros.driving.driver import DISCOVERY_TIMEOUT_S, NodeDriver
+from gaussian_yolo_node.ros.driving.node_process import NodeProcess, installed_fastdds_environment
 from gaussian_yolo_node.ros.driving.own_node import OwnNode
 
+LOG_FILE = "node.log"
 # Discovery of an active node and all its topics takes less than this.
 LISTEN_TIMEOUT_S = 5.0
+# Namespace of a node that the replay starts.
+_NAMESPACE = "/replay"
+# Average precision needs the low scores, too.
+_LEAST_SCORE_FOR_TRUTH = 0.005
+# Interval of the node's reports, s; a failed frame is known after the next one.
+_REPORT_PERIOD_S = 0.1
 # Queue of answers that arrive while a frame is published.
 _ANSWERS_DEPTH = 100
-
-
-# Called with a serialised detections message and its arrival time, monotonic ns.
-AnswerHandler = Callable[[bytes, int], None]
 
 
 class NodeLink:
@@ -34,24 +41,23 @@ class NodeLink:
     Args:
         own: the replay's own node.
         driver: controls the perception node.
-        topic: topic of the images, before remapping.
-        kind: message type of the images.
+        selection: the images.
         reliable: every image must arrive; otherwise images use a camera's QoS, and a late one is overwritten.
 
     Attributes:
+        on_answer: called with each serialised detections message and its arrival time, monotonic ns.
         image_topic: topic of the images, after remapping.
         notes: irregularities, one sentence each.
     """
 
-    def __init__(self, own: OwnNode, driver: NodeDriver, topic: str, kind: str, *, reliable: bool) -> None:
-        self._own = own
-        self._driver = driver
-        self._topic = topic
-        self._kind = CompressedImage if kind == COMPRESSED_IMAGE else Image
-        self._reliable = reliable
-        self._on_answer: AnswerHandler | None = None
-        self.image_topic = str(own.node.resolve_topic_name(topic))
+    def __init__(self, own: OwnNode, driver: NodeDriver, selection: Selection, *, reliable: bool) -> None:
+        self.own = own
+        self.driver = driver
+        self.on_answer: Callable[[bytes, int], None] = lambda raw, arrived_ns: None
+        self.image_topic = str(own.node.resolve_topic_name(selection.target))
         self.notes: list[str] = []
+        self._selection = selection
+        self._reliable = reliable
         self._images: Any = None
         self._clock = own.node.create_publisher(Clock, "/clock", QoSProfile(depth=1))
         self._clock_ns = -1
@@ -79,27 +85,28 @@ class NodeLink:
         Raises:
             DrivingError: the node does not subscribe, or another publisher sends images on the topic.
         """
-        if not self._driver.holds(lambda: self._listener() is not None, LISTEN_TIMEOUT_S):
+        node, driver = self.own.node, self.driver
+        if not driver.holds(lambda: self._listener() is not None, LISTEN_TIMEOUT_S):
             raise DrivingError(
-                f"node {self._driver.name} takes its images from "
-                f"{self._driver.diagnostics.get('source') or 'nowhere'}, not from {self.image_topic}: bring them "
-                "together with --remap, or with the node's parameter 'image_topic'"
+                f"node {driver.name} takes its images from {driver.diagnostics.get('source') or 'nowhere'}, not from "
+                f"{self.image_topic}: bring them together with --remap, or with the node's parameter 'image_topic'"
             )
-        if self._own.node.count_publishers(self.image_topic):
+        if node.count_publishers(self.image_topic):
             raise DrivingError(
-                f"somebody else publishes on {self.image_topic}, too: stop it, or replay in a ROS_DOMAIN_ID of its own"
+                f"another node publishes on {self.image_topic}, too: stop it, or replay in a ROS_DOMAIN_ID of its own"
             )
-        self._images = self._own.node.create_publisher(self._kind, self._topic, self._qos())
-        self._driver.until(
+        kind = CompressedImage if self._selection.compressed else Image
+        self._images = node.create_publisher(kind, self._selection.target, self._qos())
+        driver.until(
             lambda: self._images.get_subscription_count() > 0 and self.node_is_there,
             DISCOVERY_TIMEOUT_S,
-            f"node {self._driver.name} and the replay did not find each other",
+            f"node {driver.name} and the replay did not find each other",
         )
 
     def _listener(self) -> Any:
         """The node's subscription to the images; None if it has none."""
-        for listener in self._own.node.get_subscriptions_info_by_topic(self.image_topic):
-            if f"{listener.node_namespace.rstrip('/')}/{listener.node_name}" == self._driver.name:
+        for listener in self.own.node.get_subscriptions_info_by_topic(self.image_topic):
+            if f"{listener.node_namespace.rstrip('/')}/{listener.node_name}" == self.driver.name:
                 return listener
         return None
 
@@ -108,16 +115,12 @@ class NodeLink:
         listens_reliably = self._listener().qos_profile.reliability == QoSReliabilityPolicy.RELIABLE
         if self._reliable and not listens_reliably:
             self.notes.append(
-                f"node {self._driver.name} subscribes best effort: an image that is lost on its way counts as failed; "
-                "its parameter 'reliability' mends it"
+                f"node {self.driver.name} subscribes best effort: an image that is lost on its way counts as failed; "
+                "set its parameter 'reliability'"
             )
         reliable = self._reliable or listens_reliably
         reliability = QoSReliabilityPolicy.RELIABLE if reliable else QoSReliabilityPolicy.BEST_EFFORT
         return QoSProfile(depth=1, reliability=reliability)
-
-    def hand_answers_to(self, on_answer: AnswerHandler) -> None:
-        """Call this with every answer from now on."""
-        self._on_answer = on_answer
 
     def tick(self, sim_ns: int) -> None:
         """Publish the time in ns; the time never runs backwards and is never repeated."""
@@ -132,7 +135,7 @@ class NodeLink:
 
     def close(self) -> None:
         """Destroy the publishers and the subscription."""
-        node = self._own.node
+        node = self.own.node
         if self._images is not None:
             node.destroy_publisher(self._images)
         node.destroy_publisher(self._clock)
@@ -141,9 +144,89 @@ class NodeLink:
     def _receive_timed(self, raw: bytes, info: Mapping[str, int]) -> None:
         # Use the time of reception by the middleware: a delay in this process does not make the answer older.
         waited_ns = max(0, time.time_ns() - info["received_timestamp"]) if info["received_timestamp"] else 0
-        if self._on_answer is not None:
-            self._on_answer(raw, time.monotonic_ns() - waited_ns)
+        self.on_answer(raw, time.monotonic_ns() - waited_ns)
 
     def _receive(self, raw: bytes) -> None:
-        if self._on_answer is not None:
-            self._on_answer(raw, time.monotonic_ns())
+        self.on_answer(raw, time.monotonic_ns())
+
+
+def prepare_environment(*, private: bool) -> None:
+    """Set the shipped transport profile for this process, before ROS starts.
+
+    Args:
+        private: use a separate ROS domain, unless the user has chosen one.
+    """
+    for name, value in installed_fastdds_environment().items():
+        os.environ.setdefault(name, value)
+    if private:
+        # A separate domain keeps other cameras out of the replay, and the replay's images away from other nodes.
+        os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+
+
+@contextmanager
+def open_link(options: ReplayOptions, selection: Selection, own: OwnNode | None) -> Iterator[NodeLink]:
+    """A link to a node that takes the selected images; a node started here is ended on leaving.
+
+    Args:
+        own: an existing node for the replay, instead of a new one.
+
+    Raises:
+        DrivingError: the node cannot be started, refuses its parameters, or does not subscribe.
+    """
+    parameters = _parameters(options, selection)
+    with _nodes(options, parameters, own) as (ours, driver):
+        _bring_to_life(options, driver, parameters)
+        with closing(NodeLink(ours, driver, selection, reliable=options.mode == "lockstep")) as link:
+            link.connect()
+            yield link
+
+
+def _parameters(options: ReplayOptions, selection: Selection) -> dict[str, Any]:
+    """Node parameters: the replay as input, and the user's settings."""
+    values: dict[str, Any] = {
+        "source": "",
+        "image_topic": selection.target,
+        "image_transport": "compressed" if selection.compressed else "raw",
+        "reliability": "reliable" if options.mode == "lockstep" else "best_effort",
+        # The node uses the bag's clock: by today's clock the frames would be as old as the bag.
+        "use_sim_time": True,
+    }
+    if options.mode == "lockstep":
+        values["input_size"] = "card"  # the same canvas, and so the same detections, on every machine
+        if selection.has_truth:
+            values["score_threshold"] = _LEAST_SCORE_FOR_TRUTH
+    return {**values, **options.parameters}
+
+
+@contextmanager
+def _nodes(
+    options: ReplayOptions, parameters: Mapping[str, Any], own: OwnNode | None
+) -> Iterator[tuple[OwnNode, NodeDriver]]:
+    """The replay's own node and a driver of the perception node, which is started unless one is named."""
+    remaps = [word for remap in options.remaps for word in ("-r", remap)]
+    arguments = ["--ros-args", *remaps] if remaps else []
+    if options.node:
+        with (
+            OwnNode("replay", arguments) if own is None else nullcontext(own) as ours,
+            closing(NodeDriver(ours, options.node)) as driver,
+        ):
+            yield ours, driver
+        return
+    settings = {**parameters, "autostart": False, "diagnostics_period": _REPORT_PERIOD_S}
+    with (
+        NodeProcess(_NAMESPACE, settings, options.output / LOG_FILE, options.remaps) as process,
+        OwnNode("replay", arguments) as ours,
+    ):
+        yield ours, NodeDriver(ours, process.name, process)
+
+
+def _bring_to_life(options: ReplayOptions, driver: NodeDriver, parameters: Mapping[str, Any]) -> None:
+    """Bring the node to the active state; an active node keeps all parameters that the user does not set."""
+    state = driver.state()
+    if options.node:
+        driver.set_parameters(options.parameters if state == "active" else parameters)
+    if state == "unconfigured":
+        driver.configure()
+    if state != "active":
+        driver.activate()

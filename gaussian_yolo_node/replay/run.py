@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gaussian_yolo_node.bags import DETECTIONS
+from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, TRUTH_TOPIC
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.replay import ReplayError
-from gaussian_yolo_node.replay.frames import BagTime, Selection, frames_and_copies
-from gaussian_yolo_node.replay.lockstep import Lockstep
-from gaussian_yolo_node.replay.notes import notes_on
-from gaussian_yolo_node.replay.options import ReplayOptions
-from gaussian_yolo_node.replay.player import OnProgress, Player
-from gaussian_yolo_node.replay.prefetch import Prefetched
-from gaussian_yolo_node.replay.realtime import RealTime, Schedule
-from gaussian_yolo_node.replay.recorder import Recorder
-from gaussian_yolo_node.replay.results import write_detections
+from gaussian_yolo_node.replay import ReplayError, ReplayOptions
+from gaussian_yolo_node.replay.frames import BagTime, Prefetched, Schedule, Selection, frames_and_copies
+from gaussian_yolo_node.replay.link import LOG_FILE, NodeLink, open_link, prepare_environment
+from gaussian_yolo_node.replay.player import Lockstep, OnProgress, Player, RealTime
+from gaussian_yolo_node.replay.recorder import Recorder, write_detections
 from gaussian_yolo_node.replay.run_folder import (
     ANSWERS_FILE,
     DETECTIONS_FILE,
     REPORT_FILES,
     RUN_FILE,
+    ReplayedFrame,
     ReplayRun,
     write_run,
 )
-from gaussian_yolo_node.replay.session import LOG_FILE, Session, open_session, prepare_environment
 from gaussian_yolo_node.ros.driving.own_node import OwnNode
 from gaussian_yolo_node.runtime.machine import machine
 
@@ -70,8 +66,8 @@ def replay(
         selection = Selection(reader, options.image_topic)
         prepare_folder(options.output, overwrite=options.overwrite)
         prepare_environment(private=not options.node)
-        with open_session(options, selection, own) as session:
-            return _play(options, selection, session, on_progress, on_start)
+        with open_link(options, selection, own) as link:
+            return _play(options, selection, link, on_progress, on_start)
 
 
 def prepare_folder(folder: Path, *, overwrite: bool) -> None:
@@ -95,11 +91,10 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> None:
 def _play(
     options: ReplayOptions,
     selection: Selection,
-    session: Session,
+    link: NodeLink,
     on_progress: OnProgress,
     on_start: Callable[[int], None],
 ) -> Outcome:
-    driver, link = session.driver, session.link
     bag_time = BagTime()
     error: GaussianYoloError | None = None
     interrupted = False
@@ -107,8 +102,11 @@ def _play(
     topics = {link.answer_topic: DETECTIONS, **selection.copied}
     repeatable = (link.answer_topic,) if options.mode == "lockstep" else ()
     with Recorder(options.output / ANSWERS_FILE, topics, repeatable=repeatable) as recorder:
-        player = _player(options, session, recorder, on_progress)
-        link.hand_answers_to(player.on_answer)
+        player: Player
+        if options.mode == "lockstep":
+            player = Lockstep(link, recorder, on_progress, options.timeout_s)
+        else:
+            player = RealTime(link, recorder, on_progress, Schedule(options.rate_factor, options.rate_hz))
         try:
             player.listen()
             on_start(selection.count)
@@ -118,12 +116,11 @@ def _play(
             interrupted = True
         except GaussianYoloError as failure:
             error = failure
-    played = player.played
-    frames = tuple(played.log.named(played.names, played.start_ns))
+    frames = tuple(player.log.named(player.names, player.start_ns))
     write_detections(options.output, link.answer_topic, frames)
-    notes = [*selection.reader.notes, *link.notes, *notes_on(played, frames, selection, bag_time), *played.notes]
+    notes = [*selection.reader.notes, *link.notes, *_notes_on(player, frames, selection, bag_time), *player.notes]
     end = [f"the replay ended early: {error}"] if error else ["the replay was interrupted"] if interrupted else []
-    diagnostics = dict(driver.diagnostics)
+    diagnostics = dict(link.driver.diagnostics)
     card = diagnostics.pop("model_card", "") or "{}"
     run = ReplayRun(
         bag=str(options.bag),
@@ -139,9 +136,9 @@ def _play(
         machine=machine(),
         command=list(options.command),
         started=started,
-        elapsed_s=round(played.elapsed_s, 6),
+        elapsed_s=round(player.elapsed_s, 6),
         notes=[*notes, *end],
-        counters=played.log.counters(),
+        counters=player.log.counters(),
         diagnostics=diagnostics,
         frames=frames,
     )
@@ -149,11 +146,39 @@ def _play(
     return Outcome(run, error, interrupted)
 
 
-def _player(options: ReplayOptions, session: Session, recorder: Recorder, on_progress: OnProgress) -> Player:
-    common = (session.own, session.driver, session.link, recorder, on_progress)
-    if options.mode == "lockstep":
-        return Lockstep(*common, timeout_s=options.timeout_s)
-    return RealTime(*common, schedule=Schedule(options.rate_factor, options.rate_hz))
+def _notes_on(
+    player: Player, frames: Sequence[ReplayedFrame], selection: Selection, bag_time: BagTime
+) -> Iterator[str]:
+    """Irregularities of the bag's images, one sentence each."""
+    log = player.log
+    sizes = Counter(f"{frame.width}x{frame.height}" for frame in frames if frame.width)
+    if len(sizes) > 1:
+        counts = ", ".join(f"{size} ({count})" for size, count in sizes.most_common())
+        yield f"images of {len(sizes)} sizes: {counts}; each is judged in its own px"
+    oddities = (
+        (log.backwards, "before the stamp of the image before"),
+        (log.repeated, "equal to an earlier image's"),
+        (log.zero, "0"),
+    )
+    odd = ", ".join(f"{count} {what}" for count, what in oddities if count)
+    if odd:
+        yield (
+            f"header stamps that do not run forward: {odd} (of {len(log)}); they are published as they are, "
+            "images go by the time they were recorded"
+        )
+    if bag_time.backwards:
+        yield f"the bag's time runs backwards {bag_time.backwards} times: /clock stands still there"
+    if player.unread_names:
+        yield (
+            f"{len(player.unread_names)} messages on {INFO_TOPIC} cannot be read, so frames are named by their stamps: "
+            f"{player.unread_names[0]}"
+        )
+    if log.late:
+        yield f"{log.late} answers came after their frame had been given up, and are left out"
+    if not selection.has_truth:
+        topic = selection.reader.topics.get(TRUTH_TOPIC)
+        there = f"; what is there is of {topic.type}" if topic is not None and topic.type != DETECTIONS else ""
+        yield f"the bag has no truth on {TRUTH_TOPIC}, so there is no accuracy{there}"
 
 
 def _number(text: str | None) -> float | None:

@@ -26,9 +26,8 @@ from gaussian_yolo_node.bags import INFO_TOPIC, TRUTH_TOPIC
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.labels.predictions import read_predictions
-from gaussian_yolo_node.replay import link
+from gaussian_yolo_node.replay import ReplayOptions, link
 from gaussian_yolo_node.replay.frame_log import FrameLog
-from gaussian_yolo_node.replay.options import ReplayOptions
 from gaussian_yolo_node.replay.player import OnProgress
 from gaussian_yolo_node.replay.run import Outcome, replay
 from gaussian_yolo_node.replay.run_folder import ReplayCounters, read_run

@@ -10,9 +10,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
 
-from gaussian_yolo_node.replay.frames import BagTime
-from gaussian_yolo_node.replay.prefetch import Prefetched
-from gaussian_yolo_node.replay.realtime import Schedule
+from gaussian_yolo_node.replay.frames import BagTime, Prefetched, Schedule
 
 S = 1_000_000_000
 YEAR = 365 * 86_400 * S
