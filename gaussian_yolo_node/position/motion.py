@@ -130,8 +130,10 @@ class GroundTracks:
         covariance[:2] += elapsed_s * covariance[2:]
         covariance[:, :2] += elapsed_s * covariance[:, 2:]
         # Velocity is a random walk: white acceleration, in continuous time, so that the rate of frames does not matter.
-        noise = self._unrest * np.kron([[elapsed_s**3 / 3, elapsed_s**2 / 2], [elapsed_s**2 / 2, elapsed_s]], np.eye(2))
-        covariance += noise[:, :, np.newaxis]
+        of_place, shared, of_velocity = elapsed_s**3 / 3, elapsed_s**2 / 2, elapsed_s
+        for row, column, noise in ((0, 0, of_place), (0, 2, shared), (2, 0, shared), (2, 2, of_velocity)):
+            for axis in range(2):
+                covariance[row + axis, column + axis] += self._unrest * noise
 
     def _start(self, ids: NDArray[np.int64]) -> None:
         """New tracks, about which nothing is known but how fast such objects are."""
