@@ -299,7 +299,8 @@ def report(
         f"with {LEAST_PLACES} places or more). On the frames of other drives, below, the sigmas cover what they say.",
         "",
         f"A frame with 100 objects takes {ms[0]:.2f} ms of a core to follow them and {ms[1]:.2f} ms to place them and "
-        f"filter their motion, together {sum(ms):.2f} ms, in the quickest tenth of the frames. {machine()}, {runtime}. By `python benchmarks/positions.py`.",
+        f"filter their motion, together {sum(ms):.2f} ms, in the quickest tenth of the frames. {machine()}, {runtime}. "
+        "By `python benchmarks/positions.py`.",
         "",
     ]
     for title, result in results.items():

@@ -71,10 +71,7 @@ class Outputs:
         tracks = self.road.follow(detections, header, frame_size)
         seen = {} if tracks is None else dict(zip(tracks.rows.tolist(), map(str, tracks.ids.tolist()), strict=True))
         self._detections.publish(detections_to_message(detections, header, self._class_ids, seen))
-        self._ids = None if tracks is None else np.full(len(detections), -1, np.int64)
-        if self._ids is not None and tracks is not None:
-            followed = tracks.rows >= 0  # a track that coasts has no detection
-            self._ids[tracks.rows[followed]] = tracks.ids[followed]
+        self._ids = None if tracks is None else tracks.ids_of(len(detections))
         if tracks is not None and self._tracks.get_subscription_count() > 0:
             self._tracks.publish(tracks_to_message(tracks, header, self._class_ids))
         subscribed, self._whereabouts = self._places.get_subscription_count() > 0, None
