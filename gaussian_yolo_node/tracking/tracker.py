@@ -133,10 +133,11 @@ class Tracker:
         measured, sigmas = _measurements(detections)
         rows = self._associate(detections, measured, sigmas)
         innovations = self._correct(detections, measured, sigmas, rows, self._evidence_of(elapsed_s))
-        alive = self._alive()
-        self._states, self._records = self._states[alive], self._records[alive]
-        taken = rows[rows >= 0]
-        tracks = self._report(rows[alive], innovations[alive])
+        taken, alive = rows[rows >= 0], self._alive()
+        if not alive.all():
+            self._states, self._records = self._states[alive], self._records[alive]
+            rows, innovations = rows[alive], innovations[alive]
+        tracks = self._report(rows, innovations)
         new = detections.scores >= self.settings.strong
         new[taken] = False
         self._start(detections, measured, sigmas, np.flatnonzero(new))
