@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import thread_time
 from typing import Annotated, Any
 
 import numpy as np
@@ -180,9 +180,9 @@ def track(
     limits = np.array([size[1], size[0], size[1], size[0]], float)
     for number, found in frames.items():
         given = found if change is None else change(found)
-        started = perf_counter()
+        started = thread_time()
         now = tracker.update(given, number / RATE_HZ, size)
-        times.append((perf_counter() - started) * 1e3)
+        times.append((thread_time() - started) * 1e3)
         seen = ~now.coasting
         boxes = found.boxes[now.rows[seen]].astype(float) if raw else np.clip(now.boxes[seen], 0, limits)
         tracks[number] = Truths.of(boxes, names[now.class_ids[seen]], tracks=now.ids[seen])
@@ -245,9 +245,9 @@ def objects_ms(count: int) -> float:
         boxes = np.concatenate([middle - sides / 2, middle + sides / 2], axis=1) + rng.normal(0, 0.5, (count, 4))
         scores = rng.uniform(0.3, 0.9, count).astype(np.float32)
         found = Detections(boxes.astype(np.float32), scores, ids, np.full((count, 4), 2, np.float32))
-        started = perf_counter()
+        started = thread_time()
         tracker.update(found, number / RATE_HZ)
-        times.append((perf_counter() - started) * 1e3)
+        times.append((thread_time() - started) * 1e3)
     return median(times[20:])
 
 
@@ -267,12 +267,14 @@ def page(rows: Sequence[Row], detections: str) -> str:
         "boxes*. *One noise* and *one share* replace the detector's sigma by its root mean square over the drive, in "
         "px or as a share of the box. *Overlap alone* has neither gate nor second round, as SORT. SORT, OC-SORT and "
         f"ByteTrack are those of `{PACKAGE}` with the same least score of strong detections; *0.7 and 0.6* are "
-        "ByteTrack's own. Strong from 0.3 is the default.",
+        "ByteTrack's own. Strong from 0.3 is the default. Times are of a core.",
         "",
         f"Drive 0011 ({objects[HELD_OUT]} objects) was used neither for training nor for the noises. The least score "
         "0.3 is the model's own; the rule of confirmation was chosen on drive 0095, but with results on drive 0011 in "
-        "sight. It has so few tracks that one more or less is several points, and detections in fp32 instead of bf16 "
-        "move figures by up to 3; smaller differences say nothing. On "
+        "sight. That scores count more after a longer gap follows from the time in which errors persist; on drives "
+        "0095 and 0052 it changes HOTA and IDF1 by less than 0.1 and MOTA by +0.4. Drive 0011 has so few tracks that "
+        "one more or less is several points, and detections in fp32 instead of bf16 move figures by up to 3; smaller "
+        "differences say nothing. On "
         f"drive 0095 ({objects[CHOSEN_ON]} objects) the detector was trained and the noises were chosen; ids were "
         "linked by the overlap of consecutive labels, and half of the frames are labelled.",
     ]

@@ -17,6 +17,7 @@ IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 DETECTIONS = "vision_msgs/msg/Detection2DArray"
+PLACES = "vision_msgs/msg/Detection3DArray"
 STRING = "std_msgs/msg/String"
 
 

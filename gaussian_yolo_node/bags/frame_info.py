@@ -21,6 +21,7 @@ class FrameInfo:
         width, height: px.
         labelled: whether the image is labelled. Only then there is a truth message, which may be empty.
         ignored, truncation, occlusion: one value per object, in the order of the truth message; see `FrameTruths`.
+        cuboids, tracks: the same of `Truths`, None for an object without a 3-D box; empty if no object has any.
     """
 
     stamp_ns: int
@@ -31,6 +32,8 @@ class FrameInfo:
     ignored: tuple[bool, ...] = ()
     truncation: tuple[float, ...] = ()
     occlusion: tuple[int, ...] = ()
+    cuboids: tuple[tuple[float, ...] | None, ...] = ()
+    tracks: tuple[int, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -49,6 +52,9 @@ class FrameInfo:
                 tuple(map(bool, values["ignored"])),
                 tuple(map(float, values["truncation"])),
                 tuple(map(int, values["occlusion"])),
+                # Bags made before these were known have neither.
+                tuple(None if each is None else tuple(map(float, each)) for each in values.get("cuboids", ())),
+                tuple(map(int, values.get("tracks", ()))),
             )
         except (DocumentError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"it is not the information of a frame: {error!r}") from error

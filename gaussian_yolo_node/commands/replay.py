@@ -56,6 +56,10 @@ def replay(
     criterion: Annotated[
         str | None, typer.Option(help="What detections are ranked by: gaussian or confidence.", show_default="gaussian")
     ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:=VALUE", help="Another parameter of the node, such as tracking:=true; repeatable."),
+    ] = None,
     image_topic: Annotated[str, typer.Option(help="Topic in the bag.", show_default="the only one")] = "",
     node: Annotated[str, typer.Option(metavar="/NAME", help="Name of a running node.", show_default="a new one")] = "",
     remap: Annotated[list[str] | None, typer.Option(metavar="FROM:=TO", help="Remap a topic; may be repeated.")] = None,
@@ -81,6 +85,7 @@ def replay(
         "threads": threads,
         "score_threshold": score_threshold,
         "criterion": criterion,
+        **dict(map(_parameter, parameter or [])),
     }
     options = ReplayOptions(
         bag=bag,
@@ -110,6 +115,20 @@ def replay(
         raise outcome.error
     if outcome.interrupted:
         raise KeyboardInterrupt
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """Name and value, which is written as in ROS's YAML files."""
+    import yaml
+
+    name, arrow, value = text.partition(":=")
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        read = None
+    if not (name and arrow) or read is None:
+        raise typer.BadParameter(f"--parameter {text} is not of the form NAME:=VALUE, such as tracking:=true")
+    return name, read
 
 
 class _Bar:

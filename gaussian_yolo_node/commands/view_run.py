@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -22,6 +23,8 @@ _WINDOW_S = 5.0
 def view_source(source: Source, detector: Detector, camera: Camera) -> None:
     """Detect in every frame and hand it to the page, if somebody looks; report once a second.
 
+    With scipy (extra `track`), objects are followed and have ids.
+
     Returns when the source has ended.
 
     Raises:
@@ -31,9 +34,17 @@ def view_source(source: Source, detector: Detector, camera: Camera) -> None:
     recent: deque[tuple[float, float]] = deque()  # when each frame was finished, and its age then, s
     processed = failed = 0
     error = ""
+    tracker = None
+    if find_spec("scipy"):
+        from gaussian_yolo_node.tracking import Tracker
+
+        tracker = Tracker(detector.card.classes)
     while (frame := source.read()) is not None:
         try:
             detections = detector(frame.image)
+            ids = None
+            if tracker is not None:
+                ids = tracker.update(detections, frame.stamp, frame.image.shape[:2]).ids_of(len(detections))
         except GaussianYoloError as problem:
             failed, error = failed + 1, f"frame {frame.name}: {problem}"
         else:
@@ -44,7 +55,7 @@ def view_source(source: Source, detector: Detector, camera: Camera) -> None:
                 recent.popleft()
             if camera.wanted:
                 classes = detector.card.classes
-                camera.show(ViewedFrame(frame.image, frame.stamp, frame.name, detections, classes))
+                camera.show(ViewedFrame(frame.image, frame.stamp, frame.name, detections, classes, ids))
         now = time.monotonic()
         if now - reported < _REPORT_PERIOD_S:
             continue

@@ -14,10 +14,11 @@ from rich.table import Table
 
 from gaussian_yolo_node.evaluation import LEAST_SCORE
 from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, match_rows
-from gaussian_yolo_node.evaluation.matching import Floats
+from gaussian_yolo_node.evaluation.matching import Floats, overlaps
 from gaussian_yolo_node.evaluation.paired import Mask, Paired
 from gaussian_yolo_node.frames.camera_calibration import Calibration
 from gaussian_yolo_node.labels.annotations import DatasetError
+from gaussian_yolo_node.labels.labelled_frames import PlacedTracks, Truths
 from gaussian_yolo_node.position.camera import Camera, CameraPose
 from gaussian_yolo_node.position.locate import WITNESSES, Locator, Places, Positions, State
 
@@ -102,6 +103,17 @@ class Placed:
         return Placed(self.positions[rows], self.truth[rows], self.classes[rows])
 
     @classmethod
+    def joined(cls, parts: Sequence[Placed]) -> Placed:
+        """The objects of all parts in turn, without what single witnesses say."""
+
+        def of(field: str) -> Any:
+            return np.concatenate([getattr(part.positions, field) for part in parts])
+
+        positions = Positions(of("xy"), of("covariance"), of("lasting"), of("reach"), of("states"), {})
+        truth, classes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("truth", "classes"))
+        return cls(positions, truth, classes)
+
+    @classmethod
     def of(cls, camera: Camera, boxes: Floats, sigmas: Floats, classes: NDArray[np.str_], truth: Floats) -> Placed:
         """Place boxes [N, 4] with sigmas [N, 4] in px, of N class names; truth [N, 2] in the base frame, m."""
         names, ids = np.unique(classes, return_inverse=True)
@@ -139,6 +151,34 @@ def true_places(cuboids: Floats, calibration: Calibration, pose: CameraPose) -> 
     in_camera = cuboids[:, 3:6] + np.linalg.solve(matrix, column)
     places: Floats = (in_camera @ pose.rotation.T + pose.translation)[:, :2]
     return places
+
+
+def place_tracks(
+    places: PlacedTracks, tracks: Truths, truths: Truths, classes: NDArray[np.str_], projection: Floats
+) -> Placed:
+    """The tracks of a frame whose boxes match an object of their class with a 3-D box at IoU 0.5, and their places.
+
+    Args:
+        places: of tracks, as a node published them; a track may have none.
+        tracks: boxes with ids of the same frame.
+        truths: the labelled objects, of M classes' names.
+        projection: [3, 4], of the camera; its fourth column leads from KITTI's reference camera to this one.
+    """
+    from gaussian_yolo_node.tracking.association import assign  # needs scipy
+
+    iou = overlaps(tracks.boxes[:, np.newaxis], truths.boxes)
+    iou[tracks.categories[:, np.newaxis] != classes] = 0
+    iou[:, ~np.isfinite(truths.cuboids[:, 0])] = 0
+    rows, objects = assign(1 - iou, 1 - COMMON_IOU)
+    in_camera = truths.cuboids[objects, 3:6] + np.linalg.solve(projection[:, :3], projection[:, 3])
+    row_of = {track: row for row, track in enumerate(places.tracks.tolist())}
+    found = np.array([row_of.get(track, -1) for track in tracks.tracks[rows].tolist()], np.intp)
+    known, count = found >= 0, len(found)
+    xy, covariances = np.full((count, 2), np.nan), np.full((count, 2, 2), np.nan)
+    xy[known], covariances[known] = places.xy[found[known]], places.covariances[found[known]]
+    nothing = np.zeros(count)
+    positions = Positions(xy, covariances, np.zeros_like(covariances), nothing, nothing.astype(np.int64), {})
+    return Placed(positions, (in_camera @ places.rotation.T)[:, :2], classes[objects])
 
 
 def position_result(parts: Sequence[Placed], camera_xy: Floats | None = None) -> PositionResult:
@@ -180,30 +220,56 @@ def _join(parts: Sequence[Places], origin: Floats) -> Places:
 
 def position_figures(places: Places, truth: Floats) -> PositionFigures:
     """Figures of N places [N, 2] against the true ones [N, 2], m from the camera."""
-    known = places.known
-    if not known.any():
+    if not places.known.any():
         return PositionFigures(len(truth), 0)
+    distance, ahead, sideways = place_errors(places, truth)
+    relative = ahead.metres / distance
+    return PositionFigures(
+        len(truth),
+        len(distance),
+        float(np.median(np.abs(relative))),
+        float(np.median(relative)),
+        (ahead.within(1), ahead.within(2)),
+        float(np.median(np.abs(sideways.metres))),
+        (sideways.within(1), sideways.within(2)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """Errors of N places in one direction.
+
+    Attributes:
+        metres: [N], signed.
+        sigmas: [N], standard deviations that the covariances give them, m.
+    """
+
+    metres: Floats
+    sigmas: Floats
+
+    def within(self, sigmas: float) -> float:
+        """Share of the errors within this many standard deviations."""
+        return float((np.abs(self.metres) <= sigmas * self.sigmas).mean())
+
+
+def place_errors(places: Places, truth: Floats) -> tuple[Floats, Errors, Errors]:
+    """True range in m, error along the line of sight and error across it, of the places that are known.
+
+    Args:
+        places, truth: N, m from the camera.
+    """
+    known = places.known
     true = truth[known]
     distance = np.hypot(*true.T)
     ahead = true / distance[:, None]
     across = np.stack([-ahead[:, 1], ahead[:, 0]], 1)
     errors = places.xy[known] - true
-    along = {}
-    for name, direction in (("range", ahead), ("sideways", across)):
-        error = (errors * direction).sum(1)
+
+    def along(direction: Floats) -> Errors:
         variance = np.einsum("ni,nij,nj->n", direction, places.covariance[known], direction)
-        z = np.abs(error) / np.sqrt(np.maximum(variance, np.finfo(float).tiny))
-        along[name] = error, (float((z <= 1).mean()), float((z <= 2).mean()))
-    relative = along["range"][0] / distance
-    return PositionFigures(
-        len(truth),
-        int(known.sum()),
-        float(np.median(np.abs(relative))),
-        float(np.median(relative)),
-        along["range"][1],
-        float(np.median(np.abs(along["sideways"][0]))),
-        along["sideways"][1],
-    )
+        return Errors((errors * direction).sum(1), np.sqrt(np.maximum(variance, np.finfo(float).tiny)))
+
+    return distance, along(ahead), along(across)
 
 
 HEADINGS = ("objects", "placed", "range, %", "bias, %", "in 1/2 sigma", "sideways, m", "in 1/2 sigma")

@@ -157,8 +157,20 @@ def _write(
     height, width = encoded.size
     labelled = frame.truths is not None
     truths = Truths.of([], []) if frame.truths is None else frame.truths
-    columns = (tuple(values.tolist()) for values in (truths.ignored, truths.truncation, truths.occlusion))
-    info = FrameInfo(stamp_ns, frame.name, width, height, labelled, *columns)
+    solid, followed = np.isfinite(truths.cuboids[:, 0]), truths.tracks >= 0
+    cuboids = tuple(tuple(each.tolist()) if known else None for each, known in zip(truths.cuboids, solid, strict=True))
+    info = FrameInfo(
+        stamp_ns,
+        frame.name,
+        width,
+        height,
+        labelled,
+        tuple(truths.ignored.tolist()),
+        tuple(truths.truncation.tolist()),
+        tuple(truths.occlusion.tolist()),
+        cuboids if solid.any() else (),
+        tuple(truths.tracks.tolist()) if followed.any() else (),
+    )
     _send(writer, INFO_TOPIC, STRING, stamp_ns, messages.text(info.to_json()))
     if labelled:
         truth = messages.truth(zip(truths.categories.tolist(), truths.boxes.tolist(), strict=True), header)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gaussian_yolo_node.bags import DETECTIONS, TRUTH_TOPIC, BagError
+from gaussian_yolo_node.bags import CAMERA_INFO, DETECTIONS, PLACES, TRUTH_TOPIC, BagError
 from gaussian_yolo_node.bags.frame_info import FrameInfo, read_frame_infos, stamp_ns
 from gaussian_yolo_node.bags.reading import BagReader
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, Truths
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, FrameTruths, PlacedTracks, Truths
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +60,74 @@ def read_bag_predictions(path: Path) -> list[FramePredictions]:
     return predictions
 
 
+def read_bag_tracks(path: Path) -> dict[int, Truths]:
+    """The detections with track ids, as boxes with ids, by stamp in ns; frames without any are absent."""
+    tracks = {}
+    with BagReader(path) as reader:
+        topics = {each.name for each in reader.topics.values() if each.type == DETECTIONS and each.name != TRUTH_TOPIC}
+        for message in reader.messages(topics) if topics else ():
+            decoded = message.decode()
+            followed = [each for each in decoded.detections if each.id.isdecimal()]
+            if followed:
+                boxes, names = (
+                    [_corners(each.bbox) for each in followed],
+                    [_best_class(each.results) for each in followed],
+                )
+                tracks[stamp_ns(decoded.header)] = Truths.of(boxes, names, tracks=[int(each.id) for each in followed])
+    return tracks
+
+
+def read_bag_places(path: Path) -> tuple[dict[int, PlacedTracks], NDArray[np.float64] | None]:
+    """The places of tracks by stamp in ns, and the camera's projection [3, 4] in px, if the bag has one.
+
+    Places in the camera's frame are turned to the ground, on which the boxes stand; those in another frame are taken
+    to be in one below the camera, which looks along its x axis.
+    """
+    places: dict[int, PlacedTracks] = {}
+    projection = None
+    with BagReader(path) as reader:
+        cameras = {each.name for each in reader.topics.values() if each.type == CAMERA_INFO}
+        frames = {each.name for each in reader.topics.values() if each.type in (DETECTIONS, PLACES)} - {TRUTH_TOPIC}
+        camera_frame = ""
+        for message in reader.messages(cameras | frames) if cameras | frames else ():
+            decoded = message.decode()
+            if message.type == CAMERA_INFO:
+                projection = np.array(decoded.p, np.float64).reshape(3, 4)
+            elif message.type == DETECTIONS:
+                camera_frame = decoded.header.frame_id
+            elif placed := [each for each in decoded.detections if each.id.isdecimal()]:
+                places[stamp_ns(decoded.header)] = _placed(placed, decoded.header.frame_id == camera_frame)
+    return places, projection
+
+
+# Columns: the axes of a level optical frame, ahead, left and up.
+_LEVEL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+
+
+def _placed(detections: list[Any], in_camera: bool) -> PlacedTracks:
+    poses = [each.results[0].pose for each in detections]
+    centres = np.array([[getattr(each.pose.position, axis) for axis in "xyz"] for each in poses])
+    covariances = np.array([np.reshape(each.covariance, (6, 6))[:3, :3] for each in poses])
+    rotation = _LEVEL
+    if in_camera:  # boxes stand upright: their axes are the ground's
+        orientation = detections[0].bbox.center.orientation
+        rotation = _rotation(*(getattr(orientation, axis) for axis in "xyzw")).T
+        centres, covariances = centres @ rotation.T, rotation @ covariances @ rotation.T
+    ids = np.array([int(each.id) for each in detections])
+    return PlacedTracks(ids, centres[:, :2], covariances[:, :2, :2], rotation)
+
+
+def _rotation(x: float, y: float, z: float, w: float) -> NDArray[np.float64]:
+    """[3, 3], of a unit quaternion."""
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
 def _topics(reader: BagReader) -> str:
     return ", ".join(reader.topics) or "none"
 
@@ -72,13 +141,18 @@ def _truths(message: Any, infos: Mapping[int, FrameInfo]) -> FrameTruths:
     stamp = stamp_ns(message.header)
     info = infos.get(stamp)
     count = len(message.detections)
-    if info is not None and not len(info.ignored) == len(info.truncation) == len(info.occlusion) == count:
+    if info is not None and not (
+        len(info.ignored) == len(info.truncation) == len(info.occlusion) == count
+        and len(info.cuboids) in (0, count)
+        and len(info.tracks) in (0, count)
+    ):
         raise BagError(f"the truth of frame {info.frame} has {count} objects, and its information is of another number")
     boxes = [_corners(each.bbox) for each in message.detections]
     categories = [_best_class(each.results) for each in message.detections]
     if info is None:
         return FrameTruths(str(stamp), Truths.of(boxes, categories), stamp)
-    truths = Truths.of(boxes, categories, info.ignored, info.truncation, info.occlusion)
+    cuboids = [(np.nan,) * 7 if each is None else each for each in info.cuboids] or None
+    truths = Truths.of(boxes, categories, info.ignored, info.truncation, info.occlusion, cuboids, info.tracks or None)
     return FrameTruths(info.frame, truths, stamp, (info.height, info.width))
 
 

@@ -200,3 +200,20 @@ class FramePredictions:
     def class_names(self) -> NDArray[np.str_]:
         """The class name of each detection, [N]."""
         return np.array(self.classes, np.str_)[self.detections.class_ids]
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedTracks:
+    """N tracks on the ground in one frame.
+
+    Attributes:
+        tracks: int64 [N].
+        xy: float64 [N, 2], ahead and left of the camera, m.
+        covariances: float64 [N, 2, 2], m^2.
+        rotation: float64 [3, 3], from the camera's optical frame to these axes.
+    """
+
+    tracks: NDArray[np.int64]
+    xy: NDArray[np.float64]
+    covariances: NDArray[np.float64]
+    rotation: NDArray[np.float64]

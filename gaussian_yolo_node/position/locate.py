@@ -217,7 +217,7 @@ class Locator:
         fused, apart = _fuse(statements, usable, variances)
         said = [fused, *statements]
         inverse = Inverse(np.stack([each.value for each in said]), np.stack([each.jacobian for each in said], axis=1))
-        sigma = np.sqrt((inverse.jacobian**2 * variances[:, None]).sum(0))
+        sigma = np.sqrt(np.einsum("ikn,ikn,in->kn", inverse.jacobian, inverse.jacobian, variances))
         finite = inverse.value > _FINITE_SIGMAS * sigma
         spoken = usable.any(0)
         state[apart] |= _APART
@@ -226,11 +226,11 @@ class Locator:
 
         ahead_left, jacobian = place(rays, inverse, *reach)
         axes, origin = self.camera.axes, self.camera.pose.translation[:2]
-        xy = np.where(known[..., None], np.moveaxis(ahead_left, 0, -1) @ axes.T + origin, np.nan)
-        covariance = axes @ _covariance(jacobian, variances[:, None]) @ axes.T
-        covariance = np.where(known[..., None, None], covariance, np.nan)
-        lasting = axes @ _covariance(jacobian[:, _LASTING, 0], variances[_LASTING]) @ axes.T
-        lasting = np.where(known[0, :, None, None], lasting, np.nan)
+        jacobian = _turned(axes, jacobian)
+        xy = np.moveaxis(_turned(axes, ahead_left), 0, -1) + origin
+        covariance = _covariance(jacobian, variances[:, None])
+        lasting = _covariance(jacobian[:, _LASTING, 0], variances[_LASTING])
+        xy[~known] = covariance[~known] = lasting[~known[0]] = np.nan
         alone = {name: Places(*each) for name, *each in zip(WITNESSES, xy[1:], covariance[1:], strict=False)}
         return Positions(xy[0], covariance[0], lasting, reach[0], state, alone)
 
@@ -272,6 +272,12 @@ def _fuse(statements: Sequence[Inverse], usable: Mask, variances: Floats) -> tup
 
 def _silenced(statement: Inverse, may: Mask) -> tuple[Floats, Floats]:
     return np.where(may, statement.value, 0.0), np.where(may, statement.jacobian, 0.0)
+
+
+def _turned(axes: Floats, ahead_left: Floats) -> Floats:
+    """From ahead and left of the camera, [2, ...], to x and y of the base frame."""
+    turned: Floats = (axes @ ahead_left.reshape(2, -1)).reshape(ahead_left.shape)
+    return turned
 
 
 def _covariance(jacobian: Floats, variances: Floats) -> Floats:

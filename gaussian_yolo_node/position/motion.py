@@ -90,13 +90,14 @@ class GroundTracks:
             self._forget(stamp_s)
             self._predict(stamp_s - self._stamp)
         self._stamp = stamp_s
-        known = positions.known
-        self._start(track_ids[known & ~np.isin(track_ids, self._ids)])
-        rows = self._rows_of(track_ids)
+        rows, known = self._rows_of(track_ids), positions.known
+        new = known & (rows < 0)
+        rows[new] = len(self._ids) + np.arange(new.sum())
+        self._start(track_ids[new])
         seen = np.flatnonzero(known)
         self._correct(rows[seen], positions, seen)
         self._seen_s[rows[seen]] = stamp_s
-        self._lasting[rows[seen]] = positions.lasting[seen]
+        self._lasting[:, :, rows[seen]] = positions.lasting[seen].transpose(1, 2, 0)
         self._reach[rows[seen]] = positions.reach[seen]
         return self._motion(rows)
 
@@ -107,27 +108,32 @@ class GroundTracks:
             raise PositionError(
                 f"there are {len(ids)} track ids and {len(positions.xy)} positions: give one id for each"
             )
-        if len(np.unique(ids)) != len(ids):
+        if len(set(ids.tolist())) != len(ids):
             raise PositionError(f"two positions of one frame have the same track id: {ids.tolist()}")
+
+    # Tracks are the last axis of all arrays: means [4, N] of x, y and the velocities, covariances [4, 4, N].
 
     def _clear(self) -> None:
         self._ids = np.empty(0, np.int64)
-        self._mean, self._covariance = np.empty((0, 4)), np.empty((0, 4, 4))
-        self._seen_s, self._lasting, self._reach = np.empty(0), np.empty((0, 2, 2)), np.empty(0)
+        self._mean, self._covariance = np.empty((4, 0)), np.empty((4, 4, 0))
+        self._seen_s, self._lasting, self._reach = np.empty(0), np.empty((2, 2, 0)), np.empty(0)
 
     def _forget(self, stamp_s: float) -> None:
         kept = stamp_s - self._seen_s <= self._longest_gap_s
         if not kept.all():
-            self._ids, self._mean, self._covariance = self._ids[kept], self._mean[kept], self._covariance[kept]
-            self._seen_s, self._lasting, self._reach = self._seen_s[kept], self._lasting[kept], self._reach[kept]
+            self._ids, self._mean, self._covariance = self._ids[kept], self._mean[:, kept], self._covariance[..., kept]
+            self._seen_s, self._lasting, self._reach = self._seen_s[kept], self._lasting[..., kept], self._reach[kept]
 
     def _predict(self, elapsed_s: float) -> None:
-        move = np.eye(4)
-        move[0, 2] = move[1, 3] = elapsed_s
+        self._mean[:2] += elapsed_s * self._mean[2:]
+        covariance = self._covariance
+        covariance[:2] += elapsed_s * covariance[2:]
+        covariance[:, :2] += elapsed_s * covariance[:, 2:]
         # Velocity is a random walk: white acceleration, in continuous time, so that the rate of frames does not matter.
-        noise = self._unrest * np.kron([[elapsed_s**3 / 3, elapsed_s**2 / 2], [elapsed_s**2 / 2, elapsed_s]], np.eye(2))
-        self._mean = self._mean @ move.T
-        self._covariance = move @ self._covariance @ move.T + noise
+        of_place, shared, of_velocity = elapsed_s**3 / 3, elapsed_s**2 / 2, elapsed_s
+        for row, column, noise in ((0, 0, of_place), (0, 2, shared), (2, 0, shared), (2, 2, of_velocity)):
+            for axis in range(2):
+                covariance[row + axis, column + axis] += self._unrest * noise
 
     def _start(self, ids: NDArray[np.int64]) -> None:
         """New tracks, about which nothing is known but how fast such objects are."""
@@ -137,10 +143,10 @@ class GroundTracks:
         # Far wider than any place; the first measurement then decides. In squares of m, small enough for float64.
         wide = np.diag([1e6, 1e6, self._speed_variance, self._speed_variance])
         self._ids = np.concatenate([self._ids, ids])
-        self._mean = np.concatenate([self._mean, np.zeros((n, 4))])
-        self._covariance = np.concatenate([self._covariance, np.broadcast_to(wide, (n, 4, 4))])
+        self._mean = np.concatenate([self._mean, np.zeros((4, n))], axis=1)
+        self._covariance = np.concatenate([self._covariance, np.repeat(wide[..., np.newaxis], n, axis=2)], axis=2)
         self._seen_s = np.concatenate([self._seen_s, np.full(n, self._stamp)])
-        self._lasting = np.concatenate([self._lasting, np.zeros((n, 2, 2))])
+        self._lasting = np.concatenate([self._lasting, np.zeros((2, 2, n))], axis=2)
         self._reach = np.concatenate([self._reach, np.zeros(n)])
 
     def _rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
@@ -151,13 +157,15 @@ class GroundTracks:
     def _correct(self, rows: NDArray[np.intp], positions: Positions, seen: NDArray[np.intp]) -> None:
         if not len(rows):
             return
-        mean, covariance = self._mean[rows], self._covariance[rows]
-        noise = positions.covariance[seen] - positions.lasting[seen] + _LEAST_VARIANCE * np.eye(2)
-        gain = np.swapaxes(np.linalg.solve(covariance[:, :2, :2] + noise, covariance[:, :2, :]), 1, 2)
-        self._mean[rows] = mean + (gain @ (positions.xy[seen] - mean[:, :2])[:, :, None])[:, :, 0]
-        # Joseph's form keeps the covariance symmetric and positive, whatever is rounded.
-        rest = np.eye(4) - gain @ np.eye(2, 4)
-        self._covariance[rows] = rest @ covariance @ np.swapaxes(rest, 1, 2) + gain @ noise @ np.swapaxes(gain, 1, 2)
+        mean, covariance = self._mean[:, rows], self._covariance[:, :, rows]
+        noise = (positions.covariance[seen] - positions.lasting[seen]).transpose(1, 2, 0)
+        (a, b), (_, d) = covariance[:2, :2] + noise + _LEAST_VARIANCE * np.eye(2)[:, :, np.newaxis]
+        x, y = covariance[:, 0], covariance[:, 1]
+        gain_x, gain_y = np.stack([d * x - b * y, a * y - b * x]) / (a * d - b * b)  # by the inverse of a 2x2 matrix
+        off_x, off_y = positions.xy[seen].T - mean[:2]
+        self._mean[:, rows] = mean + gain_x * off_x + gain_y * off_y
+        reduced = covariance - gain_x[:, np.newaxis] * x - gain_y[:, np.newaxis] * y
+        self._covariance[:, :, rows] = (reduced + reduced.transpose(1, 0, 2)) / 2  # symmetric, whatever is rounded
 
     def _motion(self, rows: NDArray[np.intp]) -> GroundMotion:
         n = len(rows)
@@ -172,25 +180,26 @@ class GroundTracks:
         rows = rows[tracked]
         if not len(rows):
             return result
-        mean, covariance = self._mean[rows], self._covariance[rows]
-        place, velocity = mean[:, :2], mean[:, 2:]
-        distance = np.maximum(np.hypot(place[:, 0], place[:, 1]), math.sqrt(_LEAST_VARIANCE))
-        sight = place / distance[:, None]
+        mean, covariance, lasting = self._mean[:, rows], self._covariance[:, :, rows], self._lasting[:, :, rows]
+        place, velocity = mean[:2], mean[2:]
+        distance = np.maximum(np.hypot(*place), math.sqrt(_LEAST_VARIANCE))
+        sight = place / distance
+        result.xy[tracked], result.velocity[tracked] = place.T, velocity.T
         # A lasting error along the line of sight is one of scale: it is in the velocity by the same share.
-        spread = np.concatenate(
-            [
-                np.broadcast_to(np.eye(2), (len(rows), 2, 2)),
-                velocity[:, :, None] * (sight / distance[:, None])[:, None],
-            ],
-            axis=1,
-        )
-        result.xy[tracked], result.velocity[tracked] = place, velocity
-        result.covariance[tracked] = covariance + spread @ self._lasting[rows] @ np.swapaxes(spread, 1, 2)
+        shares = velocity[:, np.newaxis] * (sight / distance)  # [2, 2, N], from errors of place to those of velocity
+        across = (shares[:, :, np.newaxis] * lasting).sum(1)
+        whole = np.empty_like(covariance)
+        whole[:2, :2] = lasting
+        whole[2:, :2] = across
+        whole[:2, 2:] = across.transpose(1, 0, 2)
+        whole[2:, 2:] = (across[:, np.newaxis] * shares).sum(2)
+        result.covariance[tracked] = (covariance + whole).transpose(2, 0, 1)
         gap = distance - self._reach[rows] - self._front
-        closing = -(sight * velocity).sum(1)
-        gap_variance = np.einsum("ni,nij,nj->n", sight, covariance[:, :2, :2], sight)
-        closing_variance = np.einsum("ni,nij,nj->n", sight, covariance[:, 2:, 2:], sight)
-        shared = -np.einsum("ni,nij,nj->n", sight, covariance[:, :2, 2:], sight)
+        closing = -(sight * velocity).sum(0)
+        both = sight[:, np.newaxis] * sight
+        gap_variance = (both * covariance[:2, :2]).sum((0, 1))
+        closing_variance = (both * covariance[2:, 2:]).sum((0, 1))
+        shared = -(both * covariance[:2, 2:]).sum((0, 1))
         with np.errstate(divide="ignore", invalid="ignore"):
             time = np.where(gap <= 0, 0.0, np.where(closing > 0, gap / closing, np.inf))
         result.time_to_contact[tracked] = time

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from gaussian_yolo_node.bags import COMPRESSED_IMAGE, DETECTIONS, INFO_TOPIC, STRING, TRUTH_TOPIC
+from gaussian_yolo_node.bags import CAMERA_INFO, COMPRESSED_IMAGE, DETECTIONS, INFO_TOPIC, STRING, TRUTH_TOPIC
 from gaussian_yolo_node.bags.reading import BagReader, Message
 from gaussian_yolo_node.frames.image_messages import VIDEO_MESSAGE
 from gaussian_yolo_node.ros.driving.cdr import CdrError, ImageHead, image_head
@@ -36,6 +36,7 @@ class Selection:
         topic: topic of the images.
         kind: message type of the images.
         copied: types of the topics that are copied into the recording unchanged.
+        camera_info: topic of the camera's matrix beside the images; empty if the bag has none.
 
     Raises:
         BagError: there is no such topic, or several to choose from.
@@ -46,6 +47,10 @@ class Selection:
         self.topic = reader.the_image_topic(wanted or None)
         self.kind = reader.topics[self.topic].type
         self.copied = {name: kind for name, kind in _TRUTH_TYPES.items() if self._holds(name, kind)}
+        beside = f"{self.topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
+        self.camera_info = beside if self._holds(beside, CAMERA_INFO) else ""
+        if self.camera_info:
+            self.copied[self.camera_info] = CAMERA_INFO
 
     @property
     def count(self) -> int:

@@ -12,8 +12,8 @@ from builtin_interfaces.msg import Time
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.subscription import Subscription
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage, Image
-from vision_msgs.msg import Detection2DArray
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from gaussian_yolo_node.replay import ReplayOptions
 from gaussian_yolo_node.replay.frames import Selection
@@ -36,24 +36,27 @@ _ANSWERS_DEPTH = 100
 
 
 class NodeLink:
-    """Publishes serialised images and /clock, and passes on the node's detections.
+    """Publishes serialised images, the camera's matrix and /clock, and passes on the node's detections and places.
 
     Args:
         own: the replay's own node.
         driver: controls the perception node.
         selection: the images.
         reliable: every image must arrive; otherwise images use a camera's QoS, and a late one is overwritten.
+        places: whether the node computes places, which it does only for subscribers.
 
     Attributes:
         on_answer: called with each serialised detections message and its arrival time, monotonic ns.
+        on_places: called with each serialised message of places.
         image_topic: topic of the images, after remapping.
         notes: irregularities, one sentence each.
     """
 
-    def __init__(self, own: OwnNode, driver: NodeDriver, selection: Selection, *, reliable: bool) -> None:
+    def __init__(self, own: OwnNode, driver: NodeDriver, selection: Selection, *, reliable: bool, places: bool) -> None:
         self.own = own
         self.driver = driver
         self.on_answer: Callable[[bytes, int], None] = lambda raw, arrived_ns: None
+        self.on_places: Callable[[bytes], None] = lambda raw: None
         self.image_topic = str(own.node.resolve_topic_name(selection.target))
         self.notes: list[str] = []
         self._selection = selection
@@ -68,11 +71,28 @@ class NodeLink:
         self._answers: Any = own.node.create_subscription(
             Detection2DArray, driver.topic("detections"), receive, QoSProfile(depth=_ANSWERS_DEPTH), raw=True
         )
+        self._places: Any = None
+        self._camera_info: Any = None
+        if places:
+            self._places = own.node.create_subscription(
+                Detection3DArray,
+                driver.topic("detections_3d"),
+                self._receive_places,
+                QoSProfile(depth=_ANSWERS_DEPTH),
+                raw=True,
+            )
+            if selection.camera_info:
+                self._camera_info = own.node.create_publisher(CameraInfo, selection.camera_info, QoSProfile(depth=10))
 
     @property
     def answer_topic(self) -> str:
         """Topic of the detections, after remapping."""
         return str(self._answers.topic_name)
+
+    @property
+    def places_topic(self) -> str:
+        """Topic of the places, after remapping; empty if the node computes none."""
+        return "" if self._places is None else str(self._places.topic_name)
 
     @property
     def node_is_there(self) -> bool:
@@ -98,7 +118,11 @@ class NodeLink:
         kind = CompressedImage if self._selection.compressed else Image
         self._images = node.create_publisher(kind, self._selection.target, self._qos())
         driver.until(
-            lambda: self._images.get_subscription_count() > 0 and self.node_is_there,
+            lambda: (
+                self._images.get_subscription_count() > 0
+                and self.node_is_there
+                and (self._camera_info is None or self._camera_info.get_subscription_count() > 0)
+            ),
             DISCOVERY_TIMEOUT_S,
             f"node {driver.name} and the replay did not find each other",
         )
@@ -133,18 +157,28 @@ class NodeLink:
         """Publish a serialised image."""
         self._images.publish(raw)
 
+    def send_camera_info(self, raw: bytes) -> None:
+        """Publish the camera's serialised matrix, if the node computes places."""
+        if self._camera_info is not None:
+            self._camera_info.publish(raw)
+
     def close(self) -> None:
-        """Destroy the publishers and the subscription."""
+        """Destroy the publishers and the subscriptions."""
         node = self.own.node
-        if self._images is not None:
-            node.destroy_publisher(self._images)
-        node.destroy_publisher(self._clock)
-        node.destroy_subscription(self._answers)
+        for publisher in (self._images, self._camera_info, self._clock):
+            if publisher is not None:
+                node.destroy_publisher(publisher)
+        for subscription in (self._answers, self._places):
+            if subscription is not None:
+                node.destroy_subscription(subscription)
 
     def _receive_timed(self, raw: bytes, info: Mapping[str, int]) -> None:
         # Use the time of reception by the middleware: a delay in this process does not make the answer older.
         waited_ns = max(0, time.time_ns() - info["received_timestamp"]) if info["received_timestamp"] else 0
         self.on_answer(raw, time.monotonic_ns() - waited_ns)
+
+    def _receive_places(self, raw: Any) -> None:
+        self.on_places(raw)
 
     def _receive(self, raw: bytes) -> None:
         self.on_answer(raw, time.monotonic_ns())
@@ -177,7 +211,9 @@ def open_link(options: ReplayOptions, selection: Selection, own: OwnNode | None)
     parameters = _parameters(options, selection)
     with _nodes(options, parameters, own) as (ours, driver):
         _bring_to_life(options, driver, parameters)
-        with closing(NodeLink(ours, driver, selection, reliable=options.mode == "lockstep")) as link:
+        places = bool(options.parameters.get("position"))
+        link = NodeLink(ours, driver, selection, reliable=options.mode == "lockstep", places=places)
+        with closing(link):
             link.connect()
             yield link
 

@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
-from gaussian_yolo_node.bags import INFO_TOPIC
+from gaussian_yolo_node.bags import CAMERA_INFO, INFO_TOPIC
 from gaussian_yolo_node.bags.frame_info import FrameInfo
 from gaussian_yolo_node.bags.reading import BagError, Message
 from gaussian_yolo_node.replay import ReplayError
@@ -72,6 +72,7 @@ class Player(ABC):
         self._recorded_ns = -1
         self._skipped = 0
         link.on_answer = self._on_answer
+        link.on_places = self._on_places
 
     @property
     def elapsed_s(self) -> float:
@@ -122,6 +123,10 @@ class Player(ABC):
             self._recorded_ns = max(self._recorded_ns + 1, self._recording_time(row))
             self._recorder.write(self._link.answer_topic, self._recorded_ns, raw)
 
+    def _on_places(self, raw: bytes) -> None:
+        """Record a message with the places of a frame that has been answered, or will be next."""
+        self._recorder.write(self._link.places_topic, max(self._recorded_ns, 0), raw)
+
     def _publish(self, frame: BagFrame) -> int:
         """Send a frame with its time, and return its index in the log."""
         self._link.tick(frame.bag_ns)
@@ -146,7 +151,9 @@ class Player(ABC):
 
     def _copy(self, message: Message) -> None:
         self._recorder.write(message.topic, message.stamp_ns, message.raw)
-        if message.topic == INFO_TOPIC:
+        if message.type == CAMERA_INFO:
+            self._link.send_camera_info(message.raw)
+        elif message.topic == INFO_TOPIC:
             try:
                 info = FrameInfo.from_json(message.decode().data)
             except (ValueError, BagError) as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, TRUTH_TOPIC
+from gaussian_yolo_node.bags import DETECTIONS, INFO_TOPIC, PLACES, TRUTH_TOPIC
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.replay import ReplayError, ReplayOptions
@@ -99,8 +99,9 @@ def _play(
     error: GaussianYoloError | None = None
     interrupted = False
     started = datetime.now().astimezone().isoformat(timespec="seconds")
-    topics = {link.answer_topic: DETECTIONS, **selection.copied}
-    repeatable = (link.answer_topic,) if options.mode == "lockstep" else ()
+    answers = {link.answer_topic: DETECTIONS, **({link.places_topic: PLACES} if link.places_topic else {})}
+    topics = {**answers, **selection.copied}
+    repeatable = tuple(answers) if options.mode == "lockstep" else ()
     with Recorder(options.output / ANSWERS_FILE, topics, repeatable=repeatable) as recorder:
         player: Player
         if options.mode == "lockstep":

@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from gaussian_yolo_node.evaluation.paired import Paired
+from gaussian_yolo_node.evaluation.position import Placed
 from gaussian_yolo_node.evaluation.uncertainty_report import UncertaintyReport, uncertainty_report
 from gaussian_yolo_node.replay.run_folder import ReplayRun
 from gaussian_yolo_node.report import plots
@@ -21,6 +22,7 @@ from gaussian_yolo_node.report.evidence import Evidence
 from gaussian_yolo_node.report.latency import Latency, latency_values, measure_latency
 from gaussian_yolo_node.report.page import Section, integer
 from gaussian_yolo_node.report.pictures import Pictures
+from gaussian_yolo_node.report.road import Tracked, place_values, placed, track_values, tracked
 from gaussian_yolo_node.report.uncertainty import uncertainty_values
 from gaussian_yolo_node.report.worst import APART_SECONDS
 
@@ -92,6 +94,16 @@ class Contents:
             return None
         return uncertainty_report(self.assessment.paired, without_term=self._without_term)
 
+    @cached_property
+    def tracked(self) -> Tracked | None:
+        """Tracks of the run; None without any."""
+        return tracked(self.evidence)
+
+    @cached_property
+    def placed(self) -> Placed | None:
+        """Places of the run beside the true ones; None without any."""
+        return placed(self.evidence)
+
     @property
     def files(self) -> dict[str, str]:
         """SHA-256 by name of the files from which the figures are computed."""
@@ -123,6 +135,12 @@ def sections_of(contents: Contents) -> Iterator[Section]:
         yield Section("detections", "Detections", {"frames": len(evidence.answers), "counts": counts.most_common()})
     if contents.uncertainty is not None:
         yield Section("uncertainty", "Uncertainty", uncertainty_values(contents.uncertainty))
+    if contents.tracked is not None:
+        other = None if baseline is None else tracked(baseline.evidence)
+        yield Section("tracks", "Tracks", track_values(contents.tracked, other, assessment.figures.stamps))
+    if contents.placed is not None:
+        there = None if baseline is None else placed(baseline.evidence)
+        yield Section("places", "Places on the road", place_values(contents.placed, there))
     if run is not None and contents.latency is not None:
         yield Section("latency", "Latency and drops", latency_values(run, contents.latency))
     if contents.pictures.frames:

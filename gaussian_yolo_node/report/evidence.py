@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gaussian_yolo_node.bags import TRUTH_TOPIC
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.evaluation.paired import pair
 from gaussian_yolo_node.files import file_hash
 from gaussian_yolo_node.labels.annotations import DatasetError
-from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
+from gaussian_yolo_node.labels.bag_records import read_bag_places, read_bag_tracks
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth, PlacedTracks, Truths
 from gaussian_yolo_node.labels.predictions import read_predictions
 from gaussian_yolo_node.labels.truths import read_ground_truth
 from gaussian_yolo_node.replay.run_folder import ANSWERS_FILE, DETECTIONS_FILE, RUN_FILE, ReplayRun, read_run
@@ -28,6 +32,9 @@ class Evidence:
         lost: records without detections, one per frame that was played but not answered.
         truths: None if nothing is labelled.
         run: None for predictions from a file.
+        tracks: detections with track ids, as boxes with ids, by frame; empty without tracking.
+        places: of these tracks on the ground, by frame; empty without positions.
+        projection: [3, 4], of the camera, px, if the places need it and it is known.
         files: SHA-256 by name of the files from which the figures are computed.
         notes: notes for the reader, one sentence each.
     """
@@ -37,6 +44,9 @@ class Evidence:
     lost: tuple[FramePredictions, ...] = ()
     truths: GroundTruth | None = None
     run: ReplayRun | None = None
+    tracks: Mapping[str, Truths] = field(default_factory=dict)
+    places: Mapping[str, PlacedTracks] = field(default_factory=dict)
+    projection: NDArray[np.float64] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -72,12 +82,16 @@ def read_run_evidence(folder: Path) -> Evidence:
     if truths is not None and not has_objects(truths, (*answers, *lost)):
         notes.append("The bag has truth, but no object in it is of one of the frames that were played.")
         truths = None
+    tracks, places, projection = _road_of(folder / ANSWERS_FILE, run)
     return Evidence(
         folder.resolve().name,
         answers,
         lost,
         truths,
         run,
+        tracks,
+        places,
+        projection,
         _hashes(folder / name for name in (RUN_FILE, DETECTIONS_FILE, ANSWERS_FILE)),
         (*map(str, run.notes), *notes),
     )
@@ -100,6 +114,20 @@ def has_objects(truths: GroundTruth, records: Sequence[FramePredictions]) -> boo
         return bool(pair(truths, records).classes)
     except DatasetError:  # no frame is labelled
         return False
+
+
+def _road_of(
+    answers: Path, run: ReplayRun
+) -> tuple[dict[str, Truths], dict[str, PlacedTracks], NDArray[np.float64] | None]:
+    """Tracks and places by frame, and the camera's projection."""
+    if not answers.exists():
+        return {}, {}, None
+    names = {frame.stamp_ns: frame.name for frame in run.frames if frame.answered_s is not None}
+    tracks = {names[stamp]: of for stamp, of in read_bag_tracks(answers).items() if stamp in names}
+    if not tracks:
+        return {}, {}, None
+    places, projection = read_bag_places(answers)
+    return tracks, {names[stamp]: of for stamp, of in places.items() if stamp in names}, projection
 
 
 def _truths_of(answers: Path) -> tuple[GroundTruth | None, list[str]]:

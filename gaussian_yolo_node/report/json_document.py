@@ -13,6 +13,7 @@ import numpy as np
 from gaussian_yolo_node.report.bootstrap import LEVEL, RESAMPLES
 from gaussian_yolo_node.report.comparison import ComparedRuns
 from gaussian_yolo_node.report.contents import Contents
+from gaussian_yolo_node.report.road import road_document
 
 _FORMAT = 1
 
@@ -36,6 +37,7 @@ def json_document(contents: Contents) -> str:
             "figures": {name: asdict(estimate) for name, estimate in contents.intervals.estimates.items()},
         },
         "uncertainty": None if contents.uncertainty is None else contents.uncertainty.to_dict(),
+        **road_document(contents.tracked, contents.placed),
         "latency": None if contents.latency is None else asdict(contents.latency),
         "counters": None if run is None else asdict(run.counters),
         "worst_frames": [

@@ -148,6 +148,47 @@ def risk_coverage(axes: Axes, lines: Sequence[Line], bounds: Sequence[Line], yla
     axes.legend(loc="best")
 
 
+@drawing("Error of the range against the range")
+def range_errors(axes: Axes, distances: Floats, errors: Floats, sigmas: Floats) -> None:
+    """Errors of ranges against the true ranges, with the median of one predicted standard deviation.
+
+    Args:
+        distances, errors, sigmas: [N], m.
+    """
+    shown = _sample(len(distances), _SCATTER_POINTS)
+    axes.scatter(distances[shown], errors[shown], s=9, color=RASTER, alpha=0.7, linewidths=0, rasterized=True)
+    order = np.argsort(distances, kind="stable")
+    bands = [rows for rows in np.array_split(order, min(10, max(1, len(order) // 5))) if len(rows)]
+    middle, sigma = (np.array([np.median(of[rows]) for rows in bands]) for of in (distances, sigmas))
+    for side in (-1, 1):
+        axes.plot(middle, side * sigma, color=COLOURS[1], marker="o", markersize=3)
+    axes.axhline(0, color=INK, linewidth=0.9)
+    axes.set(xlabel="true range, m", ylabel="error of the range, m", xlim=(0, None))
+
+
+def track_lives(figure: str, lives: Mapping[str, tuple[NDArray[np.intp], NDArray[np.intp]]], stamps: Floats) -> Markup:
+    """Which track is on which object over time.
+
+    Args:
+        lives: by object, rows of the frames in which it is labelled, and the track's id in each; below 0 for none.
+        stamps: [F] of all frames, s.
+    """
+    period = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 1.0
+
+    def paint(axes: Axes) -> None:
+        for place, (rows, ids) in enumerate(lives.values()):
+            axes.broken_barh([(stamps[row], period) for row in rows], (place - 0.12, 0.24), color=LINE)
+            order = {track: number for number, track in enumerate(dict.fromkeys(ids[ids >= 0].tolist()))}
+            for track, number in order.items():
+                spans = [(stamps[row], period) for row in rows[ids == track]]
+                axes.broken_barh(spans, (place - 0.32, 0.64), color=COLOURS[number % len(COLOURS)])
+        axes.set_yticks(range(len(lives)), [series_label(name) for name in lives])
+        axes.set_ylim(len(lives) - 0.5, -0.5)
+        axes.set_xlabel("time since the first frame, s")
+
+    return draw(figure, "Tracks on each object over time", paint, inches=(9.6, 0.8 + 0.2 * len(lives)))
+
+
 @drawing("Histogram of the ages of the answers")
 def age_histogram(axes: Axes, ages_ms: Floats, marks: Mapping[str, float]) -> None:
     """Histogram of the answers' ages.

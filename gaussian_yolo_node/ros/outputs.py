@@ -13,6 +13,7 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.drawing import draw_detections
+from gaussian_yolo_node.position import Places
 from gaussian_yolo_node.ros import autoware_objects, foxglove_annotations
 from gaussian_yolo_node.ros.label_info import LabelInfoPublisher
 from gaussian_yolo_node.ros.messages import (
@@ -35,8 +36,8 @@ PICTURES_DEPTH = 5  # a subscriber too slow for the pictures loses the oldest on
 class Outputs:
     """Publishers of detections, tracks, places, labels and annotated frames; they publish while the node is active.
 
-    Tracks and places become messages only for subscribers. Annotated frames are drawn in a thread of their own, so that
-    they never delay detections; the newest frame wins.
+    Tracks and places become messages only for subscribers; places are computed for these and for the live view.
+    Annotated frames are drawn in a thread of their own, so that they never delay detections; the newest frame wins.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class Outputs:
         self._node = node
         self._view = view
         self._classes = tuple(classes)
-        self._ids: NDArray[np.int64] | None = None  # of the latest detections, for the view
+        # Of the latest detections, for the view: ids, places and velocities.
+        self._ids: NDArray[np.int64] | None = None
+        self._whereabouts: tuple[Places, NDArray[np.float64]] | None = None
         self._class_ids = [str(index) for index in range(len(classes))] if class_id_format == "index" else classes
         create = node.create_lifecycle_publisher
         self._detections = create_publisher(create, Detection2DArray, "~/detections", DETECTIONS_DEPTH)
@@ -68,16 +71,16 @@ class Outputs:
         tracks = self.road.follow(detections, header, frame_size)
         seen = {} if tracks is None else dict(zip(tracks.rows.tolist(), map(str, tracks.ids.tolist()), strict=True))
         self._detections.publish(detections_to_message(detections, header, self._class_ids, seen))
-        self._ids = None if tracks is None else np.full(len(detections), -1, np.int64)
-        if self._ids is not None and tracks is not None:
-            followed = tracks.rows >= 0  # a track that coasts has no detection
-            self._ids[tracks.rows[followed]] = tracks.ids[followed]
+        self._ids = None if tracks is None else tracks.ids_of(len(detections))
         if tracks is not None and self._tracks.get_subscription_count() > 0:
             self._tracks.publish(tracks_to_message(tracks, header, self._class_ids))
-        if self._places.get_subscription_count() > 0:
+        subscribed, self._whereabouts = self._places.get_subscription_count() > 0, None
+        if subscribed or (self._view is not None and self._view.wanted):
             objects = self.road.place(detections, tracks, header, frame_size)
             if objects is not None:
-                self._places.publish(places_to_message(objects, header, self._class_ids, self.road.base_frame))
+                self._whereabouts = objects.of_detections(len(detections))
+                if subscribed:
+                    self._places.publish(places_to_message(objects, header, self._class_ids, self.road.base_frame))
         for publisher, to_message in self._others:
             if publisher.get_subscription_count() > 0:
                 publisher.publish(to_message(detections, header, self._classes))
@@ -86,7 +89,12 @@ class Outputs:
         """Have the frame drawn and published, but only if a topic has subscribers; likewise the live view."""
         if self._view is not None and self._view.wanted:
             stamp_s = header.stamp.sec + header.stamp.nanosec / 1e9
-            self._view.show(ViewedFrame(image_bgr, stamp_s, header.frame_id, detections, self._classes, self._ids))
+            places, velocities = self._whereabouts or (None, None)
+            self._view.show(
+                ViewedFrame(
+                    image_bgr, stamp_s, header.frame_id, detections, self._classes, self._ids, places, velocities
+                )
+            )
         if any(self._wanted()):
             self._drawing.put((image_bgr, detections, header))
 

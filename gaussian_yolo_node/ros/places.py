@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
 
-from gaussian_yolo_node.position import CameraPose, ClassSize
+from gaussian_yolo_node.position import CameraPose, ClassSize, Places
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +32,8 @@ class PlacedObjects:
         sizes: [N], of their classes.
         xy: float64 [N, 2], centres of the footprints in the base frame, m.
         covariances: float64 [N, 2, 2], m^2.
+        velocities: float64 [N, 2], over ground in the base frame, m/s; NaN where unknown.
+        rows: intp [N], the detection of each object; -1 for a track that coasts.
         pose: of the camera in the base frame.
     """
 
@@ -41,7 +43,18 @@ class PlacedObjects:
     sizes: Sequence[ClassSize]
     xy: Floats
     covariances: Floats
+    velocities: Floats
+    rows: NDArray[np.intp]
     pose: CameraPose
+
+    def of_detections(self, count: int) -> tuple[Places, Floats]:
+        """Places, and velocities [count, 2], of the frame's detections; NaN for those that are not placed."""
+        xy, covariances = np.full((count, 2), np.nan), np.full((count, 2, 2), np.nan)
+        velocities = np.full((count, 2), np.nan)
+        seen = self.rows >= 0
+        rows = self.rows[seen]
+        xy[rows], covariances[rows], velocities[rows] = self.xy[seen], self.covariances[seen], self.velocities[seen]
+        return Places(xy, covariances), velocities
 
     @property
     def centres(self) -> Floats:
@@ -85,14 +98,14 @@ def places_to_message(
     both = np.kron(np.eye(2), turn)
     centres = ((objects.centres - origin) @ turn.T).tolist()
     covariances = both @ objects.pose_covariances @ both.T
-    x, y, z, w = _quaternion(turn)
+    orientation = _quaternion(turn)
 
     message = Detection3DArray(header=header)
     for number, size in enumerate(objects.sizes):
         detection = Detection3D(header=header, id=objects.ids[number])
         pose = detection.bbox.center
         pose.position.x, pose.position.y, pose.position.z = centres[number]
-        pose.orientation = Quaternion(x=x, y=y, z=z, w=w)
+        pose.orientation = orientation
         detection.bbox.size.x, detection.bbox.size.y = float(size.length), float(size.width)
         detection.bbox.size.z = float(size.height)
         result = ObjectHypothesisWithPose()
@@ -105,9 +118,8 @@ def places_to_message(
     return message
 
 
-def _quaternion(rotation: Floats) -> tuple[float, float, float, float]:
-    """x, y, z, w."""
+def _quaternion(rotation: Floats) -> Quaternion:
     vector = cv2.Rodrigues(rotation)[0].ravel()
     angle = float(np.linalg.norm(vector))
     x, y, z = (vector * (math.sin(angle / 2) / angle if angle else 0.5)).tolist()
-    return x, y, z, math.cos(angle / 2)
+    return Quaternion(x=x, y=y, z=z, w=math.cos(angle / 2))

@@ -133,14 +133,14 @@ class Road:
         depth = self._topics.depth_at(stamp_s)
         if tracks is None:
             boxes, ids = detections, [""] * len(detections)
-            positions = ground.locator(boxes, depth)
-            xy, covariances = positions.xy, positions.covariance
+            positions, rows = ground.locator(boxes, depth), np.arange(len(detections))
+            xy, covariances, velocities = positions.xy, positions.covariance, np.full((len(detections), 2), np.nan)
         else:
             boxes, ids = _seen_boxes(detections, tracks), [str(track) for track in tracks.ids.tolist()]
-            positions = ground.locator(boxes, depth)
+            positions, rows = ground.locator(boxes, depth), tracks.rows
             positions.xy[tracks.coasting] = np.nan  # a prediction is no measurement
             motion = ground.tracks.update(stamp_s, tracks.ids, positions)
-            xy, covariances = motion.xy, motion.covariance[:, :2, :2]
+            xy, covariances, velocities = motion.xy, motion.covariance[:, :2, :2], motion.velocity
         known = np.flatnonzero(np.isfinite(xy[:, 0]))
         return PlacedObjects(
             [ids[row] for row in known],
@@ -149,6 +149,8 @@ class Road:
             [CLASS_SIZES[self._classes[class_id].lower()] for class_id in boxes.class_ids[known]],
             xy[known],
             covariances[known],
+            velocities[known],
+            rows[known],
             pose,
         )
 

@@ -34,13 +34,14 @@ _DISTANCE_WEIGHT = 0.3
 _LEAST_SIGMA = 0.1  # px; keeps gains finite if a detector claims to be exact
 _LEAST_SIDE = 1.0  # px, of a predicted box
 _LATE_S = 1.0
+_USUAL_S = 0.1  # between frames; longer gaps make evidence stronger
 _MOST_MISSES = 100  # frames; ends tracks where the stamps stand still
 _RECORD = np.dtype(
     [
         ("id", np.int64),
         ("class_id", np.int32),
         ("score", np.float64),
-        ("evidence", np.float64),  # sum of the scores
+        ("evidence", np.float64),  # weighted sum of the scores
         ("misses", np.int64),  # frames since the latest detection
         ("first_s", np.float64),
         ("seen_s", np.float64),
@@ -59,7 +60,8 @@ class TrackerSettings:
     Attributes:
         strong: least score of a detection that starts a track, and of those of the first round.
         weak: least score of a detection that continues a confirmed track, in the second round.
-        confirm: sum of the scores of its detections, in consecutive frames, from which a track is reported.
+        confirm: sum of the scores of its detections, in consecutive frames, from which a track is reported. Below 10 Hz
+            scores count more, because errors are less alike (see `_evidence_of`).
         coast_s: time without a detection after which a track ends, s.
         forget_s: gap between two frames after which no track goes on, s.
         gate: largest squared Mahalanobis distance of a pair that hardly overlaps, and of one that needs no restart. inf
@@ -123,17 +125,19 @@ class Tracker:
         Raises:
             StampError: the stamp is not a finite number.
         """
-        self._predict(self._elapsed(stamp_s))
+        elapsed_s = self._elapsed(stamp_s)
+        self._predict(elapsed_s)
         self._scale_to(frame_size)
         if motion is not None:
             self._states = self._states.move(np.array(motion.scale), np.array(motion.shift))
         measured, sigmas = _measurements(detections)
         rows = self._associate(detections, measured, sigmas)
-        innovations = self._correct(detections, measured, sigmas, rows)
-        alive = self._alive()
-        self._states, self._records = self._states[alive], self._records[alive]
-        taken = rows[rows >= 0]
-        tracks = self._report(rows[alive], innovations[alive])
+        innovations = self._correct(detections, measured, sigmas, rows, self._evidence_of(elapsed_s))
+        taken, alive = rows[rows >= 0], self._alive()
+        if not alive.all():
+            self._states, self._records = self._states[alive], self._records[alive]
+            rows, innovations = rows[alive], innovations[alive]
+        tracks = self._report(rows, innovations)
         new = detections.scores >= self.settings.strong
         new[taken] = False
         self._start(detections, measured, sigmas, np.flatnonzero(new))
@@ -146,6 +150,15 @@ class Tracker:
         if self._stamp is None or step > 0 or step < -_LATE_S:
             self._stamp = stamp_s
         return max(step, 0.0)
+
+    def _evidence_of(self, elapsed_s: float) -> float:
+        """How much a score counts so long after the frame before, 1 up to 0.1 s.
+
+        A false alarm persists as other errors do, so a frame is evidence by the share of the errors that are new in it,
+        `1 - exp(-t / time)`.
+        """
+        time_s = float(np.mean(self._noise.errors.time_s))
+        return max(math.expm1(-elapsed_s / time_s) / math.expm1(-_USUAL_S / time_s), 1.0)
 
     def _predict(self, elapsed_s: float) -> None:
         self._now_s += elapsed_s
@@ -174,7 +187,9 @@ class Tracker:
         free = np.ones(len(detections), bool)
         for tracks, candidates in ((confirmed, strong), (confirmed, weak), (~confirmed, strong)):
             left, found = np.flatnonzero(tracks & (rows < 0)), np.flatnonzero(candidates & free)
-            first, second = assign(costs[np.ix_(left, found)], 1.0 + 2 * _DISTANCE_WEIGHT)
+            if not len(left) or not len(found):
+                continue
+            first, second = assign(costs.take(left, 0).take(found, 1), 1.0 + 2 * _DISTANCE_WEIGHT)
             rows[left[first]] = found[second]
             free[found[second]] = False
         return rows
@@ -184,18 +199,25 @@ class Tracker:
         distances = self._states.squared_distances(measured, sigmas, self._noise.errors)
         overlaps = iou_matrix(self._corners().astype(np.float32), detections.boxes)
         gate = self.settings.gate
-        costs = 1.0 - overlaps + np.minimum(distances / gate, 1.0) * _DISTANCE_WEIGHT
         possible = overlaps >= _LEAST_OVERLAP
         if math.isfinite(gate):
             possible |= distances <= gate
         possible &= self._records["class_id"][:, np.newaxis] == detections.class_ids
-        return np.where(possible, costs, np.inf)
+        # In place, because memory traffic dominates the time.
+        distances *= _DISTANCE_WEIGHT / gate
+        costs = np.minimum(distances, _DISTANCE_WEIGHT, out=distances)
+        costs += 1.0
+        costs -= overlaps
+        costs[~possible] = np.inf
+        return costs
 
-    def _correct(self, detections: Detections, measured: Floats, sigmas: Floats, rows: Indices) -> Floats:
+    def _correct(
+        self, detections: Detections, measured: Floats, sigmas: Floats, rows: Indices, weight: float
+    ) -> Floats:
         """Take in the detections; their normalised innovations [N, 4], NaN for tracks without one.
 
         A detection that overlaps its track but lies outside the gate contradicts the motion, as at a turn or behind
-        something: the box starts anew from it, with the rate that it had.
+        something: the box starts anew from it, with the rate that it had. `weight` is that of the scores as evidence.
         """
         innovations = np.full((len(rows), 4), np.nan)
         seen = np.flatnonzero(rows >= 0)
@@ -213,7 +235,7 @@ class Tracker:
         records["misses"] += 1
         records["misses"][seen] = 0
         records["score"][seen] = detections.scores[found]
-        records["evidence"][seen] += detections.scores[found]
+        records["evidence"][seen] += weight * detections.scores[found]
         records["seen_s"][seen] = self._now_s
         return innovations
 

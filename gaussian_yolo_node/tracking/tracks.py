@@ -49,6 +49,12 @@ class Tracks:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def ids_of(self, count: int) -> NDArray[np.int64]:
+        """[count], the id of each detection of this frame; -1 for one that belongs to no track."""
+        ids = np.full(count, -1, np.int64)
+        ids[self.rows[~self.coasting]] = self.ids[~self.coasting]
+        return ids
+
     @property
     def detections(self) -> Detections:
         """The filtered boxes as detections, in the order of the tracks."""

@@ -98,6 +98,7 @@ def test_ctrl_c_keeps_what_there_is(folder: Path, tmp_path: Path, tiny_model: Pa
         pytest.param(["{bag}", "--rate", "0"], "must be above 0", id="rate 0"),
         pytest.param(["{bag}", "--timeout", "0"], "must be above 0 s", id="no patience"),
         pytest.param(["{bag}", "--remap", "/a=/b"], "not of the form from:=to", id="no remap"),
+        pytest.param(["{bag}", "--parameter", "tracking"], "is not of the form NAME:=VALUE", id="no value"),
         pytest.param(["{bag}", "--node", "perception"], "is not a full name", id="no full name"),
         pytest.param(["{bag}", "--rate", "2", "--hz", "5"], "exclude each other", id="two rates"),
         pytest.param(["{bag}", "--model", "no_such_model"], "no_such_model", id="no model"),

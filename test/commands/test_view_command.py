@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -53,16 +54,22 @@ def test_frames_come_until_it_is_interrupted(viewing: subprocess.Popen[str], fol
     assert address.startswith("http://127.0.0.1:")
 
     async def work(viewer: Viewer) -> None:
-        names = set()
+        names, ids = set(), set()
         while len(names) < 3:  # more frames than the folder has: it is played again
             frame, picture = await viewer.next_frame()
             names.add(frame["frame"])
             assert (frame["camera"], frame["size"]) == (str(folder), [192, 128])
             assert [item["label"] for item in frame["objects"]] == ["car", "pedestrian"]
             assert len(frame["objects"]) == len(PLANTED)
+            ids |= {item["id"] for item in frame["objects"] if "id" in item}
             image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
             assert image is not None and image.shape == (128, 192, 3)
         assert names == {"000000.png", "000001.png", "000002.png"}
+        if find_spec("scipy"):
+            while not ids:
+                frame, _ = await viewer.next_frame()
+                ids |= {item["id"] for item in frame["objects"] if "id" in item}
+            assert ids <= {1, 2}
         report = await viewer.next_report()
         assert report["level"] == 0 and report["message"].startswith("tiny on ")
         assert report["canvas"] == "64x96" and report["rate_hz"] > 0 and report["frame_age_p50_ms"] > 0

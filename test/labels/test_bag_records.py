@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -121,6 +124,14 @@ def test_several_topics_of_detections_are_refused(tmp_path):
 def test_information_of_a_frame_survives_json():
     frame = FrameInfo(5, "ä.png", 4, 3, True, (True, False), (0.1, 0.0), (3, 0))
     assert FrameInfo.from_json(frame.to_json()) == frame
+    solid = replace(frame, cuboids=(None, (1.5, 1.6, 3.9, 0.0, 1.65, 10.0, 0.1)), tracks=(-1, 7))
+    assert FrameInfo.from_json(solid.to_json()) == solid
+
+
+def test_information_without_tracks_is_that_of_older_bags():
+    old = {"stamp_ns": 5, "frame": "a", "width": 4, "height": 3, "labelled": True}
+    old |= {"ignored": [False], "truncation": [0.0], "occlusion": [0]}
+    assert FrameInfo.from_json(json.dumps(old)) == FrameInfo(5, "a", 4, 3, True, (False,), (0.0,), (0,))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "3", "null", '{"stamp_ns": "x"}'])

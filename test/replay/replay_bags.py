@@ -11,11 +11,21 @@ from builtin_interfaces.msg import Time
 from factories import make_image
 from numpy.typing import NDArray
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
 from vision_msgs.msg import Detection2DArray
 
-from gaussian_yolo_node.bags import COMPRESSED_IMAGE, DETECTIONS, IMAGE, IMAGE_TOPIC, INFO_TOPIC, STRING, TRUTH_TOPIC
+from gaussian_yolo_node.bags import (
+    CAMERA_INFO,
+    CAMERA_INFO_TOPIC,
+    COMPRESSED_IMAGE,
+    DETECTIONS,
+    IMAGE,
+    IMAGE_TOPIC,
+    INFO_TOPIC,
+    STRING,
+    TRUTH_TOPIC,
+)
 from gaussian_yolo_node.bags.writing import BagWriter
 from gaussian_yolo_node.ros.messages import image_to_message
 
@@ -46,6 +56,7 @@ def write_bag(
     stamps: Sequence[int] | None = None,
     truth: bool = False,
     topic: str = IMAGE_TOPIC,
+    matrix: Sequence[float] = (),
 ) -> Path:
     """Write a bag of images at 20 Hz.
 
@@ -53,10 +64,13 @@ def write_bag(
         images: messages, or serialised ones; their stamps are set.
         stamps: header stamps in ns; by default the times in the bag.
         truth: give every image a name and an empty ground truth.
+        matrix: of the camera, by rows, px; it goes beside each image.
     """
     compressed = bool(images) and isinstance(images[0], CompressedImage)
     topic = f"{topic}/compressed" if compressed else topic
     topics = {topic: COMPRESSED_IMAGE if compressed else IMAGE, **(TRUTH_TYPES if truth else {})}
+    if matrix:
+        topics[CAMERA_INFO_TOPIC] = CAMERA_INFO
     with BagWriter(path, topics) as writer:
         for index, message in enumerate(images):
             bag_ns = START_NS + index * PERIOD_NS
@@ -64,6 +78,9 @@ def write_bag(
             if not isinstance(message, bytes):
                 message.header = header(stamp)
                 message = bytes(serialize_message(message))
+            if matrix:
+                camera = CameraInfo(header=header(stamp), height=192, width=320, k=list(matrix))
+                writer.write(CAMERA_INFO_TOPIC, bag_ns, bytes(serialize_message(camera)))
             writer.write(topic, bag_ns, message)
             if truth:
                 info = {"stamp_ns": stamp, "frame": f"{index:03}.png", "width": 96, "height": 64, "labelled": True}

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from factories import make_model, slow_inference
+from factories import Planted, make_model, slow_inference
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
@@ -25,12 +25,13 @@ from sensor_msgs.msg import CompressedImage
 from gaussian_yolo_node.bags import INFO_TOPIC, TRUTH_TOPIC
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.labels.bag_records import read_bag_places, read_bag_tracks
 from gaussian_yolo_node.labels.predictions import read_predictions
 from gaussian_yolo_node.replay import ReplayOptions, link
 from gaussian_yolo_node.replay.frame_log import FrameLog
 from gaussian_yolo_node.replay.player import OnProgress
 from gaussian_yolo_node.replay.run import Outcome, replay
-from gaussian_yolo_node.replay.run_folder import ReplayCounters, read_run
+from gaussian_yolo_node.replay.run_folder import Mode, ReplayCounters, read_run
 from gaussian_yolo_node.ros.driving.own_node import OwnNode
 
 Replay = Callable[..., Outcome]
@@ -205,6 +206,26 @@ def test_a_bag_of_video_says_why_nothing_was_answered(tmp_path: Path, tiny_model
     run = replay(ReplayOptions(bag, tmp_path / "run", parameters={"model": str(tiny_model)}), lambda log: None).run
     assert run.counters == ReplayCounters(3, 0, 0, 3)
     assert any("no image was answered: " in note and "part of a video" in note for note in run.notes)
+
+
+@pytest.mark.parametrize("mode", ["lockstep", "realtime"])
+def test_tracks_and_places_are_recorded(tmp_path: Path, mode: Mode) -> None:
+    pytest.importorskip("scipy", reason="scipy is not installed (extra 'track')")
+    # A car 15 m ahead of a level camera.
+    car = Planted((120.0, 82.0, 142.0, 102.0), 0, score=0.8, sigma=0.02)
+    model = make_model(tmp_path / "road.onnx", input_size=(192, 320), planted=(car,))
+    matrix = (200.0, 0.0, 160.0, 0.0, 200.0, 80.0, 0.0, 0.0, 1.0)
+    bag = write_bag(tmp_path / "bag.mcap", [image(each) for each in pictures(8, (192, 320))], matrix=matrix)
+    parameters = {"model": str(model), "tracking": True, "position": True, "camera_height": 1.65}
+    run = replay(ReplayOptions(bag, tmp_path / "run", mode, parameters=parameters), lambda log: None).run
+    assert run.counters.answered >= 6
+    tracks = read_bag_tracks(tmp_path / "run" / "answers.mcap")
+    places, projection = read_bag_places(tmp_path / "run" / "answers.mcap")
+    assert projection is not None
+    assert {track for each in tracks.values() for track in each.tracks.tolist()} == {1}
+    assert len(places) >= 3 and places.keys() <= tracks.keys()
+    for each in places.values():
+        np.testing.assert_allclose(each.xy[0], (15, 2.2), rtol=0.2)
 
 
 def test_a_slow_node_drops_what_comes_too_fast(tmp_path: Path) -> None:

@@ -415,6 +415,33 @@ def test_values_out_of_range_are_refused(ros: Ros, model: Path, name: str, value
     assert not result.successful and name in result.reason
 
 
+@pytest.mark.parametrize("tracking", [True, False])
+def test_the_live_view_shows_the_places(ros: Ros, model: Path, tracking: bool) -> None:
+    pytest.importorskip("aiohttp", reason="aiohttp is not installed (extra 'view')")
+    from view.viewer import Viewer, free_port, watch
+
+    port = free_port()
+    parameters = {"position": True, "camera_height": CAMERA_HEIGHT, "tracking": tracking, "view_port": port}
+    drive = Drive(ros, model, subscribed=False, **parameters)
+    drive.give_camera_info()
+
+    async def work(viewer: Viewer) -> None:
+        for number in range(5):
+            await viewer.ask()
+            ros.until(lambda: drive.node._outputs._view.wanted, "a page that looks")
+            drive.frame(number)
+            while not (answer := await viewer.hear())[1]:
+                await viewer.ask()
+            (frame,) = answer[0]["frames"]
+        assert frame["on_road"] and len(frame["objects"]) == 2
+        for each, distance in zip(frame["objects"], (15, 12), strict=True):
+            assert each["place"][0] == pytest.approx(distance, rel=0.2)
+            assert each["covariance"][0] > each["covariance"][2] > 0
+            assert (("id" in each), ("velocity" in each)) == (tracking, tracking)
+
+    watch(f"http://127.0.0.1:{port}/", work)
+
+
 class TestCost:
     def test_nothing_is_computed_unless_it_is_wanted(
         self, ros: Ros, model: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,13 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from pathlib import Path
+from types import SimpleNamespace as Fields
 from typing import Any
 
 import numpy as np
 from factories import make_image
 
-from gaussian_yolo_node.bags import DETECTIONS, IMAGE, IMAGE_TOPIC, INFO_TOPIC, STRING, TRUTH_TOPIC, messages
+from gaussian_yolo_node.bags import (
+    CAMERA_INFO,
+    CAMERA_INFO_TOPIC,
+    DETECTIONS,
+    IMAGE,
+    IMAGE_TOPIC,
+    INFO_TOPIC,
+    PLACES,
+    STRING,
+    TRUTH_TOPIC,
+    messages,
+)
 from gaussian_yolo_node.bags.frame_info import FrameInfo
+from gaussian_yolo_node.bags.messages import serialized
 from gaussian_yolo_node.bags.writing import BagWriter
 from gaussian_yolo_node.replay.run_folder import (
     ANSWERS_FILE,
@@ -52,6 +65,8 @@ def make_run(
     class_name: str = "car",
     category: str = "Car",
     first: int = 0,
+    road: str = "",
+    ids: bool = True,
     **fields: Any,
 ) -> Path:
     """A run over frames with two objects each; the detector detects 1.5 of them on average, plus false positives.
@@ -65,6 +80,9 @@ def make_run(
         names: of the frames, a format of their numbers.
         class_name, category: name of the objects in the detector and in the labels.
         first: number of the first frame.
+        road: frame of the places of tracks that are recorded, too; empty for none. The second object's id changes
+            in the middle.
+        ids: whether the truth has ids and 3-D boxes where there are tracks.
         fields: of the run, to override.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,9 +103,14 @@ def make_run(
         records.append({"frame": name, "width": WIDTH, "height": HEIGHT, "detections": detections})
     (folder / DETECTIONS_FILE).write_text(json.dumps(records))
     topics = {TRUTH_TOPIC: DETECTIONS, INFO_TOPIC: STRING} if truth else {"/perception/detections": DETECTIONS}
+    if road:
+        topics |= {"/perception/detections": DETECTIONS, PLACES_TOPIC: PLACES, CAMERA_INFO_TOPIC: CAMERA_INFO}
     with BagWriter(folder / ANSWERS_FILE, topics, overwrite=True) as writer:
         for frame, boxes in zip(played, objects, strict=True) if truth else ():
-            _write_truth(writer, frame, [(category, box) for box in boxes])
+            _write_truth(writer, frame, [(category, box) for box in boxes], solid=bool(road) and ids)
+        for number, (frame, boxes) in enumerate(zip(played, objects, strict=True)) if road else ():
+            if frame.answered_s is not None:
+                _write_road(writer, frame, boxes, class_name, (1, 2 if number < frames / 2 else 3), road)
     if drive is not None:
         with BagWriter(drive, {IMAGE_TOPIC: IMAGE}, overwrite=True) as writer:
             for number, stamp in zip(numbers, stamps, strict=True):
@@ -141,10 +164,45 @@ def _detections(
     return records
 
 
-def _write_truth(writer: BagWriter, frame: ReplayedFrame, objects: list[tuple[str, Box]]) -> None:
+# Height, width, length, and x, y, z in the camera's frame of the two objects, m, and their rotation.
+CUBOIDS = ((1.5, 1.6, 3.9, -2.0, 1.65, 10.0, 0.0), (1.5, 1.6, 3.9, 1.0, 1.65, 20.0, 0.0))
+PLACES_TOPIC = "/perception/detections_3d"
+TOO_FAR_M, SIGMA_M = 0.6, 0.5  # error of each place along the camera's axis, and its standard deviation
+
+
+def _write_road(
+    writer: BagWriter, frame: ReplayedFrame, boxes: list[Box], name: str, ids: tuple[int, int], road: str
+) -> None:
+    """Both objects with ids in the detections, and their places in the frame `road`, the camera's if it is that."""
+    header = messages.header(frame.stamp_ns, "camera")
+    found, placed = [], []
+    in_camera = road == "camera"
+    # From the base frame's axes to the camera's: forward is z, left is -x, up is -y.
+    orientation = {"x": 0.5, "y": -0.5, "z": 0.5, "w": -0.5} if in_camera else {"w": 1.0}
+    for box, track, (*_, x, y, z, _) in zip(boxes, ids, CUBOIDS, strict=True):
+        centre = {"x": (box[0] + box[2]) / 2, "y": (box[1] + box[3]) / 2}
+        hypothesis = Fields(class_id=name, score=0.9)
+        bbox = Fields(center=Fields(position=Fields(**centre)), size_x=box[2] - box[0], size_y=box[3] - box[1])
+        found.append(Fields(header=header, id=str(track), results=[Fields(hypothesis=hypothesis)], bbox=bbox))
+        z += TOO_FAR_M
+        position = Fields(x=x, y=y, z=z) if in_camera else Fields(x=z, y=-x, z=0.75)
+        pose = Fields(position=position, orientation=Fields(**orientation))
+        covariance = np.zeros((6, 6))
+        covariance[:3, :3] = np.diag([0.1, 0.1, SIGMA_M**2] if in_camera else [SIGMA_M**2, 0.1, 0.1])
+        result = Fields(hypothesis=hypothesis, pose=Fields(pose=pose, covariance=covariance.ravel()))
+        placed.append(Fields(header=header, id=str(track), results=[result], bbox=Fields(center=pose)))
+    matrix = np.array([[100.0, 0, 80, 0], [0, 100, 40, 0], [0, 0, 1, 0]])
+    info = serialized(CAMERA_INFO, header=header, height=HEIGHT, width=WIDTH, p=matrix.ravel())
+    writer.write(CAMERA_INFO_TOPIC, frame.stamp_ns, info)
+    writer.write("/perception/detections", frame.stamp_ns, serialized(DETECTIONS, header=header, detections=found))
+    there = messages.header(frame.stamp_ns, road)
+    writer.write(PLACES_TOPIC, frame.stamp_ns, serialized(PLACES, header=there, detections=placed))
+
+
+def _write_truth(writer: BagWriter, frame: ReplayedFrame, objects: list[tuple[str, Box]], solid: bool) -> None:
     nothing = len(objects)
-    info = FrameInfo(
-        frame.stamp_ns, frame.name, WIDTH, HEIGHT, True, (False,) * nothing, (0.0,) * nothing, (0,) * nothing
-    )
+    whole = (False,) * nothing, (0.0,) * nothing, (0,) * nothing
+    more = (CUBOIDS[:nothing], tuple(range(4, 4 + nothing))) if solid else ((), ())
+    info = FrameInfo(frame.stamp_ns, frame.name, WIDTH, HEIGHT, True, *whole, *more)
     writer.write(TRUTH_TOPIC, frame.stamp_ns, messages.truth(objects, messages.header(frame.stamp_ns, "camera")))
     writer.write(INFO_TOPIC, frame.stamp_ns, messages.text(info.to_json()))

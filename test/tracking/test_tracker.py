@@ -52,6 +52,21 @@ def test_a_track_is_reported_when_its_scores_sum_to_one(tracker: Tracker) -> Non
     assert reported == [0, 0, 2, 2, 2]  # 0.45 and 0.35, three times
 
 
+@pytest.mark.parametrize(
+    ("period_s", "reported"),
+    [
+        pytest.param(0.02, [0, 0, 2, 2], id="50 Hz: as at 10 Hz"),
+        pytest.param(0.1, [0, 0, 2, 2], id="10 Hz"),
+        pytest.param(0.2, [0, 1, 2, 2], id="5 Hz"),
+        pytest.param(1.0, [0, 2, 2, 2], id="1 Hz"),
+        pytest.param(0.0, [0, 0, 2, 2], id="stamps that stand still"),
+    ],
+)
+def test_scores_count_more_after_a_longer_gap(tracker: Tracker, period_s: float, reported: list[int]) -> None:
+    counts = [len(tracker.update(seen_at(0.0, 0.45), period_s * number, FRAME)) for number in range(4)]
+    assert counts == reported
+
+
 def test_one_false_alarm_is_no_track(tracker: Tracker) -> None:
     tracker.update(seen_at(0.0), 0.0)
     assert all(len(tracker.update(Detections.empty(), t)) == 0 for t in steps(0.1, 1))

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +61,8 @@ def main(
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     try:
-        parameters = {"runtime": runtime, "view_port": DEFAULT_PORT if view else 0}
+        followed = view and find_spec("scipy") is not None
+        parameters = {"runtime": runtime, "view_port": DEFAULT_PORT if view else 0, "tracking": followed}
         run(source, out, rate, {**parameters, **({"model": model} if model else {})})
     except GaussianYoloError as error:
         print(f"error: {error}", file=sys.stderr)
