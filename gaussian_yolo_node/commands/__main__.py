@@ -8,10 +8,16 @@ from __future__ import annotations
 import sys
 
 from gaussian_yolo_node.commands.typer_version import typer_fault
+from gaussian_yolo_node.processes import end_with_starter, run_until_signal
 
 
 def main() -> None:
     """Run the command that the arguments name, and exit."""
+    run_until_signal(_run)
+
+
+def _run() -> None:
+    end_with_starter()
     fault = typer_fault()
     if not fault:
         from gaussian_yolo_node.commands.gaussian_yolo import main as run

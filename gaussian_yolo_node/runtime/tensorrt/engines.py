@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gaussian_yolo_node.errors import GaussianYoloError, ModelError
+from gaussian_yolo_node.processes import run_child
 from gaussian_yolo_node.runtime.base import RuntimeUnavailableError, last_words, show_size
 from gaussian_yolo_node.runtime.tensorrt.board import read_board
 from gaussian_yolo_node.runtime.tensorrt.cuda import Gpu, open_gpu
@@ -115,7 +115,7 @@ class Engines:
             _LOG.warning("%s: building it now, which takes minutes", error)
             # A process of its own gives back all the GPU memory that a build takes.
             words = [sys.executable, "-m", "gaussian_yolo_node.commands", *shlex.split(command)[1:]]
-            if subprocess.run(words, check=False).returncode:
+            if run_child(words):
                 raise ModelError(f"{engine} could not be built; run `{command}` to see why") from error
             return check()
 
