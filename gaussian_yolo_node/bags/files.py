@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import zstandard
 
 from gaussian_yolo_node.bags import SUFFIXES, BagError, mcap_file, ros1_file, sqlite_file
 from gaussian_yolo_node.bags.storage import Storage
+from gaussian_yolo_node.files import PlaceError, below, inner_path
 
 METADATA = "metadata.yaml"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -108,10 +108,21 @@ def _listed_files(folder: Path, notes: list[str]) -> list[Path]:
     try:
         document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         names = document["rosbag2_bagfile_information"]["relative_file_paths"]
-        return [folder / os.path.basename(name) for name in names]
+        places = [_place(folder, name, notes) for name in names]
+        return [place for place in places if place is not None]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         notes.append(f"{path.name} is damaged ({type(error).__name__}): the bag's files are read as they are")
         return []
+
+
+def _place(folder: Path, name: str, notes: list[str]) -> Path | None:
+    """A file that the metadata name; None with a note for one outside of the folder."""
+    try:
+        # Old recorders write the folder's name before that of the file.
+        return below(folder, inner_path(name).name)
+    except PlaceError as error:
+        notes.append(f"{METADATA}: {error}")
+        return None
 
 
 def _number(path: Path) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.files import file_hash, write_whole
+from gaussian_yolo_node.files import below, file_hash, write_whole
 from gaussian_yolo_node.settings import read
 
 NAME = "manifest.json"
@@ -69,6 +69,7 @@ class Manifest:
 
         Raises:
             ManifestError: the step was started or finished with other inputs.
+            PlaceError: the manifest names a file outside of the folder.
         """
         wanted = json.loads(json.dumps(inputs))
         done = self.steps.get(name)
@@ -78,7 +79,7 @@ class Manifest:
                 f"{self.folder}: step {name!r} was made with another {_first_difference(begun, wanted)}; choose "
                 f"another output folder, or remove this one"
             )
-        if done and all(file_hash(self.folder / path) == value for path, value in done.outputs.items()):
+        if done and all(file_hash(below(self.folder, path)) == value for path, value in done.outputs.items()):
             return done
         self._write(begun={name: wanted})
         files, counts = make()
