@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.labels import DatasetError, read_image
 from gaussian_yolo_node.labels.annotations import Fault, FaultKind
 from gaussian_yolo_node.labels.check import IGNORED, UNUSED, CheckResult, SamplePicture, SplitContent
@@ -146,7 +147,7 @@ def draw_samples(samples: Sequence[SamplePicture], folder: Path) -> list[Path]:
             path = folder / f"{sample.split}_{number:03d}_{sample.image.stem}.jpg"
             ok, data = cv2.imencode(".jpg", draw_sample(sample), [cv2.IMWRITE_JPEG_QUALITY, 90])
             assert ok
-            path.write_bytes(data.tobytes())
+            write_whole(path, data.tobytes(), DatasetError)
             written.append(path)
     except OSError as error:
         raise DatasetError(f"samples cannot be written to {folder}: {error.strerror}") from error

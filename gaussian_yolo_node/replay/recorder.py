@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from gaussian_yolo_node.bags import BagError
 from gaussian_yolo_node.bags.typestore import make_typestore
 from gaussian_yolo_node.bags.writing import BagWriter
 from gaussian_yolo_node.replay import ReplayError
@@ -42,7 +43,9 @@ class Recorder:
     def check(self) -> None:
         """Raise ReplayError if a message could not be written."""
         if self._trouble is not None:
-            raise ReplayError(f"{self._path} cannot be written: {self._trouble}") from self._trouble
+            named = isinstance(self._trouble, BagError)
+            told = str(self._trouble) if named else f"{self._path} cannot be written: {self._trouble}"
+            raise ReplayError(told) from self._trouble
 
     def _run(self) -> None:
         while (entry := self._queue.get()) is not None:
@@ -66,7 +69,7 @@ class Recorder:
         if self._trouble is None:
             try:
                 self._writer.close()
-            except OSError as failure:
+            except BagError as failure:
                 self._trouble = failure
         if self._trouble is not None:
             self._writer.abort()
