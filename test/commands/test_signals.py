@@ -39,6 +39,7 @@ MORE = (
     CommandCase(
         "robustness IN/tiny.onnx IN/data --corruptions contrast --severities 1,2,3 --threads 1 --workers 2 -o OUT/a"
     ),
+    CommandCase("view IN/frames --model IN/tiny.onnx --runtime onnxruntime --threads 1 --port 0"),
     CommandCase("doctor"),
 )
 REPLAY = CommandCase("replay IN/long.mcap -o OUT/a --model IN/tiny.onnx --runtime onnxruntime --threads 1 --rate 1")

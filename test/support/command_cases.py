@@ -18,6 +18,7 @@ from training_runs import make_document
 
 from gaussian_yolo_node.lab.classification.train import train_classifier
 from gaussian_yolo_node.lab.networks.darknet_files import parse_cfg, write_cfg, write_weights
+from gaussian_yolo_node.lab.noisy_student.labelling import label
 from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint
 from gaussian_yolo_node.lab.training.train import run as train
 
@@ -74,6 +75,7 @@ def make_inputs(folder: Path) -> Path:
         "rounds": [{"name": "one", "recipe": "recipe.yaml", "select": {"positive": 0.0, "ignore": 0.0}}],
     }
     (folder / "chain.yaml").write_text(yaml.safe_dump(chain))
+    label([str(folder / "frames")], str(folder / "tiny.onnx"), folder / "labels")
     make_frames(folder / "days", ["0.png", "1.png"])
     make_styles(folder / "styles")
     return folder
@@ -111,6 +113,8 @@ CASES = (
         kept=_TRAINING,
     ),
     CommandCase("noisy-student label IN/frames --teacher IN/tiny.onnx -o OUT/a"),
+    CommandCase("noisy-student select IN/labels --threshold 0 --ignore 0 --weights none -o OUT/a.json"),
+    CommandCase("noisy-student train IN/recipe.yaml -o OUT/a", large=True, kept=_TRAINING),
     CommandCase("noisy-student iterate IN/chain.yaml -o OUT/a", large=True, kept=(*_TRAINING, "manifest.json")),
     CommandCase("robustness IN/tiny.onnx IN/data --corruptions contrast --severities 1 --threads 1 -o OUT/a"),
 )
