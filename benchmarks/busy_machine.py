@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from gaussian_yolo_node.processes import run_until_signal
 from gaussian_yolo_node.ros.driving.driver import NodeDriver
 from gaussian_yolo_node.ros.driving.node_process import NodeProcess
 from gaussian_yolo_node.ros.driving.own_node import OwnNode
@@ -67,4 +68,4 @@ def burn() -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_until_signal(lambda: typer.run(main))

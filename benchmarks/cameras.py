@@ -10,8 +10,6 @@ together, unless --canvas fixes it for all numbers of cameras.
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +24,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rich.console import Console
 from rich.table import Table
 
+from gaussian_yolo_node.processes import end_child, run_until_signal, start_child
 from gaussian_yolo_node.ros.fastdds_profile import fastdds_environment
 from gaussian_yolo_node.runtime.machine import machine
 
@@ -85,7 +84,7 @@ def play(parameters: dict[str, Any], names: list[str], seconds: float) -> tuple[
             "--params-file",
             str(file),
         ]
-        process = subprocess.Popen([*command, "--log-level", "warn"], cwd=REPOSITORY)
+        process = start_child([*command, "--log-level", "warn"], cwd=REPOSITORY)
         try:
             end = time.monotonic() + START_S
             started = False
@@ -99,8 +98,7 @@ def play(parameters: dict[str, Any], names: list[str], seconds: float) -> tuple[
                 sys.exit(f"not all cameras started within {START_S:.0f} s: {values}")
             pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
         finally:
-            process.send_signal(signal.SIGINT)
-            process.wait()
+            end_child(process)
             executor.shutdown()
             observer.destroy_node()
             context.try_shutdown()
@@ -108,4 +106,4 @@ def play(parameters: dict[str, Any], names: list[str], seconds: float) -> tuple[
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_until_signal(lambda: typer.run(main))

@@ -41,6 +41,7 @@ from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.lab.complexity import complexity
 from gaussian_yolo_node.lab.networks.mdconv import merge_mdconvs
 from gaussian_yolo_node.lab.networks.mobilenet import MobileNet
+from gaussian_yolo_node.processes import run_until_signal
 
 HOSTS = {"mobilenet_v1": 13, "mobilenet_v2": 17}  # depthwise layers
 SINGLE = ("3", "5", "7", "9", "11")
@@ -269,4 +270,4 @@ def write_results(path: Path, results: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_until_signal(lambda: typer.run(main))

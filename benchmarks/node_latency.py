@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -29,6 +27,7 @@ from vision_msgs.msg import Detection2DArray
 
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
+from gaussian_yolo_node.processes import end_child, run_until_signal, start_child
 from gaussian_yolo_node.ros.fastdds_profile import fastdds_environment
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -123,7 +122,7 @@ def node_values(source: str, model: str, runtime: str, seconds: float, playback:
 
     observer.create_subscription(Detection2DArray, "/perception/detections", note_start, 10)
     observer.create_subscription(DiagnosticArray, "/diagnostics", note_values, 10)
-    process = subprocess.Popen(command, cwd=REPOSITORY)
+    process = start_child(command, cwd=REPOSITORY)
     try:
         while not first or time.monotonic() - first[0] < WARM_UP_S + seconds:
             executor.spin_once(timeout_sec=0.5)
@@ -132,8 +131,7 @@ def node_values(source: str, model: str, runtime: str, seconds: float, playback:
             if values.get("last_error"):
                 raise SystemExit(f"the node reports: {values['last_error']}")
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait()
+        end_child(process)
         executor.shutdown()
         observer.destroy_node()
         context.try_shutdown()
@@ -145,4 +143,4 @@ def show(name: str, times: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_until_signal(lambda: typer.run(main))

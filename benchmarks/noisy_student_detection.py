@@ -43,6 +43,7 @@ from gaussian_yolo_node.lab.noisy_student.labelling import label
 from gaussian_yolo_node.lab.noisy_student.select_boxes import BoxRules
 from gaussian_yolo_node.lab.training.checkpoint import load_trained
 from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
+from gaussian_yolo_node.processes import run_until_signal
 
 NAME = "noisy_student_detection"
 SHARE = 0.4  # of the labelled frames, for the teacher
@@ -301,4 +302,4 @@ def trained(name: str, seed: int, document: dict[str, Any], place: Path, data: P
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_until_signal(lambda: typer.run(main))

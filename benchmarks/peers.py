@@ -37,6 +37,7 @@ from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.frames.files import list_images
 from gaussian_yolo_node.labels.images import read_image
+from gaussian_yolo_node.processes import run_until_signal, start_child
 from gaussian_yolo_node.runtime import Precision, RuntimeOptions
 from gaussian_yolo_node.runtime.base import parse_size
 from gaussian_yolo_node.runtime.machine import machine
@@ -106,7 +107,7 @@ class Peer:
         weights = ENVIRONMENT.with_name("weights")
         weights.mkdir(parents=True, exist_ok=True)
         quiet = {"YOLO_CONFIG_DIR": str(weights.parent), "YOLO_VERBOSE": "false", "YOLO_AUTOINSTALL": "false"}
-        self._process = subprocess.Popen(
+        self._process = start_child(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=weights, env=os.environ | quiet
         )
         try:
@@ -256,4 +257,4 @@ def measure(contestants: Sequence[Contestant], images: Sequence[Path], rounds: i
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_until_signal(lambda: typer.run(main))

@@ -30,6 +30,7 @@ from gaussian_yolo_node.bags.typestore import make_typestore
 from gaussian_yolo_node.bags.writing import BagWriter
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
 from gaussian_yolo_node.labels.images import image_files, read_image
+from gaussian_yolo_node.processes import run_until_signal, start_child
 from gaussian_yolo_node.runtime.machine import machine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -63,7 +64,7 @@ def main(
             "-o",
             str(Path(scratch) / "run"),
         ]
-        process = subprocess.Popen(
+        process = start_child(
             [*command, "--model", model, "--no-report", *mode],
             env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}"},
         )
@@ -159,4 +160,4 @@ def report(samples: dict[str, list[tuple[float, float]]], limit_mb: float) -> bo
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_until_signal(lambda: typer.run(main))

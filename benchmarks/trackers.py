@@ -38,6 +38,7 @@ from gaussian_yolo_node.labels import image_files, read_image
 from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, Truths
 from gaussian_yolo_node.labels.tracks import read_kitti_tracks
 from gaussian_yolo_node.labels.truths import read_kitti_labels
+from gaussian_yolo_node.processes import run_until_signal
 from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.runtime.machine import machine
 from gaussian_yolo_node.tracking import Tracker, TrackerSettings
@@ -312,4 +313,4 @@ def line(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_until_signal(lambda: typer.run(main))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from gaussian_yolo_node.bags.limits import Allowance, copy_zstd
 from gaussian_yolo_node.bags.storage import Storage
 from gaussian_yolo_node.documents import DocumentError, read_yaml
 from gaussian_yolo_node.file_names import files_in
+from gaussian_yolo_node.files import PlaceError, below, inner_path
 
 METADATA = "metadata.yaml"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -110,7 +110,18 @@ def _listed_files(folder: Path, notes: list[str]) -> list[Path]:
     try:
         document: Any = read_yaml(path)
         names = document["rosbag2_bagfile_information"]["relative_file_paths"]
-        return [folder / os.path.basename(name) for name in names]
+        places = [_place(folder, name, notes) for name in names]
+        return [place for place in places if place is not None]
     except (DocumentError, KeyError, TypeError) as error:
         notes.append(f"{path.name} is damaged ({type(error).__name__}): the bag's files are read as they are")
         return []
+
+
+def _place(folder: Path, name: str, notes: list[str]) -> Path | None:
+    """A file that the metadata name; None with a note for one outside of the folder."""
+    try:
+        # Old recorders write the folder's name before that of the file.
+        return below(folder, inner_path(name).name)
+    except PlaceError as error:
+        notes.append(f"{METADATA}: {error}")
+        return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from gaussian_yolo_node.bags import BagError
 from gaussian_yolo_node.bags.typestore import make_typestore
+from gaussian_yolo_node.files import move_whole, scratch_beside
 
 StorageName = Literal["mcap", "sqlite3"]
 Compression = Literal["none", "zstd"]
@@ -55,11 +56,9 @@ class BagWriter:
         if path.suffix in _SUFFIXES.values() and path.suffix != self._suffix:
             raise BagError(f"{path} does not end in {self._suffix}, as a file of storage {storage} does")
         check_target(path, overwrite=overwrite)
-        try:
-            # In the target's folder, so that a rename suffices.
-            self._scratch = Path(tempfile.mkdtemp(prefix=f".{path.stem}_", dir=path.parent))
-        except OSError as error:
-            raise BagError(f"{path} cannot be written: {error.strerror}") from error
+        self._resources = ExitStack()
+        with self._errors():
+            self._scratch = self._resources.enter_context(scratch_beside(path))
         self._folder = self._scratch / path.stem
         plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
         self._writer = Writer(self._folder, version=_VERSION, storage_plugin=plugin)
@@ -69,7 +68,8 @@ class BagWriter:
             self._writer.set_compression(mode, CompressionFormat.ZSTD)
         self._connections: dict[str, Connection] = {}
         try:
-            self._writer.open()
+            with self._errors():
+                self._writer.open()
             for name, kind in topics.items():
                 self.add_topic(name, kind)
         except BaseException:
@@ -90,28 +90,53 @@ class BagWriter:
         store = make_typestore()
         if kind not in store.fielddefs:
             raise BagError(f"message type {kind} of topic {name} is unknown")
-        self._connections[name] = self._writer.add_connection(
-            name, kind, typestore=store, offered_qos_profiles=[_OFFER]
-        )
+        with self._errors():
+            self._connections[name] = self._writer.add_connection(
+                name, kind, typestore=store, offered_qos_profiles=[_OFFER]
+            )
 
     def write(self, topic: str, stamp_ns: int, raw: bytes | memoryview) -> None:
-        """Append a serialised message with recording time `stamp_ns`."""
-        self._writer.write(self._connections[topic], stamp_ns, raw)
+        """Append a serialised message with recording time `stamp_ns`.
+
+        Raises:
+            BagError: the bag cannot be written.
+        """
+        with self._errors():
+            self._writer.write(self._connections[topic], stamp_ns, raw)
 
     def close(self) -> None:
-        """Finish the bag and move it to its path, replacing an existing bag."""
-        self._writer.close()
-        is_file = self._path.suffix == self._suffix
-        done = self._folder / f"{self._path.stem}{self._suffix}" if is_file else self._folder
-        if self._path.is_dir():
-            self._path.replace(self._scratch / "replaced")
-        done.replace(self._path)
-        shutil.rmtree(self._scratch)
+        """Finish the bag and move it to its path, replacing an existing bag.
+
+        Raises:
+            BagError: the bag cannot be written; an existing one stays.
+        """
+        with self._resources, self._errors():
+            self._writer.close()
+            is_file = self._path.suffix == self._suffix
+            done = self._folder / f"{self._path.stem}{self._suffix}" if is_file else self._folder
+            replaced = self._scratch / "replaced"
+            if self._path.is_dir():
+                self._path.replace(replaced)
+            try:
+                move_whole(done, self._path)
+            except BaseException:
+                if replaced.exists():
+                    replaced.replace(self._path)
+                raise
 
     def abort(self) -> None:
         """Discard the bag and delete its temporary files."""
-        self._writer.abort()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        with self._resources, suppress(Exception):  # a full disk refuses what is left in buffers, too
+            self._writer.abort()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn errors of the disk into BagError."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise BagError(f"{self._path} cannot be written: {reason}") from error
 
     def __enter__(self) -> BagWriter:
         return self

@@ -9,10 +9,16 @@ import sys
 from io import TextIOWrapper
 
 from gaussian_yolo_node.commands.typer_version import typer_fault
+from gaussian_yolo_node.processes import end_with_starter, run_until_signal
 
 
 def main() -> None:
     """Run the command that the arguments name, and exit."""
+    run_until_signal(_run)
+
+
+def _run() -> None:
+    end_with_starter()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # not where a test or a tool has replaced it
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8

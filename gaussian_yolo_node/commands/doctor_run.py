@@ -169,8 +169,13 @@ def examine(board: Board | None = None) -> Report:
         board: use this board instead of detecting it.
     """
     board = board or read_board()
-    started = {name: _start(script) for name, script in _PROBES.items()}
-    parts = {name: _part(name, board, *_finish(process)) for name, process in started.items()}
+    started: dict[str, subprocess.Popen[str]] = {}
+    try:
+        started |= {name: _start(script) for name, script in _PROBES.items()}
+        parts = {name: _part(name, board, *_finish(process)) for name, process in started.items()}
+    finally:  # also if this process is interrupted
+        for process in started.values():
+            process.kill()
     rate, line, reason = _finish(_start(_RATE_PROBE))
     parts["CUDA toolkit"] = _part("CUDA toolkit", board, *_toolkit())
     parts["plugin library"] = _part("plugin library", board, *_plugin())

@@ -182,7 +182,6 @@ def evaluate_mot(ground_truth: Path, predictions: Path, rate_hz: float, output: 
 
 
 def _write(output: Path, document: dict[str, Any]) -> None:
-    try:
-        output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{output} cannot be written: {error.strerror}") from error
+    from gaussian_yolo_node.files import write_whole
+
+    write_whole(output, json.dumps(document, indent=1) + "\n", OutputError)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,9 +43,10 @@ from gaussian_yolo_node.commands import (
 )
 from gaussian_yolo_node.display import guard_terminal
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.processes import EXIT_INTERRUPTED
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 BAG_PACKAGES = ("lz4", "mcap", "rosbags", "zstandard")
 
 
@@ -80,8 +83,16 @@ def main() -> None:
 def _exit_codes() -> Iterator[None]:
     try:
         yield
+        sys.stdout.flush()  # a full disk is an error here, and a traceback when Python exits
     except GaussianYoloError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(EXIT_ERROR) from None
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        if error.filename is None:  # what is left in Python's buffer must go somewhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"error: {error.filename or 'standard output'} cannot be written: {error.strerror}", file=sys.stderr)
         raise typer.Exit(EXIT_ERROR) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

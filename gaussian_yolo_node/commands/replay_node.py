@@ -1,7 +1,7 @@
 """The executable `replay_node`: a replay started by launch, and its signals.
 
-SIGINT and SIGTERM, with which launch ends its nodes, end it with exit code 0 at any moment; the frames played so far
-are kept. This module imports nothing heavy at the top, so that its handlers are installed first.
+SIGINT and SIGTERM, with which launch ends its nodes, and SIGHUP end it with exit code 0 at any moment; the frames
+played so far are kept. This module imports nothing heavy at the top, so that its handlers are installed first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, handler)
 
 

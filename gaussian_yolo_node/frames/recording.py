@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.detections import Detections
-from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.file_names import shown
+from gaussian_yolo_node.files import WriteError, whole_file
 from gaussian_yolo_node.frames.capture import quiet_opencv
 
 # What OpenCV's wheels can encode; browsers play only the second.
 _CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 
 
-class RecordingError(GaussianYoloError):
+class RecordingError(WriteError):
     """A result file cannot be written."""
 
 
@@ -58,41 +60,44 @@ def detection_record(
 
 
 class JsonArrayFile:
-    """A JSON array that grows by one record at a time and is valid after each, however the run ends."""
+    """A JSON array that grows by one record at a time; it is there, whole, when the context manager is left.
 
-    _END = b"\n]\n"
+    However the block ends, it holds the records up to then, unless a result file could not be written.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Create the file with an empty array.
+        """Check the path.
 
         Raises:
-            RecordingError: the file cannot be written.
+            RecordingError: no file can be written there.
         """
+        if path.is_dir() or not path.parent.is_dir():
+            raise RecordingError(f"{path} cannot be written: give the path of a file in a folder that exists")
         self._path = path
-        self._empty = True
-        try:
-            self._file: BinaryIO = path.open("wb", buffering=0)
-            self._file.write(b"[" + self._END)
-        except OSError as error:
-            raise RecordingError(f"{path} cannot be written: {error.strerror}") from error
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one record.
 
         Raises:
-            RecordingError: the file cannot be written; earlier records stay.
+            RecordingError: the file cannot be written.
         """
         text = json.dumps(record, allow_nan=False).encode()
-        separator = b"\n" if self._empty else b",\n"
+        # One write, so that Ctrl-C never leaves a part of a record.
+        self._write((b",\n" if self._file.tell() > 1 else b"\n") + text)
+
+    def _write(self, content: bytes) -> None:
         try:
-            self._file.seek(-len(self._END), 2)
-            # One unbuffered write, so that the closing bracket is never missing.
-            self._file.write(separator + text + self._END)
+            while content:  # a disk that becomes full takes some bytes, and then none
+                content = content[self._file.write(content) :]
         except OSError as error:
             raise RecordingError(f"{self._path} cannot be written: {error.strerror}") from error
-        self._empty = False
 
     def __enter__(self) -> JsonArrayFile:
+        with ExitStack() as stack:
+            part = stack.enter_context(whole_file(self._path, RecordingError))
+            self._file: FileIO = stack.enter_context(FileIO(part, "w"))
+            self._write(b"[")
+            self._whole = stack.pop_all()
         return self
 
     def __exit__(
@@ -101,14 +106,21 @@ class JsonArrayFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
+        if isinstance(error, RecordingError):
+            self._whole.__exit__(kind, error, traceback)
+        else:
+            with self._whole:
+                self._write(b"\n]\n")
 
 
 class VideoRecording:
-    """A video file; the first frame sets its size, and later frames are fitted into it."""
+    """A video file; the first frame sets its size, and later frames are fitted into it.
+
+    It is there, whole, when the context manager is left, unless there was no frame or a result could not be written.
+    """
 
     def __init__(self, path: Path, fps: float) -> None:
-        """Check the path; the file is created with the first frame.
+        """Check the path.
 
         Raises:
             RecordingError: the folder does not exist, or the name ends in neither .mp4 nor .webm.
@@ -122,7 +134,9 @@ class VideoRecording:
         self._path = path
         self._fps = fps
         self._writer: cv2.VideoWriter | None = None
+        self._whole = ExitStack()
         self._size = (0, 0)
+        self._frames = 0
 
     def write(self, image: NDArray[np.uint8]) -> None:
         """Append a frame, uint8 [H, W, 3] BGR.
@@ -133,20 +147,27 @@ class VideoRecording:
         if self._writer is None:
             # Encoders need even sides.
             self._size = (image.shape[1] // 2 * 2, image.shape[0] // 2 * 2)
-            shown = f"{image.shape[1]}x{image.shape[0]} px"
             if min(self._size) < 2:
                 raise RecordingError(
-                    f"{self._path} cannot be written: a video needs 2x2 px, and the frames are {shown}"
+                    f"{self._path} cannot be written: a video needs 2x2 px, and the frames are "
+                    f"{image.shape[1]}x{image.shape[0]} px"
                 )
-            fourcc = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])
-            with quiet_opencv:
-                self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, self._size)
-            if not self._writer.isOpened():
-                raise RecordingError(
-                    f"OpenCV cannot write a video of {shown} to {self._path}: the encoder takes no frames so large, "
-                    "the folder is not writable, or it lacks the encoder"
-                )
+            self._writer = self._open()
         self._writer.write(_fit(image, self._size))
+        self._frames += 1
+
+    def _open(self) -> cv2.VideoWriter:
+        fourcc = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])
+        with ExitStack() as stack, quiet_opencv:
+            self._part = stack.enter_context(whole_file(self._path, RecordingError))
+            writer = cv2.VideoWriter(str(self._part), fourcc, self._fps, self._size)
+            if self._path.is_dir() or not writer.isOpened():
+                raise RecordingError(
+                    f"{self._path} cannot be written: it is a folder, the disk is full, or OpenCV has no encoder for "
+                    f"frames of {self._size[0]}x{self._size[1]} px"
+                )
+            self._whole = stack.pop_all()
+        return writer
 
     def __enter__(self) -> VideoRecording:
         return self
@@ -159,6 +180,23 @@ class VideoRecording:
     ) -> None:
         if self._writer is not None:
             self._writer.release()
+        if isinstance(error, RecordingError):
+            self._whole.__exit__(kind, error, traceback)
+        else:
+            with self._whole:
+                self._check()
+
+    def _check(self) -> None:
+        """Raise RecordingError unless the file has all frames: OpenCV does not say that a disk is full."""
+        if self._writer is None:
+            return
+        with quiet_opencv:
+            video = cv2.VideoCapture(str(self._part))
+            video.set(cv2.CAP_PROP_FORMAT, -1)  # packets, without decoding them
+            count = sum(1 for _ in iter(video.grab, False))
+            video.release()
+        if count < self._frames:
+            raise RecordingError(f"{self._path} cannot be written: OpenCV left its end out, so the disk may be full")
 
 
 def _fit(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

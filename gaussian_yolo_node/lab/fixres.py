@@ -93,7 +93,7 @@ def fixres(
 
     Raises:
         GaussianYoloError: one sentence naming the error.
-        KeyboardInterrupt: stopped by SIGINT or SIGTERM; `resume` continues.
+        KeyboardInterrupt: stopped by SIGINT, SIGTERM or SIGHUP; `resume` continues.
     """
     if not data.exists():
         raise FixResError(f"there is no recipe or data {data}")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from gaussian_yolo_node.file_names import frame_name, hashable
+from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.labels import DatasetError, read_image
 from gaussian_yolo_node.labels.annotations import Fault, FaultKind
 from gaussian_yolo_node.labels.check import IGNORED, UNUSED, CheckResult, SamplePicture, SplitContent
@@ -147,7 +148,7 @@ def draw_samples(samples: Sequence[SamplePicture], folder: Path) -> list[Path]:
             path = folder / f"{sample.split}_{number:03d}_{frame_name(sample.image.name)}.jpg"
             ok, data = cv2.imencode(".jpg", draw_sample(sample), [cv2.IMWRITE_JPEG_QUALITY, 90])
             assert ok
-            path.write_bytes(data.tobytes())
+            write_whole(path, data.tobytes(), DatasetError)
             written.append(path)
     except OSError as error:
         raise DatasetError(f"samples cannot be written to {folder}: {error.strerror}") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from gaussian_yolo_node.bags import BagError
 from gaussian_yolo_node.bags.reading import BagReader
 from gaussian_yolo_node.bags.typestore import make_typestore
 from gaussian_yolo_node.bags.writing import BagWriter
@@ -48,7 +49,10 @@ class Recorder:
     def check(self) -> None:
         """Raise ReplayError if a message could not be written."""
         if self._error is not None:
-            raise ReplayError(f"{self._path} cannot be written: {self._error}") from self._error
+            named = isinstance(self._error, BagError)
+            raise ReplayError(
+                str(self._error) if named else f"{self._path} cannot be written: {self._error}"
+            ) from self._error
 
     def _run(self) -> None:
         while (entry := self._queue.get()) is not None:
@@ -72,7 +76,7 @@ class Recorder:
         if self._error is None:
             try:
                 self._writer.close()
-            except OSError as failure:
+            except BagError as failure:
                 self._error = failure
         if self._error is not None:
             self._writer.abort()

@@ -18,6 +18,7 @@ import numpy as np
 
 from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.files import whole_file
 
 FORMAT = 1
 ANSWERS_FILE = "answers.mcap"
@@ -148,13 +149,12 @@ def write_run(folder: Path, run: ReplayRun) -> Path:
         ReplayRunError: it cannot be written.
     """
     path = folder / RUN_FILE
+    if not folder.is_dir():
+        raise ReplayRunError(f"{path} cannot be written: there is no folder {folder}")
     document = {"format": FORMAT, **{name: getattr(run, name) for name in _FIELDS}}
     document["counters"] = asdict(run.counters)
-    try:
-        with path.open("w", encoding="utf-8") as file:
-            _write_document(file, document, run.frames)
-    except OSError as error:
-        raise ReplayRunError(f"{path} cannot be written: {error.strerror}") from error
+    with whole_file(path, ReplayRunError) as part, part.open("w", encoding="utf-8") as file:
+        _write_document(file, document, run.frames)
     return path
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.files import whole_file
 from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.report.assess import Assessment, assess, frames_of
 from gaussian_yolo_node.report.comparison import common_frames, compare
@@ -129,10 +130,7 @@ def _compared(evidence: Evidence, assessment: Assessment, folder: Path) -> Basel
 def _write(contents: Contents, output: Path) -> Path:
     if output.suffix not in (".html", ".htm"):
         raise ReportError(f"the report is HTML: give {output} a name that ends in .html")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.with_suffix(".json").write_text(json_document(contents), encoding="utf-8")
-        output.write_text(page(contents.title, contents.subtitle, sections_of(contents)), encoding="utf-8")
-    except OSError as error:
-        raise ReportError(f"{output} cannot be written: {error.strerror}") from error
+    with whole_file(output, ReportError) as html, whole_file(output.with_suffix(".json"), ReportError) as document:
+        document.write_text(json_document(contents), encoding="utf-8")
+        html.write_text(page(contents.title, contents.subtitle, sections_of(contents)), encoding="utf-8")
     return output

@@ -17,6 +17,7 @@ from gaussian_yolo_node.detector.decode import CRITERIA, Criterion
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL
 from gaussian_yolo_node.display import without_secrets
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS
 from gaussian_yolo_node.position.camera import CameraPose
 from gaussian_yolo_node.runtime import RUNTIMES, Precision
@@ -371,4 +372,4 @@ def generated_files(repository: Path) -> dict[Path, str]:
 
 if __name__ == "__main__":
     for path, text in generated_files(Path.cwd()).items():
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)

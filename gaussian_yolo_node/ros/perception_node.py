@@ -1,8 +1,8 @@
 """The executable `perception_node`: signals, spinning, and a clean exit.
 
-SIGINT and SIGTERM end the process with exit code 0 at any moment. A worker that is held for ever ends it with exit code
-75 (`supervisor.EXIT_HELD`), so that systemd or launch starts it again. Until ROS is up there is nothing to clean up, so
-this module imports nothing heavy at the top, and `run` installs its handlers before the heavy imports.
+SIGINT, SIGTERM and SIGHUP end the process with exit code 0 at any moment. A worker that is held for ever ends it with
+exit code 75 (`supervisor.EXIT_HELD`), so that systemd or launch starts it again. Until ROS is up there is nothing to
+clean up, so this module imports nothing heavy at the top, and `run` installs its handlers before the heavy imports.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ def main(args: list[str] | None = None) -> None:
 def run(open_nodes: Callable[[threading.Event], Sequence[PerceptionNode]], args: list[str] | None = None) -> None:
     """Run nodes until a signal, or until ROS is shut down; `open_nodes` gets an event that a signal sets."""
     _on_signals(_exit_at_once)
+    from gaussian_yolo_node.processes import end_with_starter
+    from gaussian_yolo_node.ros.shared_memory import reclaim
+
+    end_with_starter()
+    reclaim()
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
@@ -90,7 +95,7 @@ def _exit_at_once(signum: int, frame: FrameType | None) -> None:
 
 
 def _on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, handler)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sqlite3
 
 import numpy as np
@@ -73,6 +74,21 @@ def test_split_files_are_one_bag(tmp_path, storage):
     found, notes = read_texts(bag)
     assert found == [str(i) for i in range(12)]  # bag_10 after bag_9
     assert len(notes) == 1 and "metadata.yaml" in notes[0]
+
+
+@pytest.mark.parametrize("name", ["../outside.mcap", "/outside.mcap", "a/../../outside.mcap", "link.mcap", "pipe.mcap"])
+def test_metadata_names_files_of_the_folder_only(tmp_path, name):
+    bag = write_recording(tmp_path / "bag", text_records(2))
+    (file,) = (path for path in bag.iterdir() if path.name != "metadata.yaml")
+    (tmp_path / "outside.mcap").write_bytes(b"not for this reader")
+    (bag / "link.mcap").symlink_to(tmp_path / "outside.mcap")
+    os.mkfifo(bag / "pipe.mcap")
+    (bag / "metadata.yaml").write_text(
+        f"rosbag2_bagfile_information:\n  relative_file_paths:\n  - {name}\n  - {file.name}\n"
+    )
+    with BagReader(bag) as reader:
+        assert [note for note in reader.notes if name in note and "refused" in note] == reader.notes
+        assert len(list(reader.messages())) == 2
 
 
 def test_metadata_tells_the_order_of_files_and_which_are_missing(tmp_path):

@@ -152,23 +152,26 @@ def test_error_in_the_middle_keeps_the_frames_before_it(run: Run, tmp_path: Path
     assert cv2.VideoCapture(str(tmp_path / "o.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
-def test_interrupt_keeps_the_frames_before_it(tmp_path: Path, tiny_model: Path) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda signum: signum.name)
+def test_interrupt_keeps_the_frames_before_it(tmp_path: Path, tiny_model: Path, signum: signal.Signals) -> None:
     out = tmp_path / "out.json"
     with MjpegServer() as server:
         child = subprocess.Popen(
             [*COMMAND, "detect", server.url, "--model", str(tiny_model), "--json", str(out)],
             env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        while child.poll() is None and (not out.exists() or out.stat().st_size < 1000):
+        while child.poll() is None and not any(file.stat().st_size > 1000 for file in tmp_path.glob(".*/out.json")):
             time.sleep(0.05)
-        child.send_signal(signal.SIGINT)
+        assert not out.exists()
+        child.send_signal(signum)
         try:
             stdout, stderr = child.communicate(timeout=30)
         finally:
             child.kill()
 
-    assert child.returncode == 130, stderr
-    assert "Traceback" not in stderr
+    assert child.returncode == 128 + signum, stderr
+    assert stderr.endswith("interrupted\n") and "Traceback" not in stderr
+    assert list(tmp_path.iterdir()) == [out]
     records = json.loads(out.read_text())
     assert f"{len(records)} frames" in stdout
     assert len(records) > 0

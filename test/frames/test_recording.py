@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import resource
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -27,14 +29,50 @@ def test_detection_record() -> None:
     assert json.loads(json.dumps(record)) == record  # plain Python numbers
 
 
-def test_json_file_is_valid_after_each_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [None, KeyboardInterrupt(), ValueError("a camera that fails")], ids=repr)
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_json_file_is_there_whole_at_the_end(tmp_path: Path, count: int, end: BaseException | None) -> None:
     path = tmp_path / "out.json"
     path.write_text("what was there before, longer than what comes")
-    with JsonArrayFile(path) as file:
-        assert json.loads(path.read_text()) == []
-        for count in range(1, 4):
-            file.append({"frame": count})
-            assert json.loads(path.read_text()) == [{"frame": number} for number in range(1, count + 1)]
+    with nullcontext() if end is None else pytest.raises(type(end)), JsonArrayFile(path) as file:
+        for number in range(count):
+            file.append({"frame": number})
+        assert path.read_text() == "what was there before, longer than what comes"
+        if end is not None:
+            raise end
+    assert json.loads(path.read_text()) == [{"frame": number} for number in range(count)]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_result_that_cannot_be_written_takes_the_others_with_it(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RecordingError),
+        JsonArrayFile(tmp_path / "out.json") as file,
+        VideoRecording(tmp_path / "out.mp4", 10) as video,
+    ):
+        file.append({"frame": 0})
+        video.write(np.zeros((48, 64, 3), np.uint8))
+        raise RecordingError("another file")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_a_video_that_the_disk_does_not_take_whole(tmp_path: Path, suffix: str) -> None:
+    """OpenCV says nothing about it, and leaves the end out; a limit of this process stands for a full disk."""
+    path = tmp_path / f"out{suffix}"
+    path.write_bytes(b"what was there")
+    noise = np.random.default_rng(0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
+    try:
+        refused = pytest.raises(RecordingError, match=rf"out{suffix} cannot be written: .* the disk may be full")
+        with refused, VideoRecording(path, 10) as video:
+            for _ in range(20):
+                video.write(noise.integers(0, 255, (192, 256, 3), np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"what was there"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_json_file_refuses_what_json_has_not_and_stays_valid(tmp_path: Path) -> None:

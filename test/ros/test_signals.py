@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -39,7 +40,7 @@ def test_while_it_starts(ros: Ros, start_node: StartNode, delay: float) -> None:
     ends_cleanly(node)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda signum: signum.name)
 def test_before_configure(ros: Ros, start_node: StartNode, signum: int) -> None:
     node = start_node(autostart=False)
     ros.until_status(OK, "unconfigured")
@@ -57,7 +58,7 @@ def test_while_a_model_loads(ros: Ros, start_node: StartNode, tmp_path: Path) ->
     assert "OpenVINO" not in node.output  # logged once loading is done
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda signum: signum.name)
 @pytest.mark.parametrize("playback", ["fastest", "realtime"])
 def test_while_running(
     ros: Ros, start_node: StartNode, tiny_model: Path, tmp_path: Path, playback: str, signum: int
@@ -109,3 +110,18 @@ def slow_to_load(path: Path) -> Path:
         model.graph.node.insert(position + offset, node)
     onnx.save(model, str(path))
     return path
+
+
+def test_what_a_killed_node_left_goes_at_the_next_start(ros: Ros, start_node: StartNode) -> None:
+    node = start_node(autostart=False)
+    ros.until_status(OK, "unconfigured")
+    files = node.shared_memory()
+    node.process.kill()
+    node.process.wait()
+    assert left_in_shared_memory(files)
+    for file in map(Path, files):  # a node that is killed while it starts has files that are as young
+        if file.exists():
+            os.utime(file, (time.time() - 60,) * 2)
+    again = start_node(autostart=False)
+    ros.until(lambda: again.shared_memory(), "the next node to start")
+    assert left_in_shared_memory(files) == []

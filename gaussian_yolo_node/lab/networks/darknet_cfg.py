@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.lab.networks.darknet_sections import CfgError, Section, split_sections
 from gaussian_yolo_node.text_files import NotTextError, decode_text
 
@@ -124,8 +125,8 @@ def read_cfg(path: Path, size: tuple[int, int] | None = None) -> Cfg:
 
 
 def write_cfg(cfg: Cfg, path: Path) -> None:
-    """Write the original text of a cfg, byte for byte."""
-    path.write_bytes(cfg.text.encode("utf-8", "surrogateescape"))
+    """Write the original text of a cfg, byte for byte. Raises WriteError on failure."""
+    write_whole(path, cfg.text.encode("utf-8", "surrogateescape"))
 
 
 def parse_cfg(text: str, source: str, size: tuple[int, int] | None = None) -> Cfg:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.files import whole_file
 from gaussian_yolo_node.lab.networks.darknet_cfg import Cfg, Convolutional, parse_cfg, read_cfg, write_cfg
 from gaussian_yolo_node.lab.networks.darknet_sections import CfgError
 
@@ -106,8 +107,8 @@ def read_partial_weights(path: Path, cfg: Cfg) -> Weights:
 
 
 def write_weights(path: Path, weights: Weights) -> None:
-    """Write a file that `read_weights` reads back bit for bit."""
-    with path.open("wb") as file:
+    """Write a file that `read_weights` reads back bit for bit. Raises WriteError on failure."""
+    with whole_file(path) as part, part.open("wb") as file:
         file.write(_VERSION.pack(*weights.version))
         file.write(struct.pack("<q" if _seen_bytes(weights.version) == 8 else "<i", weights.seen))
         for convolution in weights.convolutions:

@@ -12,7 +12,7 @@ import cv2
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE
 from gaussian_yolo_node.bags.frame_info import stamp_ns
 from gaussian_yolo_node.bags.reading import BagError, BagReader, Message
-from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.files import below, write_whole
 from gaussian_yolo_node.frames.files import Picture
 from gaussian_yolo_node.frames.image_messages import ImageMessageError, image_from_compressed, image_from_message
 from gaussian_yolo_node.frames.source import SourceError
@@ -104,8 +104,9 @@ def extract(path: Path, wanted: set[str], folder: Path) -> dict[str, Path]:
     Raises:
         SourceError: the bag cannot be read.
         WriteError: a file cannot be written.
+        PlaceError: a name leads out of the folder.
     """
-    targets = {name: folder / f"{name}.png" for name in wanted}
+    targets = {name: below(folder, f"{name}.png") for name in wanted}
     found = {name: target for name, target in targets.items() if target.exists()}
     by_topic: dict[str, set[str]] = {}
     for name in wanted - found.keys():

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from gaussian_yolo_node.documents import DocumentError, parse_json
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.files import file_hash, write_whole
+from gaussian_yolo_node.files import below, file_hash, write_whole
 from gaussian_yolo_node.settings import read
 
 NAME = "manifest.json"
@@ -70,6 +70,7 @@ class Manifest:
 
         Raises:
             ManifestError: the step was started or finished with other inputs.
+            PlaceError: the manifest names a file outside of the folder.
         """
         wanted = json.loads(json.dumps(inputs))
         done = self.steps.get(name)
@@ -79,7 +80,7 @@ class Manifest:
                 f"{self.folder}: step {name!r} was made with another {_first_difference(begun, wanted)}; choose "
                 f"another output folder, or remove this one"
             )
-        if done and all(file_hash(self.folder / path) == value for path, value in done.outputs.items()):
+        if done and all(file_hash(below(self.folder, path)) == value for path, value in done.outputs.items()):
             return done
         self._write(begun={name: wanted})
         files, counts = make()

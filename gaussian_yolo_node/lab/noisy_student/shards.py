@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags import is_bag
 from gaussian_yolo_node.file_names import IMAGE_SUFFIXES, hashable, natural_key
+from gaussian_yolo_node.files import inner_path
 from gaussian_yolo_node.frames.files import ImageFiles
 from gaussian_yolo_node.frames.source import SourceError
 from gaussian_yolo_node.lab.noisy_student import tar_images
@@ -175,6 +176,7 @@ def extract(rows_wanted: Mapping[str, set[str]], folder: Path) -> dict[tuple[str
     Raises:
         SourceError: a source or an image no longer exists.
         WriteError: a file cannot be written.
+        PlaceError: a name leads out of its folder.
     """
     paths: dict[tuple[str, str], Path] = {}
     for source, names in rows_wanted.items():
@@ -302,7 +304,7 @@ def _read_tar(shard: Shard) -> Iterator[ShardImage]:
 def _extract_source(source: str, names: set[str], folder: Path) -> dict[str, Path]:
     path = Path(source)
     if path.is_dir() and not is_bag(path):
-        return {name: path / name for name in names if (path / name).is_file()}
+        return {name: file for name in names if (file := path / inner_path(name)).is_file()}
     place = folder / f"{_safe(Path(source).stem)}-{hashlib.sha256(hashable(source)).hexdigest()[:8]}"
     if path.exists() and is_bag(path):
         from gaussian_yolo_node.lab.noisy_student import bag_images

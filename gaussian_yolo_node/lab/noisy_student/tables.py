@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.documents import DocumentError, parse_json
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.files import file_hash
+from gaussian_yolo_node.files import below, file_hash, inner_path
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 
 FORMAT = 1
@@ -129,7 +129,7 @@ def read_labels(folder: Path) -> Labels:
         )
     rows: list[LabelledRow] = []
     for shard in document["shards"]:
-        path = folder / shard["file"]
+        path = below(folder, shard["file"])
         if file_hash(path) != shard["sha256"]:
             raise LabelsFolderError(
                 f"{path} is {'damaged' if path.exists() else 'missing'}: run the same `noisy-student label` again, it "
@@ -162,7 +162,8 @@ def read_document(folder: Path) -> dict[str, Any] | None:
             raise ValueError("kind or planned")
         tuple(document[key] for key in ("teacher", "score_threshold", "sources"))
         for shard in document["shards"]:
-            tuple(shard[key] for key in ("name", "file", "sha256", "images", "rows"))
+            tuple(shard[key] for key in ("name", "sha256", "images", "rows"))
+            inner_path(shard["file"])
             tuple((skip["image"], skip["reason"]) for skip in shard["skipped"])
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import re
 import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from gaussian_yolo_node.file_names import hashable, natural_key
-from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.file_names import natural_key
+from gaussian_yolo_node.files import PlaceError, below, inner_path, write_whole
 from gaussian_yolo_node.frames.files import ImageFiles, Picture, decode_picture
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -65,7 +64,12 @@ def pictures(path: Path) -> Iterator[tuple[str, Picture]]:
                 yield name, Picture(None, name, "the name is in the tar twice: the first one is taken")
                 continue
             seen.add(name)
-            yield name, decode_picture(data, name)
+            try:
+                inner_path(name)
+            except PlaceError as error:
+                yield name, Picture(None, name, str(error))
+            else:
+                yield name, decode_picture(data, name)
     except _DAMAGE as error:
         reason = "it is cut short or damaged" if seen else "it is not a tar, or damaged"
         yield "", Picture(None, None, f"{reason} ({error}); {len(seen)} images can be read, what came after is missing")
@@ -79,6 +83,7 @@ def extract(path: Path, prefix: str, wanted: set[str], folder: Path) -> dict[str
 
     Raises:
         WriteError: a file cannot be written.
+        PlaceError: a name leads out of the folder.
     """
     found: dict[str, Path] = {}
     if not any(name.startswith(prefix) for name in wanted):
@@ -87,7 +92,7 @@ def extract(path: Path, prefix: str, wanted: set[str], folder: Path) -> dict[str
         for member, data in _members(path):
             name = prefix + member
             if name in wanted and name not in found:
-                target = folder / _place(name)
+                target = below(folder, name)
                 if not target.exists() or target.stat().st_size != len(data):
                     write_whole(target, data)
                 found[name] = target
@@ -118,11 +123,3 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
 def _is_image(member: tarfile.TarInfo) -> bool:
     # A sparse file has any number of bytes that are not in the tar.
     return member.isreg() and not member.issparse() and ImageFiles.accepts(PurePosixPath(member.name))
-
-
-def _place(name: str) -> PurePosixPath:
-    """Output path of a member; a name that leads out of the folder is replaced."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        return PurePosixPath(hashlib.sha256(hashable(name)).hexdigest()[:16] + path.suffix)
-    return path

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from types import TracebackType
 
@@ -24,6 +24,7 @@ from gaussian_yolo_node.lab.robustness.corruptions import Image, corrupt
 from gaussian_yolo_node.labels.images import image_files, read_image
 from gaussian_yolo_node.labels.labelled_frames import GroundTruth
 from gaussian_yolo_node.labels.truths import read_ground_truth
+from gaussian_yolo_node.processes import end_with_parent
 
 _IMAGE_FOLDERS = ("image_2", "image", "images", "training/image_2")
 _LABEL_FOLDERS = ("label_2", "label", "labels", "training/label_2")
@@ -148,5 +149,8 @@ def corrupted_file(path: Path, name: str, severity: int, seed: int) -> Image:
 def _begin() -> None:
     # The parent handles Ctrl-C and ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None and parent.pid is not None
+    end_with_parent(parent.pid)
     cv2.setNumThreads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from gaussian_yolo_node.files import whole_file
 from gaussian_yolo_node.lab.robustness.corruptions import GROUPS
 from gaussian_yolo_node.lab.robustness.sigma import CellFigures
 
@@ -59,7 +60,7 @@ def draw(result: DetectorRobustness, path: Path) -> None:
             axes[0, column].legend(fontsize=7)
     axes[0, 0].set_ylabel("mAP at IoU 0.5")
     axes[1, 0].set_ylabel("sigma of the same objects / clean")
-    figure.savefig(str(path), dpi=110)
+    _save(figure, path)
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -70,6 +71,11 @@ def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with whole_file(path) as part:
+        figure.savefig(str(part), dpi=110, format="png")
 
 
 def _cells(severity: str, cell: CellFigures) -> tuple[str, ...]:
@@ -104,7 +110,7 @@ def draw_classifier(result: Mapping[str, Any], path: Path) -> None:
     for axis in (error, attack):
         if axis.lines:
             axis.legend(fontsize=7)
-    figure.savefig(str(path), dpi=110)
+    _save(figure, path)
 
 
 def draw_attacks(result: Mapping[str, Any], path: Path) -> None:
@@ -119,4 +125,4 @@ def draw_attacks(result: Mapping[str, Any], path: Path) -> None:
     precision.set(xlabel="epsilon, of 255", ylabel="mAP at IoU 0.5")
     sigma.set(xlabel="epsilon, of 255", ylabel="sigma of the same objects / clean")
     precision.legend()
-    figure.savefig(str(path), dpi=110)
+    _save(figure, path)

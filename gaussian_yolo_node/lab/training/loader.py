@@ -225,5 +225,6 @@ def _collate_reported(samples: Sequence[Sample | GaussianYoloError]) -> Batch | 
 def _outlive_signals(worker: int) -> None:
     """Delay signals, so that the main process can finish its step; a terminal or service signals workers too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Not ignored, because ending an idle worker waits for it.
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_SECONDS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from gaussian_yolo_node.files import WriteError
 from gaussian_yolo_node.lab.training.distributed import Processes
 from gaussian_yolo_node.lab.training.progress import History, RunProgress
 from gaussian_yolo_node.lab.training.session import Device, on_signals, started
@@ -48,7 +50,7 @@ def train(
 
     Raises:
         GaussianYoloError: one sentence naming the error.
-        KeyboardInterrupt: stopped by SIGINT or SIGTERM; the checkpoint holds the current step.
+        KeyboardInterrupt: stopped by SIGINT, SIGTERM or SIGHUP; the checkpoint holds the current step.
     """
     with started(output, device, threads) as (processes, place), closing(make(processes)) as task:
         torch.manual_seed(task.config.schedule.seed)
@@ -115,14 +117,36 @@ def _recorder(output: Path, trainer: Trainer) -> Iterator[Callable[[str, Means],
     from torch.utils.tensorboard import SummaryWriter
 
     history = History(output, {"train": trainer.epoch, "validation": trainer.validation.get("epoch", 0)})
+    folder = output / "tensorboard"
     board: Any
-    with SummaryWriter(str(output / "tensorboard"), purge_step=trainer.epoch + 1) as board:
+    hook = threading.excepthook
+    # TensorBoard's thread hands its error to the next call; its traceback is of no use.
+    threading.excepthook = lambda end: None if type(end.thread).__module__.startswith("tensorboard") else hook(end)
+    with _board_errors(folder):
+        board = SummaryWriter(str(folder), purge_step=trainer.epoch + 1)
 
-        def record(kind: str, figures: Means) -> None:
-            history.add(kind, trainer.epoch, figures)
+    def record(kind: str, figures: Means) -> None:
+        history.add(kind, trainer.epoch, figures)
+        with _board_errors(folder):
             for name, value in figures.items():
                 if name != "epoch":
                     board.add_scalar(f"{kind}/{name}", value, trainer.epoch)
             board.flush()
 
+    try:
         yield record
+    finally:
+        try:
+            with _board_errors(folder):
+                board.close()
+        finally:
+            threading.excepthook = hook
+
+
+@contextmanager
+def _board_errors(folder: Path) -> Iterator[None]:
+    """Turn errors of the thread that writes for TensorBoard into WriteError."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"{folder} cannot be written: {error.strerror or error}") from error

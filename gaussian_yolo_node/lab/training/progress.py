@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gaussian_yolo_node.documents import DocumentError, parse_json
+from gaussian_yolo_node.files import write_whole
 
 log = logging.getLogger("gaussian_yolo.train")
 HISTORY = "history.jsonl"
@@ -95,12 +96,13 @@ class History:
         """Continue after the epochs `last` of each kind; drops lines of a killed run after its checkpoint."""
         self.path = folder / HISTORY
         lines = self.path.read_text().splitlines(keepends=True) if self.path.is_file() else []
-        self.path.write_text("".join(line for line in lines if _is_within(line, last)))
+        self._lines = [line for line in lines if _is_within(line, last)]
+        write_whole(self.path, "".join(self._lines))
 
     def add(self, kind: str, epoch: int, figures: Mapping[str, float]) -> None:
-        """Append a line of `kind` "train" or "validation"."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({"kind": kind, **figures, "epoch": epoch}) + "\n")
+        """Add a line of `kind` "train" or "validation". Raises WriteError on failure."""
+        self._lines.append(json.dumps({"kind": kind, **figures, "epoch": epoch}) + "\n")
+        write_whole(self.path, "".join(self._lines))
 
 
 def _is_within(line: str, last: Mapping[str, float]) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 from gaussian_yolo_node.lab.threads import use_threads
 from gaussian_yolo_node.lab.training.config import ConfigError
 from gaussian_yolo_node.lab.training.distributed import Processes, join
+from gaussian_yolo_node.processes import note_signal, on_end_signals, restore
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -56,23 +55,12 @@ def device_kind(device: Device) -> str:
 
 @contextmanager
 def on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on the first SIGINT or SIGTERM; a second signal has its previous effect."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread can handle signals
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    """Call `stop` on the first signal that ends a program; a second one has its previous effect."""
 
     def handle(number: int, frame: FrameType | None) -> None:
-        restore()
+        restore(before)
+        note_signal(number)
         stop()
 
-    for number in before:
-        signal.signal(number, handle)
-    try:
+    with on_end_signals(handle) as before:
         yield
-    finally:
-        restore()

@@ -25,8 +25,10 @@ from gaussian_yolo_node.bags.writing import BagWriter
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.display import without_secrets
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.frames import open_source
 from gaussian_yolo_node.frames.camera import CameraSource
+from gaussian_yolo_node.processes import run_until_signal
 from gaussian_yolo_node.ros.demo import DemoError
 from gaussian_yolo_node.ros.demo.observer import Observer, percentile_ms
 from gaussian_yolo_node.ros.demo.pictures import write_pictures
@@ -67,8 +69,6 @@ def main(
     except GaussianYoloError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
 
 
 def run(source: str, out: Path, rate: float, parameters: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ def run(source: str, out: Path, rate: float, parameters: dict[str, Any]) -> None
         summary["fastest_fps"] = rate_of(quick.published_at)
         summary["fastest_frames"] = len(quick.published_at)
     write_pictures(bag, PICTURES, seen.annotated, playback_fps or summary["fps"], out)
-    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_whole(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     console.print(as_table(summary))
     console.print(f"in {out}: {', '.join(RESULTS)}", highlight=False)
 
@@ -212,4 +212,4 @@ def as_table(summary: dict[str, Any]) -> Table:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_until_signal(lambda: typer.run(main))

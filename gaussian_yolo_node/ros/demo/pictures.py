@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags.reading import BagReader
+from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.frames.image_messages import image_from_compressed
 from gaussian_yolo_node.frames.recording import VideoRecording
 
@@ -41,7 +42,7 @@ def write_pictures(bag: Path, topic: str, count: int, fps: float, out: Path) -> 
             if index in chosen:
                 tiles.append(_of_width(frame, SHEET_TILE_WIDTH))
     if tiles:
-        cv2.imwrite(str(out / "contact_sheet.png"), contact_sheet(tiles))
+        write_whole(out / "contact_sheet.png", cv2.imencode(".png", contact_sheet(tiles))[1].tobytes())
 
 
 def _of_width(frame: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,13 +11,13 @@ from types import TracebackType
 
 import yaml
 
+from gaussian_yolo_node.processes import end_child, start_child
 from gaussian_yolo_node.ros.driving import DrivingError
+from gaussian_yolo_node.ros.driving.own_node import interrupt_afterwards
 from gaussian_yolo_node.ros.fastdds_profile import fastdds_environment
 
 EXECUTABLE = Path("lib/gaussian_yolo/perception_node")
 SHARE = Path("share/gaussian_yolo")
-# The node promises to end within 3 s of SIGINT.
-STOP_TIMEOUT_S = 5.0
 
 
 def find_installed(relative: Path) -> Path:
@@ -65,21 +63,22 @@ class NodeProcess:
         # A file, not -p arguments: there a camera index would become a number.
         overrides = Path(self._folder.name) / "parameters.yaml"
         overrides.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(parameters)}}))
+        command = [
+            str(executable),
+            "--ros-args",
+            *("-r", "__node:=perception", "-r", f"__ns:={namespace}"),
+            *(argument for remap in remaps for argument in ("-r", remap)),
+            *("--params-file", str(defaults), "--params-file", str(overrides)),
+        ]
+        environment = {**installed_fastdds_environment(), **os.environ}
         self._log = log.open("w")
-        self._process = subprocess.Popen(
-            [
-                str(executable),
-                "--ros-args",
-                *("-r", "__node:=perception", "-r", f"__ns:={namespace}"),
-                *(argument for remap in remaps for argument in ("-r", remap)),
-                *("--params-file", str(defaults), "--params-file", str(overrides)),
-            ],
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            env={**installed_fastdds_environment(), **os.environ},
-            # Ctrl-C is for whoever runs the node: it saves what there is, then ends the node.
-            start_new_session=True,
-        )
+        try:
+            with interrupt_afterwards():
+                # Ctrl-C is for whoever runs the node: it saves what there is, then ends the node.
+                self._process = start_child(command, stdout=self._log, stderr=self._log, env=environment)
+        except KeyboardInterrupt:
+            self.stop()
+            raise
 
     @property
     def pid(self) -> int:
@@ -95,13 +94,7 @@ class NodeProcess:
 
     def stop(self) -> int:
         """End the node with SIGINT, as Ctrl-C does, and return its exit code."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-        try:
-            code = self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
+        code = end_child(self._process)
         self._log.close()
         self._folder.cleanup()
         return code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,9 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 
+from gaussian_yolo_node.processes import on_end_signals
 from gaussian_yolo_node.ros.driving import DrivingError
+from gaussian_yolo_node.ros.shared_memory import reclaim
 
 # How long a wait for a message may keep Ctrl-C and a dead node from being seen.
 STEP_S = 0.05
@@ -31,6 +32,7 @@ class OwnNode:
     """
 
     def __init__(self, name: str, arguments: Sequence[str] = ()) -> None:
+        reclaim()
         self._context = Context()
         try:
             rclpy.init(args=list(arguments), context=self._context)
@@ -72,15 +74,12 @@ class OwnNode:
 
 @contextmanager
 def interrupt_afterwards() -> Iterator[None]:
-    """Keep Ctrl-C back until the block is through: raised amid rclpy's C++, it comes out as some other error."""
-    if threading.current_thread() is not threading.main_thread():  # signals are handled there only
+    """Keep Ctrl-C and what else ends a program back until the block is through.
+
+    Raised amid rclpy's C++, it comes out as some other error.
+    """
+    caught: list[signal.Signals] = []
+    with on_end_signals(lambda number, frame: caught.append(signal.Signals(number))) as before:
         yield
-        return
-    caught: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if caught and callable(handler):
-        handler(signal.SIGINT, None)
+    if caught and callable(before[caught[0]]):
+        before[caught[0]](caught[0], None)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 from gaussian_yolo_node.errors import ModelError
+from gaussian_yolo_node.processes import run_child
 
 PROGRAM = ("gaussian-yolo", "build-engine")
 _NUMBER = r"[0-9]{1,6}"
@@ -45,7 +45,7 @@ def rebuild(command: str, engine: Path) -> None:
     """
     # A process of its own gives back all the GPU memory that a build takes.
     words = [sys.executable, "-m", "gaussian_yolo_node.commands", PROGRAM[1], *checked_arguments(command, engine)]
-    if subprocess.run(words, check=False).returncode:
+    if run_child(words):
         raise ModelError(f"{engine} could not be built; run `{command}` to see why")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from label_factory import encoded, make_folder, make_tar
 
+from gaussian_yolo_node.files import PlaceError
 from gaussian_yolo_node.frames.source import SourceError
 from gaussian_yolo_node.lab.noisy_student.shards import (
     WHOLE,
@@ -315,10 +317,44 @@ def test_sources_of_the_same_name_do_not_collide(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../../out.png", "/tmp/absolute.png", "a/../../b.png"])
 def test_no_member_leaves_the_folder(tmp_path: Path, name: str) -> None:
-    source = str(make_tar(tmp_path / "a.tar", [(name, encoded(1))]))
-    path = extract({source: {name}}, tmp_path / "out")[source, name]
-    assert path.resolve().is_relative_to((tmp_path / "out").resolve()) and path.suffix == ".png"
-    assert path.read_bytes() == encoded(1)
+    source = str(make_tar(tmp_path / "a.tar", [(name, encoded(1)), ("good.png", encoded(2))]))
+    bad, good = all_images(source)
+    assert bad.image_bgr is None and bad.reason == f"the name {name!r} is refused: it leads out of its folder"
+    assert good.image_bgr is not None
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(PlaceError, match="leads out of its folder"):
+        extract({source: {name}}, tmp_path / "out")
+    assert sorted(tmp_path.rglob("*")) == before and not Path("/tmp/absolute.png").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_of_a_tar_are_no_images(tmp_path: Path, kind: bytes) -> None:
+    source = make_tar(tmp_path / "a.tar", [("good.png", encoded(1))])
+    member = tarfile.TarInfo("link.png")
+    member.type, member.linkname = kind, "/etc/passwd"
+    with tarfile.open(source, "a") as tar:
+        tar.addfile(member)
+    assert [image.name for image in all_images(str(source))] == ["good.png"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "bag"])
+def test_no_name_of_a_label_leaves_the_folder(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "secret.png").write_bytes(encoded(1))
+    source = str(make_folder(tmp_path / "a", 1) if kind == "folder" else bags(tmp_path)[0])
+    with pytest.raises(PlaceError, match="leads out of its folder"):
+        extract({source: {"../secret.png"}}, tmp_path / "out")
+
+
+def test_a_link_in_the_place_of_extracted_images_is_not_followed(tmp_path: Path) -> None:
+    source = str(make_tar(tmp_path / "a.tar", [("drive/0.png", encoded(1))]))
+    (place,) = {path.parent.parent for path in extract({source: {"drive/0.png"}}, tmp_path / "out").values()}
+    (place / "drive" / "0.png").unlink()
+    (place / "drive").rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    (place / "drive").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PlaceError, match="a link leads out of"):
+        extract({source: {"drive/0.png"}}, tmp_path / "out")
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_extracting_from_a_bag(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gaussian_yolo_node.files import file_hash
+from gaussian_yolo_node.files import PlaceError, file_hash
 from gaussian_yolo_node.lab.noisy_student.manifest import Manifest, ManifestError
 
 
@@ -48,6 +48,18 @@ def test_other_inputs_are_refused_and_nothing_is_lost(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="step 'one' was made with another b; choose another output folder"):
         Manifest(tmp_path).run("one", {"a": 1, "b": 3}, Work(tmp_path, "other"))
     assert work.path.read_text() == "made"
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "link"])
+def test_a_manifest_names_files_of_its_folder_only(tmp_path: Path, name: str) -> None:
+    work = Work(tmp_path / "run")
+    Manifest(tmp_path / "run").run("one", {"a": 1}, work)
+    (tmp_path / "outside").write_text("made")
+    (tmp_path / "run" / "link").symlink_to(tmp_path / "outside")
+    manifest = tmp_path / "run" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(f'"{work.path.name}"', f'"{name}"'))
+    with pytest.raises(PlaceError, match=f"the name '{name}' is refused"):
+        Manifest(tmp_path / "run").run("one", {"a": 1}, work)
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, RuntimeError])

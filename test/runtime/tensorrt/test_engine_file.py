@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ from runtime_engines import make_engine, make_sidecar
 from gaussian_yolo_node.detector import Detector
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.runtime import InferenceError, RuntimeOptions, RuntimeUnavailableError
+from gaussian_yolo_node.runtime.tensorrt import engines
 from gaussian_yolo_node.runtime.tensorrt.cuda import open_gpu
 from gaussian_yolo_node.runtime.tensorrt.engine_file import describe_engine
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import VARIABLE
@@ -120,13 +120,13 @@ def test_is_built_again_where_asked(
     make_model(model, planted=PLANTED[:1])  # another one now
     commands: list[list[str]] = []
 
-    def build(command: list[str], **settings: Any) -> subprocess.CompletedProcess[bytes]:
+    def build(command: list[str]) -> int:
         commands.append(command)
         write_engine(model.with_suffix(".engine"), model)
         write_sidecar(model.with_suffix(".engine"), make_sidecar(model))
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(subprocess, "run", build)
+    monkeypatch.setattr(engines, "run_child", build)
     with opened(model, rebuild_engine=True) as detector:
         assert len(detector(FRAME)) == 1
     with opened(model, rebuild_engine=True):

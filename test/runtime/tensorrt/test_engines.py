@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from gaussian_yolo_node.detector.rate_keeper import RateKeeper
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.runtime.base import DeviceMemoryError
+from gaussian_yolo_node.runtime.tensorrt import engines
 from gaussian_yolo_node.runtime.tensorrt.engine_file import engine_at, engines_by_canvas, model_hash
 from gaussian_yolo_node.runtime.tensorrt.engines import Engines
 from gaussian_yolo_node.runtime.tensorrt.sidecar import read_sidecar
@@ -227,12 +227,12 @@ def test_an_engine_is_built_when_it_is_needed_where_that_is_asked_for(
         add_engine(model, LARGE, **{"stale": {"tensorrt": "9"}, "built otherwise": {"criterion": "confidence"}}[there])
     commands: list[list[str]] = []
 
-    def build(command: list[str], **settings: Any) -> subprocess.CompletedProcess[bytes]:
+    def build(command: list[str]) -> int:
         commands.append(command)
         add_engine(model, LARGE)
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(subprocess, "run", build)
+    monkeypatch.setattr(engines, "run_child", build)
     with opened(model, rebuild_engine=True) as detector:
         assert commands == []
         detector.use_canvas(LARGE)

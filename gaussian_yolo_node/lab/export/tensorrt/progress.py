@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from gaussian_yolo_node.processes import note_signal, on_end_signals
 
 _WAIT_S = 0.1  # polling interval for Ctrl-C
 
@@ -67,17 +68,12 @@ def _stopping_on_ctrl_c(stop: Callable[[], None]) -> Iterator[threading.Event]:
     interrupted = threading.Event()
 
     def handle(number: int, frame: object) -> None:
+        note_signal(number)
         interrupted.set()
         stop()
 
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted  # only the main thread handles Ctrl-C
-        return
-    previous = signal.signal(signal.SIGINT, handle)
-    try:
+    with on_end_signals(handle):
         yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, previous or signal.SIG_DFL)
 
 
 @cache
