@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
-IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif", ".jpe")
 # Suffixes that are no part of a frame's name. Any other dot belongs to it, as in "1630000000.100000".
 _DROPPED = (*IMAGE_SUFFIXES, ".txt", ".json")
 _DRIVE = re.compile(r"[A-Za-z]:/")

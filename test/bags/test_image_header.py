@@ -2,72 +2,28 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 import pytest
+from exif_pictures import IMAGE, JPEG, PNG, TURNED, exif, jpeg_with, segment
 
 from gaussian_yolo_node.bags.image_header import decoded_size, is_cut_jpeg, is_video, orientation
 from gaussian_yolo_node.frames.files import decode_picture
 
-IMAGE = np.random.default_rng(1).integers(0, 256, (6, 10, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-JPEG = cv2.imencode(".jpg", IMAGE)[1].tobytes()
 _OPTIONS = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2]
 PROGRESSIVE = cv2.imencode(".jpg", IMAGE, _OPTIONS)[1].tobytes()
-PNG = cv2.imencode(".png", IMAGE)[1].tobytes()
-
-
-def exif(turned: int, order: str = "<") -> bytes:
-    head = b"II" if order == "<" else b"MM"
-    entry = struct.pack(f"{order}HHIHH", 0x0112, 3, 1, turned, 0)
-    return head + struct.pack(f"{order}HIH", 42, 8, 1) + entry + bytes(4)
-
-
-def segment(marker: int, content: bytes) -> bytes:
-    return bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content
-
-
-def jpeg_with(*segments: bytes) -> bytes:
-    return JPEG[:2] + b"".join(segments) + JPEG[2:]
-
-
-def chunk(content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + b"eXIf" + content + struct.pack(">I", zlib.crc32(b"eXIf" + content))
-
-
-def png_before_pixels(turned: int) -> bytes:
-    return PNG[:33] + chunk(exif(turned)) + PNG[33:]  # after the signature and IHDR
-
-
-def png_after_pixels(turned: int) -> bytes:
-    return PNG[:-12] + chunk(exif(turned)) + PNG[-12:]  # before IEND
-
-
-MAKERS: dict[str, Callable[[int], bytes]] = {
-    "first": lambda turned: jpeg_with(segment(0xE1, b"Exif\0\0" + exif(turned))),
-    "big endian": lambda turned: jpeg_with(segment(0xE1, b"Exif\0\0" + exif(turned, ">"))),
-    "late": lambda turned: jpeg_with(
-        segment(0xE2, bytes(60_000)), segment(0xE2, bytes(60_000)), segment(0xE1, b"Exif\0\0" + exif(turned))
-    ),
-    "after XMP": lambda turned: jpeg_with(segment(0xE1, b"http://ns"), segment(0xE1, b"Exif\0\0" + exif(turned))),
-    "PNG before its pixels": png_before_pixels,
-    "PNG after its pixels": png_after_pixels,
-}
 
 
 @pytest.mark.parametrize("turned", range(1, 9))
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("kind", TURNED)
 def test_pictures_are_turned_and_their_size_is_known_without_decoding(kind: str, turned: int) -> None:
-    data = MAKERS[kind](turned)
+    data = TURNED[kind](turned)
     picture = decode_picture(data, "a").image
 
     assert picture is not None and orientation(data) == turned
     assert decoded_size(data) == picture.shape[:2] == ((80, 48) if turned > 4 else (48, 80))
     # Exif 2.32: where the first row and column of the file are seen.
-    stored = decode_picture(MAKERS[kind](1), "a").image
+    stored = decode_picture(TURNED[kind](1), "a").image
     assert stored is not None
     turns = {
         1: stored, 2: stored[:, ::-1], 3: stored[::-1, ::-1], 4: stored[::-1], 5: stored.transpose(1, 0, 2),

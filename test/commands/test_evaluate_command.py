@@ -280,12 +280,12 @@ def test_names_on_either_side_are_told_where_none_is_of_both(
 ) -> None:
     truth = {"name": "a", "category": "shoe", "bbox": [0, 0, 9, 9]}
     (tmp_path / "truth.json").write_text(json.dumps([truth]))
-    (tmp_path / "found.json").write_text(json.dumps([{**truth, "category": "Shoe", "score": 0.5}]))
+    (tmp_path / "found.json").write_text(json.dumps([{**truth, "category": "boot", "score": 0.5}]))
     paths = ["--ground-truth", tmp_path / "truth.json", "--predictions", tmp_path / "found.json"]
 
     assert run(monkeypatch, "evaluate", "--protocol", "bdd", *paths) == 2
 
-    assert "predicted are Shoe, and the ground truth has shoe" in capsys.readouterr().err
+    assert "predicted are boot, and the ground truth has shoe" in capsys.readouterr().err
 
 
 def test_the_coco_protocol_names_the_extra_it_needs(

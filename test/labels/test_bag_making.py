@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from data_factory import KITTI_LINE
+from exif_pictures import TURNED
 from factories import make_image
 
 pytest.importorskip("rosbags", reason="rosbags is not installed")
@@ -16,6 +17,7 @@ from gaussian_yolo_node.bags import CAMERA_INFO_TOPIC, IMAGE_TOPIC, INFO_TOPIC, 
 from gaussian_yolo_node.bags.reading import BagError, BagReader, Message
 from gaussian_yolo_node.frames.camera_calibration import read_calibration_yaml
 from gaussian_yolo_node.frames.image_messages import image_from_compressed, image_from_message
+from gaussian_yolo_node.labels import image_size, read_image
 from gaussian_yolo_node.labels.bag_making import DEFAULT_START_NS, MakeOptions, make_bag
 from gaussian_yolo_node.labels.bag_records import read_bag_truths
 from gaussian_yolo_node.labels.sequences import open_sequence
@@ -170,19 +172,21 @@ def test_two_bags_of_the_same_frames_are_the_same(tmp_path, drive):
     assert bags[0] == bags[1]
 
 
-def test_a_turned_photo_is_stored_as_it_is_shown(tmp_path):
+@pytest.mark.parametrize("kind", TURNED)
+@pytest.mark.parametrize("turned", [1, 3, 6])
+def test_a_turned_photo_is_stored_as_it_is_shown(tmp_path, kind, turned):
     photos = tmp_path / "photos"
     photos.mkdir()
-    _, encoded = cv2.imencode(".jpg", make_image(16, 32, seed=1))
-    # Exif orientation 6: rotated by 90 degrees.
-    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
-    data = encoded.tobytes()
-    (photos / "a.jpg").write_bytes(data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:])
-    shown = cv2.imread(str(photos / "a.jpg"))
-    assert shown.shape == (32, 16, 3)
-    make_bag(open_sequence(photos), tmp_path / "bag.mcap", MakeOptions(image="compressed"))
+    path = photos / ("a.png" if "PNG" in kind else "a.jpg")
+    path.write_bytes(TURNED[kind](turned))
+    shown = read_image(path)
+    assert shown.shape[:2] == image_size(path) == ((80, 48) if turned == 6 else (48, 80))
+    summary = make_bag(open_sequence(photos), tmp_path / "bag.mcap", MakeOptions(image="compressed"))
     (message,) = messages(tmp_path / "bag.mcap", f"{IMAGE_TOPIC}/compressed")
     np.testing.assert_array_equal(image_from_compressed(message.decode()), shown)
+    assert list(summary.sizes) == [shown.shape[1::-1]]
+    # What need not be turned is stored as it is.
+    assert (bytes(message.decode().data) == path.read_bytes()) == (turned == 1)
 
 
 def test_a_video_becomes_jpeg(tmp_path):
