@@ -237,7 +237,7 @@ def read_about(path: Path) -> dict[str, Any] | None:
 def _read_rows(path: Path, kind: Kind) -> Iterator[LabelledRow]:
     try:
         table = _read_table(path)
-        if table.column_names != [name for name, _ in _COLUMNS[kind]]:
+        if [(field.name, field.type) for field in table.schema] != _COLUMNS[kind]:
             raise LabelsFolderError(f"{path} has other columns than labels for {kind}: it is of another version")
         table = table.combine_chunks()
     except (OSError, pa.ArrowException, ValueError) as error:  # of a name that is not UTF-8, too
@@ -260,7 +260,10 @@ def _read_rows(path: Path, kind: Kind) -> Iterator[LabelledRow]:
 
 def _read_table(path: Path, **options: Any) -> Any:
     """A Parquet file as a table. Raises ArrowInvalid if its few bytes stand for more than the parts of shards have."""
-    found = pq.read_metadata(path)
+    with pq.ParquetFile(path) as file:
+        # Also raises for damage that ends the process where the columns are asked below.
+        file.scan_contents()
+        found = file.metadata
     groups = [found.row_group(number) for number in range(found.num_row_groups)]
     values = sum(group.column(number).num_values for group in groups for number in range(group.num_columns))
     if max(4 * values, sum(group.total_byte_size for group in groups)) > _MOST_BYTES:
@@ -276,6 +279,7 @@ def _read_table(path: Path, **options: Any) -> Any:
             if longest * table.num_rows > _MOST_BYTES:
                 raise pa.ArrowInvalid(f"its column {name} unpacks to more than {_MOST_BYTES >> 20} MB")
             table = table.set_column(place, name, table[name].cast(pa.string()))
+    table.validate(full=True)  # that texts are UTF-8, and lists where their offsets say
     return table
 
 
