@@ -62,7 +62,7 @@ def check_header(data: bytes, max_megapixels: float) -> None:
         pixels = declared_pixels(data)
     except HeaderError as error:
         raise PictureError(str(error)) from error
-    if pixels is None:
+    if not pixels:  # a decoder might read another number from a header that is damaged
         raise PictureError("not an image OpenCV can decode")
     check_pixels(pixels, max_megapixels)
 

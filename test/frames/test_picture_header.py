@@ -137,6 +137,21 @@ def test_scans_behind_a_jpegs_end_do_not_count() -> None:
     assert declared_pixels(data) == HEIGHT * WIDTH
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"P6 #" + b"a" * 70_000 + b"\n30000 30000 255\n",
+        b"#?RADIANCE\n" + b"#a\n" * 30_000 + b"FORMAT=32-bit_rle_rgbe\n\n-Y 30000 +X 30000\n",
+        b"P6 30000\n",
+        tiff({257: (3, 16)}),
+    ],
+)
+def test_a_picture_whose_size_is_not_found_is_not_decoded(data: bytes) -> None:
+    assert declared_pixels(data) == 0
+    with pytest.raises(PictureError, match="not an image OpenCV can decode"):
+        decode(data)
+
+
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8", b"\0\0\0\x18ftypmp42", b"%PDF-1.4"])
 def test_what_is_no_picture(data: bytes) -> None:
     assert declared_pixels(data) is None

@@ -266,10 +266,10 @@ def _yolo(place: _Place) -> Yolo:
     section = place.section
     place.check_input()
     classes, total = section.integer("classes", 20, least=1), section.integer("num", 1, least=1)
-    mask = section.integers("mask", ",".join(map(str, range(total))))
     sizes = section.numbers("anchors")
     if len(sizes) != 2 * total:
         raise section.error(f"has {len(sizes)} numbers in anchors where num={total} needs {2 * total}", "anchors")
+    mask = section.integers("mask", ",".join(map(str, range(total))))
     if min(sizes) <= 0:
         raise section.error(f"has an anchor of {min(sizes):g}, which must be above 0 px", "anchors")
     if not all(0 <= member < total for member in mask) or len(set(mask)) != len(mask):

@@ -83,9 +83,9 @@ class Section:
     def _number(self, name: str, text: str, read: Callable[[str], Number], wanted: str) -> Number:
         try:
             value = read(text)
-            if not math.isfinite(value):
+            if not math.isfinite(value) or (read is int and abs(value) >= 1 << 31):  # Darknet's numbers have 32 bits
                 raise ValueError
-        except ValueError:
+        except (ValueError, OverflowError):
             raise self.error(f"has {name}={self.text(name, text)}, where {text!r} is not {wanted}", name) from None
         return value
 

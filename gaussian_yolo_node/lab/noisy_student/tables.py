@@ -41,7 +41,7 @@ _COMMON = [
     ("height", pa.int32()),
     ("width", pa.int32()),
 ]
-# Bytes, and numbers, that a part may unpack to. A shard of 10,000 images with 1,000 probabilities each has 40 MB.
+# Bytes that a part may unpack to, 4 of each number. A shard of 10,000 images with 1,000 probabilities each has 40 MB.
 _MOST_BYTES = 256 << 20
 _QUADS = pa.list_(pa.list_(pa.float32(), 4))
 _COLUMNS: Mapping[str, list[tuple[str, Any]]] = {
@@ -238,7 +238,7 @@ def read_about(path: Path) -> dict[str, Any] | None:
 def _read_rows(path: Path, kind: Kind) -> Iterator[LabelledRow]:
     try:
         table = _read_table(path)
-        if table.column_names != [name for name, _ in _COLUMNS[kind]]:
+        if [(field.name, field.type) for field in table.schema] != _COLUMNS[kind]:
             raise LabelsFolderError(f"{path} has other columns than labels for {kind}: it is of another version")
         table = table.combine_chunks()
     except (OSError, pa.ArrowException, ValueError) as error:  # of a name that is not UTF-8, too
@@ -261,10 +261,13 @@ def _read_rows(path: Path, kind: Kind) -> Iterator[LabelledRow]:
 
 def _read_table(path: Path, **options: Any) -> Any:
     """A Parquet file as a table. Raises ArrowInvalid if its few bytes stand for more than the parts of shards have."""
-    found = pq.read_metadata(path)
+    with pq.ParquetFile(path) as file:
+        # Also raises for damage that ends the process where the columns are asked below.
+        file.scan_contents()
+        found = file.metadata
     groups = [found.row_group(number) for number in range(found.num_row_groups)]
     values = sum(group.column(number).num_values for group in groups for number in range(group.num_columns))
-    if max(values, sum(group.total_byte_size for group in groups)) > _MOST_BYTES:
+    if max(4 * values, sum(group.total_byte_size for group in groups)) > _MOST_BYTES:
         raise pa.ArrowInvalid(f"it unpacks to more than {_MOST_BYTES >> 20} MB")
     texts = [field.name for field in found.schema.to_arrow_schema() if pa.types.is_string(field.type)]
     table = pq.read_table(path, read_dictionary=texts, **options)
@@ -277,6 +280,7 @@ def _read_table(path: Path, **options: Any) -> Any:
             if longest * table.num_rows > _MOST_BYTES:
                 raise pa.ArrowInvalid(f"its column {name} unpacks to more than {_MOST_BYTES >> 20} MB")
             table = table.set_column(place, name, table[name].cast(pa.string()))
+    table.validate(full=True)  # that texts are UTF-8, and lists where their offsets say
     return table
 
 

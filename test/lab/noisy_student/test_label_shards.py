@@ -178,6 +178,31 @@ def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path, block: str) -
     assert last.index == WHOLE and "there is no mark of its end" in last.reason
 
 
+@pytest.mark.parametrize("kind", ["large", "sparse"])
+def test_a_member_that_claims_gigabytes(tmp_path: Path, kind: str) -> None:
+    path = make_tar(tmp_path / "a.tar", [("0.png", encoded(0)), ("1.png", encoded(1))])
+    with path.open("r+b") as file:
+        with tarfile.open(path) as tar:
+            at = tar.getmembers()[1].offset
+        file.seek(at)
+        header = bytearray(file.read(512))
+        if kind == "large":
+            header[124:136] = (8 << 30).to_bytes(12, "big")
+            header[124] = 0x80
+        else:
+            header[156:157] = b"S"
+            header[386:410] = b"00000000000\0" + b"00000000000\0"
+            header[483:495] = b"77777777777\0"
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        file.seek(at)
+        file.write(header)
+    found = all_images(path)
+    assert [image.name for image in found if image.image_bgr is not None] == ["0.png"]
+    if kind == "large":
+        assert "1.png has 8589934592 bytes, and at most 268435456 are read" in found[-1].reason
+
+
 def bags(tmp_path: Path) -> tuple[Path, list[np.ndarray]]:
     factory = pytest.importorskip("bag_factory", reason="rosbags is not installed (extra 'bags')")
     return factory.write_recording(tmp_path / "bag", factory.camera_records(5)), factory.pictures(5)

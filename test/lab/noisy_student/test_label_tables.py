@@ -178,6 +178,26 @@ def test_a_part_that_is_damaged_or_missing(tmp_path: Path) -> None:
         read_labels(folder)
 
 
+@pytest.mark.parametrize("bomb", ["a long text in each row", "many numbers in a row"])
+def test_a_part_that_unpacks_to_gigabytes(tmp_path: Path, bomb: str) -> None:
+    """A few KB: one text of 2 MB in each of 1,000 rows, or 80 million zeros."""
+    rows = [detection_row(1)] * 1000
+    path = tmp_path / "part-00000.parquet"
+    write_rows(path, "detection", rows, {})
+    assert read_about(path) is not None
+    table = pq.read_table(path)
+    if bomb.startswith("a long"):
+        texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1000, np.int8)), ["a" * (2 << 20)])
+        table = table.set_column(0, "image", texts)
+    else:
+        offsets = np.linspace(0, 80_000_000, 1001).astype(np.int32)
+        zeros = pa.ListArray.from_arrays(offsets, pa.array(np.zeros(80_000_000, np.float32)))
+        table = table.set_column(7, "scores", zeros)
+    pq.write_table(table, path, compression="zstd")
+    assert path.stat().st_size < 1 << 20
+    assert read_about(path) is None
+
+
 def test_a_part_of_the_other_kind(tmp_path: Path) -> None:
     folder = make_labels(tmp_path, [detection_row(1)])
     document = json.loads((folder / "labels.json").read_text()) | {"kind": "classification"}
