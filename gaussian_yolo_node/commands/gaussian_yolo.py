@@ -37,6 +37,7 @@ from gaussian_yolo_node.commands import (
     robustness,
     stylize,
     train,
+    transfer,
     view,
 )
 from gaussian_yolo_node.errors import GaussianYoloError
@@ -158,6 +159,7 @@ for _name, _command in (
     ("anchors", anchors.anchors),
     ("stylize", stylize.stylize),
     ("fixres", fixres.fixres),
+    ("transfer", transfer.transfer),
 ):
     _add(app, _name, _command, "train")
 
