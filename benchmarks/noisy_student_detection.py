@@ -62,7 +62,7 @@ WEIGHTS = {"object": 2.0, "drive_0095_right": 0.5, "drive_0052": 2.0, "camvid": 
 POSITIVE, IGNORE, MAX_SIGMA = 0.4, 0.1, 0.25
 NOISE = {
     "augment": {"rand_augment_ops": 1, "rand_augment_magnitude": 5.0},
-    "model": {"stochastic_depth": 0.05},
+    "model": {"dropout": 0.1},  # csp_darknet_nano has no stochastic depth
 }
 TEACHER = {"epochs": 60, "mosaic_off_epochs": 9, "learning_rate": 0.001}
 STUDENT = {"epochs": 30, "mosaic_off_epochs": 5, "learning_rate": 0.0005, "ema_decay": 0.998}

@@ -17,6 +17,7 @@ for package in ("torch", "tensorboard", "matplotlib", "onnx", "openvino", "pyarr
 
 from training_runs import make_document  # noqa: E402
 
+from gaussian_yolo_node.lab.training.checkpoint import network_of  # noqa: E402
 from gaussian_yolo_node.lab.training.config import TrainConfig  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -258,6 +259,16 @@ def test_a_teacher_has_a_third_of_the_labels(scripts: dict[str, ModuleType], dri
         config = TrainConfig.from_dict(student, name)
         assert (config.model.init == teacher["model"]["init"]) == (name == "anew")
         assert (config.data.train[-1]["format"] == "pseudo") == (name != "continued")
+
+
+def test_the_students_network_takes_the_noise(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    benchmark = scripts["noisy_student_detection"]
+    base = yaml.safe_load((REPOSITORY / "benchmarks" / "noisy_student_detection.yaml").read_text())
+    teacher = benchmark.teacher_recipe(base, 0, tmp_path, dict.fromkeys(benchmark.DRIVES, "list.txt"))
+    for name in benchmark.VARIANTS:
+        student = benchmark.student_recipe(teacher, name, tmp_path, tmp_path / "selected.json", 100, 50.0, 1)
+        config = TrainConfig.from_dict(student, name)
+        assert network_of(config.model).dropout == (0.1 if benchmark.VARIANTS[name].noise else 0)
 
 
 def test_the_report_of_noisy_student(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
