@@ -4,11 +4,14 @@
 MobileNet V1 and V2 with every depthwise kernel replaced: one k x k kernel, or an MDConv of growing kernels; then one
 layer at a time, and other partitions and dilated kernels. Parameters, multiply-accumulates and latency are those of the
 full networks at 224x224. The accuracy is NOT on ImageNet: narrow networks learn scikit-learn's handwritten digits (8x8
-px, enlarged). It only shows that everything trains, and how the variants rank on a small problem.
+px, enlarged), or patches of driving data (`driving_patches.py`). It only shows that everything trains, and how the
+variants rank on a small problem.
 
     pip install 'gaussian_yolo[train,cpu,bench]'
     python benchmarks/mdconv_ablation.py            # writes docs/mdconv_ablation.{json,md,png}
     python benchmarks/mdconv_ablation.py --quick --output out/ablation
+    python benchmarks/mdconv_ablation.py --patches DATA --host mobilenet_v2 --seeds 3 --whole \
+        --output docs/mdconv_patches
 
 Run it again to continue an interrupted call.
 """
@@ -21,9 +24,9 @@ import platform
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -34,9 +37,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
+from driving_patches import CLASSES, TEST, TRAIN, load_patches
 from mdconv_report import write_figure, write_table
 from torch import Tensor
 
+from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.lab.complexity import complexity
 from gaussian_yolo_node.lab.networks.mdconv import merge_mdconvs
@@ -55,6 +60,7 @@ TIMED_ROUNDS = 30
 class Settings:
     """Settings shared by all runs of a results file. With `width` 0.35 all layers can have five exponential groups."""
 
+    data: str = "digits"
     image_size: int = 32
     width: float = 0.35
     training_images: int = 1000
@@ -63,6 +69,10 @@ class Settings:
     batch_size: int = 50
     learning_rate: float = 4e-3
     seeds: int = 2
+
+
+# As many patches of each class; fewer to test where there are not so many.
+PATCHES = Settings("patches", 48, training_images=1200, test_images=1200, epochs=8)
 
 
 @dataclass(frozen=True)
@@ -90,14 +100,30 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="A minute's worth: few variants, one short epoch.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = Settings.seeds,
     jobs: Annotated[int, typer.Option(min=0, help="Trainings at a time, one thread each; 0: one a core.")] = 0,
+    patches: Annotated[
+        Path | None, typer.Option(metavar="DATA", help="Learn patches of this driving data.", show_default="digits")
+    ] = None,
+    host: Annotated[list[str] | None, typer.Option(help="May be given again.", show_default="all")] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Neither single layers nor other partitions.")] = False,
+    minutes: Annotated[float, typer.Option(min=0, help="Begin no training after these; 0 for no limit.")] = 0,
 ) -> None:
     """Train, count and time all variants; finished runs in OUTPUT.json are not repeated."""
-    settings = Settings(training_images=200, test_images=100, epochs=1, seeds=1) if quick else Settings(seeds=seeds)
+    hosts = host or list(HOSTS)
+    if not set(hosts) <= set(HOSTS):
+        sys.exit(f"--host is one of {', '.join(HOSTS)}")
+    settings = replace(Settings() if patches is None else PATCHES, seeds=seeds)
+    if quick:
+        settings = replace(settings, training_images=200, test_images=100, epochs=1, seeds=1)
     path = output.with_suffix(".json")
     results = read_results(path, settings)
     output.parent.mkdir(parents=True, exist_ok=True)
-    data = load_digits(settings)
-    pending = [run for run in plan(quick, settings.seeds) if run.key not in results["runs"]]
+    try:
+        data = load_digits(settings) if patches is None else load_driving(patches, settings)
+    except GaussianYoloError as error:
+        sys.exit(f"error: {error}")
+    wanted = list(variants(quick, hosts, whole))
+    pending = [run for run in plan(quick, wanted, settings.seeds, whole) if run.key not in results["runs"]]
+    began = perf_counter()
     # The networks are too small for several threads. Fork would inherit torch's locked threads.
     workers = ProcessPoolExecutor(
         jobs or len(os.sched_getaffinity(0)), get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
@@ -105,15 +131,19 @@ def main(
     with workers:
         futures = {workers.submit(train, run, data, settings): run for run in pending}
         for number, future in enumerate(as_completed(futures), 1):
+            if future.cancelled():
+                continue
+            if minutes and perf_counter() - began > 60 * minutes:
+                for each in futures:
+                    each.cancel()
             run, accuracy = futures[future], future.result()
             results["runs"][run.key] = {**asdict(run), "accuracy": accuracy}
             write_results(path, results)
             print(f"{number}/{len(pending)}  {run.key:36} {accuracy:7.2%}", flush=True)
-    wanted = list(variants(quick))
     missing = [name for name in map(" ".join, wanted) if name not in results["costs"]]
     if missing:
         # All in one session, interleaved, because the machine's speed varies over time.
-        results["costs"] = measure_costs(wanted, 3 if quick else TIMED_ROUNDS)
+        results["costs"] |= measure_costs(wanted, 3 if quick else TIMED_ROUNDS)
         results["machine"] = describe_machine()
         write_results(path, results)
     write_table(results, output.with_suffix(".md"))
@@ -121,27 +151,31 @@ def main(
     print(output.with_suffix(".md").read_text(encoding="utf-8"))
 
 
-def plan(quick: bool, seeds: int) -> list[Run]:
+def plan(quick: bool, wanted: list[tuple[str, str]], seeds: int, whole: bool) -> list[Run]:
     """All trainings, seed by seed, so that an early stop leaves complete comparisons."""
     runs = []
     for seed in range(seeds):
-        runs += [Run(host, kernels, None, seed) for host, kernels in variants(quick)]
+        runs += [Run(host, kernels, None, seed) for host, kernels in wanted]
         host = "mobilenet_v2"
+        if whole or (host, "3") not in wanted:
+            continue
         layers = (0, HOSTS[host] - 1) if quick else range(HOSTS[host])
         runs += [Run(host, kernels, layer, seed) for kernels in LAYER_KERNELS for layer in layers]
     return runs
 
 
-def variants(quick: bool) -> Iterator[tuple[str, str]]:
+def variants(quick: bool, hosts: Sequence[str], whole: bool) -> Iterator[tuple[str, str]]:
     """Whole-network variants: host and kernels. The dilated and exponential ones have the kernel sizes of MIXED."""
-    for host in HOSTS:
+    for host in hosts:
         single, mixed = (SINGLE[:2], MIXED[:1]) if quick else (SINGLE, MIXED)
         yield from ((host, kernels) for kernels in single + mixed)
+        if whole:
+            continue
         yield from ((host, kernels + suffix) for kernels in mixed for suffix in ("-exp", "-dil"))
 
 
 @dataclass(frozen=True)
-class Digits:
+class Images:
     """Images float32 `[N,3,H,W]` with about zero mean and unit standard deviation, and labels int64 `[N]`."""
 
     train: Tensor
@@ -150,7 +184,7 @@ class Digits:
     test_labels: Tensor
 
 
-def load_digits(settings: Settings) -> Digits:
+def load_digits(settings: Settings) -> Images:
     """scikit-learn's digits, split once for all runs, enlarged bilinearly."""
     try:
         from sklearn import datasets
@@ -164,13 +198,24 @@ def load_digits(settings: Settings) -> Digits:
     images = ((images - images.mean()) / images.std()).expand(-1, 3, -1, -1).contiguous()
     labels = torch.from_numpy(bunch.target[order].astype(np.int64))
     count = settings.training_images
-    return Digits(images[:count], labels[:count], images[count:], labels[count:])
+    return Images(images[:count], labels[:count], images[count:], labels[count:])
 
 
-def train(run: Run, data: Digits, settings: Settings) -> float:
-    """Test accuracy, 0..1, after the last epoch: AdamW, one cycle, images shifted by up to an eighth."""
+def load_driving(root: Path, settings: Settings) -> Images:
+    """Patches of the driving data, see `driving_patches`. Raises DatasetError if the data are missing."""
+    parts: list[Tensor] = []
+    for sources, count in ((TRAIN, settings.training_images), (TEST, settings.test_images)):
+        patches, classes = load_patches(root, sources, count // len(CLASSES), settings.image_size)
+        parts += [torch.from_numpy(patches).permute(0, 3, 1, 2).float(), torch.from_numpy(classes)]
+    mean, deviation = parts[0].mean(), parts[0].std()
+    return Images((parts[0] - mean) / deviation, parts[1], (parts[2] - mean) / deviation, parts[3])
+
+
+def train(run: Run, data: Images, settings: Settings) -> float:
+    """Test accuracy, 0..1, of patches the mean over the classes, after the last epoch: AdamW, one cycle, images shifted
+    by up to an eighth."""
     torch.manual_seed(run.seed)
-    model = MobileNet(run.host, 10, kernels=run.replacement, width=settings.width)
+    model = MobileNet(run.host, int(data.train_labels.max()) + 1, kernels=run.replacement, width=settings.width)
     # Depthwise convolutions train three times as fast in this format. The type stub of Module.to lacks memory_format.
     cast(Any, model).to(memory_format=torch.channels_last)
     batches = len(data.train) // settings.batch_size
@@ -189,7 +234,10 @@ def train(run: Run, data: Digits, settings: Settings) -> float:
     model.eval()
     with torch.no_grad():
         answers = torch.cat([model(part).argmax(1) for part in data.test.split(100)])
-    return float((answers == data.test_labels).float().mean())
+    right = (answers == data.test_labels).float()
+    if settings.data == "digits":  # whose classes are about equally many
+        return float(right.mean())
+    return float(torch.stack([right[data.test_labels == one].mean() for one in data.test_labels.unique()]).mean())
 
 
 def shifted(images: Tensor) -> Tensor:

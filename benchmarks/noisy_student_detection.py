@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
 r"""Gain of Noisy Student for a detector, with and without the use of sigmas (docs/paper_facts.md, section 4).
 
-Each seed draws 40 % of KITTI's labelled frames for the teacher: random frames of the object set, and a contiguous
-section of each of the two drives, because neighbours of a labelled frame are nearly labelled. The teacher labels all
-other frames of the three. Each student continues from the teacher's weights for the same number of steps, with the
-noise of `NOISE` or without. `anew` starts from ImageNet weights with noise, like the paper's students, for twice as
-many steps as its teacher. `continued` is the control: the same number of further steps with only the teacher's labels.
-The averaged weights of the last epoch are evaluated on drive 0011.
+Each seed draws a third of the labelled frames for the teacher, which starts from COCO's weights: random frames of
+KITTI's object set, and a contiguous section of each of two drives and of CamVid's, because neighbours of a labelled
+frame are nearly labelled. The teacher labels all other frames of the four. Each student continues from the teacher's
+weights for the same number of steps, with the noise of `NOISE` or without. `anew` starts from COCO's weights with
+noise, like the paper's students, for as many steps as teacher and student. `continued` is the control: the same number
+of further steps with only the teacher's labels. The averaged weights of the last epoch are measured on three sets:
+average precision, and how many errors lie within one sigma.
 
     pip install 'gaussian_yolo[train,cpu,scale,bench]'
     python benchmarks/noisy_student_detection.py --data DATA --report docs
     python benchmarks/noisy_student_detection.py --data DATA --report docs --length 3 --jobs 12 \
         --variants continued,score,weighed,noised    # on a GPU
 
-DATA holds kitti/object, kitti/drive_0095_right, kitti/drive_0052 and kitti/drive_0011. Run it again to
-continue an interrupted call.
+DATA holds kitti/, camvid/ and, beside it, weights/yolox_nano_coco.onnx. Run it again to continue an interrupted call.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ import json
 import logging
 import multiprocessing
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,37 +36,43 @@ import numpy as np
 import torch
 import typer
 import yaml
+from detector_trainings import Deadline, result
 from noisy_student_report import write_figure, write_table
 
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.noisy_student.detector_steps import DetectorSteps, select_detections
 from gaussian_yolo_node.lab.noisy_student.labelling import label
 from gaussian_yolo_node.lab.noisy_student.select_boxes import BoxRules
-from gaussian_yolo_node.lab.training.checkpoint import load_trained
-from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
+from gaussian_yolo_node.lab.operating_points import LabelledSet, load_sets
+from gaussian_yolo_node.lab.training.train import CHECKPOINT
 from gaussian_yolo_node.processes import run_until_signal
 
 NAME = "noisy_student_detection"
-SHARE = 0.4  # of the labelled frames, for the teacher
-DRIVES = {"object": "image_2", "drive_0095_right": "image", "drive_0052": "image"}
-STRETCHES = ("drive_0095_right",)
-JUDGED = "drive_0011"
-# Frames of the evaluation drive.
-LEAKS = {"object": ("000087", "000097")}
-WEIGHTS = {"object": 1.0, "drive_0095_right": 0.4, "drive_0052": 1.0}
+SHARE = 1 / 3  # of the labelled frames, for the teacher
+# Images and labels of the frames to learn from.
+DRIVES = {
+    "object": ("kitti/object/image_2", "kitti/object/label_2"),
+    "drive_0095_right": ("kitti/drive_0095_right/image", "kitti/drive_0095_right/label_2"),
+    "drive_0052": ("kitti/drive_0052/image", "kitti/drive_0052/label_2"),
+    "camvid": ("camvid/image", "camvid/label_2"),
+}
+STRETCHES = ("drive_0095_right", "camvid")
+# Frames of validation sets, as patterns of their stems.
+LEAKS = {"object": ("000087", "000097"), "camvid": ("Seq05VD_*",)}
+WEIGHTS = {"object": 2.0, "drive_0095_right": 0.5, "drive_0052": 2.0, "camvid": 0.5}
 POSITIVE, IGNORE, MAX_SIGMA = 0.4, 0.1, 0.25
 NOISE = {
     "augment": {"rand_augment_ops": 1, "rand_augment_magnitude": 5.0},
-    "model": {"stochastic_depth": 0.05},
+    "model": {"dropout": 0.1},  # csp_darknet_nano has no stochastic depth
 }
-TEACHER = {"epochs": 100, "mosaic_off_epochs": 15, "learning_rate": 0.001}
-STUDENT = {"epochs": 40, "mosaic_off_epochs": 8, "learning_rate": 0.0005, "ema_decay": 0.995}
+TEACHER = {"epochs": 60, "mosaic_off_epochs": 9, "learning_rate": 0.001}
+STUDENT = {"epochs": 30, "mosaic_off_epochs": 5, "learning_rate": 0.0005, "ema_decay": 0.998}
 LABELLED_ALONE = 2  # epochs for the same number of steps
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One kind of student. rules: None for no pseudo labels; anew: start from ImageNet weights."""
+    """One kind of student. rules: None for no pseudo labels; anew: start from COCO's weights."""
 
     title: str
     rules: BoxRules | None
@@ -82,7 +89,7 @@ VARIANTS = {
     "filtered": Variant("student, boxes by score and sigma", BY_SIGMA),
     "weighed": Variant("student, by score and sigma, weighed by sigma", WEIGHED),
     "noised": Variant("the same under noise", WEIGHED, noise=True),
-    "anew": Variant("the same under noise, from ImageNet's weights", WEIGHED, noise=True, anew=True),
+    "anew": Variant("the same under noise, from COCO's weights", WEIGHED, noise=True, anew=True),
 }
 
 
@@ -103,6 +110,7 @@ def main(
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes of a training that make its batches.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves torch's choice.")] = 0,
+    minutes: Annotated[float, typer.Option(min=0, help="Begin no training after these; 0 for no limit.")] = 0,
 ) -> None:
     """Train teachers and students, evaluate, compare; finished trainings in OUTPUT are not repeated."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -119,10 +127,16 @@ def main(
         sys.exit(f"--seeds is {seeds!r}; give whole numbers with commas between")
     except OSError as error:
         sys.exit(f"error: {error}")
-    experiment = Experiment(base, data.resolve(), output, length, threads)
     try:
-        results = in_turn(jobs, [partial(experiment.teacher, seed) for seed in numbers])
-        results += in_turn(jobs, [partial(experiment.student, seed, one) for seed in numbers for one in students])
+        sets = load_sets(base["data"]["validation"], data, base["model"]["classes"])
+        experiment = Experiment(base, data.resolve(), output, length, threads, sets)
+        deadline = Deadline(minutes)
+        results = in_turn(jobs, [partial(experiment.teacher, seed) for seed in numbers], deadline)
+        results += in_turn(
+            jobs,
+            [partial(experiment.student, seed, one) for seed in numbers[: len(results)] for one in students],
+            deadline,
+        )
     except (GaussianYoloError, OSError) as error:
         sys.exit(f"error: {error}")
     folder = report or output
@@ -142,10 +156,10 @@ def main(
     print((folder / f"{name}.md").read_text(encoding="utf-8"))
 
 
-def in_turn(jobs: int, trainings: list[Callable[[], dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Results of trainings, `jobs` at a time, in order."""
+def in_turn(jobs: int, trainings: list[Callable[[], dict[str, Any]]], deadline: Deadline) -> list[dict[str, Any]]:
+    """Results of trainings, `jobs` at a time, in order; one at a time, those that were begun before the deadline."""
     if jobs == 1:
-        return [train() for train in trainings]
+        return [train() for train in trainings if not deadline.passed]
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
         return [job.result() for job in [pool.submit(train) for train in trainings]]
 
@@ -159,16 +173,17 @@ class Experiment:
     output: Path
     length: int
     threads: int
+    sets: Sequence[LabelledSet]
 
     def teacher(self, seed: int) -> dict[str, Any]:
         """Train and label with a seed's teacher; returns its figures."""
         place = self._place(seed)
         labelled = draw_labelled(self.data, seed)
-        result = self._trained("teacher", seed, self._teacher_recipe(seed, labelled))
+        found = self._trained("teacher", seed, self._teacher_recipe(seed, labelled))
         pictures = unlabelled_folder(self.data, labelled, place)
         model = DetectorSteps(seed).deploy(place / "teacher", f"teacher_{seed}")
         label([str(pictures)], str(model), place / "labels", score_threshold=0.05)
-        return result
+        return found
 
     def student(self, seed: int, name: str) -> dict[str, Any]:
         """Select labels of a seed's teacher and train on them; returns figures and selection counts."""
@@ -194,23 +209,27 @@ class Experiment:
         return teacher_recipe(self.base, seed, self.data, lists)
 
     def _trained(self, name: str, seed: int, document: dict[str, Any]) -> dict[str, Any]:
-        return trained(name, seed, document, self._place(seed), self.data, self.threads)
+        return result(name, seed, document, self._place(seed) / name, self.data, self.sets, self.threads)
 
 
 def draw_labelled(data: Path, seed: int) -> dict[str, list[str]]:
-    """Stems of the frames labelled for the teacher, for each folder of `DRIVES`."""
+    """Stems of the frames labelled for the teacher, for each of `DRIVES`."""
     rng = np.random.default_rng(seed)
     drawn = {}
-    for drive in DRIVES:
-        stems = sorted(path.stem for path in (data / "kitti" / drive / "label_2").glob("*.txt"))
-        stems = [stem for stem in stems if stem not in LEAKS.get(drive, ())]
-        count = round(SHARE * len(stems))
+    for drive, (_, labels) in DRIVES.items():
+        stems = sorted(path.stem for path in (data / labels).glob("*.txt") if not leaks(drive, path.stem))
+        count = max(1, round(SHARE * len(stems)))
         if drive in STRETCHES:
             start = int(rng.integers(len(stems) - count + 1))
             drawn[drive] = stems[start : start + count]
         else:
             drawn[drive] = sorted(str(stem) for stem in rng.permutation(stems)[:count])
     return drawn
+
+
+def leaks(drive: str, stem: str) -> bool:
+    """Whether a frame belongs to a validation set."""
+    return any(fnmatch(stem, pattern) for pattern in LEAKS.get(drive, ()))
 
 
 def weight_of(labelled: dict[str, list[str]]) -> float:
@@ -228,39 +247,33 @@ def write_lists(labelled: dict[str, list[str]], place: Path) -> dict[str, str]:
 def unlabelled_folder(data: Path, labelled: dict[str, list[str]], place: Path) -> Path:
     """A folder of links to all frames without labels for the teacher."""
     pictures = place / "unlabelled"
-    for number, (drive, images) in enumerate(DRIVES.items()):
+    for number, (drive, (images, _)) in enumerate(DRIVES.items()):
         folder = pictures / f"{number}_{drive}"
         folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted((data / "kitti" / drive / images).iterdir()):
+        for path in sorted((data / images).iterdir()):
             link = folder / path.name
-            if path.stem not in labelled[drive] and path.stem not in LEAKS.get(drive, ()) and not link.exists():
+            if path.stem not in labelled[drive] and not leaks(drive, path.stem) and not link.exists():
                 link.symlink_to(path.resolve())
     return pictures
 
 
 def teacher_recipe(base: dict[str, Any], seed: int, data: Path, lists: dict[str, str]) -> dict[str, Any]:
-    """The recipe with the drawn labels as data, from ImageNet weights."""
+    """The recipe with the drawn labels as data. It does not validate: no epoch is picked by its accuracy."""
     document = copy.deepcopy(base)
     document["name"] = f"{NAME}_teacher"
-    document["model"].pop("init", None)
-    sources = {drive: f"kitti/{drive}/{images}" for drive, images in DRIVES.items()}
     document["data"]["root"] = str(data)
     document["data"]["train"] = [
-        {"format": "kitti", "images": images, "labels": f"kitti/{drive}/label_2", "list": lists[drive],
-         "weight": WEIGHTS[drive]}
-        for drive, images in sources.items()
-    ]  # fmt: skip
-    document["data"]["validation"] = [
-        {"format": "kitti", "images": f"kitti/{JUDGED}/image", "labels": f"kitti/{JUDGED}/label_2"}
+        {"format": "kitti", "images": images, "labels": labels, "list": lists[drive], "weight": WEIGHTS[drive]}
+        for drive, (images, labels) in DRIVES.items()
     ]
-    document["schedule"] |= {**lengthened(TEACHER, 1), "warmup_steps": 60, "seed": seed}
+    document["data"]["validation"] = []
+    document["schedule"] |= {**lengthened(TEACHER, 1), "seed": seed}
     return document
 
 
 def lengthened(schedule: dict[str, Any], length: int) -> dict[str, Any]:
-    """`length` times as many epochs, validated at the end."""
-    epochs = {key: schedule[key] * length for key in ("epochs", "mosaic_off_epochs")}
-    return {**schedule, **epochs, "validate_every": epochs["epochs"]}
+    """`length` times as many epochs."""
+    return {**schedule, **{key: schedule[key] * length for key in ("epochs", "mosaic_off_epochs")}}
 
 
 def student_recipe(
@@ -280,25 +293,6 @@ def student_recipe(
         for section, values in NOISE.items():
             document[section] = {**(document.get(section) or {}), **values}
     return document
-
-
-def trained(name: str, seed: int, document: dict[str, Any], place: Path, data: Path, threads: int) -> dict[str, Any]:
-    """Average precisions of a training; interrupted trainings continue, finished ones are not repeated.
-
-    Raises:
-        SystemExit: the existing results are of another recipe.
-    """
-    folder = place / name
-    written = folder / "recipe.yaml"
-    if written.exists() and yaml.safe_load(written.read_text(encoding="utf-8")) != document:
-        sys.exit(f"{folder} is of another recipe or data; remove it or give another --output")
-    folder.mkdir(parents=True, exist_ok=True)
-    written.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-    print(f"== {name}, seed {seed}", flush=True)
-    run(written, folder, resume=(folder / CHECKPOINT).exists(), data_root=data, threads=threads)
-    done = load_trained(folder / CHECKPOINT)
-    figures = {key: value for key, value in done.validation.items() if key.startswith("AP")}
-    return {"name": name, "seed": seed, "epochs": done.epochs, **figures}
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from gaussian_yolo_node.commands import (
     robustness,
     stylize,
     train,
+    transfer,
     view,
 )
 from gaussian_yolo_node.display import guard_terminal
@@ -171,6 +172,7 @@ for _name, _command in (
     ("anchors", anchors.anchors),
     ("stylize", stylize.stylize),
     ("fixres", fixres.fixres),
+    ("transfer", transfer.transfer),
 ):
     _add(app, _name, _command, "train")
 

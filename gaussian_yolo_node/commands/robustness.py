@@ -23,7 +23,9 @@ def robustness(
     data: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA", help="Detector: folder of images with labels; classifier: one folder per class."
+            metavar="DATA",
+            help="Detector: folder of images with labels; classifier: one folder per class, or ImageNet-C or "
+            "ImageNet-P as published.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
@@ -60,7 +62,8 @@ def robustness(
     """Measure accuracy and sigmas under ImageNet-C's corruptions, perturbation sequences, FGSM and PGD.
 
     For a detector: AP and sigmas under corruption. For a detector's training checkpoint: the same under attacks, which
-    need gradients. For a classifier's checkpoint: errors, mCE, flip probabilities, attacks.
+    need gradients. For a classifier's checkpoint: errors, mCE, flip probabilities, attacks; of ImageNet-C
+    (GROUP/CORRUPTION/SEVERITY/CLASS/*.JPEG) errors and mCE, of ImageNet-P (GROUP/PERTURBATION/CLASS/*.mp4) flips, mFR.
 
     Example: gaussian-yolo robustness csp_nano_driving kitti/training --limit 20 -o out/robustness
 
@@ -184,11 +187,14 @@ def _classifier(
         classifier_robustness,
         read_baseline,
     )
-    from gaussian_yolo_node.lab.robustness.corruptions import CORRUPTIONS
+    from gaussian_yolo_node.lab.robustness.corruptions import CORRUPTIONS, check_corruptions
     from gaussian_yolo_node.lab.robustness.perturbations import PERTURBATIONS
+    from gaussian_yolo_node.lab.robustness.published import find_published
+    from gaussian_yolo_node.lab.robustness.published_classifier import published_robustness
 
+    corruptions = _all_or_none(chosen.corruptions, CORRUPTIONS)
     options = ClassifierOptions(
-        _all_or_none(chosen.corruptions, CORRUPTIONS),
+        check_corruptions(corruptions) if corruptions else (),
         chosen.severities,
         _all_or_none(chosen.perturbations, tuple(PERTURBATIONS)),
         chosen.attacks,
@@ -199,9 +205,14 @@ def _classifier(
         None if baseline_flips is None else read_baseline(baseline_flips),
     )
     with Console(stderr=True).status("clean") as status:
-        result = classifier_robustness(model, data, output, options, on_cell=status.update)
+        published = find_published(data)
+        if published is None:
+            result = classifier_robustness(model, data, output, options, on_cell=status.update)
+        else:
+            result = published_robustness(model, published, output, options, on_cell=status.update)
     report.draw_classifier(result, output / "robustness.png")
-    print(f"clean top-1: {result['clean']:.1%}")
+    if result["clean"] is not None:
+        print(f"clean top-1: {result['clean']:.1%}")
     for name, row in result["errors"].items():
         print(f"{name}: errors {', '.join(f'{100 * value:.1f}' for value in row.values())} %")
     for name, value in result["flips"].items():

@@ -73,7 +73,11 @@ def stylize(
     beta: Annotated[float, typer.Option(help="Weight of the style.")] = 1.0,
     optimizer: Annotated[StyleOptimizer, typer.Option(help="lbfgs as in the paper, or adam.")] = StyleOptimizer.lbfgs,
     steps: Annotated[int, typer.Option(help="Steps of the optimizer.")] = 60,
-    coarse_steps: Annotated[int, typer.Option(help="Steps before that, at half the size; 0 for none.")] = 40,
+    scales: Annotated[int, typer.Option(help="Sizes to search at, coarse to fine, each twice the one before.")] = 3,
+    coarse_steps: Annotated[int, typer.Option(help="Steps at each of the smaller sizes; 0 for none.")] = 40,
+    total_variation: Annotated[
+        float, typer.Option(metavar="W", help="Weight of the result's smoothness, 0.05 for instance; 0 for none.")
+    ] = 0.0,
     start: Annotated[
         Start, typer.Option(help="Begin with the content, in its own or the style's colours, or with noise.")
     ] = Start.recolored,
@@ -118,7 +122,9 @@ def stylize(
         beta=beta,
         optimizer=optimizer.value,
         steps=steps,
+        scales=scales,
         coarse_steps=coarse_steps,
+        total_variation=total_variation,
         start=start.value,
         preserve_colour=preserve_color.value,
         size=size,

@@ -113,14 +113,28 @@ def classifier_robustness(
         for name in names
     }
     sequences = {name: cell(f"sequence-{name}", partial(pictures.perturbed, name)) for name in options.perturbations}
-    flips = {name: found["flip"] for name, found in sequences.items()}
     attacks = {
         kind: {f"{eps:g}": cell(f"{kind}-{eps:g}", partial(pictures.attacked, kind, eps)) for eps in options.epsilons}
         for kind in options.attacks
     }
-    whole = set(names) == set(CORRUPTIONS) and severities == SEVERITIES
-    result = {
-        "settings": cells.settings,
+    result = summary(cells.settings, clean, errors, sequences, attacks, options)
+    write_json(output / RESULT, result)
+    return result
+
+
+def summary(
+    settings: Mapping[str, Any],
+    clean: float | None,
+    errors: Mapping[str, Mapping[str, float]],
+    sequences: Mapping[str, Mapping[str, float]],
+    attacks: Mapping[str, Mapping[str, float]],
+    options: ClassifierOptions,
+) -> dict[str, Any]:
+    """The contents of robustness.json, see `classifier_robustness`."""
+    flips = {name: found["flip"] for name, found in sequences.items()}
+    whole = set(errors) == set(CORRUPTIONS) and all(len(row) == len(SEVERITIES) for row in errors.values())
+    return {
+        "settings": settings,
         "clean": clean,
         "errors": errors,
         "mce": mean_corruption_error({name: list(row.values()) for name, row in errors.items()}) if whole else None,
@@ -130,8 +144,6 @@ def classifier_robustness(
         "top5_distance": {name: found["top5"] for name, found in sequences.items()},
         "attacks": attacks,
     }
-    write_json(output / RESULT, result)
-    return result
 
 
 def _limited(items: Items, limit: int) -> tuple[list[Path], NDArray[np.intp]]:
@@ -141,19 +153,37 @@ def _limited(items: Items, limit: int) -> tuple[list[Path], NDArray[np.intp]]:
     return paths, np.array([of[path] for path in paths], np.intp)
 
 
-class _Pictures:
+class Scorer:
+    """Logits of a classifier; with `mask`, classes that are not among `truths` cannot be the answer."""
+
+    def __init__(self, classifier: Classifier, truths: NDArray[np.intp], mask: bool) -> None:
+        self.classifier = classifier
+        # Added to the logits.
+        self.mask = torch.zeros(len(classifier.classes))
+        if mask:
+            self.mask[np.setdiff1d(np.arange(len(classifier.classes)), truths)] = -torch.inf
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """`[B,C]` of RGB `[B,3,S,S]`, 0..255."""
+        return self.classifier.model(self.classifier.model.normalisation(pixels.float())) + self.mask
+
+    @torch.no_grad()
+    def scores(self, crops: Sequence[Image]) -> NDArray[np.float32]:
+        """Logits `[N,C]` of N images uint8 `[S,S,3]` BGR."""
+        parts = [self.logits(as_tensor(crops[start : start + BATCH])) for start in range(0, len(crops), BATCH)]
+        return np.asarray(torch.cat(parts).numpy(), np.float32)
+
+
+class _Pictures(Scorer):
     """The centre-cropped images of a test: `crops` uint8 `[S,S,3]` BGR."""
 
     def __init__(
         self, classifier: Classifier, paths: list[Path], truths: NDArray[np.intp], options: ClassifierOptions
     ) -> None:
-        self.classifier, self.paths, self.truths, self.options = classifier, paths, truths, options
+        super().__init__(classifier, truths, options.mask)
+        self.paths, self.truths, self.options = paths, truths, options
         fraction, size = classifier.config.model.crop_fraction, classifier.image_size
         self.crops = [centre_crop(read_image(path), size, fraction) for path in paths]
-        # Added to the logits.
-        self.mask = torch.zeros(len(classifier.classes))
-        if options.mask:
-            self.mask[np.setdiff1d(np.arange(len(classifier.classes)), truths)] = -torch.inf
 
     def settings(self, checkpoint: Path) -> dict[str, Any]:
         """Everything that determines the cells."""
@@ -169,16 +199,6 @@ class _Pictures:
             "library": library_version(),
         }
 
-    def logits(self, pixels: Tensor) -> Tensor:
-        """`[B,C]` of RGB `[B,3,S,S]`, 0..255."""
-        return self.classifier.model(self.classifier.model.normalisation(pixels.float())) + self.mask
-
-    @torch.no_grad()
-    def scores(self, crops: Sequence[Image]) -> NDArray[np.float32]:
-        """Logits `[N,C]`."""
-        parts = [self.logits(as_tensor(crops[start : start + BATCH])) for start in range(0, len(crops), BATCH)]
-        return np.asarray(torch.cat(parts).numpy(), np.float32)
-
     def top1(self, crops: Sequence[Image]) -> float:
         """Top-1 accuracy."""
         return float((self.scores(crops).argmax(axis=1) == self.truths).mean())
@@ -192,15 +212,13 @@ class _Pictures:
 
     def perturbed(self, name: str) -> dict[str, float]:
         """Flip probability and top-5 distance over the sequences of all images."""
-        scores = [
-            self.scores(sequence(crop, name, np.random.default_rng([self.options.seed, number])))
-            for number, crop in enumerate(self.crops)
-        ]
-        noise = is_noise(name)
-        return {
-            "flip": flip_probability([each.argmax(axis=1) for each in scores], noise=noise),
-            "top5": top5_distance(scores, noise=noise),
-        }
+        return flip_figures(
+            name,
+            [
+                self.scores(sequence(crop, name, np.random.default_rng([self.options.seed, number])))
+                for number, crop in enumerate(self.crops)
+            ],
+        )
 
     def attacked(self, kind: str, epsilon: float) -> float:
         """`top1` under an attack of at most epsilon."""
@@ -217,6 +235,15 @@ class _Pictures:
             with torch.no_grad():
                 right += int((self.logits(changed).argmax(1) == truths).sum())
         return right / len(self.crops)
+
+
+def flip_figures(perturbation: str, scores: Sequence[NDArray[np.float32]]) -> dict[str, float]:
+    """Flip probability (`flip`) and top-5 distance (`top5`) of scores `[F,C]`, one array per sequence."""
+    noise = is_noise(perturbation)
+    return {
+        "flip": flip_probability([each.argmax(axis=1) for each in scores], noise=noise),
+        "top5": top5_distance(scores, noise=noise),
+    }
 
 
 def read_baseline(path: Path) -> dict[str, float]:

@@ -100,7 +100,9 @@ def draw_classifier(result: Mapping[str, Any], path: Path) -> None:
     figure = _figure(14, 4.5)
     error, flips, attack = figure.subplots(1, 3)
     for name, row in result["errors"].items():
-        error.plot([0, *map(int, row)], [1 - result["clean"], *row.values()], "o-", ms=3, label=name)
+        clean = {} if result["clean"] is None else {"0": 1 - result["clean"]}
+        severities = {**clean, **row}
+        error.plot(list(map(int, severities)), list(severities.values()), "o-", ms=3, label=name)
     error.set(xlabel="severity", ylabel="top-1 error")
     flips.barh(list(result["flips"]), list(result["flips"].values()))
     flips.set_xlabel("flip probability")

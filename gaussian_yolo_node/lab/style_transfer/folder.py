@@ -125,7 +125,10 @@ def losses_record(result: Stylised) -> dict[str, Any]:
     """Losses for JSON: per tile, one list for each part of the loss."""
     return {
         "losses": [
-            {part: [float(f"{getattr(loss, part):.6g}") for loss in tile] for part in ("total", "content", "style")}
+            {
+                part: [float(f"{getattr(loss, part):.6g}") for loss in tile]
+                for part in ("total", "content", "style", "variation")
+            }
             for tile in result.losses
         ]
     }

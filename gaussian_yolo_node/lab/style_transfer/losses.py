@@ -1,4 +1,4 @@
-"""The losses of Gatys et al. (CVPR 2016, equations 1 to 7; docs/paper_facts.md, section 5)."""
+"""The losses of Gatys et al. (CVPR 2016, equations 1 to 7; docs/paper_facts.md, section 5), and total variation."""
 
 from __future__ import annotations
 
@@ -49,15 +49,27 @@ def style_loss(features: Tensor, target: StyleTarget) -> Tensor:
     return difference.square().sum() / (4 * channels**2)
 
 
+def total_variation(image: Tensor) -> Tensor:
+    """Mean squared difference of neighbouring pixels of `[1,C,H,W]`: a scalar.
+
+    The regulariser of Mahendran & Vedaldi ("Understanding Deep Image Representations by Inverting Them", CVPR 2015,
+    section 3, beta = 2), which Johnson et al. (ECCV 2016) use in style transfer. They sum over positions; a mean holds
+    at any size, as the style loss does.
+    """
+    down, right = image.diff(dim=2), image.diff(dim=3)
+    return down.square().mean() + right.square().mean()
+
+
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """`L = alpha L_content + beta sum_l w_l E_l` (equation 7) with its targets.
+    """`L = alpha L_content + beta sum_l w_l E_l` (equation 7) with its targets, and the weight of the total variation.
 
     Attributes:
         content: P of each content layer.
         style: A of each style layer.
         style_weights: w_l of each style layer.
         alpha, beta: weights of content and style; 0 disables one.
+        variation: weight of the total variation of the image.
     """
 
     content: Mapping[str, Tensor]
@@ -65,6 +77,7 @@ class Objective:
     style_weights: Mapping[str, float]
     alpha: float
     beta: float
+    variation: float = 0.0
 
     @property
     def layers(self) -> list[str]:

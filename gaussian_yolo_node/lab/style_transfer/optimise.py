@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.style_transfer.extractors import Extractor
-from gaussian_yolo_node.lab.style_transfer.losses import Objective
+from gaussian_yolo_node.lab.style_transfer.losses import Objective, total_variation
 
 Optimizer = Literal["lbfgs", "adam"]
 HISTORY = 20  # steps in L-BFGS's curvature estimate
@@ -26,14 +26,15 @@ class OptimisationError(GaussianYoloError):
 
 @dataclass(frozen=True)
 class Loss:
-    """The loss of one image: content and style, weighted by alpha and beta w_l."""
+    """The loss of one image: content, style and total variation, weighted."""
 
     content: float
     style: float
+    variation: float = 0.0
 
     @property
     def total(self) -> float:
-        return self.content + self.style
+        return self.content + self.style + self.variation
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +78,9 @@ def optimise(
     def evaluate() -> Tensor:
         nonlocal scale
         content, style = objective(extractor.responses(pixels.expand(-1, 3, -1, -1), objective.layers))
-        total = content + style
-        loss = Loss(content.item(), style.item())
+        variation = objective.variation * total_variation(pixels)
+        total = content + style + variation
+        loss = Loss(content.item(), style.item(), variation.item())
         if not math.isfinite(loss.total):
             raise OptimisationError(
                 f"the loss became {loss.total} (content {loss.content:g}, style {loss.style:g}) at step {len(losses)}: "

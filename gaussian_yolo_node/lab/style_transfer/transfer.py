@@ -56,7 +56,10 @@ class StyleSettings:
         beta: weight of the style loss.
         optimizer: "lbfgs" or "adam".
         steps: of the optimizer, at the final size.
-        coarse_steps: before that, at half the size, for structures larger than the receptive fields; 0 for none.
+        scales: number of sizes, coarse to fine, each twice the one before; for structures larger than the receptive
+            fields. Sizes below the least side of an image are left out.
+        coarse_steps: at each of the smaller sizes; 0 for none.
+        total_variation: weight of the smoothness of the result, see `losses.total_variation`; 0 for none.
         start: "content" or "noise", as in the paper; "recolored" is the content with the mean and covariance of the
             style's colours, which edge-like filters barely see and the optimiser would find only slowly.
         preserve_colour: "none"; "histogram" first gives the style image the content's colours; "luminance" transfers
@@ -75,7 +78,9 @@ class StyleSettings:
     beta: NotNegative = 1.0
     optimizer: Optimizer = "lbfgs"
     steps: Count = 60
+    scales: Count = 3
     coarse_steps: Natural = 40
+    total_variation: NotNegative = 0.0
     start: Literal["recolored", "content", "noise"] = "recolored"
     preserve_colour: PreserveColour = "none"
     size: Side = 0
@@ -162,15 +167,12 @@ class StyleTransfer:
         elif self.settings.preserve_colour == "luminance":
             target = luminance(target)
             source = match_luminance(luminance(source), target)
-        noise = torch.Generator().manual_seed(self.settings.seed if seed is None else seed)
-        start = (
-            target if self.settings.start == "content" else torch.rand(target.shape, generator=noise).to(self.device)
-        )
-        if self.settings.coarse_steps:
-            halves = _halved(start), _halved(target), _halved(source)
-            coarse, _ = self._search(*halves, self.settings.coarse_steps, None)
-            start = _resized(coarse, target.shape[-2:])
-        result, losses = self._search(start, target, source, self.settings.steps, on_step)
+        result = self._start(target, source, self.settings.seed if seed is None else seed)
+        for factor in self._factors(target):
+            coarse = _shrunk(target, factor)
+            result = _resized(result, coarse.shape[-2:])
+            result, _ = self._search(result, coarse, _shrunk(source, factor), self.settings.coarse_steps, None)
+        result, losses = self._search(_resized(result, target.shape[-2:]), target, source, self.settings.steps, on_step)
         result = _resized(_unpadded(result), frame.shape[-2:])
         if self.settings.preserve_colour == "luminance":
             result = with_luminance(frame, result)
@@ -214,6 +216,20 @@ class StyleTransfer:
             )
             yield f"style_{count}_{layer}", to_image(_unpadded(found.image))
 
+    def _start(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
+        if self.settings.start == "content":
+            return content
+        if self.settings.start == "recolored":
+            return match_colours(content, style).clamp(0, 1)
+        return torch.rand(content.shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+
+    def _factors(self, content: Tensor) -> list[int]:
+        """Factors of the smaller sizes, coarse to fine."""
+        if not self.settings.coarse_steps:
+            return []
+        factors = (2**level for level in range(self.settings.scales - 1, 0, -1))
+        return [factor for factor in factors if min(content.shape[-2:]) // factor >= LEAST_SIDE]
+
     def _search(
         self, start: Tensor, content: Tensor, style: Tensor, steps: int, on_step: Callable[[int, Loss], None] | None
     ) -> tuple[Tensor, list[Sequence[Loss]]]:
@@ -253,7 +269,7 @@ class StyleTransfer:
             # The content loss is a sum over positions, the style loss is not. Without this factor the content would
             # weigh less in a tile than in the whole frame.
             alpha = self.settings.alpha * share
-        return Objective(responses, style, self.style_weights, alpha, self.settings.beta)
+        return Objective(responses, style, self.style_weights, alpha, self.settings.beta, self.settings.total_variation)
 
     def _tensor(self, image: Image) -> Tensor:
         return to_tensor(image).to(self.device)
@@ -297,8 +313,8 @@ def _unpadded(image: Tensor) -> Tensor:
     return image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
-def _halved(image: Tensor) -> Tensor:
-    return F.avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False)
+def _shrunk(image: Tensor, factor: int) -> Tensor:
+    return F.avg_pool2d(image, factor, ceil_mode=True, count_include_pad=False)
 
 
 def _resized(image: Tensor, size: Sequence[int]) -> Tensor:

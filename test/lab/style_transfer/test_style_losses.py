@@ -14,6 +14,7 @@ from gaussian_yolo_node.lab.style_transfer.losses import (  # noqa: E402
     content_loss,
     gram_matrix,
     style_loss,
+    total_variation,
 )
 
 SHAPES = [(1, 1, 1), (3, 4, 5), (16, 1, 7), (32, 24, 40)]
@@ -98,3 +99,13 @@ def test_objective_weighs_layers_and_parts() -> None:
     )
     losses = {layer: reference_style_loss(values[layer], target[layer]) for layer in shapes}
     assert style.item() == pytest.approx(2.0 * (0.25 * losses["a"] + 0.75 * losses["b"]), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("picture", "expected"),
+    [([[0.0, 0.0], [0.0, 0.0]], 0.0), ([[0.0, 1.0], [0.0, 1.0]], 1.0), ([[0.0, 1.0], [1.0, 0.0]], 2.0)],
+)
+def test_total_variation(picture: list[list[float]], expected: float) -> None:
+    image = torch.tensor(picture)[None, None]
+    assert total_variation(image).item() == expected
+    assert total_variation(image.expand(1, 3, 2, 2)).item() == expected
