@@ -19,9 +19,30 @@ class WriteError(GaussianYoloError):
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write bytes, or text as UTF-8, as `whole_file` does."""
+    """Write bytes, or text as UTF-8, as `whole_file` does; to a device such as /dev/stdout directly."""
+    data = content.encode() if isinstance(content, str) else content
+    if _is_device(path):
+        path.write_bytes(data)
+        return
     with whole_file(path) as part:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        part.write_bytes(data)
+
+
+def prepare_target(path: Path, error: type[GaussianYoloError] = WriteError) -> None:
+    """Create the parent folders of a file that will be written; call it before long work.
+
+    Raises:
+        WriteError, or `error`: the file cannot be written there.
+    """
+    folder = path.absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise error(f"{path} cannot be written: {reason.strerror}: {folder}") from reason
+    if path.is_dir():
+        raise error(f"{path} cannot be written: it is a folder; give the path of a file")
+    if not os.access(folder, os.W_OK) and not _is_device(path):
+        raise error(f"{path} cannot be written: folder {folder} is read-only")
 
 
 @contextmanager
@@ -64,12 +85,16 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def short_hash(path: Path) -> str:
     """First 12 digits of `file_hash`, enough to distinguish models."""
     return file_hash(path)[:12]
 
 
 def installed_prefixes() -> list[Path]:
-    """Prefixes below which the package may be installed: those of the sourced ROS workspaces, then Python's."""
+    """Prefixes below which the package may be installed: those of sourced ROS workspaces, then Python's, each once."""
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
-    return [Path(prefix) for prefix in prefixes if prefix]
+    return list(dict.fromkeys(Path(prefix) for prefix in prefixes if prefix))

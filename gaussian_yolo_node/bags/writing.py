@@ -56,6 +56,7 @@ class BagWriter:
             raise BagError(f"{path} does not end in {self._suffix}, as a file of storage {storage} does")
         check_target(path, overwrite=overwrite)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             # In the target's folder, so that a rename suffices.
             self._scratch = Path(tempfile.mkdtemp(prefix=f".{path.stem}_", dir=path.parent))
         except OSError as error:
@@ -125,8 +126,6 @@ class BagWriter:
 
 def check_target(path: Path, *, overwrite: bool) -> None:
     """Raise BagError if a bag must not be written to `path`."""
-    if not path.parent.is_dir():
-        raise BagError(f"{path} cannot be written: there is no folder {path.parent}")
     if not path.exists():
         return
     if not overwrite:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gaussian_yolo_node.bags import BagError
 from gaussian_yolo_node.commands.progress import progress_bar
+from gaussian_yolo_node.files import write_whole
 
 if TYPE_CHECKING:
     from gaussian_yolo_node.bags.info import BagInfo, TopicInfo
@@ -36,10 +36,7 @@ def info(
     for note in result.notes:
         print(f"note: {note}")
     if json_path is not None:
-        try:
-            json_path.write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise BagError(f"{json_path} cannot be written: {error.strerror}") from error
+        write_whole(json_path, json.dumps(result.to_dict(), indent=2) + "\n")
 
 
 def _head(info: BagInfo) -> list[str]:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.errors import SettingError
+from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.frames import Source
 from gaussian_yolo_node.runtime import DetectingRuntime, RuntimeOptions
 
@@ -74,15 +75,8 @@ class BenchmarkResult:
         return json.dumps(asdict(self), indent=1)
 
     def save(self, path: Path) -> None:
-        """Write the JSON.
-
-        Raises:
-            SettingError: the file cannot be written.
-        """
-        try:
-            path.write_text(self.to_json() + "\n")
-        except OSError as error:
-            raise SettingError(f"{path} cannot be written: {error.strerror or error}") from error
+        """Write the JSON. Raises WriteError if that fails."""
+        write_whole(path, self.to_json() + "\n")
 
 
 def read_frames(source: Source, count: int) -> list[NDArray[np.uint8]]:

@@ -19,13 +19,9 @@ from gaussian_yolo_node.commands.data_options import (
     NamesOption,
     select_data,
 )
-from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.files import write_whole
 
 EXIT_FAULTS = 1
-
-
-class DataOutputError(GaussianYoloError):
-    """A result cannot be written."""
 
 
 def check(
@@ -87,14 +83,7 @@ def check(
     if samples is not None:
         print(f"samples: {len(draw_samples(result.samples, samples))} pictures in {samples}")
     if json_path is not None:
-        _write_json(json_path, result_dict(result))
+        write_whole(json_path, json.dumps(result_dict(result), indent=1) + "\n")
     print(verdict(result))
     if result.errors:
         raise typer.Exit(EXIT_FAULTS)
-
-
-def _write_json(path: Path, document: object) -> None:
-    try:
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise DataOutputError(f"{path} cannot be written: {error.strerror}") from error

@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation import LEAST_SCORE
+from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.labels.annotations import DatasetError
 
 if TYPE_CHECKING:
     from gaussian_yolo_node.evaluation.paired import Paired
-
-
-class OutputError(GaussianYoloError):
-    """A result cannot be written."""
 
 
 class Protocol(str, Enum):
@@ -179,7 +175,4 @@ def evaluate_mot(ground_truth: Path, predictions: Path, rate_hz: float, output: 
 
 
 def _write(output: Path, document: dict[str, Any]) -> None:
-    try:
-        output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{output} cannot be written: {error.strerror}") from error
+    write_whole(output, json.dumps(document, indent=1) + "\n")

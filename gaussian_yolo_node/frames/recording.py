@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.files import prepare_target
 from gaussian_yolo_node.frames.capture import quiet_opencv
 
 # What OpenCV's wheels can encode; browsers play only the second.
@@ -67,6 +68,7 @@ class JsonArrayFile:
         Raises:
             RecordingError: the file cannot be written.
         """
+        prepare_target(path, RecordingError)
         self._path = path
         self._empty = True
         try:
@@ -107,15 +109,14 @@ class VideoRecording:
     """A video file; the first frame sets its size, and later frames are fitted into it."""
 
     def __init__(self, path: Path, fps: float) -> None:
-        """Check the path; the file is created with the first frame.
+        """Check the path and create its folder; the file is created with the first frame.
 
         Raises:
-            RecordingError: the folder does not exist, or the name ends in neither .mp4 nor .webm.
+            RecordingError: the folder cannot be written to, or the name ends in neither .mp4 nor .webm.
         """
         if path.suffix.lower() not in _CODECS:
             raise RecordingError(f"{path} cannot be written: a video is an .mp4 or a .webm file")
-        if not path.parent.is_dir():
-            raise RecordingError(f"{path} cannot be written: there is no folder {path.parent}")
+        prepare_target(path, RecordingError)
         self._path = path
         self._fps = fps
         self._writer: cv2.VideoWriter | None = None
