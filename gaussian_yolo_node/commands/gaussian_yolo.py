@@ -39,7 +39,7 @@ from gaussian_yolo_node.commands import (
     train,
     view,
 )
-from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.errors import GaussianYoloError, install_line
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -134,7 +134,7 @@ def _extra(name: str) -> Iterator[None]:
             raise
         extra = "bags" if missing in BAG_PACKAGES else name
         raise MissingExtraError(
-            f"this command needs {missing}, which is not installed: pip install 'gaussian_yolo[{extra}]'"
+            f"this command needs {missing}, which is not installed: {install_line(*extra.split(','))}"
         ) from error
 
 

@@ -11,7 +11,9 @@ from gaussian_yolo_node.commands.train import TrainDevice, log_to
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML recipe; a classifier's says 'kind: classification'.")],
+    config: Annotated[
+        str, typer.Argument(help="YAML recipe, or the name of one; a classifier's says 'kind: classification'.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints and logs.")],
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the output folder.")] = False,
     data: Annotated[Path | None, typer.Option(help="Folder of the data.", show_default="the recipe's")] = None,
@@ -30,11 +32,12 @@ def train(
     from rich.console import Console
 
     from gaussian_yolo_node.lab.noisy_student.student import train as train_student
+    from gaussian_yolo_node.lab.training.recipes import find_recipe
 
     console = Console(stderr=True)
     log_to(console)
     checkpoint = train_student(
-        config,
+        find_recipe(config),
         output,
         resume=resume,
         data_root=data,

@@ -235,7 +235,7 @@ def test_training_commands_name_the_extra_they_need(tmp_path: Path, command: str
         env=ENVIRONMENT, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
-    assert_one_line_error(result, "pip install 'gaussian_yolo[train]'")
+    assert_one_line_error(result, "pip install '.[train]'")
 
 
 def test_missing_checkpoint(tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ def network_of(config: ModelConfig, *, pretrained: bool = False) -> GaussianYolo
 def load_trained(path: Path) -> Trained:
     """Load the model of a checkpoint for inference. Raises CheckpointError on failure."""
     document = read_checkpoint(path)
+    if "classifier" in document:
+        raise CheckpointError(f"{path} is the checkpoint of a classifier, not of a detector")
     config = TrainConfig.from_dict(document["config"], str(path))
     model = network_of(config.model)
     load_average(model, document, path)
