@@ -6,7 +6,7 @@ layer at a time, and other partitions and dilated kernels. Parameters, multiply-
 full networks at 224x224. The accuracy is NOT on ImageNet: narrow networks learn scikit-learn's handwritten digits (8x8
 px, enlarged). It only shows that everything trains, and how the variants rank on a small problem.
 
-    pip install 'gaussian_yolo[train,cpu,bench]'
+    pip install '.[train,cpu,bench]'
     python benchmarks/mdconv_ablation.py            # writes docs/mdconv_ablation.{json,md,png}
     python benchmarks/mdconv_ablation.py --quick --output out/ablation
 
@@ -154,7 +154,7 @@ def load_digits(settings: Settings) -> Digits:
     try:
         from sklearn import datasets
     except ImportError:
-        raise SystemExit("the digits are in scikit-learn: pip install 'gaussian_yolo[bench]'") from None
+        raise SystemExit("the digits are in scikit-learn: pip install '.[bench]'") from None
     bunch = datasets.load_digits()
     order = np.random.default_rng(0).permutation(len(bunch.target))[: settings.training_images + settings.test_images]
     images = torch.from_numpy(bunch.images[order].astype(np.float32))[:, None] / 16

@@ -8,7 +8,7 @@ noise of `NOISE` or without. `anew` starts from ImageNet weights with noise, lik
 many steps as its teacher. `continued` is the control: the same number of further steps with only the teacher's labels.
 The averaged weights of the last epoch are evaluated on drive 0011.
 
-    pip install 'gaussian_yolo[train,cpu,scale,bench]'
+    pip install '.[train,cpu,scale,bench]'
     python benchmarks/noisy_student_detection.py --data DATA --report docs
     python benchmarks/noisy_student_detection.py --data DATA --report docs --length 3 --jobs 12 \
         --variants continued,score,weighed,noised    # on a GPU
