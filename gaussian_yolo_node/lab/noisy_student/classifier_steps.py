@@ -20,7 +20,7 @@ from gaussian_yolo_node.lab.noisy_student.chain_config import Round
 from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
 from gaussian_yolo_node.lab.noisy_student.select_classes import ClassRules, select_classification
 from gaussian_yolo_node.lab.noisy_student.tables import read_labels
-from gaussian_yolo_node.lab.training.checkpoint import load_fitting
+from gaussian_yolo_node.lab.training.checkpoint import fitting_names
 from gaussian_yolo_node.lab.training.config import ConfigError
 from gaussian_yolo_node.settings import read
 
@@ -58,7 +58,7 @@ class ClassifierSteps:
                     f"{path}: the teacher knows {', '.join(teacher.classes)}, the data have {', '.join(classes)}"
                 )
             if one.start_from_teacher:
-                load_fitting(network, teacher.network.state_dict(), f"the teacher of {path}")
+                fitting_names(network, teacher.network.state_dict(), f"the teacher of {path}")
         return Seen(network, classes)
 
     def _load(self, path: Path, root: Path | None) -> ClassifierConfig:

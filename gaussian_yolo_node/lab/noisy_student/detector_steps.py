@@ -22,7 +22,7 @@ from gaussian_yolo_node.lab.noisy_student.select_boxes import BoxRules, Selectio
 from gaussian_yolo_node.lab.noisy_student.shards import extract
 from gaussian_yolo_node.lab.noisy_student.tables import DetectionRow, read_labels
 from gaussian_yolo_node.lab.noisy_student.teachers import open_teacher
-from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint, load_fitting, load_trained, network_of
+from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint, fitting_names, load_trained, network_of
 from gaussian_yolo_node.lab.training.config import ConfigError, TrainConfig
 from gaussian_yolo_node.lab.training.train import CHECKPOINT, check_files, run
 from gaussian_yolo_node.lab.training.validate import check_sources
@@ -115,7 +115,7 @@ class DetectorSteps:
                     if isinstance(teacher, Path):
                         start_from(network, teacher, config.model.classes, config.model.anchors, ())
                     elif teacher is not None:
-                        load_fitting(network, teacher.state_dict(), "the teacher")
+                        fitting_names(network, teacher.state_dict(), "the teacher")
                 except GaussianYoloError as error:
                     raise ConfigError(f"{path} cannot start_from_teacher: {error}") from error
         return network
