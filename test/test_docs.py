@@ -33,7 +33,7 @@ from gaussian_yolo_node.commands.gaussian_yolo import app
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
-BLOCK = re.compile(r"(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"(?:^<!-- (?P<mark>[^\n]*?) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = ("gaussian-yolo", "pip", "python", "python3", "torchrun", "ros2", "cmake", "sudo", "make", "source", "mkdir")
 NUMBER = re.compile(r"\d[\d.,]*")
 
