@@ -6,7 +6,7 @@ machine. Each gets the number of whole epochs that fit into the minutes, with a 
 network that trains faster sees more images. Evaluation uses the recipe's validation sets on several canvases, in the
 runtime and precision that the node would select.
 
-    pip install 'gaussian_yolo[train,cpu,bench]'
+    pip install '.[train,cpu,bench]'
     python benchmarks/backbone_trial.py --data DATA --report docs    # writes docs/backbone_trial.{md,png}
     python benchmarks/backbone_trial.py --data DATA --contender lite0 --canvas 192x640
 
@@ -105,6 +105,7 @@ def main(
         canvases = [parse_size(text, "--canvas") for text in canvas or CANVASES]
         config = TrainConfig.load(recipe)
         document, root = yaml.safe_load(recipe.read_text("utf-8")), data or Path(config.data.root)
+        document["model"]["init"] = config.model.init  # the path is relative to the recipe
         trial = Trial(document, root, output, minutes, threads)
         sets = load_sets(config.data.validation, root, config.model.classes)
         for found in [plan(trial, name) for name in names]:

@@ -7,7 +7,7 @@ weights, is the same. The Gaussian network is scored twice: by objectness times 
 criterion. Evaluation uses float32 ONNX files on each of the recipe's validation sets: average precision per class, true
 and false positives above score 0.5, and false positives at equal recall.
 
-    pip install 'gaussian_yolo[train,cpu,bench]'
+    pip install '.[train,cpu,bench]'
     python benchmarks/gaussian_vs_plain.py --data DATA --report docs    # writes docs/gaussian_vs_plain.{md,png}
     python benchmarks/gaussian_vs_plain.py --data DATA --epochs 2 --seeds 0 --output out/quick
 
@@ -103,6 +103,7 @@ def main(
         root = data or Path(config.data.root)
         sets = load_sets(config.data.validation, root, config.model.classes)
         document: dict[str, Any] = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        document["model"]["init"] = config.model.init  # the path is relative to the recipe
         experiment = Experiment(document, changes, output, root, sets, threads)
         results = [result(experiment, loss, seed) for seed in parse_seeds(seeds) for loss in VARIANTS]
     except GaussianYoloError as error:

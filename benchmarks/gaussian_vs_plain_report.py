@@ -34,6 +34,7 @@ def write_table(results: list[dict[str, Any]], command: str, path: Path) -> None
         "Written by `benchmarks/gaussian_vs_plain.py`, after Tables 3 to 5 of Choi et al., “Gaussian YOLOv3”, ICCV "
         "2019. Two trainings a seed, alike but for the loss; the Gaussian network is scored both ways.",
         "",
+        "<!-- not typed: needs hours -->",
         "```",
         command,
         "```",

@@ -7,7 +7,7 @@ full networks at 224x224. The accuracy is NOT on ImageNet: narrow networks learn
 px, enlarged), or patches of driving data (`driving_patches.py`). It only shows that everything trains, and how the
 variants rank on a small problem.
 
-    pip install 'gaussian_yolo[train,cpu,bench]'
+    pip install '.[train,cpu,bench]'
     python benchmarks/mdconv_ablation.py            # writes docs/mdconv_ablation.{json,md,png}
     python benchmarks/mdconv_ablation.py --quick --output out/ablation
     python benchmarks/mdconv_ablation.py --patches DATA --host mobilenet_v2 --seeds 3 --whole \
@@ -189,7 +189,7 @@ def load_digits(settings: Settings) -> Images:
     try:
         from sklearn import datasets
     except ImportError:
-        raise SystemExit("the digits are in scikit-learn: pip install 'gaussian_yolo[bench]'") from None
+        raise SystemExit("the digits are in scikit-learn: pip install '.[bench]'") from None
     bunch = datasets.load_digits()
     order = np.random.default_rng(0).permutation(len(bunch.target))[: settings.training_images + settings.test_images]
     images = torch.from_numpy(bunch.images[order].astype(np.float32))[:, None] / 16

@@ -9,7 +9,7 @@ noise, like the paper's students, for as many steps as teacher and student. `con
 of further steps with only the teacher's labels. The averaged weights of the last epoch are measured on three sets:
 average precision, and how many errors lie within one sigma.
 
-    pip install 'gaussian_yolo[train,cpu,scale,bench]'
+    pip install '.[train,cpu,scale,bench]'
     python benchmarks/noisy_student_detection.py --data DATA --report docs
     python benchmarks/noisy_student_detection.py --data DATA --report docs --length 3 --jobs 12 \
         --variants continued,score,weighed,noised    # on a GPU

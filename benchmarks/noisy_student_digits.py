@@ -7,7 +7,7 @@ learns from both with noise, and becomes the next teacher. For comparison there 
 teacher with the student's noise, which separates the effect of pseudo labels from that of noise. All train for the
 same number of steps.
 
-    pip install 'gaussian_yolo[train,scale,bench]'
+    pip install '.[train,scale,bench]'
     python benchmarks/noisy_student_digits.py            # writes docs/noisy_student_digits.{json,md,png}
     python benchmarks/noisy_student_digits.py --quick --output out/digits
 
@@ -185,7 +185,7 @@ def write_digits(folder: Path, seed: int, settings: Settings) -> dict[str, int]:
     try:
         from sklearn import datasets
     except ImportError:
-        sys.exit("the digits are in scikit-learn: pip install 'gaussian_yolo[bench]'")
+        sys.exit("the digits are in scikit-learn: pip install '.[bench]'")
     bunch = datasets.load_digits()
     order = np.random.default_rng([seed, len(bunch.target)]).permutation(len(bunch.target))
     test = round(len(order) * settings.test_share)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Frames per second from pixels to detections: this package, Ultralytics, OpenCV's DNN module, plain ONNX Runtime.
 
-    pip install 'gaussian_yolo[cpu,bench]'
+    pip install '.[cpu,bench]'
     python benchmarks/peers.py --frames FOLDER --peer-model yolox_nano.onnx --report docs   # docs/peers.{md,png,json}
 
 All take the same frames on the same canvas, one frame in turn and round by round, so that a machine of varying speed

@@ -6,7 +6,7 @@ the box, ours by overlap alone in one round (as SORT), and SORT, OC-SORT and Byt
 is installed into an environment of its own, `.cache/trackers`. KITTI's drive 0011 has labelled ids. Those of drive 0095
 are linked by the overlap of consecutive labels; the noises of our tracker were chosen on that drive.
 
-    pip install 'gaussian_yolo[cpu,evaluate]' && pip install --no-deps trackeval
+    pip install '.[cpu,evaluate]' && pip install --no-deps trackeval
     python benchmarks/trackers.py --data DATA --report docs    # writes docs/trackers.md
 """
 

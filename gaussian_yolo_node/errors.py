@@ -7,6 +7,11 @@ show it without a traceback; secrets and control characters of names in it are m
 from gaussian_yolo_node.display import safe
 
 
+def install_line(*extras: str) -> str:
+    """The command that installs extras of this package, which is on no package index."""
+    return f"pip install '.[{','.join(extras)}]' in the folder of its source"
+
+
 class GaussianYoloError(Exception):
     """Base class of all errors that this package raises on purpose; each subsystem derives its own."""
 

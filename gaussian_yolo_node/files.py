@@ -34,6 +34,23 @@ def write_whole(path: Path, content: bytes | str, error: type[GaussianYoloError]
         part.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
 
 
+def prepare_target(path: Path, error: type[GaussianYoloError] = WriteError) -> None:
+    """Create the parent folders of a file that will be written; call it before long work.
+
+    Raises:
+        WriteError, or `error`: the file cannot be written there.
+    """
+    folder = path.absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise error(f"{path} cannot be written: {reason.strerror}: {folder}") from reason
+    if path.is_dir():
+        raise error(f"{path} cannot be written: it is a folder; give the path of a file")
+    if not os.access(folder, os.W_OK) and not _is_stream(path):
+        raise error(f"{path} cannot be written: folder {folder} is read-only")
+
+
 @contextmanager
 def whole_file(path: Path, error: type[GaussianYoloError] = WriteError) -> Iterator[Path]:
     """A temporary path with the name of `path` to write to; at the end of the block it takes the place of `path`.
@@ -185,6 +202,6 @@ def short_hash(path: Path) -> str:
 
 
 def installed_prefixes() -> list[Path]:
-    """Prefixes below which the package may be installed: those of the sourced ROS workspaces, then Python's."""
+    """Prefixes below which the package may be installed: those of sourced ROS workspaces, then Python's, each once."""
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
-    return [Path(prefix) for prefix in prefixes if prefix]
+    return list(dict.fromkeys(Path(prefix) for prefix in prefixes if prefix))

@@ -165,4 +165,7 @@ def _words(kind: Any) -> str:
         return f"{'one of ' if len(members) > 1 else ''}{', '.join(map(str, members))}"
     if origin is tuple:
         return "a list" if members[-1] is Ellipsis else f"a list of {len(members)}"
+    if is_dataclass(kind):
+        needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+        return f"a mapping with {', '.join(needed)}" if needed else "a mapping"
     return _PLAIN.get(kind, "a mapping")

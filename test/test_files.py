@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from gaussian_yolo_node.files import PlaceError, WriteError, below, whole_file, write_whole
+from gaussian_yolo_node.files import (
+    PlaceError,
+    WriteError,
+    below,
+    installed_prefixes,
+    prepare_target,
+    whole_file,
+    write_whole,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -113,6 +121,34 @@ def test_a_failure_leaves_what_was_there(
         assert str(caught.value) == f"{path} cannot be written: No space left on device"
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_target_is_prepared_and_nothing_written(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folders" / "file"
+    prepare_target(path)
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["file/inside", "."])
+def test_a_target_that_cannot_be_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="cannot be written"):
+        prepare_target(tmp_path / name)
+
+
+def test_a_device_is_written_as_it_is(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    prepare_target(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(pipe, "text")
+    assert os.read(reader, 10) == b"text"
+    os.close(reader)
+
+
+def test_a_prefix_that_is_named_twice_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"/opt/ros/jazzy{os.pathsep}{sys.prefix}{os.pathsep}")
+    assert installed_prefixes() == [Path("/opt/ros/jazzy"), Path(sys.prefix)]
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:

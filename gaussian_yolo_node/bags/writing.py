@@ -150,8 +150,6 @@ class BagWriter:
 
 def check_target(path: Path, *, overwrite: bool) -> None:
     """Raise BagError if a bag must not be written to `path`."""
-    if not path.parent.is_dir():
-        raise BagError(f"{path} cannot be written: there is no folder {path.parent}")
     if not path.exists():
         return
     if not overwrite:

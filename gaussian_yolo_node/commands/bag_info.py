@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gaussian_yolo_node.bags import BagError
 from gaussian_yolo_node.commands.progress import progress_bar
 from gaussian_yolo_node.files import write_whole
 
@@ -37,7 +36,7 @@ def info(
     for note in result.notes:
         print(f"note: {note}")
     if json_path is not None:
-        write_whole(json_path, json.dumps(result.to_dict(), indent=2) + "\n", BagError)
+        write_whole(json_path, json.dumps(result.to_dict(), indent=2) + "\n")
 
 
 def _head(info: BagInfo) -> list[str]:

@@ -75,14 +75,8 @@ class BenchmarkResult:
         return json.dumps(asdict(self), indent=1)
 
     def save(self, path: Path) -> None:
-        """Write the JSON.
-
-        Raises:
-            SettingError: the file cannot be written.
-        """
-        if not path.parent.is_dir():
-            raise SettingError(f"{path} cannot be written: there is no folder {path.parent}")
-        write_whole(path, self.to_json() + "\n", SettingError)
+        """Write the JSON. Raises WriteError if that fails."""
+        write_whole(path, self.to_json() + "\n")
 
 
 def read_frames(source: Source, count: int) -> list[NDArray[np.uint8]]:

@@ -39,6 +39,7 @@ def calibrate(
     from gaussian_yolo_node.detector.detector import Detector
     from gaussian_yolo_node.detector.sigma_correction import COORDINATES
     from gaussian_yolo_node.evaluation import tables
+    from gaussian_yolo_node.files import prepare_target
     from gaussian_yolo_node.frames import open_source
     from gaussian_yolo_node.labels.annotations import DatasetError
     from gaussian_yolo_node.labels.truths import read_kitti_labels
@@ -47,9 +48,9 @@ def calibrate(
     if output is not None:
         import onnx  # noqa: F401  # fail before the work if it is missing
 
-        from gaussian_yolo_node.lab.export.card_file import check_writable, write_card
+        from gaussian_yolo_node.lab.export.card_file import write_card
 
-        check_writable(output)
+        prepare_target(output)
     truths = read_kitti_labels(labels)
     if not images.is_dir():
         raise DatasetError(f"image folder {images} does not exist")

@@ -19,13 +19,9 @@ from gaussian_yolo_node.commands.data_options import (
     NamesOption,
     select_data,
 )
-from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.files import write_whole
 
 EXIT_FAULTS = 1
-
-
-class DataOutputError(GaussianYoloError):
-    """A result cannot be written."""
 
 
 def check(
@@ -55,7 +51,6 @@ def check(
     """
     from rich.console import Console
 
-    from gaussian_yolo_node.files import write_whole
     from gaussian_yolo_node.labels.check import check_sources
     from gaussian_yolo_node.labels.check_report import (
         draw_samples,
@@ -88,7 +83,7 @@ def check(
     if samples is not None:
         print(f"samples: {len(draw_samples(result.samples, samples))} pictures in {samples}")
     if json_path is not None:
-        write_whole(json_path, json.dumps(result_dict(result), indent=1) + "\n", DataOutputError)
+        write_whole(json_path, json.dumps(result_dict(result), indent=1) + "\n")
     print(verdict(result))
     if result.errors:
         raise typer.Exit(EXIT_FAULTS)

@@ -207,6 +207,8 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"runtime {name}: {state}", markup=False, highlight=False, soft_wrap=True)
     console.print(report.canvas, markup=False, highlight=False, soft_wrap=True)
     wanted = [part for part in report.parts if part.install]
+    if not wanted and not all(part.found for part in report.parts):
+        console.print("nothing is to be installed: what is missing is of use with an NVIDIA GPU alone")
     if wanted:
         console.print("to install what is missing:")
     for part in wanted:

@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation import LEAST_SCORE
+from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.labels.annotations import DatasetError
 
 if TYPE_CHECKING:
     from gaussian_yolo_node.evaluation.paired import Paired
-
-
-class OutputError(GaussianYoloError):
-    """A result cannot be written."""
 
 
 class Protocol(str, Enum):
@@ -182,6 +178,4 @@ def evaluate_mot(ground_truth: Path, predictions: Path, rate_hz: float, output: 
 
 
 def _write(output: Path, document: dict[str, Any]) -> None:
-    from gaussian_yolo_node.files import write_whole
-
-    write_whole(output, json.dumps(document, indent=1) + "\n", OutputError)
+    write_whole(output, json.dumps(document, indent=1) + "\n")

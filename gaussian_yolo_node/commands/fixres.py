@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def fixres(
-    checkpoint: Annotated[Path, typer.Argument(help="Training checkpoint (.pt) of a classifier or a detector.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Training checkpoint (.pt); of a detector also a shipped model or model file.")
+    ],
     data: Annotated[
         Path,
         typer.Argument(

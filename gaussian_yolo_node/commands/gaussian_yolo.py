@@ -43,7 +43,7 @@ from gaussian_yolo_node.commands import (
     view,
 )
 from gaussian_yolo_node.display import guard_terminal
-from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.errors import GaussianYoloError, install_line
 from gaussian_yolo_node.processes import EXIT_INTERRUPTED
 
 EXIT_ERROR = 2
@@ -148,7 +148,7 @@ def _extra(name: str) -> Iterator[None]:
             raise
         extra = "bags" if missing in BAG_PACKAGES else name
         raise MissingExtraError(
-            f"this command needs {missing}, which is not installed: pip install 'gaussian_yolo[{extra}]'"
+            f"this command needs {missing}, which is not installed: {install_line(*extra.split(','))}"
         ) from error
 
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from gaussian_yolo_node.errors import SettingError
+
 
 def models(
     names: Annotated[
@@ -13,6 +15,9 @@ def models(
     ] = None,
     measure: Annotated[
         bool, typer.Option("--measure", help="Time one image in each installed runtime; takes minutes for all models.")
+    ] = False,
+    of_classes: Annotated[
+        bool, typer.Option("--classifiers", help="List the backbones as classifiers of 1,000 classes instead.")
     ] = False,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads to measure with; 0 uses all cores.")] = 0,
 ) -> None:
@@ -22,7 +27,11 @@ def models(
     """
     from rich.console import Console
 
-    from gaussian_yolo_node.lab.catalogue import catalogue, print_catalogue
+    from gaussian_yolo_node.lab.catalogue import catalogue, classifiers, print_catalogue
     from gaussian_yolo_node.runtime import RuntimeOptions
 
-    print_catalogue(catalogue(names), Console(), RuntimeOptions(threads) if measure else None)
+    if of_classes and (names or measure):
+        raise SettingError("--classifiers lists all, and measures none")
+    print_catalogue(
+        classifiers() if of_classes else catalogue(names), Console(), RuntimeOptions(threads) if measure else None
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +11,9 @@ from gaussian_yolo_node.commands.train import log_to
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML recipe; a classifier's says 'kind: classification'.")],
+    config: Annotated[
+        str, typer.Argument(help="YAML recipe, or the name of one; a classifier's says 'kind: classification'.")
+    ],
     output: flags.TrainOutput,
     resume: flags.Resume = False,
     data: flags.TrainData = None,
@@ -31,11 +32,12 @@ def train(
     from rich.console import Console
 
     from gaussian_yolo_node.lab.noisy_student.student import train as train_student
+    from gaussian_yolo_node.lab.training.recipes import find_recipe
 
     console = Console(stderr=True)
     log_to(console)
     checkpoint = train_student(
-        config,
+        find_recipe(config),
         output,
         resume=resume,
         data_root=data,

@@ -41,8 +41,8 @@ def operating_points(
     from rich.console import Console
 
     from gaussian_yolo_node.detector.detector import Detector
-    from gaussian_yolo_node.files import write_whole
-    from gaussian_yolo_node.lab.export.card_file import check_writable, write_card
+    from gaussian_yolo_node.files import prepare_target, write_whole
+    from gaussian_yolo_node.lab.export.card_file import write_card
     from gaussian_yolo_node.lab.operating_points import card_with_points, load_sets, measure_point, print_points
     from gaussian_yolo_node.lab.training.config import TrainConfig
     from gaussian_yolo_node.runtime import RuntimeOptions
@@ -50,7 +50,7 @@ def operating_points(
 
     sizes = [parse_size(text, "--canvas") for text in canvases]
     if output is not None:
-        check_writable(output)
+        prepare_target(output)
     config = TrainConfig.load(recipe)
     options = RuntimeOptions(threads)
     with Detector.open(model, runtime, options=options) as detector:

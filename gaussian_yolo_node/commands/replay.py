@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from gaussian_yolo_node.replay.frame_log import FrameLog
+    from gaussian_yolo_node.replay.run_folder import ReplayCounters
 
 
 class MissingRosError(GaussianYoloError):
@@ -103,6 +104,7 @@ def replay(
     )
     with _Bar() as bar:
         outcome = play(options, bar.update, bar.start)
+        bar.finish(outcome.run.counters)
     for line in outcome.run.summary_lines():
         print(line)
     for note in outcome.run.notes:
@@ -166,6 +168,10 @@ class _Bar:
             dropped=counters.dropped - log.in_flight,
             failed=counters.failed,
         )
+
+    def finish(self, counters: ReplayCounters) -> None:
+        """Show the final counts, as the summary does: what was in flight is answered or dropped now."""
+        self._progress.update(self._task, completed=counters.played, dropped=counters.dropped, failed=counters.failed)
 
     def __enter__(self) -> _Bar:
         self._progress.start()

@@ -75,7 +75,10 @@ def robustness(
     )  # fmt: skip
     if Path(model).suffix != ".pt":
         if chosen.attacks:
-            raise SettingError(f"--attacks need gradients, and so a training checkpoint (.pt), which {model} is not")
+            if chosen.corruptions not in ((), ("none",)):
+                raise SettingError("--corruptions and --attacks of a detector are two tests: give one of them")
+            _attacked_detector(Path(model), data, output, labels, chosen, limit, seed, least_score)
+            return
         _corrupted_detector(model, data, output, labels, chosen, limit, workers, seed, least_score, runtime, threads)
         return
     from gaussian_yolo_node.lab.threads import use_threads

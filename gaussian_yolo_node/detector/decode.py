@@ -116,9 +116,7 @@ def _boxes(raw: Floats, activated: Floats, places: Floats) -> tuple[Floats, Floa
     with np.errstate(over="ignore"):  # checked below
         sizes = np.exp(raw[:, MEANS][:, 2:]) * places[:, 3:]
     if not np.isfinite(sizes).all():
-        raise NonFiniteOutputError(
-            "the network gives boxes of infinite size; train it further, or run it in precision fp32"
-        )
+        raise NonFiniteOutputError("the network gives boxes of infinite size: it is untrained or damaged")
     centres = (places[:, :2] + activated[:, MEANS][:, :2]) * stride
     # Delta method: the standard deviation of t times the derivative of the pixel coordinate with respect to t.
     per_unit = np.concatenate([np.broadcast_to(stride, centres.shape), sizes], axis=1)
@@ -134,8 +132,8 @@ def _check_finite(head: Floats, stride: int) -> None:
     wrong = head.size - int(np.isfinite(head).sum())
     if wrong:
         raise NonFiniteOutputError(
-            f"the head of stride {stride} holds {wrong} NaN or infinite values of {head.size}; run the model "
-            "in precision fp32, or export it again from a sound checkpoint"
+            f"the head of stride {stride} holds {wrong} NaN or infinite values of {head.size}: export the model again "
+            "from a sound checkpoint"
         )
 
 

@@ -312,7 +312,10 @@ class Detector:
         heads = self._infer(prepared.runtime, prepared.image)
         inferred = perf_counter()
         thresholds = self._class_selection.by_class(self._score_threshold, self.card.classes)
-        candidates = decode(heads, self._anchors, self.card.strides, thresholds, criterion=self._criterion)
+        try:
+            candidates = decode(heads, self._anchors, self.card.strides, thresholds, criterion=self._criterion)
+        except NonFiniteOutputError as error:
+            raise NonFiniteOutputError(f"{error}{_or_fp32(prepared.runtime.description)}") from error
         kept = nms(candidates, self._iou_threshold, variance_vote=self._variance_vote)
         detections = self._to_frame(kept, prepared)
         self._canvases.append(prepared.image)
@@ -400,8 +403,8 @@ class Detector:
     def _device_detections(self, result: DeviceDetections) -> Detections:
         if not result.finite:
             raise NonFiniteOutputError(
-                "the network gave NaN, infinity, or a box of infinite size; build the engine in precision fp32, or "
-                "export the model again from a sound checkpoint"
+                "the network gave NaN, infinity, or a box of infinite size: export the model again from a sound "
+                f"checkpoint{_or_fp32(self._runtime.description)}"
             )
         kept = Detections(result.boxes, result.scores, result.class_ids, result.sigmas)
         thresholds = self._class_selection.by_class(self._score_threshold, self.card.classes)
@@ -440,6 +443,11 @@ class Detector:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _or_fp32(description: str) -> str:
+    """Advice for a runtime that computes in less than fp32."""
+    return "" if "fp32" in description else "; or run it, or build its engine, in precision fp32"
 
 
 def _threshold(name: str, value: float) -> float:

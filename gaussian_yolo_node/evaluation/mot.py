@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.errors import GaussianYoloError, install_line
 from gaussian_yolo_node.evaluation.average_precision import ALL
 from gaussian_yolo_node.evaluation.matching import Floats, box_areas, intersection_areas, overlaps
 from gaussian_yolo_node.file_names import base_name, frame_name
@@ -154,8 +154,8 @@ def _metrics() -> tuple[Any, Any, Any]:
             from trackeval.metrics import CLEAR, HOTA, Identity
     except ModuleNotFoundError as error:
         raise TrackEvalMissingError(
-            f"figures of tracks need TrackEval, and {error.name} is not installed: pip install "
-            "'gaussian_yolo[evaluate]', then pip install --no-deps trackeval"
+            f"figures of tracks need TrackEval, and {error.name} is not installed: "
+            f"{install_line('evaluate')}, then pip install --no-deps trackeval"
         ) from error
     quiet = {"PRINT_CONFIG": False, "THRESHOLD": IOU}
     return HOTA(), CLEAR(quiet), Identity(quiet)

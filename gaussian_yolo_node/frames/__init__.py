@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from gaussian_yolo_node.bags import is_bag
+from gaussian_yolo_node.errors import install_line
 from gaussian_yolo_node.frames.camera import CameraSource
 from gaussian_yolo_node.frames.capture import is_url
 from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS
@@ -96,7 +97,5 @@ def _bag(path: Path, max_megapixels: float) -> Media:
     try:
         from gaussian_yolo_node.frames.bag import BagImages
     except ModuleNotFoundError as error:
-        raise SourceError(
-            f"bag {path} needs {error.name}, which is not installed: pip install 'gaussian_yolo[bags]'"
-        ) from error
+        raise SourceError(f"bag {path} needs {error.name}, which is not installed: {install_line('bags')}") from error
     return BagImages(path, max_megapixels)

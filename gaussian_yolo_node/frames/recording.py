@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.file_names import shown
-from gaussian_yolo_node.files import WriteError, whole_file
+from gaussian_yolo_node.files import WriteError, prepare_target, whole_file
 from gaussian_yolo_node.frames.capture import quiet_opencv
 
 # What OpenCV's wheels can encode; browsers play only the second.
@@ -71,8 +71,7 @@ class JsonArrayFile:
         Raises:
             RecordingError: no file can be written there.
         """
-        if path.is_dir() or not path.parent.is_dir():
-            raise RecordingError(f"{path} cannot be written: give the path of a file in a folder that exists")
+        prepare_target(path, RecordingError)
         self._path = path
 
     def append(self, record: dict[str, Any]) -> None:
@@ -120,17 +119,16 @@ class VideoRecording:
     """
 
     def __init__(self, path: Path, fps: float) -> None:
-        """Check the path.
+        """Check the path and create its folder.
 
         Raises:
-            RecordingError: the folder does not exist, or the name ends in neither .mp4 nor .webm.
+            RecordingError: the folder cannot be written to, or the name ends in neither .mp4 nor .webm.
         """
         if path.suffix.lower() not in _CODECS:
             raise RecordingError(f"{path} cannot be written: a video is an .mp4 or a .webm file")
         if str(path) != shown(str(path)):
             raise RecordingError(f"{path} cannot be written: OpenCV writes only to names in UTF-8")
-        if not path.parent.is_dir():
-            raise RecordingError(f"{path} cannot be written: there is no folder {path.parent}")
+        prepare_target(path, RecordingError)
         self._path = path
         self._fps = fps
         self._writer: cv2.VideoWriter | None = None

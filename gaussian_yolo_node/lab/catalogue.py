@@ -19,6 +19,9 @@ from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.lab.complexity import Complexity, complexity, onnx_complexity
 from gaussian_yolo_node.lab.export.built_in import export_built_in
 from gaussian_yolo_node.lab.export.onnx import ExportOptions
+from gaussian_yolo_node.lab.networks import mixnet, mobilenet
+from gaussian_yolo_node.lab.networks.backbones import create_backbone
+from gaussian_yolo_node.lab.networks.efficientnet import LITE_SCALING, SCALING
 from gaussian_yolo_node.lab.networks.factory import BUILT_INS
 from gaussian_yolo_node.runtime import CPU_RUNTIMES, Runtime, RuntimeOptions, RuntimeUnavailableError, open_runtime
 
@@ -31,7 +34,7 @@ class Entry:
 
     Attributes:
         name: the name for `export` or `detect --model`.
-        neck: name of the neck, or "shipped".
+        neck: name of the neck, "shipped", or "classifier".
         input_size: height and width, px.
         cost: of one image of that size.
         path: file of a shipped model; None for a built-in one.
@@ -57,6 +60,18 @@ def catalogue(names: Sequence[str] | None = None) -> list[Entry]:
         if name not in known:
             raise SettingError(f"there is no model {name!r}; there are {', '.join(known)}")
     return [_shipped(name) if name in shipped else _built_in(name) for name in names or known]
+
+
+def classifiers() -> list[Entry]:
+    """The backbones as classifiers of ImageNet's 1,000 classes, at the resolution of their papers."""
+    sizes = {name: scaling.resolution for name, scaling in {**SCALING, **LITE_SCALING}.items()}
+    sizes |= dict.fromkeys((*mixnet.MEMBERS, *mobilenet.TABLES), 224)
+    entries = []
+    for name, side in sizes.items():
+        with torch.device("meta"):
+            model = create_backbone(name, 1000)
+        entries.append(Entry(name, "classifier", (side, side), complexity(model, (side, side))))
+    return entries
 
 
 def print_catalogue(entries: Iterable[Entry], console: Console, options: RuntimeOptions | None = None) -> None:

@@ -27,6 +27,8 @@ from gaussian_yolo_node.lab.networks.blocks import TableBackbone
 from gaussian_yolo_node.lab.training.augment import AugmentConfig
 from gaussian_yolo_node.lab.training.checkpoint import Trained, load_trained, network_of, read_checkpoint
 from gaussian_yolo_node.lab.training.config import MULTIPLE, TrainConfig
+from gaussian_yolo_node.lab.training.exported import open_trained
+from gaussian_yolo_node.lab.training.loop import refuse_run
 from gaussian_yolo_node.lab.training.train import run
 from gaussian_yolo_node.lab.training.validate import average_precisions, check_sources
 from gaussian_yolo_node.settings import Natural, check, option
@@ -66,8 +68,9 @@ class FixRes:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The fine-tuned checkpoint, and validation figures if there are validation data: the given checkpoint at its own
-    size (`before`) and at the new size (`larger`), and the fine-tuned one (`after`)."""
+    """The fine-tuned checkpoint, and figures: the given checkpoint at its own size (`before`) and at the new size
+    (`larger`), and the fine-tuned one (`after`). They are of the validation data; without those, a classifier's are of
+    the images it was tuned on, a detector has none."""
 
     checkpoint: Path
     before: dict[str, float] = field(default_factory=dict)
@@ -82,10 +85,11 @@ def fixres(
     output: Path,
     **training: Any,
 ) -> Outcome:
-    """Fine-tune a classifier's or a detector's training checkpoint.
+    """Fine-tune a classifier's or a detector's training checkpoint, or a detector's model file.
 
     Args:
-        checkpoint: `last.pt` or `best.pt`.
+        checkpoint: `last.pt` or `best.pt`; of a detector also a model file with its recipe beside it, or the name of a
+            shipped model.
         data: a recipe (.yaml) to take the data from; or labelled images for a classifier (see
             `classification.data.read_labelled`), or the data folder for a detector, replacing the recipe's root.
         output: folder for the new checkpoint, its recipe, and the figures, `fixres.json`.
@@ -95,9 +99,10 @@ def fixres(
         GaussianYoloError: one sentence naming the error.
         KeyboardInterrupt: stopped by SIGINT, SIGTERM or SIGHUP; `resume` continues.
     """
+    refuse_run(output, resume=bool(training.get("resume")))
     if not data.exists():
         raise FixResError(f"there is no recipe or data {data}")
-    if "classifier" in read_checkpoint(checkpoint):
+    if checkpoint.suffix == ".pt" and "classifier" in read_checkpoint(checkpoint):
         outcome = _of_classifier(checkpoint, data, options, output, training)
     else:
         outcome = _of_detector(checkpoint, data, options, output, training)
@@ -111,15 +116,14 @@ def _of_classifier(checkpoint: Path, data: Path, options: FixRes, output: Path, 
     recipe = classifier_recipe(classifier, checkpoint, data, options)
     write_whole(output / RECIPE, yaml.safe_dump(recipe.to_dict(), sort_keys=False))
     tuned = train_classifier(recipe, output, **training)
-    if not recipe.data.validation:
-        return Outcome(tuned)
-    items, _ = read_labelled(Path(recipe.data.root) / recipe.data.validation, classifier.classes)
+    judged = recipe.data.validation or recipe.data.train
+    items, _ = read_labelled(Path(recipe.data.root) / judged, classifier.classes)
     larger = accuracy(classifier, items, recipe.model.image_size)
     return Outcome(tuned, accuracy(classifier, items), larger, accuracy(load_classifier(tuned), items))
 
 
 def _of_detector(checkpoint: Path, data: Path, options: FixRes, output: Path, training: dict[str, Any]) -> Outcome:
-    trained = load_trained(checkpoint)
+    checkpoint, trained = open_trained(checkpoint)
     recipe = detector_recipe(trained, checkpoint, data, options)
     check_sources(recipe)
     write_whole(output / RECIPE, yaml.safe_dump(recipe.to_dict(), sort_keys=False))
@@ -168,6 +172,7 @@ def classifier_recipe(classifier: Classifier, checkpoint: Path, data: Path, opti
         noise=replace(config.noise, enabled=False, least_crop=1.0, flip=0.0),
         schedule=replace(
             config.schedule,
+            steps=0,
             epochs=CLASSIFIER_EPOCHS if options.epochs is None else options.epochs,
             learning_rate=rate,
             warmup_steps=0,
@@ -213,6 +218,7 @@ def detector_recipe(trained: Trained, checkpoint: Path, data: Path, options: Fix
         ),
         schedule=replace(
             schedule,
+            steps=0,
             epochs=int(epochs),
             crop_size=new,
             multi_scale=(1.0, 1.0),

@@ -93,17 +93,9 @@ def open_source(root: Path, mapping: Mapping[str, object], name: str, *, labels_
     Raises:
         DatasetError: a key is unknown, missing, or has an invalid value.
     """
-    kind = mapping.get("format")
-    if not isinstance(kind, str) or kind not in FORMATS:
-        raise DatasetError(f"{name}: unknown data format {kind!r}: use one of {', '.join(FORMATS)}")
-    name = f"{mapping.get('name', name)} ({kind})"
-    layout = FORMATS[kind]
-    known = ("format", *layout.required, *layout.optional, *_COMMON)
-    unknown = [str(key) for key in mapping if key not in known]
-    missing = [key for key in layout.required if key not in mapping and not (labels_only and key == "images")]
-    faults = [f"unknown key {key!r}" for key in unknown] + [f"key {key!r} is missing" for key in missing]
-    if faults:
-        raise DatasetError(f"{name}: {', '.join(faults)}; known: {', '.join(known)}")
+    name = str(mapping.get("name", name))
+    kind, layout = check_keys(mapping, name, labels_only=labels_only)
+    name = f"{name} ({kind})"
     options = Options(root, mapping, name)
     choice = {"missing": ("error", "skip"), "empty": ("keep", "skip")}
     for key, allowed in choice.items():
@@ -113,6 +105,21 @@ def open_source(root: Path, mapping: Mapping[str, object], name: str, *, labels_
     only_objects = mapping.get("empty", "skip" if kind == "coco_txt" else "keep") == "skip"
     weight = options.number("weight", 1.0)
     return Source(name, layout.make(options), options.rules(), layout.categories, weight, skip_missing, only_objects)
+
+
+def check_keys(mapping: Mapping[str, object], name: str, *, labels_only: bool = False) -> tuple[str, Layout]:
+    """Format and layout of a source of a config, see `open_source`. DatasetError for an unknown or missing key."""
+    kind = mapping.get("format")
+    if not isinstance(kind, str) or kind not in FORMATS:
+        raise DatasetError(f"{name}: unknown data format {kind!r}: use one of {', '.join(FORMATS)}")
+    layout = FORMATS[kind]
+    known = ("format", *layout.required, *layout.optional, *_COMMON)
+    unknown = [str(key) for key in mapping if key not in known]
+    missing = [key for key in layout.required if key not in mapping and not (labels_only and key == "images")]
+    faults = [f"unknown key {key!r}" for key in unknown] + [f"key {key!r} is missing" for key in missing]
+    if faults:
+        raise DatasetError(f"{name} ({kind}): {', '.join(faults)}; known: {', '.join(known)}")
+    return kind, layout
 
 
 class Options:

@@ -8,7 +8,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from gaussian_yolo_node.errors import GaussianYoloError, SettingError
+from gaussian_yolo_node.errors import GaussianYoloError, SettingError, install_line
 from gaussian_yolo_node.runtime.base import (
     DetectingRuntime,
     InferenceError,
@@ -123,6 +123,6 @@ def _installed() -> list[str]:
         else:
             return list(CPU_RUNTIMES[position:])
     raise RuntimeUnavailableError(
-        f"none of the runtimes {' and '.join(CPU_RUNTIMES)} can be imported ({'; '.join(reasons)}); install them with "
-        "`pip install gaussian_yolo[cpu]`"
+        f"none of the runtimes {' and '.join(CPU_RUNTIMES)} can be imported ({'; '.join(reasons)}); install them: "
+        f"{install_line('cpu')}"
     )

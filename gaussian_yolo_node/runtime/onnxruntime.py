@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.errors import install_line
 from gaussian_yolo_node.runtime.base import (
     InferenceError,
     RuntimeOptions,
@@ -99,8 +100,7 @@ def _import() -> Any:
         import onnxruntime
     except ImportError as error:
         raise RuntimeUnavailableError(
-            f"ONNX Runtime cannot be imported ({error}); install it with `pip install gaussian_yolo[cpu]` or "
-            "choose another runtime"
+            f"ONNX Runtime cannot be imported ({error}); {install_line('cpu')}, or choose another runtime"
         ) from error
     return onnxruntime
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.errors import ModelError
+from gaussian_yolo_node.errors import ModelError, install_line
 from gaussian_yolo_node.runtime.base import (
     InferenceError,
     RuntimeOptions,
@@ -95,8 +95,7 @@ def _import() -> Any:
         import openvino
     except ImportError as error:
         raise RuntimeUnavailableError(
-            f"OpenVINO cannot be imported ({error}); install it with `pip install gaussian_yolo[cpu]` or "
-            "choose another runtime"
+            f"OpenVINO cannot be imported ({error}); {install_line('cpu')}, or choose another runtime"
         ) from error
     return openvino
 

@@ -20,7 +20,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.errors import GaussianYoloError, install_line
 from gaussian_yolo_node.view import LOCALHOST
 from gaussian_yolo_node.view.camera import Camera
 
@@ -95,7 +95,7 @@ class _Server:
             from aiohttp import web
         except ModuleNotFoundError as error:
             raise ViewError(
-                f"the live view needs {error.name}, which is not installed: pip install 'gaussian_yolo[view]', or "
+                f"the live view needs {error.name}, which is not installed: {install_line('view')}, or "
                 "apt install python3-aiohttp"
             ) from error
         self._web = web

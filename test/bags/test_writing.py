@@ -104,11 +104,12 @@ def test_a_folder_that_is_no_bag_is_never_overwritten(tmp_path):
     [
         ("bag.db3", "mcap", {}, r"does not end in \.mcap"),
         ("bag.mcap", "sqlite3", {}, r"does not end in \.db3"),
-        ("none/bag.mcap", "mcap", {}, "there is no folder"),
+        ("file/bag.mcap", "mcap", {}, "cannot be written: (Not a directory|File exists)"),
         ("bag", "mcap", {"/thing": "acme_msgs/msg/Thing"}, "type acme_msgs/msg/Thing of topic /thing is unknown"),
     ],
 )
 def test_what_cannot_be_written_is_one_error(tmp_path, name, storage, topics, words):
+    (tmp_path / "file").touch()
     with pytest.raises(BagError, match=words):
         BagWriter(tmp_path / name, topics, storage=storage)
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ["file"]

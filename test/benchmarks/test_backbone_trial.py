@@ -34,7 +34,7 @@ def test_contenders_differ_in_their_network_alone(benchmark: ModuleType) -> None
     recipe = yaml.safe_load(RECIPE.read_text())
     own = TrainConfig.load(RECIPE)
     configs = {
-        name: TrainConfig.from_dict(benchmark.derive(recipe, name, own.schedule.epochs), name)
+        name: TrainConfig.from_dict(benchmark.derive(recipe, name, own.schedule.epochs), name).placed(RECIPE.parent)
         for name in benchmark.CONTENDERS
     }
     assert list(configs) == ["nano_hard_swish", "nano_silu", "nano_relu", "lite0"]

@@ -98,7 +98,9 @@ def test_each_loss_is_learnt_from_the_same_start(benchmark: ModuleType) -> None:
     path = REPOSITORY / "engines" / "csp_nano_driving.yaml"
     own, changes = TrainConfig.load(path), benchmark.Changes(None, (192, 640), (160, 448), None)
     plain, gaussian = (
-        TrainConfig.from_dict(benchmark.derive(yaml.safe_load(path.read_text()), loss, 1, changes), loss)
+        TrainConfig.from_dict(benchmark.derive(yaml.safe_load(path.read_text()), loss, 1, changes), loss).placed(
+            path.parent
+        )
         for loss in benchmark.VARIANTS
     )
     assert (plain.loss.kind, gaussian.loss.kind) == ("yolov3", "gaussian")

@@ -233,7 +233,7 @@ def test_training_commands_name_the_extra_they_need(tmp_path: Path, command: str
     )  # fmt: skip
 
     result = Result(child.returncode, child.stdout, child.stderr)
-    assert_one_line_error(result, "pip install 'gaussian_yolo[train]'")
+    assert_one_line_error(result, "pip install '.[train]'")
 
 
 def test_missing_checkpoint(run: Run, tmp_path: Path) -> None:

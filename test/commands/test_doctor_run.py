@@ -127,6 +127,13 @@ def test_the_plugin_and_engines_are_found(tmp_path: Path, monkeypatch: pytest.Mo
     assert any("car.engine" in line for line in doctor_run._engines())
 
 
+def test_where_only_parts_for_a_gpu_are_missing_nothing_is_to_be_installed() -> None:
+    text = io.StringIO()
+    parts = (Part("TensorRT", False, "", "no module"), Part("OpenVINO", True, "2024.4", "CPU"))
+    print_report(Report(Board("cpu", "x86_64"), "3.11", parts, (), {}, ""), Console(file=text, width=100))
+    assert "nothing is to be installed: what is missing is of use with an NVIDIA GPU alone" in text.getvalue()
+
+
 def test_json_has_all(report: Report) -> None:
     fields = json.loads(report.to_json())
     assert fields["board"] == {"kind": "jetson", "name": "NVIDIA Jetson Orin Nano", "release": "36.4.0", "jetpack": 6}

@@ -166,7 +166,7 @@ def test_writing_names_the_extra_it_needs_before_the_work(
 
     assert run(monkeypatch, "calibrate", tiny_model, *drive_arguments(drive), "-o", tmp_path / "out.onnx") == 2
 
-    assert "pip install 'gaussian_yolo[train]'" in capsys.readouterr().err
+    assert "pip install '.[train]'" in capsys.readouterr().err
 
 
 def test_a_frame_that_fails_is_named(
@@ -297,7 +297,7 @@ def test_the_coco_protocol_names_the_extra_it_needs(
 
     assert run(monkeypatch, "evaluate", "--protocol", "coco", "--ground-truth", path, "--predictions", path) == 2
 
-    assert "pip install 'gaussian_yolo[evaluate]'" in capsys.readouterr().err
+    assert "pip install '.[evaluate]'" in capsys.readouterr().err
 
 
 def test_a_bag_is_both_truth_and_predictions(

@@ -40,6 +40,11 @@ def test_a_classifier_is_fine_tuned_and_its_figures_are_told(tmp_path: Path, run
     lines = out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["before", "before, at 64", "after", "trained"]
     assert lines[0].startswith("before: top1 ") and str(tmp_path / "large" / "last.pt") in lines[-1]
+    code, out, _ = run(
+        "fixres", checkpoint, tmp_path / "train", "--size", "64", "--epochs", "0.1", "-o", tmp_path / "b"
+    )
+    assert code == 0  # without validation data, the figures are of the images it was tuned on
+    assert [line.split(":")[0] for line in out.splitlines()] == ["before", "before, at 64", "after", "trained"]
     code, _, errors = run("fixres", checkpoint, recipe, "--size", "32", "-o", tmp_path / "small")
     assert code == 2 and errors.count("\n") == 1 and "is not larger than the 32 px" in errors
 

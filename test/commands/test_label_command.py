@@ -27,6 +27,7 @@ from label_factory import (
 )
 
 from gaussian_yolo_node.commands.gaussian_yolo import app
+from gaussian_yolo_node.errors import install_line
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -90,7 +91,7 @@ def test_without_ray(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.Monke
     arguments = (make_folder(tmp_path / "drive", 1), "--teacher", tiny_model, "-o", tmp_path / "out")
     code, _, told = run(*arguments, "--engine", "ray")
     assert code == 2
-    assert told == "error: this command needs ray, which is not installed: pip install 'gaussian_yolo[scale]'\n"
+    assert told == f"error: this command needs ray, which is not installed: {install_line('scale')}\n"
     assert run(*arguments)[0] == 0
 
 

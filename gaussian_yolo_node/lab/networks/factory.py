@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from gaussian_yolo_node.detector.letterbox import Resize
 from gaussian_yolo_node.errors import GaussianYoloError
@@ -17,7 +18,8 @@ from gaussian_yolo_node.lab.networks.gaussian_yolo import build_model
 from gaussian_yolo_node.lab.networks.yolov3 import INPUT_SIZE, PRESETS
 
 WIDE_SIZE = (256, 832)  # height, width: the shape of a road camera's image
-# All but EfficientNet-L0..L2, the Noisy Student teachers, which are too slow for a camera.
+# Noisy Student's teachers and students, far too slow for a camera.
+LARGE_BACKBONES = tuple(f"efficientnet_l{member}" for member in range(3))
 LIGHT_BACKBONES = (
     *(f"efficientnet_lite{member}" for member in range(5)),
     *(f"mixnet_{member}" for member in "sml"),
@@ -59,7 +61,7 @@ def _light(backbone: str) -> BuiltIn:
 BUILT_INS: dict[str, BuiltIn] = {
     "gaussian-yolov3-darknet53": _official("bdd"),
     "gaussian-yolov3-darknet53-kitti": _official("kitti"),
-    **{backbone: _light(backbone) for backbone in LIGHT_BACKBONES},
+    **{backbone: _light(backbone) for backbone in (*LIGHT_BACKBONES, *LARGE_BACKBONES)},
 }
 
 
@@ -73,11 +75,22 @@ def find_built_in(name: str) -> BuiltIn:
 def build_fresh(name: str, seed: int = 0) -> nn.Module:
     """A built-in detector with fresh weights in eval mode: RGB 0..255 in, raw heads in the order of `STRIDES` out.
 
-    Its batch norms get the statistics of noise. Otherwise signals shrink to denormal numbers, which slow down a CPU.
+    Its batch norms get the statistics of made-up pictures: with fresh ones signals shrink to denormal numbers, which
+    slow down a CPU, and with those of noise, which later layers average out, a picture's signals grow beyond bounds.
     """
     built_in = find_built_in(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = built_in.network()
-        measure_batch_norms(model, [255 * torch.rand(2, 3, 128, 128)])
+        measure_batch_norms(model, [_pictures()])
     return model.eval()
+
+
+def _pictures(side: int = 128) -> Tensor:
+    """Pictures `[B,3,S,S]`, RGB 0..255: clouds of every size, from noise to nearly flat, in high and low contrast."""
+    clouds = [
+        functional.interpolate(torch.rand(1, 3, side // size, side // size), side, mode="bilinear")
+        for size in (1, 4, 16, 64)
+    ]
+    faint = [0.9 * torch.rand(1) + 0.1 * cloud for cloud in clouds]
+    return 255 * torch.cat([*clouds, *faint])

@@ -184,7 +184,7 @@ def _layers_in_order(model: nn.Module) -> list[Layer]:
 
     hooks = [module.register_forward_pre_hook(note) for module in model.modules()]
     with torch.no_grad():
-        model(torch.zeros(1, 3, 64, 64))
+        model(torch.zeros(1, 3, 64, 64, device=next(model.parameters()).device))
     for hook in hooks:
         hook.remove()
     return layers

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from gaussian_yolo_node.lab.training.config import ConfigError, read_yaml
+from gaussian_yolo_node.lab.training.config import ConfigError, place, place_model, read_yaml
 from gaussian_yolo_node.settings import Count, Must, bounds, read
 
 FolderName = Annotated[
@@ -27,7 +27,7 @@ class Round:
     """
 
     name: FolderName
-    recipe: str
+    recipe: Annotated[str, "the path of a training recipe"]
     ratio: Annotated[float, bounds(above=0, below=1000)] = 1.0
     start_from_teacher: bool = False
     select: dict[str, Any] = field(default_factory=dict)
@@ -35,15 +35,15 @@ class Round:
 
 @dataclass(frozen=True)
 class ChainConfig:
-    """A chain.
+    """A chain. Relative paths start at the folder of its file, those of data at the data folder.
 
     Attributes:
-        unlabelled: image folders, WebDataset shards or bags; relative to the data folder.
+        unlabelled: image folders, WebDataset shards or bags.
         rounds: the students, each the teacher of the next.
-        data: data folder, relative to the working directory.
-        teacher: the first teacher: name of a shipped model, a model file, or a classifier checkpoint; "" with
+        data: data folder, also of the recipes; "" for the file's, and the recipes' own.
+        teacher: the first teacher: name of a shipped model or a model file; of classifiers a checkpoint (.pt); "" with
             `teacher_recipe`.
-        teacher_recipe: recipe of the first teacher, relative to the chain's file.
+        teacher_recipe: recipe of the first teacher.
         score_threshold: minimum score of a detector's labels.
         seed: of all trainings; None uses the recipes' seeds.
     """
@@ -51,7 +51,7 @@ class ChainConfig:
     kind: Literal["detection", "classification"]
     unlabelled: Annotated[tuple[str, ...], "a list of at least one source of images", Must("", len)]
     rounds: Annotated[tuple[Round, ...], "a list of at least one student, with name and recipe", Must("", len)]
-    data: str = "."
+    data: str = ""
     teacher: str = ""
     teacher_recipe: str = ""
     score_threshold: float = 0.05
@@ -61,16 +61,29 @@ class ChainConfig:
     seed: int | None = None
 
     @classmethod
-    def load(cls, path: Path) -> ChainConfig:
-        """Read a YAML file.
+    def load(cls, path: Path, data: Path | None = None) -> ChainConfig:
+        """Read a YAML file; its paths become absolute.
+
+        Args:
+            data: replaces the file's `data`.
 
         Raises:
             ConfigError: the file is missing or not a YAML mapping, or a field is unknown, missing or wrong.
         """
         config = read(cls, read_yaml(path, "chain"), path, ConfigError)
+        folder = path.parent
+        root = place(folder, config.data) if data is None else str(data.absolute())
+        config = replace(
+            config,
+            data=root,
+            unlabelled=tuple(place(Path(root or folder), source) for source in config.unlabelled),
+            teacher=place_model(folder, config.teacher),
+            teacher_recipe=place(folder, config.teacher_recipe),
+            rounds=tuple(replace(one, recipe=place(folder, one.recipe)) for one in config.rounds),
+        )
         for recipe in filter(None, (config.teacher_recipe, *(one.recipe for one in config.rounds))):
-            if not (path.parent / recipe).is_file():
-                raise ConfigError(f"{path}: there is no recipe {path.parent / recipe}")
+            if not Path(recipe).is_file():
+                raise ConfigError(f"{path}: there is no recipe {recipe}")
         return config
 
     def __post_init__(self) -> None:
@@ -81,3 +94,9 @@ class ChainConfig:
                 raise ConfigError(f"two rounds have the name {name!r}")
         if bool(self.teacher) == bool(self.teacher_recipe):
             raise ConfigError("give either 'teacher', a model, or 'teacher_recipe', to train one")
+        if self.teacher and (self.kind == "classification") != self.teacher.endswith(".pt"):
+            wanted = {
+                "detection": "a shipped model or a model file: `gaussian-yolo export` makes one of a checkpoint",
+                "classification": "the checkpoint (.pt) of a classifier",
+            }
+            raise ConfigError(f"teacher {self.teacher} must be {wanted[self.kind]}")

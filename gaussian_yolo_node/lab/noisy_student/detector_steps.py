@@ -9,16 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 
+from gaussian_yolo_node.detector.model import resolve_model
+from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.lab.networks.folded import start_from
+from gaussian_yolo_node.lab.networks.gaussian_yolo import GaussianYolo
 from gaussian_yolo_node.lab.noisy_student.chain_config import Round
 from gaussian_yolo_node.lab.noisy_student.select_boxes import BoxRules, SelectionError, select_boxes
 from gaussian_yolo_node.lab.noisy_student.shards import extract
 from gaussian_yolo_node.lab.noisy_student.tables import DetectionRow, read_labels
-from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint, load_trained
-from gaussian_yolo_node.lab.training.config import ConfigError, TrainConfig, read_yaml
-from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
+from gaussian_yolo_node.lab.noisy_student.teachers import open_teacher
+from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint, fitting_names, load_trained, network_of
+from gaussian_yolo_node.lab.training.config import ConfigError, TrainConfig
+from gaussian_yolo_node.lab.training.train import CHECKPOINT, check_files, run
+from gaussian_yolo_node.lab.training.validate import check_sources
 from gaussian_yolo_node.labels import load_sources
 from gaussian_yolo_node.labels.pseudo import FORMAT
 from gaussian_yolo_node.settings import read
@@ -87,21 +94,45 @@ class DetectorSteps:
     def select(self, labels: Path, output: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
         return select_detections(labels, output, rules_of(options))
 
-    def recipe(self, path: Path, root: Path, selected: Path | None, one: Round | None, teacher: Path | None) -> Any:
-        document = read_yaml(path, "recipe")
-        config = TrainConfig.from_dict(document, str(path))
+    def opened(self, teacher: str) -> Path:
+        open_teacher(teacher).close()
+        return resolve_model(teacher)
+
+    def check(
+        self, path: Path, root: Path | None, one: Round | None, teacher: Path | GaussianYolo | None
+    ) -> GaussianYolo:
+        config = TrainConfig.load(path)
+        data = root or Path(config.data.root)
+        check_sources(config)
+        check_files(config, data)
+        load_sources(data, config.data.train, config.model.classes)
+        with torch.device("meta"):  # only shapes are compared
+            network = network_of(config.model)
+        if one is not None:
+            rules_of(one.select)
+            if one.start_from_teacher:
+                try:
+                    if isinstance(teacher, Path):
+                        start_from(network, teacher, config.model.classes, config.model.anchors, ())
+                    elif teacher is not None:
+                        fitting_names(network, teacher.state_dict(), "the teacher")
+                except GaussianYoloError as error:
+                    raise ConfigError(f"{path} cannot start_from_teacher: {error}") from error
+        return network
+
+    def recipe(
+        self, path: Path, root: Path | None, selected: Path | None, one: Round | None, teacher: Path | None
+    ) -> Any:
+        config = TrainConfig.load(path)
+        data = root or Path(config.data.root)
         recipe = config.to_dict()
-        recipe["data"]["root"] = str(root)
+        recipe["data"]["root"] = str(data)
         if self.seed is not None:
             recipe["schedule"]["seed"] = self.seed
         if selected is not None and one is not None:
-            recipe["data"]["train"].append(self._pseudo_source(config, root, selected, one.ratio))
-            if one.start_from_teacher:
-                if teacher is None:
-                    raise ConfigError(
-                        f"round {one.name!r}: the teacher is a model file, which no training can start from"
-                    )
-                recipe["model"]["init"] = str(teacher)
+            recipe["data"]["train"].append(self._pseudo_source(config, data, selected, one.ratio))
+            if one.start_from_teacher and teacher is not None:
+                recipe["model"]["init"] = os.path.abspath(teacher)
         return recipe
 
     def _pseudo_source(self, config: TrainConfig, root: Path, selected: Path, ratio: float) -> dict[str, Any]:
@@ -111,8 +142,8 @@ class DetectorSteps:
         pseudo = sum(image.weight for image in load_sources(root, [source], config.model.classes))
         return {**source, "weight": round(ratio * labelled / pseudo, 6)}
 
-    def train(self, recipe: Path, output: Path, root: Path, console: Console | None) -> Mapping[str, Any]:
-        checkpoint = run(recipe, output, resume=(output / CHECKPOINT).exists(), data_root=root, console=console)
+    def train(self, recipe: Path, output: Path, console: Console | None) -> Mapping[str, Any]:
+        checkpoint = run(recipe, output, resume=(output / CHECKPOINT).exists(), console=console)
         trained = load_trained(checkpoint)
         figures = {name: round(value, 4) for name, value in trained.validation.items() if name.startswith("AP50 ")}
         return {"epochs": trained.epochs, **figures}

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -17,10 +17,13 @@ import yaml
 from rich.console import Console
 
 from gaussian_yolo_node.detector.model import resolve_model
+from gaussian_yolo_node.errors import install_line
 from gaussian_yolo_node.files import file_hash, write_whole
 from gaussian_yolo_node.lab.noisy_student.chain_config import ChainConfig, Round
 from gaussian_yolo_node.lab.noisy_student.labelling import label
 from gaussian_yolo_node.lab.noisy_student.manifest import Done, Manifest
+from gaussian_yolo_node.lab.noisy_student.shards import plan_shards
+from gaussian_yolo_node.lab.training.config import ConfigError
 
 SELECTED = "selected.json"
 RECIPE = "recipe.yaml"
@@ -33,11 +36,29 @@ class Steps(Protocol):
         """Write the selected labels; returns counts."""
         ...
 
-    def recipe(self, path: Path, root: Path, selected: Path | None, one: Round | None, teacher: Path | None) -> Any:
-        """The training recipe, JSON-ready, with the selected labels added to its data."""
+    def opened(self, teacher: str) -> Any:
+        """What `check` takes of a given teacher. GaussianYoloError if it cannot label."""
         ...
 
-    def train(self, recipe: Path, output: Path, root: Path, console: Console | None) -> Mapping[str, Any]:
+    def check(self, path: Path, root: Path | None, one: Round | None, teacher: Any) -> Any:
+        """Read the recipe, its data, and the options of a round; returns what `check` of the next round takes.
+
+        Args:
+            teacher: of the round, as `opened` or `check` returned it.
+
+        Raises:
+            GaussianYoloError: one of them cannot be used.
+        """
+        ...
+
+    def recipe(
+        self, path: Path, root: Path | None, selected: Path | None, one: Round | None, teacher: Path | None
+    ) -> Any:
+        """The training recipe, JSON-ready, with the selected labels added to its data; `root` replaces its data
+        folder."""
+        ...
+
+    def train(self, recipe: Path, output: Path, console: Console | None) -> Mapping[str, Any]:
         """Start or continue a training; returns counts."""
         ...
 
@@ -56,12 +77,17 @@ class Student:
     steps: Mapping[str, Done]
 
 
-def iterate(config_path: Path, output: Path, *, console: Console | None = None) -> list[Student]:
+def iterate(
+    config_path: Path, output: Path, *, data: Path | None = None, console: Console | None = None
+) -> list[Student]:
     """Run a chain. Finished steps in `output` are skipped, interrupted ones continue.
+
+    Recipes, data, sources and teacher are read and checked before anything is written.
 
     Args:
         config_path: see `ChainConfig`.
         output: folder of all results: one subfolder per teacher and student, and `manifest.json`.
+        data: replaces the chain's data folder.
 
     Returns:
         teacher and students in order.
@@ -70,13 +96,32 @@ def iterate(config_path: Path, output: Path, *, console: Console | None = None) 
         GaussianYoloError: one sentence naming the error.
         KeyboardInterrupt: calling again continues the run.
     """
-    config = ChainConfig.load(config_path)
+    config = ChainConfig.load(config_path, data)
     steps = steps_of(config.kind, config.seed)
-    chain = _Chain(config, config_path.parent, output, Manifest(output), steps, console)
+    check_chain(config, steps)
+    chain = _Chain(config, output, Manifest(output), steps, console)
     students = [chain.first()]
     for number, one in enumerate(config.rounds, start=1):
         students.append(chain.round(number, one, students[-1]))
     return students
+
+
+def check_chain(config: ChainConfig, steps: Steps) -> None:
+    """Raises GaussianYoloError for anything that a step of the chain could not use."""
+    plan_shards(config.unlabelled)
+    if config.engine == "ray" and find_spec("ray") is None:
+        raise ConfigError(f"engine ray is not installed: {install_line('scale')}, or use engine local")
+    root = _root(config)
+    if config.teacher:
+        before = steps.opened(config.teacher)
+    else:
+        before = steps.check(Path(config.teacher_recipe), root, None, None)
+    for one in config.rounds:
+        before = steps.check(Path(one.recipe), root, one, before)
+
+
+def _root(config: ChainConfig) -> Path | None:
+    return Path(config.data) if config.data else None
 
 
 def steps_of(kind: Literal["detection", "classification"], seed: int | None) -> Steps:
@@ -93,7 +138,6 @@ def steps_of(kind: Literal["detection", "classification"], seed: int | None) -> 
 @dataclass(frozen=True)
 class _Chain:
     config: ChainConfig
-    folder: Path  # of the config file
     output: Path
     manifest: Manifest
     steps: Steps
@@ -105,7 +149,7 @@ class _Chain:
             # Checkpoints are not looked up by name.
             model = given if given.suffix == ".pt" else resolve_model(self.config.teacher)
             return Student("teacher", model, given if given.suffix == ".pt" else None, {})
-        recipe = self.steps.recipe(self.folder / self.config.teacher_recipe, self._root, None, None, None)
+        recipe = self.steps.recipe(Path(self.config.teacher_recipe), _root(self.config), None, None, None)
         return self._trained("0_teacher", recipe, {})
 
     def round(self, number: int, one: Round, teacher: Student) -> Student:
@@ -113,7 +157,6 @@ class _Chain:
         name = f"{number}_{one.name}"
         place = self.output / name
         labels, selected = place / "labels", place / SELECTED
-        sources = [str(self._root / source) for source in self.config.unlabelled]
         labelled = self._step(
             f"{name} label",
             {
@@ -121,20 +164,21 @@ class _Chain:
                 "unlabelled": list(self.config.unlabelled),
                 "score_threshold": self.config.score_threshold,
             },
-            lambda: self._label(sources, teacher, labels),
+            lambda: self._label(teacher, labels),
         )
         chosen = self._step(
             f"{name} select",
             {"labels": _digest(labelled.outputs), "select": one.select},
             lambda: ([selected], self.steps.select(labels, selected, one.select)),
         )
-        recipe = self.steps.recipe(self.folder / one.recipe, self._root, selected, one, teacher.checkpoint)
+        start = teacher.checkpoint or teacher.model
+        recipe = self.steps.recipe(Path(one.recipe), _root(self.config), selected, one, start)
         return self._trained(name, recipe, {"selected": chosen.outputs[f"{name}/{SELECTED}"]}, labelled, chosen)
 
-    def _label(self, sources: list[str], teacher: Student, labels: Path) -> tuple[list[Path], Mapping[str, Any]]:
+    def _label(self, teacher: Student, labels: Path) -> tuple[list[Path], Mapping[str, Any]]:
         config = self.config
         summary = label(
-            sources,
+            config.unlabelled,
             str(teacher.model),
             labels,
             engine=config.engine,
@@ -156,7 +200,7 @@ class _Chain:
             text = yaml.safe_dump(recipe, sort_keys=False)
             if not recipe_path.exists() or recipe_path.read_text(encoding="utf-8") != text:
                 write_whole(recipe_path, text)
-            return [checkpoint], self.steps.train(recipe_path, training, self._root, self.console)
+            return [checkpoint], self.steps.train(recipe_path, training, self.console)
 
         trained = self._step(f"{name} train", {"recipe": _digest(recipe), **inputs}, train)
         model = self.steps.deploy(training, name)
@@ -170,10 +214,6 @@ class _Chain:
             told = ", ".join(f"{key} {value}" for key, value in done.counts.items())
             self.console.print(f"{name}: {told}{' (done before)' if done is before else ''}", highlight=False)
         return done
-
-    @property
-    def _root(self) -> Path:
-        return Path(os.path.abspath(self.config.data))
 
 
 def _digest(value: Any) -> str:

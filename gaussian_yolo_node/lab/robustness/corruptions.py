@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.errors import install_line
 from gaussian_yolo_node.file_names import hashable
 from gaussian_yolo_node.lab.robustness import RobustnessError
 
@@ -113,7 +114,7 @@ def load_library() -> Any:
     except ImportError as error:
         raise RobustnessError(
             f"the corruptions need {error.name or 'imagecorruptions'}, which is not installed:\n"
-            "  pip install 'gaussian_yolo[robustness]'\n"
+            f"  {install_line('robustness')}\n"
             "  pip install --no-deps imagecorruptions-imaug"
         ) from error
     return imagecorruptions

@@ -1,4 +1,4 @@
-"""FGSM and PGD on a detector: average precision and sigmas against epsilon. Gradients need a training checkpoint."""
+"""FGSM and PGD on a detector: average precision and sigmas against epsilon. Gradients need the torch network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from gaussian_yolo_node.lab.robustness.cells import Cells, write_json
 from gaussian_yolo_node.lab.robustness.detector import SCORE_THRESHOLD, parse, record
 from gaussian_yolo_node.lab.robustness.frames import LabelledFrames, find_frames
 from gaussian_yolo_node.lab.robustness.sigma import cell_figures
-from gaussian_yolo_node.lab.training.checkpoint import Trained, load_trained
+from gaussian_yolo_node.lab.training.checkpoint import Trained
+from gaussian_yolo_node.lab.training.exported import open_trained
 from gaussian_yolo_node.lab.training.loss import make_loss
 from gaussian_yolo_node.labels.classes import KITTI_CLASSES
 from gaussian_yolo_node.labels.images import read_image
@@ -62,7 +63,7 @@ def detector_attacks(
     """Attack a detector's loss on labelled frames; an interrupted test continues.
 
     Args:
-        checkpoint: of a detector's training.
+        checkpoint: of a detector's training, or a model file or shipped model: see `open_trained`.
         data, labels: see `find_frames`.
         output: folder of the cells and of robustness.json.
 
@@ -78,7 +79,7 @@ def detector_attacks(
         raise RobustnessError(
             f"{checkpoint} is a checkpoint, which can be attacked: give --attacks fgsm; for corruptions export it first"
         )
-    trained = load_trained(checkpoint)
+    checkpoint, trained = open_trained(checkpoint)
     frames = find_frames(data, labels, options.limit)
     settings = {
         "kind": "detection attacks",

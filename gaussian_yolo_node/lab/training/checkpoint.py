@@ -55,15 +55,22 @@ def load_average(model: nn.Module, document: Mapping[str, Any], path: Path) -> N
         raise CheckpointError(f"the weights in {path} do not fit its config") from error
 
 
-@torch.no_grad()
-def load_fitting(model: nn.Module, given: Mapping[str, Tensor], source: str | Path) -> None:
-    """Copy the tensors whose name and shape match. Raises CheckpointError if no weight does."""
+def fitting_names(model: nn.Module, given: Mapping[str, Tensor], source: str | Path) -> list[str]:
+    """The model's tensors that `given` has with the same shape. Raises CheckpointError if no weight is among them."""
     wanted = model.state_dict()
     learned = dict(model.named_parameters())
     fitting = [name for name, value in wanted.items() if name in given and given[name].shape == value.shape]
     # Biases of heads match any model with the same number of classes.
     if not any(name in learned and learned[name].ndim > 1 for name in fitting):
         raise CheckpointError(f"no weight of {source} fits the model: set the recipe's model to theirs")
+    return fitting
+
+
+@torch.no_grad()
+def load_fitting(model: nn.Module, given: Mapping[str, Tensor], source: str | Path) -> None:
+    """Copy the tensors whose name and shape match. Raises CheckpointError if no weight does."""
+    fitting = fitting_names(model, given, source)
+    wanted, learned = model.state_dict(), dict(model.named_parameters())
     for name in fitting:
         wanted[name].copy_(given[name])
     fresh = sorted(learned.keys() - set(fitting))
@@ -100,6 +107,8 @@ def network_of(config: ModelConfig, *, pretrained: bool = False) -> GaussianYolo
 def load_trained(path: Path) -> Trained:
     """Load the model of a checkpoint for inference. Raises CheckpointError on failure."""
     document = read_checkpoint(path)
+    if "classifier" in document:
+        raise CheckpointError(f"{path} is the checkpoint of a classifier, not of a detector")
     config = TrainConfig.from_dict(document["config"], str(path))
     model = network_of(config.model)
     load_average(model, document, path)

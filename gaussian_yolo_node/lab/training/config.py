@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from gaussian_yolo_node import documents
+from gaussian_yolo_node.detector.model import shipped_models
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.training.augment import AugmentConfig
 from gaussian_yolo_node.lab.training.loss import LossConfig
+from gaussian_yolo_node.labels.annotations import DatasetError
+from gaussian_yolo_node.labels.sources import check_keys
 from gaussian_yolo_node.settings import Count, Fraction, Must, Natural, Positive, read
 
 MULTIPLE = 32  # the network's coarsest stride, px; height and width are multiples of it
@@ -48,8 +53,8 @@ class ModelConfig:
     # decreases linearly to the first; and rate of channel dropout before the heads.
     stochastic_depth: Fraction = 0.0
     dropout: Fraction = 0.0
-    # Checkpoint (.pt), model file (.onnx) or Darknet weights of the backbone to start from, where shapes match; a path
-    # relative to the working directory or to data.root. `{file: path}` is equivalent; "" for none.
+    # Checkpoint (.pt), model file (.onnx), name of a shipped model, or Darknet weights of the backbone to start from,
+    # where shapes match. `{file: path}` is equivalent; "" for none.
     init: str = ""
     score_threshold: float = 0.3  # written on the model's card
     iou_threshold: float = 0.45
@@ -57,11 +62,11 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Paths of the sources are relative to root; root and cache are relative to the working directory."""
+    """Paths of the sources are relative to root, which `--data` replaces; root and cache are relative to the recipe."""
 
-    root: str
-    train: tuple[dict[str, Any], ...]
-    validation: tuple[dict[str, Any], ...]
+    train: Annotated[tuple[dict[str, Any], ...], "a list of sources, each with format and the keys of that format"]
+    validation: Annotated[tuple[dict[str, Any], ...], "a list of sources of format kitti; [] for none"]
+    root: str = "."
     licence: str = ""
     cache: str = ""  # folder of decoded frames, for data sets larger than memory; see `frame_cache`
 
@@ -77,7 +82,10 @@ class Schedule:
     """Optimisation of any network. learning_rate is the peak; for a detector's backbone it is multiplied by
     backbone_rate."""
 
-    epochs: Positive
+    EPOCHS: ClassVar[str] = "a number above 0"
+
+    epochs: Positive | None = None
+    steps: Natural = 0  # optimiser steps of the whole run, instead of epochs
     batch_size: Count = 8  # images per optimiser step, over all processes
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = 0.9  # of SGD
@@ -102,6 +110,10 @@ class Schedule:
 
     def __post_init__(self) -> None:
         """Raises ConfigError for options that exclude each other."""
+        if self.epochs is None and not self.steps:
+            raise ConfigError(f"schedule.epochs is missing; it must be {self.EPOCHS}, unless there are schedule.steps")
+        if self.epochs is not None and self.steps:
+            raise ConfigError("schedule.epochs and schedule.steps exclude each other")
         if self.nesterov and self.optimizer != "sgd":
             raise ConfigError("schedule.nesterov is an option of optimizer sgd")
         if (self.rate_schedule == "step") != bool(self.rate_steps):
@@ -109,6 +121,8 @@ class Schedule:
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Optimiser steps of the run; at least 1."""
+        if self.epochs is None:
+            return self.steps
         return max(1, math.ceil(self.epochs * steps_per_epoch - 1e-9))
 
 
@@ -116,7 +130,9 @@ class Schedule:
 class ScheduleConfig(Schedule):
     """Optimisation of a detector."""
 
-    epochs: Count
+    EPOCHS: ClassVar[str] = "a whole number at least 1"
+
+    epochs: Count | None = None
     accumulate: Count = 1  # sequential parts of a step, each with its own batch norm statistics
     crop_size: CanvasSize = (256, 640)  # of the training canvas
     # Range of the canvas size relative to crop_size, drawn per step. Objects scale with it.
@@ -140,7 +156,7 @@ class ScheduleConfig(Schedule):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(ABC):
     """What the recipes of all tasks have."""
 
     name: str
@@ -148,12 +164,12 @@ class Recipe:
 
     @classmethod
     def load(cls: type[AnyRecipe], path: Path) -> AnyRecipe:
-        """Read a YAML file.
+        """Read a YAML file. Its relative paths start at its folder, and are absolute in what is returned.
 
         Raises:
             ConfigError: the file is missing or not a YAML mapping, or a field is unknown, missing or wrong.
         """
-        return cls.from_dict(read_yaml(path, "recipe"), str(path))
+        return cls.from_dict(read_yaml(path, "recipe"), str(path)).placed(path.parent)
 
     @classmethod
     def from_dict(cls: type[AnyRecipe], document: object, source: str) -> AnyRecipe:
@@ -164,6 +180,10 @@ class Recipe:
         """Plain values that `from_dict` reads."""
         values: dict[str, Any] = _listed(asdict(self))
         return values
+
+    @abstractmethod
+    def placed(self: AnyRecipe, folder: Path) -> AnyRecipe:
+        """The recipe with absolute paths; relative ones start at `folder`."""
 
 
 @dataclass(frozen=True)
@@ -179,12 +199,35 @@ class TrainConfig(Recipe):
     @classmethod
     def from_dict(cls, document: object, source: str) -> TrainConfig:
         """Build from a parsed document; errors name `source`."""
+        if isinstance(document, Mapping) and "kind" in document:
+            if document["kind"] != "detection":
+                raise ConfigError(
+                    f"{source}: kind {document['kind']!r} is not a detector's; leave it out, or train a "
+                    "classifier with `gaussian-yolo noisy-student train`"
+                )
+            document = {key: value for key, value in document.items() if key != "kind"}
         model = document.get("model") if isinstance(document, Mapping) else None
         if isinstance(document, Mapping) and isinstance(model, Mapping):
             start = model.get("init")
             if isinstance(start, Mapping) and list(start) == ["file"]:
                 document = {**document, "model": {**model, "init": start["file"]}}
         return super().from_dict(document, source)
+
+    @classmethod
+    def load(cls, path: Path) -> TrainConfig:
+        """See `Recipe.load`. Raises ConfigError also for a source of data without a key that its format needs."""
+        config = super().load(path)
+        for section in ("train", "validation"):
+            for number, source in enumerate(getattr(config.data, section)):
+                try:
+                    check_keys(source, f"{path}: data.{section}[{number}]")
+                except DatasetError as error:
+                    raise ConfigError(str(error)) from error
+        return config
+
+    def placed(self, folder: Path) -> TrainConfig:
+        data = replace(self.data, root=place(folder, self.data.root), cache=place(folder, self.data.cache))
+        return replace(self, data=data, model=replace(self.model, init=place_model(folder, self.model.init)))
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a metric that no validation gives."""
@@ -211,6 +254,16 @@ def training_sizes(schedule: ScheduleConfig) -> list[tuple[int, int]]:
     sides = range(max(1, math.ceil(least / MULTIPLE - 1e-6)), math.floor(greatest / MULTIPLE + 1e-6) + 1)
     pairs = [(side * MULTIPLE, max(1, round(side * long / short)) * MULTIPLE) for side in sides]
     return pairs if schedule.crop_size[0] <= schedule.crop_size[1] else [(long, short) for short, long in pairs]
+
+
+def place(folder: Path, path: str) -> str:
+    """`path` as an absolute one, starting at `folder` if it is relative; "" stays."""
+    return os.path.abspath(folder / Path(path).expanduser()) if path else path
+
+
+def place_model(folder: Path, model: str) -> str:
+    """As `place`, but the name of a shipped model stays, unless there is a file of that name."""
+    return model if model in shipped_models() and not (folder / model).is_file() else place(folder, model)
 
 
 def read_yaml(path: Path, what: str) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -54,9 +55,8 @@ class DetectionTask(Task):
 
     def network(self, device: torch.device) -> nn.Module:
         config = self.config
-        model = initial_model(
-            config.model, self.root, lambda: first_images(self.images, config) if self.fresh else iter(())
-        )
+        fresh = partial(initial_model, config.model, partial(first_images, self.images, config))
+        model = fresh() if self.fresh else network_of(config.model)
         if device.type == "cpu" and self.autocast and config.schedule.fast_depthwise:
             use_fast_depthwise(model)  # float32 already has fast kernels
         return model

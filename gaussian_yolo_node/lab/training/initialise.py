@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from gaussian_yolo_node.detector.model import resolve_model, shipped_models
 from gaussian_yolo_node.lab.networks.darknet import Darknet53
 from gaussian_yolo_node.lab.networks.darknet_files import parse_cfg, read_partial_weights
 from gaussian_yolo_node.lab.networks.folded import start_from
@@ -19,13 +20,10 @@ from gaussian_yolo_node.lab.training.config import ModelConfig
 log = logging.getLogger("gaussian_yolo.train")
 
 
-def initial_model(
-    config: ModelConfig, root: Path | None = None, frames: Callable[[], Iterable[Tensor]] = tuple
-) -> GaussianYolo:
+def initial_model(config: ModelConfig, frames: Callable[[], Iterable[Tensor]] = tuple) -> GaussianYolo:
     """The network of a recipe with its initial weights.
 
     Args:
-        root: data folder, which may contain `init`.
         frames: returns training images `[B,3,H,W]`, RGB 0..255; called only to unfold batch norms.
 
     Raises:
@@ -35,7 +33,7 @@ def initial_model(
     model = network_of(config, pretrained=config.pretrained and not config.init)
     if not config.init:
         return model
-    path = find_start(config, root)
+    path = find_start(config.init)
     if path.suffix == ".pt":
         load_fitting(model, read_checkpoint(path)["ema"], path)
     elif path.suffix == ".onnx":
@@ -52,10 +50,10 @@ def initial_model(
     return model
 
 
-def find_start(config: ModelConfig, root: Path | None) -> Path:
-    """The path of `init` in the working directory, else in the data folder. CheckpointError if in neither."""
-    places = [Path(config.init), *([root / config.init] if root is not None else [])]
-    for place in places:
-        if place.is_file():
-            return place
-    raise CheckpointError(f"model.init {' or '.join(map(str, places))} does not exist")
+def find_start(init: str) -> Path:
+    """The file to start from: a path, or the name of a shipped model. CheckpointError if there is none."""
+    if init in shipped_models():
+        return resolve_model(init)
+    if not Path(init).is_file():
+        raise CheckpointError(f"model.init {init} does not exist; shipped models are {', '.join(shipped_models())}")
+    return Path(init)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -85,7 +86,8 @@ class EpochSampler(Sampler[list[Key]]):
         counts = np.floor(self.weights + rng.random(len(self.weights))).astype(int)
         order = rng.permutation(np.repeat(np.arange(len(counts)), counts))
         order = np.resize(order, self.steps * schedule.batch_size)
-        mosaic = self.epoch < schedule.epochs - schedule.mosaic_off_epochs
+        epochs = math.ceil(schedule.total_steps(self.steps) / self.steps)
+        mosaic = self.epoch < epochs - schedule.mosaic_off_epochs
         for step in range(self.start, self.steps):
             draw = np.random.default_rng([schedule.seed, self.epoch, step, 2]).integers(len(self.sizes))
             for part in range(schedule.accumulate):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.files import WriteError
 from gaussian_yolo_node.lab.training.distributed import Processes
 from gaussian_yolo_node.lab.training.progress import History, RunProgress
@@ -24,6 +25,10 @@ from gaussian_yolo_node.lab.training.trainer import Trainer
 log = logging.getLogger("gaussian_yolo.train")
 CHECKPOINT = "last.pt"
 BEST = "best.pt"
+
+
+class RunExistsError(GaussianYoloError):
+    """A new run would overwrite another."""
 
 
 def train(
@@ -52,6 +57,7 @@ def train(
         GaussianYoloError: one sentence naming the error.
         KeyboardInterrupt: stopped by SIGINT, SIGTERM or SIGHUP; the checkpoint holds the current step.
     """
+    refuse_run(output, resume=resume)
     with started(output, device, threads) as (processes, place), closing(make(processes)) as task:
         torch.manual_seed(task.config.schedule.seed)
         trainer = Trainer(task, device=place, processes=processes, output=output)
@@ -69,6 +75,15 @@ def train(
     return output / CHECKPOINT
 
 
+def refuse_run(output: Path, *, resume: bool) -> None:
+    """Raises RunExistsError if a new run would overwrite the one in `output`; call it before anything is written."""
+    there = [name for name in (CHECKPOINT, BEST) if (output / name).exists()]
+    if there and not resume:
+        raise RunExistsError(
+            f"{output} holds a run already ({there[0]}): add --resume to go on, or name another folder"
+        )
+
+
 def _run(trainer: Trainer, output: Path, record: Callable[[str, Means], None], progress: RunProgress) -> None:
     checkpoint, patience = output / CHECKPOINT, trainer.schedule.patience
     while True:
@@ -84,11 +99,14 @@ def _run(trainer: Trainer, output: Path, record: Callable[[str, Means], None], p
         if patience and trainer.stale >= patience:
             log.info("no better %s in %d validations: stopped", trainer.task.best_metric, trainer.stale)
             return
-        _train_epoch(trainer, progress, checkpoint)
-        means = trainer.finish_epoch()
-        record("train", {**means, "rate": trainer.rate})
-        progress.epoch(trainer.epoch, means, trainer.rate)
-        trainer.save(checkpoint)
+        with on_signals(lambda: setattr(trainer, "stop_requested", True)):
+            _train_epoch(trainer, progress, checkpoint)
+            means = trainer.finish_epoch()
+            record("train", {**means, "rate": trainer.rate})
+            progress.epoch(trainer.epoch, means, trainer.rate)
+            trainer.save(checkpoint)
+        if trainer.stop_requested:  # after the epoch's last step
+            raise KeyboardInterrupt
 
 
 def _train_epoch(trainer: Trainer, progress: RunProgress, checkpoint: Path) -> None:
@@ -96,12 +114,11 @@ def _train_epoch(trainer: Trainer, progress: RunProgress, checkpoint: Path) -> N
     progress.begin(trainer.epoch, trainer.done)
     interval = 60 * trainer.schedule.checkpoint_minutes
     saved = time.monotonic()
-    with on_signals(lambda: setattr(trainer, "stop_requested", True)):
-        for _ in trainer.steps():
-            progress.step(trainer.epoch, trainer.done, trainer.means(), trainer.rate)
-            if trainer.stopped or (interval and time.monotonic() - saved > interval):
-                trainer.save(checkpoint)
-                saved = time.monotonic()
+    for _ in trainer.steps():
+        progress.step(trainer.epoch, trainer.done, trainer.means(), trainer.rate)
+        if trainer.stopped or (interval and time.monotonic() - saved > interval):
+            trainer.save(checkpoint)
+            saved = time.monotonic()
     if trainer.stopped:
         log.info("stopped at epoch %d, step %d: --resume goes on from %s", trainer.epoch, trainer.done, checkpoint)
         raise KeyboardInterrupt

@@ -49,7 +49,7 @@ def check_files(config: TrainConfig, root: Path) -> None:
     missing = [str(path) for path in missing_paths(root, [*config.data.train, *config.data.validation])]
     if config.model.init:
         try:
-            find_start(config.model, root)
+            find_start(config.model.init)
         except CheckpointError:
             missing.append(f"model.init {config.model.init}")
     if missing:

@@ -41,7 +41,7 @@ class Trainer:
         epochs, total_steps: of the whole run; the last epoch may be shorter.
         validation: latest figures by name, and their `epoch`.
         best: value and epoch of the best validation by `task.best_metric`; stale: validations since.
-        stop_requested: set it to stop all processes after the next step; then `stopped` is set.
+        stop_requested: set it to stop all processes after the current step; then `stopped` is set.
     """
 
     def __init__(
@@ -144,10 +144,8 @@ class Trainer:
                 total, sums = self.task.losses(outputs, batch)
                 # Sum over all parts and processes first, divide once by what the whole batch says.
                 self.scaler.scale(total * self.processes.count).backward()
-            sums = torch.cat([sums, sums.new_tensor([self.stop_requested])])
             values = sums if index == 0 else values + sums
-        *totals, stop = self.processes.sum(values).tolist()
-        self.stopped = stop > 0
+        totals = self.processes.sum(values).tolist()
         means = self.task.means(totals)
         norm = self._finish_gradients(self.task.divisor(totals))
         # A float16 overflow only lowers the loss scale; an overflow at scale 1 or less is an error.
@@ -157,6 +155,8 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update(self.model)
+        # Last, so that a request during the step is met with this step. All processes stop together.
+        self.stopped = bool(self.processes.sum(values.new_tensor([self.stop_requested])).item())
         return means
 
     def _finish_gradients(self, divisor: float) -> float:

@@ -30,6 +30,7 @@ from gaussian_yolo_node.lab.classification.loss import student_loss
 from gaussian_yolo_node.lab.classification.train import CHECKPOINT, train_classifier
 from gaussian_yolo_node.lab.networks.blocks import IMAGENET
 from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, load_trained, write_checkpoint
+from gaussian_yolo_node.lab.training.loop import RunExistsError
 from gaussian_yolo_node.lab.training.progress import HISTORY
 from gaussian_yolo_node.lab.training.trainer import Trainer, TrainingError
 
@@ -199,6 +200,15 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, changes: dict[st
     train_classifier(make_config(tmp_path, schedule={"epochs": 0.1}), tmp_path / "out")
     with pytest.raises(CheckpointError, match=message):
         train_classifier(make_config(tmp_path, **changes), tmp_path / "out", resume=True)
+
+
+def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
+    config = make_config(tmp_path, schedule={"epochs": 0.1})
+    train_classifier(config, tmp_path / "out")
+    before = {path: file_hash(path) for path in sorted((tmp_path / "out").rglob("*"))}
+    with pytest.raises(RunExistsError, match="holds a run already"):
+        train_classifier(config, tmp_path / "out")
+    assert {path: file_hash(path) for path in sorted((tmp_path / "out").rglob("*"))} == before
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from gaussian_yolo_node.errors import ModelError
 
 onnx = pytest.importorskip("onnx")
 
-from gaussian_yolo_node.lab.export.card_file import check_writable, write_card  # noqa: E402
+from gaussian_yolo_node.lab.export.card_file import write_card  # noqa: E402
 
 CARD = replace(make_card(), sigma_calibration=SigmaCalibration((0.5, 1, 2, 3), (0, 0.1, 0, 0.2)))
 
@@ -54,10 +54,8 @@ def test_a_model_without_a_card_gets_one(tmp_path: Path) -> None:
     assert read_card(metadata(model), model) == CARD
 
 
-@pytest.mark.parametrize("output", ["nowhere/out.onnx", "."])
+@pytest.mark.parametrize("output", ["tiny.onnx/out.onnx", "."])
 def test_what_cannot_be_written_is_named(model: Path, output: str) -> None:
-    with pytest.raises(ModelError, match="cannot be written"):
-        check_writable(model.parent / output)
     with pytest.raises(ModelError, match="cannot be written"):
         write_card(model, CARD, model.parent / output)
 

@@ -177,8 +177,6 @@ def test_a_failed_export_leaves_what_was_there(model: GaussianYolo, tmp_path: Pa
 
 
 def test_output_that_cannot_be_written_is_named(model: GaussianYolo, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="its folder does not exist"):
-        export_model(model, make_card((32, 32)), tmp_path / "none" / "tiny.onnx")
     (tmp_path / "folder").mkdir()
     with pytest.raises(ExportError, match=r"folder cannot be written: Is a directory"):
         export_model(model, make_card((32, 32)), tmp_path / "folder")

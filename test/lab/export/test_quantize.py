@@ -266,8 +266,6 @@ def test_frames_that_are_not_there_are_told(model: Path, tmp_path: Path) -> None
 
 
 def test_output_that_cannot_be_written_is_named(model: Path, frames: Path, tmp_path: Path) -> None:
-    with pytest.raises(QuantizeError, match="its folder does not exist"):
-        quantize_model(model, [str(frames)], tmp_path / "none" / "out.onnx", limit=1)
     (tmp_path / "folder").mkdir()
     with pytest.raises(QuantizeError, match="folder cannot be written: Is a directory"):
         quantize_model(model, [str(frames)], tmp_path / "folder", limit=1)

@@ -47,6 +47,8 @@ PARAMETERS = {
     "efficientnet_b5": "30.39",
     "efficientnet_b6": "43.04",
     "efficientnet_b7": "66.35",
+    "efficientnet_l0": "140.8",
+    "efficientnet_l1": "272.6",
     "efficientnet_l2": "480.3",
     "efficientnet_lite0": "4.7",
     "efficientnet_lite1": "5.4",

@@ -17,14 +17,16 @@ pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra 'scale')"
 
 from training_runs import make_document
 
+from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.noisy_student import detector_steps
 from gaussian_yolo_node.lab.noisy_student.chain_config import ChainConfig
-from gaussian_yolo_node.lab.noisy_student.iterate import Student, iterate
+from gaussian_yolo_node.lab.noisy_student.iterate import Student, check_chain, iterate, steps_of
 from gaussian_yolo_node.lab.noisy_student.manifest import ManifestError
 from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
 from gaussian_yolo_node.lab.noisy_student.student import select, train
 from gaussian_yolo_node.lab.training.config import ConfigError
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 # A network trained for one epoch has low scores.
 UNSURE = {"positive": 0.0, "ignore": 0.0, "max_sigma": None}
 
@@ -123,6 +125,8 @@ def test_another_chain_in_the_same_folder_is_refused(finished: tuple[Path, Seque
     [
         ({"kind": "segmentation"}, "kind must be one of detection, classification"),
         ({"kind": None}, "kind is missing; it must be one of detection, classification"),
+        ({"teacher": "a.onnx", "teacher_recipe": None, "kind": "classification"}, "a.onnx must be the checkpoint"),
+        ({"teacher": "a.pt", "teacher_recipe": None}, "a.pt must be a shipped model or a model file: `gaussian-yolo"),
         ({"teacher": "a.onnx"}, "give either 'teacher', a model, or 'teacher_recipe'"),
         ({"teacher_recipe": None}, "give either 'teacher'"),
         ({"teacher_recipe": "gone.yaml"}, "there is no recipe .*gone.yaml"),
@@ -150,6 +154,56 @@ def test_another_chain_in_the_same_folder_is_refused(finished: tuple[Path, Seque
 def test_a_chain_that_cannot_be(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ChainConfig.load(make_chain(tmp_path, **changes))
+
+
+def broken(folder: Path, **changes: Any) -> str:
+    """A student's recipe with changes to its sections."""
+    document = yaml.safe_load((folder / "student.yaml").read_text())
+    for section, values in changes.items():
+        document[section] |= values
+    (folder / "broken.yaml").write_text(yaml.safe_dump(document))
+    return "broken.yaml"
+
+
+@pytest.mark.parametrize(
+    ("changes", "recipe", "message"),
+    [
+        ({"unlabelled": ["image", "imaeg"]}, {}, "imaeg"),
+        ({}, {"model": {"classes": None}}, "broken.yaml: model.classes must be a list"),
+        ({}, {"data": {"train": [{"format": "kitti", "images": "image", "labels": "gone"}]}}, "gone"),
+        ({}, {"data": {"validation": [{"format": "coco", "images": "image", "labels": "label"}]}}, "kitti only"),
+        ({"select": {"max_sigmas": 0.2}}, {}, "the selection: unknown field max_sigmas; did you mean max_sigma"),
+        ({"start_from_teacher": True}, {"model": {"backbone": "csp_darknet_nano", "neck": "csp"}},
+         "broken.yaml cannot start_from_teacher: no weight of the teacher fits the model"),
+        ({"teacher": "csp_nano_driving", "teacher_recipe": None, "start_from_teacher": True}, {},
+         r"broken.yaml cannot start_from_teacher: .*csp_nano_driving.onnx has \d+ convolutions where"),
+        ({"teacher": "gone.onnx", "teacher_recipe": None}, {}, "gone.onnx"),
+    ],
+)  # fmt: skip
+def test_the_whole_chain_is_checked_before_anything_begins(
+    tmp_path: Path, changes: dict[str, Any], recipe: dict[str, Any], message: str
+) -> None:
+    make_chain(tmp_path)
+    of_round = {key: value for key, value in changes.items() if key in ("select", "start_from_teacher")}
+    of_chain = {key: value for key, value in changes.items() if key not in of_round}
+    last = {"name": "two", "recipe": broken(tmp_path, **recipe), **of_round}
+    first = [] if "teacher" in changes else [{"name": "one", "recipe": "student.yaml"}]
+    chain = make_chain(tmp_path, rounds=[*first, last], **of_chain)
+    with pytest.raises(GaussianYoloError, match=message):
+        iterate(chain, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_shipped_detector_starts_a_student_of_its_kind(tmp_path: Path) -> None:
+    """What docs/noisy_student.md shows: the default model teaches and starts a student."""
+    make_chain(tmp_path)
+    default = yaml.safe_load((REPOSITORY / "engines/csp_nano_driving.yaml").read_text())
+    recipe = broken(tmp_path, model={**default["model"], "init": "", "classes": ["car", "pedestrian", "cyclist"]})
+    one = {"name": "one", "recipe": recipe, "start_from_teacher": True}
+    config = ChainConfig.load(make_chain(tmp_path, rounds=[one], teacher="csp_nano_driving", teacher_recipe=None))
+    check_chain(config, steps_of("detection", None))
+    written = steps_of("detection", None).recipe(tmp_path / recipe, None, None, None, None)
+    assert written["data"]["root"] == str(tmp_path / "data")
 
 
 def test_selecting_with_an_option_that_there_is_not() -> None:

@@ -134,6 +134,7 @@ def test_bad_options(checkpoint: Path, pictures: Path, tmp_path: Path, options: 
     assert result.exit_code == 2 and result.stderr.startswith("error: ") and message in result.stderr
 
 
-def test_a_model_file_cannot_be_attacked(tmp_path: Path) -> None:
-    result = run("efficientnet_lite0_kitti", tmp_path, "-o", tmp_path / "out", "--attacks", "fgsm")
-    assert result.exit_code == 2 and "--attacks need gradients" in result.stderr
+def test_corruptions_and_attacks_of_a_detector_are_two_tests(tmp_path: Path) -> None:
+    options = ("--attacks", "fgsm", "--corruptions", "fog")
+    result = run("efficientnet_lite0_kitti", tmp_path, "-o", tmp_path / "out", *options)
+    assert result.exit_code == 2 and "are two tests" in result.stderr

@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
 
 from training_runs import make_document  # noqa: E402
 
+from gaussian_yolo_node.lab.classification.config import ClassifierConfig  # noqa: E402
 from gaussian_yolo_node.lab.networks.darknet_files import ConvolutionWeights, Weights, write_weights  # noqa: E402
 from gaussian_yolo_node.lab.networks.yolov3 import PRESETS  # noqa: E402
 from gaussian_yolo_node.lab.training.augment import Sample  # noqa: E402
 from gaussian_yolo_node.lab.training.config import ConfigError, ScheduleConfig, TrainConfig, training_sizes  # noqa: E402
 from gaussian_yolo_node.lab.training.detection import DetectionTask  # noqa: E402
 from gaussian_yolo_node.lab.training.loader import collate  # noqa: E402
+from gaussian_yolo_node.lab.training.optimizer import rate_factor  # noqa: E402
 from gaussian_yolo_node.lab.training.recipes import FOLDER, find_recipe  # noqa: E402
 from gaussian_yolo_node.lab.training.trainer import Trainer  # noqa: E402
 
@@ -125,6 +128,51 @@ def test_a_file_to_start_from_is_written_either_way(tmp_path: Path) -> None:
     assert TrainConfig.from_dict(configs[1].to_dict(), "again") == configs[1]
 
 
+@pytest.mark.parametrize(
+    ("init", "expected"),
+    [
+        ("", ""),
+        ("start.pt", "FOLDER/start.pt"),
+        ("../up/start.onnx", "UP/up/start.onnx"),
+        ("/abs/start.pt", "/abs/start.pt"),
+        ("csp_nano_driving", "csp_nano_driving"),
+        ("mine", "FOLDER/mine"),
+    ],
+)
+def test_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: str, expected: str) -> None:
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    document = make_document(tmp_path)
+    document["model"]["init"] = init
+    document["data"] |= {"root": "frames", "cache": "cache"}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(document))
+    for place, path in ((tmp_path, "recipes/recipe.yaml"), (folder, "recipe.yaml")):
+        monkeypatch.chdir(place)
+        config = TrainConfig.load(Path(path))
+        assert config.model.init == expected.replace("FOLDER", str(folder)).replace("UP", str(tmp_path))
+        assert (config.data.root, config.data.cache) == (str(folder / "frames"), str(folder / "cache"))
+    del document["data"]["root"]
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(document))
+    assert TrainConfig.load(Path("recipe.yaml")).data.root == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": None}, r"recipe.yaml: data.train\[0\] \(kitti\): key 'labels' is missing; known: format, images"),
+        ({"format": "voc"}, r"recipe.yaml: data.train\[0\]: unknown data format 'voc': use one of kitti"),
+        ({"colour": "red"}, r"recipe.yaml: data.train\[0\] \(kitti\): unknown key 'colour'"),
+    ],
+)
+def test_a_sources_missing_key_is_named_by_file_and_field(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    document = make_document(tmp_path)
+    source = {**document["data"]["train"][0], **change}
+    document["data"]["train"] = [{key: value for key, value in source.items() if value is not None}]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig.load(tmp_path / "recipe.yaml")
+
+
 @pytest.mark.parametrize("anchors", [1, 2, 4])
 def test_any_number_of_anchors(tmp_path: Path, anchors: int) -> None:
     document = make_document(tmp_path)
@@ -166,6 +214,32 @@ def test_training_sizes(
 @pytest.mark.parametrize("recipe", sorted(ENGINES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_recipes_of_the_shipped_models_load(recipe: Path) -> None:
     assert TrainConfig.load(recipe).name == recipe.stem
+
+
+@pytest.mark.parametrize("frames", [3712, 70_000], ids=["kitti", "bdd"])
+def test_the_published_setting_counts_iterations_and_reaches_its_rate_steps(frames: int) -> None:
+    schedule = TrainConfig.load(find_recipe("gaussian_yolov3_kitti")).schedule
+    total = schedule.total_steps(frames // schedule.batch_size)
+    assert total == 500_200  # max_batches of the official configuration
+    rates = [rate_factor(step, total, schedule) for step in (1000, 399_999, 400_000, 449_999, 450_000, total)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_a_run_has_epochs_or_steps(tmp_path: Path) -> None:
+    document = make_document(tmp_path)
+    document["schedule"]["steps"] = 5
+    with pytest.raises(ConfigError, match="exclude each other"):
+        TrainConfig.from_dict(document, "test.yaml")
+
+
+@pytest.mark.parametrize("name", ["b7", "l0", "l1", "l2"])
+def test_the_papers_classifier_training_is_a_recipe(name: str) -> None:
+    """docs/paper_facts.md, section 4."""
+    config = ClassifierConfig.load(find_recipe(f"noisy_student_{name}"))
+    assert (config.model.backbone, config.schedule.epochs) == (f"efficientnet_{name}", 350)
+    assert (config.noise.rand_augment_ops, config.noise.rand_augment_magnitude) == (2, 27)
+    assert (config.noise.dropout, 1 - config.noise.stochastic_depth) == (0.5, 0.8)
+    assert config.schedule.label_smoothing == 0.1
 
 
 @pytest.mark.parametrize("preset", ["bdd", "kitti"])

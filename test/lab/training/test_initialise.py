@@ -51,45 +51,26 @@ def heads_of(model: GaussianYolo) -> list[Tensor]:
         return list(model.eval()(next(frames()).float()))
 
 
-def test_a_start_is_looked_for_here_then_in_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here, root = tmp_path / "here", tmp_path / "data"
-    for folder in (here, root / "nets"):
-        folder.mkdir(parents=True)
-    monkeypatch.chdir(here)
-    config = replace(model_config(tmp_path), init="nets/start.onnx")
-    (root / "nets" / "start.onnx").write_bytes(b"")
-    assert find_start(config, root) == root / "nets" / "start.onnx"
-    (here / "nets").mkdir()
-    (here / "nets" / "start.onnx").write_bytes(b"")
-    assert find_start(config, root) == find_start(config, None) == Path("nets/start.onnx")
-    absolute = replace(config, init=str(root / "nets" / "start.onnx"))
-    assert find_start(absolute, tmp_path / "elsewhere") == root / "nets" / "start.onnx"
+@pytest.mark.parametrize("name", ["csp_nano_driving", "efficientnet_lite0_kitti"])
+def test_a_start_may_be_a_shipped_model(name: str) -> None:
+    assert find_start(name).name == f"{name}.onnx"
 
 
 @pytest.mark.parametrize("name", ["start.onnx", "start.pt", "darknet53.conv.74", "a folder"])
-def test_a_start_that_is_nowhere_names_both_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_start_that_is_nowhere_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a folder").mkdir()
     config = replace(model_config(tmp_path), init=name)
-    root = tmp_path / "data"
-    with pytest.raises(CheckpointError) as error:
-        initial_model(config, root)
-    assert str(error.value) == f"model.init {name} or {root / name} does not exist"
-    with pytest.raises(CheckpointError, match=f"^model.init {name} does not exist$"):
+    with pytest.raises(CheckpointError, match=f"^model.init {name} does not exist; shipped models are csp_nano"):
         initial_model(config)
 
 
-@pytest.mark.parametrize("where", ["working directory", "data"])
-def test_a_model_file_is_started_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    root = tmp_path / "data"
-    config = model_config(root, init={"file": "start.onnx"})
-    expected = heads_of(export(config, (root if where == "data" else tmp_path) / "start.onnx"))
+def test_a_model_file_is_started_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = model_config(tmp_path, init={"file": str(tmp_path / "start.onnx")})
+    expected = heads_of(export(config, tmp_path / "start.onnx"))
     torch.manual_seed(9)
     with caplog.at_level("INFO", "gaussian_yolo.train"):
-        model = initial_model(config, root, frames)
+        model = initial_model(config, frames)
     assert "110 convolutions from " in caplog.text and "start.onnx" in caplog.text
     for found, wanted in zip(heads_of(model), expected, strict=True):
         assert torch.allclose(found, wanted, atol=1e-4)
@@ -99,14 +80,14 @@ def test_a_model_file_is_started_from(
 
 @pytest.mark.parametrize("init", ["", "start.pt"])
 def test_frames_are_asked_for_only_where_norms_are_unfolded(tmp_path: Path, init: str) -> None:
-    config = model_config(tmp_path, init=init)
+    config = model_config(tmp_path, init=init and str(tmp_path / init))
     if init:
         torch.save({"config": {}, "epoch": 0, "ema": network_of(config).state_dict()}, tmp_path / init)
 
     def refuse() -> Iterator[Tensor]:
         raise AssertionError("nothing is to be measured")
 
-    initial_model(config, tmp_path, refuse)
+    initial_model(config, refuse)
 
 
 def test_with_a_start_imagenets_weights_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,18 +96,18 @@ def test_with_a_start_imagenets_weights_are_not_loaded(tmp_path: Path, monkeypat
     config = model_config(tmp_path, backbone="efficientnet_lite0", neck="light", pretrained=True)
     assert len(loaded) == 0 and initial_model(config) and len(loaded) == 1
     torch.save({"config": {}, "epoch": 0, "ema": network_of(config).state_dict()}, tmp_path / "start.pt")
-    initial_model(replace(config, init="start.pt"), tmp_path)
+    initial_model(replace(config, init=str(tmp_path / "start.pt")))
     assert len(loaded) == 1
     # Other backbones have no ImageNet weights, which is irrelevant with `init`.
     other = replace(config, backbone="csp_darknet_nano", neck="csp")
     with pytest.raises(GaussianYoloError, match="no ImageNet weights for csp_darknet_nano"):
         initial_model(other)
     torch.save({"config": {}, "epoch": 0, "ema": network_of(other).state_dict()}, tmp_path / "csp.pt")
-    initial_model(replace(other, init="csp.pt"), tmp_path)
+    initial_model(replace(other, init=str(tmp_path / "csp.pt")))
 
 
 def test_a_model_file_of_another_kind_is_named(tmp_path: Path) -> None:
     make_model(tmp_path / "planted.onnx")
-    config = model_config(tmp_path, init="planted.onnx")
+    config = model_config(tmp_path, init=str(tmp_path / "planted.onnx"))
     with pytest.raises(FoldedWeightsError, match=rf"^{tmp_path}/planted\.onnx has no convolutions"):
-        initial_model(config, tmp_path, frames)
+        initial_model(config, frames)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -24,13 +25,17 @@ from training_runs import make_document, make_trainer  # noqa: E402
 
 from gaussian_yolo_node.detector.detector import Detector  # noqa: E402
 from gaussian_yolo_node.errors import GaussianYoloError  # noqa: E402
+from gaussian_yolo_node.files import file_hash  # noqa: E402
+from gaussian_yolo_node.lab.fixres import FixRes, fixres  # noqa: E402
 from gaussian_yolo_node.lab.training.checkpoint import (  # noqa: E402
     CheckpointError,
+    WeightAverage,
     export_checkpoint,
     load_trained,
     read_checkpoint,
 )
 from gaussian_yolo_node.lab.training.config import ConfigError, TrainConfig  # noqa: E402
+from gaussian_yolo_node.lab.training.loop import RunExistsError  # noqa: E402
 from gaussian_yolo_node.lab.training.progress import HISTORY  # noqa: E402
 from gaussian_yolo_node.lab.training.train import BEST, CHECKPOINT, run  # noqa: E402
 
@@ -95,7 +100,7 @@ def test_a_recipe_names_every_file_that_is_missing(tmp_path: Path) -> None:
     document["model"]["init"] = {"file": "start.onnx"}
     with pytest.raises(ConfigError) as caught:
         run(write_recipe(tmp_path, document), tmp_path / "out")
-    for name in ("photographs", "truth", "model.init start.onnx"):
+    for name in ("photographs", "truth", f"model.init {tmp_path / 'start.onnx'}"):
         assert name in str(caught.value)
     assert str(tmp_path / "image") not in str(caught.value)
 
@@ -146,6 +151,38 @@ def test_the_command_trains_logs_and_resumes(tmp_path: Path) -> None:
     assert checkpoint.stat().st_mtime_ns == written
 
 
+def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, make_document(tmp_path, epochs=1))
+    output = tmp_path / "out"
+    run(recipe, output)
+    before = {path: file_hash(path) for path in sorted(output.rglob("*"))}
+    for again in (
+        lambda: run(recipe, output),
+        lambda: fixres(output / CHECKPOINT, recipe, FixRes((96, 128)), output),
+    ):
+        with pytest.raises(RunExistsError, match=r"out holds a run already \(last.pt\): add --resume"):
+            again()
+        assert {path: file_hash(path) for path in sorted(output.rglob("*"))} == before
+
+
+@pytest.mark.parametrize("done", [1, 2], ids=["within an epoch", "at the end of an epoch"])
+def test_an_interruption_within_a_step_ends_with_that_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: int
+) -> None:
+    recipe = write_recipe(tmp_path, make_document(tmp_path, images=2, epochs=3))
+    update = WeightAverage.update
+
+    def interrupted(average: WeightAverage, model: Any) -> None:
+        update(average, model)
+        if average.updates == done:  # the last that a step does
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(WeightAverage, "update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path / "out")
+    assert read_checkpoint(tmp_path / "out" / CHECKPOINT)["step"] == done
+
+
 def test_it_stops_when_validation_gets_no_better(tmp_path: Path) -> None:
     # With learning rate 0 no validation is better than the first.
     document = make_document(tmp_path, epochs=50, validate_every=1, patience=2, learning_rate=0.0, ema_decay=0.0)
@@ -159,7 +196,10 @@ def test_it_stops_when_validation_gets_no_better(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d["data"].update(validation=[{"format": "bdd"}]), "data.validation: a source has format 'bdd'"),
+        (
+            lambda d: d["data"].update(validation=[{"format": "bdd", "images": "a", "labels": "b"}]),
+            "data.validation: a source has format 'bdd'",
+        ),
         (lambda d: d["data"]["train"][0].update(images="gone"), "gone"),
         (lambda d: d["schedule"].update(workers=1), "000002.png is not a readable image"),
     ],
@@ -193,6 +233,19 @@ def test_any_backbone_and_neck_train_and_export(tmp_path: Path, backbone: str, n
     assert ("merged_mdconv" in card.deployment) == (backbone == "mixnet_s")
     with Detector.open(tmp_path / "model.onnx") as detector:
         detector(np.zeros((64, 96, 3), np.uint8))
+
+
+@pytest.mark.slow
+def test_a_detector_on_efficientnet_l0_takes_a_step(tmp_path: Path) -> None:
+    document = make_document(tmp_path, images=1, epochs=1, optimizer="sgd", warmup_steps=0)
+    document["model"]["backbone"] = "efficientnet_l0"
+    document["data"]["train"][0]["weight"] = 2
+    trainer, loader, _ = make_trainer(TrainConfig.from_dict(document, "test"))
+    stem = trainer.model.backbone.conv_stem.weight
+    before = stem.detach().clone()
+    means = trainer.train_epoch(loader)
+    assert trainer.step == 1 and all(map(math.isfinite, means.values()))
+    assert not torch.equal(stem, before)
 
 
 @pytest.mark.usefixtures("one_thread")

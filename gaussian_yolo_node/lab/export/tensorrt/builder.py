@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from rich.console import Console
 
 from gaussian_yolo_node.detector.model import CARD_KEY, ModelCard, read_card, resolve_model
 from gaussian_yolo_node.errors import SettingError
-from gaussian_yolo_node.files import short_hash, whole_file, write_whole
+from gaussian_yolo_node.files import prepare_target, short_hash, whole_file, write_whole
 from gaussian_yolo_node.lab.export.free_size import fix_size
 from gaussian_yolo_node.lab.export.tensorrt.contract import (
     INTEGER_OUTPUTS,
@@ -155,9 +154,7 @@ def build_engine(
     if output.suffix != SUFFIX:
         raise SettingError(f"the engine {output} must be named NAME{SUFFIX}, which is how the runtime finds it")
     for target in filter(None, (output, options.save_onnx)):
-        folder = target.absolute().parent
-        if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise EngineError(f"{target} cannot be written: give the path of a file in a folder that exists")
+        prepare_target(target, EngineError)
     path = resolve_model(model)
     found = find_tensorrt(ahead_of_time=bool(options.compute_capabilities))
     capabilities = _check_machine(found, options)
