@@ -104,7 +104,7 @@ def _pictures(folder: Path, driving: Path) -> None:
 
     cv2.imwrite(str(folder / "frame.png"), make_image(40, 64))
     cv2.imwrite(str(folder / "starry_night.jpg"), make_stripes())
-    make_frames(folder / "kitti" / "training", ["000000"])
+    make_frames(folder / "kitti" / "training", ["000000.png"])
     make_styles(folder / "styles")
 
 

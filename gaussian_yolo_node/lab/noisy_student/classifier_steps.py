@@ -76,7 +76,7 @@ class ClassifierSteps:
             recipe["data"]["pseudo"] = os.path.abspath(selected)
             recipe["schedule"]["unlabelled_ratio"] = one.ratio
             if one.start_from_teacher:
-                recipe["model"] |= {"init": os.path.abspath(teacher), "pretrained": False}
+                recipe["model"] |= {"init": str(teacher and teacher.absolute()), "pretrained": False}
         return recipe
 
     def train(self, recipe: Path, output: Path, console: Console | None) -> Mapping[str, Any]:

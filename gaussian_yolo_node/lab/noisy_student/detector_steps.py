@@ -132,7 +132,7 @@ class DetectorSteps:
         if selected is not None and one is not None:
             recipe["data"]["train"].append(self._pseudo_source(config, data, selected, one.ratio))
             if one.start_from_teacher:
-                recipe["model"]["init"] = os.path.abspath(teacher)
+                recipe["model"]["init"] = str(teacher and teacher.absolute())
         return recipe
 
     def _pseudo_source(self, config: TrainConfig, root: Path, selected: Path, ratio: float) -> dict[str, Any]:
