@@ -207,7 +207,7 @@ def _binaries(folder: Path) -> Path:
 
 def _check_extras(line: str) -> None:
     """`pip install '.[a,b]'` names extras of setup.py."""
-    declared = set(re.findall(r'^    "(\w+)": ', (REPOSITORY / "setup.py").read_text(), re.MULTILINE))
+    declared = set(re.findall(r'^        "(\w+)": ', (REPOSITORY / "setup.py").read_text(), re.MULTILINE))
     for names in re.findall(r"'\.\[([\w,]+)\]'", line):
         assert set(names.split(",")) <= declared, line
 
