@@ -104,7 +104,7 @@ def _pictures(folder: Path, driving: Path) -> None:
 
     cv2.imwrite(str(folder / "frame.png"), make_image(40, 64))
     cv2.imwrite(str(folder / "starry_night.jpg"), make_stripes())
-    make_frames(folder / "kitti" / "training", ["000000"])
+    make_frames(folder / "kitti" / "training", ["000000.png"])
     make_styles(folder / "styles")
 
 
@@ -207,7 +207,7 @@ def _binaries(folder: Path) -> Path:
 
 def _check_extras(line: str) -> None:
     """`pip install '.[a,b]'` names extras of setup.py."""
-    declared = set(re.findall(r'^    "(\w+)": ', (REPOSITORY / "setup.py").read_text(), re.MULTILINE))
+    declared = set(re.findall(r'^        "(\w+)": ', (REPOSITORY / "setup.py").read_text(), re.MULTILINE))
     for names in re.findall(r"'\.\[([\w,]+)\]'", line):
         assert set(names.split(",")) <= declared, line
 

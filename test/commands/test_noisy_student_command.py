@@ -78,8 +78,8 @@ def test_steps_run_alone(chain: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("select", "gone", "-o", "x.json"), "gone"),
-        (("train", "gone.yaml", "-o", "x"), "cannot read recipe gone.yaml"),
-        (("iterate", "gone.yaml", "-o", "x"), "cannot read chain gone.yaml"),
+        (("train", "gone.yaml", "-o", "x"), "gone.yaml does not exist; by name there are"),
+        (("iterate", "gone.yaml", "-o", "x"), "gone.yaml does not exist; by name there are"),
     ],
 )
 def test_what_is_missing_is_named_in_one_line(
