@@ -74,6 +74,7 @@ class Run:
             TOKEN: self.token,
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "ROS_LOG_DIR": str(folder / "log"),
+            "TORCHINDUCTOR_CACHE_DIR": str(folder / "cache"),  # which torch keeps
         }
         self.log = folder / "log.txt"
         with self.log.open("w") as log:
