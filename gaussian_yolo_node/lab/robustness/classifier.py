@@ -252,8 +252,9 @@ def read_baseline(path: Path) -> dict[str, float]:
     Raises:
         RobustnessError: the file is neither.
     """
-    document = read_json(path, "baseline", RobustnessError)
+    wanted = "no JSON of flip probabilities by perturbation"
+    document = read_json(path, "baseline", lambda fault: RobustnessError(f"{fault}: {wanted}"))
     try:
         return {str(name): float(value) for name, value in document.get("flips", document).items()}
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise RobustnessError(f"baseline {path} is no JSON of flip probabilities by perturbation") from error
+        raise RobustnessError(f"baseline {path} is {wanted}") from error
