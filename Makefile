@@ -108,7 +108,7 @@ test-all: env-train
 	@mkdir -p .cache; $(MAKE) --no-print-directory lint > .cache/lint.log 2>&1 & lint=$$!; \
 	    $(ROS) failed=0; python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not serial $(CHOICE)" || failed=1; \
 	    wait $$lint || failed=1; cat .cache/lint.log; \
-	    python -m pytest -m "serial $(CHOICE)" test/gpu test/ros || failed=1; exit $$failed
+	    python -m pytest -m "serial $(CHOICE)" test/gpu test/commands test/ros || failed=1; exit $$failed
 
 clean:
 	rm -rf .venv .cache out build/lib build/bdist.* *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -23,7 +23,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # Folders and files whose tests keep real time, take the GPU, or listen on a fixed port. Other nodes meet no node of
 # another worker, because each process has a ROS domain of its own.
-SERIAL = ("gpu/", "ros/test_demo", "ros/test_health", "ros/test_signals", "ros/test_two_processes")
+SERIAL = (
+    "gpu/",
+    "commands/test_signals",
+    "ros/test_demo",
+    "ros/test_health",
+    "ros/test_signals",
+    "ros/test_two_processes",
+)
 # The longest go first, so that no worker is left with one at the end.
 FIRST = ("lab/export/", "lab/training/", "plugin/", "replay/", "ros/", "lab/", "commands/", "benchmarks/")
 

@@ -13,7 +13,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from gaussian_yolo_node.bags import BagError
 from gaussian_yolo_node.bags.typestore import make_typestore
-from gaussian_yolo_node.files import move_whole, scratch_beside
+from gaussian_yolo_node.files import move_whole, prepare_target, scratch_beside
 
 StorageName = Literal["mcap", "sqlite3"]
 Compression = Literal["none", "zstd"]
@@ -56,6 +56,7 @@ class BagWriter:
         if path.suffix in _SUFFIXES.values() and path.suffix != self._suffix:
             raise BagError(f"{path} does not end in {self._suffix}, as a file of storage {storage} does")
         check_target(path, overwrite=overwrite)
+        prepare_target(path, BagError)
         self._resources = ExitStack()
         with self._errors():
             self._scratch = self._resources.enter_context(scratch_beside(path))

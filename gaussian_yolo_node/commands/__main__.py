@@ -6,7 +6,6 @@ Imports no typer at the top: without a usable typer it must still say so, and ru
 from __future__ import annotations
 
 import sys
-from io import TextIOWrapper
 
 from gaussian_yolo_node.commands.typer_version import typer_fault
 from gaussian_yolo_node.processes import end_with_starter, run_until_signal
@@ -19,9 +18,6 @@ def main() -> None:
 
 def _run() -> None:
     end_with_starter()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # not where a test or a tool has replaced it
-            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     fault = typer_fault()
     if not fault:
         from gaussian_yolo_node.commands.gaussian_yolo import main as run

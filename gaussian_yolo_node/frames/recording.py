@@ -161,8 +161,8 @@ class VideoRecording:
             writer = cv2.VideoWriter(str(self._part), fourcc, self._fps, self._size)
             if self._path.is_dir() or not writer.isOpened():
                 raise RecordingError(
-                    f"{self._path} cannot be written: it is a folder, the disk is full, or OpenCV has no encoder for "
-                    f"frames of {self._size[0]}x{self._size[1]} px"
+                    f"{self._path} cannot be written: OpenCV cannot write a video of {self._size[0]}x{self._size[1]} "
+                    "px there: the encoder takes no frames so large, the disk is full, or it lacks the encoder"
                 )
             self._whole = stack.pop_all()
         return writer

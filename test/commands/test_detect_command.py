@@ -119,7 +119,7 @@ def test_corrupt_image_is_skipped_counted_and_named(run: Run, tmp_path: Path, ti
         (["{folder}", "--model", "{model}", "--runtime", "abacus"], "no runtime 'abacus'"),
         (["{folder}", "--model", "{model}", "--input-size", "wide"], "--input-size is 'wide'; give HEIGHTxWIDTH"),
         (["{folder}", "--model", "{model}", "--input-size", "32x64"], "takes a canvas of 64x96 px only, not of 32x64"),
-        (["{folder}", "--model", "{model}", "--json", "{tmp}/no/out.json"], "out.json cannot be written"),
+        (["{folder}", "--model", "{model}", "--json", "/dev/null/out.json"], "/dev/null/out.json cannot be written"),
         (["{folder}", "--model", "{model}", "--video", "{tmp}/out.gif"], "out.gif cannot be written"),
         (["{folder}", "--model", "{tmp}/nan.onnx"], "frame 000000.jpg: "),
     ],

@@ -60,7 +60,8 @@ COMMANDS = {
     # Without TensorRT or a GPU it ends after it has made the folders.
     "build-engine": "WORLD/model.onnx -o NEW/a.engine --save-onnx NEW/other/b.onnx",
 }
-ELSEWHERE = {"replay"}  # test/replay/test_replay.py, because it needs ROS
+# test/replay/test_replay.py, because it needs ROS; test/lab/classification/test_cifar_transfer.py
+ELSEWHERE = {"replay", "transfer"}
 
 
 def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

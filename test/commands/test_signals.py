@@ -168,18 +168,17 @@ def interrupted(case: CommandCase, inputs: Path, folder: Path, moments: int) -> 
             run.end()
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, marks=pytest.mark.serial) for case in FEW], ids=str)
+@pytest.mark.parametrize("case", FEW, ids=str)
 def test_three_moments(inputs: Path, tmp_path: Path, case: CommandCase) -> None:
     interrupted(case, inputs, tmp_path, 3)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [pytest.param(case, marks=pytest.mark.serial) for case in ALL], ids=str)
+@pytest.mark.parametrize("case", ALL, ids=str)
 def test_twenty_moments(inputs: Path, tmp_path: Path, case: CommandCase) -> None:
     interrupted(case, inputs, tmp_path, 20)
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("signum", [*END_SIGNALS, signal.SIGKILL], ids=lambda signum: signum.name)
 def test_a_replay_that_ends_leaves_no_node(inputs: Path, tmp_path: Path, signum: signal.Signals) -> None:
     needs(REPLAY)

@@ -282,5 +282,5 @@ class TestEnd:
 
     def test_without_its_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "aiohttp", None)
-        with pytest.raises(ViewError, match=r"pip install 'gaussian_yolo\[view\]'"):
+        with pytest.raises(ViewError, match=r"pip install '\.\[view\]'"):
             open_camera("front", 0)

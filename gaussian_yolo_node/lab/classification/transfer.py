@@ -96,8 +96,8 @@ def transfer_recipe(model: str, train: Path, test: Path, options: Transfer) -> C
     recipe = ClassifierConfig(
         f"transfer_{network.backbone}",
         ClassifierSchedule(
-            options.epochs,
-            options.batch_size,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
             learning_rate=options.learning_rate,
             seed=options.seed,
             freeze_batch_norm=options.frozen,

@@ -245,7 +245,7 @@ def test_files_that_are_no_classifiers(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "empty.pt", empty)
     with pytest.raises(CheckpointError, match="do not fit its config"):
         load_classifier(tmp_path / "empty.pt")
-    with pytest.raises(Exception, match="unknown field kind"):
+    with pytest.raises(CheckpointError, match="of a classifier, not of a detector"):
         load_trained(tmp_path / "empty.pt")
 
 

@@ -188,8 +188,8 @@ def test_what_tensorrt_for_rtx_cannot_do_is_told(tmp_path: Path, options: dict[s
     ("output", "options", "kind", "says"),
     [
         ("tiny.plan", {}, SettingError, r"must be named NAME\.engine"),
-        ("nowhere/tiny.engine", {}, EngineError, "nowhere/tiny.engine cannot be written"),
-        ("tiny.engine", {"save_onnx": Path("/nowhere/g.onnx")}, EngineError, "/nowhere/g.onnx cannot be written"),
+        ("/dev/null/tiny.engine", {}, EngineError, "/dev/null/tiny.engine cannot be written"),
+        ("tiny.engine", {"save_onnx": Path("/dev/null/g.onnx")}, EngineError, "/dev/null/g.onnx cannot be written"),
     ],
 )
 def test_an_output_that_cannot_be_is_told_at_once(
