@@ -20,7 +20,7 @@ TORCH_INDEX ?=
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 CLIP := .cache/clip.mp4
-INTERFACES := gaussian_yolo_node/ros/interfaces/vision_msgs
+INTERFACES := $(wildcard gaussian_yolo_node/ros/interfaces/*)
 PACKAGED := package.xml setup.py setup.cfg pyproject.toml resource/gaussian_yolo \
     $(wildcard launch/* launch/config/* calib/* engines/*.onnx engines/*.md engines/*.yaml) \
     $(shell find gaussian_yolo_node -type f -not -name '*.pyc')
@@ -62,9 +62,9 @@ $(VENV)/.ros: .ci/ros_env.sh .ci/ros-jazzy.txt $(VENV)/.python
 	@.ci/ros_env.sh "$(VENV)"
 	@touch $@
 
-$(VENV)/.interfaces: .ci/build_interfaces.sh $(wildcard $(INTERFACES)/* $(INTERFACES)/msg/*) $(VENV)/.ros
-	@echo "== vision_msgs"
-	@.ci/build_interfaces.sh "$(VENV)" "$(INTERFACES)"
+$(VENV)/.interfaces: .ci/build_interfaces.sh $(foreach package,$(INTERFACES),$(wildcard $(package)/* $(package)/msg/*)) $(VENV)/.ros
+	@set -e; for package in $(INTERFACES); do \
+	    echo "== $$(basename "$$package")"; .ci/build_interfaces.sh "$(VENV)" "$$package"; done
 	@touch $@
 
 # pip leaves install_scripts out, so the executables that ROS looks for in lib/gaussian_yolo are links.

@@ -288,7 +288,8 @@ def report(
         "",
         DESCRIPTION,
         "",
-        f"The camera is taken to be level, {CAMERA_HEIGHT_M:g} m above a plane. Standard deviations of its pose: "
+        f"The camera is taken to be level, {CAMERA_HEIGHT_M:g} m above a plane; the node takes its pose from "
+        "parameters or from TF. Standard deviations of the pose, for both: "
         f"height {pose.height_sigma:g} m, pitch {1e3 * pose.pitch_sigma:g} mrad, roll {1e3 * pose.roll_sigma:g} mrad. "
         "Pose and class sizes are fitted to KITTI's label files of other drives than 0011 (`--fit`). Every label file "
         "has the calibration of its day.",

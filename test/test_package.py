@@ -19,11 +19,11 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-INTERFACES = REPOSITORY / "gaussian_yolo_node/ros/interfaces/vision_msgs"
+INTERFACES = REPOSITORY / "gaussian_yolo_node/ros/interfaces"
 MANIFEST = ElementTree.parse(REPOSITORY / "package.xml").getroot()
 
 # Fields of vision_msgs 4.1, and the type hashes of its messages in every ROS 2 release that includes it.
-VISION_MSGS = {
+VISION_MSGS: dict[str, tuple[dict[str, str], str]] = {
     "Point2D": (
         {"x": "double", "y": "double"},
         "RIHS01_eab0e83f44ab4de92ceaf76dd7d0e7638f2bdd1d16ffbe16c7a136c48e407247",
@@ -83,6 +83,15 @@ VISION_MSGS = {
         "RIHS01_793f5eab9595ac1c0da07873cc859db42eae51f0ee76056db8562515d830e018",
     ),
 }
+
+TF2_MSGS = {
+    "TFMessage": (
+        {"transforms": "sequence<geometry_msgs/TransformStamped>"},
+        "RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087",
+    ),
+}
+VENDORED = {"vision_msgs": VISION_MSGS, "tf2_msgs": TF2_MSGS}
+EVERY_MESSAGE = [(package, name) for package, messages in VENDORED.items() for name in messages]
 
 # Module -> (pip requirement, rosdep key), for imports outside ROS.
 PYTHON_DEPENDENCIES = {
@@ -279,28 +288,32 @@ def test_installed_package_is_where_ros_looks(monkeypatch: pytest.MonkeyPatch) -
         assert os.access(prefix / "lib/gaussian_yolo" / name, os.X_OK)
 
 
-@pytest.mark.parametrize("name", VISION_MSGS)
-def test_message_has_the_released_fields(name: str) -> None:
-    fields, _ = VISION_MSGS[name]
-    messages = pytest.importorskip("vision_msgs.msg", reason="ROS 2 not present")
+@pytest.mark.parametrize(("package", "name"), EVERY_MESSAGE)
+def test_message_has_the_released_fields(package: str, name: str) -> None:
+    fields, _ = VENDORED[package][name]
+    messages = pytest.importorskip(f"{package}.msg", reason="ROS 2 not present")
     assert getattr(messages, name).get_fields_and_field_types() == fields
 
 
-@pytest.mark.parametrize("name", VISION_MSGS)
-def test_message_definition_has_the_released_type_hash(name: str) -> None:
+@pytest.mark.parametrize(("package", "name"), EVERY_MESSAGE)
+def test_message_definition_has_the_released_type_hash(package: str, name: str) -> None:
     typesys = pytest.importorskip("rosbags.typesys", reason="rosbags not present")
     store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
     types: dict[str, object] = {}
-    for definition in (INTERFACES / "msg").glob("*.msg"):
-        types.update(typesys.get_types_from_msg(definition.read_text(), f"vision_msgs/msg/{definition.stem}"))
+    for definition in (INTERFACES / package / "msg").glob("*.msg"):
+        types.update(typesys.get_types_from_msg(definition.read_text(), f"{package}/msg/{definition.stem}"))
+    # Some are in this store already, and it takes no name twice.
+    store.fielddefs = {kind: fields for kind, fields in store.fielddefs.items() if kind not in types}
     store.register(types)
-    assert store.hash_rihs01(f"vision_msgs/msg/{name}") == VISION_MSGS[name][1]
+    assert store.hash_rihs01(f"{package}/msg/{name}") == VENDORED[package][name][1]
 
 
-def test_only_these_messages_are_declared() -> None:
-    assert {path.stem for path in (INTERFACES / "msg").glob("*.msg")} == set(VISION_MSGS)
-    declared = re.findall(r"msg/(\w+)\.msg", (INTERFACES / "CMakeLists.txt").read_text())
-    assert sorted(declared) == sorted(VISION_MSGS)
+@pytest.mark.parametrize("package", VENDORED)
+def test_only_these_messages_are_declared(package: str) -> None:
+    assert {path.parent.name for path in INTERFACES.glob("*/package.xml")} == set(VENDORED)
+    assert {path.stem for path in (INTERFACES / package / "msg").glob("*.msg")} == set(VENDORED[package])
+    declared = re.findall(r"msg/(\w+)\.msg", (INTERFACES / package / "CMakeLists.txt").read_text())
+    assert sorted(declared) == sorted(VENDORED[package])
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ print(version("typer"))
 """,
     "rclpy (ROS 2)": "import os, rclpy\nprint(os.environ.get('ROS_DISTRO', 'ROS_DISTRO not set'))",
     "vision_msgs": "from vision_msgs.msg import Detection2DArray\nprint('')",
+    "tf2_msgs": "from tf2_msgs.msg import TFMessage\nprint('')",
 }
 # Times the network, so it runs after the other probes.
 _RATE_PROBE = """
@@ -99,6 +100,7 @@ _INSTALL = {
     "OpenCV": "sudo apt install python3-opencv",
     "rclpy (ROS 2)": "https://docs.ros.org: install ROS 2 and source its setup.bash",
     "vision_msgs": "sudo apt install ros-$ROS_DISTRO-vision-msgs",
+    "tf2_msgs": "sudo apt install ros-$ROS_DISTRO-tf2-msgs",
     "shared memory": f"in a container: {_MORE_SHARED_MEMORY}",
     "plugin library": "cmake -S engines/plugin -B engines/plugin/build && cmake --build engines/plugin/build",
 }

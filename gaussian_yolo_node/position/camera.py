@@ -68,6 +68,12 @@ class CameraPose:
         if not all(0 <= sigma < math.inf for sigma in spreads):
             raise PositionError(f"the spreads of the camera's pose are {spreads}; each must be a number from 0")
 
+    @cached_property
+    def axes(self) -> Floats:
+        """[2, 2], columns: the directions ahead of the camera and to its left on the ground, in the base frame."""
+        ahead = self.rotation[:2, 2] / np.hypot(*self.rotation[:2, 2])
+        return np.array([[ahead[0], -ahead[1]], [ahead[1], ahead[0]]])
+
     @classmethod
     def level(
         cls,
@@ -119,16 +125,10 @@ class Camera:
             raise PositionError("the camera matrix must be 3x3 with focal lengths above 0, in px: is it calibrated?")
 
     @cached_property
-    def axes(self) -> Floats:
-        """[2, 2], columns: the directions ahead of the camera and to its left on the ground, in the base frame."""
-        ahead = self.pose.rotation[:2, 2] / np.hypot(*self.pose.rotation[:2, 2])
-        return np.array([[ahead[0], -ahead[1]], [ahead[1], ahead[0]]])
-
-    @cached_property
     def to_ray(self) -> Floats:
         """[3, 3], from a pixel (u, v, 1) to its ray: ahead, left, up. Its length is 1 along the optical axis."""
         turn = np.eye(3)
-        turn[:2, :2] = self.axes.T
+        turn[:2, :2] = self.pose.axes.T
         rays: Floats = turn @ self.pose.rotation @ np.linalg.inv(self.matrix)
         return rays
 

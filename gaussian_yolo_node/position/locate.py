@@ -225,7 +225,7 @@ class Locator:
         known = np.concatenate([[spoken & ~apart], usable]) & finite
 
         ahead_left, jacobian = place(rays, inverse, *reach)
-        axes, origin = self.camera.axes, self.camera.pose.translation[:2]
+        axes, origin = self.camera.pose.axes, self.camera.pose.translation[:2]
         jacobian = _turned(axes, jacobian)
         xy = np.moveaxis(_turned(axes, ahead_left), 0, -1) + origin
         covariance = _covariance(jacobian, variances[:, None])

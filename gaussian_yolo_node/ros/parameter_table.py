@@ -232,12 +232,21 @@ class PerceptionParameters:
     position: bool = _parameter(
         False,
         "live",
-        "Place objects on the ground, in ~/detections_3d. Needs camera_height and the camera's matrix.",
+        "Place objects on the ground, in ~/detections_3d. Needs the camera's pose (camera_pose) and matrix.",
     )
     base_frame: str = _parameter(
         "",
         "live",
-        "Frame of ~/detections_3d: on the ground below the camera, x ahead of it, y left, z up. Empty: the camera's.",
+        "Frame of ~/detections_3d; its plane z = 0 is the ground, z up. With the pose from parameters it is below the "
+        "camera, x ahead, y left. Empty: the camera's.",
+    )
+    camera_pose: str = _parameter(
+        "auto",
+        "live",
+        "Where the camera's pose in base_frame comes from: parameters are camera_height, camera_pitch and camera_roll; "
+        "tf has that of the images' frame_id, an optical frame; auto takes tf if base_frame is set and camera_height "
+        "is not.",
+        choices=("auto", "parameters", "tf"),
     )
     camera_height: float = _parameter(
         0.0, "live", "Height of the camera above the ground, m. 0: unknown.", limits=(0, 100)
@@ -320,10 +329,21 @@ class PerceptionParameters:
         return self.input_size == ""
 
     @property
-    def camera_pose(self) -> dict[str, float]:
+    def pose_is_from_tf(self) -> bool:
+        """Whether TF has the camera's pose, not the parameters."""
+        return self.camera_pose == "tf" or (
+            self.camera_pose == "auto" and bool(self.base_frame) and not self.camera_height
+        )
+
+    @property
+    def pose_numbers(self) -> dict[str, float]:
         """The arguments of `CameraPose.level`."""
-        names = ("height", "pitch", "roll", "height_sigma", "pitch_sigma", "roll_sigma")
-        return {name: getattr(self, f"camera_{name}") for name in names}
+        return {name: getattr(self, f"camera_{name}") for name in ("height", "pitch", "roll")} | self.pose_sigmas
+
+    @property
+    def pose_sigmas(self) -> dict[str, float]:
+        """The spreads of a `CameraPose`."""
+        return {name: getattr(self, f"camera_{name}") for name in ("height_sigma", "pitch_sigma", "roll_sigma")}
 
     @property
     def image_is_rectified(self) -> bool:

@@ -48,12 +48,17 @@ class PlacedObjects:
     pose: CameraPose
 
     def of_detections(self, count: int) -> tuple[Places, Floats]:
-        """Places, and velocities [count, 2], of the frame's detections; NaN for those that are not placed."""
+        """Places, and velocities [count, 2], of the frame's detections; NaN for those that are not placed.
+
+        Both are ahead and to the left of the point below the camera, whatever the base frame is.
+        """
         xy, covariances = np.full((count, 2), np.nan), np.full((count, 2, 2), np.nan)
         velocities = np.full((count, 2), np.nan)
         seen = self.rows >= 0
         rows = self.rows[seen]
-        xy[rows], covariances[rows], velocities[rows] = self.xy[seen], self.covariances[seen], self.velocities[seen]
+        axes, origin = self.pose.axes, self.pose.translation[:2]
+        xy[rows], velocities[rows] = (self.xy[seen] - origin) @ axes, self.velocities[seen] @ axes
+        covariances[rows] = axes.T @ self.covariances[seen] @ axes
         return Places(xy, covariances), velocities
 
     @property
@@ -69,13 +74,13 @@ class PlacedObjects:
         The height is that of the class, on a ground that may rise or fall as the spreads of the camera's pose say;
         x and y are taken as independent of it. One frame does not tell which way an object points.
         """
-        pose = self.pose
+        pose, axes = self.pose, self.pose.axes
         covariances = np.zeros((len(self.ids), 6, 6))
         covariances[:, :2, :2] = self.covariances
         half = np.array([size.height_sigma / 2 for size in self.sizes])
-        slopes = ((self.xy - pose.translation[:2]) * (pose.pitch_sigma, pose.roll_sigma)) ** 2
+        slopes = ((self.xy - pose.translation[:2]) @ axes * (pose.pitch_sigma, pose.roll_sigma)) ** 2
         covariances[:, 2, 2] = half**2 + pose.height_sigma**2 + slopes.sum(axis=1)
-        covariances[:, 3, 3], covariances[:, 4, 4] = pose.roll_sigma**2, pose.pitch_sigma**2
+        covariances[:, 3:5, 3:5] = axes @ np.diag([pose.roll_sigma**2, pose.pitch_sigma**2]) @ axes.T
         covariances[:, 5, 5] = _ANY_ANGLE
         return covariances
 

@@ -61,7 +61,7 @@ def policy(cameras: Mapping[str, str]) -> str:
 
 def _subscribed(image_topic: str) -> dict[str, None]:
     """What a node subscribes to; the depth image beside the camera's is a guess, as depth_topic has no default."""
-    names = ["/clock", "/parameter_events"]
+    names = ["/clock", "/parameter_events", "/tf", "/tf_static"]
     if image_topic:
         camera = image_topic.rpartition("/")[0]
         names += [

@@ -30,8 +30,8 @@ class ViewedFrame:
         detections: N, in px of the image.
         classes: names, by class id; an id without a name is shown as a number.
         ids: int [N], the track of each detection, below 0 for one without; None without a tracker.
-        places: N centres on the ground in the base frame; None if no position is computed.
-        velocities: float [N, 2] over ground in the base frame, m/s, NaN where unknown; None if none is computed.
+        places: N centres on the ground, ahead and to the left of the camera; None if no position is computed.
+        velocities: float [N, 2] over ground, likewise, m/s, NaN where unknown; None if none is computed.
 
     Raises:
         ValueError: ids, places or velocities are not N.

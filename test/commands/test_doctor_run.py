@@ -67,7 +67,7 @@ def test_finds_what_this_environment_has(report: Report) -> None:
     opencv = parts["OpenCV"]
     assert opencv.found and opencv.version[0].isdigit() and opencv.detail in ("GStreamer yes", "GStreamer no")
     for part in report.parts:
-        assert part.found or part.detail or part.name == "vision_msgs"
+        assert part.found or part.detail or part.name in ("vision_msgs", "tf2_msgs")
         assert bool(part.install) == (not part.found and part.name != "TensorRT for RTX")
     assert report.runtimes.keys() == {"openvino", "onnxruntime", "tensorrt"}
     for runtime, module in (("openvino", "OpenVINO"), ("onnxruntime", "ONNX Runtime")):
@@ -83,7 +83,7 @@ def test_where_no_gpu_is_no_part_of_one_is_to_be_installed(monkeypatch: pytest.M
 
     assert not any(part.found for part in report.parts if part.name not in ("CUDA toolkit", "shared memory"))
     wanted = {part.name for part in report.parts if part.install}
-    assert wanted == {"OpenVINO", "ONNX Runtime", "OpenCV", "typer", "rclpy (ROS 2)", "vision_msgs"}
+    assert wanted == {"OpenVINO", "ONNX Runtime", "OpenCV", "typer", "rclpy (ROS 2)", "vision_msgs", "tf2_msgs"}
     assert "nothing_of_that_name" in report.parts[0].detail
     assert report.runtimes["openvino"] == "lacks OpenVINO, OpenCV"
 

@@ -30,7 +30,7 @@ def test_a_camera_that_looks_to_the_left_has_its_axes_turned() -> None:
     turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     pose = CameraPose(turn @ CameraPose.level(1.0).rotation, np.array([2.0, 0.5, 1.6]))
     camera = Camera(MATRIX, (375, 1242), pose)
-    np.testing.assert_allclose(camera.axes, [[0, -1], [1, 0]], atol=1e-12)
+    np.testing.assert_allclose(camera.pose.axes, [[0, -1], [1, 0]], atol=1e-12)
     np.testing.assert_allclose(camera.to_ray @ (600.0, 180.0, 1.0), (1, 0, 0), atol=1e-12)
 
 

@@ -177,7 +177,7 @@ def test_a_sigma_that_is_no_number_gives_no_place(column: int) -> None:
 
 def perturbed(camera: Camera, height: float, pitch: float, roll: float) -> Camera:
     """The camera, lifted and turned about its own horizontal axes."""
-    ahead, left = np.append(camera.axes[:, 0], 0), np.append(camera.axes[:, 1], 0)
+    ahead, left = np.append(camera.pose.axes[:, 0], 0), np.append(camera.pose.axes[:, 1], 0)
     turn = cv2.Rodrigues(pitch * left + roll * ahead)[0]
     pose = replace(
         camera.pose,
@@ -186,7 +186,7 @@ def perturbed(camera: Camera, height: float, pitch: float, roll: float) -> Camer
     )
     moved = replace(camera, pose=pose)
     # Ahead is a direction of the ground that the nominal pose defines; it does not move with an error of the pose.
-    moved.__dict__["axes"] = camera.axes
+    moved.pose.__dict__["axes"] = camera.pose.axes
     return moved
 
 
@@ -238,7 +238,7 @@ def test_jacobians_are_those_of_numeric_differences(
         high, low = (place_with(sign * errors, camera, box, size, at[0] - 2).witnesses[witness].xy for sign in (1, -1))
         columns.append((high - low)[0] / (2 * step))
     jacobian = np.array(columns).T
-    jacobian[:, 9] = camera.axes[:, 1]  # a shift is sideways by definition
+    jacobian[:, 9] = camera.pose.axes[:, 1]  # a shift is sideways by definition
     expected = jacobian @ np.diag(INPUT_SIGMAS**2) @ jacobian.T
     found = place_with(np.zeros(11), camera, box, size, at[0] - 2).witnesses[witness]
     np.testing.assert_allclose(found.covariance[0], expected, rtol=1e-5, atol=1e-9)
@@ -257,7 +257,7 @@ def test_covariance_of_the_fused_place_is_that_of_random_errors(
     share = 0.2  # of the errors, so that the linear part is what is compared
     errors = rng.normal(0, share * INPUT_SIGMAS, (1500, 11))
     places = np.array([place_with(each, camera, box, size, depth).xy[0] for each in errors])
-    places += errors[:, 9:10] * camera.axes[:, 1]
+    places += errors[:, 9:10] * camera.pose.axes[:, 1]
     found = place_with(np.zeros(11), camera, box, size, depth)
     expected = share**2 * found.covariance[0]
     scale = np.sqrt(np.diag(expected))

@@ -68,13 +68,13 @@ def test_it_names_what_a_running_node_hears(ros: Ros, tiny_model: Path) -> None:
         tiny_model,
         image_topic="/front/image_raw",
         position=True,
-        camera_height=1.5,
+        base_frame="base_link",
         depth_topic="/front/depth/image_raw",
         use_sim_time=True,
     )
     ros.until_subscribed(publisher)
     heard = names(node.get_subscriber_names_and_types_by_node("perception", "/"))
-    assert {"/front/image_raw", "/front/camera_info", "/front/depth/image_raw", "/clock"} <= heard
+    assert {"/front/image_raw", "/front/camera_info", "/front/depth/image_raw", "/clock", "/tf", "/tf_static"} <= heard
     assert heard <= allowed(policy({"": "/front/image_raw"}), "perception")["subscribe"]
 
 
