@@ -1,7 +1,7 @@
 """Read JSON and YAML that others wrote: what a document may cost is limited, and what is wrong with it is one sentence.
 
 Python's own readers raise errors of many kinds for odd input, read an integer of any length in quadratic time, and
-let a document nest so deeply, or repeat itself so often, that whoever walks through it fails.
+let a document nest so deeply, or repeat itself so often, that a walk through it fails.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def parse_json(text: str | bytes, source: object, failure: Failure = DocumentErr
         document = json.loads(decode_text(text) if isinstance(text, bytes) else text, parse_int=_integer)
         _check_levels(document, None)
     except NotTextError as error:
-        raise failure(f"{source} is {error}") from error
+        raise failure(f"{source} is not JSON: it is {error}") from error
     except RecursionError as error:
         raise failure(f"{source} is not JSON: {_too_deep()}") from error
     except ValueError as error:  # also of text that is not UTF-8
@@ -78,7 +78,7 @@ def parse_yaml(text: str | bytes, source: object, failure: Failure = DocumentErr
         document = yaml.load(decode_text(text) if isinstance(text, bytes) else text, _Loader)
         _check_levels(document, MOST_YAML_VALUES)
     except NotTextError as error:
-        raise failure(f"{source} is {error}") from error
+        raise failure(f"{source} is not valid YAML: it is {error}") from error
     except RecursionError as error:
         raise failure(f"{source} is not valid YAML: {_too_deep()}") from error
     except _NO_YAML as error:
