@@ -1,7 +1,7 @@
 """Read JSON and YAML that others wrote: what a document may cost is limited, and what is wrong with it is one sentence.
 
 Python's own readers raise errors of many kinds for odd input, read an integer of any length in quadratic time, and
-let a document nest so deeply, or repeat itself so often, that whoever walks through it fails.
+let a document nest so deeply, or repeat itself so often, that a walk through it fails.
 """
 
 from __future__ import annotations

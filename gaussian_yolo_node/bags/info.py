@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE, BagError
-from gaussian_yolo_node.bags.image_header import size_in_header
+from gaussian_yolo_node.bags.image_header import picture_size
 from gaussian_yolo_node.bags.reading import BagReader, Message, Topic
 
 # Bytes of a JPEG or PNG to search for its size.
@@ -181,5 +181,5 @@ def _kind_of_image(message: Message) -> str:
         return "unreadable"
     if message.type == IMAGE:
         return f"{image.width}x{image.height} {image.encoding}"
-    size = size_in_header(bytes(image.data[:_PICTURE_HEAD]))
+    size = picture_size(bytes(image.data[:_PICTURE_HEAD]), by_exif=False)
     return f"{size[1]}x{size[0]} {image.format}" if size else str(image.format)

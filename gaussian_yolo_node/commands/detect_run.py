@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gaussian_yolo_node.detector.detections import Detections
-from gaussian_yolo_node.detector.detector import Detector, StageTimes
+from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.drawing import draw_detections
+from gaussian_yolo_node.detector.prepared import StageTimes
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames import Frame, Source, SourceError
 from gaussian_yolo_node.frames.recording import JsonArrayFile, VideoRecording, detection_record

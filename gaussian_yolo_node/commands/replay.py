@@ -121,12 +121,12 @@ def replay(
 
 def _parameter(text: str) -> tuple[str, Any]:
     """Name and value, which is written as in ROS's YAML files."""
-    import yaml
+    from gaussian_yolo_node.documents import DocumentError, parse_yaml
 
     name, arrow, value = text.partition(":=")
     try:
-        read = yaml.safe_load(value)
-    except yaml.YAMLError:
+        read = parse_yaml(value, "--parameter")
+    except DocumentError:
         read = None
     if not (name and arrow) or read is None:
         raise typer.BadParameter(f"--parameter {text} is not of the form NAME:=VALUE, such as tracking:=true")

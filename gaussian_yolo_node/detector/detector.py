@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -18,7 +18,8 @@ from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import Letterbox, check_frame
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, check_network, read_card, resolve_model
 from gaussian_yolo_node.detector.nms import nms
-from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration, calibrate_sigmas
+from gaussian_yolo_node.detector.prepared import Prepared, StageTimes
+from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
 from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.runtime import (
@@ -34,39 +35,7 @@ from gaussian_yolo_node.runtime.canvases import LoadedCanvases
 from gaussian_yolo_node.runtime.devices import run_grey
 
 
-@dataclass(frozen=True)
-class StageTimes:
-    """Wall-clock time of each stage for one frame, in s.
-
-    If the GPU also decodes and suppresses, both are part of `inference_s`. `postprocess_s` is then the rest: waiting,
-    copying back, and mapping to the frame.
-    """
-
-    preprocess_s: float
-    inference_s: float
-    postprocess_s: float
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A frame on a canvas, from `Detector.prepare`.
-
-    Attributes:
-        runtime: the one that the canvas was made for.
-        image: the canvas, uint8 [H, W, 3]; for a device runtime, which letterboxes itself, the frame.
-        letterbox: between the searched part of the frame and the canvas.
-        corner: x and y of the searched part in px of the frame.
-        preprocess_s: time that it took, s.
-    """
-
-    runtime: Runtime | DetectingRuntime
-    image: NDArray[np.uint8]
-    letterbox: Letterbox
-    corner: tuple[int, int]
-    preprocess_s: float
-
-
-class Detector:
+class Detector(AbstractContextManager["Detector"]):
     """A loaded model. Not thread-safe, except that `prepare`, `detect` and `load` may each run in a thread of its own.
 
     A model with free height and width gets a canvas that fits the first frame, unless it was opened with a size; on a
@@ -304,7 +273,7 @@ class Detector:
         started = perf_counter()
         if isinstance(prepared.runtime, DetectingRuntime):
             result = prepared.runtime.detect(prepared.image)
-            detections = self._to_frame(self._device_detections(result), prepared)
+            detections = prepared.to_frame(self._device_detections(result), self._correction(prepared.runtime))
             # The device measured two stages; the rest of the time is post-processing.
             rest_s = perf_counter() - started - result.preprocess_s - result.inference_s
             self.last_timing = StageTimes(result.preprocess_s, result.inference_s, max(0.0, rest_s))
@@ -317,7 +286,7 @@ class Detector:
         except NonFiniteOutputError as error:
             raise NonFiniteOutputError(f"{error}{_or_fp32(prepared.runtime.description)}") from error
         kept = nms(candidates, self._iou_threshold, variance_vote=self._variance_vote)
-        detections = self._to_frame(kept, prepared)
+        detections = prepared.to_frame(kept, self._correction(prepared.runtime))
         self._canvases.append(prepared.image)
         self.last_timing = StageTimes(prepared.preprocess_s, inferred - started, perf_counter() - inferred)
         return detections
@@ -412,15 +381,6 @@ class Detector:
             kept = kept[kept.scores > (thresholds if isinstance(thresholds, float) else thresholds[kept.class_ids])]
         return kept
 
-    def _to_frame(self, kept: Detections, prepared: Prepared) -> Detections:
-        detections = prepared.letterbox.to_frame(kept)
-        correction = self._correction(prepared.runtime)
-        if correction is not None:
-            detections = calibrate_sigmas(detections, correction)
-        if prepared.corner != (0, 0):
-            detections = replace(detections, boxes=detections.boxes + np.array(prepared.corner * 2, np.float32))
-        return detections
-
     def _refuse_below_built(self, name: str, threshold: float) -> None:
         built = self._built
         if built is not None and threshold < built.score_threshold:
@@ -435,9 +395,6 @@ class Detector:
             raise SettingError(
                 f"{name} is {value}, but this engine has {getattr(built, name)} built in: {built.remedy}"
             )
-
-    def __enter__(self) -> Detector:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.bags.image_header import orientation
+from gaussian_yolo_node.bags.image_header import HeaderError, declared_pixels, orientation
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames.capture import quiet_opencv
-from gaussian_yolo_node.frames.picture_header import HeaderError, declared_pixels
 
 # The largest frame that is read, megapixels. Sensors of cameras in use have up to 61; decoded, 64 take 192 MB.
 MAX_MEGAPIXELS = 64.0

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.file_names import slashed
 from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import ImageTree, Pick
-from gaussian_yolo_node.labels.reading import label_files, read_json
+from gaussian_yolo_node.labels.reading import label_files
 
 # Attributes that mark a label as a group, or as ignored.
 _IGNORING = ("crowd", "ignored")
@@ -51,7 +52,8 @@ class Bdd:
                 when = (repr(frame.get("frameIndex")), repr(_timestamp(frame)))
                 first = places.setdefault((slashed(name), video, *when), f"{path.name}, frame {number}")
                 if first != f"{path.name}, frame {number}":
-                    report(Fault(FaultKind.DUPLICATE_IMAGE, path, place, f"{first} is of it, too: remove one"))
+                    message = f"two frames of the name {name}: {first} is of it, too: remove one"
+                    report(Fault(FaultKind.DUPLICATE_IMAGE, path, place, message))
                     continue
                 image = tree.find(name, path, place, report, video)
                 objects = list(_objects(path, place, frame, report))
@@ -69,7 +71,7 @@ class Bdd:
 
 def _frames(path: Path, report: Report) -> list[Any]:
     try:
-        document = read_json(path)
+        document = read_json(path, "label file", DatasetError)
     except DatasetError as error:
         cause = error.__cause__
         place = cause.lineno if isinstance(cause, json.JSONDecodeError) else None

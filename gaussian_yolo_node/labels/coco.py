@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.file_names import slashed
 from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import ImageTree, Pick
-from gaussian_yolo_node.labels.reading import is_number, read_json
+from gaussian_yolo_node.labels.reading import is_number
 
 _MOST_DIGITS = 20  # of an id written as text
 
@@ -113,7 +114,7 @@ class CocoJson:
 
     @cached_property
     def _document(self) -> dict[str, list[Any]]:
-        document = read_json(self.labels)
+        document = read_json(self.labels, "label file", DatasetError)
         for key in ("images", "annotations", "categories"):
             if not isinstance(document, dict) or not isinstance(document.get(key), list):
                 raise DatasetError(f'{self.labels} is not a COCO instances file: it has no list "{key}"')

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.bags.image_header import decoded_size
+from gaussian_yolo_node.bags.image_header import picture_size
 from gaussian_yolo_node.file_names import (
     IMAGE_SUFFIXES,
     base_name,
@@ -46,7 +46,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            size = decoded_size(data)
+            size = picture_size(data)
     except OSError as error:
         raise DatasetError(f"{path} is not a readable image ({error.strerror}): replace or remove it") from error
     except ValueError:  # an empty file, which `read_image` names

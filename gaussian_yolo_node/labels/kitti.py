@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gaussian_yolo_node.file_names import natural_key
+from gaussian_yolo_node.file_names import frame_name, natural_key
 from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import Pick, images_by_frame
 from gaussian_yolo_node.labels.reading import label_files, read_lines
@@ -34,7 +34,7 @@ class KittiObjects:
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every image, and every label file without an image; see `convert.Reader`."""
         images = {} if self.images is None else images_by_frame(self.images, report)
-        by_stem = {path.stem: path for path in kitti_label_files(self.labels)}
+        by_stem = {frame_name(path.name): path for path in kitti_label_files(self.labels)}
         stems = sorted(images.keys() | by_stem.keys(), key=natural_key)
         for stem in filter(self.pick.wants, stems):
             label, image = by_stem.get(stem), images.get(stem)
@@ -71,7 +71,7 @@ class KittiTracking:
 
     def read(self, report: Report) -> Iterator[AnnotatedImage]:
         """Every frame of every labelled sequence; see `convert.Reader`."""
-        by_stem = {path.stem: path for path in kitti_label_files(self.labels)}
+        by_stem = {frame_name(path.name): path for path in kitti_label_files(self.labels)}
         absent = sorted(set(self.sequences) - by_stem.keys())
         if absent:
             raise DatasetError(f"sequence {absent[0]} has no label file in {self.labels}")

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from gaussian_yolo_node.bags import is_bag
+from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.file_names import AmbiguousNameError, FrameNames, base_name, frame_name
 from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.coco import whole_number
 from gaussian_yolo_node.labels.convert import refuse
 from gaussian_yolo_node.labels.kitti import read_results
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
-from gaussian_yolo_node.labels.reading import is_number, label_files, read_json
+from gaussian_yolo_node.labels.reading import is_number, label_files
 
 
 def read_predictions(path: Path, truths: GroundTruth | None = None) -> list[FramePredictions]:
@@ -33,7 +34,7 @@ def read_predictions(path: Path, truths: GroundTruth | None = None) -> list[Fram
         return read_bag_predictions(path)
     if path.is_dir():
         return _read_kitti_results(path)
-    document = read_json(path, "predictions file")
+    document = read_json(path, "predictions file", DatasetError)
     if not isinstance(document, list):
         raise DatasetError(
             f"predictions {path} are not a JSON array: with a record a frame, as `detect --json` writes, or with a "
@@ -94,7 +95,7 @@ def _read_kitti_results(folder: Path) -> list[FramePredictions]:
             [score for _, score in rows],
             [row.name for row, _ in rows],
         )
-        frames.append(FramePredictions.of(file.stem, boxes, scores, classes))
+        frames.append(FramePredictions.of(frame_name(file.name), boxes, scores, classes))
     return frames
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.images import ImageTree, Pick
 from gaussian_yolo_node.labels.predictions import read_predictions
-from gaussian_yolo_node.labels.reading import is_number, read_json
+from gaussian_yolo_node.labels.reading import is_number
 
 # Of a file of selected pseudo labels.
 FORMAT = 1
@@ -91,7 +92,7 @@ class SelectedLabels:
 
     def _records(self) -> list[Any]:
         try:
-            document = read_json(self.labels, "file of selected labels")
+            document = read_json(self.labels, "file of selected labels", DatasetError)
         except DatasetError as error:
             raise DatasetError(f"{error}; select again") from error
         if not isinstance(document, dict) or document.get("format") != FORMAT:

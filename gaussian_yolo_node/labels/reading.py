@@ -5,24 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
-from gaussian_yolo_node import documents
 from gaussian_yolo_node.file_names import files_in
 from gaussian_yolo_node.labels.annotations import DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.text_files import NotTextError, read_text
-
-
-def read_json(path: Path, what: str = "label file") -> Any:
-    """The JSON document in a file.
-
-    Args:
-        what: name of the content in messages ("predictions file", "ground truth file").
-
-    Raises:
-        DatasetError: the file does not exist, or is not JSON.
-    """
-    return documents.read_json(path, what, DatasetError)
 
 
 def read_lines(path: Path, report: Report) -> Iterator[tuple[int, str]]:

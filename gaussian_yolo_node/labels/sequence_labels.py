@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from gaussian_yolo_node.bags import BagError
+from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.file_names import base_name, frame_name
 from gaussian_yolo_node.frames.video import video_name
-from gaussian_yolo_node.labels.annotations import AnnotatedImage, Fault, FaultKind, Report
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, DatasetError, Fault, FaultKind, Report
 from gaussian_yolo_node.labels.bdd import Bdd
 from gaussian_yolo_node.labels.convert import refuse
 from gaussian_yolo_node.labels.images import Pick
 from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking
 from gaussian_yolo_node.labels.labelled_frames import Truths
-from gaussian_yolo_node.labels.reading import label_files, read_json
+from gaussian_yolo_node.labels.reading import label_files
 from gaussian_yolo_node.labels.truths import truths_of
 
 
@@ -70,7 +71,7 @@ def read_video_labels(path: Path, video: str, times: Callable[[], Sequence[float
     labels: dict[int, Truths] = {}
     frames = cache(lambda: np.array(times(), np.float64))
     for file in label_files(path, ".json") if path.is_dir() else [path]:
-        document = read_json(file)
+        document = read_json(file, "label file", DatasetError)
         if isinstance(document, dict):
             document = [document] if "name" in document else document.get("frames") or []
         records = [record for record in document if isinstance(record, dict) and record.get("name")]
@@ -94,7 +95,7 @@ def read_video_labels(path: Path, video: str, times: Callable[[], Sequence[float
 
 
 def _of_folder(path: Path, images: Sequence[Path]) -> tuple[dict[Path, Truths], int]:
-    by_stem = {each.labels.stem: truths_of(each) for each in KittiObjects(None, path, Pick()).read(refuse)}
+    by_stem = {frame_name(each.labels.name): truths_of(each) for each in KittiObjects(None, path, Pick()).read(refuse)}
     by_number = {int(stem): truths for stem, truths in by_stem.items() if stem.isdecimal()}
     labels = {}
     for image in images:

@@ -93,9 +93,8 @@ def open_source(root: Path, mapping: Mapping[str, object], name: str, *, labels_
     Raises:
         DatasetError: a key is unknown, missing, or has an invalid value.
     """
-    name = str(mapping.get("name", name))
     kind, layout = check_keys(mapping, name, labels_only=labels_only)
-    name = f"{name} ({kind})"
+    name = f"{mapping.get('name', name)} ({kind})"
     options = Options(root, mapping, name)
     choice = {"missing": ("error", "skip"), "empty": ("keep", "skip")}
     for key, allowed in choice.items():
@@ -118,7 +117,7 @@ def check_keys(mapping: Mapping[str, object], name: str, *, labels_only: bool = 
     missing = [key for key in layout.required if key not in mapping and not (labels_only and key == "images")]
     faults = [f"unknown key {key!r}" for key in unknown] + [f"key {key!r} is missing" for key in missing]
     if faults:
-        raise DatasetError(f"{name} ({kind}): {', '.join(faults)}; known: {', '.join(known)}")
+        raise DatasetError(f"{mapping.get('name', name)} ({kind}): {', '.join(faults)}; known: {', '.join(known)}")
     return kind, layout
 
 
@@ -163,7 +162,7 @@ class Options:
         exclude = self.texts("exclude")
         labelled = self.path_or_none("unlabelled_in")
         if labelled is not None:  # hand-labelled images are in another source
-            exclude += tuple(path.stem for path in kitti_label_files(labelled))
+            exclude += tuple(frame_name(path.name) for path in kitti_label_files(labelled))
         file = self.path_or_none("list")
         listed = None if file is None else {frame_name(entry): number for number, entry in read_list(file)}
         return Pick(frozenset(exclude), listed, file, self.texts("include"))

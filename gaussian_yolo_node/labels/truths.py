@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from gaussian_yolo_node.bags import is_bag
+from gaussian_yolo_node.documents import read_json
+from gaussian_yolo_node.file_names import frame_name
 from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind
 from gaussian_yolo_node.labels.bdd import Bdd
 from gaussian_yolo_node.labels.classes import KITTI_TYPES
@@ -18,7 +20,7 @@ from gaussian_yolo_node.labels.convert import Reader, refuse
 from gaussian_yolo_node.labels.images import Pick
 from gaussian_yolo_node.labels.kitti import KittiObjects
 from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FrameTruths, GroundTruth, Truths
-from gaussian_yolo_node.labels.reading import label_files, read_json
+from gaussian_yolo_node.labels.reading import label_files
 
 FORMATS = (
     "a folder of KITTI label files (*.txt), BDD100K or Scalabel JSON (a file, or a folder of them), COCO JSON, the "
@@ -45,7 +47,7 @@ def read_ground_truth(path: Path) -> GroundTruth:
         if label_files(path, ".json"):
             return _read_bdd(path)
         raise DatasetError(f"ground truth {path} has neither label files (*.txt) nor JSON: give {FORMATS}")
-    document = read_json(path, "ground truth file")
+    document = read_json(path, "ground truth file", DatasetError)
     if isinstance(document, dict) and "annotations" in document and "images" in document:
         return _read_coco(path)
     if isinstance(document, list) and document and all(isinstance(each, dict) and "bbox" in each for each in document):
@@ -69,7 +71,7 @@ def read_kitti_labels(folder: Path) -> GroundTruth:
             if annotation.name not in KITTI_TYPES:
                 message = f"'{annotation.name}' is not a KITTI type"
                 refuse(Fault(FaultKind.UNKNOWN_CLASS, image.labels, annotation.place, message))
-        frames.append(FrameTruths(image.labels.stem, truths_of(image)))
+        frames.append(FrameTruths(frame_name(image.labels.name), truths_of(image)))
     return GroundTruth.of(frames, "kitti", str(folder))
 
 

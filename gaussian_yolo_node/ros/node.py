@@ -21,14 +21,12 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
-from gaussian_yolo_node.detector.canvas import Roi
-from gaussian_yolo_node.detector.class_selection import ClassSelection
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.rate_keeper import RateKeeper
 from gaussian_yolo_node.display import safe
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames import SourceState
-from gaussian_yolo_node.ros import parameters
+from gaussian_yolo_node.ros import model, parameters
 from gaussian_yolo_node.ros.diagnostics import FrameStatistics
 from gaussian_yolo_node.ros.health import Parts, statuses
 from gaussian_yolo_node.ros.inputs import Arrival, Input, SourceInput, TopicInput
@@ -39,7 +37,6 @@ from gaussian_yolo_node.ros.qos import create_publisher
 from gaussian_yolo_node.ros.supervisor import EXIT_HELD, LOOK_S, Action, Supervisor
 from gaussian_yolo_node.ros.waiting import Result, Stopped, wait_for
 from gaussian_yolo_node.ros.worker import Worker
-from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.view.camera import Camera
 from gaussian_yolo_node.view.server import open_camera
 
@@ -207,7 +204,7 @@ class PerceptionNode(LifecycleNode):
         values.check()
         self._open_view(values)
         self.get_logger().info(f"loading model {values.model}")
-        self._detector = self._wait_for(lambda: _load(values), f"loading model {values.model}")
+        self._detector = self._wait_for(lambda: model.load(values), f"loading model {values.model}")
         try:
             self._outputs = Outputs(self, self._detector.card.classes, values.class_id_format, self._view)
             self._apply_thresholds({})
@@ -267,7 +264,7 @@ class PerceptionNode(LifecycleNode):
     ) -> RateKeeper:
         assert self._outputs is not None
         if self._detector is None:  # the last one was held
-            self._detector = self._wait_for(lambda: _load(values), f"loading model {values.model}", limit_s)
+            self._detector = self._wait_for(lambda: model.load(values), f"loading model {values.model}", limit_s)
             self._apply_thresholds({})
         self._keeper = self._choose_canvas(values, self._detector, frame_size, limit_s)
         self._worker = Worker(
@@ -329,20 +326,12 @@ class PerceptionNode(LifecycleNode):
     def _choose_canvas(
         self, values: PerceptionParameters, detector: Detector, frame_size: tuple[int, int] | None, limit_s: float
     ) -> RateKeeper:
-        detector.roi = Roi.parse(values.roi)
         warn = self.get_logger().warning
         keeper = RateKeeper(detector, values.target_rate, share=self._share, warn=warn)
 
-        def choose() -> None:
-            detector.use_canvas(values.fixed_canvas)
-            if values.keeps_rate:
-                keeper.start(frame_size)
-            else:
-                detector.operate_like(detector.card.input_size)
-                if frame_size is not None:
-                    detector.fit(frame_size)
-
-        self._wait_for(choose, "choosing the canvas", limit_s)
+        self._wait_for(
+            lambda: model.choose_canvas(keeper, detector, values, frame_size), "choosing the canvas", limit_s
+        )
         if keeper.notice:
             warn(keeper.notice)
         return keeper
@@ -389,26 +378,12 @@ class PerceptionNode(LifecycleNode):
         detector = self._detector
         if detector is None:
             return
-        score, iou, vote, criterion, classes, class_thresholds = (
-            changes.get(name, self.get_parameter(name).value)
-            for name in (
-                "score_threshold",
-                "iou_threshold",
-                "variance_vote",
-                "criterion",
-                "classes",
-                "class_thresholds",
-            )
-        )
-        detector.score_threshold = score or detector.card.score_threshold
-        detector.iou_threshold = iou or detector.card.iou_threshold
-        detector.variance_vote = detector.card.variance_vote if vote == "card" else vote
-        detector.criterion = criterion
-        detector.class_selection = ClassSelection.parse(classes, class_thresholds, detector.card.classes)
         known = {name: value for name, value in changes.items() if name in PARAMETERS}
+        values = replace(parameters.read(self), **known)
+        model.tune(detector, values)
         if self._outputs is not None and (known or not changes):
             self._outputs.labels.publish(detector.lowest_score)
-            self._outputs.road.apply(replace(parameters.read(self), **known))
+            self._outputs.road.apply(values)
 
     def _parts(self) -> Parts:
         skipped, dropped = (self._input.skipped, self._input.dropped) if self._input else (0, 0)
@@ -428,8 +403,3 @@ class PerceptionNode(LifecycleNode):
             self._supervisor.trouble if self._worker else "",
             self._outputs.road.notice if self._outputs else "",
         )
-
-
-def _load(values: PerceptionParameters) -> Detector:
-    options = RuntimeOptions(threads=values.threads, precision=values.precision, device=values.device)
-    return Detector.open(values.model, values.runtime, options=options)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from rclpy.clock import Clock
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
-from gaussian_yolo_node.detector.detector import Detector, Prepared
+from gaussian_yolo_node.detector.detector import Detector
+from gaussian_yolo_node.detector.prepared import Prepared
 from gaussian_yolo_node.detector.rate_keeper import RateKeeper
 from gaussian_yolo_node.display import safe
 from gaussian_yolo_node.errors import GaussianYoloError

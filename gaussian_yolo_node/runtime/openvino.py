@@ -15,16 +15,13 @@ from gaussian_yolo_node.runtime.base import (
     InferenceError,
     RuntimeOptions,
     RuntimeUnavailableError,
-    Shape,
-    Signature,
     check_canvas,
-    choose_input_size,
     last_words,
-    read_signature,
     show_precision,
     unreadable,
 )
 from gaussian_yolo_node.runtime.sharing import SharedModel, SharingRuntime
+from gaussian_yolo_node.runtime.signature import Shape, Signature, choose_input_size, read_signature
 
 
 class OpenVinoRuntime(SharingRuntime):

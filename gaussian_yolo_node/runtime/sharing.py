@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
-from gaussian_yolo_node.runtime.base import RuntimeOptions, Signature, check_readable
+from gaussian_yolo_node.runtime.base import RuntimeOptions, check_readable
+from gaussian_yolo_node.runtime.signature import Signature
 
 Item = TypeVar("Item")
 Kind = TypeVar("Kind", bound="SharingRuntime")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from exif_pictures import IMAGE, JPEG, PNG, TURNED, exif, jpeg_with, segment
 
-from gaussian_yolo_node.bags.image_header import decoded_size, is_cut_jpeg, is_video, orientation
+from gaussian_yolo_node.bags.image_header import is_cut_jpeg, is_video, orientation, picture_size
 from gaussian_yolo_node.frames.files import decode_picture
 
 _OPTIONS = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2]
@@ -21,7 +21,7 @@ def test_pictures_are_turned_and_their_size_is_known_without_decoding(kind: str,
     picture = decode_picture(data, "a").image
 
     assert picture is not None and orientation(data) == turned
-    assert decoded_size(data) == picture.shape[:2] == ((80, 48) if turned > 4 else (48, 80))
+    assert picture_size(data) == picture.shape[:2] == ((80, 48) if turned > 4 else (48, 80))
     # Exif 2.32: where the first row and column of the file are seen.
     stored = decode_picture(TURNED[kind](1), "a").image
     assert stored is not None

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from gaussian_yolo_node.bags.image_header import HeaderError, declared_pixels
 from gaussian_yolo_node.frames.decoding import PictureError, decode
-from gaussian_yolo_node.frames.picture_header import HeaderError, declared_pixels
 
 HEIGHT, WIDTH = 70, 90
 PICTURE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.labels.annotations import DatasetError, Fault, FaultKind
-from gaussian_yolo_node.labels.reading import is_number, read_json, read_lines
+from gaussian_yolo_node.labels.reading import is_number, read_lines
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_what_is_not_json_is_one_error(tmp_path: Path, content: bytes | None, me
     if content is not None:
         (tmp_path / "p.json").write_bytes(content)
     with pytest.raises(DatasetError, match=message):
-        read_json(tmp_path / "p.json", "predictions file")
+        read_json(tmp_path / "p.json", "predictions file", DatasetError)
 
 
 @pytest.mark.parametrize(

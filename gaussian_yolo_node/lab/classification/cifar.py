@@ -17,6 +17,7 @@ import numpy as np
 
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.labels import DatasetError
+from gaussian_yolo_node.text_files import read_text
 
 SIDE = 32  # px
 PIXELS = 3 * SIDE * SIDE
@@ -83,7 +84,7 @@ def unpack_cifar(folder: Path, layout: Layout, output: Path) -> Path:
     """
     if output.is_dir():
         return output
-    names = (folder / layout.names).read_text(encoding="utf-8").split()
+    names = read_text(folder / layout.names).split()
     part = output.with_name(f".{output.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     for split, files in layout.parts.items():

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from gaussian_yolo_node.lab.training.config import ConfigError, place, place_model, read_yaml
+from gaussian_yolo_node.documents import read_yaml
+from gaussian_yolo_node.lab.training.config import ConfigError, place, place_model
 from gaussian_yolo_node.settings import Count, Must, bounds, read
 
 FolderName = Annotated[
@@ -70,7 +71,7 @@ class ChainConfig:
         Raises:
             ConfigError: the file is missing or not a YAML mapping, or a field is unknown, missing or wrong.
         """
-        config = read(cls, read_yaml(path, "chain"), path, ConfigError)
+        config = read(cls, read_yaml(path, "chain", ConfigError), path, ConfigError)
         folder = path.parent
         root = place(folder, config.data) if data is None else str(data.absolute())
         config = replace(

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from gaussian_yolo_node.detector.model import resolve_model
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.files import prepare_target, write_whole
 from gaussian_yolo_node.lab.networks.folded import start_from
 from gaussian_yolo_node.lab.networks.gaussian_yolo import GaussianYolo
 from gaussian_yolo_node.lab.noisy_student.chain_config import Round
@@ -60,7 +60,7 @@ def select_detections(labels: Path, output: Path, rules: BoxRules) -> dict[str, 
     wanted: dict[str, set[str]] = {}
     for row, _ in kept:
         wanted.setdefault(row.source, set()).add(row.image)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    prepare_target(output)
     paths = extract(wanted, output.parent / IMAGES)
     records = [one.to_dict(os.path.relpath(paths[row.source, row.image], output.parent)) for row, one in kept]
     boxes = [name for _, one in kept for name, ignored in zip(one.classes, one.ignored, strict=True) if not ignored]

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from gaussian_yolo_node.detector.model import resolve_model
 from gaussian_yolo_node.errors import install_line
+from gaussian_yolo_node.file_names import files_in
 from gaussian_yolo_node.files import file_hash, write_whole
 from gaussian_yolo_node.lab.noisy_student.chain_config import ChainConfig, Round
 from gaussian_yolo_node.lab.noisy_student.labelling import label
@@ -187,7 +188,7 @@ class _Chain:
             score_threshold=config.score_threshold,
             console=self.console,
         )
-        files = sorted(path for path in labels.iterdir() if path.suffix in (".json", ".parquet"))
+        files = files_in(labels, (".json", ".parquet"))
         return files, {"images": summary.images, "skipped": summary.skipped}
 
     def _trained(self, name: str, recipe: Any, inputs: Mapping[str, Any], *before: Done) -> Student:

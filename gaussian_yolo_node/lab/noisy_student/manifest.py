@@ -52,7 +52,7 @@ class Manifest:
         self.path = folder / NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+            text = self.path.read_bytes() if self.path.exists() else b""
         except OSError as error:
             raise ManifestError(f"{folder} cannot be used as output folder: {error.strerror}") from error
         document = self._parse(text) if text else _Document(1, {})
@@ -89,7 +89,7 @@ class Manifest:
         self._write(begun={})
         return self.steps[name]
 
-    def _parse(self, text: str) -> _Document:
+    def _parse(self, text: bytes) -> _Document:
         mend = "remove the file, and the steps are done again"
         try:
             document = parse_json(text, self.path)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.files import write_whole
+from gaussian_yolo_node.files import prepare_target, write_whole
 from gaussian_yolo_node.lab.noisy_student.balance import balance
 from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
 from gaussian_yolo_node.labels.pseudo import FORMAT
@@ -69,7 +69,7 @@ def select_classification(labels: Labels, output: Path, rules: ClassRules) -> di
     wanted: dict[str, set[str]] = {}
     for row, _, _ in kept:
         wanted.setdefault(row.source, set()).add(row.image)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    prepare_target(output)
     paths = extract(wanted, output.parent / IMAGES)
     showings = dict.fromkeys(classes, 0)
     images = []

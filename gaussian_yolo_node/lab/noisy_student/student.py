@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gaussian_yolo_node.documents import read_yaml
 from gaussian_yolo_node.lab.noisy_student.iterate import steps_of
 from gaussian_yolo_node.lab.noisy_student.tables import read_labels
-from gaussian_yolo_node.lab.training.config import ConfigError, read_yaml
+from gaussian_yolo_node.lab.training.config import ConfigError
 
 
 def select(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def train(recipe: Path, output: Path, **options: Any) -> Path:
         GaussianYoloError: one sentence naming the error.
         KeyboardInterrupt: `resume` continues.
     """
-    document = read_yaml(recipe, "recipe")
+    document = read_yaml(recipe, "recipe", ConfigError)
     kind = document.get("kind", "detection") if isinstance(document, dict) else "detection"
     if kind == "classification":
         from gaussian_yolo_node.lab.classification.config import ClassifierConfig

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_yolo_node.file_names import is_hidden
 from gaussian_yolo_node.frames.files import ImageFiles
 from gaussian_yolo_node.frames.video import VideoFile
 from gaussian_yolo_node.lab.robustness import RobustnessError
@@ -106,7 +107,7 @@ def _has_severities(folder: Path) -> bool:
 
 
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() == VIDEO_SUFFIX
+    return path.suffix.lower() == VIDEO_SUFFIX and not is_hidden(path.name)
 
 
 def _labelled(folder: Path, classes: Sequence[str], limit: int, accepts: Callable[[Path], bool], what: str) -> Labelled:

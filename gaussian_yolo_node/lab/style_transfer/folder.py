@@ -30,6 +30,7 @@ from gaussian_yolo_node.lab.style_transfer.pictures import FolderError, encode
 from gaussian_yolo_node.lab.style_transfer.transfer import Image, PictureError, StyleTransfer, Stylised
 from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.images import read_image
+from gaussian_yolo_node.text_files import decode_text
 
 FORMAT = 1
 MANIFEST, FINISHED = "stylize.json", "stylize.jsonl"
@@ -188,7 +189,7 @@ def _finished(path: Path) -> dict[str, str]:
     """The input's hash of each finished frame; ignores a truncated last line."""
     finished: dict[str, str] = {}
     if path.exists():
-        text = path.read_text(encoding="utf-8")
+        text = decode_text(path.read_bytes(), "replace")
         for line in text.splitlines():
             try:
                 record = parse_json(line, path)

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from gaussian_yolo_node import documents
 from gaussian_yolo_node.detector.model import shipped_models
+from gaussian_yolo_node.documents import read_yaml
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.training.augment import AugmentConfig
 from gaussian_yolo_node.lab.training.loss import LossConfig
@@ -169,7 +169,7 @@ class Recipe(ABC):
         Raises:
             ConfigError: the file is missing or not a YAML mapping, or a field is unknown, missing or wrong.
         """
-        return cls.from_dict(read_yaml(path, "recipe"), str(path)).placed(path.parent)
+        return cls.from_dict(read_yaml(path, "recipe", ConfigError), str(path)).placed(path.parent)
 
     @classmethod
     def from_dict(cls: type[AnyRecipe], document: object, source: str) -> AnyRecipe:
@@ -264,11 +264,6 @@ def place(folder: Path, path: str) -> str:
 def place_model(folder: Path, model: str) -> str:
     """As `place`, but the name of a shipped model stays, unless there is a file of that name."""
     return model if model in shipped_models() and not (folder / model).is_file() else place(folder, model)
-
-
-def read_yaml(path: Path, what: str) -> object:
-    """The document of a YAML file; errors call it `what`. Raises ConfigError if it cannot be read."""
-    return documents.read_yaml(path, what, ConfigError)
 
 
 def _listed(value: Any) -> Any:

@@ -14,6 +14,7 @@ from gaussian_yolo_node.detector.letterbox import Letterbox
 from gaussian_yolo_node.detector.nms import nms
 from gaussian_yolo_node.evaluation.all_objects import evaluate
 from gaussian_yolo_node.evaluation.paired import pair
+from gaussian_yolo_node.file_names import frame_name
 from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES, GaussianYolo
 from gaussian_yolo_node.lab.training.config import ConfigError, ModelConfig, TrainConfig
 from gaussian_yolo_node.labels import LabelledImage, load_sources, read_image
@@ -75,7 +76,7 @@ def check_sources(config: TrainConfig) -> None:
 
 def _predict(model: GaussianYolo, config: ModelConfig, image: LabelledImage) -> FramePredictions:
     detections = detect(model, config, read_image(image.path))
-    return FramePredictions(image.path.stem, detections, config.classes)
+    return FramePredictions(frame_name(image.path.name), detections, config.classes)
 
 
 def detect(

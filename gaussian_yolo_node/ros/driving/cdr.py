@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE
-from gaussian_yolo_node.bags.image_header import is_video, size_in_header
+from gaussian_yolo_node.bags.image_header import is_video, picture_size
 
 # A writer may pad a message to a multiple of 4 bytes.
 _MOST_PADDING = 3
@@ -61,7 +61,7 @@ def image_head(raw: bytes, kind: str) -> ImageHead:
         raise CdrError(f"the message announces {length} bytes of picture, but {max(0, rest)} are there")
     if kind == COMPRESSED_IMAGE:
         head = raw[cursor.position : cursor.position + min(length, _PICTURE_HEAD)]
-        height, width = size_in_header(head) or (0, 0)
+        height, width = picture_size(head, by_exif=False) or (0, 0)
         return ImageHead(stamp, width, height, is_video(layout, head))
     return ImageHead(stamp, width, height)
 

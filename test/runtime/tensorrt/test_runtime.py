@@ -16,7 +16,7 @@ from runtime_engines import make_engine
 
 from gaussian_yolo_node.detector import Detections, Detector
 from gaussian_yolo_node.detector.decode import NonFiniteOutputError
-from gaussian_yolo_node.detector.detector import StageTimes
+from gaussian_yolo_node.detector.prepared import StageTimes
 from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.runtime import InferenceError, open_device_runtime
 from gaussian_yolo_node.runtime.base import DetectingRuntime, DeviceLostError, DeviceMemoryError
