@@ -56,7 +56,8 @@ class BagWriter:
         if path.suffix in _SUFFIXES.values() and path.suffix != self._suffix:
             raise BagError(f"{path} does not end in {self._suffix}, as a file of storage {storage} does")
         check_target(path, overwrite=overwrite)
-        prepare_target(path, BagError)
+        if not path.exists():  # an existing one is replaced at the end
+            prepare_target(path, BagError)
         self._resources = ExitStack()
         with self._errors():
             self._scratch = self._resources.enter_context(scratch_beside(path))

@@ -57,7 +57,7 @@ def write_image(path: Path, height: int = 40, width: int = 60) -> None:
         ),
         ({"format": "kitti", "images": "a", "labels": "b", "map": {"Van": "car"}, "ignore": ["Van"]}, "decide"),
         ({"format": "kitti", "images": "a", "labels": "b", "missing": "no"}, "'missing' is 'no': write error or skip"),
-        ({"format": "voc", "name": "night"}, "night: unknown data format 'voc'"),
+        ({"format": "voc", "name": "night"}, "data source 1: unknown data format 'voc'"),
         ({"format": "kitti", "name": "night", "labels": "b"}, r"^night \(kitti\): key 'images' is missing"),
         (
             {"format": "kitti", "images": "a", "labels": "b", "unlabelled_in": 3},
