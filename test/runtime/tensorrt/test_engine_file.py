@@ -16,7 +16,7 @@ from runtime_engines import make_engine, make_sidecar
 from gaussian_yolo_node.detector import Detector
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.runtime import InferenceError, RuntimeOptions, RuntimeUnavailableError
-from gaussian_yolo_node.runtime.tensorrt import engines
+from gaussian_yolo_node.runtime.tensorrt import rebuilding
 from gaussian_yolo_node.runtime.tensorrt.cuda import open_gpu
 from gaussian_yolo_node.runtime.tensorrt.engine_file import describe_engine
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import VARIABLE
@@ -126,7 +126,7 @@ def test_is_built_again_where_asked(
         write_sidecar(model.with_suffix(".engine"), make_sidecar(model))
         return 0
 
-    monkeypatch.setattr(engines, "run_child", build)
+    monkeypatch.setattr(rebuilding, "run_child", build)
     with opened(model, rebuild_engine=True) as detector:
         assert len(detector(FRAME)) == 1
     with opened(model, rebuild_engine=True):

@@ -25,7 +25,7 @@ from gaussian_yolo_node.detector.rate_keeper import RateKeeper
 from gaussian_yolo_node.errors import ModelError
 from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.runtime.base import DeviceMemoryError
-from gaussian_yolo_node.runtime.tensorrt import engines
+from gaussian_yolo_node.runtime.tensorrt import rebuilding
 from gaussian_yolo_node.runtime.tensorrt.engine_file import engine_at, engines_by_canvas, model_hash
 from gaussian_yolo_node.runtime.tensorrt.engines import Engines
 from gaussian_yolo_node.runtime.tensorrt.sidecar import read_sidecar
@@ -232,7 +232,7 @@ def test_an_engine_is_built_when_it_is_needed_where_that_is_asked_for(
         add_engine(model, LARGE)
         return 0
 
-    monkeypatch.setattr(engines, "run_child", build)
+    monkeypatch.setattr(rebuilding, "run_child", build)
     with opened(model, rebuild_engine=True) as detector:
         assert commands == []
         detector.use_canvas(LARGE)
