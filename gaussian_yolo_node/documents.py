@@ -136,8 +136,8 @@ def _too_deep() -> str:
 
 def _one_line(error: Exception) -> str:
     """What is wrong, without the quoted lines of PyYAML and at most as long as a line of text."""
-    told = isinstance(error, yaml.YAMLError | ValueError)
-    words = " ".join(str(error).split()) if told else "a value is none of the type that it is marked as"
+    known = isinstance(error, yaml.YAMLError | ValueError)
+    words = " ".join(str(error).split()) if known else "a value is none of the type that it is marked as"
     return words if len(words) <= 200 else f"{words[:200]} ..."
 
 

@@ -115,11 +115,11 @@ class FrameNames:
         if exact is not None:
             return exact
         key = frame_name(name)
-        found = self._whole.get(key)
-        if found is None:
-            found = self._base.get(base_name(key), [])
+        matches = self._whole.get(key)
+        if matches is None:
+            matches = self._base.get(base_name(key), [])
             if "/" in key:
-                found = [each for each in found if "/" not in slashed(each)]
-        if len(found) > 1:
-            raise AmbiguousNameError(f"{name} may be {found[0]} or {found[1]}: write the whole name")
-        return found[0] if found else None
+                matches = [each for each in matches if "/" not in slashed(each)]
+        if len(matches) > 1:
+            raise AmbiguousNameError(f"{name} may be {matches[0]} or {matches[1]}: write the whole name")
+        return matches[0] if matches else None

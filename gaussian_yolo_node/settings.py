@@ -157,8 +157,8 @@ def _converted(kind: Any, value: Any, where: str, words: str = "") -> Any:
 def _words(kind: Any) -> str:
     origin, members = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        told = [each for each in members[1:] if isinstance(each, str)] or [_words(members[0])]
-        return " ".join([*told, *(each.words for each in members[1:] if isinstance(each, Must) and each.words)])
+        words = [each for each in members[1:] if isinstance(each, str)] or [_words(members[0])]
+        return " ".join([*words, *(each.words for each in members[1:] if isinstance(each, Must) and each.words)])
     if origin in (Union, UnionType):
         return _words(members[0])
     if origin is Literal:

@@ -19,7 +19,7 @@ def view(
     rate: Annotated[float, typer.Option(min=0, help="Frames per second of a file; 0: its own, 10 for images.")] = 0,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = DEFAULT_PORT,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 lets whoever reaches this machine watch.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets all that can reach this machine watch.")
     ] = LOCALHOST,
 ) -> None:
     """Show detections in a source live, on a page in the browser, until Ctrl-C. A file is played again and again.

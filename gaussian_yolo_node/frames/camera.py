@@ -254,8 +254,8 @@ class CameraSource:
                 self._state = SourceState.FINISHED
                 self._changed.notify_all()
 
-    def _report_lost(self, trouble: str, pause_s: float) -> None:
-        message = f"camera {self._name} {trouble}; next try in {pause_s:.1f} s"
+    def _report_lost(self, reason: str, pause_s: float) -> None:
+        message = f"camera {self._name} {reason}; next try in {pause_s:.1f} s"
         with self._changed:
             if self._closing.is_set():
                 return

@@ -43,7 +43,7 @@ class Picture:
 
     image: NDArray[np.uint8] | None
     name: str | None
-    trouble: str = ""
+    error: str = ""
     time_s: float | None = None
 
 
@@ -155,7 +155,7 @@ class FileSource:
             if picture.image is None:
                 self._skipped += 1
                 name = picture.name or f"frame {index}"
-                self._report(f"skipped {name} of {self._media.name}: {picture.trouble}")
+                self._report(f"skipped {name} of {self._media.name}: {picture.error}")
                 continue
             if self._realtime:
                 self._wait_until_due(decoded_at, picture.time_s)
@@ -277,7 +277,7 @@ class ImageFiles:
         """
         picture = _read_image(path, max_megapixels)
         if picture.image is None:
-            raise SourceError(f"image {path} cannot be read: {picture.trouble}")
+            raise SourceError(f"image {path} cannot be read: {picture.error}")
         return cls([path], max_megapixels)
 
     def play(self) -> Iterator[Picture]:

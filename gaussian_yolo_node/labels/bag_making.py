@@ -227,7 +227,7 @@ def _encoded(frame: SequenceFrame, options: MakeOptions, summary: MakeSummary) -
     picture = frame.picture()
     if picture.image is None:
         # Later rounds read the same file again.
-        summary.skipped.setdefault(frame.file.name if frame.file else f"frame {frame.name}", picture.trouble)
+        summary.skipped.setdefault(frame.file.name if frame.file else f"frame {frame.name}", picture.error)
         return None
     height, width = picture.image.shape[:2]
     if options.image == "raw":

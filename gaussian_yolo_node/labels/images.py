@@ -34,7 +34,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """Pixels uint8 `[H,W,3]` BGR; DatasetError if the file is missing, truncated or corrupt."""
     (picture,) = ImageFiles([path]).play()
     if picture.image is None:
-        raise DatasetError(f"{path} is not a readable image ({picture.trouble}): replace or remove it")
+        raise DatasetError(f"{path} is not a readable image ({picture.error}): replace or remove it")
     return picture.image
 
 
@@ -69,7 +69,7 @@ def images_by_frame(folder: Path, report: Report) -> dict[str, Path]:
     for path in image_files(folder):
         first = images.setdefault(frame_name(path.name), path)
         if first is not path:
-            message = f"its labels cannot be told from those of {first.name}: rename or remove one"
+            message = f"its labels cannot be distinguished from those of {first.name}: rename or remove one"
             report(Fault(FaultKind.AMBIGUOUS_NAME, path, None, message))
     return images
 

@@ -314,7 +314,7 @@ class RealTime(Player):
             )
         if self.log.repeated:
             self.notes.append(
-                "images with one stamp cannot be told apart: where some of them are dropped, the ages of the others "
+                "images with one stamp cannot be distinguished: where some of them are dropped, the ages of the others "
                 "are too long"
             )
 

@@ -16,7 +16,7 @@ from gaussian_yolo_node.report.comparison import FrameFigures, measure_of
 from gaussian_yolo_node.report.page import percent
 from gaussian_yolo_node.report.plots import Line
 
-# More lines than this cannot be told apart; the classes with the most objects are drawn.
+# More lines than this cannot be distinguished; the classes with the most objects are drawn.
 _MOST_LINES = 7
 _DIFFICULTIES = ["easy", "moderate", "hard"]
 

@@ -136,8 +136,8 @@ def driving_threshold(evidence: Evidence) -> float:
     """The model's threshold, or the node's if higher: detections below it are recorded only for the curves."""
     if evidence.run is None:
         return _FALLBACK_THRESHOLD
-    told = [evidence.run.model.get("score_threshold"), evidence.run.score_threshold]
-    known = [float(value) for value in told if isinstance(value, int | float)]
+    reported = [evidence.run.model.get("score_threshold"), evidence.run.score_threshold]
+    known = [float(value) for value in reported if isinstance(value, int | float)]
     return max(known, default=_FALLBACK_THRESHOLD)
 
 

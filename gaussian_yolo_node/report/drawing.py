@@ -126,12 +126,12 @@ def _inline(svg: str, name: str, describe: str) -> Markup:
     view = re.search(r'viewBox="([^"]+)"', head)
     assert view is not None
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
-    body = _TAG.sub(lambda found: _HEX.sub(_variable, _ID.sub(lambda prefix: f"{prefix[0]}{name}-", found[0])), body)
+    body = _TAG.sub(lambda match: _HEX.sub(_variable, _ID.sub(lambda prefix: f"{prefix[0]}{name}-", match[0])), body)
     return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="{view[1]}" role="img" aria-label="{escape(plain(describe))}">{body.strip()}'
     )
 
 
-def _variable(found: re.Match[str]) -> str:
-    return f"var(--{_VARIABLES[found[0]]})" if found[0] in _VARIABLES else found[0]
+def _variable(match: re.Match[str]) -> str:
+    return f"var(--{_VARIABLES[match[0]]})" if match[0] in _VARIABLES else match[0]

@@ -25,7 +25,7 @@ _HEADER_BYTES = 12  # up to the end of the stamp
 def folder_images(folder: Path, names: Collection[str]) -> tuple[dict[str, Image], list[str]]:
     """Pictures in a folder by frame name, with or without its suffix, and a description of missing ones."""
     if not folder.is_dir():
-        return {}, [f"The image folder {folder} does not exist, so frames are told without pictures."]
+        return {}, [f"The image folder {folder} does not exist, so frames are described without pictures."]
     # Looked up instead of joined: a name from the data must not become a path on this machine.
     files = FrameNames(path.name for path in files_in(folder, IMAGE_SUFFIXES))
     found = {}
@@ -52,7 +52,7 @@ def bag_images(bag: Path, topic: str, stamps: Mapping[str, int]) -> tuple[dict[s
     if not stamps:
         return {}, []
     if not bag.exists():
-        return {}, [f"The bag {bag} is not there any more, so frames are told without pictures."]
+        return {}, [f"The bag {bag} is not there any more, so frames are described without pictures."]
     found: dict[str, Image] = {}
     notes: list[str] = []
     wanted = {stamp: name for name, stamp in stamps.items()}

@@ -64,7 +64,7 @@ def card_value(value: Any, between: str = ", ") -> str:
         return between.join(f"{each:.4g}" if isinstance(each, float) else card_value(each) for each in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "not told" if value is None else str(value)
+    return "not reported" if value is None else str(value)
 
 
 def card_object(value: Any) -> str:

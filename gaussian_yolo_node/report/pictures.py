@@ -68,7 +68,7 @@ def _images(
     if folder is not None:
         return folder_images(folder, tuple(chosen))
     if evidence.run is None:
-        return {}, ["No image folder was given, so frames are told without pictures."]
+        return {}, ["No image folder was given, so frames are described without pictures."]
     stamps = {frame.name: frame.stamp_ns for frame in evidence.run.frames if frame.name in chosen}
     return bag_images(Path(evidence.run.bag), evidence.run.image_topic, stamps)
 

@@ -87,7 +87,7 @@ def _idle(parts: Parts) -> Verdict | None:
         return OK, "unconfigured"
     if parts.input is None:
         return OK, "inactive"
-    if not parts.enabled and not parts.input.trouble:
+    if not parts.enabled and not parts.input.error:
         return OK, "disabled: call ~/enable with data: true"
     return None
 
@@ -95,8 +95,8 @@ def _idle(parts: Parts) -> Verdict | None:
 def _input(parts: Parts) -> Verdict:
     if parts.input is None:
         return OK, ""
-    if parts.input.trouble:
-        return ERROR, parts.input.trouble
+    if parts.input.error:
+        return ERROR, parts.input.error
     recent = parts.statistics.recent()
     warnings = [parts.input.notice, _stamps(parts, recent.age_s), parts.road_notice]
     if 0 < recent.arrival_hz < parts.values.min_rate:

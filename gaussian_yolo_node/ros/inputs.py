@@ -70,7 +70,7 @@ class Input(Protocol):
 
     Attributes:
         state: "topic", or the state of the source.
-        trouble: why no frames arrive, for an error status; empty if they do.
+        error: why no frames arrive, for an error status; empty if they do.
         notice: another reason for a warning; empty if there is none.
         skipped: frames that could not be decoded and never arrived.
         dropped: frames that were overwritten by newer ones before they reached the node.
@@ -85,7 +85,7 @@ class Input(Protocol):
     def state(self) -> str: ...
 
     @property
-    def trouble(self) -> str: ...
+    def error(self) -> str: ...
 
     @property
     def notice(self) -> str: ...
@@ -129,7 +129,7 @@ class TopicInput:
         self._mailbox = mailbox
         self._statistics = statistics
         self._enabled = enabled
-        self.trouble = ""
+        self.error = ""
         self._missed = 0
         self._last_number = 0
         self._decode: Callable[[Any], NDArray[np.uint8]] = image_from_message
@@ -152,7 +152,7 @@ class TopicInput:
             self._look_for_images()
         except ParameterError as error:  # of the quality of service; nothing above a timer would report it
             self._end_search()
-            self.trouble = str(error)
+            self.error = str(error)
 
     def _look_for_images(self) -> None:
         """Subscribe once it is known to what, and anew if that changes."""
@@ -288,7 +288,7 @@ class SourceInput:
         return state.value
 
     @property
-    def trouble(self) -> str:
+    def error(self) -> str:
         if self._failure:
             return self._failure
         if self._source is None:

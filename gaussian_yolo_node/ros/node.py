@@ -72,7 +72,7 @@ class PerceptionNode(LifecycleNode):
         self._stopping = stopping or threading.Event()
         self._refused = parameters.declare(self) | ({"": refusal} if refusal else {})
         self.exit_code = 0
-        self._trouble = ""
+        self._error = ""
         self._busy_with = ""
         self._ended = False
         self._detector: Detector | None = None
@@ -161,7 +161,7 @@ class PerceptionNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model."""
         self.release()
-        self._trouble = ""
+        self._error = ""
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -181,21 +181,21 @@ class PerceptionNode(LifecycleNode):
 
     def _attempt(self, step: Callable[[], None]) -> TransitionCallbackReturn:
         """Run one step of the lifecycle; an exception becomes the node's error status."""
-        self._trouble = ""
+        self._error = ""
         try:
             step()
         except GaussianYoloError as error:
-            self._trouble = str(error)
-            self.get_logger().error(self._trouble)
+            self._error = str(error)
+            self.get_logger().error(self._error)
         except Stopped:
             return _FAILURE
         except Exception as error:  # rclpy would swallow it
-            self._trouble = f"internal error: {error!r}"
+            self._error = f"internal error: {error!r}"
             self.get_logger().error(safe(traceback.format_exc()))
         self.report()
-        if not self._trouble:
+        if not self._error:
             return _SUCCESS
-        return _ERROR if self._trouble.startswith("internal error") else _FAILURE
+        return _ERROR if self._error.startswith("internal error") else _FAILURE
 
     def _configure(self) -> None:
         if self._refused:
@@ -282,30 +282,30 @@ class PerceptionNode(LifecycleNode):
         """Report a worker that finishes no frame, at once; start another, or end the process, if it never does."""
         if self._worker is None:
             return
-        before = self._supervisor.trouble
+        before = self._supervisor.error
         action = self._supervisor.look(self._worker.step, self._statistics.frame_s)
-        if bool(before) != bool(self._supervisor.trouble):
+        if bool(before) != bool(self._supervisor.error):
             self.report()
-            self.get_logger().warning(self._supervisor.trouble or "frames are finished again")
+            self.get_logger().warning(self._supervisor.error or "frames are finished again")
         if action is Action.RESTART:
             self._restart_worker()
         elif action is Action.END:
-            self._end(self._supervisor.trouble)
+            self._end(self._supervisor.error)
 
     def _restart_worker(self) -> None:
         """Leave a held worker behind with its detector, and go on with others."""
-        self._trouble = f"{self._supervisor.trouble}; starting another"
-        self.get_logger().error(self._trouble)
-        self._leave_worker(self._trouble)
+        self._error = f"{self._supervisor.error}; starting another"
+        self.get_logger().error(self._error)
+        self._leave_worker(self._error)
         try:
             frame_size = self._input.frame_size if self._input else None
             self._start_worker(parameters.read(self), frame_size, _RESTART_LIMIT_S)
         except Stopped:
             return
         except (GaussianYoloError, TimeoutError) as error:
-            self._end(f"{self._trouble}: {error}")
+            self._end(f"{self._error}: {error}")
             return
-        self._trouble = ""
+        self._error = ""
         self.report()
 
     def _leave_worker(self, reason: str) -> None:
@@ -315,11 +315,11 @@ class PerceptionNode(LifecycleNode):
         self._worker = self._keeper = self._detector = None
 
     def _end(self, reason: str) -> None:
-        """End the process with EXIT_HELD, gently if possible: whoever started it starts it again."""
-        self._trouble = f"{reason}; the process ends, to be started again"
-        self.get_logger().fatal(self._trouble)
+        """End the process with EXIT_HELD, gently if possible: the program that started it starts it again."""
+        self._error = f"{reason}; the process ends, to be started again"
+        self.get_logger().fatal(self._error)
         self.report()
-        self._leave_worker(self._trouble)
+        self._leave_worker(self._error)
         self.exit_code = EXIT_HELD
         self._stopping.set()
 
@@ -390,7 +390,7 @@ class PerceptionNode(LifecycleNode):
         self._statistics.sample(self._statistics.received + skipped + dropped, self._mailbox.dropped + dropped)
         return Parts(
             self.get_fully_qualified_name(),
-            self._trouble,
+            self._error,
             self._busy_with,
             self._enabled.is_set(),
             parameters.read(self),
@@ -400,6 +400,6 @@ class PerceptionNode(LifecycleNode):
             self._detector,
             self._input,
             self._keeper,
-            self._supervisor.trouble if self._worker else "",
+            self._supervisor.error if self._worker else "",
             self._outputs.road.notice if self._outputs else "",
         )

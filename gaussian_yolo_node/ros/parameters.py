@@ -29,7 +29,7 @@ def declare(node: Node) -> dict[str, str]:
         Name and reason of each refused start value; the default replaces it.
     """
     refused: dict[str, str] = {}
-    overrides = node._parameter_overrides  # not yet declared, and so not yet told to others
+    overrides = node._parameter_overrides  # not yet declared, and so not yet published
     if _SECRET in overrides and isinstance(overrides[_SECRET].value, str):
         overrides[_SECRET] = Setting(_SECRET, value=_masked(node, overrides[_SECRET].value))
     if hasattr(node, "add_pre_set_parameters_callback"):

@@ -33,7 +33,7 @@ ENCLAVES = {"nodes": "/gaussian_yolo/perception", "operator": "/gaussian_yolo/op
 
 
 def policy(cameras: Mapping[str, str]) -> str:
-    """The XML of two enclaves: the process of the nodes, and whoever watches and steers them.
+    """The XML of two enclaves: the process of the nodes, and the tools that watch and control them.
 
     Args:
         cameras: topic of images for each namespace; an empty one for frames from a source.

@@ -1,7 +1,7 @@
 """Whether frames are finished, and what becomes of a worker that finishes none.
 
 A thread cannot be ended from outside. So a worker that is held is reported, then left behind with its detector, and
-others take their place; if that cannot help, the process ends and whoever started it starts it again.
+others take their place; if that cannot help, the process ends and the program that started it starts it again.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ class Supervisor:
         clock: s, monotonic.
 
     Attributes:
-        trouble: why no frame is finished, for an error status; empty if frames are finished, or none arrives.
+        error: why no frame is finished, for an error status; empty if frames are finished, or none arrives.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._last: Step | None = None
         self._restarted_at = -AGAIN_S
-        self.trouble = ""
+        self.error = ""
 
     def look(self, step: Step | None, usual_s: float | None) -> Action:
         """Judge the worker; every LOOK_S.
@@ -78,14 +78,14 @@ class Supervisor:
         self._last = step
         # A process that was stopped sees a long step once, at its first look afterwards.
         if step is None or last is None or step.since != last.since:
-            self.trouble = ""
+            self.error = ""
             return Action.NOTHING
         limit_s = LOADING_S if step.loads or usual_s is None else max(HELD_S, _FRAMES * usual_s)
         held_s = now - step.since
         if held_s <= limit_s:
-            self.trouble = ""
+            self.error = ""
             return Action.NOTHING
-        self.trouble = f"no frame has been finished for {held_s:.0f} s: the worker is {step.name}"
+        self.error = f"no frame has been finished for {held_s:.0f} s: the worker is {step.name}"
         if held_s <= limit_s + LEAVE_S:
             return Action.NOTHING
         if not step.mendable or now - self._restarted_at < AGAIN_S:

@@ -3,6 +3,6 @@
 `server.open_camera` adds a camera to the page; `frame.ViewedFrame` is what the page shows of one frame.
 """
 
-# Nobody but this machine sees the cameras, unless told otherwise.
+# Only this machine sees the cameras, unless `view_host` says otherwise.
 LOCALHOST = "127.0.0.1"
 DEFAULT_PORT = 8642

@@ -57,7 +57,7 @@ def open_camera(name: str, port: int, host: str = LOCALHOST) -> Camera:
     Args:
         name: of the camera; unique on the page.
         port: 0 takes a free one.
-        host: address of this machine to listen on; 0.0.0.0 for all. Whoever reaches it sees the cameras.
+        host: address of this machine to listen on; 0.0.0.0 for all. All that can reach it see the cameras.
 
     Raises:
         ViewError: the address is taken or not this machine's, or aiohttp is not installed.

@@ -58,7 +58,7 @@ def test_folder_is_played_by_name(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "trouble"),
+    ("content", "reason"),
     [
         (JPEG[: len(JPEG) // 2], "cut short"),
         (JPEG[:100], "cut short"),
@@ -67,7 +67,7 @@ def test_folder_is_played_by_name(folder: Path) -> None:
     ],
     ids=["truncated", "truncated in its header", "not an image", "empty"],
 )
-def test_corrupt_image_in_the_middle_is_skipped_counted_and_named(folder: Path, content: bytes, trouble: str) -> None:
+def test_corrupt_image_in_the_middle_is_skipped_counted_and_named(folder: Path, content: bytes, reason: str) -> None:
     (folder / "000002.jpg").write_bytes(content)
 
     source = open_source(str(folder))
@@ -76,7 +76,7 @@ def test_corrupt_image_in_the_middle_is_skipped_counted_and_named(folder: Path, 
     assert [frame.name for frame in frames] == ["000000.jpg", "000001.jpg", "000003.jpg", "000004.jpg"]
     assert [frame.index for frame in frames] == [0, 1, 3, 4]
     assert source.skipped == 1
-    assert "000002.jpg" in source.message and trouble in source.message
+    assert "000002.jpg" in source.message and reason in source.message
     assert source.state is SourceState.FINISHED
 
 

@@ -19,14 +19,14 @@ class Clock:
 def hold(
     supervisor: Supervisor, clock: Clock, seconds: float, usual_s: float | None = 0.03, **step: bool
 ) -> tuple[float | None, Action]:
-    """Look at a held worker, up to the first action; returns the time of the first trouble, and the action."""
-    taken, trouble_at, action = clock.now, None, Action.NOTHING
+    """Look at a held worker, up to the first action; returns the time of the first error, and the action."""
+    taken, error_at, action = clock.now, None, Action.NOTHING
     while clock.now - taken < seconds and action is Action.NOTHING:
         clock.now += LOOK_S
         action = supervisor.look(Step("running the network", taken, **step), usual_s)
-        if supervisor.trouble and trouble_at is None:
-            trouble_at = clock.now - taken
-    return trouble_at, action
+        if supervisor.error and error_at is None:
+            error_at = clock.now - taken
+    return error_at, action
 
 
 def work(supervisor: Supervisor, clock: Clock, seconds: float, frame_s: float) -> None:
@@ -35,19 +35,19 @@ def work(supervisor: Supervisor, clock: Clock, seconds: float, frame_s: float) -
     while clock.now < until:
         taken = clock.now - clock.now % frame_s
         assert supervisor.look(Step("decoding a frame", taken), frame_s) is Action.NOTHING
-        assert supervisor.trouble == ""
+        assert supervisor.error == ""
         clock.now += LOOK_S
 
 
 def test_held_for_5_s_is_an_error_within_2_s_and_over_with_the_next_frame() -> None:
     clock = Clock()
     supervisor = Supervisor(clock)
-    trouble_at, action = hold(supervisor, clock, 5.0)
-    assert trouble_at is not None and trouble_at < 2.0
-    assert supervisor.trouble == "no frame has been finished for 5 s: the worker is running the network"
+    error_at, action = hold(supervisor, clock, 5.0)
+    assert error_at is not None and error_at < 2.0
+    assert supervisor.error == "no frame has been finished for 5 s: the worker is running the network"
     assert action is Action.NOTHING
     assert supervisor.look(Step("decoding a frame", clock.now), 0.03) is Action.NOTHING
-    assert supervisor.trouble == ""
+    assert supervisor.error == ""
 
 
 def test_a_worker_that_waits_for_frames_is_not_held() -> None:
@@ -57,7 +57,7 @@ def test_a_worker_that_waits_for_frames_is_not_held() -> None:
     for _ in range(1000):
         clock.now += LOOK_S
         assert supervisor.look(None, 0.03) is Action.NOTHING
-        assert supervisor.trouble == ""
+        assert supervisor.error == ""
 
 
 @pytest.mark.parametrize("frame_s", [0.01, 0.5, 3.0, 10.0])
@@ -69,8 +69,8 @@ def test_a_slow_network_is_not_held(frame_s: float) -> None:
 @pytest.mark.parametrize(("usual_s", "loads"), [(None, False), (0.03, True)])
 def test_a_canvas_may_take_its_time_to_load(usual_s: float | None, loads: bool) -> None:
     clock = Clock()
-    trouble_at, action = hold(Supervisor(clock), clock, LOADING_S + 1, usual_s, loads=loads)
-    assert trouble_at == pytest.approx(LOADING_S, abs=2 * LOOK_S)
+    error_at, action = hold(Supervisor(clock), clock, LOADING_S + 1, usual_s, loads=loads)
+    assert error_at == pytest.approx(LOADING_S, abs=2 * LOOK_S)
     assert action is Action.NOTHING
 
 
@@ -104,4 +104,4 @@ def test_a_stopped_process_that_goes_on_is_not_held() -> None:
     supervisor.look(Step("decoding a frame", clock.now - 0.01), 0.03)
     clock.now += 600  # SIGSTOP, and SIGCONT; the worker finishes its frame as soon as it runs
     assert supervisor.look(Step("decoding a frame", clock.now - 599), 0.03) is Action.NOTHING
-    assert supervisor.trouble == ""
+    assert supervisor.error == ""

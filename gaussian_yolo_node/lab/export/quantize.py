@@ -148,8 +148,8 @@ def read_frames(specs: Sequence[str], card: ModelCard, limit: int) -> Calibratio
                     canvases.append(Letterbox.fit(size, card.input_size, card.resize).to_canvas(frame.image))
                 seen += 1
         if not canvases:
-            trouble = "; ".join(source.message for source in sources if source.message)
-            raise QuantizeError(f"not one frame of {', '.join(names)} could be read: {trouble}")
+            reasons = "; ".join(source.message for source in sources if source.message)
+            raise QuantizeError(f"not one frame of {', '.join(names)} could be read: {reasons}")
         return CalibrationFrames(canvases, names, sum(source.skipped for source in sources))
 
 

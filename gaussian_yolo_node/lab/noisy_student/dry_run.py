@@ -103,7 +103,7 @@ def costs(config: ChainConfig, labelled: int | None = None, unlabelled: int | No
 def lines(found: Sequence[Cost], tflops: float) -> list[str]:
     """One line for each step and their sum; hours are those of one GPU that computes `tflops` * 10^12 operations a
     second."""
-    told = []
+    lines = []
     for cost in found:
         height, width = cost.size
         work = f"{cost.images:,} images"
@@ -111,12 +111,12 @@ def lines(found: Sequence[Cost], tflops: float) -> list[str]:
         if cost.steps:
             work = f"{cost.steps:,} steps of {cost.images // cost.steps:,} images"
             memory += f" and {cost.image_bytes / GIB:.2f} GiB an image"
-        told.append(
+        lines.append(
             f"{cost.name}: {height}x{width} px, {cost.parameters / 1e6:.1f} M parameters, {work}, {memory}, "
             f"{_hours(cost, tflops):,.1f} GPU hours"
         )
     total = sum(_hours(cost, tflops) for cost in found)
-    return [*told, f"{total:,.1f} GPU hours at {tflops:g} TFLOP/s"]
+    return [*lines, f"{total:,.1f} GPU hours at {tflops:g} TFLOP/s"]
 
 
 def _hours(cost: Cost, tflops: float) -> float:

@@ -212,8 +212,8 @@ class _Chain:
         before = self.manifest.steps.get(name)
         done = self.manifest.run(name, inputs, make)
         if self.console is not None:
-            told = ", ".join(f"{key} {value}" for key, value in done.counts.items())
-            self.console.print(f"{name}: {told}{' (done before)' if done is before else ''}", highlight=False)
+            counts = ", ".join(f"{key} {value}" for key, value in done.counts.items())
+            self.console.print(f"{name}: {counts}{' (done before)' if done is before else ''}", highlight=False)
         return done
 
 

@@ -78,16 +78,16 @@ class ShardActor:
         """Label the one shard in `batch`. Errors are returned as text, because Ray would add a traceback and retry."""
         number, shard = int(batch["number"][0]), Shard.from_json(str(batch["shard"][0]))
         entry: dict[str, Any] = {}
-        trouble = ""
+        failure = ""
         # Ray does not report which shard killed an actor, but a dying worker leaves its temporary file.
         if len(unfinished(self._folder, number)) >= MAX_DEATHS:
-            trouble = too_deadly(shard)
+            failure = too_deadly(shard)
         else:
             try:
                 entry = self._worker(number, shard)
             except GaussianYoloError as error:
-                trouble = str(error)
-        return {"number": [number], "entry": [json.dumps(entry)], "error": [trouble]}
+                failure = str(error)
+        return {"number": [number], "entry": [json.dumps(entry)], "error": [failure]}
 
 
 def _import_ray(address: str) -> Any:

@@ -148,7 +148,7 @@ class ShardReader:
             self.close()
             bag = self._bag = bag_images.BagPictures(path, shard.topic)
         for index, name, picture in bag.range(shard.first, shard.count):
-            yield ShardImage(name or path.name, index, picture.image, picture.trouble)
+            yield ShardImage(name or path.name, index, picture.image, picture.error)
 
 
 def images(shard: Shard) -> Iterator[ShardImage]:
@@ -290,15 +290,15 @@ def _bag_shards(source: str, images_per_shard: int, topic: str | None) -> list[S
 def _read_folder(shard: Shard) -> Iterator[ShardImage]:
     for index, name in enumerate(shard.members, start=shard.first):
         (picture,) = ImageFiles([Path(shard.path) / name]).play()
-        yield ShardImage(name, index, picture.image, picture.trouble)
+        yield ShardImage(name, index, picture.image, picture.error)
 
 
 def _read_tar(shard: Shard) -> Iterator[ShardImage]:
     for index, (name, picture) in enumerate(tar_images.pictures(Path(shard.path))):
         if name:
-            yield ShardImage(shard.prefix + name, index, picture.image, picture.trouble)
+            yield ShardImage(shard.prefix + name, index, picture.image, picture.error)
         else:
-            yield ShardImage(Path(shard.path).name, WHOLE, None, picture.trouble)
+            yield ShardImage(Path(shard.path).name, WHOLE, None, picture.error)
 
 
 def _extract_source(source: str, names: set[str], folder: Path) -> dict[str, Path]:

@@ -149,8 +149,8 @@ def _begin(transfer: StyleTransfer, frames: Frames, styles: Mapping[str, Path], 
         document = _read_manifest(path)
         other = [key for key in wanted if document["settings"].get(key) != wanted[key]]
         if other:
-            told = f"{other[0]} {document['settings'].get(other[0])!r}, not {wanted[other[0]]!r}"
-            raise FolderError(f"{output} was made with other settings ({told}): give another folder, or remove it")
+            change = f"{other[0]} {document['settings'].get(other[0])!r}, not {wanted[other[0]]!r}"
+            raise FolderError(f"{output} was made with other settings ({change}): give another folder, or remove it")
         names = document["normalised_on"]
         try:
             return [read_image(frames.folder / name) for name in names]

@@ -74,7 +74,7 @@ class NodeProcess:
         self._log = log.open("w")
         try:
             with interrupt_afterwards():
-                # Ctrl-C is for whoever runs the node: it saves what there is, then ends the node.
+                # Ctrl-C is for the process that runs the node: it saves what there is, then ends the node.
                 self._process = start_child(command, stdout=self._log, stderr=self._log, env=environment)
         except KeyboardInterrupt:
             self.stop()

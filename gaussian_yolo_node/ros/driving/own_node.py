@@ -1,4 +1,4 @@
-"""A ROS node of ours in a context of its own, spun by whoever waits for something."""
+"""A ROS node of ours in a context of its own, spun by the caller that waits."""
 
 from __future__ import annotations
 
