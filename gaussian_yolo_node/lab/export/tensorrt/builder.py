@@ -156,21 +156,21 @@ def build_engine(
     for target in filter(None, (output, options.save_onnx)):
         prepare_target(target, EngineError)
     path = resolve_model(model)
-    found = find_tensorrt(ahead_of_time=bool(options.compute_capabilities))
-    capabilities = _check_machine(found, options)
-    library = _library(found, options)
-    prepared = prepare_model(path, options, console, rtx=found.is_rtx)
+    tensorrt = find_tensorrt(ahead_of_time=bool(options.compute_capabilities))
+    capabilities = _check_machine(tensorrt, options)
+    library = _library(tensorrt, options)
+    prepared = prepare_model(path, options, console, rtx=tensorrt.is_rtx)
     try:
         if options.save_onnx is not None:
             write_whole(options.save_onnx, prepared.serialized)
-        engine = _build(found, prepared, options, library, console)
+        engine = _build(tensorrt, prepared, options, library, console)
         sidecar = EngineSidecar(
-            tensorrt=found.version,
+            tensorrt=tensorrt.version,
             compute_capability=capabilities,
             model_hash=short_hash(path),
             card=json.loads(prepared.card.to_json()),
             command=command_line(model, output, options),
-            flavor=found.flavor,
+            flavor=tensorrt.flavor,
             precision=prepared.precision,
             model=prepared.card.name,
             batch=prepared.batch or options.max_batch,
@@ -189,52 +189,52 @@ def build_engine(
     return sidecar
 
 
-def _check_machine(found: TensorRt, options: BuildOptions) -> str:
+def _check_machine(tensorrt: TensorRt, options: BuildOptions) -> str:
     """Compute capabilities to build for, in the sidecar's format."""
     from gaussian_yolo_node.runtime.tensorrt.cuda import open_gpu
 
-    known = found.compute_capabilities()
+    known = tensorrt.compute_capabilities()
     for capability in options.compute_capabilities:
         if capability not in known:
             raise SettingError(
-                f"--compute-capability has {capability!r}; TensorRT for RTX {found.version} builds for "
+                f"--compute-capability has {capability!r}; TensorRT for RTX {tensorrt.version} builds for "
                 f"{', '.join(known)}"
             )
-    if found.is_rtx and options.dla is not None:
+    if tensorrt.is_rtx and options.dla is not None:
         raise SettingError("--dla is for boards with TensorRT, and TensorRT for RTX is installed here; leave it out")
     if options.compute_capabilities:
         return ",".join(options.compute_capabilities)
     try:
         return open_gpu().compute_capability
     except RuntimeUnavailableError as error:
-        hint = "; without a GPU, --compute-capability builds ahead of time" if found.is_rtx else ""
+        hint = "; without a GPU, --compute-capability builds ahead of time" if tensorrt.is_rtx else ""
         raise RuntimeUnavailableError(f"an engine is built for the GPU of this machine: {error}{hint}") from error
 
 
-def _library(found: TensorRt, options: BuildOptions) -> Path | None:
+def _library(tensorrt: TensorRt, options: BuildOptions) -> Path | None:
     """The plugin library; None to use the stand-in."""
     if options.plugin is not None:
         if not options.plugin.is_file():
             raise EngineError(f"--plugin names {options.plugin}, which does not exist; build it from engines/plugin")
         return options.plugin
     # For ahead-of-time builds the library may be missing, or belong to another TensorRT on this machine.
-    return None if found.is_rtx and options.compute_capabilities else find_plugin()
+    return None if tensorrt.is_rtx and options.compute_capabilities else find_plugin()
 
 
 def _build(
-    found: TensorRt, prepared: PreparedModel, options: BuildOptions, library: Path | None, console: Console | None
+    tensorrt: TensorRt, prepared: PreparedModel, options: BuildOptions, library: Path | None, console: Console | None
 ) -> bytes:
     """The engine."""
-    trt = found.module
+    trt = tensorrt.module
     log = make_logger(trt)
     builder = trt.Builder(log)
-    provide_plugin(found, library)
-    network = builder.create_network(found.network_flags())
+    provide_plugin(tensorrt, library)
+    network = builder.create_network(tensorrt.network_flags())
     parser = trt.OnnxParser(network, log)
     if not parser.parse(prepared.serialized):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         said = "; ".join(f"{error.node_operator()} {error.node_name()!r}: {error.desc()}" for error in errors)
-        raise EngineError(f"TensorRT {found.version} cannot read the graph of {prepared.card.name}: {_line(said)}")
+        raise EngineError(f"TensorRT {tensorrt.version} cannot read the graph of {prepared.card.name}: {_line(said)}")
     log.take()  # earlier messages about a missing plugin or GPU are irrelevant
     _check_network(trt, network, prepared)
     config = builder.create_builder_config()
@@ -244,12 +244,12 @@ def _build(
         _use_dla(trt, builder, config, options.dla)
     if options.compute_capabilities:
         config.num_compute_capabilities = len(options.compute_capabilities)
-        known = found.compute_capabilities()
+        known = tensorrt.compute_capabilities()
         for index, capability in enumerate(options.compute_capabilities):
             config.set_compute_capability(known[capability], index)
     plan = run_build(trt, config, lambda: builder.build_serialized_network(network, config), console)
     if plan is None:
-        raise EngineError(f"TensorRT {found.version} cannot build {prepared.card.name}: {_line(log.take())}")
+        raise EngineError(f"TensorRT {tensorrt.version} cannot build {prepared.card.name}: {_line(log.take())}")
     return bytes(plan)
 
 

@@ -77,17 +77,17 @@ def find_tensorrt(ahead_of_time: bool = False) -> TensorRt:
     reasons = []
     for flavor in flavors:
         try:
-            found = TensorRt(flavor, import_tensorrt(flavor))
+            tensorrt = TensorRt(flavor, import_tensorrt(flavor))
         except ImportError as error:
             reasons.append(last_words(error))
             continue
-        numbers = tuple(int(number) for number in re.findall(r"\d+", found.version)[:2])
-        if not found.is_rtx and numbers < OLDEST:
+        numbers = tuple(int(number) for number in re.findall(r"\d+", tensorrt.version)[:2])
+        if not tensorrt.is_rtx and numbers < OLDEST:
             raise RuntimeUnavailableError(
-                f"TensorRT {found.version} is installed and build-engine needs {'.'.join(map(str, OLDEST))} or later; "
+                f"TensorRT {tensorrt.version} is installed; build-engine needs {'.'.join(map(str, OLDEST))} or later; "
                 f"update it with `{read_board().install_line('tensorrt')}`"
             )
-        return found
+        return tensorrt
     board = read_board()
     lines = " or ".join(f"`{board.install_line(flavor)}`" for flavor in flavors)
     raise RuntimeUnavailableError(
@@ -116,20 +116,20 @@ def make_logger(trt: Any) -> Any:
     return log_class(trt)()
 
 
-def provide_plugin(found: TensorRt, library: Path | None) -> None:
+def provide_plugin(tensorrt: TensorRt, library: Path | None) -> None:
     """Register `GaussianYoloDetect` with TensorRT, once per process.
 
     Args:
-        found: the TensorRT to use.
+        tensorrt: the TensorRT to use.
         library: `libgaussian_yolo_plugin.so`; None, with TensorRT for RTX, registers a stand-in that can build engines
             but not run them.
 
     Raises:
         EngineError: TensorRT rejects it.
     """
-    if found.is_rtx:
+    if tensorrt.is_rtx:
         _alias_rtx_library()
-    registry = found.module.get_plugin_registry()
+    registry = tensorrt.module.get_plugin_registry()
     if registry.get_creator(PLUGIN_NAME, PLUGIN_VERSION, PLUGIN_NAMESPACE) is not None:
         return
     if library is not None:
@@ -141,13 +141,13 @@ def provide_plugin(found: TensorRt, library: Path | None) -> None:
             ) from error
         if not taken or registry.get_creator(PLUGIN_NAME, PLUGIN_VERSION, PLUGIN_NAMESPACE) is None:
             raise EngineError(
-                f"TensorRT {found.version} does not take {library} as a library with {PLUGIN_NAME}; build it again "
+                f"TensorRT {tensorrt.version} does not take {library} as a library with {PLUGIN_NAME}; build it again "
                 "from engines/plugin, with the headers of this TensorRT"
             )
     else:
         from gaussian_yolo_node.lab.export.tensorrt.build_time_plugin import register
 
-        register(found.module)
+        register(tensorrt.module)
 
 
 @cache
