@@ -33,6 +33,11 @@ def decode(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS, by_exif: bool
         PictureError: the data are no picture, cut short, or too large.
     """
     check_header(data, max_megapixels)
+    return decode_checked(data, by_exif=by_exif)
+
+
+def decode_checked(data: bytes, *, by_exif: bool) -> NDArray[np.uint8]:
+    """As `decode`, of data that `check_header` has let through."""
     try:
         with quiet_opencv:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags.image_header import is_cut_jpeg, is_video
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS, PictureError, check_header, check_pixels, decode
+from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS, PictureError, check_header, check_pixels, decode_checked
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,23 @@ def image_from_compressed(message: CompressedPicture, max_megapixels: float = MA
     Raises:
         ImageMessageError: as of `check_compressed`, or the data are not an image.
     """
-    data = check_compressed(message, max_megapixels)
+    return decode_compressed(check_compressed(message, max_megapixels), str(message.format))
+
+
+def decode_compressed(data: bytes, layout: str) -> NDArray[np.uint8]:
+    """The image in the data that `check_compressed` has returned, uint8 [height, width, 3], BGR.
+
+    Args:
+        layout: the message's format, for the error.
+
+    Raises:
+        ImageMessageError: the data are not an image.
+    """
     # The header's frame_id is that of the sensor, so an Exif rotation must not be applied.
     try:
-        return decode(data, max_megapixels=max_megapixels, by_exif=False)
+        return decode_checked(data, by_exif=False)
     except PictureError as error:
-        raise _unreadable(message, data, error) from error
+        raise _unreadable(data, layout, error) from error
 
 
 def check_compressed(message: CompressedPicture, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
@@ -177,14 +188,13 @@ def check_compressed(message: CompressedPicture, max_megapixels: float = MAX_MEG
     try:
         check_header(data, max_megapixels)
     except PictureError as error:
-        raise _unreadable(message, data, error) from error
+        raise _unreadable(data, layout, error) from error
     return data
 
 
-def _unreadable(message: CompressedPicture, data: bytes, error: PictureError) -> ImageMessageError:
+def _unreadable(data: bytes, layout: str, error: PictureError) -> ImageMessageError:
     return ImageMessageError(
-        f"compressed image of {len(data)} bytes, format '{message.format}', cannot be read ({error}): "
-        "publish JPEG or PNG"
+        f"compressed image of {len(data)} bytes, format '{layout}', cannot be read ({error}): publish JPEG or PNG"
     )
 
 

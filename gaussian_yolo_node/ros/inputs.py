@@ -23,13 +23,17 @@ from std_msgs.msg import Header
 
 from gaussian_yolo_node.display import safe
 from gaussian_yolo_node.frames import Frame, Source, SourceError, SourceState, open_source
-from gaussian_yolo_node.frames.image_messages import ImageMessageError, check_compressed
+from gaussian_yolo_node.frames.image_messages import (
+    ImageMessageError,
+    check_compressed,
+    decode_compressed,
+    image_from_message,
+)
 from gaussian_yolo_node.frames.rectification import Rectifier
 from gaussian_yolo_node.ros.camera_info import load_calibration
 from gaussian_yolo_node.ros.diagnostics import FrameStatistics
 from gaussian_yolo_node.ros.image_transport import ImageTopic, image_topic
 from gaussian_yolo_node.ros.mailbox import Mailbox
-from gaussian_yolo_node.ros.messages import image_from_compressed, image_from_message
 from gaussian_yolo_node.ros.parameter_table import ParameterError, PerceptionParameters
 from gaussian_yolo_node.ros.qos import create_subscription
 from gaussian_yolo_node.ros.silence import why_silent
@@ -132,7 +136,6 @@ class TopicInput:
         self.error = ""
         self._missed = 0
         self._last_number = 0
-        self._decode: Callable[[Any], NDArray[np.uint8]] = image_from_message
         self._subscription: Subscription | None = None
         self._seen: ImageTopic | None = None  # at the latest look
         self._found: ImageTopic | None = None  # what is subscribed to
@@ -164,8 +167,6 @@ class TopicInput:
             return
         self._unsubscribe()
         self._found = found
-        decode = image_from_compressed if found.kind is CompressedImage else image_from_message
-        self._decode = partial(decode, max_megapixels=self._parameters.max_megapixels)
         # ROS 2 Humble passes the message without its info.
         numbered = hasattr(Subscription, "CallbackType")
         receive: Callable[..., None] = self._receive_numbered if numbered else self._receive
@@ -226,12 +227,15 @@ class TopicInput:
         if isinstance(message, CompressedImage):
             # A picture that is not worth decoding must not take the place of one that waits.
             try:
-                check_compressed(message, self._parameters.max_megapixels)
+                data = check_compressed(message, self._parameters.max_megapixels)
             except ImageMessageError as error:
                 if self._statistics.count_failed(str(error)):
                     self._node.get_logger().error(str(error))
                 return
-        self._mailbox.put(Arrival(message.header, partial(self._decode, message)))
+            picture = partial(decode_compressed, data, message.format)
+        else:
+            picture = partial(image_from_message, message, self._parameters.max_megapixels)
+        self._mailbox.put(Arrival(message.header, picture))
 
 
 class SourceInput:
