@@ -6,7 +6,7 @@ All learn the recipe's driving data from random weights with the same steps, bec
 for all of them; so these are results of short trainings, not the paper's. `--lengths 1,2` trains for twice the steps
 too: it tests whether a lead is one of convergence speed.
 
-    pip install 'gaussian_yolo[train,cpu,bench]'
+    pip install '.[train,cpu,bench]'
     python benchmarks/mixnet_vs_mobilenet.py --data DATA --report docs    # writes docs/mixnet_vs_mobilenet.{json,md}
     python benchmarks/mixnet_vs_mobilenet.py --data DATA --steps 100 --seeds 0 --canvas 96x320
 

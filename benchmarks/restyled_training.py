@@ -7,7 +7,7 @@ epoch, repainted copies. Neither sees `dawn`: 200 of its frames of fog, haze and
 and some of the others are the styles, with those that `--style` names, a night for instance. The control `brightness`
 has no repainted copies, but stronger changes of exposure and saturation: what the transfer does beyond that is its own.
 
-    pip install 'gaussian_yolo[train,cpu,bench]'
+    pip install '.[train,cpu,bench]'
     python benchmarks/restyled_training.py --data DATA --style starry_night.jpg --style rocket.jpg --report docs
     python benchmarks/restyled_training.py --data DATA --frames 4 --style-steps 2 --steps 20 --seeds 0
 
