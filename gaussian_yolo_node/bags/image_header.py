@@ -27,6 +27,8 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15, wi
 _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xD9))  # a stuffed byte, TEM, RST0 to RST7, SOI
 # Each scan of a JPEG passes over all of its pixels. Progressive encoders write up to about 15.
 _MOST_SCANS = 32
+# Bytes that are missing, or an offset beyond all memory.
+_DAMAGED = (struct.error, IndexError, OverflowError)
 _TEXT_HEAD = 1 << 16  # bytes of a text header (Netpbm, PFM, HDR) with its comments
 
 
@@ -45,7 +47,7 @@ def picture_size(data: Buffer, *, by_exif: bool = True) -> Size | None:
         return None
     try:
         height, width = next((_jpeg if data[: len(_JPEG)] == _JPEG else _png)(data), (0, 0))
-    except (HeaderError, struct.error):
+    except (HeaderError, *_DAMAGED):
         return None
     if not height or not width:
         return None
@@ -68,7 +70,7 @@ def declared_pixels(data: bytes) -> int | None:
         if magic.match(data):
             try:
                 return max((height * width for height, width in sizes(data)), default=0)
-            except (struct.error, IndexError):
+            except _DAMAGED:
                 return 0
     return None
 

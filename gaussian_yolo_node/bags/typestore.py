@@ -50,7 +50,8 @@ class MessageTypes:
     """The types of one bag: as defined in the bag, else as in ROS 2.
 
     Args:
-        channels: of the bag; a definition that cannot be parsed counts as missing.
+        channels: of the bag. A type whose definition cannot be parsed is unknown, even if ROS 2 has one of its name:
+            its messages may be others.
 
     Raises:
         BagError: a definition is refused; see `definitions`.
@@ -59,9 +60,13 @@ class MessageTypes:
     def __init__(self, channels: Iterable[Channel]) -> None:
         types: dict[str, Any] = {}
         ros1 = False
+        self._unparsed: set[str] = set()
         for channel in channels:
             ros1 |= channel.encoding == "ros1"
-            types.update(parse_definition(channel))
+            parsed = parse_definition(channel)
+            types.update(parsed)
+            if channel.definition.strip() and not parsed:
+                self._unparsed.add(channel.type)
         check_types(types, ros1=ros1)
         known = make_typestore().fielddefs
         # A bag never mixes ROS 1 and ROS 2 encodings.
@@ -80,6 +85,8 @@ class MessageTypes:
 
     def why_unknown(self, kind: str) -> str:
         """Why messages of a type cannot be decoded: "it ..."; empty if they can."""
+        if kind in self._unparsed:
+            return "has a definition in the bag that cannot be read"
         store = next((store for store in self._stores if _is_complete(store, kind)), None)
         if store is None:
             return "is unknown"

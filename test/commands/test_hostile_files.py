@@ -108,6 +108,9 @@ def cases() -> dict[str, Case]:
         "image with a text as height": Case(
             "a.mcap", mcap(IMAGE.format("h\nstring height"), kind="sensor_msgs/msg/Image"), DETECT, "is not ROS's"
         ),
+        "image of a damaged definition": Case(
+            "a.mcap", mcap("uint32 height\nuint\x01\n", kind="sensor_msgs/msg/Image"), DETECT, "is not ROS's"
+        ),
         "zstd chunk": Case("a.mcap", mcap_chunk("zstd", 600 << 20, zstd), INFO, "629145600 bytes when unpacked"),
         "zstd chunk that lies": Case("a.mcap", mcap_chunk("zstd", 1000, zstd), INFO, "records that are none"),
         "zstd chunk of tiny records": Case(

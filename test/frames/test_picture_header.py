@@ -144,6 +144,7 @@ def test_scans_behind_a_jpegs_end_do_not_count() -> None:
         b"#?RADIANCE\n" + b"#a\n" * 30_000 + b"FORMAT=32-bit_rle_rgbe\n\n-Y 30000 +X 30000\n",
         b"P6 30000\n",
         tiff({257: (3, 16)}),
+        b"II" + struct.pack("<HHHQ", 43, 8, 0, (1 << 64) - 1),
     ],
 )
 def test_a_picture_whose_size_is_not_found_is_not_decoded(data: bytes) -> None:
