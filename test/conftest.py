@@ -22,9 +22,9 @@ for signum in (signal.SIGINT, signal.SIGHUP):
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Folders and files whose tests keep real time, take the GPU, or listen on a fixed port. Other nodes meet no node of
-# another worker, because each process has a ROS domain of its own.
-SERIAL = (
+# Folders and files whose tests keep real time, take the GPU, or listen on a fixed port: one worker runs them, one after
+# the other. Other nodes meet no node of another worker, because each process has a ROS domain of its own.
+ONE_BY_ONE = (
     "gpu/",
     "commands/test_signals",
     "ros/test_demo",
@@ -33,16 +33,17 @@ SERIAL = (
     "ros/test_two_processes",
 )
 # The longest go first, so that no worker is left with one at the end.
-FIRST = ("lab/export/", "lab/training/", "plugin/", "replay/", "ros/", "lab/", "commands/", "benchmarks/")
+FIRST = (*ONE_BY_ONE, "lab/export/", "lab/training/", "plugin/", "replay/", "ros/", "lab/", "commands/", "benchmarks/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests, and give each file to one worker, which makes its fixtures once."""
+
     def place(item: pytest.Item) -> str:
         return str(item.path.relative_to(REPOSITORY / "test"))
 
     for item in items:
-        if place(item).startswith(SERIAL):
-            item.add_marker(pytest.mark.serial)
+        item.add_marker(pytest.mark.xdist_group("one_by_one" if place(item).startswith(ONE_BY_ONE) else place(item)))
     items.sort(key=lambda item: next((rank for rank, name in enumerate(FIRST) if place(item).startswith(name)), 99))
 
 
