@@ -50,10 +50,10 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     assert [file for file in files if not any(fnmatch(Path(file).name, pattern) for pattern in case.kept)] == []
 
 
-def test_a_full_standard_output_is_one_line() -> None:
+def test_a_full_standard_output_is_one_line(inputs: Path) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "gaussian_yolo_node.commands", "models"],
+            [sys.executable, "-m", "gaussian_yolo_node.commands", "bag", "info", inputs / "run/answers.mcap"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
