@@ -60,4 +60,4 @@ def test_a_full_standard_output_is_one_line(inputs: Path) -> None:
             env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         )
     assert done.returncode == 2
-    assert done.stderr == "error: standard output cannot be written: No space left on device\n"
+    assert done.stderr.strip() == "error: standard output cannot be written: No space left on device"
