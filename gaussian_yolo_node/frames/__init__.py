@@ -8,12 +8,12 @@ from typing import Literal
 
 from gaussian_yolo_node.bags import is_bag
 from gaussian_yolo_node.errors import install_line
+from gaussian_yolo_node.file_names import is_image_name
 from gaussian_yolo_node.frames.camera import CameraSource
 from gaussian_yolo_node.frames.capture import is_url
 from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS
 from gaussian_yolo_node.frames.files import FileSource, ImageFiles, Media, list_images
-from gaussian_yolo_node.frames.frame import Frame
-from gaussian_yolo_node.frames.source import Source, SourceError, SourceState
+from gaussian_yolo_node.frames.source import Frame, Source, SourceError, SourceState
 from gaussian_yolo_node.frames.urls import local_path
 from gaussian_yolo_node.frames.video import VideoFile
 
@@ -89,7 +89,7 @@ def _media(path: Path, max_megapixels: float) -> Media:
                 raise
     if is_bag(path):
         return _bag(path, max_megapixels)
-    open_file = ImageFiles.single if ImageFiles.accepts(path) else VideoFile
+    open_file = ImageFiles.single if is_image_name(path.name) else VideoFile
     return open_file(path, max_megapixels)
 
 

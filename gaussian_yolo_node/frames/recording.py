@@ -6,7 +6,6 @@ import json
 from contextlib import ExitStack
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -99,14 +98,9 @@ class JsonArrayFile:
             self._whole = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if isinstance(error, RecordingError):
-            self._whole.__exit__(kind, error, traceback)
+    def __exit__(self, *error: Any) -> None:
+        if isinstance(error[1], RecordingError):
+            self._whole.__exit__(*error)
         else:
             with self._whole:
                 self._write(b"\n]\n")
@@ -170,16 +164,11 @@ class VideoRecording:
     def __enter__(self) -> VideoRecording:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self._writer is not None:
             self._writer.release()
-        if isinstance(error, RecordingError):
-            self._whole.__exit__(kind, error, traceback)
+        if isinstance(error[1], RecordingError):
+            self._whole.__exit__(*error)
         else:
             with self._whole:
                 self._check()

@@ -69,10 +69,7 @@ def read_bag_tracks(path: Path) -> dict[int, Truths]:
             decoded = message.decode()
             followed = [each for each in decoded.detections if each.id.isdecimal()]
             if followed:
-                boxes, names = (
-                    [_corners(each.bbox) for each in followed],
-                    [_best_class(each.results) for each in followed],
-                )
+                boxes, names = [_corners(each.bbox) for each in followed], [_best_class(of.results) for of in followed]
                 tracks[stamp_ns(decoded.header)] = Truths.of(boxes, names, tracks=[int(each.id) for each in followed])
     return tracks
 
@@ -163,15 +160,9 @@ def _predictions(message: Any, names: Mapping[int, str]) -> FramePredictions:
     # By convention, a covariance of -1 is unknown.
     sigmas = np.sqrt(variances) if (variances >= 0).all() else None
     frame = names.get(stamp, str(stamp))
+    scores, classes = [_hypothesis(of).score for _, of in rows], [_class_name(of) for _, of in rows]
     try:
-        return FramePredictions.of(
-            frame,
-            [box for box, _ in rows],
-            [_hypothesis(result).score for _, result in rows],
-            [_class_name(result) for _, result in rows],
-            sigmas,
-            stamp_ns=stamp,
-        )
+        return FramePredictions.of(frame, [box for box, _ in rows], scores, classes, sigmas, stamp_ns=stamp)
     except ValueError as error:
         raise BagError(f"the detections of frame {frame}: {error}") from error
 

@@ -13,7 +13,15 @@ from typing import Any
 
 from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.file_names import slashed
-from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
+from gaussian_yolo_node.labels.annotations import (
+    AnnotatedImage,
+    Annotation,
+    DatasetError,
+    Fault,
+    FaultKind,
+    Report,
+    malformed,
+)
 from gaussian_yolo_node.labels.images import ImageTree, Pick
 from gaussian_yolo_node.labels.reading import label_files
 
@@ -41,7 +49,7 @@ class Bdd:
                 place = f"frame {number}"
                 name = frame.get("name") if isinstance(frame, dict) else None
                 if not isinstance(name, str) or not name:
-                    report(Fault(FaultKind.MALFORMED_LABEL, path, place, 'it has no "name"'))
+                    report(malformed(path, place, 'it has no "name"'))
                     continue
                 place = f"{place} ({name})"
                 video = str(frame.get("videoName") or frame.get("video_name") or "")
@@ -61,9 +69,7 @@ class Bdd:
         self.pick.report_absent(seen, report)
 
     def _files(self) -> list[Path]:
-        if not self.labels.is_dir():
-            return [self.labels]
-        files = label_files(self.labels, ".json")
+        files = label_files(self.labels, ".json") if self.labels.is_dir() else [self.labels]
         if not files:
             raise DatasetError(f"label folder {self.labels} has no JSON files")
         return files
@@ -75,15 +81,15 @@ def _frames(path: Path, report: Report) -> list[Any]:
     except DatasetError as error:
         cause = error.__cause__
         place = cause.lineno if isinstance(cause, json.JSONDecodeError) else None
-        message = str(error).removeprefix(f"label file {path} ")
-        report(Fault(FaultKind.MALFORMED_LABEL, path, place, f"it {message}"))
+        report(malformed(path, place, f"it {str(error).removeprefix(f'label file {path} ')}"))
         return []
     if isinstance(document, dict):
         # A file of a single image has "name" at the top level, and one frame in "frames".
         document = [document] if "name" in document else document.get("frames")
     if not isinstance(document, list):
-        message = 'it is neither a list of frames, nor an object with "frames", nor that of one image'
-        report(Fault(FaultKind.MALFORMED_LABEL, path, None, message))
+        report(
+            malformed(path, None, 'it is neither a list of frames, nor an object with "frames", nor that of one image')
+        )
         return []
     return document
 
@@ -105,15 +111,14 @@ def _objects(path: Path, place: str, frame: dict[str, Any], report: Report) -> I
         where = f"{place}, label {number}"
         category = label.get("category") if isinstance(label, dict) else None
         if not isinstance(category, str):
-            report(Fault(FaultKind.MALFORMED_LABEL, path, where, 'it has no "category"'))
+            report(malformed(path, where, 'it has no "category"'))
             continue
         if category.startswith(_NOT_OBJECTS):
             continue
         try:
             box = _box(label)
         except (KeyError, TypeError, ValueError, OverflowError):
-            message = 'its "box2d" is not of numbers x1, y1, x2, y2'
-            report(Fault(FaultKind.MALFORMED_LABEL, path, where, message))
+            report(malformed(path, where, 'its "box2d" is not of numbers x1, y1, x2, y2'))
             continue
         if box is not None:
             attributes = label.get("attributes")
@@ -126,16 +131,13 @@ def _box(label: dict[str, Any]) -> tuple[float, float, float, float] | None:
     box = label.get("box2d")
     if box is not None:
         return float(box["x1"]), float(box["y1"]), float(box["x2"]), float(box["y2"])
-    points = [(float(x), float(y)) for outline in label.get("poly2d") or () for x, y, *_ in _vertices(outline)]
+    # The files of 2018 contain only the list of points.
+    outlines = (each["vertices"] if isinstance(each, dict) else each for each in label.get("poly2d") or ())
+    points = [(float(x), float(y)) for outline in outlines for x, y, *_ in outline]
     if not points:
         return None
     xs, ys = zip(*points, strict=True)
     return min(xs), min(ys), max(xs), max(ys)
-
-
-def _vertices(outline: Any) -> Any:
-    # The files of 2018 contain only the list of points.
-    return outline["vertices"] if isinstance(outline, dict) else outline
 
 
 def _size(frame: dict[str, Any]) -> tuple[int, int] | None:

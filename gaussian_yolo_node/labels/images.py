@@ -25,14 +25,14 @@ from gaussian_yolo_node.file_names import (
     natural_key,
     slashed,
 )
-from gaussian_yolo_node.frames.files import ImageFiles
+from gaussian_yolo_node.frames.files import read_picture
 from gaussian_yolo_node.labels.annotations import DatasetError, Fault, FaultKind, Report
-from gaussian_yolo_node.text_files import NotTextError, read_text
+from gaussian_yolo_node.text_files import text_of
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Pixels uint8 `[H,W,3]` BGR; DatasetError if the file is missing, truncated or corrupt."""
-    (picture,) = ImageFiles([path]).play()
+    picture = read_picture(path)
     if picture.image is None:
         raise DatasetError(f"{path} is not a readable image ({picture.error}): replace or remove it")
     return picture.image
@@ -232,12 +232,7 @@ def read_list(path: Path) -> list[tuple[int, str]]:
     Raises:
         DatasetError: the file cannot be read, is empty, or has an entry twice.
     """
-    try:
-        lines = read_text(path).split("\n")
-    except OSError as error:
-        raise DatasetError(f"image list {path} cannot be read: {error.strerror}") from error
-    except NotTextError as error:
-        raise DatasetError(f"image list {path} is {error}") from error
+    lines = text_of(path, f"image list {path}", DatasetError).split("\n")
     entries = [(number, slashed(line.strip())) for number, line in enumerate(lines, start=1) if line.strip()]
     if not entries:
         raise DatasetError(f"image list {path} is empty")

@@ -17,8 +17,9 @@ from gaussian_yolo_node.labels.convert import Reader, convert
 from gaussian_yolo_node.labels.images import Pick, read_list
 from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking, kitti_label_files
 from gaussian_yolo_node.labels.pseudo import DetectionLabels, SelectedLabels
-from gaussian_yolo_node.labels.reading import is_number, read_names
+from gaussian_yolo_node.labels.reading import is_number
 from gaussian_yolo_node.labels.yolo import COCO_NAMES, YoloTxt
+from gaussian_yolo_node.text_files import text_of
 
 
 @dataclass(frozen=True)
@@ -200,9 +201,9 @@ class Options:
 
 
 def _read_names(path: Path, source: str) -> Any:
-    what = f"{source}: class names"
+    what = f"{source}: file of class names"
     if path.suffix not in (".yaml", ".yml"):
-        return read_names(path, what)
+        return [line.strip() for line in text_of(path, f"{what} {path}", DatasetError).split("\n") if line.strip()]
     document = read_yaml(path, what, DatasetError)
     return document.get("names") if isinstance(document, dict) else None
 

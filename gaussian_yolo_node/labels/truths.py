@@ -12,13 +12,13 @@ import numpy as np
 from gaussian_yolo_node.bags import is_bag
 from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.file_names import frame_name
-from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, box_fault
 from gaussian_yolo_node.labels.bdd import Bdd
 from gaussian_yolo_node.labels.classes import KITTI_TYPES
 from gaussian_yolo_node.labels.coco import CocoJson
 from gaussian_yolo_node.labels.convert import Reader, refuse
 from gaussian_yolo_node.labels.images import Pick
-from gaussian_yolo_node.labels.kitti import KittiObjects
+from gaussian_yolo_node.labels.kitti import KittiObjects, read_tracking
 from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FrameTruths, GroundTruth, Truths
 from gaussian_yolo_node.labels.reading import label_files
 
@@ -86,8 +86,7 @@ def truths_of(image: AnnotatedImage) -> Truths:
         x1, y1, x2, y2 = annotation.box
         # The comparison is negated so that NaN fails it.
         if not (x1 <= x2 < np.inf and y1 <= y2 < np.inf and x1 > -np.inf and y1 > -np.inf):
-            shown = " ".join(f"{value:g}" for value in annotation.box)
-            message = f"its box is not x1 <= x2, y1 <= y2: {shown}"
+            message = f"its box is not x1 <= x2, y1 <= y2: {annotation.shown_box}"
             refuse(Fault(FaultKind.INVERTED_BOX, image.labels, annotation.place, message))
     return Truths.of(
         [each.box for each in objects],
@@ -98,6 +97,24 @@ def truths_of(image: AnnotatedImage) -> Truths:
         [(np.nan,) * 7 if each.cuboid is None else each.cuboid for each in objects],
         [each.track for each in objects],
     )
+
+
+def read_kitti_tracks(path: Path) -> dict[int, Truths]:
+    """Read a label or result file of KITTI's tracking benchmark, by frame number. Frames without objects are absent.
+
+    Raises:
+        DatasetError: the file cannot be read, a line is malformed, or two objects of a frame have one id.
+    """
+    frames = {}
+    for frame, objects in sorted(read_tracking(path, refuse).items()):
+        for fault in filter(None, (box_fault(path, each) for each in objects)):
+            refuse(fault)
+        frames[frame] = truths_of(AnnotatedImage(None, path, objects))
+        ids, counts = np.unique(frames[frame].tracks, return_counts=True)
+        twice = ids[(ids >= 0) & (counts > 1)]
+        if len(twice):
+            raise DatasetError(f"{path}, frame {frame}: two objects have the id {twice[0]}")
+    return frames
 
 
 def _read_bdd(path: Path) -> GroundTruth:
