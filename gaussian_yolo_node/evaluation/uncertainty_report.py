@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from gaussian_yolo_node.evaluation import LEAST_SCORE
 from gaussian_yolo_node.evaluation.all_objects import (
     COMMON_IOU,
@@ -17,6 +15,8 @@ from gaussian_yolo_node.evaluation.all_objects import (
     class_ious,
     judge_class,
     match_boxes,
+    ranked_sigma_quality,
+    scores_and_correct,
 )
 from gaussian_yolo_node.evaluation.paired import Paired
 from gaussian_yolo_node.evaluation.reliability import ScoreQuality, score_quality
@@ -37,7 +37,7 @@ from gaussian_yolo_node.evaluation.threshold_curves import (
     false_positives_by_threshold,
     term_effects,
 )
-from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, rank_correlation, sigma_quality
+from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +97,7 @@ class UncertaintyReport:
             },
             "detection_risks": {by: curve.to_dict() for by, curve in self.detection_risks.items()},
             "thresholds": {name: curve.to_dict() for name, curve in self.thresholds.items()},
-            "term_effects": None
-            if effects is None
-            else {iou: [_effect_dict(effect) for effect in of] for iou, of in effects.items()},
+            "term_effects": effects and {iou: [_effect_dict(effect) for effect in of] for iou, of in effects.items()},
         }
 
 
@@ -115,11 +113,7 @@ def uncertainty_report(
     """
     common = dict.fromkeys(class_ious(paired), COMMON_IOU)
     judged = _judged(paired, common)
-    scores = np.concatenate([np.empty(0), *(of.scores for of in judged.values())])
-    correct = np.concatenate([np.empty(0, bool), *(of.correct for of in judged.values())])
-    counts = scores >= least_score
     matched, loose = (match_boxes(paired, iou, least_score) for iou in (COMMON_IOU, LOOSE_IOU))
-    correlations = (rank_correlation(matched, COMMON_IOU), rank_correlation(loose, LOOSE_IOU))
     effects = None
     if without_term is not None:
         ious = {"common": common, "class": class_ious(paired)}
@@ -128,8 +122,8 @@ def uncertainty_report(
         COMMON_IOU,
         least_score,
         len(matched),
-        score_quality(scores[counts], correct[counts]),
-        sigma_quality(matched, correlations),
+        score_quality(*scores_and_correct(judged.values(), least_score)),
+        ranked_sigma_quality(matched, loose),
         coverage_curve(matched),
         sharpness(matched),
         likelihoods(matched),
