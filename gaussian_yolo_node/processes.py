@@ -27,11 +27,8 @@ _received: list[int] = []
 
 
 def run_until_signal(program: Callable[[], None]) -> None:
-    """Run a program that `END_SIGNALS` interrupt; each raises KeyboardInterrupt in the main thread.
-
-    Raises:
-        SystemExit: the program raised it, or a signal came; then with 128 plus its number.
-    """
+    """Run a program that `END_SIGNALS` interrupt; each raises KeyboardInterrupt in the main thread. SystemExit if the
+    program raised it, or a signal came; then with 128 plus its number."""
     _received.clear()
     try:
         with on_end_signals(_interrupt):

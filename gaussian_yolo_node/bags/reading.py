@@ -53,11 +53,8 @@ class Message:
     types: MessageTypes = field(repr=False)
 
     def decode(self) -> Any:
-        """The message as an object with the type's fields; numeric arrays become numpy arrays.
-
-        Raises:
-            BagError: the type is unknown, or the bytes are not a message of that type.
-        """
+        """The message as an object with the type's fields; numeric arrays become numpy arrays. BagError if the type is
+        unknown, or the bytes are not a message of that type."""
         try:
             return self.types.decode(self.raw, self.type)
         except BagError as error:
@@ -139,11 +136,8 @@ class BagReader:
         return [topic.name for topic in self.topics.values() if topic.type in kinds and topic.count]
 
     def the_image_topic(self, wanted: str | None) -> str:
-        """The topic to read images from: the wanted one, else the only image topic.
-
-        Raises:
-            BagError: the topic has no images, or there are several image topics; the message lists them.
-        """
+        """The topic to read images from: the wanted one, else the only image topic. BagError if the topic has no
+        images, or there are several image topics; the message lists them."""
         images = self.image_topics()
         there = f"images are on {', '.join(images)}" if images else f"it has {_listed(self.topics)}"
         if not self.topics and self.notes:

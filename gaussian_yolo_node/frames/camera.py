@@ -78,11 +78,7 @@ class CameraSource:
 
     @classmethod
     def open(cls, spec: str, **settings: Any) -> CameraSource:
-        """Open a camera and wait for the result.
-
-        Raises:
-            SourceError: the camera cannot be opened. (An open source raises no errors.)
-        """
+        """Open a camera and wait for the result. SourceError if it cannot be opened; an open one raises no errors."""
         source = cls(spec, **settings)
         try:
             # Ctrl-C can interrupt this wait, but not the open call itself.
@@ -239,12 +235,8 @@ def _retrieve(capture: Any, max_megapixels: float) -> NDArray[np.uint8] | None:
 
 def _to_bgr(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Convert to BGR; GStreamer pipelines may deliver grey or BGRA frames."""
-    channels = 1 if image.ndim == 2 else image.shape[2]
-    if channels == 1:
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
-    if channels == 4:
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2BGR), np.uint8)
-    return image
+    conversion = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}.get(1 if image.ndim == 2 else image.shape[2])
+    return image if conversion is None else np.asarray(cv2.cvtColor(image, conversion), np.uint8)
 
 
 def _plausible_fps(fps: float) -> float:

@@ -72,11 +72,8 @@ def read_kitti_calibration(path: Path, key: str) -> Calibration:
 
 
 def read_calibration_yaml(path: Path) -> Calibration:
-    """The camera in a YAML file of ROS's camera_calibration.
-
-    Raises:
-        BagError: the file cannot be read, or a field is missing.
-    """
+    """The camera in a YAML file of ROS's camera_calibration. BagError if the file cannot be read, or a field is
+    missing."""
     try:
         document: Any = read_yaml(path, "calibration", BagError)
         return Calibration(

@@ -219,11 +219,8 @@ class FileSource:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images of a folder without its subfolders, in natural order.
-
-    Raises:
-        SourceError: there are no images, or the folder cannot be read.
-    """
+    """The images of a folder without its subfolders, in natural order. SourceError if there are no images, or the
+    folder cannot be read."""
     try:
         paths = files_in(folder, IMAGE_SUFFIXES)
     except OSError as error:

@@ -154,10 +154,7 @@ def decode_compressed(data: bytes, layout: str) -> NDArray[np.uint8]:
 
 def check_compressed(message: Any, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
     """The data of a compressed image message, after a look at its header that takes less than a millisecond.
-
-    Raises:
-        ImageMessageError: depth compression, truncated JPEG or PNG data, too large an image, or an unknown format.
-    """
+    ImageMessageError for depth compression, truncated JPEG or PNG data, too large an image, or an unknown format."""
     layout = str(message.format)
     data = bytes(memoryview(message.data))
     if "compressedDepth" in layout:

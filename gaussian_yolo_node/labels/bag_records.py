@@ -22,11 +22,8 @@ _VARIANCES = [0, 7, 14, 21]
 
 
 def read_bag_truths(path: Path) -> list[FrameTruths]:
-    """The ground truth in a bag, one record per message; unlabelled frames have no record.
-
-    Raises:
-        BagError: the bag has no ground truth, or cannot be read.
-    """
+    """The ground truth in a bag, one record per message; unlabelled frames have no record. BagError if the bag has no
+    ground truth, or cannot be read."""
     with BagReader(path) as reader:
         if TRUTH_TOPIC not in reader.topics:
             raise BagError(f"{path} has no topic {TRUTH_TOPIC}: it has topics {_topics(reader)}")

@@ -40,10 +40,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of an image in px as `read_image` decodes it, from its header if possible (PNG, JPEG).
-
-    Raises:
-        DatasetError: the file is not an image.
-    """
+    DatasetError if the file is not an image."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             size = picture_size(data)
@@ -227,11 +224,8 @@ class Pick:
 
 
 def read_list(path: Path) -> list[tuple[int, str]]:
-    """Line numbers and entries, with /, of a text file with one image name per line.
-
-    Raises:
-        DatasetError: the file cannot be read, is empty, or has an entry twice.
-    """
+    """Line numbers and entries, with /, of a text file with one image name per line. DatasetError if the file cannot be
+    read, is empty, or has an entry twice."""
     lines = text_of(path, f"image list {path}", DatasetError).split("\n")
     entries = [(number, slashed(line.strip())) for number, line in enumerate(lines, start=1) if line.strip()]
     if not entries:

@@ -175,13 +175,11 @@ def _object(source: Path) -> _Images:
 
 def _tracking(source: Path) -> _Images:
     if (source / "image_02").is_dir():
-        sequences = sorted(
-            path.name for path in (source / "image_02").iterdir() if path.is_dir() and not is_hidden(path.name)
-        )
-        if not sequences:
+        paths = sorted(each for each in (source / "image_02").iterdir() if each.is_dir() and not is_hidden(each.name))
+        if not paths:
             raise BagError(f"{source} has no sequences in image_02")
-        example = source / "image_02" / sequences[0]
-        raise BagError(f"{source} has the sequences {', '.join(sequences)}: choose one, such as {example}")
+        names = ", ".join(each.name for each in paths)
+        raise BagError(f"{source} has the sequences {names}: choose one, such as {paths[0]}")
     root, camera = source.parent.parent, source.parent.name
     labels = root / camera.replace("image", "label") / f"{source.name}.txt"
     path = root / "calib" / f"{source.name}.txt"
@@ -260,10 +258,7 @@ def _read_timestamps(path: Path, images: Sequence[Path]) -> dict[Path, int]:
 
 def parse_time(text: str) -> int:
     """A time in ns since the epoch, from seconds since the epoch or from ISO 8601 (UTC if it has no time zone).
-
-    Raises:
-        ValueError: the text has neither format.
-    """
+    ValueError if the text has neither format."""
     text = text.strip()
     whole, _, fraction = text.partition(".")
     digits = len(fraction) - len(fraction.lstrip("0123456789"))

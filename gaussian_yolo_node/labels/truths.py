@@ -29,12 +29,8 @@ FORMATS = (
 
 
 def read_ground_truth(path: Path) -> GroundTruth:
-    """Read labelled objects in any supported format.
-
-    Raises:
-        DatasetError: the file or folder does not exist, has none of the formats, or is malformed.
-        BagError: the bag cannot be read, or has no ground truth.
-    """
+    """Read labelled objects in any supported format. DatasetError if the file or folder does not exist, has none of the
+    formats, or is malformed. BagError if the bag cannot be read, or has no ground truth."""
     if not path.exists():
         raise DatasetError(f"ground truth {path} does not exist: give {FORMATS}")
     if is_bag(path):
@@ -59,10 +55,7 @@ def read_ground_truth(path: Path) -> GroundTruth:
 
 def read_kitti_labels(folder: Path) -> GroundTruth:
     """Read all KITTI label files of a folder. Frames are named by stem; an empty file is a frame without objects.
-
-    Raises:
-        DatasetError: the folder does not exist, has no label files, or one of them is malformed.
-    """
+    DatasetError if the folder does not exist, has no label files, or one of them is malformed."""
     if not folder.is_dir():
         raise DatasetError(f"label folder {folder} does not exist")
     frames = []
@@ -76,11 +69,7 @@ def read_kitti_labels(folder: Path) -> GroundTruth:
 
 
 def truths_of(image: AnnotatedImage) -> Truths:
-    """The annotations of an image as arrays; DontCare is ignored.
-
-    Raises:
-        DatasetError: a box is inverted or not finite.
-    """
+    """The annotations of an image as arrays; DontCare is ignored. DatasetError if a box is inverted or not finite."""
     objects = image.annotations
     for annotation in objects:
         x1, y1, x2, y2 = annotation.box
@@ -101,10 +90,7 @@ def truths_of(image: AnnotatedImage) -> Truths:
 
 def read_kitti_tracks(path: Path) -> dict[int, Truths]:
     """Read a label or result file of KITTI's tracking benchmark, by frame number. Frames without objects are absent.
-
-    Raises:
-        DatasetError: the file cannot be read, a line is malformed, or two objects of a frame have one id.
-    """
+    DatasetError if the file cannot be read, a line is malformed, or two objects of a frame have one id."""
     frames = {}
     for frame, objects in sorted(read_tracking(path, refuse).items()):
         for fault in filter(None, (box_fault(path, each) for each in objects)):

@@ -131,11 +131,8 @@ class YoloTxt:
 
 
 def _row(fields: list[str]) -> tuple[int, tuple[float, float, float, float]]:
-    """Class number and x1 y1 x2 y2, relative to the image; the bounds of a polygon.
-
-    Raises:
-        ValueError: the row is malformed; the message completes that with the cause, if it is a common one.
-    """
+    """Class number and x1 y1 x2 y2, relative to the image; the bounds of a polygon. ValueError if the row is malformed;
+    the message completes that with the cause, if it is a common one."""
     try:
         number, numbers = float(fields[0]), [float(field) for field in fields[1:]]
     except ValueError:
