@@ -11,11 +11,11 @@ from factories import make_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# A shell starts background jobs with SIGINT ignored, and children inherit that: tests that interrupt a program of ours
-# would wait in vain. A signal that is handled here is back to its default there.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
+# A shell starts background jobs with SIGINT ignored, nohup programs with SIGHUP, and children inherit that: tests that
+# interrupt a program of ours would wait in vain. A signal that is handled here is back to its default there.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, lambda *_: None)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 # Beside another worker, a second thread of torch or OpenVINO would spin on a core that the other one needs.
 if "PYTEST_XDIST_WORKER" in os.environ:
