@@ -47,7 +47,6 @@ def read_json(path: Path, what: str = "", failure: Failure = DocumentError) -> A
 
     Args:
         what: stands before the path in messages ("predictions file").
-        failure: makes the error.
 
     Raises:
         GaussianYoloError: of `failure`; the file does not exist, or is no JSON within the limits of this module.

@@ -80,9 +80,6 @@ def start_child(command: Sequence[str | os.PathLike[str]], **options: Any) -> su
 
     A Python program of this package that calls `end_with_starter` ends with this process, also if that is killed.
     Call it in the main thread: the kernel watches the thread, not the process.
-
-    Args:
-        options: of `subprocess.Popen`.
     """
     env = {**(options.pop("env", None) or os.environ), _STARTER: str(os.getpid())}
     return subprocess.Popen(command, env=env, start_new_session=True, **options)

@@ -48,7 +48,6 @@ class Block:
         size: bytes, uncompressed; 0 if unknown.
         start_ns, end_ns: times of its earliest and latest message, ns.
         channels: ids of the channels with messages in it; empty if unknown.
-        chunk: whether it is a chunk.
     """
 
     offset: int

@@ -31,9 +31,7 @@ def open_files(path: Path, notes: list[str], resources: contextlib.ExitStack) ->
     """Open the files of a bag, in the order of their messages.
 
     Args:
-        path: file or folder.
         notes: receives one sentence per problem of the bag or its files.
-        resources: closes the files.
 
     Raises:
         BagError: there is no bag, or no part of it can be read.

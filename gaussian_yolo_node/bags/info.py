@@ -32,7 +32,6 @@ class TopicInfo:
         delay_s: median of recording time minus header stamp; None for types without a header.
         backward: number of header stamps earlier than the preceding one.
         sizes: number of images per kind, such as "1242x375 bgr8"; empty for other types.
-        decodable: whether the type is known.
         qos: the publishers' offered QoS profiles as recorded, YAML.
     """
 
@@ -55,7 +54,6 @@ class BagInfo:
 
     Attributes:
         storage: "mcap", "sqlite3" or "ros1".
-        compression: empty for none.
         files: names, in the order of their messages.
         size: total size of the files, bytes.
         messages: number of readable messages.

@@ -25,7 +25,6 @@ class Topic:
 
     Attributes:
         type: such as "sensor_msgs/msg/Image".
-        count: number of messages.
         qos: the publishers' offered QoS profiles as recorded, YAML; empty if not recorded.
         decodable: whether the type is known, from the bag or from ROS 2.
     """
@@ -66,17 +65,12 @@ class BagReader:
 
     Damaged bags are read as far as possible.
 
-    Args:
-        path: file or folder.
-
     Attributes:
         topics: by name, including topics without messages.
         notes: problems of the bag, one sentence each. Some are detected only while messages are read.
-        types: the message types.
         files: the files of the bag, in the order of their messages.
         storage: the storage format: "mcap", "sqlite3" or "ros1".
         start_ns: recording time of the first message, ns; None for a bag without messages.
-        end_ns: recording time of the last message, ns.
 
     Raises:
         BagError: there is no bag, or no part of it can be read.

@@ -36,7 +36,6 @@ class BagWriter:
         path: a file if it has the suffix of the storage (.mcap, .db3), else a folder with `metadata.yaml`.
         topics: message type by topic.
         compression: of MCAP's chunks, or of SQLite's messages.
-        overwrite: replace an existing bag.
 
     Raises:
         BagError: the path exists, the bag cannot be written, or a type is unknown.

@@ -81,7 +81,6 @@ class AllObjectsResult:
     """Result of an evaluation.
 
     Attributes:
-        paired: the evaluated frames.
         at_kitti_iou: one curve per class, at KITTI's IoU threshold for the class.
         at_common_iou: one curve per class, at IoU 0.5.
         least_score: minimum score of the detections that `scores` and `sigma` cover.

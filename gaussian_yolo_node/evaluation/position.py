@@ -37,8 +37,6 @@ class PositionFigures:
     """Errors of some objects' places; None where no place is known.
 
     Attributes:
-        objects: number of objects.
-        placed: number of them with a place.
         range_error: median of the absolute error of the range over the true range.
         range_bias: median of the error of the range over the true range.
         range_covered: shares of the errors of the range within 1 and 2 sigma.
@@ -128,7 +126,6 @@ def place_detections(
     Args:
         camera: of the detections.
         calibration: of the labels.
-        least_score: minimum score of the detections.
 
     Raises:
         DatasetError: no object has a 3-D box, or the predictions have no sigmas.

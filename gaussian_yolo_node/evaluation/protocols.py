@@ -49,7 +49,6 @@ class Counts:
 
     Attributes:
         iou, difficulty: as in `ClassCurve`.
-        score: minimum score.
         tp, fp, fn: true positives, false positives, and objects without a match.
         precision, recall: 0..1; None if the denominator is 0.
     """
@@ -70,12 +69,9 @@ class ProtocolResult:
     """Result of a protocol.
 
     Attributes:
-        protocol: its name.
-        paired: the counted frames.
         curves: by class, IoU and difficulty.
         ap: class -> IoU ("0.5") -> the protocol's AP, 0..1; NaN without truths.
         map: mean over classes with truths, at the protocol's IoU; NaN without any.
-        counts: at one score.
     """
 
     protocol: str

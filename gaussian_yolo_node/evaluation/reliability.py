@@ -15,7 +15,6 @@ class ScoreBin:
     """Detections with similar scores.
 
     Attributes:
-        detections: how many, at least 1.
         score: their mean score.
         precision: share of them that is correct.
     """
@@ -30,7 +29,6 @@ class ScoreQuality:
     """Calibration of scores: how well they predict the share of correct detections.
 
     Attributes:
-        detections: number of detections judged.
         calibration_error: expected calibration error, 0..1 (Guo et al., "On Calibration of Modern Neural Networks",
             ICML 2017; with precision for accuracy, as Kueppers et al., "Multivariate Confidence Calibration for Object
             Detection", CVPR Workshops 2020): mean of |score - precision| over the bins, weighted by the number of

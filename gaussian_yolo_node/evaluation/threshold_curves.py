@@ -21,7 +21,6 @@ class AtThreshold:
     """Counts at one threshold.
 
     Attributes:
-        threshold: minimum score.
         true_positives, false_positives: detections with at least that score.
         missed: objects that none of these matches.
     """
@@ -39,7 +38,6 @@ class ThresholdCurve:
     Attributes:
         thresholds: [K], the distinct scores, falling.
         true_positives, false_positives: [K], detections with at least that score.
-        truths: number of objects.
     """
 
     thresholds: Floats
@@ -96,7 +94,6 @@ def threshold_curve(scores: Floats, correct: NDArray[np.bool_], truths: int) -> 
     Args:
         scores: [N], in any order.
         correct: [N], whether a detection matches an object.
-        truths: number of objects.
     """
     rising, group = np.unique(scores, return_inverse=True)
     count = len(rising)

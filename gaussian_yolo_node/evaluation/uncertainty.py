@@ -30,7 +30,6 @@ class SigmaFigures:
     """Calibration of sigmas against errors, for some coordinates of some boxes; z is error / sigma.
 
     Attributes:
-        boxes: number of boxes.
         nll: mean negative log-likelihood of the errors under Gaussians with these sigmas, nats, coordinates in px; None
             if a sigma is 0.
         within: share of the errors that are at most 1, 2, 3 sigma (a Gaussian: 0.683, 0.954, 0.997).
@@ -58,7 +57,6 @@ class RankCorrelation:
 
     Attributes:
         least_iou: minimum IoU of the boxes with their objects.
-        boxes: number of boxes.
         rho: Spearman's correlation of a box's uncertainty with its IoU, -1..1, lower is better; equal values share
             their mean rank. None with fewer than 3 boxes, or if all have the same uncertainty or IoU.
     """
@@ -73,9 +71,7 @@ class SigmaQuality:
     """Calibration of the standard deviations.
 
     Attributes:
-        boxes: number of matched boxes.
         coordinates: by cx, cy, w, h.
-        overall: of all four coordinates together.
         classes: the same by class, for classes with matched boxes.
         correlations: at the IoU of the figures above, and at a lower one, because sigma must rank bad boxes too.
     """

@@ -51,11 +51,8 @@ class UncertaintyReport:
         boxes: number of detections that match an object.
         score: calibration of the score, all classes together.
         sigma: coverage, likelihood and calibration errors; None without sigmas or boxes, as are the next four.
-        coverage: reliability diagram of the sigmas.
-        sharpness: by coordinate.
         likelihoods: by coordinate, compared with sigmas that do not depend on the box.
         iou_against_sigma: the paper's figure, both ways.
-        box_risks: see `risk_coverage.box_risks`.
         detection_risks: risk-coverage curves including false positives, whose risk is 1; by ranking: "score", "sigma".
         thresholds: true and false positives, by class and "all".
         term_effects: with and without the uncertainty term, all classes together: "common" at `iou`, "class" at the
@@ -107,7 +104,6 @@ def uncertainty_report(
     """Judge scores and sigmas by the rules for every labelled object (`all_objects.judge_class`).
 
     Args:
-        paired: truth and detections.
         least_score: minimum score of the detections whose scores and sigmas are judged.
         without_term: the same frames with criterion "confidence", to show the effect of the uncertainty term.
     """

@@ -22,9 +22,7 @@ def decode(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS, by_exif: bool
     """The pixels of an image file.
 
     Args:
-        data: the whole file.
         max_megapixels: a picture with more than so many million pixels is not decoded.
-        by_exif: rotate as Exif data say.
 
     Returns:
         uint8 [H, W, 3], BGR.

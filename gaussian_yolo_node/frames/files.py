@@ -73,7 +73,6 @@ class FileSource:
     request.
 
     Args:
-        media: the medium to play.
         realtime: deliver at the rate of a camera instead of on request.
         fps: constant rate of realtime playback in Hz; 0 keeps the medium's own times, or its rate if it has none.
         loop: restart at the end. A medium that cannot be read any more is LOST, and tried again until it is back.

@@ -139,9 +139,6 @@ def image_from_compressed(message: Any, max_megapixels: float = MAX_MEGAPIXELS) 
 def decode_compressed(data: bytes, layout: str) -> NDArray[np.uint8]:
     """The image in the data that `check_compressed` has returned, uint8 [height, width, 3], BGR.
 
-    Args:
-        layout: the message's format, for the error.
-
     Raises:
         ImageMessageError: the data are not an image.
     """

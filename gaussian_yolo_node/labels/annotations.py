@@ -144,8 +144,6 @@ class AnnotatedImage:
 
     Attributes:
         image: the image file; None if it is missing, or if only labels are requested.
-        labels: the file that contains the annotations.
-        annotations: the objects.
         size: (height, width) in px; None if the label file does not specify it.
         unlabelled: whether the image has no labels. This does not mean that it shows no objects.
         name: of the image, as in the label file; "" if images and label files are matched by stem only.

@@ -87,8 +87,6 @@ class MakeSummary:
         frames: number of images; `labelled` of them have a truth message, with `objects` objects in total.
         skipped: error message by name of each unreadable image file.
         sizes: number of images by (width, height).
-        first_ns, last_ns: stamps of the first and the last frame.
-        notes: remarks for the user.
     """
 
     frames: int = 0

@@ -35,7 +35,6 @@ class ImageFacts:
 
     Attributes:
         size: (height, width) in px; None if the file cannot be read.
-        error: the message if the file cannot be read.
         digest: hash of the file's bytes.
         look: difference hash, float32 `[256]` of -1 and 1 (Krawetz, "Kind of Like That", 2013); None for an image
             without contrast.

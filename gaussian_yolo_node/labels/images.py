@@ -164,7 +164,6 @@ class Pick:
     Attributes:
         exclude: names, or patterns of names ("Seq05VD_*"), to exclude; see `file_names.frame_name`.
         only: names of the selected frames, with their line in the list; None: all.
-        list_file: the list.
         include: patterns; a name must match one of them. Empty: all.
     """
 

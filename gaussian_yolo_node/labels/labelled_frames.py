@@ -99,8 +99,6 @@ class GroundTruth:
 
     Attributes:
         frames: by name, in the order of the dataset, without unlabelled frames.
-        kind: the source format.
-        source: path, for messages.
         image_ids: frame by COCO's image id; empty for other formats.
         category_ids: category by COCO's id; empty for other formats.
     """

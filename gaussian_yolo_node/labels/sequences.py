@@ -60,7 +60,6 @@ class FrameSequence:
     """Frames that can be iterated any number of times.
 
     Attributes:
-        description: the layout.
         frames: returns an iterator from the first frame.
         length: number of frames; None if it is known only at the end.
         rate_hz: frame rate of the camera, as far as known.
@@ -85,7 +84,6 @@ def open_sequence(
         source: for KITTI's raw data a drive, or one of its camera folders; for its object benchmark the folder that
             contains `image_2`; for its tracking benchmark the image folder of a sequence, `image_02/0000`; else a
             folder of images, or a video.
-        layout: one of these; "auto" detects it.
         labels: path of the labels, see `sequence_labels.read_labels`; None uses their default path in the dataset, if
             there is one.
         labelled: False ignores the labels of the dataset.

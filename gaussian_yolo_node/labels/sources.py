@@ -27,7 +27,6 @@ class Source:
     """One checked source of a config.
 
     Attributes:
-        name: for messages and tables.
         rules: category -> class, "ignore" or "background"; they override the defaults of `ClassMap`.
         categories: all that the format defines, so that others are faults; None if it defines none.
         weight: expected number of times that an epoch shows each image.
@@ -89,7 +88,6 @@ def open_source(root: Path, mapping: Mapping[str, object], name: str, *, labels_
 
     Args:
         name: prefix of every error message.
-        labels_only: do not require images.
 
     Raises:
         DatasetError: a key is unknown, missing, or has an invalid value.
