@@ -106,10 +106,7 @@ class AllObjectsResult:
             "classes": [
                 {
                     "class": row.name,
-                    "iou": row.iou,
-                    "truths": row.truths,
-                    "detections": row.detections,
-                    "ignored": row.ignored,
+                    **{name: getattr(row, name) for name in ("iou", "truths", "detections", "ignored")},
                     "ap": {way: finite(value) for way, value in row.interpolations.items()},
                 }
                 for row in (*self.at_kitti_iou, *self.at_common_iou)

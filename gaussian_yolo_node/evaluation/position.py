@@ -199,10 +199,7 @@ def position_result(parts: Sequence[Placed]) -> PositionResult:
     return PositionResult(
         figures(together, near),
         {str(name): figures(together, near & (classes == name)) for name in np.unique(classes[near])},
-        {
-            f"{low:g}-{high:g} m": figures(together, (distance > low) & (distance <= high))
-            for low, high in pairwise(BANDS_M)
-        },
+        {f"{a:g}-{b:g} m": figures(together, (distance > a) & (distance <= b)) for a, b in pairwise(BANDS_M)},
         {name: figures(places, near) for name, places in alone.items()},
         {str(flag.name).lower(): int((states[near] & int(flag) > 0).sum()) for flag in State},
     )

@@ -106,11 +106,11 @@ class ImageTree:
         """
         if self.folder is None:
             return None
-        found = self._candidates(slashed(name), slashed(subfolder))
-        if len(found) == 1:
-            return self.folder / found[0]
-        if found:
-            message = f"{name} may be {found[0]} or {found[1]} of {self.folder}: write the whole name"
+        matches = self._candidates(slashed(name), slashed(subfolder))
+        if len(matches) == 1:
+            return self.folder / matches[0]
+        if matches:
+            message = f"{name} may be {matches[0]} or {matches[1]} of {self.folder}: write the whole name"
             report(Fault(FaultKind.AMBIGUOUS_NAME, labels, place, message))
             return None
         message = f"there is no image {name} in {self.folder}"
@@ -127,14 +127,12 @@ class ImageTree:
             if each in self._paths:
                 return [each]
             # A name with a suffix is that file, and no other of its frame.
-            found = [] if is_image_name(each) else self._of_frame.get(each, [])
-            if found:
-                return found
-        if "/" in name:
-            return []
-        found = self._of_base.get(name, [])
+            matches = [] if is_image_name(each) else self._of_frame.get(each, [])
+            if matches:
+                return matches
         # The pictures of another sequence may have the same names.
-        return [each for each in found if not subfolder or "/" not in each or _is_of(each, subfolder)]
+        matches = [] if "/" in name else self._of_base.get(name, [])
+        return [each for each in matches if not subfolder or "/" not in each or _is_of(each, subfolder)]
 
     def _inside(self, name: str) -> str:
         """The name relative to the folder; unchanged if it is not of a file in it."""

@@ -143,9 +143,9 @@ class _CocoNames:
             raise ValueError('it has an "image_id", as COCO\'s results have: the ground truth must be COCO JSON, too')
         named = record.get("file_name", key)
         if isinstance(named, str):
-            found = self._frames.find(named)
-            if found is not None:
-                return found
+            match = self._frames.find(named)
+            if match is not None:
+                return match
         number = None if "file_name" in record else whole_number(key)
         if number is not None and number in self._images:
             return self._images[number]
