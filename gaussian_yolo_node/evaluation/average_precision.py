@@ -121,5 +121,4 @@ def _mean_precision_at(curve: PrecisionRecall, recalls: Floats) -> float:
 
 def _envelope(precision: Floats) -> Floats:
     """Best precision at each point of the curve or any later one."""
-    envelope: Floats = np.maximum.accumulate(precision[::-1])[::-1]
-    return envelope
+    return np.maximum.accumulate(precision[::-1])[::-1]

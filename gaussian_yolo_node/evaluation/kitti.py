@@ -260,5 +260,4 @@ def _connected(targets: Indices, places: Indices) -> Indices:
 
 def _at_least(scores: Floats, thresholds: Floats) -> Indices:
     """Number of scores at or above each threshold."""
-    counted: Indices = len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")
-    return counted
+    return len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")

@@ -144,14 +144,12 @@ def place_detections(
 
 def true_places(cuboids: Floats, calibration: Calibration, pose: CameraPose) -> Floats:
     """Centres of the footprints of KITTI's 3-D boxes [N, 7] in the base frame, [N, 2] in m."""
-    places: Floats = (_in_camera(cuboids, calibration.projection) @ pose.rotation.T + pose.translation)[:, :2]
-    return places
+    return (_in_camera(cuboids, calibration.projection) @ pose.rotation.T + pose.translation)[:, :2]
 
 
 def _in_camera(cuboids: Floats, projection: Floats) -> Floats:
     """[N, 3], m; the projection's fourth column leads from KITTI's reference camera to this one."""
-    centres: Floats = cuboids[:, 3:6] + np.linalg.solve(projection[:, :3], projection[:, 3])
-    return centres
+    return cuboids[:, 3:6] + np.linalg.solve(projection[:, :3], projection[:, 3])
 
 
 def place_tracks(

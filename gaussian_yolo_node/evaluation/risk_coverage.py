@@ -160,5 +160,4 @@ def detection_curves(risks: DetectionRisks) -> Mapping[str, RiskCoverage]:
 
 
 def _length(vectors: Floats) -> Floats:
-    lengths: Floats = np.sqrt((vectors**2).sum(axis=1))
-    return lengths
+    return np.sqrt((vectors**2).sum(axis=1))

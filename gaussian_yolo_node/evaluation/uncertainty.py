@@ -132,15 +132,13 @@ def gaussian_nll(errors: Floats, sigmas: Floats) -> float | None:
 
 def absolute_z(errors: Floats, sigmas: Floats) -> Floats:
     """|error| / sigma for errors and sigmas in px of the same shape; finite for a sigma of 0, too."""
-    z: Floats = np.abs(errors) / np.maximum(sigmas, LEAST_SIGMA)
-    return z
+    return np.abs(errors) / np.maximum(sigmas, LEAST_SIGMA)
 
 
 def observed_coverage(errors: Floats, sigmas: Floats) -> Floats:
     """[99], observed coverage: share of at least one error inside the central interval of its Gaussian, at `LEVELS`."""
     z = np.sort(absolute_z(errors, sigmas), axis=None)
-    observed: Floats = np.searchsorted(z, _REACHES, side="right") / z.size
-    return observed
+    return np.searchsorted(z, _REACHES, side="right") / z.size
 
 
 def relative_sigmas(boxes: Floats, sigmas: Floats) -> Floats:
@@ -153,14 +151,12 @@ def relative_sigmas(boxes: Floats, sigmas: Floats) -> Floats:
     Returns:
         [N, 4], finite for boxes without area, too.
     """
-    relative: Floats = sigmas / np.maximum(coordinate_sizes(boxes), _LEAST_SIZE)
-    return relative
+    return sigmas / np.maximum(coordinate_sizes(boxes), _LEAST_SIZE)
 
 
 def box_uncertainty(boxes: Floats, sigmas: Floats) -> Floats:
     """[N], mean of a box's `relative_sigmas`: uncertainty relative to the box size, as IoU is."""
-    means: Floats = relative_sigmas(boxes, sigmas).mean(axis=1)
-    return means
+    return relative_sigmas(boxes, sigmas).mean(axis=1)
 
 
 def rank_correlation(matched: MatchedBoxes, least_iou: float) -> RankCorrelation:
@@ -188,8 +184,7 @@ def spearman(x: Floats, y: Floats) -> float | None:
 def _ranks(values: Floats) -> Floats:
     """Ranks [N] from 1; equal values share their mean rank."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[group]
-    return ranks
+    return (np.cumsum(counts) - (counts - 1) / 2)[group]
 
 
 def _ence(errors: Floats, sigmas: Floats) -> float | None:

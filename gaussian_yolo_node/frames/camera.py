@@ -69,6 +69,7 @@ class CameraSource:
         self._message = ""
         self.fps = 0.0
         self.length: int | None = None
+        self.frame_size: tuple[int, int] | None = None  # a camera may come back with another size
         self.states_length = False  # whether the stream that is open states its length, as a recorded one does
         self._index = 0
         self.skipped = self.dropped = self.reopened = 0
@@ -100,10 +101,6 @@ class CameraSource:
         if self._stalled():
             return f"camera {self._name} has sent no frame for {time.monotonic() - self._alive_at:.1f} s"
         return self._message
-
-    @property
-    def frame_size(self) -> tuple[int, int] | None:
-        return None  # a camera may still be opening, or come back with another size
 
     def read(self) -> Frame | None:
         """The newest unread frame; blocks until there is one. None after `close`, or at the end of a file."""

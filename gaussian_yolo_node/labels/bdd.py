@@ -57,7 +57,7 @@ class Bdd:
                     continue
                 seen.add(name)
                 # The frames of a video may have its name.
-                when = (repr(frame.get("frameIndex")), repr(_timestamp(frame)))
+                when = (repr(frame.get("frameIndex")), repr(timestamp(frame)))
                 first = places.setdefault((slashed(name), video, *when), f"{path.name}, frame {number}")
                 if first != f"{path.name}, frame {number}":
                     message = f"two frames of the name {name}: {first} is of it, too: remove one"
@@ -94,11 +94,12 @@ def _frames(path: Path, report: Report) -> list[Any]:
     return document
 
 
-def _timestamp(frame: dict[str, Any]) -> Any:
-    """The time of a frame in its video, which the files of 2018 hold one level deeper."""
+def timestamp(frame: dict[str, Any]) -> Any:
+    """The time of a frame in its video, ms, which the files of 2018 hold one level deeper; None if it has none."""
     inner = frame.get("frames")
     one = inner[0] if isinstance(inner, list) and len(inner) == 1 else None
-    return one.get("timestamp") if isinstance(one, dict) else frame.get("timestamp")
+    stamp_ms = frame.get("timestamp")
+    return one.get("timestamp") if stamp_ms is None and isinstance(one, dict) else stamp_ms
 
 
 def _objects(path: Path, place: str, frame: dict[str, Any], report: Report) -> Iterator[Annotation]:
