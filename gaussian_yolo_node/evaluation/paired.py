@@ -175,11 +175,7 @@ def pair_frames(
 
 def candidates(first: Indices, second: Indices) -> tuple[Indices, Indices]:
     """All pairs of rows from two arrays that belong to the same frame: [P] and [P], ordered by first row, then second
-    row.
-
-    Args:
-        first, second: frame of each row; `second` must not fall.
-    """
+    row. The arrays are the frame of each row; `second` must not fall."""
     starts, ends = np.searchsorted(second, first, "left"), np.searchsorted(second, first, "right")
     counts = ends - starts
     rows = np.repeat(np.arange(len(first)), counts)

@@ -242,11 +242,8 @@ class Errors:
 
 
 def place_errors(places: Places, truth: Floats) -> tuple[Floats, Errors, Errors]:
-    """True range in m, error along the line of sight and error across it, of the places that are known.
-
-    Args:
-        places, truth: N, m from the camera.
-    """
+    """True range in m, error along the line of sight and error across it, of those of the N places that are known, m
+    from the camera."""
     known = places.known
     true = truth[known]
     distance = np.hypot(*true.T)

@@ -42,12 +42,7 @@ class ScoreQuality:
 
 
 def score_quality(scores: NDArray[np.float64], correct: NDArray[np.bool_]) -> ScoreQuality:
-    """Compare scores with precision.
-
-    Args:
-        scores: [N], 0..1.
-        correct: [N], whether the detection is correct.
-    """
+    """Compare scores [N], 0..1, with precision; `correct` [N] says which detections are correct."""
     numbers = np.minimum((scores * SCORE_BINS).astype(int), SCORE_BINS - 1)
     bins = tuple(
         ScoreBin(int(inside.sum()), float(scores[inside].mean()), float(correct[inside].mean()))

@@ -89,12 +89,7 @@ class TermEffect:
 
 
 def threshold_curve(scores: Floats, correct: NDArray[np.bool_], truths: int) -> ThresholdCurve:
-    """Count true and false positives at each score.
-
-    Args:
-        scores: [N], in any order.
-        correct: [N], whether a detection matches an object.
-    """
+    """Count true and false positives at each of the scores [N], in any order; `correct` [N] says which match."""
     rising, group = np.unique(scores, return_inverse=True)
     count = len(rising)
     right, wrong = (

@@ -142,15 +142,8 @@ def observed_coverage(errors: Floats, sigmas: Floats) -> Floats:
 
 
 def relative_sigmas(boxes: Floats, sigmas: Floats) -> Floats:
-    """Sigmas of centre x and width over the box's width, of centre y and height over its height.
-
-    Args:
-        boxes: [N, 4], x1 y1 x2 y2 in px.
-        sigmas: [N, 4], of centre x, centre y, width, height in px.
-
-    Returns:
-        [N, 4], finite for boxes without area, too.
-    """
+    """Sigmas of centre x and width over the box's width, of centre y and height over its height: [N, 4], finite for
+    boxes without area, too. Boxes [N, 4] are x1 y1 x2 y2, sigmas [N, 4] of centre x, centre y, width, height, in px."""
     return sigmas / np.maximum(coordinate_sizes(boxes), _LEAST_SIZE)
 
 
@@ -160,12 +153,7 @@ def box_uncertainty(boxes: Floats, sigmas: Floats) -> Floats:
 
 
 def rank_correlation(matched: MatchedBoxes, least_iou: float) -> RankCorrelation:
-    """Spearman's correlation of `box_uncertainty` with IoU.
-
-    Args:
-        matched: boxes with sigmas; None as the correlation if they have none.
-        least_iou: minimum IoU that the boxes were matched with.
-    """
+    """Spearman's correlation of `box_uncertainty` with IoU, of boxes matched from `least_iou`; None without sigmas."""
     rho = None
     if matched.sigmas is not None:
         rho = spearman(box_uncertainty(matched.boxes, matched.sigmas), matched.ious)

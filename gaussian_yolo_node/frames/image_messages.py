@@ -125,23 +125,14 @@ def image_from_message(message: Any, max_megapixels: float = MAX_MEGAPIXELS) -> 
 
 
 def image_from_compressed(message: Any, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
-    """The image in a sensor_msgs/CompressedImage (JPEG, PNG, or any other format that OpenCV decodes).
-
-    Returns:
-        uint8 [height, width, 3], BGR.
-
-    Raises:
-        ImageMessageError: as of `check_compressed`, or the data are not an image.
-    """
+    """The image in a sensor_msgs/CompressedImage (JPEG, PNG, or any other format that OpenCV decodes): uint8 [height,
+    width, 3], BGR. ImageMessageError as of `check_compressed`, or if the data are not an image."""
     return decode_compressed(check_compressed(message, max_megapixels), str(message.format))
 
 
 def decode_compressed(data: bytes, layout: str) -> NDArray[np.uint8]:
-    """The image in the data that `check_compressed` has returned, uint8 [height, width, 3], BGR.
-
-    Raises:
-        ImageMessageError: the data are not an image.
-    """
+    """The image in the data that `check_compressed` has returned, uint8 [height, width, 3], BGR. ImageMessageError if
+    the data are not an image."""
     # The header's frame_id is that of the sensor, so an Exif rotation must not be applied.
     try:
         return decode_checked(data, by_exif=False)

@@ -45,14 +45,8 @@ def refuse(fault: Fault) -> None:
 
 
 def convert(reader: Reader, classes: ClassMap, weight: float, *, skip_missing: bool) -> list[LabelledImage]:
-    """The labelled images of a dataset.
-
-    Args:
-        skip_missing: skip missing images that the labels name, and log their number.
-
-    Raises:
-        DatasetError: the data have a fault, or there are no images.
-    """
+    """The labelled images of a dataset. DatasetError if the data have a fault; with `skip_missing`, missing images that
+    the labels name are none, and their number is logged."""
     missing: list[Fault] = []
     empty: list[Fault] = []
 
