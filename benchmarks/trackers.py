@@ -36,8 +36,7 @@ from gaussian_yolo_node.evaluation.mot import ALL, TrackingFigures, evaluate_tra
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.labels import image_files, read_image
 from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, Truths
-from gaussian_yolo_node.labels.tracks import read_kitti_tracks
-from gaussian_yolo_node.labels.truths import read_kitti_labels
+from gaussian_yolo_node.labels.truths import read_kitti_labels, read_kitti_tracks
 from gaussian_yolo_node.processes import run_until_signal
 from gaussian_yolo_node.runtime import RuntimeOptions
 from gaussian_yolo_node.runtime.machine import machine

@@ -60,7 +60,7 @@ def safe(text: str) -> str:
 
 def printable(text: str) -> str:
     r"""A text with escapes such as \x1b for control characters, which a terminal would obey; lines and tabs stay."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+    return _CONTROL.sub(lambda control: control[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def guard_terminal() -> None:

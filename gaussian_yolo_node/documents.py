@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,8 +33,9 @@ MOST_YAML_BYTES = 1 << 20
 MOST_YAML_VALUES = 1_000_000
 
 _BLOCK = 1 << 20  # bytes per read
-# What PyYAML raises for text that is no YAML, or for values that only look like dates and numbers.
-_NO_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+# What the parsers raise; PyYAML also for values that only look like dates and numbers.
+_UNPARSED = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
+_TOO_DEEP = f"it nests more than {MOST_LEVELS} levels deep"
 
 
 class DocumentError(GaussianYoloError):
@@ -45,7 +47,6 @@ def read_json(path: Path, what: str = "", failure: Failure = DocumentError) -> A
 
     Args:
         what: stands before the path in messages ("predictions file").
-        failure: makes the error.
 
     Raises:
         GaussianYoloError: of `failure`; the file does not exist, or is no JSON within the limits of this module.
@@ -55,34 +56,31 @@ def read_json(path: Path, what: str = "", failure: Failure = DocumentError) -> A
 
 def parse_json(text: str | bytes, source: object, failure: Failure = DocumentError) -> Any:
     """The JSON document in a text; `source` names it in messages. Raises as `read_json`."""
-    try:
-        document = json.loads(decode_text(text) if isinstance(text, bytes) else text, parse_int=_integer)
-        _check_levels(document, None)
-    except NotTextError as error:
-        raise failure(f"{source} is not JSON: it is {error}") from error
-    except RecursionError as error:
-        raise failure(f"{source} is not JSON: {_too_deep()}") from error
-    except ValueError as error:  # also of text that is not UTF-8
-        raise failure(f"{source} is not JSON: {_one_line(error)}") from error
-    return document
+    return _parsed(partial(json.loads, parse_int=_integer), text, None, f"{source} is not JSON", failure)
 
 
 def read_yaml(path: Path, what: str = "", failure: Failure = DocumentError) -> Any:
-    """The YAML document in a file; arguments and errors as for `read_json`."""
+    """The YAML document in a file; see `read_json`."""
     return parse_yaml(_content(path, what, MOST_YAML_BYTES, failure), _named(what, path), failure)
 
 
 def parse_yaml(text: str | bytes, source: object, failure: Failure = DocumentError) -> Any:
     """The YAML document in a text; `source` names it in messages. Raises as `read_json`."""
+    return _parsed(partial(yaml.load, Loader=_Loader), text, MOST_YAML_VALUES, f"{source} is not valid YAML", failure)
+
+
+def _parsed(
+    parse: Callable[[str], Any], text: str | bytes, most_values: int | None, refusal: str, failure: Failure
+) -> Any:
     try:
-        document = yaml.load(decode_text(text) if isinstance(text, bytes) else text, _Loader)
-        _check_levels(document, MOST_YAML_VALUES)
+        document = parse(decode_text(text) if isinstance(text, bytes) else text)
+        _check_levels(document, most_values)
     except NotTextError as error:
-        raise failure(f"{source} is not valid YAML: it is {error}") from error
+        raise failure(f"{refusal}: it is {error}") from error
     except RecursionError as error:
-        raise failure(f"{source} is not valid YAML: {_too_deep()}") from error
-    except _NO_YAML as error:
-        raise failure(f"{source} is not valid YAML: {_one_line(error)}") from error
+        raise failure(f"{refusal}: {_TOO_DEEP}") from error
+    except _UNPARSED as error:
+        raise failure(f"{refusal}: {_one_line(error)}") from error
     return document
 
 
@@ -107,9 +105,13 @@ def _named(what: str, path: Path) -> str:
 
 
 def _integer(digits: str) -> int:
+    _check_digits(digits)
+    return int(digits)
+
+
+def _check_digits(digits: str) -> None:
     if len(digits) > MOST_DIGITS:
         raise ValueError(f"an integer of {len(digits)} digits, and at most {MOST_DIGITS} are read")
-    return int(digits)
 
 
 def _check_levels(document: Any, most_values: int | None) -> None:
@@ -127,11 +129,7 @@ def _check_levels(document: Any, most_values: int | None) -> None:
         if not inner:
             return
         level = inner
-    raise ValueError(_too_deep())
-
-
-def _too_deep() -> str:
-    return f"it nests more than {MOST_LEVELS} levels deep"
+    raise ValueError(_TOO_DEEP)
 
 
 def _one_line(error: Exception) -> str:
@@ -152,7 +150,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         self._level += 1
         if self._level > MOST_LEVELS:
-            raise ValueError(_too_deep())
+            raise ValueError(_TOO_DEEP)
         node = super().compose_node(parent, index)
         self._level -= 1
         return node
@@ -165,8 +163,8 @@ class _Loader(yaml.SafeLoader):
             raise ValueError(f"its mappings merge more than {MOST_YAML_VALUES} values")
 
     def construct_yaml_int(self, node: Any) -> int:
-        if isinstance(node, yaml.ScalarNode) and len(node.value) > MOST_DIGITS:
-            raise ValueError(f"an integer of {len(node.value)} digits, and at most {MOST_DIGITS} are read")
+        if isinstance(node, yaml.ScalarNode):
+            _check_digits(node.value)
         return int(super().construct_yaml_int(node))
 
     def construct_undefined(self, node: Any) -> NoReturn:

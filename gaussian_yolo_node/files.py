@@ -100,11 +100,8 @@ def scratch_beside(target: Path) -> Iterator[Path]:
 
 
 def move_whole(part: Path, target: Path) -> None:
-    """Flush a file, or a folder of files, to the disk and rename it to `target`.
-
-    Raises:
-        OSError: the disk does not have it whole; `target` is unchanged.
-    """
+    """Flush a file, or a folder of files, to the disk and rename it to `target`. OSError if the disk does not have it
+    whole; `target` is unchanged."""
     for file in [*part.iterdir(), part] if part.is_dir() else [part]:
         _flush(file)
     os.replace(part, target)
@@ -113,11 +110,8 @@ def move_whole(part: Path, target: Path) -> None:
 
 
 def inner_path(name: str) -> PurePosixPath:
-    """A name from a bag, a tar, a manifest or a topic as a relative path.
-
-    Raises:
-        PlaceError: the name is empty or absolute, or has `..`.
-    """
+    """A name from a bag, a tar, a manifest or a topic as a relative path. PlaceError if the name is empty or absolute,
+    or has `..`."""
     path = PurePosixPath(name)
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
         raise PlaceError(f"the name {name!r} is refused: it leads out of its folder")
@@ -125,11 +119,8 @@ def inner_path(name: str) -> PurePosixPath:
 
 
 def below(root: Path, name: str) -> Path:
-    """The place of such a name below `root`.
-
-    Raises:
-        PlaceError: the name leads out of `root`, also by a link, or to a device or a pipe.
-    """
+    """The place of such a name below `root`. PlaceError if the name leads out of `root`, also by a link, or to a device
+    or a pipe."""
     path = root / inner_path(name)
     if not path.resolve().is_relative_to(root.resolve()):
         raise PlaceError(f"the name {name!r} is refused: a link leads out of {root}")

@@ -27,11 +27,8 @@ _received: list[int] = []
 
 
 def run_until_signal(program: Callable[[], None]) -> None:
-    """Run a program that `END_SIGNALS` interrupt; each raises KeyboardInterrupt in the main thread.
-
-    Raises:
-        SystemExit: the program raised it, or a signal came; then with 128 plus its number.
-    """
+    """Run a program that `END_SIGNALS` interrupt; each raises KeyboardInterrupt in the main thread. SystemExit if the
+    program raised it, or a signal came; then with 128 plus its number."""
     _received.clear()
     try:
         with on_end_signals(_interrupt):
@@ -83,9 +80,6 @@ def start_child(command: Sequence[str | os.PathLike[str]], **options: Any) -> su
 
     A Python program of this package that calls `end_with_starter` ends with this process, also if that is killed.
     Call it in the main thread: the kernel watches the thread, not the process.
-
-    Args:
-        options: of `subprocess.Popen`.
     """
     env = {**(options.pop("env", None) or os.environ), _STARTER: str(os.getpid())}
     return subprocess.Popen(command, env=env, start_new_session=True, **options)

@@ -65,7 +65,6 @@ def read(kind: type[Settings], values: object, source: object, failure: Failure)
 
     Args:
         source: the document's file, for messages.
-        failure: makes the error.
 
     Raises:
         GaussianYoloError: of `failure`; one sentence that names the source, the field, and what it may be.

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Callable
 from pathlib import Path
 
 from gaussian_yolo_node.errors import GaussianYoloError
 
 _WIDE = {
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
+    **dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "UTF-32"),
+    **dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16"),
 }
 
 
@@ -22,6 +21,16 @@ class NotTextError(GaussianYoloError):
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file, see `decode_text`. Raises OSError, too."""
     return decode_text(path.read_bytes())
+
+
+def text_of(path: Path, named: str, failure: Callable[[str], GaussianYoloError]) -> str:
+    """As `read_text`; `failure` makes the error, in whose message `named` stands for the file."""
+    try:
+        return read_text(path)
+    except OSError as error:
+        raise failure(f"{named} cannot be read: {error.strerror}") from error
+    except NotTextError as error:
+        raise failure(f"{named} is {error}") from error
 
 
 def decode_text(data: bytes, errors: str = "strict") -> str:
@@ -38,9 +47,8 @@ def decode_text(data: bytes, errors: str = "strict") -> str:
         # Windows tools may write UTF-16 without a mark: every other byte of English text is then 0.
         even, odd = data[:4096:2], data[1:4096:2]
         letters = odd if not any(even) else even if not any(odd) else b"\0"
-        wide = (
-            "UTF-16" if letters.decode("ascii", "replace").replace("\n", "").replace("\r", "").isprintable() else None
-        )
+        plain = letters.decode("ascii", "replace").replace("\n", "").replace("\r", "")
+        wide = "UTF-16" if plain.isprintable() else None
     if wide is not None:
         raise NotTextError(f"not text in UTF-8, but in {wide}: save it as UTF-8")
     try:

@@ -6,7 +6,7 @@ import heapq
 import struct
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
@@ -48,7 +48,6 @@ class Block:
         size: bytes, uncompressed; 0 if unknown.
         start_ns, end_ns: times of its earliest and latest message, ns.
         channels: ids of the channels with messages in it; empty if unknown.
-        chunk: whether it is a chunk.
     """
 
     offset: int
@@ -112,16 +111,14 @@ class BlockFile(Storage):
         for number, block in enumerate(sorted(self._blocks, key=lambda block: block.start_ns)):
             if not block.channels or not block.channels.isdisjoint(wanted):
                 yield from before(block.start_ns if held < _MOST_HELD else float("inf"))
-                entries = self._by_time(block, wanted)
-                sizes[number] = sum(len(entry.raw) for entry in entries) if isinstance(entries, list) else 0
-                held += sizes[number]
-                advance(number, iter(entries))
+                entries = self._readable(block, wanted)
+                if block.size <= _LARGE_BLOCK:
+                    in_order = sorted(entries, key=lambda entry: entry.stamp_ns)
+                    sizes[number] = sum(len(entry.raw) for entry in in_order)
+                    held += sizes[number]
+                    entries = iter(in_order)
+                advance(number, entries)
         yield from before(float("inf"))
-
-    def _by_time(self, block: Block, wanted: Collection[int]) -> Iterable[Entry]:
-        """The messages of a block, sorted unless it is large."""
-        entries = self._readable(block, wanted)
-        return entries if block.size > _LARGE_BLOCK else sorted(entries, key=lambda entry: entry.stamp_ns)
 
     def _readable(self, block: Block, wanted: Collection[int]) -> Iterator[Entry]:
         """The messages of a block; of a damaged block, those before the damage."""

@@ -40,11 +40,8 @@ _UNPARSED = (TypesysError, ValueError, AttributeError, AssertionError, LookupErr
 
 
 def parse_definition(channel: Channel) -> Typesdict:
-    """The types that a channel's definition contains; none if it cannot be parsed.
-
-    Raises:
-        BagError: it is longer or nests more deeply than those of recorders.
-    """
+    """The types that a channel's definition contains; none if it cannot be parsed. BagError if it is longer or nests
+    more deeply than those of recorders."""
     text = channel.definition
     if len(text) > _MOST_CHARACTERS:
         raise _refusal(channel.type, f"it has {len(text)} characters, and at most {_MOST_CHARACTERS} are read")
@@ -63,11 +60,8 @@ def parse_definition(channel: Channel) -> Typesdict:
 
 
 def check_types(types: Mapping[str, Any], *, ros1: bool) -> None:
-    """Check that reading a message of these types takes time and memory of the message's length.
-
-    Raises:
-        BagError: a type contains itself or very many values, or has a constant or name that is none.
-    """
+    """Check that reading a message of these types takes time and memory of the message's length. BagError if a type
+    contains itself or very many values, or has a constant or name that is none."""
     sizes: dict[str, tuple[int, int]] = {}
     items = 0
 

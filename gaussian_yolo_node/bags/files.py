@@ -31,9 +31,7 @@ def open_files(path: Path, notes: list[str], resources: contextlib.ExitStack) ->
     """Open the files of a bag, in the order of their messages.
 
     Args:
-        path: file or folder.
         notes: receives one sentence per problem of the bag or its files.
-        resources: closes the files.
 
     Raises:
         BagError: there is no bag, or no part of it can be read.
@@ -91,15 +89,14 @@ def _files_of(path: Path, notes: list[str]) -> list[Path]:
         raise BagError(f"bag {path} does not exist")
     if not path.is_dir():
         return [path]
-    found = [file for file in files_in(path, SUFFIXES) if file.is_file()]
+    matches = [file for file in files_in(path, SUFFIXES) if file.is_file()]
     listed = _listed_files(path, notes)
-    if not found:
+    if not matches:
         raise BagError(f"folder {path} holds no bag: no file in it ends in {', '.join(SUFFIXES)}")
     absent = [file.name for file in listed if not file.exists()]
     if absent:
         notes.append(f"{', '.join(absent)} is missing: the bag's {METADATA} names it")
-    there = [file for file in listed if file.exists()]
-    return there or found
+    return [file for file in listed if file.exists()] or matches
 
 
 def _listed_files(folder: Path, notes: list[str]) -> list[Path]:

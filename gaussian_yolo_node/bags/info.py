@@ -32,7 +32,6 @@ class TopicInfo:
         delay_s: median of recording time minus header stamp; None for types without a header.
         backward: number of header stamps earlier than the preceding one.
         sizes: number of images per kind, such as "1242x375 bgr8"; empty for other types.
-        decodable: whether the type is known.
         qos: the publishers' offered QoS profiles as recorded, YAML.
     """
 
@@ -55,7 +54,6 @@ class BagInfo:
 
     Attributes:
         storage: "mcap", "sqlite3" or "ros1".
-        compression: empty for none.
         files: names, in the order of their messages.
         size: total size of the files, bytes.
         messages: number of readable messages.
@@ -104,16 +102,12 @@ def read_info(path: Path, on_message: Callable[[int, int], None] = lambda done, 
         if not done and reader.notes:
             raise BagError(f"{path}: no message can be read: {reader.notes[0]}")
         topics = tuple(tally.info(reader.topics[name]) for name, tally in tallies.items())
-        backward = [
-            f"topic {topic.name}: {topic.backward} of {topic.count} header stamps are before the one in front of them"
-            for topic in topics
-            if topic.backward
-        ]
-        odd = [
-            f"topic {topic.name}: images of {len(topic.sizes)} kinds: {', '.join(topic.sizes)}"
-            for topic in topics
-            if len(topic.sizes) > 1
-        ]
+        notes = list(reader.notes)
+        for of in filter(lambda topic: topic.backward, topics):
+            counts = f"{of.backward} of {of.count}"
+            notes.append(f"topic {of.name}: {counts} header stamps are before the one in front of them")
+        for of in filter(lambda topic: len(topic.sizes) > 1, topics):
+            notes.append(f"topic {of.name}: images of {len(of.sizes)} kinds: {', '.join(of.sizes)}")
         return BagInfo(
             str(path),
             reader.storage,
@@ -124,7 +118,7 @@ def read_info(path: Path, on_message: Callable[[int, int], None] = lambda done, 
             reader.start_ns,
             reader.end_ns,
             topics,
-            (*reader.notes, *backward, *odd),
+            tuple(notes),
         )
 
 

@@ -65,11 +65,8 @@ def copy_zstd(packed: IO[bytes], target: IO[bytes], allowance: Allowance) -> Non
 
 
 def unpacked_chunk(compression: str, data: bytes, size: int) -> bytes:
-    """Unpack a chunk of a ROS 1 bag to the size in bytes that its header says.
-
-    Raises:
-        ValueError: the compression is unknown, the data are damaged, or they unpack to more.
-    """
+    """Unpack a chunk of a ROS 1 bag to the size in bytes that its header says. ValueError if the compression is
+    unknown, the data are damaged, or they unpack to more."""
     if compression == "none":
         return data
     if compression not in _UNPACKERS:

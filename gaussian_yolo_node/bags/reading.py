@@ -25,7 +25,6 @@ class Topic:
 
     Attributes:
         type: such as "sensor_msgs/msg/Image".
-        count: number of messages.
         qos: the publishers' offered QoS profiles as recorded, YAML; empty if not recorded.
         decodable: whether the type is known, from the bag or from ROS 2.
     """
@@ -53,11 +52,8 @@ class Message:
     types: MessageTypes = field(repr=False)
 
     def decode(self) -> Any:
-        """The message as an object with the type's fields; numeric arrays become numpy arrays.
-
-        Raises:
-            BagError: the type is unknown, or the bytes are not a message of that type.
-        """
+        """The message as an object with the type's fields; numeric arrays become numpy arrays. BagError if the type is
+        unknown, or the bytes are not a message of that type."""
         try:
             return self.types.decode(self.raw, self.type)
         except BagError as error:
@@ -69,17 +65,12 @@ class BagReader:
 
     Damaged bags are read as far as possible.
 
-    Args:
-        path: file or folder.
-
     Attributes:
         topics: by name, including topics without messages.
         notes: problems of the bag, one sentence each. Some are detected only while messages are read.
-        types: the message types.
         files: the files of the bag, in the order of their messages.
         storage: the storage format: "mcap", "sqlite3" or "ros1".
         start_ns: recording time of the first message, ns; None for a bag without messages.
-        end_ns: recording time of the last message, ns.
 
     Raises:
         BagError: there is no bag, or no part of it can be read.
@@ -139,11 +130,8 @@ class BagReader:
         return [topic.name for topic in self.topics.values() if topic.type in kinds and topic.count]
 
     def the_image_topic(self, wanted: str | None) -> str:
-        """The topic to read images from: the wanted one, else the only image topic.
-
-        Raises:
-            BagError: the topic has no images, or there are several image topics; the message lists them.
-        """
+        """The topic to read images from: the wanted one, else the only image topic. BagError if the topic has no
+        images, or there are several image topics; the message lists them."""
         images = self.image_topics()
         there = f"images are on {', '.join(images)}" if images else f"it has {_listed(self.topics)}"
         if not self.topics and self.notes:

@@ -37,9 +37,8 @@ class Ros1File(BlockFile):
         except UNREADABLE as error:
             return [str(error)]
         if header.get("encryptor"):
-            raise BagError(
-                f"{self.path} is encrypted ({header['encryptor'].decode('utf-8', 'replace')}): decrypt it with rosbag"
-            )
+            name = header["encryptor"].decode("utf-8", "replace")
+            raise BagError(f"{self.path} is encrypted ({name}): decrypt it with rosbag")
         if not 0 < index < self.size:
             return self._scan(file, start) or ["it ends without the index that a recorder writes last"]
         try:

@@ -43,8 +43,6 @@ class Storage(ABC):
     Attributes:
         kind: "mcap", "sqlite3" or "ros1".
         channels: with their message counts.
-        start_ns: time of the first message, ns; None if there are no messages.
-        end_ns: time of the last message, ns.
         compression: of its content, such as "zstd"; empty for none.
 
     Raises:

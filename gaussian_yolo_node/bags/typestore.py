@@ -101,11 +101,8 @@ class MessageTypes:
         return bool(fields) and fields[0][1] == (Nodetype.NAME, "std_msgs/msg/Header")
 
     def decode(self, raw: bytes, kind: str) -> Any:
-        """The message as an object with the type's fields.
-
-        Raises:
-            BagError: the type is unknown, or the bytes are not a message of that type.
-        """
+        """The message as an object with the type's fields. BagError if the type is unknown, or the bytes are not a
+        message of that type."""
         store = self._store(kind)
         with _malformed(kind):
             return store.deserialize_cdr(raw, kind)

@@ -36,7 +36,6 @@ class BagWriter:
         path: a file if it has the suffix of the storage (.mcap, .db3), else a folder with `metadata.yaml`.
         topics: message type by topic.
         compression: of MCAP's chunks, or of SQLite's messages.
-        overwrite: replace an existing bag.
 
     Raises:
         BagError: the path exists, the bag cannot be written, or a type is unknown.
@@ -84,34 +83,22 @@ class BagWriter:
         return frozenset(self._connections)
 
     def add_topic(self, name: str, kind: str) -> None:
-        """Announce a topic; allowed also after messages were written.
-
-        Raises:
-            BagError: the type is unknown.
-        """
+        """Announce a topic; allowed also after messages were written. BagError if the type is unknown."""
         store = make_typestore()
         if kind not in store.fielddefs:
             raise BagError(f"message type {kind} of topic {name} is unknown")
         with self._errors():
-            self._connections[name] = self._writer.add_connection(
-                name, kind, typestore=store, offered_qos_profiles=[_OFFER]
-            )
+            connect = self._writer.add_connection
+            self._connections[name] = connect(name, kind, typestore=store, offered_qos_profiles=[_OFFER])
 
     def write(self, topic: str, stamp_ns: int, raw: bytes | memoryview) -> None:
-        """Append a serialised message with recording time `stamp_ns`.
-
-        Raises:
-            BagError: the bag cannot be written.
-        """
+        """Append a serialised message with recording time `stamp_ns`. BagError if the bag cannot be written."""
         with self._errors():
             self._writer.write(self._connections[topic], stamp_ns, raw)
 
     def close(self) -> None:
-        """Finish the bag and move it to its path, replacing an existing bag.
-
-        Raises:
-            BagError: the bag cannot be written; an existing one stays.
-        """
+        """Finish the bag and move it to its path, replacing an existing bag. BagError if the bag cannot be written; an
+        existing one stays."""
         with self._resources, self._errors():
             self._writer.close()
             is_file = self._path.suffix == self._suffix

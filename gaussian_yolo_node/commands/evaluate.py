@@ -161,7 +161,7 @@ def evaluate_mot(ground_truth: Path, predictions: Path, rate_hz: float, output: 
     from gaussian_yolo_node.evaluation import mot, tables
     from gaussian_yolo_node.evaluation.average_precision import finite
     from gaussian_yolo_node.labels.predictions import read_predictions
-    from gaussian_yolo_node.labels.tracks import read_kitti_tracks
+    from gaussian_yolo_node.labels.truths import read_kitti_tracks
 
     truths = read_kitti_tracks(ground_truth)
     if predictions.suffix == ".txt":

@@ -7,7 +7,8 @@ devkit, Van, Truck, Tram, Misc and Person_sitting are neighbours of every class,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -50,6 +51,12 @@ class Judged:
     truths_per_frame: Indices
     ignored: int
 
+    @classmethod
+    def of(cls, paired: Paired, name: str, rows: Indices, matches: Indices, ignored: int = 0) -> Judged:
+        """The verdict on the detections `rows` of the class `name`."""
+        scores, frames = paired.detections.scores[rows], paired.detection_frames[rows]
+        return cls(rows, scores, matches, frames, paired.objects_per_frame(name), ignored)
+
     @property
     def correct(self) -> NDArray[np.bool_]:
         """[N], whether a detection matches an object."""
@@ -74,7 +81,6 @@ class AllObjectsResult:
     """Result of an evaluation.
 
     Attributes:
-        paired: the evaluated frames.
         at_kitti_iou: one curve per class, at KITTI's IoU threshold for the class.
         at_common_iou: one curve per class, at IoU 0.5.
         least_score: minimum score of the detections that `scores` and `sigma` cover.
@@ -100,10 +106,7 @@ class AllObjectsResult:
             "classes": [
                 {
                     "class": row.name,
-                    "iou": row.iou,
-                    "truths": row.truths,
-                    "detections": row.detections,
-                    "ignored": row.ignored,
+                    **{name: getattr(row, name) for name in ("iou", "truths", "detections", "ignored")},
                     "ap": {way: finite(value) for way, value in row.interpolations.items()},
                 }
                 for row in (*self.at_kitti_iou, *self.at_common_iou)
@@ -129,15 +132,19 @@ def evaluate(paired: Paired, least_score: float = LEAST_SCORE) -> AllObjectsResu
     ious = class_ious(paired)
     common = {name: judge_class(paired, name, COMMON_IOU) for name in ious}
     matched, loose = (match_boxes(paired, iou, least_score) for iou in (COMMON_IOU, LOOSE_IOU))
-    correlations = (rank_correlation(matched, COMMON_IOU), rank_correlation(loose, LOOSE_IOU))
     return AllObjectsResult(
         paired,
         tuple(judge_class(paired, name, iou).class_curve(name, iou) for name, iou in ious.items()),
         tuple(judged.class_curve(name, COMMON_IOU) for name, judged in common.items()),
         least_score,
         _score_qualities(common, least_score),
-        sigma_quality(matched, correlations),
+        ranked_sigma_quality(matched, loose),
     )
+
+
+def ranked_sigma_quality(matched: MatchedBoxes, loose: MatchedBoxes) -> SigmaQuality | None:
+    """`sigma_quality` of boxes matched at `COMMON_IOU`, with the rank correlations there and at `LOOSE_IOU`."""
+    return sigma_quality(matched, (rank_correlation(matched, COMMON_IOU), rank_correlation(loose, LOOSE_IOU)))
 
 
 def class_ious(paired: Paired) -> dict[str, float]:
@@ -155,15 +162,19 @@ def judge_class(paired: Paired, name: str, least_iou: float) -> Judged:
     inside = covers_any(paired, rows, np.flatnonzero(regions), DONT_CARE_SHARE, by_iou=False)
     on_neighbour = covers_any(paired, rows, np.flatnonzero(neighbours), least_iou, by_iou=True)
     counts = (matches >= 0) | ~(inside | on_neighbour)
-    rows, matches = rows[counts], matches[counts]
-    return Judged(
-        rows,
-        paired.detections.scores[rows],
-        matches,
-        paired.detection_frames[rows],
-        paired.objects_per_frame(name),
-        int((~counts).sum()),
-    )
+    return Judged.of(paired, name, rows[counts], matches[counts], int((~counts).sum()))
+
+
+def scores_and_correct(
+    judged: Iterable[Judged], least_score: float = -math.inf
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Scores from `least_score` of the detections of several classes, and which of them are correct."""
+    scores, correct = [np.empty(0)], [np.empty(0, bool)]
+    for of in judged:
+        scores.append(of.scores)
+        correct.append(of.correct)
+    together = np.concatenate(scores)
+    return together[together >= least_score], np.concatenate(correct)[together >= least_score]
 
 
 def match_boxes(paired: Paired, least_iou: float, least_score: float) -> MatchedBoxes:
@@ -193,10 +204,5 @@ def match_rows(paired: Paired, least_iou: float, least_score: float) -> tuple[In
 
 
 def _score_qualities(judged: Mapping[str, Judged], least_score: float) -> dict[str, ScoreQuality]:
-    kept = {name: of.scores >= least_score for name, of in judged.items()}
-    scores = {name: of.scores[kept[name]] for name, of in judged.items()}
-    correct = {name: of.correct[kept[name]] for name, of in judged.items()}
-    together = score_quality(
-        np.concatenate([np.empty(0), *scores.values()]), np.concatenate([np.empty(0, bool), *correct.values()])
-    )
-    return {name: score_quality(scores[name], correct[name]) for name in judged} | {"all": together}
+    groups = {name: [of] for name, of in judged.items()} | {"all": [*judged.values()]}
+    return {name: score_quality(*scores_and_correct(of, least_score)) for name, of in groups.items()}

@@ -55,7 +55,6 @@ class ClassCurve:
     """One class at one IoU, and at one difficulty if the protocol has difficulties.
 
     Attributes:
-        name: the class.
         iou: IoU threshold of a detection with its object.
         difficulty: "easy", "moderate", "hard", or "all".
         truths: number of objects that count.
@@ -63,7 +62,6 @@ class ClassCurve:
         ignored: number of detections that do not count, if the protocol reports it.
         ap: AP as the protocol defines it, 0..1; NaN without truths.
         interpolations: AP of the same curve by other interpolations, by name.
-        curve: precision and recall.
     """
 
     name: str
@@ -123,5 +121,4 @@ def _mean_precision_at(curve: PrecisionRecall, recalls: Floats) -> float:
 
 def _envelope(precision: Floats) -> Floats:
     """Best precision at each point of the curve or any later one."""
-    envelope: Floats = np.maximum.accumulate(precision[::-1])[::-1]
-    return envelope
+    return np.maximum.accumulate(precision[::-1])[::-1]

@@ -22,15 +22,7 @@ def judge_class(paired: Paired, name: str, iou_threshold: float) -> Judged:
     Of two detections of one object, the one with the higher score is correct; of equal scores, the first.
     """
     rows = paired.detections_of(name)
-    matches = _first_of_each(paired, rows, paired.objects_of(name), iou_threshold)
-    return Judged(
-        rows,
-        paired.detections.scores[rows],
-        matches,
-        paired.detection_frames[rows],
-        paired.objects_per_frame(name),
-        0,
-    )
+    return Judged.of(paired, name, rows, _first_of_each(paired, rows, paired.objects_of(name), iou_threshold))
 
 
 def _first_of_each(paired: Paired, rows: Indices, objects: Indices, iou_threshold: float) -> Indices:

@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.evaluation.paired import Paired
 
-MOST_DETECTIONS = 100  # per class and frame, highest scores first
-_WHOLE = slice(None)
-
 
 def coco_evaluation(paired: Paired, names: tuple[str, ...]) -> Any:
     """pycocotools' `COCOeval` of the classes, accumulated.
@@ -31,18 +28,20 @@ def coco_evaluation(paired: Paired, names: tuple[str, ...]) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    truth = COCO()
-    truth.dataset = {
+    truth, nothing = COCO(), COCO()
+    nothing.dataset = {
         "info": {},
         "images": [{"id": index} for index in range(len(paired.names))],
         "categories": [{"id": index, "name": name} for index, name in enumerate(names, start=1)],
-        "annotations": list(_annotations(paired, names)),
+        "annotations": [],
     }
+    truth.dataset = {**nothing.dataset, "annotations": list(_annotations(paired, names))}
     results = _results(paired, names)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints every step
         truth.createIndex()
+        nothing.createIndex()
         # `loadRes` raises an error for an empty list.
-        detections = truth.loadRes(results) if results else _nothing(COCO, truth)
+        detections = truth.loadRes(results) if results else nothing
         evaluation = COCOeval(truth, detections, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
@@ -83,14 +82,7 @@ def counts_at(evaluation: Any, place: int, iou: float, score: float) -> tuple[in
 
 
 def _at(evaluation: Any, iou: float | None) -> Any:
-    return _WHOLE if iou is None else np.flatnonzero(np.isclose(evaluation.params.iouThrs, iou))
-
-
-def _nothing(kind: Any, truth: Any) -> Any:
-    nothing = kind()
-    nothing.dataset = {**truth.dataset, "annotations": []}
-    nothing.createIndex()
-    return nothing
+    return slice(None) if iou is None else np.flatnonzero(np.isclose(evaluation.params.iouThrs, iou))
 
 
 def _annotations(paired: Paired, names: tuple[str, ...]) -> Any:
@@ -102,14 +94,9 @@ def _annotations(paired: Paired, names: tuple[str, ...]) -> Any:
         for category, name in enumerate(names, start=1):
             if kind in ("", name):
                 number += 1
-                yield {
-                    "id": number,
-                    "image_id": frame,
-                    "category_id": category,
-                    "bbox": _sides(box),
-                    "area": (box[2] - box[0]) * (box[3] - box[1]),
-                    "iscrowd": int(crowd),
-                }
+                ids = {"id": number, "image_id": frame, "category_id": category}
+                area = (box[2] - box[0]) * (box[3] - box[1])
+                yield {**ids, "bbox": _sides(box), "area": area, "iscrowd": int(crowd)}
 
 
 def _results(paired: Paired, names: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -74,22 +74,16 @@ class DevkitCurve:
 
 
 def sample_scores(scores: Floats, truths: int) -> Floats:
-    """The scores, falling, at which recall is nearest to 0, 1/40 .. 1.
-
-    Args:
-        scores: scores of the correct detections, in any order.
-        truths: number of objects.
-    """
+    """The scores, falling, at which recall is nearest to 0, 1/40 .. 1, from those of the correct detections in any
+    order."""
     falling = np.sort(scores)[::-1]
     sampled: list[float] = []
     recall = 0.0
     for index, score in enumerate(falling.tolist()):
-        left = (index + 1) / truths
-        last = index == len(falling) - 1
-        if not last and (index + 2) / truths - recall < recall - left:
-            continue
-        sampled.append(score)
-        recall += 1 / (SAMPLES - 1)
+        left, last = (index + 1) / truths, index == len(falling) - 1
+        if last or (index + 2) / truths - recall >= recall - left:
+            sampled.append(score)
+            recall += 1 / (SAMPLES - 1)
     return np.array(sampled, np.float64)
 
 
@@ -260,5 +254,4 @@ def _connected(targets: Indices, places: Indices) -> Indices:
 
 def _at_least(scores: Floats, thresholds: Floats) -> Indices:
     """Number of scores at or above each threshold."""
-    counted: Indices = len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")
-    return counted
+    return len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")

@@ -78,9 +78,7 @@ class TrackingFigures:
 
     def values(self) -> dict[str, float]:
         """All figures by name."""
-        figures = asdict(self)
-        del figures["name"]
-        return figures
+        return {name: value for name, value in asdict(self).items() if name != "name"}
 
 
 def evaluate_tracks(
@@ -102,12 +100,9 @@ def evaluate_tracks(
     if not names:
         raise DatasetError("the ground truth has no object of an evaluated class: there is nothing to measure")
     sequences = {name: _sequence(truths, tracks, numbers, name) for name in names}
-    hota, clear, identity = _metrics()
-    results = [{name: metric.eval_sequence(of) for name, of in sequences.items()} for metric in (hota, clear, identity)]
-    together = [
-        metric.combine_classes_det_averaged(result)
-        for metric, result in zip((hota, clear, identity), results, strict=True)
-    ]
+    metrics = _metrics()
+    results = [{name: metric.eval_sequence(of) for name, of in sequences.items()} for metric in metrics]
+    together = [of.combine_classes_det_averaged(result) for of, result in zip(metrics, results, strict=True)]
     ids = {name: (of["num_gt_ids"], of["num_tracker_ids"]) for name, of in sequences.items()}
     figures = [_figures(name, [result[name] for result in results], *ids[name]) for name in names]
     objects, tracked = np.sum(list(ids.values()), axis=0)
@@ -200,15 +195,9 @@ def _sequence(
     truths: Mapping[int, Truths], tracks: Mapping[int, Truths], numbers: Sequence[int], name: str
 ) -> dict[str, Any]:
     """What TrackEval needs for one class: ids from 0 without gaps, and the IoU of all pairs, frame by frame."""
-    truth_ids, track_ids, similarities = [], [], []
-    for number in numbers:
-        truth, track = truths.get(number, _NOTHING), tracks.get(number, _NOTHING)
-        objects, tracked, iou = _kept(truth, track, name)
-        truth_ids.append(objects)
-        track_ids.append(tracked)
-        similarities.append(iou)
-    data: dict[str, Any] = {"num_timesteps": len(similarities), "similarity_scores": similarities}
-    for key, ids in (("gt", truth_ids), ("tracker", track_ids)):
+    kept = [_kept(truths.get(number, _NOTHING), tracks.get(number, _NOTHING), name) for number in numbers]
+    data: dict[str, Any] = {"num_timesteps": len(kept), "similarity_scores": [iou for _, _, iou in kept]}
+    for key, ids in (("gt", [of for of, _, _ in kept]), ("tracker", [of for _, of, _ in kept])):
         known, numbered = np.unique(np.concatenate([np.empty(0, np.int64), *ids]), return_inverse=True)
         ends = np.cumsum([len(each) for each in ids])
         data |= {

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.detections import Detections
-from gaussian_yolo_node.evaluation.matching import intersection_areas, overlaps
+from gaussian_yolo_node.evaluation.matching import box_areas, intersection_areas, overlaps
 from gaussian_yolo_node.file_names import AmbiguousNameError, FrameNames
 from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.classes import BDD_CATEGORIES, KITTI_CLASSES, common_names
@@ -59,11 +59,8 @@ class Paired:
     @property
     def frames(self) -> dict[str, list[str]]:
         """Which frames are counted, for JSON."""
-        return {
-            "matched": list(self.names),
-            "unlabelled": list(self.unlabelled),
-            "unpredicted": list(self.unpredicted),
-        }
+        groups = {"matched": self.names, "unlabelled": self.unlabelled, "unpredicted": self.unpredicted}
+        return {name: list(frames) for name, frames in groups.items()}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -111,7 +108,8 @@ def pair(truths: GroundTruth, predictions: Sequence[FramePredictions]) -> Paired
     labels, records = [labels for labels, _ in pairs.values()], [record for _, record in pairs.values()]
     objects = Truths.concatenate(frame.truths for frame in labels)
     detections = Detections.concatenate(record.detections for record in records)
-    truth_classes = _class_names(objects.categories, truths)
+    # DontCare is not a class, whatever the data set's mapping says.
+    truth_classes = _renamed(objects.categories, lambda name: "" if name == DONT_CARE else truths.class_of(name))
     vocabulary = _vocabulary(truths, truth_classes)
     predicted = np.concatenate([np.empty(0, np.str_), *(record.class_names for record in records)])
     common = common_names(vocabulary, set(predicted.tolist()))
@@ -120,10 +118,10 @@ def pair(truths: GroundTruth, predictions: Sequence[FramePredictions]) -> Paired
         tuple(pairs),
         objects,
         _frame_indices([frame.truths for frame in labels]),
-        _renamed(truth_classes, common),
+        _renamed(truth_classes, lambda name: common.get(name, name)),
         detections,
         _frame_indices([record.detections for record in records]),
-        _renamed(predicted, common),
+        _renamed(predicted, lambda name: common.get(name, name)),
         np.concatenate(places) if len(places) == len(records) else np.arange(len(detections)),
         all(record.has_sigmas for record in records),
         tuple(unlabelled),
@@ -145,9 +143,7 @@ def pair_frames(
         DatasetError: no frame has both, or two records belong to one frame.
     """
     names = FrameNames(labels)
-    stamps: dict[int | None, str] = {
-        frame.stamp_ns: name for name, frame in labels.items() if frame.stamp_ns is not None
-    }
+    stamps: dict[int | None, str] = {of.stamp_ns: name for name, of in labels.items() if of.stamp_ns is not None}
     pairs: dict[str, tuple[FrameTruths, FramePredictions]] = {}
     unlabelled = []
     for record in predictions:
@@ -179,11 +175,7 @@ def pair_frames(
 
 def candidates(first: Indices, second: Indices) -> tuple[Indices, Indices]:
     """All pairs of rows from two arrays that belong to the same frame: [P] and [P], ordered by first row, then second
-    row.
-
-    Args:
-        first, second: frame of each row; `second` must not fall.
-    """
+    row. The arrays are the frame of each row; `second` must not fall."""
     starts, ends = np.searchsorted(second, first, "left"), np.searchsorted(second, first, "right")
     counts = ends - starts
     rows = np.repeat(np.arange(len(first)), counts)
@@ -235,25 +227,16 @@ def covers_any(paired: Paired, rows: Indices, regions: Indices, least: float, *,
         hit = overlaps(boxes, regions_boxes) >= least
     else:
         shared = intersection_areas(boxes, regions_boxes)
-        sides = boxes[:, 2:] - boxes[:, :2]
-        hit = (shared > 0) & (shared >= least * sides[:, 0] * sides[:, 1])
+        hit = (shared > 0) & (shared >= least * box_areas(boxes))
     covered[places[hit]] = True
     return covered
 
 
-def _class_names(categories: Names, truths: GroundTruth) -> Names:
-    if not len(categories):
-        return categories
-    names, which = np.unique(categories, return_inverse=True)
-    # DontCare is not a class, whatever the data set's mapping says.
-    return np.array(["" if name == DONT_CARE else truths.class_of(str(name)) for name in names], np.str_)[which.ravel()]
-
-
-def _renamed(names: Names, common: Mapping[str, str]) -> Names:
+def _renamed(names: Names, name_of: Callable[[str], str]) -> Names:
     if not len(names):
         return names
     kinds, which = np.unique(names, return_inverse=True)
-    return np.array([common.get(name, name) for name in kinds.tolist()], np.str_)[which.ravel()]
+    return np.array([name_of(name) for name in kinds.tolist()], np.str_)[which.ravel()]
 
 
 def _vocabulary(truths: GroundTruth, truth_classes: Names) -> tuple[str, ...]:

@@ -37,8 +37,6 @@ class PositionFigures:
     """Errors of some objects' places; None where no place is known.
 
     Attributes:
-        objects: number of objects.
-        placed: number of them with a place.
         range_error: median of the absolute error of the range over the true range.
         range_bias: median of the error of the range over the true range.
         range_covered: shares of the errors of the range within 1 and 2 sigma.
@@ -127,8 +125,7 @@ def place_detections(
 
     Args:
         camera: of the detections.
-        calibration: of the labels; the fourth column of its projection leads from KITTI's reference camera to this one.
-        least_score: minimum score of the detections.
+        calibration: of the labels.
 
     Raises:
         DatasetError: no object has a 3-D box, or the predictions have no sigmas.
@@ -147,10 +144,12 @@ def place_detections(
 
 def true_places(cuboids: Floats, calibration: Calibration, pose: CameraPose) -> Floats:
     """Centres of the footprints of KITTI's 3-D boxes [N, 7] in the base frame, [N, 2] in m."""
-    matrix, column = calibration.projection[:, :3], calibration.projection[:, 3]
-    in_camera = cuboids[:, 3:6] + np.linalg.solve(matrix, column)
-    places: Floats = (in_camera @ pose.rotation.T + pose.translation)[:, :2]
-    return places
+    return (_in_camera(cuboids, calibration.projection) @ pose.rotation.T + pose.translation)[:, :2]
+
+
+def _in_camera(cuboids: Floats, projection: Floats) -> Floats:
+    """[N, 3], m; the projection's fourth column leads from KITTI's reference camera to this one."""
+    return cuboids[:, 3:6] + np.linalg.solve(projection[:, :3], projection[:, 3])
 
 
 def place_tracks(
@@ -162,7 +161,7 @@ def place_tracks(
         places: of tracks, as a node published them; a track may have none.
         tracks: boxes with ids of the same frame.
         truths: the labelled objects, of M classes' names.
-        projection: [3, 4], of the camera; its fourth column leads from KITTI's reference camera to this one.
+        projection: [3, 4], of the camera.
     """
     from gaussian_yolo_node.tracking.association import assign  # needs scipy
 
@@ -170,30 +169,25 @@ def place_tracks(
     iou[tracks.categories[:, np.newaxis] != classes] = 0
     iou[:, ~np.isfinite(truths.cuboids[:, 0])] = 0
     rows, objects = assign(1 - iou, 1 - COMMON_IOU)
-    in_camera = truths.cuboids[objects, 3:6] + np.linalg.solve(projection[:, :3], projection[:, 3])
+    in_camera = _in_camera(truths.cuboids[objects], projection)
     row_of = {track: row for row, track in enumerate(places.tracks.tolist())}
-    found = np.array([row_of.get(track, -1) for track in tracks.tracks[rows].tolist()], np.intp)
-    known, count = found >= 0, len(found)
+    matches = np.array([row_of.get(track, -1) for track in tracks.tracks[rows].tolist()], np.intp)
+    known, count = matches >= 0, len(matches)
     xy, covariances = np.full((count, 2), np.nan), np.full((count, 2, 2), np.nan)
-    xy[known], covariances[known] = places.xy[found[known]], places.covariances[found[known]]
+    xy[known], covariances[known] = places.xy[matches[known]], places.covariances[matches[known]]
     nothing = np.zeros(count)
     positions = Positions(xy, covariances, np.zeros_like(covariances), nothing, nothing.astype(np.int64), {})
     return Placed(positions, (in_camera @ places.rotation.T)[:, :2], classes[objects])
 
 
-def position_result(parts: Sequence[Placed], camera_xy: Floats | None = None) -> PositionResult:
-    """Figures of placed objects, from one or more recordings.
-
-    Args:
-        camera_xy: [2], the camera in the base frame, m, from which ranges are measured; None for its origin.
-    """
-    origin = np.zeros(2) if camera_xy is None else camera_xy
-    truth = np.concatenate([part.truth for part in parts]) - origin
+def position_result(parts: Sequence[Placed]) -> PositionResult:
+    """Figures of placed objects, from one or more recordings."""
+    truth = np.concatenate([part.truth for part in parts])
     classes = np.concatenate([part.classes for part in parts])
     states = np.concatenate([part.positions.states for part in parts])
-    together = _join([part.positions for part in parts], origin)
+    together = _join([part.positions for part in parts])
     names = [name for name in WITNESSES if all(name in part.positions.witnesses for part in parts)]
-    alone = {name: _join([part.positions.witnesses[name] for part in parts], origin) for name in names}
+    alone = {name: _join([part.positions.witnesses[name] for part in parts]) for name in names}
     distance = np.hypot(*truth.T)
     near = distance <= NEAR_M
 
@@ -203,19 +197,14 @@ def position_result(parts: Sequence[Placed], camera_xy: Floats | None = None) ->
     return PositionResult(
         figures(together, near),
         {str(name): figures(together, near & (classes == name)) for name in np.unique(classes[near])},
-        {
-            f"{low:g}-{high:g} m": figures(together, (distance > low) & (distance <= high))
-            for low, high in pairwise(BANDS_M)
-        },
+        {f"{a:g}-{b:g} m": figures(together, (distance > a) & (distance <= b)) for a, b in pairwise(BANDS_M)},
         {name: figures(places, near) for name, places in alone.items()},
         {str(flag.name).lower(): int((states[near] & int(flag) > 0).sum()) for flag in State},
     )
 
 
-def _join(parts: Sequence[Places], origin: Floats) -> Places:
-    return Places(
-        np.concatenate([part.xy for part in parts]) - origin, np.concatenate([part.covariance for part in parts])
-    )
+def _join(parts: Sequence[Places]) -> Places:
+    return Places(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("xy", "covariance")))
 
 
 def position_figures(places: Places, truth: Floats) -> PositionFigures:
@@ -253,11 +242,8 @@ class Errors:
 
 
 def place_errors(places: Places, truth: Floats) -> tuple[Floats, Errors, Errors]:
-    """True range in m, error along the line of sight and error across it, of the places that are known.
-
-    Args:
-        places, truth: N, m from the camera.
-    """
+    """True range in m, error along the line of sight and error across it, of those of the N places that are known, m
+    from the camera."""
     known = places.known
     true = truth[known]
     distance = np.hypot(*true.T)

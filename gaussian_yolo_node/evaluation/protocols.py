@@ -49,7 +49,6 @@ class Counts:
 
     Attributes:
         iou, difficulty: as in `ClassCurve`.
-        score: minimum score.
         tp, fp, fn: true positives, false positives, and objects without a match.
         precision, recall: 0..1; None if the denominator is 0.
     """
@@ -70,12 +69,9 @@ class ProtocolResult:
     """Result of a protocol.
 
     Attributes:
-        protocol: its name.
-        paired: the counted frames.
         curves: by class, IoU and difficulty.
         ap: class -> IoU ("0.5") -> the protocol's AP, 0..1; NaN without truths.
         map: mean over classes with truths, at the protocol's IoU; NaN without any.
-        counts: at one score.
     """
 
     protocol: str
@@ -205,9 +201,8 @@ def _kitti(paired: Paired, count_score: float, _: Sequence[float]) -> _Evaluatio
             matching = kitti.Matching(paired, name, difficulty, iou)
             devkit = matching.curve()
             ways = {"eleven_point": devkit.eleven_point, "forty_point": devkit.forty_point}
-            sampled = PrecisionRecall(
-                devkit.thresholds, devkit.precision[: len(devkit.thresholds)], devkit.recall, devkit.truths
-            )
+            precision = devkit.precision[: len(devkit.thresholds)]
+            sampled = PrecisionRecall(devkit.thresholds, precision, devkit.recall, devkit.truths)
             area = devkit.forty_point
             curves.append(ClassCurve(name, iou, difficulty, devkit.truths, detections, 0, area, ways, sampled))
             if difficulty == HEADLINE_DIFFICULTY:
@@ -229,8 +224,7 @@ def _coco(paired: Paired, count_score: float, _: Sequence[float]) -> _Evaluation
             area = ap[name][f"{iou:g}"] = coco.average_precision(evaluation, place, iou)
             recall, precision = coco.precisions(evaluation, place, iou)
             curve = PrecisionRecall(np.full(len(recall), np.nan), precision, recall, truths)
-            ways = {"101_point": area}
-            curves.append(ClassCurve(name, iou, ALL, truths, detections, 0, area, ways, curve))
+            curves.append(ClassCurve(name, iou, ALL, truths, detections, 0, area, {"101_point": area}, curve))
             tp, fp = coco.counts_at(evaluation, place, iou, count_score)
             counts.append(_counts(name, iou, ALL, count_score, tp, fp, truths - tp))
     return tuple(curves), ap, mean_ap(of["0.5:0.95"] for of in ap.values()), tuple(counts)
@@ -248,9 +242,8 @@ def _notes(paired: Paired) -> Iterable[str]:
     if paired.unlabelled:
         yield f"{len(paired.unlabelled)} predicted frames have no truth and are not counted: {_some(paired.unlabelled)}"
     if paired.unpredicted:
-        yield f"{len(paired.unpredicted)} labelled frames have no predictions and are not counted: " + _some(
-            paired.unpredicted
-        )
+        number, shown = len(paired.unpredicted), _some(paired.unpredicted)
+        yield f"{number} labelled frames have no predictions and are not counted: {shown}"
     if paired.unknown_classes:
         yield (
             f"predicted classes that no object of the ground truth has, not counted: "
@@ -268,13 +261,6 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _curve_dict(curve: ClassCurve) -> dict[str, Any]:
-    return {
-        "class": curve.name,
-        "iou": curve.iou,
-        "difficulty": curve.difficulty,
-        "truths": curve.truths,
-        "detections": curve.detections,
-        "ignored": curve.ignored,
-        "ap": finite(curve.ap),
-        "interpolations": {way: finite(value) for way, value in curve.interpolations.items()},
-    }
+    plain = {name: getattr(curve, name) for name in ("iou", "difficulty", "truths", "detections", "ignored")}
+    ways = {way: finite(value) for way, value in curve.interpolations.items()}
+    return {"class": curve.name, **plain, "ap": finite(curve.ap), "interpolations": ways}

@@ -15,7 +15,6 @@ class ScoreBin:
     """Detections with similar scores.
 
     Attributes:
-        detections: how many, at least 1.
         score: their mean score.
         precision: share of them that is correct.
     """
@@ -30,7 +29,6 @@ class ScoreQuality:
     """Calibration of scores: how well they predict the share of correct detections.
 
     Attributes:
-        detections: number of detections judged.
         calibration_error: expected calibration error, 0..1 (Guo et al., "On Calibration of Modern Neural Networks",
             ICML 2017; with precision for accuracy, as Kueppers et al., "Multivariate Confidence Calibration for Object
             Detection", CVPR Workshops 2020): mean of |score - precision| over the bins, weighted by the number of
@@ -44,12 +42,7 @@ class ScoreQuality:
 
 
 def score_quality(scores: NDArray[np.float64], correct: NDArray[np.bool_]) -> ScoreQuality:
-    """Compare scores with precision.
-
-    Args:
-        scores: [N], 0..1.
-        correct: [N], whether the detection is correct.
-    """
+    """Compare scores [N], 0..1, with precision; `correct` [N] says which detections are correct."""
     numbers = np.minimum((scores * SCORE_BINS).astype(int), SCORE_BINS - 1)
     bins = tuple(
         ScoreBin(int(inside.sum()), float(scores[inside].mean()), float(correct[inside].mean()))

@@ -131,12 +131,7 @@ def box_risks(matched: MatchedBoxes) -> Mapping[str, Mapping[str, RiskCoverage]]
 
 
 def detection_risks(paired: Paired, iou_threshold: float, least_score: float) -> DetectionRisks:
-    """Risk of each detection, by the rules for every labelled object (`all_objects.judge_class`).
-
-    Args:
-        iou_threshold: minimum IoU of a detection with the object it matches.
-        least_score: minimum score of the detections that count.
-    """
+    """Risk of each detection from `least_score`, by the rules for every labelled object (`all_objects.judge_class`)."""
     judged = [judge_class(paired, name, iou_threshold) for name in class_ious(paired)]
     rows, matches = (
         np.concatenate([np.empty(0, np.intp), *(getattr(of, field)[of.scores >= least_score] for of in judged)])
@@ -160,5 +155,4 @@ def detection_curves(risks: DetectionRisks) -> Mapping[str, RiskCoverage]:
 
 
 def _length(vectors: Floats) -> Floats:
-    lengths: Floats = np.sqrt((vectors**2).sum(axis=1))
-    return lengths
+    return np.sqrt((vectors**2).sum(axis=1))

@@ -32,7 +32,6 @@ class Spread:
     """Distribution of one quantity over the boxes in one bin of another.
 
     Attributes:
-        boxes: how many, at least 1.
         low, high: least and greatest value of the binned quantity.
         centre: mean of the binned quantity.
         mean, std: of the other quantity.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.evaluation.all_objects import Judged
+from gaussian_yolo_node.evaluation.all_objects import Judged, scores_and_correct
 from gaussian_yolo_node.evaluation.matching import Floats
 
 # Rows of a table; a curve keeps every score.
@@ -21,7 +21,6 @@ class AtThreshold:
     """Counts at one threshold.
 
     Attributes:
-        threshold: minimum score.
         true_positives, false_positives: detections with at least that score.
         missed: objects that none of these matches.
     """
@@ -39,7 +38,6 @@ class ThresholdCurve:
     Attributes:
         thresholds: [K], the distinct scores, falling.
         true_positives, false_positives: [K], detections with at least that score.
-        truths: number of objects.
     """
 
     thresholds: Floats
@@ -91,13 +89,7 @@ class TermEffect:
 
 
 def threshold_curve(scores: Floats, correct: NDArray[np.bool_], truths: int) -> ThresholdCurve:
-    """Count true and false positives at each score.
-
-    Args:
-        scores: [N], in any order.
-        correct: [N], whether a detection matches an object.
-        truths: number of objects.
-    """
+    """Count true and false positives at each of the scores [N], in any order; `correct` [N] says which match."""
     rising, group = np.unique(scores, return_inverse=True)
     count = len(rising)
     right, wrong = (
@@ -109,17 +101,14 @@ def threshold_curve(scores: Floats, correct: NDArray[np.bool_], truths: int) -> 
 def false_positives_by_threshold(classes: Iterable[Judged]) -> ThresholdCurve:
     """The curve of several classes together."""
     parts = list(classes)
-    scores = np.concatenate([np.empty(0), *(part.scores for part in parts)])
-    correct = np.concatenate([np.empty(0, bool), *(part.correct for part in parts)])
-    return threshold_curve(scores, correct, sum(part.truths for part in parts))
+    return threshold_curve(*scores_and_correct(parts), sum(part.truths for part in parts))
 
 
 def term_effects(
     with_term: ThresholdCurve, without_term: ThresholdCurve, thresholds: Sequence[float] = THRESHOLDS
 ) -> tuple[TermEffect, ...]:
     """Compare two runs of one model over the same frames, with criterion "gaussian" and "confidence"."""
-    effects = []
-    for threshold in thresholds:
-        here = with_term.at(threshold)
-        effects.append(TermEffect(here, without_term.at(threshold), without_term.finding(here.true_positives)))
-    return tuple(effects)
+    here = [with_term.at(threshold) for threshold in thresholds]
+    return tuple(
+        TermEffect(each, without_term.at(each.threshold), without_term.finding(each.true_positives)) for each in here
+    )

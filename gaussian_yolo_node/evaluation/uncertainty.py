@@ -30,7 +30,6 @@ class SigmaFigures:
     """Calibration of sigmas against errors, for some coordinates of some boxes; z is error / sigma.
 
     Attributes:
-        boxes: number of boxes.
         nll: mean negative log-likelihood of the errors under Gaussians with these sigmas, nats, coordinates in px; None
             if a sigma is 0.
         within: share of the errors that are at most 1, 2, 3 sigma (a Gaussian: 0.683, 0.954, 0.997).
@@ -58,7 +57,6 @@ class RankCorrelation:
 
     Attributes:
         least_iou: minimum IoU of the boxes with their objects.
-        boxes: number of boxes.
         rho: Spearman's correlation of a box's uncertainty with its IoU, -1..1, lower is better; equal values share
             their mean rank. None with fewer than 3 boxes, or if all have the same uncertainty or IoU.
     """
@@ -73,9 +71,7 @@ class SigmaQuality:
     """Calibration of the standard deviations.
 
     Attributes:
-        boxes: number of matched boxes.
         coordinates: by cx, cy, w, h.
-        overall: of all four coordinates together.
         classes: the same by class, for classes with matched boxes.
         correlations: at the IoU of the figures above, and at a lower one, because sigma must rank bad boxes too.
     """
@@ -136,44 +132,28 @@ def gaussian_nll(errors: Floats, sigmas: Floats) -> float | None:
 
 def absolute_z(errors: Floats, sigmas: Floats) -> Floats:
     """|error| / sigma for errors and sigmas in px of the same shape; finite for a sigma of 0, too."""
-    z: Floats = np.abs(errors) / np.maximum(sigmas, LEAST_SIGMA)
-    return z
+    return np.abs(errors) / np.maximum(sigmas, LEAST_SIGMA)
 
 
 def observed_coverage(errors: Floats, sigmas: Floats) -> Floats:
     """[99], observed coverage: share of at least one error inside the central interval of its Gaussian, at `LEVELS`."""
     z = np.sort(absolute_z(errors, sigmas), axis=None)
-    observed: Floats = np.searchsorted(z, _REACHES, side="right") / z.size
-    return observed
+    return np.searchsorted(z, _REACHES, side="right") / z.size
 
 
 def relative_sigmas(boxes: Floats, sigmas: Floats) -> Floats:
-    """Sigmas of centre x and width over the box's width, of centre y and height over its height.
-
-    Args:
-        boxes: [N, 4], x1 y1 x2 y2 in px.
-        sigmas: [N, 4], of centre x, centre y, width, height in px.
-
-    Returns:
-        [N, 4], finite for boxes without area, too.
-    """
-    relative: Floats = sigmas / np.maximum(coordinate_sizes(boxes), _LEAST_SIZE)
-    return relative
+    """Sigmas of centre x and width over the box's width, of centre y and height over its height: [N, 4], finite for
+    boxes without area, too. Boxes [N, 4] are x1 y1 x2 y2, sigmas [N, 4] of centre x, centre y, width, height, in px."""
+    return sigmas / np.maximum(coordinate_sizes(boxes), _LEAST_SIZE)
 
 
 def box_uncertainty(boxes: Floats, sigmas: Floats) -> Floats:
     """[N], mean of a box's `relative_sigmas`: uncertainty relative to the box size, as IoU is."""
-    means: Floats = relative_sigmas(boxes, sigmas).mean(axis=1)
-    return means
+    return relative_sigmas(boxes, sigmas).mean(axis=1)
 
 
 def rank_correlation(matched: MatchedBoxes, least_iou: float) -> RankCorrelation:
-    """Spearman's correlation of `box_uncertainty` with IoU.
-
-    Args:
-        matched: boxes with sigmas; None as the correlation if they have none.
-        least_iou: minimum IoU that the boxes were matched with.
-    """
+    """Spearman's correlation of `box_uncertainty` with IoU, of boxes matched from `least_iou`; None without sigmas."""
     rho = None
     if matched.sigmas is not None:
         rho = spearman(box_uncertainty(matched.boxes, matched.sigmas), matched.ious)
@@ -192,8 +172,7 @@ def spearman(x: Floats, y: Floats) -> float | None:
 def _ranks(values: Floats) -> Floats:
     """Ranks [N] from 1; equal values share their mean rank."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[group]
-    return ranks
+    return (np.cumsum(counts) - (counts - 1) / 2)[group]
 
 
 def _ence(errors: Floats, sigmas: Floats) -> float | None:

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from gaussian_yolo_node.evaluation import LEAST_SCORE
 from gaussian_yolo_node.evaluation.all_objects import (
     COMMON_IOU,
@@ -17,6 +15,8 @@ from gaussian_yolo_node.evaluation.all_objects import (
     class_ious,
     judge_class,
     match_boxes,
+    ranked_sigma_quality,
+    scores_and_correct,
 )
 from gaussian_yolo_node.evaluation.paired import Paired
 from gaussian_yolo_node.evaluation.reliability import ScoreQuality, score_quality
@@ -37,7 +37,7 @@ from gaussian_yolo_node.evaluation.threshold_curves import (
     false_positives_by_threshold,
     term_effects,
 )
-from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, rank_correlation, sigma_quality
+from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +51,8 @@ class UncertaintyReport:
         boxes: number of detections that match an object.
         score: calibration of the score, all classes together.
         sigma: coverage, likelihood and calibration errors; None without sigmas or boxes, as are the next four.
-        coverage: reliability diagram of the sigmas.
-        sharpness: by coordinate.
         likelihoods: by coordinate, compared with sigmas that do not depend on the box.
         iou_against_sigma: the paper's figure, both ways.
-        box_risks: see `risk_coverage.box_risks`.
         detection_risks: risk-coverage curves including false positives, whose risk is 1; by ranking: "score", "sigma".
         thresholds: true and false positives, by class and "all".
         term_effects: with and without the uncertainty term, all classes together: "common" at `iou`, "class" at the
@@ -97,9 +94,7 @@ class UncertaintyReport:
             },
             "detection_risks": {by: curve.to_dict() for by, curve in self.detection_risks.items()},
             "thresholds": {name: curve.to_dict() for name, curve in self.thresholds.items()},
-            "term_effects": None
-            if effects is None
-            else {iou: [_effect_dict(effect) for effect in of] for iou, of in effects.items()},
+            "term_effects": effects and {iou: [_effect_dict(effect) for effect in of] for iou, of in effects.items()},
         }
 
 
@@ -109,17 +104,12 @@ def uncertainty_report(
     """Judge scores and sigmas by the rules for every labelled object (`all_objects.judge_class`).
 
     Args:
-        paired: truth and detections.
         least_score: minimum score of the detections whose scores and sigmas are judged.
         without_term: the same frames with criterion "confidence", to show the effect of the uncertainty term.
     """
     common = dict.fromkeys(class_ious(paired), COMMON_IOU)
     judged = _judged(paired, common)
-    scores = np.concatenate([np.empty(0), *(of.scores for of in judged.values())])
-    correct = np.concatenate([np.empty(0, bool), *(of.correct for of in judged.values())])
-    counts = scores >= least_score
     matched, loose = (match_boxes(paired, iou, least_score) for iou in (COMMON_IOU, LOOSE_IOU))
-    correlations = (rank_correlation(matched, COMMON_IOU), rank_correlation(loose, LOOSE_IOU))
     effects = None
     if without_term is not None:
         ious = {"common": common, "class": class_ious(paired)}
@@ -128,8 +118,8 @@ def uncertainty_report(
         COMMON_IOU,
         least_score,
         len(matched),
-        score_quality(scores[counts], correct[counts]),
-        sigma_quality(matched, correlations),
+        score_quality(*scores_and_correct(judged.values(), least_score)),
+        ranked_sigma_quality(matched, loose),
         coverage_curve(matched),
         sharpness(matched),
         likelihoods(matched),

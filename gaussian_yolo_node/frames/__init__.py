@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from gaussian_yolo_node.bags import is_bag
 from gaussian_yolo_node.errors import install_line
+from gaussian_yolo_node.file_names import is_image_name
 from gaussian_yolo_node.frames.camera import CameraSource
 from gaussian_yolo_node.frames.capture import is_url
 from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS
 from gaussian_yolo_node.frames.files import FileSource, ImageFiles, Media, list_images
-from gaussian_yolo_node.frames.frame import Frame
-from gaussian_yolo_node.frames.source import Source, SourceError, SourceState
+from gaussian_yolo_node.frames.source import Frame, Source, SourceError, SourceState
 from gaussian_yolo_node.frames.urls import local_path
 from gaussian_yolo_node.frames.video import VideoFile
 
@@ -53,30 +55,31 @@ def open_source(
         raise SourceError(f"the playback rate must not be negative, and it is {fps:g} fps")
     if spec.isascii() and spec.isdigit():
         return CameraSource.open(spec, max_megapixels=max_megapixels)
+    play = partial(FileSource, realtime=playback == "realtime", fps=fps, loop=loop)
     path = Path(os.path.expanduser(spec))
     if os.path.exists(path):
         if path.is_char_device():
             return CameraSource.open(str(path), max_megapixels=max_megapixels)
-        return FileSource(_media(path, max_megapixels), realtime=playback == "realtime", fps=fps, loop=loop)
+        return play(_media(path, max_megapixels))
     if is_url(spec):
-        return _stream(spec, playback == "realtime", fps, loop, max_megapixels)
+        return _stream(spec, play, max_megapixels)
     if " ! " in spec:
         return CameraSource.open(spec, max_megapixels=max_megapixels)
     raise SourceError(f"source {spec} does not exist: there is no such file, folder or device")
 
 
-def _stream(url: str, realtime: bool, fps: float, loop: bool, max_megapixels: float) -> Source:
+def _stream(url: str, play: Callable[[Media], Source], max_megapixels: float) -> Source:
     """A live stream, or a recorded one, which is played like a file."""
     path = local_path(url)
     if path is not None:
         if not path.exists():
             raise SourceError(f"source {url} does not exist: there is no file {path}")
-        return FileSource(_media(path, max_megapixels), realtime=realtime, fps=fps, loop=loop)
+        return play(_media(path, max_megapixels))
     camera = CameraSource.open(url, max_megapixels=max_megapixels)
     if not camera.states_length:
         return camera
     camera.close()
-    return FileSource(VideoFile(url, max_megapixels), realtime=realtime, fps=fps, loop=loop)
+    return play(VideoFile(url, max_megapixels))
 
 
 def _media(path: Path, max_megapixels: float) -> Media:
@@ -87,13 +90,9 @@ def _media(path: Path, max_megapixels: float) -> Media:
         except SourceError:
             if not is_bag(path):
                 raise
-    if is_bag(path):
-        return _bag(path, max_megapixels)
-    open_file = ImageFiles.single if ImageFiles.accepts(path) else VideoFile
-    return open_file(path, max_megapixels)
-
-
-def _bag(path: Path, max_megapixels: float) -> Media:
+    if not is_bag(path):
+        open_file = ImageFiles.single if is_image_name(path.name) else VideoFile
+        return open_file(path, max_megapixels)
     try:
         from gaussian_yolo_node.frames.bag import BagImages
     except ModuleNotFoundError as error:

@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,8 +18,7 @@ from gaussian_yolo_node.display import without_secrets
 from gaussian_yolo_node.frames.capture import declared_frame_pixels, has_backend, is_url, open_live
 from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS, PictureError, check_pixels
 from gaussian_yolo_node.frames.files import decode_picture
-from gaussian_yolo_node.frames.frame import Frame
-from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
+from gaussian_yolo_node.frames.source import JOIN_S, Frame, SourceError, SourceState
 from gaussian_yolo_node.frames.urls import has_end
 
 _log = logging.getLogger(__name__)
@@ -27,20 +26,6 @@ _log = logging.getLogger(__name__)
 # A device is considered lost after this many undecodable frames in a row.
 _MAX_BAD_FRAMES = 30
 _JPEG_START = b"\xff\xd8"
-
-
-class Capture(Protocol):
-    """The part of `cv2.VideoCapture` that this module uses."""
-
-    def isOpened(self) -> bool: ...
-
-    def grab(self) -> bool: ...
-
-    def retrieve(self) -> tuple[bool, Any]: ...
-
-    def get(self, prop: int, /) -> float: ...
-
-    def release(self) -> None: ...
 
 
 class CameraSource:
@@ -62,7 +47,7 @@ class CameraSource:
         self,
         spec: str,
         *,
-        opener: Callable[[str], Capture] = open_live,
+        opener: Callable[[str], cv2.VideoCapture] = open_live,
         retry_min_s: float = 0.5,
         retry_max_s: float = 10.0,
         stall_s: float = 3.0,
@@ -82,21 +67,19 @@ class CameraSource:
         self._alive_at = 0.0
         self._state = SourceState.OPENING
         self._message = ""
-        self._fps = 0.0
-        self._states_length = False
+        self.fps = 0.0
+        self.length: int | None = None
+        self.frame_size: tuple[int, int] | None = None  # a camera may come back with another size
+        self.states_length = False  # whether the stream that is open states its length, as a recorded one does
         self._index = 0
-        self._skipped = self._dropped = self._reopened = 0
+        self.skipped = self.dropped = self.reopened = 0
         self._thread = threading.Thread(target=self._read_capture, name=f"camera {self._name}", daemon=True)
         self._thread.start()
         atexit.register(self.close)
 
     @classmethod
     def open(cls, spec: str, **settings: Any) -> CameraSource:
-        """Open a camera and wait for the result.
-
-        Raises:
-            SourceError: the camera cannot be opened. (An open source raises no errors.)
-        """
+        """Open a camera and wait for the result. SourceError if it cannot be opened; an open one raises no errors."""
         source = cls(spec, **settings)
         try:
             # Ctrl-C can interrupt this wait, but not the open call itself.
@@ -110,11 +93,6 @@ class CameraSource:
         return source
 
     @property
-    def states_length(self) -> bool:
-        """Whether the opened stream states its length, as a recorded one does."""
-        return self._states_length
-
-    @property
     def state(self) -> SourceState:
         return SourceState.LOST if self._stalled() else self._state
 
@@ -123,30 +101,6 @@ class CameraSource:
         if self._stalled():
             return f"camera {self._name} has sent no frame for {time.monotonic() - self._alive_at:.1f} s"
         return self._message
-
-    @property
-    def skipped(self) -> int:
-        return self._skipped
-
-    @property
-    def dropped(self) -> int:
-        return self._dropped
-
-    @property
-    def reopened(self) -> int:
-        return self._reopened
-
-    @property
-    def length(self) -> int | None:
-        return None
-
-    @property
-    def fps(self) -> float:
-        return self._fps
-
-    @property
-    def frame_size(self) -> tuple[int, int] | None:
-        return None  # a camera may still be opening, or come back with another size
 
     def read(self) -> Frame | None:
         """The newest unread frame; blocks until there is one. None after `close`, or at the end of a file."""
@@ -181,7 +135,7 @@ class CameraSource:
             capture = self._open_capture()
             if capture and is_url(self._spec):
                 frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)  # from the duration; below 0 if that is unknown
-                self._states_length = math.isfinite(frames) and frames > 0
+                self.states_length = math.isfinite(frames) and frames > 0
             if not self._tried.is_set():
                 self._open_error = None if capture else self._refused or _open_failure(self._spec)
                 self._alive_at = time.monotonic()
@@ -190,7 +144,7 @@ class CameraSource:
                     return
             delivered = False
             if capture:
-                self._fps = _plausible_fps(capture.get(cv2.CAP_PROP_FPS))
+                self.fps = _plausible_fps(capture.get(cv2.CAP_PROP_FPS))
                 delivered = self._deliver_until_lost(capture)
                 capture.release()
                 if delivered and is_url(self._spec) and has_end(self._spec):
@@ -200,7 +154,7 @@ class CameraSource:
             self._report_lost("stopped sending" if capture else "cannot be reopened", pause_s)
             self._closing.wait(pause_s)
 
-    def _open_capture(self) -> Capture | None:
+    def _open_capture(self) -> cv2.VideoCapture | None:
         try:
             capture = self._opener(self._spec)
         except cv2.error as error:  # some backends raise instead of failing to open
@@ -216,7 +170,7 @@ class CameraSource:
         capture.release()
         return None
 
-    def _deliver_until_lost(self, capture: Capture) -> bool:
+    def _deliver_until_lost(self, capture: cv2.VideoCapture) -> bool:
         """Deliver frames until the capture fails; returns whether any frame was delivered."""
         delivered = False
         bad = 0
@@ -227,12 +181,12 @@ class CameraSource:
             self._index += 1
             if image is None:
                 bad += 1
-                self._skipped += 1
+                self.skipped += 1
                 self._message = f"camera {self._name} sent a frame that cannot be decoded"
                 continue
             bad = 0
             if not delivered and self._state is SourceState.LOST:
-                self._reopened += 1
+                self.reopened += 1
                 _log.warning("camera %s is back", self._name)
             delivered = True
             self._deliver(Frame(image, stamp, index, str(index)))
@@ -242,7 +196,7 @@ class CameraSource:
         with self._changed:
             if self._closing.is_set():
                 return
-            self._dropped += self._newest is not None
+            self.dropped += self._newest is not None
             self._newest = frame
             self._alive_at = time.monotonic()
             self._state = SourceState.STREAMING
@@ -263,7 +217,7 @@ class CameraSource:
         _log.warning("%s", message)
 
 
-def _retrieve(capture: Capture, max_megapixels: float) -> NDArray[np.uint8] | None:
+def _retrieve(capture: Any, max_megapixels: float) -> NDArray[np.uint8] | None:
     """The grabbed frame as BGR; None if it cannot be decoded."""
     try:
         ok, image = capture.retrieve()
@@ -278,12 +232,8 @@ def _retrieve(capture: Capture, max_megapixels: float) -> NDArray[np.uint8] | No
 
 def _to_bgr(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Convert to BGR; GStreamer pipelines may deliver grey or BGRA frames."""
-    channels = 1 if image.ndim == 2 else image.shape[2]
-    if channels == 1:
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
-    if channels == 4:
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2BGR), np.uint8)
-    return image
+    conversion = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}.get(1 if image.ndim == 2 else image.shape[2])
+    return image if conversion is None else np.asarray(cv2.cvtColor(image, conversion), np.uint8)
 
 
 def _plausible_fps(fps: float) -> float:

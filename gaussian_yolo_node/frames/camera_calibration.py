@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gaussian_yolo_node.bags import CAMERA_INFO, BagError
 from gaussian_yolo_node.bags.messages import serialized
 from gaussian_yolo_node.documents import read_yaml
-from gaussian_yolo_node.text_files import NotTextError, read_text
+from gaussian_yolo_node.text_files import text_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,7 @@ class Calibration:
 
     def message(self, size: tuple[int, int], header: Any) -> bytes:
         """A sensor_msgs/CameraInfo; `size` is (height, width) of the image in px."""
+        matrices = (self.camera_matrix, self.rectification, self.projection)
         return serialized(
             CAMERA_INFO,
             header=header,
@@ -43,9 +44,7 @@ class Calibration:
             width=size[1],
             distortion_model=self.distortion_model,
             d=self.distortion,
-            k=self.camera_matrix.reshape(-1),
-            r=self.rectification.reshape(-1),
-            p=self.projection.reshape(-1),
+            **{key: each.reshape(-1) for key, each in zip("krp", matrices, strict=True)},
         )
 
 
@@ -59,7 +58,7 @@ def read_kitti_calibration(path: Path, key: str) -> Calibration:
     Raises:
         BagError: the file cannot be read, or does not contain the matrix.
     """
-    for line in _text(path).splitlines():
+    for line in text_of(path, f"calibration {path}", BagError).splitlines():
         name, _, values = line.partition(" ")
         if name.rstrip(":") != key:
             continue
@@ -73,11 +72,8 @@ def read_kitti_calibration(path: Path, key: str) -> Calibration:
 
 
 def read_calibration_yaml(path: Path) -> Calibration:
-    """The camera in a YAML file of ROS's camera_calibration.
-
-    Raises:
-        BagError: the file cannot be read, or a field is missing.
-    """
+    """The camera in a YAML file of ROS's camera_calibration. BagError if the file cannot be read, or a field is
+    missing."""
     try:
         document: Any = read_yaml(path, "calibration", BagError)
         return Calibration(
@@ -99,12 +95,3 @@ def _matrix(document: Any, key: str, shape: tuple[int, ...]) -> NDArray[np.float
     if shape != (-1,) and values.size != np.prod(shape):
         raise ValueError(key)
     return values.reshape(shape)
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_text(path)
-    except OSError as error:
-        raise BagError(f"calibration {path} cannot be read: {error.strerror}") from error
-    except NotTextError as error:
-        raise BagError(f"calibration {path} is {error}") from error

@@ -18,22 +18,11 @@ class PictureError(GaussianYoloError):
     """A picture cannot be decoded, or is too large; the message is a clause about "it"."""
 
 
-def decode(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS, by_exif: bool = True) -> NDArray[np.uint8]:
-    """The pixels of an image file.
-
-    Args:
-        data: the whole file.
-        max_megapixels: a picture with more than so many million pixels is not decoded.
-        by_exif: rotate as Exif data say.
-
-    Returns:
-        uint8 [H, W, 3], BGR.
-
-    Raises:
-        PictureError: the data are no picture, cut short, or too large.
-    """
+def decode(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
+    """The pixels of an image file, turned as its Exif data say: uint8 [H, W, 3], BGR. PictureError if the data are no
+    picture, cut short, or have more than `max_megapixels` million pixels."""
     check_header(data, max_megapixels)
-    return decode_checked(data, by_exif=by_exif)
+    return decode_checked(data, by_exif=True)
 
 
 def decode_checked(data: bytes, *, by_exif: bool) -> NDArray[np.uint8]:

@@ -9,17 +9,16 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags.image_header import is_cut_jpeg
-from gaussian_yolo_node.file_names import IMAGE_SUFFIXES, files_in, is_image_name, shown
+from gaussian_yolo_node.file_names import IMAGE_SUFFIXES, files_in, shown
 from gaussian_yolo_node.frames.decoding import MAX_MEGAPIXELS, PictureError, decode
-from gaussian_yolo_node.frames.frame import Frame
-from gaussian_yolo_node.frames.source import JOIN_S, SourceError, SourceState
+from gaussian_yolo_node.frames.source import JOIN_S, Frame, SourceError, SourceState
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +73,6 @@ class FileSource:
     request.
 
     Args:
-        media: the medium to play.
         realtime: deliver at the rate of a camera instead of on request.
         fps: constant rate of realtime playback in Hz; 0 keeps the medium's own times, or its rate if it has none.
         loop: restart at the end. A medium that cannot be read any more is LOST, and tried again until it is back.
@@ -83,16 +81,17 @@ class FileSource:
     def __init__(self, media: Media, *, realtime: bool = False, fps: float = 0.0, loop: bool = False) -> None:
         self._media = media
         self._realtime = realtime
-        self._fps = fps or media.fps
+        self.fps = fps or media.fps
+        self.length = None if loop else media.length
+        self.skipped = self.dropped = self.reopened = 0
         self._own_times = not fps
         self._loop = loop
         self._state = SourceState.OPENING
         self._message = ""
-        self._skipped = 0
         self._index = 0
         self._due = 0.0
         self._last_time_s: float | None = None
-        self._step_s = 1 / self._fps  # to the next frame, if the medium says nothing else
+        self._step_s = 1 / self.fps  # to the next frame, if the medium says nothing else
         self._changed = threading.Condition()
         self._ahead: deque[tuple[float, Picture]] = deque()
         self._decoded_all = False
@@ -111,26 +110,6 @@ class FileSource:
     @property
     def message(self) -> str:
         return self._lost or self._message
-
-    @property
-    def skipped(self) -> int:
-        return self._skipped
-
-    @property
-    def dropped(self) -> int:
-        return 0
-
-    @property
-    def reopened(self) -> int:
-        return 0
-
-    @property
-    def length(self) -> int | None:
-        return None if self._loop else self._media.length
-
-    @property
-    def fps(self) -> float:
-        return self._fps
 
     @property
     def frame_size(self) -> tuple[int, int] | None:
@@ -153,7 +132,7 @@ class FileSource:
             index = self._index
             self._index += 1
             if picture.image is None:
-                self._skipped += 1
+                self.skipped += 1
                 name = picture.name or f"frame {index}"
                 self._report(f"skipped {name} of {self._media.name}: {picture.error}")
                 continue
@@ -239,11 +218,8 @@ class FileSource:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images of a folder without its subfolders, in natural order.
-
-    Raises:
-        SourceError: there are no images, or the folder cannot be read.
-    """
+    """The images of a folder without its subfolders, in natural order. SourceError if there are no images, or the
+    folder cannot be read."""
     try:
         paths = files_in(folder, IMAGE_SUFFIXES)
     except OSError as error:
@@ -263,31 +239,23 @@ class ImageFiles:
         self.length: int | None = len(paths)
         self.fps = IMAGE_FPS
 
-    @staticmethod
-    def accepts(path: PurePath) -> bool:
-        """Whether a file name is that of an image."""
-        return is_image_name(path.name)
-
     @classmethod
     def single(cls, path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> ImageFiles:
-        """A single image.
-
-        Raises:
-            SourceError: the image cannot be read.
-        """
-        picture = _read_image(path, max_megapixels)
+        """A single image. SourceError if it cannot be read."""
+        picture = read_picture(path, max_megapixels)
         if picture.image is None:
             raise SourceError(f"image {path} cannot be read: {picture.error}")
         return cls([path], max_megapixels)
 
     def play(self) -> Iterator[Picture]:
-        return (_read_image(path, self._max_megapixels) for path in self._paths)
+        return (read_picture(path, self._max_megapixels) for path in self._paths)
 
     def shortfall(self, frames: int) -> str:
         return ""  # a file that has vanished is a frame that cannot be read
 
 
-def _read_image(path: Path, max_megapixels: float) -> Picture:
+def read_picture(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
+    """Decode an image file, turned as its Exif data say."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -58,38 +58,18 @@ _ENCODINGS |= {
     f"{name[:-1]}16": replace(encoding, sample_bytes=2) for name, encoding in _ENCODINGS.items() if name.endswith("8")
 }
 
+# Encodings of raw image messages that can be read.
 ENCODINGS: tuple[str, ...] = tuple(_ENCODINGS)
-"""Encodings of raw image messages that can be read."""
-
-
+# What is wrong with a message that holds H.264 or the like.
 VIDEO_MESSAGE = "compressed image is a part of a video, not a picture: publish or record JPEG or PNG"
-"""What is wrong with a message that holds H.264 or the like."""
-
-
-class RawImage(Protocol):
-    """A sensor_msgs/Image; `data` is a buffer of bytes."""
-
-    height: Any
-    width: Any
-    encoding: Any
-    is_bigendian: Any
-    step: Any
-    data: Any
-
-
-class CompressedPicture(Protocol):
-    """A sensor_msgs/CompressedImage; `data` is a buffer of bytes."""
-
-    format: Any
-    data: Any
 
 
 class ImageMessageError(GaussianYoloError):
     """An image message cannot be read as an 8-bit picture."""
 
 
-def image_from_message(message: RawImage, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
-    """The image in a raw image message.
+def image_from_message(message: Any, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
+    """The image in a sensor_msgs/Image.
 
     A bgr8 message is not copied: the array is a view of `message.data`, rows `message.step` bytes apart. Of 16-bit
     samples the high byte is taken, so 65535 becomes 255. YUV is that of BT.601, 16 to 235. In nv12 and nv21, the rows
@@ -109,7 +89,10 @@ def image_from_message(message: RawImage, max_megapixels: float = MAX_MEGAPIXELS
     height, width, step = int(message.height), int(message.width), int(message.step)
     if height < 1 or width < 1:
         raise ImageMessageError(f"image is {width}x{height} px: the publisher must fill width and height")
-    _check_size(width * height, max_megapixels)
+    try:
+        check_pixels(width * height, max_megapixels)
+    except PictureError as error:
+        raise ImageMessageError(f"image is too large: {error}") from error
     across, down = encoding.block
     if width % across or height % down:
         raise ImageMessageError(
@@ -138,30 +121,18 @@ def image_from_message(message: RawImage, max_megapixels: float = MAX_MEGAPIXELS
     pixels = samples[:, :, 0, high_byte] if encoding.channels == 1 else samples[..., high_byte]
     if encoding.sample_bytes > 1:
         pixels = np.ascontiguousarray(pixels)
-    return pixels if encoding.conversion is None else _to_bgr(pixels, encoding.conversion)
+    return pixels if encoding.conversion is None else np.asarray(cv2.cvtColor(pixels, encoding.conversion), np.uint8)
 
 
-def image_from_compressed(message: CompressedPicture, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
-    """The image in a compressed image message (JPEG, PNG, or any other format that OpenCV decodes).
-
-    Returns:
-        uint8 [height, width, 3], BGR.
-
-    Raises:
-        ImageMessageError: as of `check_compressed`, or the data are not an image.
-    """
+def image_from_compressed(message: Any, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
+    """The image in a sensor_msgs/CompressedImage (JPEG, PNG, or any other format that OpenCV decodes): uint8 [height,
+    width, 3], BGR. ImageMessageError as of `check_compressed`, or if the data are not an image."""
     return decode_compressed(check_compressed(message, max_megapixels), str(message.format))
 
 
 def decode_compressed(data: bytes, layout: str) -> NDArray[np.uint8]:
-    """The image in the data that `check_compressed` has returned, uint8 [height, width, 3], BGR.
-
-    Args:
-        layout: the message's format, for the error.
-
-    Raises:
-        ImageMessageError: the data are not an image.
-    """
+    """The image in the data that `check_compressed` has returned, uint8 [height, width, 3], BGR. ImageMessageError if
+    the data are not an image."""
     # The header's frame_id is that of the sensor, so an Exif rotation must not be applied.
     try:
         return decode_checked(data, by_exif=False)
@@ -169,12 +140,9 @@ def decode_compressed(data: bytes, layout: str) -> NDArray[np.uint8]:
         raise _unreadable(data, layout, error) from error
 
 
-def check_compressed(message: CompressedPicture, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
+def check_compressed(message: Any, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
     """The data of a compressed image message, after a look at its header that takes less than a millisecond.
-
-    Raises:
-        ImageMessageError: depth compression, truncated JPEG or PNG data, too large an image, or an unknown format.
-    """
+    ImageMessageError for depth compression, truncated JPEG or PNG data, too large an image, or an unknown format."""
     layout = str(message.format)
     data = bytes(memoryview(message.data))
     if "compressedDepth" in layout:
@@ -196,14 +164,3 @@ def _unreadable(data: bytes, layout: str, error: PictureError) -> ImageMessageEr
     return ImageMessageError(
         f"compressed image of {len(data)} bytes, format '{layout}', cannot be read ({error}): publish JPEG or PNG"
     )
-
-
-def _check_size(pixels: int, max_megapixels: float) -> None:
-    try:
-        check_pixels(pixels, max_megapixels)
-    except PictureError as error:
-        raise ImageMessageError(f"image is too large: {error}") from error
-
-
-def _to_bgr(pixels: NDArray[np.uint8], conversion: int) -> NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)

@@ -6,7 +6,6 @@ import json
 from contextlib import ExitStack
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -41,22 +40,17 @@ def detection_record(
         `{"frame", "width", "height", "detections": [{"class", "score", "box": [x1, y1, x2, y2], "sigma": [cx, cy, w,
         h]}]}`, boxes and standard deviations in px.
     """
-    return {
-        "frame": frame,
-        "width": image_size[1],
-        "height": image_size[0],
-        "detections": [
-            {
-                "class": classes[class_id],
-                "score": round(float(score), 6),
-                "box": [round(float(value), 3) for value in box],
-                "sigma": [round(float(value), 3) for value in sigma],
-            }
-            for class_id, score, box, sigma in zip(
-                detections.class_ids, detections.scores, detections.boxes, detections.sigmas, strict=True
-            )
-        ],
-    }
+    columns = (detections.class_ids, detections.scores, detections.boxes, detections.sigmas)
+    records = [
+        {
+            "class": classes[class_id],
+            "score": round(float(score), 6),
+            "box": [round(float(value), 3) for value in box],
+            "sigma": [round(float(value), 3) for value in sigma],
+        }
+        for class_id, score, box, sigma in zip(*columns, strict=True)
+    ]
+    return {"frame": frame, "width": image_size[1], "height": image_size[0], "detections": records}
 
 
 class JsonArrayFile:
@@ -66,20 +60,12 @@ class JsonArrayFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Check the path.
-
-        Raises:
-            RecordingError: no file can be written there.
-        """
+        """Check the path. RecordingError if no file can be written there."""
         prepare_target(path, RecordingError)
         self._path = path
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add one record.
-
-        Raises:
-            RecordingError: the file cannot be written.
-        """
+        """Add one record. RecordingError if the file cannot be written."""
         text = json.dumps(record, allow_nan=False).encode()
         # One write, so that Ctrl-C never leaves a part of a record.
         self._write((b",\n" if self._file.tell() > 1 else b"\n") + text)
@@ -99,14 +85,9 @@ class JsonArrayFile:
             self._whole = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if isinstance(error, RecordingError):
-            self._whole.__exit__(kind, error, traceback)
+    def __exit__(self, *error: Any) -> None:
+        if isinstance(error[1], RecordingError):
+            self._whole.__exit__(*error)
         else:
             with self._whole:
                 self._write(b"\n]\n")
@@ -119,11 +100,8 @@ class VideoRecording:
     """
 
     def __init__(self, path: Path, fps: float) -> None:
-        """Check the path and create its folder.
-
-        Raises:
-            RecordingError: the folder cannot be written to, or the name ends in neither .mp4 nor .webm.
-        """
+        """Check the path and create its folder. RecordingError if the folder cannot be written to, or the name ends in
+        neither .mp4 nor .webm."""
         if path.suffix.lower() not in _CODECS:
             raise RecordingError(f"{path} cannot be written: a video is an .mp4 or a .webm file")
         if str(path) != shown(str(path)):
@@ -137,18 +115,14 @@ class VideoRecording:
         self._frames = 0
 
     def write(self, image: NDArray[np.uint8]) -> None:
-        """Append a frame, uint8 [H, W, 3] BGR.
-
-        Raises:
-            RecordingError: OpenCV cannot write such a video.
-        """
+        """Append a frame, uint8 [H, W, 3] BGR. RecordingError if OpenCV cannot write such a video."""
         if self._writer is None:
             # Encoders need even sides.
             self._size = (image.shape[1] // 2 * 2, image.shape[0] // 2 * 2)
             if min(self._size) < 2:
+                size = f"{image.shape[1]}x{image.shape[0]}"
                 raise RecordingError(
-                    f"{self._path} cannot be written: a video needs 2x2 px, and the frames are "
-                    f"{image.shape[1]}x{image.shape[0]} px"
+                    f"{self._path} cannot be written: a video needs 2x2 px, and the frames are {size} px"
                 )
             self._writer = self._open()
         self._writer.write(_fit(image, self._size))
@@ -170,16 +144,11 @@ class VideoRecording:
     def __enter__(self) -> VideoRecording:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self._writer is not None:
             self._writer.release()
-        if isinstance(error, RecordingError):
-            self._whole.__exit__(kind, error, traceback)
+        if isinstance(error[1], RecordingError):
+            self._whole.__exit__(*error)
         else:
             with self._whole:
                 self._check()

@@ -26,11 +26,8 @@ class CalibrationError(GaussianYoloError):
 
 
 def scaled(calibration: Calibration, size: Size) -> Calibration:
-    """The calibration of the same camera for frames of (height, width) px.
-
-    Raises:
-        CalibrationError: the frames have another shape than the calibrated ones, so they show another part.
-    """
+    """The calibration of the same camera for frames of (height, width) px. CalibrationError if the frames have another
+    shape than the calibrated ones, so they show another part."""
     if calibration.size is None or calibration.size == size:
         return replace(calibration, size=size)
     vertical, horizontal = size[0] / calibration.size[0], size[1] / calibration.size[1]
@@ -64,10 +61,7 @@ def rectified(calibration: Calibration) -> Calibration:
 
 class Rectifier:
     """Rectifies frames, with maps that are computed once for each size. May be used by several threads.
-
-    Raises:
-        CalibrationError: the calibration has no focal length, or a distortion that cannot be rectified.
-    """
+    CalibrationError if the calibration has no focal length, or a distortion that cannot be rectified."""
 
     def __init__(self, calibration: Calibration) -> None:
         _check(calibration)
@@ -75,11 +69,8 @@ class Rectifier:
         self._maps: tuple[Size, NDArray[np.int16], NDArray[np.uint16]] | None = None
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """uint8 [H, W, 3] -> uint8 [H, W, 3]; what the camera did not see is black.
-
-        Raises:
-            CalibrationError: the frame does not fit the calibration.
-        """
+        """uint8 [H, W, 3] -> uint8 [H, W, 3]; what the camera did not see is black. CalibrationError if the frame does
+        not fit the calibration."""
         size = (image.shape[0], image.shape[1])
         maps = self._maps
         if maps is None or maps[0] != size:

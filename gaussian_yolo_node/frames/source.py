@@ -1,16 +1,36 @@
-"""The interface of frame sources."""
+"""Frames and the interface of their sources."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.frames.frame import Frame
 
 
 class SourceError(GaussianYoloError):
     """A source cannot be opened."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One image and its time stamp.
+
+    Attributes:
+        image: uint8 [H, W, 3], BGR.
+        stamp: time at which the frame left the camera, in s since the epoch (the clock of `time.time()`).
+        index: position in the source, from 0, including skipped frames.
+        name: the file name for a frame of an image folder, else `str(index)`.
+    """
+
+    image: NDArray[np.uint8]
+    stamp: float
+    index: int
+    name: str
 
 
 # Maximum time that `close` waits for its thread to return from OpenCV, s.
@@ -43,26 +63,17 @@ class Source(Protocol):
         frame_size: (height, width) in px of the first frame, for files; waits until it is decoded. None if unknown.
     """
 
+    skipped: int
+    dropped: int
+    reopened: int
+    length: int | None
+    fps: float
+
     @property
     def state(self) -> SourceState: ...
 
     @property
     def message(self) -> str: ...
-
-    @property
-    def skipped(self) -> int: ...
-
-    @property
-    def dropped(self) -> int: ...
-
-    @property
-    def reopened(self) -> int: ...
-
-    @property
-    def length(self) -> int | None: ...
-
-    @property
-    def fps(self) -> float: ...
 
     @property
     def frame_size(self) -> tuple[int, int] | None: ...

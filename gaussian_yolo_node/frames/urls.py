@@ -42,7 +42,6 @@ def has_end(spec: str) -> bool:
 def _headers(address: str, method: str) -> HTTPMessage | None:
     try:
         with urllib.request.urlopen(urllib.request.Request(address, method=method), timeout=_TIMEOUT_S) as answer:
-            headers: HTTPMessage = answer.headers
-            return headers
+            return answer.headers
     except (OSError, ValueError, HTTPException):
         return None

@@ -17,11 +17,11 @@ from gaussian_yolo_node.detector.model import ModelCard, OperatingPoint
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
 from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.evaluation import LEAST_SCORE
-from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, LOOSE_IOU, evaluate, match_boxes
+from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, LOOSE_IOU, evaluate, match_boxes, ranked_sigma_quality
 from gaussian_yolo_node.evaluation.matching import MatchedBoxes, join
 from gaussian_yolo_node.evaluation.paired import Paired, pair
 from gaussian_yolo_node.evaluation.sigma_fit import calibrated, fit_sigma_calibration, scaled_to_coverage
-from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, rank_correlation, sigma_quality
+from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality
 from gaussian_yolo_node.lab.complexity import onnx_complexity
 from gaussian_yolo_node.labels import image_size, load_sources, read_image
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions, GroundTruth
@@ -120,7 +120,7 @@ def measure_point(
         if calibration is not None:
             boxes, loose = calibrated(boxes, calibration), calibrated(loose, calibration)
         precision = average_precision(of)
-        results[name] = SetResult(canvases[name], precision, _sigma_quality(boxes, loose), times[name])
+        results[name] = SetResult(canvases[name], precision, ranked_sigma_quality(boxes, loose), times[name])
     gmacs = float(f"{onnx_complexity(model, size).macs / 1e9:.4g}")
     figures = {name: dict(result.average_precision) for name, result in results.items()}
     return OperatingPoint(size, gmacs, figures, calibration), results
@@ -187,10 +187,6 @@ def average_precision(paired: Paired) -> dict[str, float]:
         for row in rows
         if row.truths and (kind == "AP50" or row.iou != COMMON_IOU)
     }
-
-
-def _sigma_quality(boxes: MatchedBoxes, loose: MatchedBoxes) -> SigmaQuality | None:
-    return sigma_quality(boxes, (rank_correlation(boxes, COMMON_IOU), rank_correlation(loose, LOOSE_IOU)))
 
 
 def _sigma_cells(sigma: SigmaQuality) -> list[str]:

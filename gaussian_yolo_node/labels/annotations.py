@@ -26,7 +26,7 @@ class DatasetError(GaussianYoloError):
 class LabelledImage:
     """One image and its ground truth.
 
-    boxes: float32 `[N,4]`, x1 y1 x2 y2 in px of the image.
+    boxes: float32 `[N,4]`, x1 y1 x2 y2 in px.
     class_ids: int64 `[N]`, index into the class list, or `IGNORE`.
     weight: expected number of times that an epoch shows the image.
     box_weights: float32 `[N,4]`, loss weights of centre x, centre y, width and height of each box; None: all 1.
@@ -132,6 +132,11 @@ class Annotation(NamedTuple):
     cuboid: tuple[float, ...] | None = None
     track: int = -1
 
+    @property
+    def shown_box(self) -> str:
+        """The box in messages."""
+        return " ".join(f"{value:g}" for value in self.box)
+
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedImage:
@@ -139,8 +144,6 @@ class AnnotatedImage:
 
     Attributes:
         image: the image file; None if it is missing, or if only labels are requested.
-        labels: the file that contains the annotations.
-        annotations: the objects.
         size: (height, width) in px; None if the label file does not specify it.
         unlabelled: whether the image has no labels. This does not mean that it shows no objects.
         name: of the image, as in the label file; "" if images and label files are matched by stem only.
@@ -156,15 +159,20 @@ class AnnotatedImage:
     copies: float = 1.0
 
 
+def malformed(file: Path, place: int | str | None, message: str) -> Fault:
+    """The fault of a part of a label file that is not in its format."""
+    return Fault(FaultKind.MALFORMED_LABEL, file, place, message)
+
+
 def box_fault(labels: Path, annotation: Annotation) -> Fault | None:
     """The fault of an inverted, empty or non-finite box; None if the box is valid."""
     x1, y1, x2, y2 = annotation.box
     if x1 < x2 and y1 < y2 and math.isfinite(x2 - x1) and math.isfinite(y2 - y1):
         return None
-    shown = " ".join(f"{value:g}" for value in annotation.box)
     if not all(map(math.isfinite, annotation.box)):
-        return Fault(FaultKind.NOT_FINITE, labels, annotation.place, f"the box {shown} is not of finite numbers")
-    if x1 > x2 or y1 > y2:
-        message = f"the box {shown} is inverted: x1 <= x2, y1 <= y2 is wanted"
-        return Fault(FaultKind.INVERTED_BOX, labels, annotation.place, message)
-    return Fault(FaultKind.EMPTY_BOX, labels, annotation.place, f"the box {shown} is empty: remove it")
+        kind, words = FaultKind.NOT_FINITE, "not of finite numbers"
+    elif x1 > x2 or y1 > y2:
+        kind, words = FaultKind.INVERTED_BOX, "inverted: x1 <= x2, y1 <= y2 is wanted"
+    else:
+        kind, words = FaultKind.EMPTY_BOX, "empty: remove it"
+    return Fault(kind, labels, annotation.place, f"the box {annotation.shown_box} is {words}")

@@ -87,8 +87,6 @@ class MakeSummary:
         frames: number of images; `labelled` of them have a truth message, with `objects` objects in total.
         skipped: error message by name of each unreadable image file.
         sizes: number of images by (width, height).
-        first_ns, last_ns: stamps of the first and the last frame.
-        notes: remarks for the user.
     """
 
     frames: int = 0
@@ -157,20 +155,13 @@ def _write(
     height, width = encoded.size
     labelled = frame.truths is not None
     truths = Truths.of([], []) if frame.truths is None else frame.truths
-    solid, followed = np.isfinite(truths.cuboids[:, 0]), truths.tracks >= 0
+    solid = np.isfinite(truths.cuboids[:, 0])
     cuboids = tuple(tuple(each.tolist()) if known else None for each, known in zip(truths.cuboids, solid, strict=True))
-    info = FrameInfo(
-        stamp_ns,
-        frame.name,
-        width,
-        height,
-        labelled,
-        tuple(truths.ignored.tolist()),
-        tuple(truths.truncation.tolist()),
-        tuple(truths.occlusion.tolist()),
-        cuboids if solid.any() else (),
-        tuple(truths.tracks.tolist()) if followed.any() else (),
+    ignored, truncation, occlusion, tracks = (
+        tuple(column.tolist()) for column in (truths.ignored, truths.truncation, truths.occlusion, truths.tracks)
     )
+    optional = (cuboids if solid.any() else (), tracks if (truths.tracks >= 0).any() else ())
+    info = FrameInfo(stamp_ns, frame.name, width, height, labelled, ignored, truncation, occlusion, *optional)
     _send(writer, INFO_TOPIC, STRING, stamp_ns, messages.text(info.to_json()))
     if labelled:
         truth = messages.truth(zip(truths.categories.tolist(), truths.boxes.tolist(), strict=True), header)
@@ -180,11 +171,9 @@ def _write(
         calibration = sequence.calibration(frame)
     if calibration is not None:
         if calibration.size is not None and calibration.size != encoded.size:
-            _note_once(
-                summary,
-                f"the calibration is for images of {calibration.size[1]}x{calibration.size[0]} px, "
-                f"and there are some of {width}x{height}",
-            )
+            shown = f"{calibration.size[1]}x{calibration.size[0]}"
+            note = f"the calibration is for images of {shown} px, and there are some of {width}x{height}"
+            summary.notes += [] if note in summary.notes else [note]
         message = calibration.message(calibration.size or encoded.size, header)
         _send(writer, CAMERA_INFO_TOPIC, CAMERA_INFO, stamp_ns, message)
     if isinstance(encoded.content, bytes):
@@ -206,11 +195,6 @@ def _send(writer: BagWriter, topic: str, kind: str, stamp_ns: int, raw: bytes) -
     if topic not in writer.topics:
         writer.add_topic(topic, kind)
     writer.write(topic, stamp_ns, raw)
-
-
-def _note_once(summary: MakeSummary, note: str) -> None:
-    if note not in summary.notes:
-        summary.notes.append(note)
 
 
 @dataclass(frozen=True, eq=False)

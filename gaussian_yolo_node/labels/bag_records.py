@@ -22,11 +22,8 @@ _VARIANCES = [0, 7, 14, 21]
 
 
 def read_bag_truths(path: Path) -> list[FrameTruths]:
-    """The ground truth in a bag, one record per message; unlabelled frames have no record.
-
-    Raises:
-        BagError: the bag has no ground truth, or cannot be read.
-    """
+    """The ground truth in a bag, one record per message; unlabelled frames have no record. BagError if the bag has no
+    ground truth, or cannot be read."""
     with BagReader(path) as reader:
         if TRUTH_TOPIC not in reader.topics:
             raise BagError(f"{path} has no topic {TRUTH_TOPIC}: it has topics {_topics(reader)}")
@@ -49,7 +46,7 @@ def read_bag_predictions(path: Path) -> list[FramePredictions]:
         BagError: there are no detections, there are several topics, or the bag cannot be read.
     """
     with BagReader(path) as reader:
-        topics = [each.name for each in reader.topics.values() if each.type == DETECTIONS and each.name != TRUTH_TOPIC]
+        topics = _detection_topics(reader)
         if not topics:
             raise BagError(f"{path} has no detections: it has topics {_topics(reader)}")
         if len(topics) > 1:
@@ -64,15 +61,11 @@ def read_bag_tracks(path: Path) -> dict[int, Truths]:
     """The detections with track ids, as boxes with ids, by stamp in ns; frames without any are absent."""
     tracks = {}
     with BagReader(path) as reader:
-        topics = {each.name for each in reader.topics.values() if each.type == DETECTIONS and each.name != TRUTH_TOPIC}
-        for message in reader.messages(topics) if topics else ():
+        for message in reader.messages(_detection_topics(reader)):
             decoded = message.decode()
             followed = [each for each in decoded.detections if each.id.isdecimal()]
             if followed:
-                boxes, names = (
-                    [_corners(each.bbox) for each in followed],
-                    [_best_class(each.results) for each in followed],
-                )
+                boxes, names = [_corners(each.bbox) for each in followed], [_best_class(of.results) for of in followed]
                 tracks[stamp_ns(decoded.header)] = Truths.of(boxes, names, tracks=[int(each.id) for each in followed])
     return tracks
 
@@ -89,7 +82,7 @@ def read_bag_places(path: Path) -> tuple[dict[int, PlacedTracks], NDArray[np.flo
         cameras = {each.name for each in reader.topics.values() if each.type == CAMERA_INFO}
         frames = {each.name for each in reader.topics.values() if each.type in (DETECTIONS, PLACES)} - {TRUTH_TOPIC}
         camera_frame = ""
-        for message in reader.messages(cameras | frames) if cameras | frames else ():
+        for message in reader.messages(cameras | frames):
             decoded = message.decode()
             if message.type == CAMERA_INFO:
                 projection = np.array(decoded.p, np.float64).reshape(3, 4)
@@ -119,13 +112,12 @@ def _placed(detections: list[Any], in_camera: bool) -> PlacedTracks:
 
 def _rotation(x: float, y: float, z: float, w: float) -> NDArray[np.float64]:
     """[3, 3], of a unit quaternion."""
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + 2 * w * cross + 2 * cross @ cross
+
+
+def _detection_topics(reader: BagReader) -> list[str]:
+    return [each.name for each in reader.topics.values() if each.type == DETECTIONS and each.name != TRUTH_TOPIC]
 
 
 def _topics(reader: BagReader) -> str:
@@ -163,15 +155,9 @@ def _predictions(message: Any, names: Mapping[int, str]) -> FramePredictions:
     # By convention, a covariance of -1 is unknown.
     sigmas = np.sqrt(variances) if (variances >= 0).all() else None
     frame = names.get(stamp, str(stamp))
+    scores, classes = [_hypothesis(of).score for _, of in rows], [_class_name(of) for _, of in rows]
     try:
-        return FramePredictions.of(
-            frame,
-            [box for box, _ in rows],
-            [_hypothesis(result).score for _, result in rows],
-            [_class_name(result) for _, result in rows],
-            sigmas,
-            stamp_ns=stamp,
-        )
+        return FramePredictions.of(frame, [box for box, _ in rows], scores, classes, sigmas, stamp_ns=stamp)
     except ValueError as error:
         raise BagError(f"the detections of frame {frame}: {error}") from error
 

@@ -13,7 +13,15 @@ from typing import Any
 
 from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.file_names import slashed
-from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
+from gaussian_yolo_node.labels.annotations import (
+    AnnotatedImage,
+    Annotation,
+    DatasetError,
+    Fault,
+    FaultKind,
+    Report,
+    malformed,
+)
 from gaussian_yolo_node.labels.images import ImageTree, Pick
 from gaussian_yolo_node.labels.reading import label_files
 
@@ -41,7 +49,7 @@ class Bdd:
                 place = f"frame {number}"
                 name = frame.get("name") if isinstance(frame, dict) else None
                 if not isinstance(name, str) or not name:
-                    report(Fault(FaultKind.MALFORMED_LABEL, path, place, 'it has no "name"'))
+                    report(malformed(path, place, 'it has no "name"'))
                     continue
                 place = f"{place} ({name})"
                 video = str(frame.get("videoName") or frame.get("video_name") or "")
@@ -49,7 +57,7 @@ class Bdd:
                     continue
                 seen.add(name)
                 # The frames of a video may have its name.
-                when = (repr(frame.get("frameIndex")), repr(_timestamp(frame)))
+                when = (repr(frame.get("frameIndex")), repr(timestamp(frame)))
                 first = places.setdefault((slashed(name), video, *when), f"{path.name}, frame {number}")
                 if first != f"{path.name}, frame {number}":
                     message = f"two frames of the name {name}: {first} is of it, too: remove one"
@@ -61,9 +69,7 @@ class Bdd:
         self.pick.report_absent(seen, report)
 
     def _files(self) -> list[Path]:
-        if not self.labels.is_dir():
-            return [self.labels]
-        files = label_files(self.labels, ".json")
+        files = label_files(self.labels, ".json") if self.labels.is_dir() else [self.labels]
         if not files:
             raise DatasetError(f"label folder {self.labels} has no JSON files")
         return files
@@ -75,24 +81,25 @@ def _frames(path: Path, report: Report) -> list[Any]:
     except DatasetError as error:
         cause = error.__cause__
         place = cause.lineno if isinstance(cause, json.JSONDecodeError) else None
-        message = str(error).removeprefix(f"label file {path} ")
-        report(Fault(FaultKind.MALFORMED_LABEL, path, place, f"it {message}"))
+        report(malformed(path, place, f"it {str(error).removeprefix(f'label file {path} ')}"))
         return []
     if isinstance(document, dict):
         # A file of a single image has "name" at the top level, and one frame in "frames".
         document = [document] if "name" in document else document.get("frames")
     if not isinstance(document, list):
-        message = 'it is neither a list of frames, nor an object with "frames", nor that of one image'
-        report(Fault(FaultKind.MALFORMED_LABEL, path, None, message))
+        report(
+            malformed(path, None, 'it is neither a list of frames, nor an object with "frames", nor that of one image')
+        )
         return []
     return document
 
 
-def _timestamp(frame: dict[str, Any]) -> Any:
-    """The time of a frame in its video, which the files of 2018 hold one level deeper."""
+def timestamp(frame: dict[str, Any]) -> Any:
+    """The time of a frame in its video, ms, which the files of 2018 hold one level deeper; None if it has none."""
     inner = frame.get("frames")
     one = inner[0] if isinstance(inner, list) and len(inner) == 1 else None
-    return one.get("timestamp") if isinstance(one, dict) else frame.get("timestamp")
+    stamp_ms = frame.get("timestamp")
+    return one.get("timestamp") if stamp_ms is None and isinstance(one, dict) else stamp_ms
 
 
 def _objects(path: Path, place: str, frame: dict[str, Any], report: Report) -> Iterator[Annotation]:
@@ -105,15 +112,14 @@ def _objects(path: Path, place: str, frame: dict[str, Any], report: Report) -> I
         where = f"{place}, label {number}"
         category = label.get("category") if isinstance(label, dict) else None
         if not isinstance(category, str):
-            report(Fault(FaultKind.MALFORMED_LABEL, path, where, 'it has no "category"'))
+            report(malformed(path, where, 'it has no "category"'))
             continue
         if category.startswith(_NOT_OBJECTS):
             continue
         try:
             box = _box(label)
         except (KeyError, TypeError, ValueError, OverflowError):
-            message = 'its "box2d" is not of numbers x1, y1, x2, y2'
-            report(Fault(FaultKind.MALFORMED_LABEL, path, where, message))
+            report(malformed(path, where, 'its "box2d" is not of numbers x1, y1, x2, y2'))
             continue
         if box is not None:
             attributes = label.get("attributes")
@@ -126,16 +132,13 @@ def _box(label: dict[str, Any]) -> tuple[float, float, float, float] | None:
     box = label.get("box2d")
     if box is not None:
         return float(box["x1"]), float(box["y1"]), float(box["x2"]), float(box["y2"])
-    points = [(float(x), float(y)) for outline in label.get("poly2d") or () for x, y, *_ in _vertices(outline)]
+    # The files of 2018 contain only the list of points.
+    outlines = (each["vertices"] if isinstance(each, dict) else each for each in label.get("poly2d") or ())
+    points = [(float(x), float(y)) for outline in outlines for x, y, *_ in outline]
     if not points:
         return None
     xs, ys = zip(*points, strict=True)
     return min(xs), min(ys), max(xs), max(ys)
-
-
-def _vertices(outline: Any) -> Any:
-    # The files of 2018 contain only the list of points.
-    return outline["vertices"] if isinstance(outline, dict) else outline
 
 
 def _size(frame: dict[str, Any]) -> tuple[int, int] | None:

@@ -5,20 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.labels import DatasetError
-from gaussian_yolo_node.labels.annotations import (
-    IGNORE,
-    AnnotatedImage,
-    Annotation,
-    Fault,
-    FaultKind,
-    box_fault,
-)
+from gaussian_yolo_node.labels.annotations import IGNORE, AnnotatedImage, Annotation, Fault, FaultKind, box_fault
 from gaussian_yolo_node.labels.classes import BACKGROUND, UNKNOWN, is_region
 from gaussian_yolo_node.labels.convert import class_of, unknown_class
 from gaussian_yolo_node.labels.image_check import NEAR_BITS, ImageFacts, inspect_images, nearest_looks
@@ -96,30 +90,23 @@ def check_sources(
         classes: of the network; None makes every category a class.
         tiny: a box with a side shorter than this gives a warning, px.
         samples: number of pictures to draw per split.
-        seed: for the random choice of pictures.
+        seed: of their random choice.
         progress: called after each image with the number of images checked.
     """
     return _Check(classes, tiny, samples, np.random.default_rng(seed), progress).run(splits)
 
 
+@dataclass(eq=False)
 class _Check:
-    def __init__(
-        self,
-        classes: Sequence[str] | None,
-        tiny: float,
-        samples: int,
-        rng: np.random.Generator,
-        progress: Callable[[int], None],
-    ) -> None:
-        self.classes = classes
-        self.tiny = tiny
-        self.samples = samples
-        self.progress = progress
-        self.rng = rng
-        self.faults: list[Fault] = []
-        self.seen = 0
-        self.first_with: dict[bytes, tuple[str, Path]] = {}
-        self.looks: dict[str, list[tuple[Path, NDArray[np.float32]]]] = {}
+    classes: Sequence[str] | None
+    tiny: float
+    samples: int
+    rng: np.random.Generator
+    progress: Callable[[int], None]
+    faults: list[Fault] = field(default_factory=list)
+    seen: int = 0
+    first_with: dict[bytes, tuple[str, Path]] = field(default_factory=dict)
+    looks: dict[str, list[tuple[Path, NDArray[np.float32]]]] = field(default_factory=dict)
 
     def run(self, splits: Mapping[str, Sequence[Source]]) -> CheckResult:
         contents, samples = [], []
@@ -133,6 +120,9 @@ class _Check:
             samples += [kept[index] for index in sorted(picked)]
         self._compare_splits()
         return CheckResult(self.faults, contents, samples)
+
+    def _add(self, kind: FaultKind, file: Path, place: int | str | None, message: str) -> None:
+        self.faults.append(Fault(kind, file, place, message))
 
     def _source(self, source: Source, content: SplitContent) -> list[SamplePicture]:
         """Check one source; returns a random choice of its pictures to draw."""
@@ -155,7 +145,7 @@ class _Check:
             for annotated in source.reader.read(self.faults.append):
                 yield annotated, annotated.image
         except DatasetError as error:
-            self.faults.append(Fault(FaultKind.UNUSABLE_SOURCE, Path(source.name), None, str(error)))
+            self._add(FaultKind.UNUSABLE_SOURCE, Path(source.name), None, str(error))
 
     def _naming(self, source: Source) -> Callable[[Annotation], str | None]:
         """A function from an annotation to its use; None for an unknown category."""
@@ -212,20 +202,20 @@ class _Check:
 
     def _picture(self, annotated: AnnotatedImage, path: Path, facts: ImageFacts, split: str) -> None:
         if facts.size is None:
-            self.faults.append(Fault(FaultKind.UNREADABLE_IMAGE, path, None, facts.error))
+            self._add(FaultKind.UNREADABLE_IMAGE, path, None, facts.error)
             return
         if annotated.size is not None and annotated.size != facts.size:
             (height, width), (labelled_height, labelled_width) = facts.size, annotated.size
             message = f"it is {width}x{height} px, and {annotated.labels.name} says {labelled_width}x{labelled_height}"
-            self.faults.append(Fault(FaultKind.WRONG_SIZE, path, None, message))
+            self._add(FaultKind.WRONG_SIZE, path, None, message)
         if annotated.unlabelled:
             return  # training omits it, so it may also be in a source of pseudo labels
         first_split, first = self.first_with.setdefault(facts.digest, (split, path))
         if first_split != split:
             message = f"it is in {split} and, the same picture, as {first} in {first_split}: exclude it from one"
-            self.faults.append(Fault(FaultKind.LEAK, path, None, message))
+            self._add(FaultKind.LEAK, path, None, message)
         elif first is not path:
-            self.faults.append(Fault(FaultKind.DUPLICATE_IMAGE, path, None, f"it is the same picture as {first}"))
+            self._add(FaultKind.DUPLICATE_IMAGE, path, None, f"it is the same picture as {first}")
         elif facts.look is not None:
             self.looks.setdefault(split, []).append((path, facts.look))
 
@@ -235,25 +225,22 @@ class _Check:
             x1, y1, x2, y2 = annotation.box
             if min(x2 - x1, y2 - y1) < self.tiny:
                 message = f"the box of {annotation.name} is {x2 - x1:.1f}x{y2 - y1:.1f} px"
-                self.faults.append(Fault(FaultKind.TINY_BOX, labels, annotation.place, message))
+                self._add(FaultKind.TINY_BOX, labels, annotation.place, message)
             key = tuple(math.floor(value / _SAME_BOX + 0.5) for value in annotation.box)
             first = places.setdefault(key, annotation.place)
             if first != annotation.place:
                 where = f"line {first}" if isinstance(first, int) else first
                 message = f"the box of {annotation.name} is that of {where} again: remove one"
-                self.faults.append(Fault(FaultKind.DUPLICATE_BOX, labels, annotation.place, message))
+                self._add(FaultKind.DUPLICATE_BOX, labels, annotation.place, message)
 
     def _compare_splits(self) -> None:
-        names = list(self.looks)
-        for index, name in enumerate(names):
-            for earlier in names[:index]:
-                looks = np.stack([look for _, look in self.looks[name]])
-                others = np.stack([look for _, look in self.looks[earlier]])
-                for own, other, bits in zip(range(len(looks)), *nearest_looks(looks, others), strict=True):
-                    if bits <= NEAR_BITS:
-                        path, near = self.looks[name][own][0], self.looks[earlier][other][0]
-                        message = f"it is in {name} and looks like {near} in {earlier} ({bits} of 256 bits differ)"
-                        self.faults.append(Fault(FaultKind.NEAR_DUPLICATE, path, None, message))
+        for earlier, name in combinations(self.looks, 2):
+            looks, others = (np.stack([look for _, look in self.looks[split]]) for split in (name, earlier))
+            for (path, _), other, bits in zip(self.looks[name], *nearest_looks(looks, others), strict=True):
+                if bits <= NEAR_BITS:
+                    near = self.looks[earlier][other][0]
+                    message = f"it is in {name} and looks like {near} in {earlier} ({bits} of 256 bits differ)"
+                    self._add(FaultKind.NEAR_DUPLICATE, path, None, message)
 
 
 def _outside(labels: Path, annotation: Annotation, size: tuple[int, int] | None) -> Fault | None:
@@ -264,8 +251,7 @@ def _outside(labels: Path, annotation: Annotation, size: tuple[int, int] | None)
     reach = max(-x1, -y1, x2 - width, y2 - height)
     if reach <= _EDGE_TOLERANCE:
         return None
-    shown = " ".join(f"{value:g}" for value in annotation.box)
     entirely = x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0
     how = "lies outside" if entirely else f"reaches {reach:.1f} px out of"
-    message = f"the box {shown} {how} the image of {width}x{height} px"
+    message = f"the box {annotation.shown_box} {how} the image of {width}x{height} px"
     return Fault(FaultKind.OUTSIDE_IMAGE, labels, annotation.place, message)

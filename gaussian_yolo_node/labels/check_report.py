@@ -38,9 +38,8 @@ def images_table(splits: Sequence[SplitContent]) -> Table:
 
 def objects_table(split: SplitContent, classes: Sequence[str] | None, tiny: float) -> Table:
     """Counts and sizes per category of one split."""
-    table = Table(
-        "label", "used as", "objects", "width px", "height px", f"< {tiny:g} px", title=f"Objects: {split.name}"
-    )
+    headings = ("label", "used as", "objects", "width px", "height px", f"< {tiny:g} px")
+    table = Table(*headings, title=f"Objects: {split.name}")
     table.caption = "sizes: the median, and what 10 and 90 % of the objects are at most"
     for column in table.columns[2:]:
         column.justify, column.no_wrap = "right", True  # in a narrow terminal, only the names wrap
@@ -65,9 +64,8 @@ def notes(split: SplitContent, classes: Sequence[str] | None) -> list[str]:
     """Lines about possible mistakes: images without labels, classes without objects."""
     lines = []
     if split.unlabelled:
-        named = ", ".join(map(str, split.first_unlabelled)) + (
-            ", .." if split.unlabelled > len(split.first_unlabelled) else ""
-        )
+        more = [".."] if split.unlabelled > len(split.first_unlabelled) else []
+        named = ", ".join([*map(str, split.first_unlabelled), *more])
         lines.append(f"note: {split.unlabelled:,} of {split.name} without labels, training leaves them out: {named}")
     used = {used for _, used in split.sizes}
     absent = [name for name in classes or () if name not in used]
@@ -83,12 +81,9 @@ def fault_lines(faults: Sequence[Fault], limit: int) -> list[str]:
         shown[fault.kind] += 1
         if not limit or shown[fault.kind] <= limit:
             lines.append(f"{fault.where}: {fault.kind.value}: {fault.message}")
-    for kind, count in shown.items():
-        if limit and count > limit:
-            lines.append(
-                f"... and {count - limit:,} more of kind '{kind.value}': --limit 0 prints all, --json has them"
-            )
-    return lines
+    more = {kind.value: count - limit for kind, count in shown.items() if limit and count > limit}
+    hint = "--limit 0 prints all, --json has them"
+    return [*lines, *(f"... and {count:,} more of kind '{kind}': {hint}" for kind, count in more.items())]
 
 
 def verdict(result: CheckResult) -> str:
@@ -105,27 +100,20 @@ def verdict(result: CheckResult) -> str:
 def result_dict(result: CheckResult) -> dict[str, Any]:
     """The whole result as plain values for JSON."""
     return {
-        "splits": {
-            split.name: {
-                "images": split.images,
-                "unlabelled": split.unlabelled,
-                "empty": split.empty,
-                "categories": [
-                    {
-                        "label": label,
-                        "used_as": used,
-                        "objects": len(sizes),
-                        "width_px": np.quantile(np.array(sizes)[:, 0], _QUANTILES).tolist(),
-                        "height_px": np.quantile(np.array(sizes)[:, 1], _QUANTILES).tolist(),
-                    }
-                    for (label, used), sizes in split.sizes.items()
-                ],
-            }
-            for split in result.splits
-        },
+        "splits": {split.name: _split_dict(split) for split in result.splits},
         "faults": [_fault_dict(fault) for fault in result.errors],
         "warnings": [_fault_dict(fault) for fault in result.warnings],
     }
+
+
+def _split_dict(split: SplitContent) -> dict[str, Any]:
+    categories = []
+    for (label, used), sizes in split.sizes.items():
+        width, height = np.quantile(np.array(sizes), _QUANTILES, axis=0).T.tolist()
+        shown = {"label": label, "used_as": used, "objects": len(sizes)}
+        categories.append({**shown, "width_px": width, "height_px": height})
+    counts = {"images": split.images, "unlabelled": split.unlabelled, "empty": split.empty}
+    return {**counts, "categories": categories}
 
 
 def _fault_dict(fault: Fault) -> dict[str, Any]:

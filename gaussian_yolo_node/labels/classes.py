@@ -69,27 +69,20 @@ class ClassMap:
 
     def __call__(self, category: str) -> int:
         """The class id, or IGNORE, BACKGROUND or UNKNOWN."""
-        try:
-            return self._ids[category]
-        except KeyError:
+        if category not in self._ids:
             self._ids[category] = self._ids.get(_plain(category), self._default(category))
-            return self._ids[category]
+        return self._ids[category]
 
     def _default(self, category: str) -> int:
-        for index, name in enumerate(self.classes):
-            if _plain(name) == _plain(category):
-                return index
-        name = _canonical(category)
-        canonical = [_canonical(other) for other in self.classes]
-        if name in canonical:
-            return canonical.index(name)
+        for form in (_plain, _canonical):
+            forms = [form(name) for name in self.classes]
+            if form(category) in forms:
+                return forms.index(form(category))
+        name, canonical = _canonical(category), set(map(_canonical, self.classes))
         if self._known is not None and name not in self._known:
             return UNKNOWN
-        if name in _ALWAYS_IGNORED or any(
-            name in family and not set(canonical).isdisjoint(family) for family in _FAMILIES
-        ):
-            return IGNORE
-        return BACKGROUND
+        akin = any(name in family and not canonical.isdisjoint(family) for family in _FAMILIES)
+        return IGNORE if akin or name in _ALWAYS_IGNORED else BACKGROUND
 
 
 def _plain(name: str) -> str:

@@ -10,7 +10,15 @@ from typing import Any
 
 from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.file_names import slashed
-from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
+from gaussian_yolo_node.labels.annotations import (
+    AnnotatedImage,
+    Annotation,
+    DatasetError,
+    Fault,
+    FaultKind,
+    Report,
+    malformed,
+)
 from gaussian_yolo_node.labels.images import ImageTree, Pick
 from gaussian_yolo_node.labels.reading import is_number
 
@@ -35,8 +43,7 @@ class CocoJson:
             place = f"image {number}"
             image_id, name = _id_and_name(record)
             if image_id is None or not name:
-                message = 'it needs "id" and "file_name"'
-                report(Fault(FaultKind.MALFORMED_LABEL, self.labels, place, message))
+                report(malformed(self.labels, place, 'it needs "id" and "file_name"'))
                 continue
             first = names.setdefault(slashed(name), number)
             if first != number:
@@ -56,8 +63,7 @@ class CocoJson:
             size = (height, width) if height is not None and width is not None else None
             yield AnnotatedImage(image, self.labels, annotations, size, name=name)
         for image_id, annotations in of_image.items():
-            message = f"its image_id {image_id} is of no image in the file"
-            report(Fault(FaultKind.MALFORMED_LABEL, self.labels, annotations[0].place, message))
+            report(malformed(self.labels, annotations[0].place, f"its image_id {image_id} is of no image in the file"))
         self.pick.report_absent(seen, report)
 
     @cached_property
@@ -96,7 +102,7 @@ class CocoJson:
                 annotation = None
             if annotation is None or image_id is None:
                 message = 'it needs "image_id", "category_id" and a "bbox" of four numbers x, y, w, h, or a polygon'
-                report(Fault(FaultKind.MALFORMED_LABEL, self.labels, place, message))
+                report(malformed(self.labels, place, message))
             elif isinstance(annotation, Fault):
                 report(annotation)
             else:

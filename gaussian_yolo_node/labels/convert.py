@@ -45,14 +45,8 @@ def refuse(fault: Fault) -> None:
 
 
 def convert(reader: Reader, classes: ClassMap, weight: float, *, skip_missing: bool) -> list[LabelledImage]:
-    """The labelled images of a dataset.
-
-    Args:
-        skip_missing: skip missing images that the labels name, and log their number.
-
-    Raises:
-        DatasetError: the data have a fault, or there are no images.
-    """
+    """The labelled images of a dataset. DatasetError if the data have a fault; with `skip_missing`, missing images that
+    the labels name are none, and their number is logged."""
     missing: list[Fault] = []
     empty: list[Fault] = []
 
@@ -78,15 +72,9 @@ def convert(reader: Reader, classes: ClassMap, weight: float, *, skip_missing: b
             boxes.append(annotation.box)
             ids.append(class_id)
             weights.append(annotation.weights)
-        images.append(
-            LabelledImage(
-                annotated.image,
-                np.array(boxes, np.float32).reshape(-1, 4),
-                np.array(ids, np.int64),
-                weight * annotated.copies,
-                np.array(weights, np.float32).reshape(-1, 4),
-            )
-        )
+        corners, of_boxes = (np.array(rows, np.float32).reshape(-1, 4) for rows in (boxes, weights))
+        of_image = weight * annotated.copies
+        images.append(LabelledImage(annotated.image, corners, np.array(ids, np.int64), of_image, of_boxes))
     for faults, what in ((missing, "label records without an image"), (empty, "empty boxes")):
         if faults:
             _log.warning("%d %s left out, the first of %s", len(faults), what, faults[0].where)
@@ -94,11 +82,8 @@ def convert(reader: Reader, classes: ClassMap, weight: float, *, skip_missing: b
 
 
 def classified(annotated: AnnotatedImage, classes: ClassMap) -> Iterator[tuple[Annotation, int, Fault | None]]:
-    """Each annotation of an image with its class from `class_of`, and the fault of an empty box or None.
-
-    Raises:
-        DatasetError: a box is inverted or not finite, or a category is unknown.
-    """
+    """Each annotation of an image with its class from `class_of`, and the fault of an empty box or None. DatasetError
+    if a box is inverted or not finite, or a category is unknown."""
     for annotation in annotated.annotations:
         fault = box_fault(annotated.labels, annotation)
         if fault is not None and fault.kind is not FaultKind.EMPTY_BOX:

@@ -25,14 +25,14 @@ from gaussian_yolo_node.file_names import (
     natural_key,
     slashed,
 )
-from gaussian_yolo_node.frames.files import ImageFiles
+from gaussian_yolo_node.frames.files import read_picture
 from gaussian_yolo_node.labels.annotations import DatasetError, Fault, FaultKind, Report
-from gaussian_yolo_node.text_files import NotTextError, read_text
+from gaussian_yolo_node.text_files import text_of
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Pixels uint8 `[H,W,3]` BGR; DatasetError if the file is missing, truncated or corrupt."""
-    (picture,) = ImageFiles([path]).play()
+    picture = read_picture(path)
     if picture.image is None:
         raise DatasetError(f"{path} is not a readable image ({picture.error}): replace or remove it")
     return picture.image
@@ -40,10 +40,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of an image in px as `read_image` decodes it, from its header if possible (PNG, JPEG).
-
-    Raises:
-        DatasetError: the file is not an image.
-    """
+    DatasetError if the file is not an image."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             size = picture_size(data)
@@ -109,11 +106,11 @@ class ImageTree:
         """
         if self.folder is None:
             return None
-        found = self._candidates(slashed(name), slashed(subfolder))
-        if len(found) == 1:
-            return self.folder / found[0]
-        if found:
-            message = f"{name} may be {found[0]} or {found[1]} of {self.folder}: write the whole name"
+        matches = self._candidates(slashed(name), slashed(subfolder))
+        if len(matches) == 1:
+            return self.folder / matches[0]
+        if matches:
+            message = f"{name} may be {matches[0]} or {matches[1]} of {self.folder}: write the whole name"
             report(Fault(FaultKind.AMBIGUOUS_NAME, labels, place, message))
             return None
         message = f"there is no image {name} in {self.folder}"
@@ -130,14 +127,12 @@ class ImageTree:
             if each in self._paths:
                 return [each]
             # A name with a suffix is that file, and no other of its frame.
-            found = [] if is_image_name(each) else self._of_frame.get(each, [])
-            if found:
-                return found
-        if "/" in name:
-            return []
-        found = self._of_base.get(name, [])
+            matches = [] if is_image_name(each) else self._of_frame.get(each, [])
+            if matches:
+                return matches
         # The pictures of another sequence may have the same names.
-        return [each for each in found if not subfolder or "/" not in each or _is_of(each, subfolder)]
+        matches = [] if "/" in name else self._of_base.get(name, [])
+        return [each for each in matches if not subfolder or "/" not in each or _is_of(each, subfolder)]
 
     def _inside(self, name: str) -> str:
         """The name relative to the folder; unchanged if it is not of a file in it."""
@@ -167,7 +162,6 @@ class Pick:
     Attributes:
         exclude: names, or patterns of names ("Seq05VD_*"), to exclude; see `file_names.frame_name`.
         only: names of the selected frames, with their line in the list; None: all.
-        list_file: the list.
         include: patterns; a name must match one of them. Empty: all.
     """
 
@@ -227,17 +221,9 @@ class Pick:
 
 
 def read_list(path: Path) -> list[tuple[int, str]]:
-    """Line numbers and entries, with /, of a text file with one image name per line.
-
-    Raises:
-        DatasetError: the file cannot be read, is empty, or has an entry twice.
-    """
-    try:
-        lines = read_text(path).split("\n")
-    except OSError as error:
-        raise DatasetError(f"image list {path} cannot be read: {error.strerror}") from error
-    except NotTextError as error:
-        raise DatasetError(f"image list {path} is {error}") from error
+    """Line numbers and entries, with /, of a text file with one image name per line. DatasetError if the file cannot be
+    read, is empty, or has an entry twice."""
+    lines = text_of(path, f"image list {path}", DatasetError).split("\n")
     entries = [(number, slashed(line.strip())) for number, line in enumerate(lines, start=1) if line.strip()]
     if not entries:
         raise DatasetError(f"image list {path} is empty")

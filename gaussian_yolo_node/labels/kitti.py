@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gaussian_yolo_node.file_names import frame_name, natural_key
-from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
+from gaussian_yolo_node.labels.annotations import (
+    AnnotatedImage,
+    Annotation,
+    DatasetError,
+    Fault,
+    FaultKind,
+    Report,
+    malformed,
+)
 from gaussian_yolo_node.labels.images import Pick, images_by_frame
 from gaussian_yolo_node.labels.reading import label_files, read_lines
 
@@ -81,11 +89,8 @@ class KittiTracking:
     def read_sequence(self, sequence: str, label: Path, report: Report) -> Iterator[AnnotatedImage]:
         """Every frame of one sequence, a folder of images, from its label file."""
         of_frame = read_tracking(label, report)
-        images: dict[int, Path] = {}
         by_frame = {} if self.images is None else images_by_frame(self.images / sequence, report)
-        for name, path in by_frame.items():
-            if name.isdecimal():
-                images[int(name)] = path
+        images = {int(name): path for name, path in by_frame.items() if name.isdecimal()}
         for frame in sorted(of_frame.keys() | images.keys()):
             image, objects = images.get(frame), of_frame.get(frame, [])
             if not self.pick.wants(f"{frame:06d}", sequence):
@@ -117,8 +122,8 @@ def read_tracking(path: Path, report: Report) -> dict[int, list[Annotation]]:
         try:
             frame, track = int(fields[0]), int(fields[1])
         except (ValueError, IndexError):
-            message = f"it does not begin with the numbers of frame and track: {' '.join(fields[:2])}"
-            report(Fault(FaultKind.MALFORMED_LABEL, path, number, message))
+            begin = " ".join(fields[:2])
+            report(malformed(path, number, f"it does not begin with the numbers of frame and track: {begin}"))
             continue
         annotation = _object(path, number, fields[2:], report)
         if annotation is not None:
@@ -135,22 +140,19 @@ def read_results(path: Path, report: Report) -> Iterator[tuple[Annotation, float
         if annotation is None:
             continue
         if len(fields) == _FIELDS:
-            message = f"it has no score, the field {_FIELDS + 1} of a result"
-            report(Fault(FaultKind.MALFORMED_LABEL, path, number, message))
+            report(malformed(path, number, f"it has no score, the field {_FIELDS + 1} of a result"))
             continue
         yield annotation, float(fields[_FIELDS])
 
 
 def _object(path: Path, number: int, fields: list[str], report: Report) -> Annotation | None:
     if len(fields) not in (_FIELDS, _FIELDS + 1):
-        message = f"it has {len(fields)} fields, and a KITTI label has {_FIELDS}"
-        report(Fault(FaultKind.MALFORMED_LABEL, path, number, message))
+        report(malformed(path, number, f"it has {len(fields)} fields, and a KITTI label has {_FIELDS}"))
         return None
     try:
         numbers = [float(field) for field in fields[1:]]
     except ValueError:
-        message = f"all after the type must be numbers: {' '.join(fields[1:])}"
-        report(Fault(FaultKind.MALFORMED_LABEL, path, number, message))
+        report(malformed(path, number, f"all after the type must be numbers: {' '.join(fields[1:])}"))
         return None
     x1, y1, x2, y2 = numbers[3:7]
     # DontCare lines have -1 in both fields.

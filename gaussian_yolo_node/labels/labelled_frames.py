@@ -83,14 +83,12 @@ class FrameTruths:
         frame: file name or stem, or the stamp in ns of a frame without a name.
         stamp_ns: capture time of the frame, ns since the epoch, if known.
         size: (height, width) of the image in px, if the labels specify it.
-        cuboids: float64 [N, 7], see `Annotation.cuboid`, NaN for an object without one; None if no object has one.
     """
 
     frame: str
     truths: Truths
     stamp_ns: int | None = None
     size: tuple[int, int] | None = None
-    cuboids: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +97,6 @@ class GroundTruth:
 
     Attributes:
         frames: by name, in the order of the dataset, without unlabelled frames.
-        kind: the source format.
-        source: path, for messages.
         image_ids: frame by COCO's image id; empty for other formats.
         category_ids: category by COCO's id; empty for other formats.
     """
@@ -124,10 +120,10 @@ class GroundTruth:
     def frame(self, name: str) -> FrameTruths | None:
         """The labels of the frame of a name, see `FrameNames`. DatasetError if several frames may be meant."""
         try:
-            found = self._names.find(name)
+            match = self._names.find(name)
         except AmbiguousNameError as error:
             raise DatasetError(f"ground truth {self.source}: frame {error}") from error
-        return None if found is None else self.frames[found]
+        return None if match is None else self.frames[match]
 
     @cached_property
     def _names(self) -> FrameNames:

@@ -40,8 +40,7 @@ def read_predictions(path: Path, truths: GroundTruth | None = None) -> list[Fram
             f"predictions {path} are not a JSON array: with a record a frame, as `detect --json` writes, or with a "
             'record a box, as the evaluations of BDD ("name", "category", "bbox", "score") and COCO want'
         )
-    by_box = bool(document) and isinstance(document[0], dict) and "bbox" in document[0]
-    if by_box:
+    if document and isinstance(document[0], dict) and "bbox" in document[0]:
         return _by_frame(path, document, truths)
     frames = []
     for number, record in enumerate(document):
@@ -90,12 +89,8 @@ def _read_kitti_results(folder: Path) -> list[FramePredictions]:
                 _box({"box": list(row.box)}, "box", "it")
             except ValueError as error:
                 raise DatasetError(f"predictions {file}, line {row.place}: {error}") from error
-        boxes, scores, classes = (
-            [row.box for row, _ in rows],
-            [score for _, score in rows],
-            [row.name for row, _ in rows],
-        )
-        frames.append(FramePredictions.of(frame_name(file.name), boxes, scores, classes))
+        boxes, classes = [row.box for row, _ in rows], [row.name for row, _ in rows]
+        frames.append(FramePredictions.of(frame_name(file.name), boxes, [score for _, score in rows], classes))
     return frames
 
 
@@ -148,9 +143,9 @@ class _CocoNames:
             raise ValueError('it has an "image_id", as COCO\'s results have: the ground truth must be COCO JSON, too')
         named = record.get("file_name", key)
         if isinstance(named, str):
-            found = self._frames.find(named)
-            if found is not None:
-                return found
+            match = self._frames.find(named)
+            if match is not None:
+                return match
         number = None if "file_name" in record else whole_number(key)
         if number is not None and number in self._images:
             return self._images[number]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from gaussian_yolo_node.file_names import files_in
-from gaussian_yolo_node.labels.annotations import DatasetError, Fault, FaultKind, Report
+from gaussian_yolo_node.labels.annotations import Report, malformed
 from gaussian_yolo_node.text_files import NotTextError, read_text
 
 
@@ -17,9 +17,9 @@ def read_lines(path: Path, report: Report) -> Iterator[tuple[int, str]]:
     try:
         lines = read_text(path).split("\n")
     except OSError as error:
-        report(Fault(FaultKind.MALFORMED_LABEL, path, None, f"the label file cannot be read: {error.strerror}"))
+        report(malformed(path, None, f"the label file cannot be read: {error.strerror}"))
     except NotTextError as error:
-        report(Fault(FaultKind.MALFORMED_LABEL, path, None, f"the label file is {error}"))
+        report(malformed(path, None, f"the label file is {error}"))
     else:
         yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
@@ -32,28 +32,6 @@ def label_files(folder: Path, suffix: str) -> list[Path]:
     """The label files of a folder, ".txt" or ".json", in natural order: neither hidden ones, nor the lists of classes
     that labelling tools leave there."""
     return [path for path in files_in(folder, (suffix,)) if path.name.lower() not in _LISTS_OF_CLASSES]
-
-
-def read_names(path: Path, what: str = "class names") -> list[str]:
-    """Class names, one per line; see `read_document`."""
-    return [line.strip() for line in read_document(path, what).split("\n") if line.strip()]
-
-
-def read_document(path: Path, what: str) -> str:
-    """The text of a file.
-
-    Args:
-        what: name of the content in messages, in the plural.
-
-    Raises:
-        DatasetError: the file cannot be read, or is no text.
-    """
-    try:
-        return read_text(path)
-    except OSError as error:
-        raise DatasetError(f"{what} {path} cannot be read: {error.strerror}") from error
-    except NotTextError as error:
-        raise DatasetError(f"{what} {path} are {error}") from error
 
 
 def is_number(value: object, least: float = -math.inf, most: float = math.inf) -> TypeGuard[float]:

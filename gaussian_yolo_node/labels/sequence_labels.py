@@ -13,7 +13,7 @@ from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.file_names import base_name, frame_name
 from gaussian_yolo_node.frames.video import video_name
 from gaussian_yolo_node.labels.annotations import AnnotatedImage, DatasetError, Fault, FaultKind, Report
-from gaussian_yolo_node.labels.bdd import Bdd
+from gaussian_yolo_node.labels.bdd import Bdd, timestamp
 from gaussian_yolo_node.labels.convert import refuse
 from gaussian_yolo_node.labels.images import Pick
 from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking
@@ -80,10 +80,7 @@ def read_video_labels(path: Path, video: str, times: Callable[[], Sequence[float
             owner = str(record.get("videoName") or record.get("video_name") or record["name"])
             if base_name(video_name(owner)) != video:
                 continue
-            index = record.get("frameIndex")
-            stamp_ms = record.get("timestamp")
-            if stamp_ms is None and isinstance(record.get("frames"), list) and len(record["frames"]) == 1:
-                stamp_ms = record["frames"][0].get("timestamp")
+            index, stamp_ms = record.get("frameIndex"), timestamp(record)
             if not isinstance(index, int):
                 if not isinstance(stamp_ms, int | float):
                     raise BagError(f'labels {file}: {record["name"]} has neither "frameIndex" nor "timestamp"')

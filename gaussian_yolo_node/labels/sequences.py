@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from gaussian_yolo_node.bags import BagError
-from gaussian_yolo_node.file_names import frame_name, is_hidden
+from gaussian_yolo_node.file_names import frame_name, is_hidden, is_image_name
 from gaussian_yolo_node.frames.camera_calibration import Calibration, read_kitti_calibration
-from gaussian_yolo_node.frames.files import ImageFiles, Picture, list_images
+from gaussian_yolo_node.frames.files import Picture, list_images, read_picture
 from gaussian_yolo_node.frames.video import VideoFile, video_name
 from gaussian_yolo_node.labels.labelled_frames import Truths
 from gaussian_yolo_node.labels.reading import label_files
 from gaussian_yolo_node.labels.sequence_labels import read_labels, read_video_labels
-from gaussian_yolo_node.text_files import NotTextError, read_text
+from gaussian_yolo_node.text_files import text_of
 
 Format = Literal["auto", "kitti-object", "kitti-tracking", "kitti-raw", "bdd", "folder", "video"]
 KITTI_HZ = 10.0
@@ -34,18 +34,25 @@ class SequenceFrame:
     Attributes:
         name: as in `gaussian-yolo detect`: the file name, or the index in a video.
         file: the image file; None for a frame of a video.
-        picture: decodes the image.
         stamp_ns: capture time, ns since the epoch; None if unknown.
         truths: the labelled objects; None if the frame is not labelled.
         time_s: time since the first frame, s; None if unknown.
+        decoded: the picture of a frame of a video.
     """
 
     name: str
     file: Path | None
-    picture: Callable[[], Picture]
     stamp_ns: int | None = None
     truths: Truths | None = None
     time_s: float | None = None
+    decoded: Picture | None = None
+
+    def picture(self) -> Picture:
+        """The image, or why there is none; decodes the file."""
+        if self.decoded is not None:
+            return self.decoded
+        assert self.file is not None
+        return read_picture(self.file)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +60,6 @@ class FrameSequence:
     """Frames that can be iterated any number of times.
 
     Attributes:
-        description: the detected layout.
         frames: returns an iterator from the first frame.
         length: number of frames; None if it is known only at the end.
         rate_hz: frame rate of the camera, as far as known.
@@ -78,7 +84,6 @@ def open_sequence(
         source: for KITTI's raw data a drive, or one of its camera folders; for its object benchmark the folder that
             contains `image_2`; for its tracking benchmark the image folder of a sequence, `image_02/0000`; else a
             folder of images, or a video.
-        layout: one of these; "auto" detects it.
         labels: path of the labels, see `sequence_labels.read_labels`; None uses their default path in the dataset, if
             there is one.
         labelled: False ignores the labels of the dataset.
@@ -168,13 +173,11 @@ def _object(source: Path) -> _Images:
 
 def _tracking(source: Path) -> _Images:
     if (source / "image_02").is_dir():
-        sequences = sorted(
-            path.name for path in (source / "image_02").iterdir() if path.is_dir() and not is_hidden(path.name)
-        )
-        if not sequences:
+        paths = sorted(each for each in (source / "image_02").iterdir() if each.is_dir() and not is_hidden(each.name))
+        if not paths:
             raise BagError(f"{source} has no sequences in image_02")
-        example = source / "image_02" / sequences[0]
-        raise BagError(f"{source} has the sequences {', '.join(sequences)}: choose one, such as {example}")
+        names = ", ".join(each.name for each in paths)
+        raise BagError(f"{source} has the sequences {names}: choose one, such as {paths[0]}")
     root, camera = source.parent.parent, source.parent.name
     labels = root / camera.replace("image", "label") / f"{source.name}.txt"
     path = root / "calib" / f"{source.name}.txt"
@@ -194,7 +197,7 @@ def _bdd(source: Path) -> _Images:
 
 def _folder(source: Path) -> _Images:
     inside = [source / name for name in _LABELS_BESIDE if (source / name).is_dir()]
-    folder = inside[0] if inside and not any(map(ImageFiles.accepts, source.iterdir())) else source
+    folder = inside[0] if inside and not any(is_image_name(path.name) for path in source.iterdir()) else source
     return _Images(f"images of {folder}", list_images(folder), _labels_beside(folder))
 
 
@@ -213,8 +216,7 @@ def _of_video(source: Path, labels: Path | None) -> FrameSequence:
 
     def frames() -> Iterator[SequenceFrame]:
         for index, picture in enumerate(video.play()):
-            truths = by_index.get(index)
-            yield SequenceFrame(str(index), None, partial(_same, picture), truths=truths, time_s=picture.time_s)
+            yield SequenceFrame(str(index), None, truths=by_index.get(index), time_s=picture.time_s, decoded=picture)
 
     return FrameSequence(f"video {source.name}", frames, video.length, video.fps, lambda frame: None)
 
@@ -226,18 +228,9 @@ def _of_images(images: _Images, labels: Path | None) -> FrameSequence:
     def frames() -> Iterator[SequenceFrame]:
         for path in images.paths:
             stamp_ns = None if images.stamps is None else images.stamps[path]
-            yield SequenceFrame(path.name, path, partial(_read, path), stamp_ns, truths.get(path))
+            yield SequenceFrame(path.name, path, stamp_ns, truths.get(path))
 
     return FrameSequence(images.description, frames, len(images.paths), KITTI_HZ, images.calibration, notes)
-
-
-def _read(path: Path) -> Picture:
-    (picture,) = ImageFiles([path]).play()
-    return picture
-
-
-def _same(picture: Picture) -> Picture:
-    return picture
 
 
 def _labels_beside(folder: Path) -> Path | None:
@@ -247,12 +240,7 @@ def _labels_beside(folder: Path) -> Path | None:
 
 def _read_timestamps(path: Path, images: Sequence[Path]) -> dict[Path, int]:
     """Capture times of KITTI's images, ns; one line per frame, by file number. The times are assumed to be UTC."""
-    try:
-        lines = read_text(path).split("\n")
-    except OSError as error:
-        raise BagError(f"{path} cannot be read: {error}") from error
-    except NotTextError as error:
-        raise BagError(f"{path} is {error}") from error
+    lines = text_of(path, str(path), BagError).split("\n")
     stamps = {}
     for index, image in enumerate(images):
         name = frame_name(image.name)
@@ -268,10 +256,7 @@ def _read_timestamps(path: Path, images: Sequence[Path]) -> dict[Path, int]:
 
 def parse_time(text: str) -> int:
     """A time in ns since the epoch, from seconds since the epoch or from ISO 8601 (UTC if it has no time zone).
-
-    Raises:
-        ValueError: the text has neither format.
-    """
+    ValueError if the text has neither format."""
     text = text.strip()
     whole, _, fraction = text.partition(".")
     digits = len(fraction) - len(fraction.lstrip("0123456789"))

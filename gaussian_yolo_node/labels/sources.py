@@ -17,8 +17,9 @@ from gaussian_yolo_node.labels.convert import Reader, convert
 from gaussian_yolo_node.labels.images import Pick, read_list
 from gaussian_yolo_node.labels.kitti import KittiObjects, KittiTracking, kitti_label_files
 from gaussian_yolo_node.labels.pseudo import DetectionLabels, SelectedLabels
-from gaussian_yolo_node.labels.reading import is_number, read_names
+from gaussian_yolo_node.labels.reading import is_number
 from gaussian_yolo_node.labels.yolo import COCO_NAMES, YoloTxt
+from gaussian_yolo_node.text_files import text_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,6 @@ class Source:
     """One checked source of a config.
 
     Attributes:
-        name: for messages and tables.
         rules: category -> class, "ignore" or "background"; they override the defaults of `ClassMap`.
         categories: all that the format defines, so that others are faults; None if it defines none.
         weight: expected number of times that an epoch shows each image.
@@ -88,7 +88,6 @@ def open_source(root: Path, mapping: Mapping[str, object], name: str, *, labels_
 
     Args:
         name: prefix of every error message.
-        labels_only: do not require images.
 
     Raises:
         DatasetError: a key is unknown, missing, or has an invalid value.
@@ -96,8 +95,7 @@ def open_source(root: Path, mapping: Mapping[str, object], name: str, *, labels_
     kind, layout = check_keys(mapping, name, labels_only=labels_only)
     name = f"{mapping.get('name', name)} ({kind})"
     options = Options(root, mapping, name)
-    choice = {"missing": ("error", "skip"), "empty": ("keep", "skip")}
-    for key, allowed in choice.items():
+    for key, allowed in {"missing": ("error", "skip"), "empty": ("keep", "skip")}.items():
         if mapping.get(key, allowed[0]) not in allowed:
             raise DatasetError(f"{name}: {key!r} is {mapping[key]!r}: write {' or '.join(allowed)}")
     skip_missing = mapping.get("missing", "skip" if layout.by_image and "list" not in mapping else "error") == "skip"
@@ -121,23 +119,23 @@ def check_keys(mapping: Mapping[str, object], name: str, *, labels_only: bool = 
     return kind, layout
 
 
+@dataclass(frozen=True)
 class Options:
     """The values of one source, checked on access."""
 
-    def __init__(self, root: Path, mapping: Mapping[str, object], name: str) -> None:
-        self.root = root
-        self._mapping = mapping
-        self.name = name
+    root: Path
+    mapping: Mapping[str, object]
+    name: str
 
     def path(self, key: str) -> Path:
         """A path, relative to the root. DatasetError for any other value."""
-        value = self._mapping[key]
+        value = self.mapping[key]
         if not isinstance(value, str) or not value:
             raise DatasetError(f"{self.name}: {key!r} must be a path, not {value!r}")
         return self.root / value
 
     def path_or_none(self, key: str) -> Path | None:
-        return self.path(key) if key in self._mapping else None
+        return self.path(key) if key in self.mapping else None
 
     def images_and_labels(self, labels: str = "labels") -> tuple[Path | None, Path, Pick]:
         """The folder of images, if there is one, the labels, and the selected images."""
@@ -145,14 +143,14 @@ class Options:
 
     def number(self, key: str, default: float) -> float:
         """A finite number >= 0. DatasetError for any other value."""
-        value = self._mapping.get(key, default)
+        value = self.mapping.get(key, default)
         if not is_number(value, 0):
             raise DatasetError(f"{self.name}: {key!r} must be a number from 0, not {value!r}")
         return float(value)
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings. DatasetError for any other value, such as unquoted numbers."""
-        value = self._mapping.get(key, ())
+        value = self.mapping.get(key, ())
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             raise DatasetError(f'{self.name}: {key!r} must be a list of quoted names, ["000087"], not {value!r}')
         return tuple(value)
@@ -169,7 +167,7 @@ class Options:
 
     def scores(self, key: str) -> dict[str, float]:
         """A number in 0..1 by category. DatasetError for any other value."""
-        value: Any = self._mapping.get(key, {})
+        value: Any = self.mapping.get(key, {})
         scores: dict[Any, Any] = value if isinstance(value, dict) else {"": None}
         if not all(isinstance(name, str) and is_number(score, 0, 1) for name, score in scores.items()):
             raise DatasetError(f"{self.name}: {key!r} must be scores of 0 to 1, such as {{Car: 0.4}}, not {value!r}")
@@ -177,11 +175,11 @@ class Options:
 
     def rules(self) -> dict[str, str]:
         """The rules from `map` and `ignore`."""
-        rules = self._mapping.get("map", {})
+        rules = self.mapping.get("map", {})
         if not isinstance(rules, dict) or not all(isinstance(text, str) for pair in rules.items() for text in pair):
             raise DatasetError(f"{self.name}: 'map' must be a mapping such as {{person: pedestrian}}, not {rules!r}")
         # In the format "detections", `ignore` is a score.
-        ignored = () if self._mapping.get("format") == "detections" else self.texts("ignore")
+        ignored = () if self.mapping.get("format") == "detections" else self.texts("ignore")
         both = sorted(set(rules) & set(ignored))
         if both:
             raise DatasetError(f"{self.name}: {both[0]!r} is in 'map' and in 'ignore'; decide")
@@ -189,22 +187,21 @@ class Options:
 
     def names(self, key: str) -> tuple[str, ...]:
         """Class names: a list, a mapping from numbers, a file with one name per line, or a YAML file with `names`."""
-        value: Any = self._mapping[key]
+        value: Any = self.mapping[key]
         if isinstance(value, str):
-            value = _read_names(self.root / value, self.name)
+            value = self._read_names(self.root / value)
         if isinstance(value, dict) and sorted(value) == list(range(len(value))):
             value = [value[number] for number in range(len(value))]
         if not isinstance(value, list | tuple) or not value or not all(isinstance(item, str) for item in value):
             raise DatasetError(f"{self.name}: {key!r} must be a list of class names in the order of their numbers")
         return tuple(value)
 
-
-def _read_names(path: Path, source: str) -> Any:
-    what = f"{source}: class names"
-    if path.suffix not in (".yaml", ".yml"):
-        return read_names(path, what)
-    document = read_yaml(path, what, DatasetError)
-    return document.get("names") if isinstance(document, dict) else None
+    def _read_names(self, path: Path) -> Any:
+        what = f"{self.name}: file of class names"
+        if path.suffix not in (".yaml", ".yml"):
+            return [line.strip() for line in text_of(path, f"{what} {path}", DatasetError).split("\n") if line.strip()]
+        document = read_yaml(path, what, DatasetError)
+        return document.get("names") if isinstance(document, dict) else None
 
 
 @dataclass(frozen=True)
@@ -228,10 +225,14 @@ _COMMON = ("name", "exclude", "include", "weight", "map", "ignore", "missing", "
 def _kitti(options: Options) -> Reader:
     positive = options.scores("positive")
     types = [*KITTI_TYPES, *options.rules()]
-    unknown = [name for name in positive if name not in types]
-    if unknown:
-        raise DatasetError(f"{options.name}: 'positive' names {unknown[0]!r}; types are {', '.join(types)}")
+    for name in positive:
+        if name not in types:
+            raise DatasetError(f"{options.name}: 'positive' names {name!r}; types are {', '.join(types)}")
     return KittiObjects(*options.images_and_labels(), positive)
+
+
+def _kitti_tracking(options: Options) -> Reader:
+    return KittiTracking(*options.images_and_labels(), options.texts("sequences"))
 
 
 def _coco_txt(options: Options) -> Reader:
@@ -255,22 +256,14 @@ def _detections(options: Options) -> Reader:
     return DetectionLabels(*options.images_and_labels("detections"), positive, ignore)
 
 
-_BDD = Layout(
-    ("images", "labels"), ("list",), lambda of: Bdd(*of.images_and_labels()), BDD_CATEGORIES, usual_classes=BDD_CLASSES
-)
+_BOTH = ("images", "labels")
+_BDD = Layout(_BOTH, ("list",), lambda of: Bdd(*of.images_and_labels()), BDD_CATEGORIES, usual_classes=BDD_CLASSES)
 FORMATS: Mapping[str, Layout] = {
-    "kitti": Layout(("images", "labels"), ("list", "positive", "unlabelled_in"), _kitti, KITTI_TYPES, True, _KITTI),
-    "kitti_tracking": Layout(
-        ("images", "labels"),
-        ("sequences",),
-        lambda of: KittiTracking(*of.images_and_labels(), of.texts("sequences")),
-        KITTI_TYPES,
-        True,
-        _KITTI,
-    ),
+    "kitti": Layout(_BOTH, ("list", "positive", "unlabelled_in"), _kitti, KITTI_TYPES, True, _KITTI),
+    "kitti_tracking": Layout(_BOTH, ("sequences",), _kitti_tracking, KITTI_TYPES, True, _KITTI),
     "bdd": _BDD,
     "scalabel": _BDD,
-    "coco": Layout(("images", "labels"), ("list",), lambda of: CocoJson(*of.images_and_labels())),
+    "coco": Layout(_BOTH, ("list",), lambda of: CocoJson(*of.images_and_labels())),
     "yolo": Layout(("names",), ("images", "labels", "list"), _yolo, by_image=True),
     "coco_txt": Layout(("folder",), ("list",), _coco_txt, by_image=True),
     "detections": Layout(("images", "detections"), ("list", "positive", "unlabelled_in"), _detections),

@@ -12,13 +12,13 @@ import numpy as np
 from gaussian_yolo_node.bags import is_bag
 from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.file_names import frame_name
-from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind
+from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, box_fault
 from gaussian_yolo_node.labels.bdd import Bdd
 from gaussian_yolo_node.labels.classes import KITTI_TYPES
 from gaussian_yolo_node.labels.coco import CocoJson
 from gaussian_yolo_node.labels.convert import Reader, refuse
 from gaussian_yolo_node.labels.images import Pick
-from gaussian_yolo_node.labels.kitti import KittiObjects
+from gaussian_yolo_node.labels.kitti import KittiObjects, read_tracking
 from gaussian_yolo_node.labels.labelled_frames import DONT_CARE, FrameTruths, GroundTruth, Truths
 from gaussian_yolo_node.labels.reading import label_files
 
@@ -29,12 +29,8 @@ FORMATS = (
 
 
 def read_ground_truth(path: Path) -> GroundTruth:
-    """Read labelled objects in any supported format.
-
-    Raises:
-        DatasetError: the file or folder does not exist, has none of the formats, or is malformed.
-        BagError: the bag cannot be read, or has no ground truth.
-    """
+    """Read labelled objects in any supported format. DatasetError if the file or folder does not exist, has none of the
+    formats, or is malformed. BagError if the bag cannot be read, or has no ground truth."""
     if not path.exists():
         raise DatasetError(f"ground truth {path} does not exist: give {FORMATS}")
     if is_bag(path):
@@ -59,10 +55,7 @@ def read_ground_truth(path: Path) -> GroundTruth:
 
 def read_kitti_labels(folder: Path) -> GroundTruth:
     """Read all KITTI label files of a folder. Frames are named by stem; an empty file is a frame without objects.
-
-    Raises:
-        DatasetError: the folder does not exist, has no label files, or one of them is malformed.
-    """
+    DatasetError if the folder does not exist, has no label files, or one of them is malformed."""
     if not folder.is_dir():
         raise DatasetError(f"label folder {folder} does not exist")
     frames = []
@@ -76,18 +69,13 @@ def read_kitti_labels(folder: Path) -> GroundTruth:
 
 
 def truths_of(image: AnnotatedImage) -> Truths:
-    """The annotations of an image as arrays; DontCare is ignored.
-
-    Raises:
-        DatasetError: a box is inverted or not finite.
-    """
+    """The annotations of an image as arrays; DontCare is ignored. DatasetError if a box is inverted or not finite."""
     objects = image.annotations
     for annotation in objects:
         x1, y1, x2, y2 = annotation.box
         # The comparison is negated so that NaN fails it.
         if not (x1 <= x2 < np.inf and y1 <= y2 < np.inf and x1 > -np.inf and y1 > -np.inf):
-            shown = " ".join(f"{value:g}" for value in annotation.box)
-            message = f"its box is not x1 <= x2, y1 <= y2: {shown}"
+            message = f"its box is not x1 <= x2, y1 <= y2: {annotation.shown_box}"
             refuse(Fault(FaultKind.INVERTED_BOX, image.labels, annotation.place, message))
     return Truths.of(
         [each.box for each in objects],
@@ -98,6 +86,21 @@ def truths_of(image: AnnotatedImage) -> Truths:
         [(np.nan,) * 7 if each.cuboid is None else each.cuboid for each in objects],
         [each.track for each in objects],
     )
+
+
+def read_kitti_tracks(path: Path) -> dict[int, Truths]:
+    """Read a label or result file of KITTI's tracking benchmark, by frame number. Frames without objects are absent.
+    DatasetError if the file cannot be read, a line is malformed, or two objects of a frame have one id."""
+    frames = {}
+    for frame, objects in sorted(read_tracking(path, refuse).items()):
+        for fault in filter(None, (box_fault(path, each) for each in objects)):
+            refuse(fault)
+        frames[frame] = truths_of(AnnotatedImage(None, path, objects))
+        ids, counts = np.unique(frames[frame].tracks, return_counts=True)
+        twice = ids[(ids >= 0) & (counts > 1)]
+        if len(twice):
+            raise DatasetError(f"{path}, frame {frame}: two objects have the id {twice[0]}")
+    return frames
 
 
 def _read_bdd(path: Path) -> GroundTruth:

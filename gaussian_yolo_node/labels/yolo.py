@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gaussian_yolo_node.file_names import is_absolute
-from gaussian_yolo_node.labels.annotations import AnnotatedImage, Annotation, DatasetError, Fault, FaultKind, Report
+from gaussian_yolo_node.labels.annotations import (
+    AnnotatedImage,
+    Annotation,
+    DatasetError,
+    Fault,
+    FaultKind,
+    Report,
+    malformed,
+)
 from gaussian_yolo_node.labels.images import Pick, image_files, image_size, read_list
 from gaussian_yolo_node.labels.reading import label_files, read_lines
 
@@ -113,8 +121,7 @@ class YoloTxt:
             try:
                 class_number, (x1, y1, x2, y2) = _row(line.split())
             except ValueError as error:
-                message = f"expected 'class cx cy w h', not {line.strip()[:60]!r}{error}"
-                report(Fault(FaultKind.MALFORMED_LABEL, label, number, message))
+                report(malformed(label, number, f"expected 'class cx cy w h', not {line.strip()[:60]!r}{error}"))
                 continue
             if not 0 <= class_number < len(self.names):
                 message = f"its class {class_number} has no name: the source names {len(self.names)}, from 0"
@@ -124,11 +131,8 @@ class YoloTxt:
 
 
 def _row(fields: list[str]) -> tuple[int, tuple[float, float, float, float]]:
-    """Class number and x1 y1 x2 y2, relative to the image; the bounds of a polygon.
-
-    Raises:
-        ValueError: the row is malformed; the message completes that with the cause, if it is a common one.
-    """
+    """Class number and x1 y1 x2 y2, relative to the image; the bounds of a polygon. ValueError if the row is malformed;
+    the message completes that with the cause, if it is a common one."""
     try:
         number, numbers = float(fields[0]), [float(field) for field in fields[1:]]
     except ValueError:

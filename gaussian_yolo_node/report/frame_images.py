@@ -14,7 +14,7 @@ from gaussian_yolo_node.bags.info import header_stamp
 from gaussian_yolo_node.bags.reading import BagReader, Message
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.file_names import IMAGE_SUFFIXES, AmbiguousNameError, FrameNames, files_in
-from gaussian_yolo_node.frames.files import ImageFiles, Picture
+from gaussian_yolo_node.frames.files import Picture, read_picture
 from gaussian_yolo_node.frames.image_messages import image_from_compressed, image_from_message
 
 Image = NDArray[np.uint8]
@@ -32,7 +32,7 @@ def folder_images(folder: Path, names: Collection[str]) -> tuple[dict[str, Image
     for name in names:
         with suppress(AmbiguousNameError):  # no picture is better than another frame's
             file = files.find(name)
-            (picture,) = (Picture(None, None),) if file is None else ImageFiles([folder / file]).play()
+            picture = Picture(None, None) if file is None else read_picture(folder / file)
             if picture.image is not None:
                 found[name] = picture.image
     missing = [name for name in names if name not in found]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from gaussian_yolo_node.labels.annotations import DatasetError
-from gaussian_yolo_node.labels.labelled_frames import GroundTruth
+from gaussian_yolo_node.labels.labelled_frames import GroundTruth, Truths
 from gaussian_yolo_node.labels.predictions import read_predictions
-from gaussian_yolo_node.labels.truths import read_ground_truth
+from gaussian_yolo_node.labels.truths import read_ground_truth, read_kitti_tracks
 
 BOX = [10.0, 20.0, 30.0, 60.0]
 KITTI = "{} 0.30 2 1.5 10.0 20.0 30.0 60.0 1.5 1.6 3.9 1.0 1.5 20.0 1.5\n"
@@ -147,3 +147,70 @@ def test_predictions_that_are_none(tmp_path: Path, record: dict[str, Any], messa
     with pytest.raises(DatasetError, match=message) as caught:
         read_predictions(path)
     assert f"{path}, record 0" in str(caught.value)
+
+
+TRACK_LINE = "{} {} {} {} {} 1.5 {} 1.5 1.6 3.9 1.0 1.5 20.0 1.5"
+
+
+def track_line(
+    frame: int, track: int, kind: str = "Car", truncated: int = 0, occluded: int = 0, box: str = "10 20 50 60"
+) -> str:
+    return TRACK_LINE.format(frame, track, kind, truncated, occluded, box)
+
+
+def test_tracks_have_frames_ids_and_what_is_hidden(tmp_path: Path) -> None:
+    lines = [
+        track_line(3, 7),
+        track_line(0, -1, "DontCare", -1, -1),
+        track_line(0, -1, "DontCare", -1, -1, "1 2 3 4"),
+        track_line(0, 7, "Pedestrian", occluded=2),
+        track_line(0, 8, "Person", truncated=1),
+        track_line(0, 9, "Van", occluded=3),
+    ]
+    frames = read_kitti_tracks(written(tmp_path / "0002.txt", "\n".join(lines) + "\n"))
+    assert list(frames) == [0, 3]
+    np.testing.assert_array_equal(frames[0].tracks, [-1, -1, 7, 8, 9])
+    assert frames[0].categories.tolist() == ["DontCare", "DontCare", "Pedestrian", "Person_sitting", "Van"]
+    np.testing.assert_array_equal(frames[0].ignored, [True, True, False, False, False])
+    np.testing.assert_array_equal(frames[0].truncation, [0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(frames[0].occlusion, [0, 0, 2, 0, 3])
+    np.testing.assert_array_equal(frames[3].boxes, [[10, 20, 50, 60]])
+
+
+def test_results_of_the_tracking_devkit_have_a_score(tmp_path: Path) -> None:
+    frames = read_kitti_tracks(written(tmp_path / "found.txt", track_line(0, 1) + " 0.9\n"))
+    np.testing.assert_array_equal(frames[0].tracks, [1])
+
+
+def test_an_empty_file_of_tracks_has_no_frames(tmp_path: Path) -> None:
+    assert read_kitti_tracks(written(tmp_path / "found.txt", "\n")) == {}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([track_line(4, 5), track_line(4, 5)], "frame 4: two objects have the id 5"),
+        (["x 1 Car"], "line 1: it does not begin with the numbers of frame and track: x 1"),
+        ([track_line(0, 1), "0 2 Car 1 2 3"], "line 2: it has 4 fields"),
+        ([track_line(0, 1, box="10 20 5 60")], "line 1: the box 10 20 5 60 is inverted"),
+        ([track_line(0, 1, box="10 20 nan 60")], "line 1: the box 10 20 nan 60 is not of finite numbers"),
+    ],
+)
+def test_faults_of_tracks_name_file_and_line(tmp_path: Path, lines: list[str], message: str) -> None:
+    path = written(tmp_path / "0002.txt", "\n".join(lines) + "\n")
+    with pytest.raises(DatasetError, match=message) as caught:
+        read_kitti_tracks(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_of_tracks(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="cannot be read"):
+        read_kitti_tracks(tmp_path / "none.txt")
+
+
+def test_tracks_of_the_shared_drive(driving_dir: Path) -> None:
+    frames = read_kitti_tracks(driving_dir / "kitti" / "drive_0011" / "tracking.txt")
+    assert list(frames) == list(range(91))
+    objects = Truths.concatenate(frames.values())
+    whole = (objects.categories == "Car") & (objects.truncation == 0) & (objects.occlusion < 3)
+    assert len(set(objects.tracks[whole].tolist())) == 12

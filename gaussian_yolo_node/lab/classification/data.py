@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gaussian_yolo_node.documents import read_json
-from gaussian_yolo_node.file_names import natural_key, slashed
-from gaussian_yolo_node.frames.files import ImageFiles
+from gaussian_yolo_node.file_names import is_image_name, natural_key, slashed
 from gaussian_yolo_node.lab.classification.config import NoiseConfig
 from gaussian_yolo_node.lab.classification.crops import Image, as_tensor, random_crop
 from gaussian_yolo_node.lab.training.config import ConfigError
@@ -85,7 +84,7 @@ def _of_folder(folder: Path) -> list[tuple[Path, str]]:
         for place in sorted(folder.iterdir(), key=natural_key)
         if place.is_dir() and not place.name.startswith(".")
         for image in sorted(place.rglob("*"), key=natural_key)
-        if ImageFiles.accepts(image)
+        if is_image_name(image.name)
     ]
 
 

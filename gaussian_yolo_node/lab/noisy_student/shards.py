@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.bags import is_bag
-from gaussian_yolo_node.file_names import IMAGE_SUFFIXES, hashable, natural_key
+from gaussian_yolo_node.file_names import IMAGE_SUFFIXES, hashable, is_image_name, natural_key
 from gaussian_yolo_node.files import inner_path
-from gaussian_yolo_node.frames.files import ImageFiles
+from gaussian_yolo_node.frames.files import read_picture
 from gaussian_yolo_node.frames.source import SourceError
 from gaussian_yolo_node.lab.noisy_student import tar_images
 
@@ -232,7 +232,7 @@ def _image_names(root: Path) -> list[str]:
     for parent, folders, files in os.walk(root, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = (Path(parent, name) for name in files)
-        names += [path.relative_to(root).as_posix() for path in paths if ImageFiles.accepts(path)]
+        names += [path.relative_to(root).as_posix() for path in paths if is_image_name(path.name)]
     return sorted(names, key=natural_key)
 
 
@@ -289,7 +289,7 @@ def _bag_shards(source: str, images_per_shard: int, topic: str | None) -> list[S
 
 def _read_folder(shard: Shard) -> Iterator[ShardImage]:
     for index, name in enumerate(shard.members, start=shard.first):
-        (picture,) = ImageFiles([Path(shard.path) / name]).play()
+        picture = read_picture(Path(shard.path) / name)
         yield ShardImage(name, index, picture.image, picture.error)
 
 

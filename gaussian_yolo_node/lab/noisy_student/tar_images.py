@@ -7,11 +7,11 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from gaussian_yolo_node.file_names import natural_key
+from gaussian_yolo_node.file_names import is_image_name, natural_key
 from gaussian_yolo_node.files import PlaceError, below, inner_path, write_whole
-from gaussian_yolo_node.frames.files import ImageFiles, Picture, decode_picture
+from gaussian_yolo_node.frames.files import Picture, decode_picture
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
@@ -122,4 +122,4 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def _is_image(member: tarfile.TarInfo) -> bool:
     # A sparse file has any number of bytes that are not in the tar.
-    return member.isreg() and not member.issparse() and ImageFiles.accepts(PurePosixPath(member.name))
+    return member.isreg() and not member.issparse() and is_image_name(member.name)

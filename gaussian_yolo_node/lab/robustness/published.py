@@ -18,8 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.file_names import is_hidden
-from gaussian_yolo_node.frames.files import ImageFiles
+from gaussian_yolo_node.file_names import is_hidden, is_image_name
 from gaussian_yolo_node.frames.video import VideoFile
 from gaussian_yolo_node.lab.robustness import RobustnessError
 from gaussian_yolo_node.lab.robustness.corruptions import CORRUPTIONS, SEVERITIES, Image
@@ -53,7 +52,9 @@ class Published:
 
     def pictures(self, corruption: str, severity: int, classes: Sequence[str], limit: int) -> Labelled:
         """The pictures of a corruption, at most `limit`, evenly spaced (0: all). RobustnessError if there are none."""
-        return _labelled(self.folders[corruption] / str(severity), classes, limit, ImageFiles.accepts, "pictures")
+        return _labelled(
+            self.folders[corruption] / str(severity), classes, limit, lambda path: is_image_name(path.name), "pictures"
+        )
 
     def sequences(self, perturbation: str, classes: Sequence[str], limit: int) -> Labelled:
         """The videos of a perturbation; see `pictures`."""
