@@ -220,7 +220,7 @@ class PerceptionParameters:
     view_host: str = _parameter(
         LOCALHOST,
         "on configure",
-        "Address that the page listens on; with 0.0.0.0 whoever reaches this machine sees the cameras.",
+        "Address that the page listens on; with 0.0.0.0 all that reach this machine see the cameras.",
     )
 
     autostart: bool = _parameter(True, "never", "Configure and activate on start; false waits for a lifecycle manager.")

@@ -15,12 +15,10 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
+from gaussian_yolo_node.frames.image_messages import ImageMessageError, image_from_compressed, image_from_message
 from gaussian_yolo_node.ros.messages import (
-    ImageMessageError,
     detections_from_message,
     detections_to_message,
-    image_from_compressed,
-    image_from_message,
     image_to_compressed,
     image_to_message,
     read_sigmas,
