@@ -70,13 +70,9 @@ class BenchmarkResult:
     peak_memory_mib: float
     device_memory_mib: float | None
 
-    def to_json(self) -> str:
-        """As JSON text, with the fields above."""
-        return json.dumps(asdict(self), indent=1)
-
     def save(self, path: Path) -> None:
-        """Write the JSON. Raises WriteError if that fails."""
-        write_whole(path, self.to_json() + "\n")
+        """Write the fields as JSON. Raises WriteError if that fails."""
+        write_whole(path, json.dumps(asdict(self), indent=1) + "\n")
 
 
 def read_frames(source: Source, count: int) -> list[NDArray[np.uint8]]:
