@@ -10,6 +10,7 @@ import math
 from bisect import bisect, bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -149,12 +150,10 @@ class TransformTopics:
         if self._subscriptions:
             return
         self.tree = TransformTree()
-        topics = (
-            ("/tf", self._receive, QoSDurabilityPolicy.VOLATILE),
-            ("/tf_static", self._receive_static, QoSDurabilityPolicy.TRANSIENT_LOCAL),
-        )
-        for topic, receive, durability in topics:
+        for topic, static in (("/tf", False), ("/tf_static", True)):
+            durability = QoSDurabilityPolicy.TRANSIENT_LOCAL if static else QoSDurabilityPolicy.VOLATILE
             qos = QoSProfile(depth=_DEPTH, reliability=QoSReliabilityPolicy.RELIABLE, durability=durability)
+            receive = partial(self._receive, static)
             self._subscriptions.append(self._node.create_subscription(TFMessage, topic, receive, qos))
 
     def close(self) -> None:
@@ -162,13 +161,9 @@ class TransformTopics:
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
 
-    def _receive(self, message: TFMessage) -> None:
+    def _receive(self, static: bool, message: TFMessage) -> None:
         for transform in message.transforms:
-            self.tree.add(transform, static=False)
-
-    def _receive_static(self, message: TFMessage) -> None:
-        for transform in message.transforms:
-            self.tree.add(transform, static=True)
+            self.tree.add(transform, static)
 
 
 def _name(frame: str) -> str:

@@ -16,6 +16,7 @@ from ros.harness import Ros
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from gaussian_yolo_node.ros import inputs
 from gaussian_yolo_node.ros.messages import image_to_compressed, image_to_message
 
 HEADER = Header(stamp=Time(sec=1), frame_id="front")
@@ -64,7 +65,10 @@ def test_takes_raw_images_of_a_driver_that_publishes_both(ros: Ros, tiny_model: 
     assert compressed.get_subscription_count() == 0
 
 
-def test_warns_while_only_other_types_are_published(ros: Ros, tiny_model: Path) -> None:
+def test_warns_while_only_other_types_are_published(
+    ros: Ros, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "_SILENCE_S", 0.3)
     other = ros.observer.create_publisher(CameraInfo, "/image", 10)
     node = ros.active(tiny_model, image_topic="/image")
     ros.until_status(WARN, "no image on /image for")
