@@ -14,7 +14,7 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Opaq
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 
-from gaussian_yolo_node.commands.replay_node import DECLARATIONS
+from gaussian_yolo_node.replay import DECLARATIONS
 from gaussian_yolo_node.ros.fastdds_profile import fastdds_environment
 
 HERE = Path(__file__).parent

@@ -116,9 +116,7 @@ def detect_source(
                 summary.frames += 1
                 summary.detections += len(detections)
                 progress.update(
-                    task,
-                    completed=summary.frames + source.skipped,
-                    fps=summary.frames / (perf_counter() - started),
+                    task, completed=summary.frames + source.skipped, fps=summary.frames / (perf_counter() - started)
                 )
         except KeyboardInterrupt:
             summary.interrupted = True

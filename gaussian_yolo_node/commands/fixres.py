@@ -54,11 +54,7 @@ def fixres(
     outcome = fine_tune(
         checkpoint, data, options, output, resume=resume, threads=threads, device=device.value, console=console
     )
-    for name, figures in (
-        ("before", outcome.before),
-        (f"before, at {size}", outcome.larger),
-        ("after", outcome.after),
-    ):
+    for name, figures in (("before", outcome.before), (f"before, at {size}", outcome.larger), ("after", outcome.after)):
         if figures:
             print(f"{name}: {_line(figures)}")
     print(f"trained: {outcome.checkpoint}")

@@ -13,9 +13,8 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 
-from gaussian_yolo_node.commands.replay_node import DECLARATIONS
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.replay import ReplayOptions
+from gaussian_yolo_node.replay import DECLARATIONS, ReplayOptions
 from gaussian_yolo_node.replay.frame_log import FrameLog
 from gaussian_yolo_node.replay.link import prepare_environment
 from gaussian_yolo_node.replay.run import Outcome, replay

@@ -18,8 +18,7 @@ def robustness(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL",
-            help="Detector: shipped name or ONNX file; or a training checkpoint (.pt) of either kind.",
+            metavar="MODEL", help="Detector: shipped name or ONNX file; or a training checkpoint (.pt) of either kind."
         ),
     ],
     data: Annotated[
@@ -33,8 +32,7 @@ def robustness(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
     labels: Annotated[Path | None, typer.Option(help="A detector's labels.", show_default="label_2 beside")] = None,
     corruptions: Annotated[
-        str,
-        typer.Option(metavar="NAME,..", help="Corruptions or groups, with commas, or none.", show_default="all 15"),
+        str, typer.Option(metavar="NAME,..", help="Corruptions or groups, with commas, or none.", show_default="all 15")
     ] = "",
     severities: Annotated[str, typer.Option(metavar="N,..", help="Of 1 to 5, with commas.")] = "1,2,3,4,5",
     perturbations: Annotated[
@@ -42,8 +40,7 @@ def robustness(
         typer.Option(metavar="NAME,..", help="A classifier's sequences, with commas, or none.", show_default="all 10"),
     ] = "",
     baseline_flips: Annotated[
-        Path | None,
-        typer.Option(help="JSON of the flip probabilities that mFR divides by.", show_default="no mFR"),
+        Path | None, typer.Option(help="JSON of the flip probabilities that mFR divides by.", show_default="no mFR")
     ] = None,
     mask: Annotated[
         bool, typer.Option("--mask", help="Classifier: only DATA's classes can be the answer, as in ImageNet-A.")
@@ -162,11 +159,7 @@ def _attacked_detector(model: Path, request: _Request) -> None:
 
 def _classifier(model: Path, request: _Request, mask: bool, baseline_flips: Path | None) -> None:
     from gaussian_yolo_node.lab.robustness import report
-    from gaussian_yolo_node.lab.robustness.classifier import (
-        ClassifierOptions,
-        classifier_robustness,
-        read_baseline,
-    )
+    from gaussian_yolo_node.lab.robustness.classifier import ClassifierOptions, classifier_robustness, read_baseline
     from gaussian_yolo_node.lab.robustness.corruptions import CORRUPTIONS, check_corruptions
     from gaussian_yolo_node.lab.robustness.perturbations import PERTURBATIONS
     from gaussian_yolo_node.lab.robustness.published import find_published

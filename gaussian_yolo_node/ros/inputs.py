@@ -49,10 +49,7 @@ _ENABLED_POLL_S = 0.1
 # Time between looks for a publisher of images, s.
 _SEARCH_PERIOD_S = 0.2
 
-_RELIABILITY = {
-    "best_effort": QoSReliabilityPolicy.BEST_EFFORT,
-    "reliable": QoSReliabilityPolicy.RELIABLE,
-}
+_RELIABILITY = {"best_effort": QoSReliabilityPolicy.BEST_EFFORT, "reliable": QoSReliabilityPolicy.RELIABLE}
 
 
 @dataclass(frozen=True)

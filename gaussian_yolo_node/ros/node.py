@@ -61,11 +61,7 @@ class PerceptionNode(LifecycleNode):
     """
 
     def __init__(
-        self,
-        stopping: threading.Event | None = None,
-        share: float = 1.0,
-        refusal: str = "",
-        **node_arguments: Any,
+        self, stopping: threading.Event | None = None, share: float = 1.0, refusal: str = "", **node_arguments: Any
     ) -> None:
         super().__init__("perception", **node_arguments)
         self._share = share

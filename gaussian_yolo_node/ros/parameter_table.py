@@ -181,9 +181,7 @@ class PerceptionParameters:
         "", "live", "Names of the classes to detect, with commas between them. Empty: all that the model has."
     )
     class_thresholds: str = _parameter(
-        "",
-        "live",
-        "Lowest scores of single classes instead of score_threshold, such as pedestrian:0.2,cyclist:0.25.",
+        "", "live", "Lowest scores of single classes instead of score_threshold, such as pedestrian:0.2,cyclist:0.25."
     )
     iou_threshold: float = _parameter(
         0.0,

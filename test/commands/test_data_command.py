@@ -74,11 +74,9 @@ def test_check_of_all_kitti_labels(kitti_labels: Path, run: Run) -> None:
 def test_check_finds_kitti_frames_of_the_validation_drive(driving_dir: Path, tmp_path: Path, run: Run) -> None:
     pytest.importorskip("torch")
     folder = "kitti/object"
-    train: list[dict[str, object]] = [
-        {"format": "kitti", "images": f"{folder}/image_2", "labels": f"{folder}/label_2"},
-    ]
+    train: list[dict[str, object]] = [{"format": "kitti", "images": f"{folder}/image_2", "labels": f"{folder}/label_2"}]
     validation: list[dict[str, object]] = [
-        {"format": "kitti", "images": "kitti/drive_0011/image", "labels": "kitti/drive_0011/label_2"},
+        {"format": "kitti", "images": "kitti/drive_0011/image", "labels": "kitti/drive_0011/label_2"}
     ]
     write_config(tmp_path / "c.yaml", driving_dir, train, validation)
     code, out, _ = run("data", "check", tmp_path / "c.yaml")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gaussian_yolo_node.commands.replay_node import DECLARATIONS
+from gaussian_yolo_node.replay import DECLARATIONS
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 BAG = {"bag": "drive.mcap", "output": "out/run"}

@@ -60,8 +60,7 @@ class Ros:
         # Frames of the tests have whole seconds as stamps.
         values = {"autostart": False, "diagnostics_period": 0.1, "max_age": 2.0, **parameters}
         node = PerceptionNode(
-            context=self.context,
-            parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
+            context=self.context, parameter_overrides=[Parameter(name, value=value) for name, value in values.items()]
         )
         self.add(node)
         return node

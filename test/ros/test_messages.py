@@ -156,12 +156,7 @@ def test_classes_of_one_box_are_results_of_one_detection() -> None:
 
 @pytest.mark.parametrize(
     ("tracks", "expected"),
-    [
-        ({}, ["", ""]),
-        ({1: "7"}, ["", "7"]),
-        ({0: "3"}, ["3", ""]),
-        ({2: "4", 0: "3", 1: "7"}, ["4", "7"]),
-    ],
+    [({}, ["", ""]), ({1: "7"}, ["", "7"]), ({0: "3"}, ["3", ""]), ({2: "4", 0: "3", 1: "7"}, ["4", "7"])],
 )
 def test_a_box_has_the_track_of_its_best_class_that_has_one(tracks: dict[int, str], expected: list[str]) -> None:
     box, other = [10, 20, 50, 100], [60, 20, 90, 100]

@@ -16,20 +16,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("scipy", reason="scipy is not installed (extra 'track')")
 
 from rclpy.parameter import Parameter
-from ros.drive import (
-    CAMERA_HEIGHT,
-    CLASSES,
-    HEIGHT,
-    MATRIX,
-    SIZE,
-    WIDTH,
-    Drive,
-    centres,
-    covariances,
-    ids,
-    locate,
-    of,
-)
+from ros.drive import CAMERA_HEIGHT, CLASSES, HEIGHT, MATRIX, SIZE, WIDTH, Drive, centres, covariances, ids, locate, of
 from ros.given import OK, SUCCESS, WARN
 from ros.harness import Ros
 from sensor_msgs.msg import CameraInfo, Image

@@ -19,7 +19,7 @@ from gaussian_yolo_node.ros.driving.own_node import OwnNode
 TRANSITION_TIMEOUT_S = 60.0
 DISCOVERY_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 20.0
-# An answer sent before the two ends have found each other is lost, and not reported: a request that may be repeated is.
+# An answer sent before discovery is complete is lost, and not reported: a request that may be repeated is.
 ASK_AGAIN_S = 2.0
 
 
