@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 import operator
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -86,7 +87,7 @@ def check(settings: Any, failure: Failure, name: Callable[[str], str] = str) -> 
         GaussianYoloError: as in `read`.
     """
     try:
-        for field, kind in _kinds(type(settings)):
+        for field, kind in _kinds(type(settings)):  # type: ignore[arg-type]  # a class can be hashed
             _converted(kind, getattr(settings, field), name(field))
     except SettingError as error:
         raise failure(str(error)) from error
@@ -97,9 +98,10 @@ def option(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
-def _kinds(settings: type) -> Iterator[tuple[str, Any]]:
+@cache
+def _kinds(settings: type) -> tuple[tuple[str, Any], ...]:
     hints = get_type_hints(settings, include_extras=True)
-    return ((field.name, hints[field.name]) for field in fields(settings))
+    return tuple((field.name, hints[field.name]) for field in fields(settings))
 
 
 def _build(kind: Any, values: object, where: str) -> Any:

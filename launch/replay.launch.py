@@ -14,41 +14,22 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Opaq
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 
+from gaussian_yolo_node.replay import DECLARATIONS
 from gaussian_yolo_node.ros.fastdds_profile import fastdds_environment
 
 HERE = Path(__file__).parent
 # Both files convert arguments to parameters in the same way; a launch file cannot be imported by name.
 PERCEPTION = runpy.run_path(str(HERE / "perception.launch.py"))
 
-# Argument and parameter name -> (type, description)
-REQUIRED: dict[str, str] = {
-    "bag": "ROS 2 bag (folder, .mcap, .db3) or ROS 1 .bag.",
-    "output": "Folder for the results.",
-}
-OPTIONAL: dict[str, tuple[type, str]] = {
-    "mode": (str, "lockstep: the next frame waits for the answer to the last; realtime: it comes in its time."),
-    "rate": (float, "In real time, speed against the bag's own."),
-    "hz": (float, "In real time, frames a second, whatever the bag says."),
-    "image_topic": (str, "Topic in the bag."),
-    "score_threshold": (
-        float,
-        "Detections below this score are dropped; 0: the model's, 0.005 in lockstep with truth.",
-    ),
-    "timeout": (float, "In lockstep, time in s after which a frame without an answer counts as failed."),
-    "overwrite": (bool, "Replace the run that is in the folder: true or false."),
-    "report": (bool, "Write report.html and report.json: true or false."),
-    "baseline": (str, "Folder of a run to compare with in the report."),
-}
+REQUIRED = ("bag", "output")
+OPTIONAL = [name for name in DECLARATIONS if name not in (*REQUIRED, "node")]
 
 
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
-            *(DeclareLaunchArgument(name, description=text) for name, text in REQUIRED.items()),
-            *(
-                DeclareLaunchArgument(name, default_value="", description=f"{text} Empty: the default.")
-                for name, (_, text) in OPTIONAL.items()
-            ),
+            *(DeclareLaunchArgument(name, description=DECLARATIONS[name][1]) for name in REQUIRED),
+            *(DeclareLaunchArgument(name, default_value="", description=describe(name)) for name in OPTIONAL),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of both nodes."),
             DeclareLaunchArgument("name", default_value="perception", description="Name of the perception node."),
             DeclareLaunchArgument(
@@ -70,6 +51,12 @@ def generate_launch_description() -> LaunchDescription:
     )
 
 
+def describe(name: str) -> str:
+    """The description of an optional argument."""
+    default, text = DECLARATIONS[name]
+    return f"{text}{' true or false.' if isinstance(default, bool) else ''} Empty: the default."
+
+
 def start_replay(context: LaunchContext) -> list[Node]:
     """The replay action, once the arguments are known. Raises RuntimeError naming the one that cannot be parsed."""
 
@@ -77,9 +64,9 @@ def start_replay(context: LaunchContext) -> list[Node]:
         return str(PERCEPTION["argument"](context, name))
 
     values: dict[str, object] = {name: PERCEPTION["text_value"](argument(name)) for name in REQUIRED}
-    for name, (kind, _) in OPTIONAL.items():
+    for name in OPTIONAL:
         if text := argument(name):
-            values[name] = PERCEPTION["parse"](name, text, kind)
+            values[name] = PERCEPTION["parse"](name, text, type(DECLARATIONS[name][0]))
     return [
         Node(
             package="gaussian_yolo",

@@ -28,8 +28,6 @@ ONE_BY_ONE = (
     "gpu/",
     "commands/test_signals",
     "ros/test_demo",
-    "ros/test_health",
-    "ros/test_signals",
     "ros/test_two_processes",
 )
 # The longest go first, so that no worker is left with one at the end.

@@ -7,17 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.data_options import (
-    ClassesOption,
-    ConfigArgument,
-    DataOption,
-    FormatOption,
-    ImagesOption,
-    LabelsOption,
-    ListOption,
-    NamesOption,
-    select_data,
-)
+from gaussian_yolo_node.commands.data_options import DataSelection, of_data
 from gaussian_yolo_node.errors import SettingError
 
 # Height and width of KITTI's most common image size, px.
@@ -29,15 +19,9 @@ class Resize(str, Enum):
     stretch = "stretch"
 
 
+@of_data
 def anchors(
-    config: ConfigArgument = None,
-    data: DataOption = None,
-    data_format: FormatOption = None,
-    images: ImagesOption = None,
-    labels: LabelsOption = None,
-    names: NamesOption = None,
-    image_list: ListOption = None,
-    classes: ClassesOption = None,
+    selection: DataSelection,
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Canvas height and width, px.", show_default="the config's")
     ] = None,
@@ -63,7 +47,6 @@ def anchors(
     from gaussian_yolo_node.lab.training.box_sizes import box_sizes
     from gaussian_yolo_node.runtime.base import parse_size
 
-    selection = select_data(config, data, data_format, images, labels, names, image_list, classes)
     recipe = selection.config
     if size is not None:
         canvas = parse_size(size)
@@ -71,7 +54,7 @@ def anchors(
         canvas = recipe.model.input_size
     else:
         raise SettingError("--size is missing: give the canvas's HEIGHTxWIDTH in px, 320x1024 for instance")
-    default = _KITTI_SIZE if (data_format or "").startswith("kitti") else None
+    default = _KITTI_SIZE if selection.format.startswith("kitti") else None
     if image_size is not None:
         default = parse_size(image_size, "--image-size")
     train = next(iter(selection.splits.values()))
@@ -83,7 +66,7 @@ def anchors(
     if recipe is not None:
         own = np.array(recipe.model.anchors).reshape(-1, 2)
         on_canvas = sizes_on_canvas(boxes, image_sizes, canvas, resize.value)
-        print(f"# (the anchors that are in {config} now: {mean_iou(on_canvas, own):.3f})")
+        print(f"# (the config's anchors now: {mean_iou(on_canvas, own):.3f})")
     print("anchors:  # w, h in px, for strides 32, 16, 8")
     for head in fit.anchors:
         print("  - [" + ", ".join(f"[{w:.1f}, {h:.1f}]" for w, h in head) + "]")

@@ -48,10 +48,7 @@ def _head(info: BagInfo) -> list[str]:
         span = f", {info.duration_s:.3f} s from {shown_time(info.start_ns)} to {shown_time(info.end_ns)}"
     files = f"{len(info.files)} files of " if len(info.files) > 1 else ""
     packed = f", compressed ({info.compression})" if info.compression else ""
-    return [
-        f"{info.path}: {files}{info.storage}{packed}, {info.size / 1e6:.1f} MB",
-        f"{info.messages} messages{span}",
-    ]
+    return [f"{info.path}: {files}{info.storage}{packed}, {info.size / 1e6:.1f} MB", f"{info.messages} messages{span}"]
 
 
 def _table(result: BagInfo) -> Iterator[str]:

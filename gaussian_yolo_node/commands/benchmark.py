@@ -22,8 +22,7 @@ def benchmark(
     runtime: flags.Runtime = "auto",
     frames: Annotated[int, typer.Option(min=1, metavar="N", help="Frames to measure.")] = 200,
     source: Annotated[
-        str | None,
-        typer.Option(help="Where frames come from, as for `detect`; read beforehand.", show_default="noise"),
+        str | None, typer.Option(help="Where frames come from, as for `detect`; read beforehand.", show_default="noise")
     ] = None,
     size: Annotated[str, typer.Option(metavar="HxW", help="Size of the noise, px.")] = "720x1280",
     input_size: flags.InputSize = None,

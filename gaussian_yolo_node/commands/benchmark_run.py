@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter
@@ -70,13 +71,9 @@ class BenchmarkResult:
     peak_memory_mib: float
     device_memory_mib: float | None
 
-    def to_json(self) -> str:
-        """As JSON text, with the fields above."""
-        return json.dumps(asdict(self), indent=1)
-
     def save(self, path: Path) -> None:
-        """Write the JSON. Raises WriteError if that fails."""
-        write_whole(path, self.to_json() + "\n")
+        """Write the fields as JSON. Raises WriteError if that fails."""
+        write_whole(path, json.dumps(asdict(self), indent=1) + "\n")
 
 
 def read_frames(source: Source, count: int) -> list[NDArray[np.uint8]]:
@@ -142,26 +139,19 @@ def print_result(result: BenchmarkResult, console: Console) -> None:
     """Print a table with a line before and after it."""
     height, width = result.frame_size
     canvas = "x".join(map(str, result.input_size))
-    console.print(
-        f"{result.model} ({result.model_hash}) on {result.runtime}: frames of {height}x{width} px, canvas {canvas} px",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    say(f"{result.model} ({result.model_hash}) on {result.runtime}: frames of {height}x{width} px, canvas {canvas} px")
     table = Table()
     table.add_column("stage, ms")
     for heading in ("median", "p90", "p99", "max"):
         table.add_column(heading, justify="right")
     for stage, latency in result.latency_ms.items():
-        table.add_row(stage, *(f"{value:.2f}" for value in (latency.median, latency.p90, latency.p99, latency.max)))
+        table.add_row(stage, *(f"{value:.2f}" for value in astuple(latency)))
     console.print(table)
     device = f", {result.device_memory_mib:.0f} MiB of the GPU in use" if result.device_memory_mib is not None else ""
-    console.print(
+    say(
         f"{result.fps:.1f} fps; {result.frames} frames after {result.warm_up}; ready in "
-        f"{result.open_s:.2f} s; {result.detections:.1f} detections a frame; {result.peak_memory_mib:.0f} MiB{device}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"{result.open_s:.2f} s; {result.detections:.1f} detections a frame; {result.peak_memory_mib:.0f} MiB{device}"
     )
 
 

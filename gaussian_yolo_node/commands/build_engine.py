@@ -62,8 +62,7 @@ def build_engine(
     score_threshold: Annotated[float | None, typer.Option(help="To build in.", show_default="the model's")] = None,
     iou_threshold: Annotated[float | None, typer.Option(help="To build in.", show_default="the model's")] = None,
     variance_vote: Annotated[
-        bool | None,
-        typer.Option("--variance-vote/--no-variance-vote", help="To build in.", show_default="the model's"),
+        bool | None, typer.Option("--variance-vote/--no-variance-vote", help="To build in.", show_default="the model's")
     ] = None,
     criterion: Annotated[flags.Criterion, typer.Option(help="What a detection's score is.")] = flags.Criterion.gaussian,
     max_detections: Annotated[int, typer.Option(metavar="K", help="Most detections of an image.")] = 300,

@@ -17,12 +17,7 @@ from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation.all_objects import COMMON_IOU, match_boxes
 from gaussian_yolo_node.evaluation.paired import pair
-from gaussian_yolo_node.evaluation.sigma_fit import (
-    CalibrationError,
-    calibrated,
-    cross_validated,
-    fit_sigma_calibration,
-)
+from gaussian_yolo_node.evaluation.sigma_fit import CalibrationError, calibrated, cross_validated, fit_sigma_calibration
 from gaussian_yolo_node.evaluation.uncertainty import SigmaQuality, sigma_quality
 from gaussian_yolo_node.frames import Source
 from gaussian_yolo_node.labels.annotations import DatasetError

@@ -8,31 +8,15 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.data_options import (
-    ClassesOption,
-    ConfigArgument,
-    DataOption,
-    FormatOption,
-    ImagesOption,
-    LabelsOption,
-    ListOption,
-    NamesOption,
-    select_data,
-)
+from gaussian_yolo_node.commands.data_options import DataSelection, of_data
 from gaussian_yolo_node.files import write_whole
 
 EXIT_FAULTS = 1
 
 
+@of_data
 def check(
-    config: ConfigArgument = None,
-    data: DataOption = None,
-    data_format: FormatOption = None,
-    images: ImagesOption = None,
-    labels: LabelsOption = None,
-    names: NamesOption = None,
-    image_list: ListOption = None,
-    classes: ClassesOption = None,
+    selection: DataSelection,
     samples: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write pictures with their boxes into this folder.")
     ] = None,
@@ -62,7 +46,6 @@ def check(
         verdict,
     )
 
-    selection = select_data(config, data, data_format, images, labels, names, image_list, classes)
     with Console(stderr=True).status("checking") as status:
         result = check_sources(
             selection.splits,

@@ -21,6 +21,7 @@ from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.frames import Frame, Source, SourceError
 from gaussian_yolo_node.frames.recording import JsonArrayFile, VideoRecording, detection_record
 
+_package_log = logging.getLogger("gaussian_yolo_node")
 # Frame rate of a video whose source does not state one, Hz.
 _FALLBACK_FPS = 10.0
 
@@ -101,7 +102,9 @@ def detect_source(
             video = stack.enter_context(VideoRecording(video_path, source.fps or _FALLBACK_FPS))
             sinks.append(lambda frame, detections: video.write(draw_detections(frame.image, detections, classes)))
         progress = stack.enter_context(_progress(console))
-        stack.enter_context(_WarningsOn(console))
+        warnings = _WarningsOn(console)
+        _package_log.addHandler(warnings)
+        stack.callback(_package_log.removeHandler, warnings)
         task = progress.add_task("detect", total=source.length, fps=0.0)
         started = perf_counter()
         try:
@@ -113,9 +116,7 @@ def detect_source(
                 summary.frames += 1
                 summary.detections += len(detections)
                 progress.update(
-                    task,
-                    completed=summary.frames + source.skipped,
-                    fps=summary.frames / (perf_counter() - started),
+                    task, completed=summary.frames + source.skipped, fps=summary.frames / (perf_counter() - started)
                 )
         except KeyboardInterrupt:
             summary.interrupted = True
@@ -150,7 +151,7 @@ def _progress(console: Console) -> Progress:
 
 
 class _WarningsOn(logging.Handler):
-    """As a context manager, shows the package's warnings above the progress bar."""
+    """Shows warnings above the progress bar."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.WARNING)
@@ -158,13 +159,3 @@ class _WarningsOn(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._console.print(f"warning: {record.getMessage()}", markup=False, highlight=False, soft_wrap=True)
-
-    def __enter__(self) -> _WarningsOn:
-        _package_log.addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _package_log.removeHandler(self)
-
-
-_package_log = logging.getLogger("gaussian_yolo_node")

@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-) -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
     """Report which of CUDA, TensorRT, ROS 2 and the CPU runtimes this machine has, and what to install.
 
     Always exits with 0.

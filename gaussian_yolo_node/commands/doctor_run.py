@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,7 +197,8 @@ def print_report(report: Report, console: Console) -> None:
     board = report.board
     jetpack = f", JetPack {board.jetpack}" if board.jetpack else ""
     release = f", release {board.release}{jetpack}" if board.release else ""
-    console.print(f"{board.name}{release}; Python {report.python}", markup=False, highlight=False)
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    say(f"{board.name}{release}; Python {report.python}")
     table = Table()
     for heading in ("part", "found", "version", "detail"):
         table.add_column(heading, overflow="fold")
@@ -204,17 +206,17 @@ def print_report(report: Report, console: Console) -> None:
         table.add_row(part.name, "yes" if part.found else "no", part.version, escape(part.detail))
     console.print(table)
     for engine in report.engines:
-        console.print(f"engine {engine}", markup=False, highlight=False, soft_wrap=True)
+        say(f"engine {engine}")
     for name, state in report.runtimes.items():
-        console.print(f"runtime {name}: {state}", markup=False, highlight=False, soft_wrap=True)
-    console.print(report.canvas, markup=False, highlight=False, soft_wrap=True)
+        say(f"runtime {name}: {state}")
+    say(report.canvas)
     wanted = [part for part in report.parts if part.install]
     if not wanted and not all(part.found for part in report.parts):
         console.print("nothing is to be installed: what is missing is of use with an NVIDIA GPU alone")
     if wanted:
         console.print("to install what is missing:")
     for part in wanted:
-        console.print(f"  {part.name}: {part.install}", markup=False, highlight=False, soft_wrap=True)
+        say(f"  {part.name}: {part.install}")
 
 
 def _part(name: str, board: Board, found: bool, version: str, detail: str) -> Part:

@@ -67,8 +67,7 @@ def evaluate(
         ),
     ] = LEAST_SCORE,
     calibration: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Calibration of KITTI's left colour camera (protocol position)."),
+        Path | None, typer.Option(metavar="FILE", help="Calibration of KITTI's left colour camera (protocol position).")
     ] = None,
     image_size: Annotated[
         str, typer.Option(metavar="HxW", help="Of the images, in px (protocol position).")

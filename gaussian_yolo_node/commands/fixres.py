@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gaussian_yolo_node.commands import flags
-from gaussian_yolo_node.commands.train import log_to
+from gaussian_yolo_node.commands.train import training_console
 from gaussian_yolo_node.errors import SettingError
 
 if TYPE_CHECKING:
@@ -46,22 +46,15 @@ def fixres(
 
     Example: gaussian-yolo fixres out/student/last.pt data/train --size 288 -o out/student_288
     """
-    from rich.console import Console
-
     from gaussian_yolo_node.lab.fixres import FixRes
     from gaussian_yolo_node.lab.fixres import fixres as fine_tune
 
-    console = Console(stderr=True)
-    log_to(console)
+    console = training_console()
     options = FixRes(parse_sides(size), epochs, last_stages, learning_rate)
     outcome = fine_tune(
         checkpoint, data, options, output, resume=resume, threads=threads, device=device.value, console=console
     )
-    for name, figures in (
-        ("before", outcome.before),
-        (f"before, at {size}", outcome.larger),
-        ("after", outcome.after),
-    ):
+    for name, figures in (("before", outcome.before), (f"before, at {size}", outcome.larger), ("after", outcome.after)):
         if figures:
             print(f"{name}: {_line(figures)}")
     print(f"trained: {outcome.checkpoint}")

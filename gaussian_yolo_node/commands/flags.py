@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from gaussian_yolo_node.errors import SettingError
 
 
 class Criterion(str, Enum):
@@ -55,3 +57,16 @@ def parse_input_size(text: str | None) -> tuple[int, int] | None:
     from gaussian_yolo_node.runtime.base import parse_size
 
     return None if text is None else parse_size(text, "--input-size")
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of an option that takes them with commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def numbers(option: str, text: str, kind: type = float) -> tuple[Any, ...]:
+    """The numbers of an option that takes them with commas. Raises SettingError for anything else."""
+    try:
+        return tuple(kind(word) for word in words(text))
+    except ValueError:
+        raise SettingError(f"{option} {text!r} must be numbers with commas between, such as 1,2,5") from None

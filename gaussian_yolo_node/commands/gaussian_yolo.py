@@ -4,44 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 
-from gaussian_yolo_node.commands import (
-    anchors,
-    bag_info,
-    bag_make,
-    benchmark,
-    build_engine,
-    calibrate,
-    data_check,
-    detect,
-    doctor,
-    evaluate,
-    export,
-    fixres,
-    import_darknet,
-    models,
-    noisy_student_iterate,
-    noisy_student_label,
-    noisy_student_select,
-    noisy_student_train,
-    operating_points,
-    quantize,
-    replay,
-    report,
-    robustness,
-    stylize,
-    train,
-    transfer,
-    view,
-)
 from gaussian_yolo_node.display import guard_terminal
 from gaussian_yolo_node.errors import GaussianYoloError, install_line
 from gaussian_yolo_node.processes import EXIT_INTERRUPTED
@@ -49,6 +22,28 @@ from gaussian_yolo_node.processes import EXIT_INTERRUPTED
 EXIT_ERROR = 2
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 BAG_PACKAGES = ("lz4", "mcap", "rosbags", "zstandard")
+
+
+_GROUPS = {
+    "data": "Data sets for training.",
+    "noisy-student": "Noisy Student: a teacher labels images, a student learns from them.",
+    "bag": "ROS bags, without ROS.",
+}
+# Commands, and the extra whose packages each needs, or several with commas.
+_COMMANDS = {
+    "detect": "",
+    "view": "",
+    **dict.fromkeys(("calibrate", "operating-points", "train", "export", "import-darknet", "models"), "train"),
+    **dict.fromkeys(("quantize", "anchors", "stylize", "fixres", "transfer"), "train"),
+    **dict.fromkeys(("evaluate", "replay", "report"), "evaluate"),
+    "robustness": "robustness",
+    **dict.fromkeys(("build-engine", "doctor", "benchmark"), ""),
+    "data check": "train",
+    "noisy-student label": "scale",
+    **dict.fromkeys(("noisy-student select", "noisy-student train", "noisy-student iterate"), "train,scale"),
+    "bag make": "bags",
+    "bag info": "bags",
+}
 
 
 def _group(text: str, **options: Any) -> typer.Typer:
@@ -152,50 +147,16 @@ def _extra(name: str) -> Iterator[None]:
         ) from error
 
 
-def _add(group: typer.Typer, name: str, command: Callable[..., None], extra: str = "") -> None:
-    """Register a command that may need the packages of an extra."""
-    command = _with_hints(command)
-    group.command(name)(_exit_codes()(_extra(extra)(command) if extra else command))
+def _register() -> None:
+    """Add all commands, each from the file of its name."""
+    groups = {name: _group(text) for name, text in _GROUPS.items()}
+    for name, extra in _COMMANDS.items():
+        group, _, last = name.rpartition(" ")
+        file = import_module(f"gaussian_yolo_node.commands.{re.sub('[ -]', '_', name)}")
+        command = _with_hints(getattr(file, last.replace("-", "_")))
+        (groups[group] if group else app).command(last)(_exit_codes()(_extra(extra)(command) if extra else command))
+    for name, each in groups.items():
+        app.add_typer(each, name=name)
 
 
-_add(app, "detect", detect.detect)
-_add(app, "view", view.view)
-
-for _name, _command in (
-    ("calibrate", calibrate.calibrate),
-    ("operating-points", operating_points.operating_points),
-    ("train", train.train),
-    ("export", export.export),
-    ("import-darknet", import_darknet.import_darknet),
-    ("models", models.models),
-    ("quantize", quantize.quantize),
-    ("anchors", anchors.anchors),
-    ("stylize", stylize.stylize),
-    ("fixres", fixres.fixres),
-    ("transfer", transfer.transfer),
-):
-    _add(app, _name, _command, "train")
-
-_add(app, "evaluate", evaluate.evaluate, "evaluate")
-_add(app, "replay", replay.replay, "evaluate")
-_add(app, "report", report.report, "evaluate")
-_add(app, "robustness", robustness.robustness, "robustness")
-_add(app, "build-engine", build_engine.build_engine)
-_add(app, "doctor", doctor.doctor)
-_add(app, "benchmark", benchmark.benchmark)
-
-_data = _group("Data sets for training.")
-_add(_data, "check", data_check.check, "train")
-app.add_typer(_data, name="data")
-
-_student = _group("Noisy Student: a teacher labels images, a student learns from them.")
-_add(_student, "label", noisy_student_label.label, "scale")
-_add(_student, "select", noisy_student_select.select, "train,scale")
-_add(_student, "train", noisy_student_train.train, "train,scale")
-_add(_student, "iterate", noisy_student_iterate.iterate, "train,scale")
-app.add_typer(_student, name="noisy-student")
-
-_bag = _group("ROS bags, without ROS.")
-_add(_bag, "make", bag_make.make, "bags")
-_add(_bag, "info", bag_info.info, "bags")
-app.add_typer(_bag, name="bag")
+_register()

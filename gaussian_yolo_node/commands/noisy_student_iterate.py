@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.commands.train import log_to
+from gaussian_yolo_node.commands.train import training_console
 from gaussian_yolo_node.errors import SettingError
 
 
@@ -47,8 +47,6 @@ def iterate(
 
     Example: gaussian-yolo noisy-student iterate chain.yaml -o out/chain
     """
-    from rich.console import Console
-
     from gaussian_yolo_node.lab.noisy_student.chain_config import ChainConfig
     from gaussian_yolo_node.lab.noisy_student.dry_run import costs, lines
     from gaussian_yolo_node.lab.noisy_student.iterate import iterate as run_chain
@@ -60,8 +58,7 @@ def iterate(
         return
     if output is None:
         raise SettingError("say where the results go: --output FOLDER")
-    console = Console(stderr=True)
-    log_to(console)
+    console = training_console()
     logging.getLogger("gaussian_yolo").setLevel(logging.INFO)
     for student in run_chain(path, output, data=data, console=console):
         print(f"{student.name}: {student.model}")

@@ -27,8 +27,7 @@ def label(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="LABELS", help="Folder for the labels.")],
     teacher: Annotated[
-        str,
-        typer.Option(help="Detector: name of a shipped model, or .onnx file; classifier: .pt checkpoint."),
+        str, typer.Option(help="Detector: name of a shipped model, or .onnx file; classifier: .pt checkpoint.")
     ],
     engine: Annotated[LabelEngine, typer.Option(help="Processes of this machine, or Ray Data.")] = LabelEngine.local,
     workers: Annotated[int, typer.Option(min=1, help="How many label at a time, each on one processor thread.")] = 1,

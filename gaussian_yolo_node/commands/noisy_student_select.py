@@ -18,8 +18,7 @@ def select(
     labels: Annotated[Path, typer.Argument(help="Folder that noisy-student label wrote.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.json", help="File of the selected labels.")],
     threshold: Annotated[
-        float | None,
-        typer.Option(help="Minimum score of a pseudo label.", show_default="0.5 of boxes, 0.3 of classes"),
+        float | None, typer.Option(help="Minimum score of a pseudo label.", show_default="0.5 of boxes, 0.3 of classes")
     ] = None,
     ignore: Annotated[
         float | None, typer.Option(help="Boxes: minimum score of a region to be ignored.", show_default="0.1")
@@ -31,8 +30,7 @@ def select(
         ),
     ] = None,
     weights: Annotated[
-        Weights | None,
-        typer.Option(help="Boxes: weigh each coordinate by 1/sigma^2, or not.", show_default="sigma"),
+        Weights | None, typer.Option(help="Boxes: weigh each coordinate by 1/sigma^2, or not.", show_default="sigma")
     ] = None,
     per_class: Annotated[
         int | None,

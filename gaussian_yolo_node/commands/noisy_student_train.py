@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gaussian_yolo_node.commands import flags
-from gaussian_yolo_node.commands.train import log_to
+from gaussian_yolo_node.commands.train import train_by
 
 
 def train(
@@ -29,21 +29,6 @@ def train(
 
     Example: gaussian-yolo noisy-student train student.yaml --data data -o out/student
     """
-    from rich.console import Console
+    from gaussian_yolo_node.lab.noisy_student.student import train as run
 
-    from gaussian_yolo_node.lab.noisy_student.student import train as train_student
-    from gaussian_yolo_node.lab.training.recipes import find_recipe
-
-    console = Console(stderr=True)
-    log_to(console)
-    checkpoint = train_student(
-        find_recipe(config),
-        output,
-        resume=resume,
-        data_root=data,
-        threads=threads,
-        device=device.value,
-        seed=seed,
-        console=console,
-    )
-    print(f"trained: {checkpoint}")
+    train_by(run, config, output, device, resume=resume, data_root=data, threads=threads, seed=seed)

@@ -9,26 +9,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
-from types import FrameType
+
+from gaussian_yolo_node.ros.perception_node import on_signals
 
 
 def main(args: list[str] | None = None) -> None:
     """Replay according to the parameters, and exit."""
-    _on_signals(lambda *_: os._exit(0))
+    on_signals(lambda *_: os._exit(0))
     from gaussian_yolo_node.commands.replay_node_run import run
 
-    _on_signals(signal.default_int_handler)
+    on_signals(signal.default_int_handler)
     try:
         code = run(sys.argv if args is None else args)
     except KeyboardInterrupt:
         code = 0
     sys.exit(code)
-
-
-def _on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, handler)
 
 
 if __name__ == "__main__":

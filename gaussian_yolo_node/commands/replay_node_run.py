@@ -14,7 +14,7 @@ from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.replay import ReplayOptions
+from gaussian_yolo_node.replay import DECLARATIONS, ReplayOptions
 from gaussian_yolo_node.replay.frame_log import FrameLog
 from gaussian_yolo_node.replay.link import prepare_environment
 from gaussian_yolo_node.replay.run import Outcome, replay
@@ -25,22 +25,6 @@ from gaussian_yolo_node.ros.parameter_table import ParameterError
 EXIT_ERROR = 2
 # Interval of progress messages, s.
 _SAY_S = 5.0
-
-# name -> (default, description)
-DECLARATIONS: dict[str, tuple[Any, str]] = {
-    "bag": ("", "ROS 2 bag (folder, .mcap, .db3) or ROS 1 .bag."),
-    "output": ("", "Folder for the results."),
-    "mode": ("lockstep", "lockstep: the next frame waits for the answer to the last; realtime: it comes in its time."),
-    "rate": (1.0, "In real time, speed against the bag's own."),
-    "hz": (0.0, "In real time, frames a second, whatever the bag says. 0: as the bag says."),
-    "image_topic": ("", "Topic in the bag, which images are published on as well. Empty: the only one."),
-    "node": ("perception", "The perception node, in this node's namespace unless it starts with '/'."),
-    "score_threshold": (0.0, "Least criterion of the detections. 0: the node's; 0.005 in lockstep with truth."),
-    "timeout": (10.0, "In lockstep, time in s after which a frame without an answer counts as failed."),
-    "overwrite": (False, "Replace an existing run in the folder."),
-    "report": (True, "Write report.html and report.json."),
-    "baseline": ("", "Folder of a run to compare with in the report."),
-}
 
 
 @dataclass

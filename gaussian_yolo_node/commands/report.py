@@ -8,11 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gaussian_yolo_node.errors import GaussianYoloError
-
-
-class ReportArgumentError(GaussianYoloError):
-    """The command's arguments cannot be combined."""
+from gaussian_yolo_node.errors import SettingError
 
 
 class ReportProtocol(str, Enum):
@@ -57,17 +53,17 @@ def report(
     chosen = None if protocol is None else protocol.value
     if run is not None:
         if ground_truth is not None or predictions is not None:
-            raise ReportArgumentError("a run has its own truth and predictions: give RUN, or the files, not both")
+            raise SettingError("a run has its own truth and predictions: give RUN, or the files, not both")
         written = write_report(
             run, baseline=baseline, thumbnails=thumbnails, protocol=chosen, images=images, output=output
         )
     else:
         if ground_truth is None or predictions is None:
-            raise ReportArgumentError("give the folder of a run, or both --ground-truth and --predictions")
+            raise SettingError("give the folder of a run, or both --ground-truth and --predictions")
         if baseline is not None:
-            raise ReportArgumentError("--baseline compares runs; give the folder of a run")
+            raise SettingError("--baseline compares runs; give the folder of a run")
         if output is None:
-            raise ReportArgumentError("say where the report goes with --output report.html")
+            raise SettingError("say where the report goes with --output report.html")
         written = write_file_report(
             ground_truth, predictions, output, images=images, thumbnails=thumbnails, protocol=chosen
         )

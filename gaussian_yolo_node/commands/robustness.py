@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,8 +18,7 @@ def robustness(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL",
-            help="Detector: shipped name or ONNX file; or a training checkpoint (.pt) of either kind.",
+            metavar="MODEL", help="Detector: shipped name or ONNX file; or a training checkpoint (.pt) of either kind."
         ),
     ],
     data: Annotated[
@@ -31,8 +32,7 @@ def robustness(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
     labels: Annotated[Path | None, typer.Option(help="A detector's labels.", show_default="label_2 beside")] = None,
     corruptions: Annotated[
-        str,
-        typer.Option(metavar="NAME,..", help="Corruptions or groups, with commas, or none.", show_default="all 15"),
+        str, typer.Option(metavar="NAME,..", help="Corruptions or groups, with commas, or none.", show_default="all 15")
     ] = "",
     severities: Annotated[str, typer.Option(metavar="N,..", help="Of 1 to 5, with commas.")] = "1,2,3,4,5",
     perturbations: Annotated[
@@ -40,8 +40,7 @@ def robustness(
         typer.Option(metavar="NAME,..", help="A classifier's sequences, with commas, or none.", show_default="all 10"),
     ] = "",
     baseline_flips: Annotated[
-        Path | None,
-        typer.Option(help="JSON of the flip probabilities that mFR divides by.", show_default="no mFR"),
+        Path | None, typer.Option(help="JSON of the flip probabilities that mFR divides by.", show_default="no mFR")
     ] = None,
     mask: Annotated[
         bool, typer.Option("--mask", help="Classifier: only DATA's classes can be the answer, as in ImageNet-A.")
@@ -69,56 +68,47 @@ def robustness(
 
     Run the same command again to resume after an interruption.
     """
-    chosen = _Chosen(
-        _words(corruptions), _words(perturbations), _words(attacks), _numbers("--severities", severities, int),
-        _numbers("--epsilons", epsilons, float),
+    request = _Request(
+        data, output, labels, flags.words(corruptions), flags.numbers("--severities", severities, int),
+        flags.words(perturbations), flags.words(attacks), flags.numbers("--epsilons", epsilons), limit, seed,
+        least_score,
     )  # fmt: skip
+    if Path(model).suffix != ".pt" and not request.attacks:
+        _corrupted_detector(model, request, workers, runtime, threads)
+        return
     if Path(model).suffix != ".pt":
-        if chosen.attacks:
-            if chosen.corruptions not in ((), ("none",)):
-                raise SettingError("--corruptions and --attacks of a detector are two tests: give one of them")
-            _attacked_detector(Path(model), data, output, labels, chosen, limit, seed, least_score)
-            return
-        _corrupted_detector(model, data, output, labels, chosen, limit, workers, seed, least_score, runtime, threads)
+        if request.corruptions not in ((), ("none",)):
+            raise SettingError("--corruptions and --attacks of a detector are two tests: give one of them")
+        _attacked_detector(Path(model), request)
         return
     from gaussian_yolo_node.lab.threads import use_threads
     from gaussian_yolo_node.lab.training.checkpoint import read_checkpoint
 
     use_threads(threads)
     if "classifier" in read_checkpoint(Path(model)):
-        _classifier(Path(model), data, output, chosen, limit, seed, mask, baseline_flips)
+        _classifier(Path(model), request, mask, baseline_flips)
     else:
-        _attacked_detector(Path(model), data, output, labels, chosen, limit, seed, least_score)
+        _attacked_detector(Path(model), request)
 
 
-class _Chosen:
-    """The options' choices: empty corruptions and perturbations mean all, ("none",) means none."""
+@dataclass(frozen=True)
+class _Request:
+    """The options; empty corruptions and perturbations mean all, ("none",) means none."""
 
-    def __init__(
-        self,
-        corruptions: tuple[str, ...],
-        perturbations: tuple[str, ...],
-        attacks: tuple[str, ...],
-        severities: tuple[Any, ...],
-        epsilons: tuple[Any, ...],
-    ) -> None:
-        self.corruptions, self.perturbations, self.attacks = corruptions, perturbations, attacks
-        self.severities, self.epsilons = severities, epsilons
+    data: Path
+    output: Path
+    labels: Path | None
+    corruptions: tuple[str, ...]
+    severities: tuple[int, ...]
+    perturbations: tuple[str, ...]
+    attacks: tuple[str, ...]
+    epsilons: tuple[float, ...]
+    limit: int
+    seed: int
+    least_score: float
 
 
-def _corrupted_detector(
-    model: str,
-    data: Path,
-    output: Path,
-    labels: Path | None,
-    chosen: _Chosen,
-    limit: int,
-    workers: int,
-    seed: int,
-    least_score: float,
-    runtime: str,
-    threads: int,
-) -> None:
+def _corrupted_detector(model: str, request: _Request, workers: int, runtime: str, threads: int) -> None:
     from gaussian_yolo_node.detector.detector import Detector
     from gaussian_yolo_node.lab.robustness import report
     from gaussian_yolo_node.lab.robustness.corruptions import (
@@ -132,88 +122,66 @@ def _corrupted_detector(
     from gaussian_yolo_node.runtime import RuntimeOptions
 
     # Check the settings before loading a model.
-    names, levels = check_corruptions(chosen.corruptions or CORRUPTIONS), check_severities(chosen.severities)
+    names, levels = check_corruptions(request.corruptions or CORRUPTIONS), check_severities(request.severities)
     load_library()
-    find_frames(data, labels, limit)
-    options = RobustnessOptions(names, levels, limit, seed, workers, least_score)
+    find_frames(request.data, request.labels, request.limit)
+    options = RobustnessOptions(names, levels, request.limit, request.seed, workers, request.least_score)
     with (
         Console(stderr=True).status("clean") as status,
         Detector.open(model, runtime, options=RuntimeOptions(threads)) as detector,
     ):
         result = detector_robustness(
-            detector, data, output, options, labels=labels,
+            detector, request.data, request.output, options, labels=request.labels,
             on_frame=lambda name, done: status.update(f"{name}: {done} frames"),
         )  # fmt: skip
     Console().print(report.table(result))
-    report.draw(result, output / "robustness.png")
+    report.draw(result, request.output / "robustness.png")
     share = "" if result.rpc is None else f", {result.rpc:.1%} of clean"
-    print(f"mPC at IoU 0.5: {result.mpc:.3f}{share}; written: {output}")
+    print(f"mPC at IoU 0.5: {result.mpc:.3f}{share}; written: {request.output}")
 
 
-def _attacked_detector(
-    model: Path,
-    data: Path,
-    output: Path,
-    labels: Path | None,
-    chosen: _Chosen,
-    limit: int,
-    seed: int,
-    least_score: float,
-) -> None:
+def _attacked_detector(model: Path, request: _Request) -> None:
     from gaussian_yolo_node.lab.robustness import report
     from gaussian_yolo_node.lab.robustness.detector_attack import AttackOptions, detector_attacks
 
-    options = AttackOptions(chosen.attacks, chosen.epsilons, limit, seed, least_score)
+    options = AttackOptions(request.attacks, request.epsilons, request.limit, request.seed, request.least_score)
     with Console(stderr=True).status("clean") as status:
-        result = detector_attacks(model, data, output, options, labels=labels, on_cell=status.update)
-    report.draw_attacks(result, output / "robustness.png")
+        result = detector_attacks(
+            model, request.data, request.output, options, labels=request.labels, on_cell=status.update
+        )
+    report.draw_attacks(result, request.output / "robustness.png")
     for kind, row in result["attacks"].items():
         for epsilon, cell in row.items():
             ratio = "-" if cell["sigma_ratio"] is None else f"{cell['sigma_ratio']:.2f}"
             print(f"{kind} epsilon {epsilon}: mAP50 {100 * cell['map50']:.1f} %, sigma ratio {ratio}")
-    print(f"written: {output}")
+    print(f"written: {request.output}")
 
 
-def _classifier(
-    model: Path,
-    data: Path,
-    output: Path,
-    chosen: _Chosen,
-    limit: int,
-    seed: int,
-    mask: bool,
-    baseline_flips: Path | None,
-) -> None:
+def _classifier(model: Path, request: _Request, mask: bool, baseline_flips: Path | None) -> None:
     from gaussian_yolo_node.lab.robustness import report
-    from gaussian_yolo_node.lab.robustness.classifier import (
-        ClassifierOptions,
-        classifier_robustness,
-        read_baseline,
-    )
+    from gaussian_yolo_node.lab.robustness.classifier import ClassifierOptions, classifier_robustness, read_baseline
     from gaussian_yolo_node.lab.robustness.corruptions import CORRUPTIONS, check_corruptions
     from gaussian_yolo_node.lab.robustness.perturbations import PERTURBATIONS
     from gaussian_yolo_node.lab.robustness.published import find_published
     from gaussian_yolo_node.lab.robustness.published_classifier import published_robustness
 
-    corruptions = _all_or_none(chosen.corruptions, CORRUPTIONS)
+    corruptions = _all_or_none(request.corruptions, CORRUPTIONS)
     options = ClassifierOptions(
         check_corruptions(corruptions) if corruptions else (),
-        chosen.severities,
-        _all_or_none(chosen.perturbations, tuple(PERTURBATIONS)),
-        chosen.attacks,
-        chosen.epsilons,
-        limit,
-        seed,
+        request.severities,
+        _all_or_none(request.perturbations, tuple(PERTURBATIONS)),
+        request.attacks,
+        request.epsilons,
+        request.limit,
+        request.seed,
         mask,
         None if baseline_flips is None else read_baseline(baseline_flips),
     )
     with Console(stderr=True).status("clean") as status:
-        published = find_published(data)
-        if published is None:
-            result = classifier_robustness(model, data, output, options, on_cell=status.update)
-        else:
-            result = published_robustness(model, published, output, options, on_cell=status.update)
-    report.draw_classifier(result, output / "robustness.png")
+        published = find_published(request.data)
+        run: Callable[..., dict[str, Any]] = classifier_robustness if published is None else published_robustness
+        result = run(model, published or request.data, request.output, options, on_cell=status.update)
+    report.draw_classifier(result, request.output / "robustness.png")
     if result["clean"] is not None:
         print(f"clean top-1: {result['clean']:.1%}")
     for name, row in result["errors"].items():
@@ -225,19 +193,8 @@ def _classifier(
     for name, key in (("mCE", "mce"), ("mFR", "mfr")):
         if result[key] is not None:
             print(f"{name}: {result[key]:.1f} %")
-    print(f"written: {output}")
+    print(f"written: {request.output}")
 
 
 def _all_or_none(chosen: tuple[str, ...], everything: tuple[str, ...]) -> tuple[str, ...]:
     return () if chosen == ("none",) else chosen or everything
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:
-    try:
-        return tuple(kind(word) for word in _words(text))
-    except ValueError:
-        raise SettingError(f"{option} {text!r} must be numbers with commas between, such as 1,2,5") from None

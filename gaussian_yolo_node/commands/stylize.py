@@ -114,9 +114,9 @@ def stylize(
     from gaussian_yolo_node.lab.threads import use_threads
 
     settings = StyleSettings(
-        content_layers=_names(content_layers),
-        style_layers=_names(style_layers),
-        style_weights=_numbers(style_weights),
+        content_layers=flags.words(content_layers),
+        style_layers=flags.words(style_layers),
+        style_weights=flags.numbers("--style-weights", style_weights),
         alpha=alpha,
         balance=balance,
         beta=beta,
@@ -223,16 +223,3 @@ def step_bar(console: Console, steps: int) -> Iterator[Callable[[int, Loss], Non
             bar.update(task, completed=step, loss=f"{loss.total:.4g}")
 
         yield show
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(number) for number in _names(text))
-    except ValueError:
-        raise SettingError(
-            f"--style-weights {text!r} must be numbers with commas between, 0.2,0.8 for instance"
-        ) from None

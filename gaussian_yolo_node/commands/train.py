@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,15 +13,24 @@ from rich.console import Console
 from gaussian_yolo_node.commands import flags
 
 
-def log_to(console: Console) -> None:
-    """Show the training log on `console`, above a progress bar if it is a terminal."""
+def training_console() -> Console:
+    """Standard error for progress, with the training log above a progress bar if it is a terminal."""
     from rich.logging import RichHandler
 
+    console = Console(stderr=True)
     form = "%(asctime)s %(message)s"
     handler: logging.Handler = logging.StreamHandler()
     if console.is_terminal:
         form, handler = "%(message)s", RichHandler(console=console, show_path=False, show_level=False)
     logging.basicConfig(level=logging.INFO, format=form, datefmt="%H:%M:%S", handlers=[handler])
+    return console
+
+
+def train_by(run: Callable[..., Path], config: str, output: Path, device: flags.Device, **options: Any) -> None:
+    """Train by a recipe with `run`, and print where the checkpoint is."""
+    from gaussian_yolo_node.lab.training.recipes import find_recipe
+
+    print(f"trained: {run(find_recipe(config), output, device=device.value, console=training_console(), **options)}")
 
 
 def train(
@@ -38,19 +49,6 @@ def train(
 
     Example: gaussian-yolo train recipe.yaml --data data -o out/run
     """
-    from gaussian_yolo_node.lab.training.recipes import find_recipe
     from gaussian_yolo_node.lab.training.train import run
 
-    console = Console(stderr=True)
-    log_to(console)
-    checkpoint = run(
-        find_recipe(config),
-        output,
-        resume=resume,
-        data_root=data,
-        threads=threads,
-        device=device.value,
-        seed=seed,
-        console=console,
-    )
-    print(f"trained: {checkpoint}")
+    train_by(run, config, output, device, resume=resume, data_root=data, threads=threads, seed=seed)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gaussian_yolo_node.commands import flags
-from gaussian_yolo_node.commands.train import log_to
+from gaussian_yolo_node.commands.train import training_console
 
 
 def transfer(
@@ -36,13 +36,10 @@ def transfer(
 
     Example: gaussian-yolo transfer efficientnet_lite0 cifar-10-batches-bin --frozen -o out/cifar10
     """
-    from rich.console import Console
-
     from gaussian_yolo_node.lab.classification.transfer import Transfer
     from gaussian_yolo_node.lab.classification.transfer import transfer as run
 
-    console = Console(stderr=True)
-    log_to(console)
+    console = training_console()
     options = Transfer(frozen, size, epochs, batch_size, learning_rate, seed)
     figures = run(model, data, output, options, resume=resume, threads=threads, device=device.value, console=console)
     top = ", ".join(f"{name} {100 * figures[name]:.1f} %" for name in ("top1", "top5"))

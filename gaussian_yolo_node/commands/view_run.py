@@ -21,7 +21,7 @@ _WINDOW_S = 5.0
 
 
 def view_source(source: Source, detector: Detector, camera: Camera) -> None:
-    """Detect in every frame and hand it to the page, if somebody looks; report once a second.
+    """Detect in every frame and hand it to the page, if one is open; report once a second.
 
     With scipy (extra `track`), objects are followed and have ids.
 

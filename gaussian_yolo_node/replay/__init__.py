@@ -63,3 +63,20 @@ class ReplayOptions:
                 raise ReplayError(
                     f"remap '{remap}' is not of the form from:=to, such as /camera/image_raw:=/front/image"
                 )
+
+
+# Parameters of replay_node, and arguments of replay.launch.py: name -> (default, description).
+DECLARATIONS: dict[str, tuple[Any, str]] = {
+    "bag": ("", "ROS 2 bag (folder, .mcap, .db3) or ROS 1 .bag."),
+    "output": ("", "Folder for the results."),
+    "mode": ("lockstep", "lockstep: the next frame waits for the answer to the last; realtime: it comes in its time."),
+    "rate": (1.0, "In real time, speed against the bag's own."),
+    "hz": (0.0, "In real time, frames a second, whatever the bag says. 0: as the bag says."),
+    "image_topic": ("", "Topic in the bag, which images are published on as well. Empty: the only one."),
+    "node": ("perception", "The perception node, in this node's namespace unless it starts with '/'."),
+    "score_threshold": (0.0, "Least criterion of the detections. 0: the node's; 0.005 in lockstep with truth."),
+    "timeout": (10.0, "In lockstep, time in s after which a frame without an answer counts as failed."),
+    "overwrite": (False, "Replace an existing run in the folder."),
+    "report": (True, "Write report.html and report.json."),
+    "baseline": ("", "Folder of a run to compare with in the report."),
+}

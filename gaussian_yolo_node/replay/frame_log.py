@@ -19,12 +19,9 @@ class FrameName(NamedTuple):
     height: int
 
 
-@dataclass
+@dataclass(slots=True)  # a long bag has many
 class Row:
     """One frame: times are monotonic ns, the size is in px."""
-
-    # A long bag has many rows.
-    __slots__ = ("answered_ns", "bag_ns", "boxes", "failure", "height", "published_ns", "stamp_ns", "width")
 
     stamp_ns: int
     bag_ns: int

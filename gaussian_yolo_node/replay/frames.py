@@ -6,7 +6,6 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Generic, TypeVar
 
 from gaussian_yolo_node.bags import CAMERA_INFO, COMPRESSED_IMAGE, DETECTIONS, INFO_TOPIC, STRING, TRUTH_TOPIC
@@ -34,8 +33,11 @@ class Selection:
 
     Attributes:
         topic: topic of the images.
-        kind: message type of the images.
+        count: number of images stated by the bag.
+        compressed: whether they are CompressedImage messages.
+        target: topic on which they are published; compressed images go where the node subscribes to them.
         copied: types of the topics that are copied into the recording unchanged.
+        has_truth: whether the bag has ground truth for the answers.
         camera_info: topic of the camera's matrix beside the images; empty if the bag has none.
 
     Raises:
@@ -45,33 +47,16 @@ class Selection:
     def __init__(self, reader: BagReader, wanted: str) -> None:
         self.reader = reader
         self.topic = reader.the_image_topic(wanted or None)
-        self.kind = reader.topics[self.topic].type
+        self.count = reader.topics[self.topic].count
+        self.compressed = reader.topics[self.topic].type == COMPRESSED_IMAGE
+        base = self.topic.removesuffix("/compressed")
+        self.target = f"{base}/compressed" if self.compressed else self.topic
         self.copied = {name: kind for name, kind in _TRUTH_TYPES.items() if self._holds(name, kind)}
-        beside = f"{self.topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
+        self.has_truth = TRUTH_TOPIC in self.copied
+        beside = f"{base.rpartition('/')[0]}/camera_info"
         self.camera_info = beside if self._holds(beside, CAMERA_INFO) else ""
         if self.camera_info:
             self.copied[self.camera_info] = CAMERA_INFO
-
-    @property
-    def count(self) -> int:
-        """Number of images stated by the bag."""
-        return self.reader.topics[self.topic].count
-
-    @property
-    def compressed(self) -> bool:
-        """True for CompressedImage topics."""
-        return self.kind == COMPRESSED_IMAGE
-
-    @property
-    def target(self) -> str:
-        """Topic on which the images are published; compressed images go where the node subscribes to them."""
-        add = self.compressed and not self.topic.endswith("/compressed")
-        return f"{self.topic}/compressed" if add else self.topic
-
-    @property
-    def has_truth(self) -> bool:
-        """Whether the bag has ground truth for the answers."""
-        return TRUTH_TOPIC in self.copied
 
     def _holds(self, name: str, kind: str) -> bool:
         topic = self.reader.topics.get(name)
@@ -202,8 +187,6 @@ class Prefetched(Generic[Item]):
     def __enter__(self) -> Prefetched[Item]:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closing.set()
         self._thread.join()

@@ -8,14 +8,14 @@ run.json          everything else; this module reads and writes it
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TextIO, cast
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from gaussian_yolo_node import settings
 from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.files import whole_file
@@ -27,7 +27,7 @@ RUN_FILE = "run.json"
 REPORT_FILES = ("report.html", "report.json")
 
 Mode = Literal["lockstep", "realtime"]
-MODES: tuple[Mode, ...] = ("lockstep", "realtime")
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 class ReplayRunError(GaussianYoloError):
@@ -50,11 +50,11 @@ class ReplayedFrame:
 
     name: str
     stamp_ns: int
-    width: int
-    height: int
-    published_s: float
-    answered_s: float | None = None
-    detections: int = 0
+    width: settings.Natural
+    height: settings.Natural
+    published_s: settings.NotNegative
+    answered_s: settings.NotNegative | None = None
+    detections: settings.Natural = 0
     failure: str = ""
 
     @property
@@ -72,10 +72,10 @@ class ReplayedFrame:
 class ReplayCounters:
     """Frames of a run; `played` is the sum of the others."""
 
-    played: int = 0
-    answered: int = 0
-    dropped: int = 0
-    failed: int = 0
+    played: settings.Natural
+    answered: settings.Natural
+    dropped: settings.Natural
+    failed: settings.Natural
 
 
 @dataclass(frozen=True)
@@ -107,21 +107,21 @@ class ReplayRun:
     bag: str
     image_topic: str
     mode: Mode
-    rate_factor: float
-    rate_hz: float | None
-    score_threshold: float | None
+    rate_factor: settings.Positive
+    rate_hz: settings.Positive | None
+    score_threshold: settings.Probability | None
     criterion: str
     model: Mapping[str, Any]
     model_hash: str
     runtime: str
     machine: str
-    command: Sequence[str]
+    command: tuple[str, ...]
     started: str
-    elapsed_s: float
-    notes: Sequence[str]
+    elapsed_s: settings.NotNegative
+    notes: tuple[str, ...]
     counters: ReplayCounters
     diagnostics: Mapping[str, str]
-    frames: Sequence[ReplayedFrame] = field(repr=False)
+    frames: tuple[ReplayedFrame, ...] = field(repr=False)
 
     def summary_lines(self) -> list[str]:
         """Summary of the run, for a terminal or a log."""
@@ -151,10 +151,15 @@ def write_run(folder: Path, run: ReplayRun) -> Path:
     path = folder / RUN_FILE
     if not folder.is_dir():
         raise ReplayRunError(f"{path} cannot be written: there is no folder {folder}")
-    document = {"format": FORMAT, **{name: getattr(run, name) for name in _FIELDS}}
-    document["counters"] = asdict(run.counters)
+    document = {"format": FORMAT, **{each.name: getattr(run, each.name) for each in fields(run)}}
+    document |= {"counters": asdict(run.counters), "frames": None}
+    head, tail = json.dumps(document, indent=1, allow_nan=False).rsplit("null", 1)
     with whole_file(path, ReplayRunError) as part, part.open("w", encoding="utf-8") as file:
-        _write_document(file, document, run.frames)
+        # One line per frame: a long run is never one string in memory, and the file stays readable.
+        file.write(f"{head}[")
+        for number, frame in enumerate(run.frames):
+            file.write(("," if number else "") + "\n  " + json.dumps(asdict(frame), allow_nan=False))
+        file.write(f"\n ]{tail}\n")
     return path
 
 
@@ -171,87 +176,7 @@ def read_run(folder: Path) -> ReplayRun:
     if not path.exists():
         raise ReplayRunError(f"{folder} is not the folder of a replay: it has no {RUN_FILE}, which `replay -o` writes")
     document = read_json(path, "", ReplayRunError)
-    try:
-        return _run(document)
-    except ValueError as error:
-        raise ReplayRunError(f"{path}: {error}") from error
-
-
-def _write_document(file: TextIO, document: Mapping[str, Any], frames: Sequence[ReplayedFrame]) -> None:
-    # One line per frame: a long run is never one string in memory, and the file stays readable.
-    file.write(json.dumps(document, indent=1, default=list, allow_nan=False).removesuffix("\n}") + ',\n "frames": [')
-    for number, frame in enumerate(frames):
-        file.write(("," if number else "") + "\n  " + json.dumps(asdict(frame), allow_nan=False))
-    file.write("\n ]\n}\n")
-
-
-# Name -> (types, expected value) of the fields of run.json besides "format", "counters" and "frames".
-_FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
-    "bag": ((str,), "a path"),
-    "image_topic": ((str,), "a topic"),
-    "mode": ((str,), " or ".join(f'"{mode}"' for mode in MODES)),
-    "rate_factor": ((int, float), "a number"),
-    "rate_hz": ((int, float, type(None)), "a number or null"),
-    "score_threshold": ((int, float, type(None)), "a number or null"),
-    "criterion": ((str,), "a name"),
-    "model": ((dict,), "an object"),
-    "model_hash": ((str,), "text"),
-    "runtime": ((str,), "text"),
-    "machine": ((str,), "text"),
-    "command": ((list,), "an array"),
-    "started": ((str,), "a time"),
-    "elapsed_s": ((int, float), "a number"),
-    "notes": ((list,), "an array"),
-    "diagnostics": ((dict,), "an object"),
-}
-_FRAME_FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
-    "name": ((str,), "a name"),
-    "stamp_ns": ((int,), "a whole number"),
-    "width": ((int,), "a whole number"),
-    "height": ((int,), "a whole number"),
-    "published_s": ((int, float), "a number"),
-    "answered_s": ((int, float, type(None)), "a number or null"),
-    "detections": ((int,), "a whole number"),
-}
-
-
-def _run(document: Any) -> ReplayRun:
-    if not isinstance(document, dict):
-        raise ValueError("it is not an object")
-    if document.get("format") != FORMAT:
-        raise ValueError(f'"format" is {document.get("format")!r}, but this version reads {FORMAT}: replay again')
-    values = {name: _value(document, name, *kind) for name, kind in _FIELDS.items()}
-    if values["mode"] not in MODES:
-        raise ValueError(f'"mode" is {values["mode"]!r}, not {_FIELDS["mode"][1]}')
-    counters = _value(document, "counters", (dict,), "an object")
-    frames = _value(document, "frames", (list,), "an array")
-    return ReplayRun(
-        **cast(Any, values),
-        counters=ReplayCounters(
-            **{name: _value(counters, name, (int,), "a whole number") for name in asdict(ReplayCounters())}
-        ),
-        frames=tuple(_frame(record, number) for number, record in enumerate(frames)),
-    )
-
-
-def _frame(record: Any, number: int) -> ReplayedFrame:
-    if not isinstance(record, dict):
-        raise ValueError(f"frame {number} is not an object")
-    try:
-        values = {name: _value(record, name, *kind) for name, kind in _FRAME_FIELDS.items()}
-        if "failure" in record:
-            values["failure"] = _value(record, "failure", (str,), "text")
-    except ValueError as error:
-        raise ValueError(f"frame {number}: {error}") from None
-    return ReplayedFrame(**values)
-
-
-def _value(record: Mapping[str, Any], name: str, types: tuple[type, ...], what: str) -> Any:
-    if name not in record:
-        raise ValueError(f'"{name}" is missing')
-    value = record[name]
-    if not isinstance(value, types) or isinstance(value, bool):
-        raise ValueError(f'"{name}" is {value!r}, not {what}')
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f'"{name}" is {value!r}, not {what}')
-    return value
+    version = document.pop("format", None) if isinstance(document, dict) else FORMAT
+    if version != FORMAT:
+        raise ReplayRunError(f'{path}: "format" is {version!r}, but this version reads {FORMAT}: replay again')
+    return settings.read(ReplayRun, document, path, ReplayRunError)

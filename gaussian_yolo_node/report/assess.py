@@ -107,11 +107,7 @@ def assess(evidence: Evidence, protocol: str | None, threshold: float | None = N
     found, wrong = _counts(classes, used, len(keys))
     inside, coordinates = _within_one_sigma(matched, rows, len(keys))
     return Assessment(
-        result,
-        answered,
-        paired,
-        FrameFigures(keys, stamps, classes, found, wrong, inside, coordinates, ages),
-        used,
+        result, answered, paired, FrameFigures(keys, stamps, classes, found, wrong, inside, coordinates, ages), used
     )
 
 

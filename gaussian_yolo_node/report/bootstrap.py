@@ -139,18 +139,18 @@ def weighted_ap(
         [R], 0..1; NaN if no object is left.
     """
     order = np.argsort(-scores, kind="stable")
-    found = np.flatnonzero(correct[order])
+    matches = np.flatnonzero(correct[order])
     # Detections after the last correct one do not change AP.
-    of_detection = frames[order][: found[-1] + 1 if len(found) else 0]
+    of_detection = frames[order][: matches[-1] + 1 if len(matches) else 0]
     objects = weights @ truths.astype(np.int64)
     ap = np.zeros(len(weights))
     for row, weight in enumerate(weights):
         copies = weight[of_detection]
-        of_found = copies[found]
-        taken = np.cumsum(copies, dtype=np.int64)[found]
-        precision = np.cumsum(of_found, dtype=np.int64) / np.maximum(taken, 1)
+        of_matches = copies[matches]
+        taken = np.cumsum(copies, dtype=np.int64)[matches]
+        precision = np.cumsum(of_matches, dtype=np.int64) / np.maximum(taken, 1)
         best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
-        ap[row] = of_found @ best_from_here
+        ap[row] = of_matches @ best_from_here
     return np.where(objects > 0, ap / np.maximum(objects, 1), np.nan)
 
 

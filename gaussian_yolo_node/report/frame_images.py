@@ -28,17 +28,17 @@ def folder_images(folder: Path, names: Collection[str]) -> tuple[dict[str, Image
         return {}, [f"The image folder {folder} does not exist, so frames are described without pictures."]
     # Looked up instead of joined: a name from the data must not become a path on this machine.
     files = FrameNames(path.name for path in files_in(folder, IMAGE_SUFFIXES))
-    found = {}
+    images = {}
     for name in names:
         with suppress(AmbiguousNameError):  # no picture is better than another frame's
             file = files.find(name)
             picture = Picture(None, None) if file is None else read_picture(folder / file)
             if picture.image is not None:
-                found[name] = picture.image
-    missing = [name for name in names if name not in found]
+                images[name] = picture.image
+    missing = [name for name in names if name not in images]
     if missing:
-        return found, [f"{folder} has no picture of {len(missing)} of the worst frames, such as {missing[0]}."]
-    return found, []
+        return images, [f"{folder} has no picture of {len(missing)} of the worst frames, such as {missing[0]}."]
+    return images, []
 
 
 def bag_images(bag: Path, topic: str, stamps: Mapping[str, int]) -> tuple[dict[str, Image], list[str]]:
@@ -53,7 +53,7 @@ def bag_images(bag: Path, topic: str, stamps: Mapping[str, int]) -> tuple[dict[s
         return {}, []
     if not bag.exists():
         return {}, [f"The bag {bag} is not there any more, so frames are described without pictures."]
-    found: dict[str, Image] = {}
+    images: dict[str, Image] = {}
     notes: list[str] = []
     wanted = {stamp: name for name, stamp in stamps.items()}
     try:
@@ -64,16 +64,16 @@ def bag_images(bag: Path, topic: str, stamps: Mapping[str, int]) -> tuple[dict[s
                 if name is None:
                     continue
                 try:
-                    found[name] = _picture(message)
+                    images[name] = _picture(message)
                 except GaussianYoloError as error:
                     notes.append(f"The picture of frame {name} cannot be shown: {error}.")
                 if not wanted:
                     break
     except GaussianYoloError as error:
-        return found, [*notes, f"Not all pictures of the worst frames can be shown: {error}."]
+        return images, [*notes, f"Not all pictures of the worst frames can be shown: {error}."]
     if wanted:
         notes.append(f"The bag {bag} has no picture of {len(wanted)} of the worst frames.")
-    return found, notes
+    return images, notes
 
 
 def _picture(message: Message) -> Image:

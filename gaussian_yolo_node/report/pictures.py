@@ -77,9 +77,7 @@ def _drawn(image: Picture, truths: GroundTruth | None, assessment: Assessment, r
     assert truths is not None and assessment.result is not None
     used = record.detections.scores >= assessment.threshold
     shown = replace(
-        record,
-        detections=record.detections[used],
-        places=None if record.places is None else record.places[used],
+        record, detections=record.detections[used], places=None if record.places is None else record.places[used]
     )
     paired = pair(truths, [shown])
     objects, boxes = paired.truths, paired.detections.boxes

@@ -123,7 +123,7 @@ def _by_row(evidence: Evidence) -> tuple[dict[int, Truths], dict[int, Truths]]:
 def _lives(evidence: Evidence, truths: Mapping[int, Truths], tracks: Mapping[int, Truths]) -> tuple[Life, ...]:
     """Which track is on which object, one row per object, by its first frame."""
     assert evidence.truths is not None
-    found: dict[int, tuple[str, list[int], list[int]]] = {}
+    lives: dict[int, tuple[str, list[int], list[int]]] = {}
     for row in sorted(truths):
         objects, boxes = truths[row], tracks.get(row, Truths.of([], []))
         classes = np.array([evidence.truths.class_of(name) for name in objects.categories.tolist()], np.str_)
@@ -133,10 +133,10 @@ def _lives(evidence: Evidence, truths: Mapping[int, Truths], tracks: Mapping[int
             best = int(iou[place].argmax()) if len(boxes) else 0
             on_it = int(boxes.tracks[best]) if len(boxes) and iou[place, best] >= mot.IOU else -1
             number = int(objects.tracks[place])
-            _, rows, ids = found.setdefault(number, (f"{classes[place]} {number}", [], []))
+            _, rows, ids = lives.setdefault(number, (f"{classes[place]} {number}", [], []))
             rows.append(row)
             ids.append(on_it)
-    return tuple(Life(*each) for each in found.values())
+    return tuple(Life(*each) for each in lives.values())
 
 
 def track_values(here: Tracked, baseline: Tracked | None, stamps: NDArray[np.float64]) -> dict[str, Any]:

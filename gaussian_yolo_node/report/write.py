@@ -51,13 +51,13 @@ def write_report(
         ComparisonError: the runs have no frames in common.
         ReportError: it cannot be written.
     """
+    target = _html(run_dir / HTML_FILE if output is None else output)
     evidence = read_run_evidence(run_dir)
     if protocol is None:
         evidence, assessment = _assessed(evidence)
     else:  # an explicit protocol that cannot be applied is an error
         assessment = assess(evidence, protocol)
     other = None if baseline is None else _compared(evidence, assessment, baseline)
-    target = run_dir / HTML_FILE if output is None else output
     options = ["--baseline", str(baseline)] if baseline is not None else []
     options += ["--protocol", protocol] if protocol is not None else []
     commands = [shlex.join(["gaussian-yolo", "report", str(run_dir), *options])]
@@ -91,13 +91,14 @@ def write_file_report(
         DatasetError, BagError: one of the files is missing or malformed, or no frame has both.
         ReportError: it cannot be written.
     """
+    target = _html(output)
     evidence = read_file_evidence(ground_truth, predictions)
     assessment = assess(evidence, protocol)
     words = ["--ground-truth", str(ground_truth), "--predictions", str(predictions), "--output", str(output)]
     words += ["--protocol", protocol] if protocol is not None else []
     command = shlex.join(["gaussian-yolo", "report", *words])
     pictures = pictures_of(evidence, assessment, thumbnails, images)
-    return _write(Contents(evidence, assessment, None, pictures, [command]), output)
+    return _write(Contents(evidence, assessment, None, pictures, [command]), target)
 
 
 def _assessed(
@@ -127,9 +128,13 @@ def _compared(evidence: Evidence, assessment: Assessment, folder: Path) -> Basel
     return Baseline(theirs, other, compare(assessment.figures, other.figures, no_verdict=no_verdict))
 
 
-def _write(contents: Contents, output: Path) -> Path:
+def _html(output: Path) -> Path:
     if output.suffix not in (".html", ".htm"):
         raise ReportError(f"the report is HTML: give {output} a name that ends in .html")
+    return output
+
+
+def _write(contents: Contents, output: Path) -> Path:
     with whole_file(output, ReportError) as html, whole_file(output.with_suffix(".json"), ReportError) as document:
         document.write_text(json_document(contents), encoding="utf-8")
         html.write_text(page(contents.title, contents.subtitle, sections_of(contents)), encoding="utf-8")

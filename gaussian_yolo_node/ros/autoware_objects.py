@@ -44,15 +44,15 @@ def to_message(detections: Detections, header: Header, classes: Sequence[str]) -
     objects = messages.DetectedObjectsWithFeature(header=header)
     scores, class_ids = detections.scores.tolist(), detections.class_ids.tolist()
     for rows in rows_by_box(detections):
-        found = messages.DetectedObjectWithFeature()
-        found.object.existence_probability = scores[rows[0]]
+        entry = messages.DetectedObjectWithFeature()
+        entry.object.existence_probability = scores[rows[0]]
         for row in rows:
             label = getattr(classification, _LABEL_OF.get(classes[class_ids[row]].lower(), "UNKNOWN"))
-            found.object.classification.append(classification(label=label, probability=scores[row]))
+            entry.object.classification.append(classification(label=label, probability=scores[row]))
         # Boxes are clipped to the frame, so nothing is negative.
         x1, y1, x2, y2 = detections.boxes[rows[0]].tolist()
-        roi = found.feature.roi
+        roi = entry.feature.roi
         roi.x_offset, roi.y_offset = math.floor(x1), math.floor(y1)
         roi.width, roi.height = math.ceil(x2) - roi.x_offset, math.ceil(y2) - roi.y_offset
-        objects.feature_objects.append(found)
+        objects.feature_objects.append(entry)
     return objects

@@ -1,17 +1,14 @@
-"""The node's counters, frame times and status on /diagnostics."""
+"""The node's counters and frame times."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-
-from gaussian_yolo_node.display import safe
 
 # Times cover this many of the latest frames, the rate covers the latest seconds.
 WINDOW_FRAMES = 300
@@ -60,15 +57,20 @@ class FrameStatistics:
     """Thread-safe counts of frames and their recent times.
 
     Every received frame is eventually processed, failed, or dropped by the mailbox.
+
+    Attributes:
+        received, processed, failed: numbers of frames.
+        failing: whether the latest frame failed.
+        last_error: message of the latest failed frame; kept after later frames succeed.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self.start()
-        self._received = self._processed = self._failed = 0
-        self._failing = False
-        self._last_error = ""
+        self.received = self.processed = self.failed = 0
+        self.failing = False
+        self.last_error = ""
         self._unreported_failures = 0
         self._times: deque[FrameTimes] = deque(maxlen=WINDOW_FRAMES)
         self._finished_at: deque[float] = deque()
@@ -81,7 +83,7 @@ class FrameStatistics:
     def count_received(self) -> None:
         """Count an incoming frame."""
         with self._lock:
-            self._received += 1
+            self.received += 1
             self._received_at = self._clock()
 
     def note_ignored(self) -> None:
@@ -92,8 +94,8 @@ class FrameStatistics:
     def count_processed(self, times: FrameTimes) -> None:
         """Count a frame whose detections are published."""
         with self._lock:
-            self._processed += 1
-            self._failing = False
+            self.processed += 1
+            self.failing = False
             self._times.append(times)
             self._finished_at.append(self._clock())
             self._forget_old()
@@ -105,11 +107,11 @@ class FrameStatistics:
             Whether the message differs from the previous frame's.
         """
         with self._lock:
-            news = not self._failing or message != self._last_error
-            self._failed += 1
+            news = not self.failing or message != self.last_error
+            self.failed += 1
             self._unreported_failures += 1
-            self._failing = True
-            self._last_error = message
+            self.failing = True
+            self.last_error = message
             return news
 
     def take_unreported_failures(self) -> int:
@@ -117,28 +119,6 @@ class FrameStatistics:
         with self._lock:
             count, self._unreported_failures = self._unreported_failures, 0
             return count
-
-    @property
-    def received(self) -> int:
-        return self._received
-
-    @property
-    def processed(self) -> int:
-        return self._processed
-
-    @property
-    def failed(self) -> int:
-        return self._failed
-
-    @property
-    def failing(self) -> bool:
-        """Whether the latest frame failed."""
-        return self._failing
-
-    @property
-    def last_error(self) -> str:
-        """Message of the latest failed frame; kept after later frames succeed."""
-        return self._last_error
 
     @property
     def silence_s(self) -> float:
@@ -166,7 +146,7 @@ class FrameStatistics:
         """Note the total counts of frames that arrived and were dropped, before `recent`."""
         with self._lock:
             now = self._clock()
-            self._samples.append((now, arrived, self._processed, dropped))
+            self._samples.append((now, arrived, self.processed, dropped))
             # The oldest sample is the last one before the window.
             while len(self._samples) > 2 and now - self._samples[1][0] > WINDOW_S:
                 self._samples.popleft()
@@ -207,19 +187,6 @@ class FrameStatistics:
     def _forget_old(self) -> None:
         while self._finished_at and self._clock() - self._finished_at[0] > WINDOW_S:
             self._finished_at.popleft()
-
-
-def build_status(
-    name: str, hardware_id: str, level: bytes, message: str, values: Mapping[str, str]
-) -> DiagnosticStatus:
-    """A status message without secrets and control characters; `level` is a constant of DiagnosticStatus."""
-    return DiagnosticStatus(
-        level=level,
-        name=name,
-        message=safe(message),
-        hardware_id=safe(hardware_id),
-        values=[KeyValue(key=key, value=safe(value)) for key, value in values.items()],
-    )
 
 
 def _milliseconds(seconds: list[float], percentile: float) -> str:

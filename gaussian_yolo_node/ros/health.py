@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.detector.rate_keeper import RateKeeper
-from gaussian_yolo_node.ros.diagnostics import FrameStatistics, build_status
-from gaussian_yolo_node.ros.inputs import Arrival, Input
+from gaussian_yolo_node.display import safe
+from gaussian_yolo_node.ros.diagnostics import FrameStatistics
+from gaussian_yolo_node.ros.inputs import Arrival, InputStatus
 from gaussian_yolo_node.ros.mailbox import Mailbox
 from gaussian_yolo_node.ros.parameter_table import PerceptionParameters
 from gaussian_yolo_node.runtime.base import show_size
@@ -50,7 +51,7 @@ class Parts:
     statistics: FrameStatistics
     mailbox: Mailbox[Arrival]
     detector: Detector | None
-    input: Input | None
+    input: InputStatus | None
     keeper: RateKeeper | None
     held: str = ""
     road_notice: str = ""
@@ -71,10 +72,23 @@ def statuses(parts: Parts) -> list[DiagnosticStatus]:
     return [
         build_status(f"{parts.name}: perception", hardware, *worst, values),
         *(
-            build_status(f"{parts.name}: {part}", hardware, *verdict, {key: values[key] for key in _KEYS[part]})
+            build_status(f"{parts.name}: {part}", hardware, *verdict, {key: values[key] for key in _KEYS[part].split()})
             for part, verdict in verdicts.items()
         ),
     ]
+
+
+def build_status(
+    name: str, hardware_id: str, level: bytes, message: str, values: Mapping[str, str]
+) -> DiagnosticStatus:
+    """A status message without secrets and control characters; `level` is a constant of DiagnosticStatus."""
+    return DiagnosticStatus(
+        level=level,
+        name=name,
+        message=safe(message),
+        hardware_id=safe(hardware_id),
+        values=[KeyValue(key=key, value=safe(value)) for key, value in values.items()],
+    )
 
 
 def _idle(parts: Parts) -> Verdict | None:
@@ -153,14 +167,12 @@ def _first(warnings: list[str], otherwise: str) -> Verdict:
 
 def _values(parts: Parts) -> dict[str, str]:
     detector, statistics, keeper, values = parts.detector, parts.statistics, parts.keeper, parts.values
-    skipped = parts.input.skipped if parts.input else 0
-    dropped = parts.input.dropped if parts.input else 0
-    source_error = parts.input.message if parts.input else ""
+    source = parts.input or InputStatus("closed")
     return {
-        "frames_received": str(statistics.received + skipped + dropped),
+        "frames_received": str(statistics.received + source.skipped + source.dropped),
         "frames_processed": str(statistics.processed),
-        "frames_dropped": str(parts.mailbox.dropped + dropped),
-        "frames_skipped": str(statistics.failed + skipped),
+        "frames_dropped": str(parts.mailbox.dropped + source.dropped),
+        "frames_skipped": str(statistics.failed + source.skipped),
         **statistics.values(),
         "model": str(detector.model_path) if detector else values.model,
         "model_card": json.dumps(detector.card, default=vars) if detector else "",
@@ -174,25 +186,15 @@ def _values(parts: Parts) -> dict[str, str]:
         "iou_threshold": f"{detector.iou_threshold:g}" if detector else "",
         "criterion": detector.criterion if detector else values.criterion,
         "source": values.shown_input,
-        "source_state": parts.input.state if parts.input else "closed",
-        "last_error": parts.error or statistics.last_error or source_error,
+        "source_state": source.state,
+        "last_error": parts.error or statistics.last_error or source.message,
     }
 
 
-_KEYS: Mapping[str, tuple[str, ...]] = {
-    "input": ("source", "source_state", "frames_received", "frames_skipped", "wait_ms", "decode_ms"),
-    "detector": (
-        "model",
-        "model_hash",
-        "runtime",
-        "canvas",
-        "canvas_accuracy",
-        "canvas_choice",
-        "target_rate",
-        "frames_dropped",
-        "preprocess_ms",
-        "inference_ms",
-        "postprocess_ms",
-    ),
-    "output": ("frames_processed", "rate_hz", "frame_age_p50_ms", "frame_age_p99_ms", "frame_age_max_ms", "publish_ms"),
+# Which values the status of each part has.
+_KEYS = {
+    "input": "source source_state frames_received frames_skipped wait_ms decode_ms",
+    "detector": "model model_hash runtime canvas canvas_accuracy canvas_choice target_rate frames_dropped "
+    "preprocess_ms inference_ms postprocess_ms",
+    "output": "frames_processed rate_hz frame_age_p50_ms frame_age_p99_ms frame_age_max_ms publish_ms",
 }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,10 +49,7 @@ _ENABLED_POLL_S = 0.1
 # Time between looks for a publisher of images, s.
 _SEARCH_PERIOD_S = 0.2
 
-_RELIABILITY = {
-    "best_effort": QoSReliabilityPolicy.BEST_EFFORT,
-    "reliable": QoSReliabilityPolicy.RELIABLE,
-}
+_RELIABILITY = {"best_effort": QoSReliabilityPolicy.BEST_EFFORT, "reliable": QoSReliabilityPolicy.RELIABLE}
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,9 @@ class Arrival:
     at: float = field(default_factory=time.perf_counter)
 
 
-class Input(Protocol):
-    """The node's view of its input. While the node is disabled, it ignores frames; a file that loses none waits.
+@dataclass(frozen=True)
+class InputStatus:
+    """What the node says of its input.
 
     Attributes:
         state: "topic", or the state of the source.
@@ -79,66 +78,57 @@ class Input(Protocol):
         skipped: frames that could not be decoded and never arrived.
         dropped: frames that were overwritten by newer ones before they reached the node.
         message: the latest error, even if it is over.
-        frame_size: (height, width) in px of the frames to come, if it is known.
     """
 
-    @property
-    def frame_size(self) -> tuple[int, int] | None: ...
+    state: str
+    error: str = ""
+    notice: str = ""
+    skipped: int = 0
+    dropped: int = 0
+    message: str = ""
+
+
+@dataclass(eq=False)
+class Input(ABC):
+    """The node's input. While `enabled` is not set, it ignores frames; a file that loses none waits."""
+
+    node: Node
+    parameters: PerceptionParameters
+    mailbox: Mailbox[Arrival]
+    statistics: FrameStatistics
+    enabled: threading.Event
+
+    @abstractmethod
+    def __post_init__(self) -> None: ...
 
     @property
-    def state(self) -> str: ...
+    def frame_size(self) -> tuple[int, int] | None:
+        """(height, width) in px of the frames to come, if it is known."""
+        return None
 
     @property
-    def error(self) -> str: ...
+    @abstractmethod
+    def status(self) -> InputStatus: ...
 
-    @property
-    def notice(self) -> str: ...
-
-    @property
-    def skipped(self) -> int: ...
-
-    @property
-    def dropped(self) -> int: ...
-
-    @property
-    def message(self) -> str: ...
-
+    @abstractmethod
     def start(self) -> None:
         """Let frames arrive."""
-        ...
 
+    @abstractmethod
     def close(self) -> None:
         """Stop; no frame arrives afterwards."""
-        ...
 
 
-class TopicInput:
+class TopicInput(Input):
     """Images from a topic. The executor's thread only puts them in the mailbox."""
 
-    skipped = 0
-    state = "topic"
-    message = ""
-    frame_size = None
-
-    def __init__(
-        self,
-        node: Node,
-        parameters: PerceptionParameters,
-        mailbox: Mailbox[Arrival],
-        statistics: FrameStatistics,
-        enabled: threading.Event,
-    ) -> None:
-        self._node = node
-        self._parameters = parameters
-        self._mailbox = mailbox
-        self._statistics = statistics
-        self._enabled = enabled
-        self.error = ""
+    def __post_init__(self) -> None:
+        self._error = ""
         self._missed = 0
         self._last_number = 0
         self._subscription: Subscription | None = None
         self._seen: ImageTopic | None = None  # at the latest look
-        self._found: ImageTopic | None = None  # what is subscribed to
+        self._subscribed: ImageTopic | None = None
         self._search: Timer | None = None
 
     def start(self) -> None:
@@ -146,64 +136,64 @@ class TopicInput:
         # In wall time: a node without a clock must find its images, too. The search goes on: a camera's driver may come
         # back with another type of images.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._search = self._node.create_timer(_SEARCH_PERIOD_S, self._look_again, clock=steady)
+        self._search = self.node.create_timer(_SEARCH_PERIOD_S, self._look_again, clock=steady)
 
     def _look_again(self) -> None:
-        if self._subscription is not None and self._statistics.silence_s <= _SILENCE_S:
+        if self._subscription is not None and self.statistics.silence_s <= _SILENCE_S:
             return
         try:
             self._look_for_images()
         except ParameterError as error:  # of the quality of service; nothing above a timer would report it
             self._end_search()
-            self.error = str(error)
+            self._error = str(error)
 
     def _look_for_images(self) -> None:
         """Subscribe once it is known to what, and anew if that changes."""
-        before, self._seen = self._seen, image_topic(self._node, self._parameters)
-        found = self._seen
+        before, topic = self._seen, image_topic(self.node, self.parameters)
+        self._seen = topic
         # A driver announces raw and compressed images one after the other, in any order.
-        at_once = self._parameters.image_transport != "auto" or (found is not None and found.kind is Image)
-        if found is None or found == self._found or not (at_once or found == before):
+        at_once = self.parameters.image_transport != "auto" or (topic is not None and topic.kind is Image)
+        if topic is None or topic == self._subscribed or not (at_once or topic == before):
             return
         self._unsubscribe()
-        self._found = found
+        self._subscribed = topic
         # ROS 2 Humble passes the message without its info.
         numbered = hasattr(Subscription, "CallbackType")
         receive: Callable[..., None] = self._receive_numbered if numbered else self._receive
-        reliability = _RELIABILITY[self._parameters.reliability]
+        reliability = _RELIABILITY[self.parameters.reliability]
         # Only the newest image is useful, so the subscription does not queue images either.
-        self._subscription = create_subscription(self._node, found.kind, found.name, receive, reliability)
+        self._subscription = create_subscription(self.node, topic.kind, topic.name, receive, reliability)
 
     def _end_search(self) -> None:
         if self._search is not None:
-            self._node.destroy_timer(self._search)
+            self.node.destroy_timer(self._search)
             self._search = None
 
     def _unsubscribe(self) -> None:
         if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
+            self.node.destroy_subscription(self._subscription)
             self._subscription = None
             self._last_number = 0
 
     @property
     def _topic(self) -> str:
         if self._subscription is None:
-            return str(self._node.resolve_topic_name(self._parameters.image_topic))
+            return str(self.node.resolve_topic_name(self.parameters.image_topic))
         return str(self._subscription.topic_name)
 
     @property
-    def dropped(self) -> int:
-        return self._missed
+    def status(self) -> InputStatus:
+        return InputStatus("topic", self._error, self._notice(), dropped=self._missed)
 
-    @property
-    def notice(self) -> str:
-        if self._statistics.silence_s <= _SILENCE_S:
+    def _notice(self) -> str:
+        silence_s = self.statistics.silence_s
+        if silence_s <= _SILENCE_S:
             return ""
         kind = ""
-        if self._subscription is not None and self._found is not None:
-            kind = "sensor_msgs/msg/CompressedImage" if self._found.kind is CompressedImage else "sensor_msgs/msg/Image"
-        why = why_silent(self._node, self._topic, kind, self._parameters)
-        return f"no image on {self._topic} for {self._statistics.silence_s:.0f} s: {why}"
+        if self._subscription is not None and self._subscribed is not None:
+            kind = f"sensor_msgs/msg/{self._subscribed.kind.__name__}"
+        why = why_silent(self.node, self._topic, kind, self.parameters)
+        return f"no image on {self._topic} for {silence_s:.0f} s: {why}"
 
     def close(self) -> None:
         self._end_search()
@@ -214,31 +204,31 @@ class TopicInput:
         number = info["publication_sequence_number"] or 0
         missed = number - self._last_number - 1 if self._last_number else 0
         # Each publisher numbers its own messages, so gaps mean nothing with several publishers.
-        if missed > 0 and self._node.count_publishers(self._topic) == 1:
+        if missed > 0 and self.node.count_publishers(self._topic) == 1:
             self._missed += missed
         self._last_number = number
         self._receive(message)
 
     def _receive(self, message: Image | CompressedImage) -> None:
-        if not self._enabled.is_set():
-            self._statistics.note_ignored()
+        if not self.enabled.is_set():
+            self.statistics.note_ignored()
             return
-        self._statistics.count_received()
+        self.statistics.count_received()
         if isinstance(message, CompressedImage):
             # A picture that is not worth decoding must not take the place of one that waits.
             try:
-                data = check_compressed(message, self._parameters.max_megapixels)
+                data = check_compressed(message, self.parameters.max_megapixels)
             except ImageMessageError as error:
-                if self._statistics.count_failed(str(error)):
-                    self._node.get_logger().error(str(error))
+                if self.statistics.count_failed(str(error)):
+                    self.node.get_logger().error(str(error))
                 return
             picture = partial(decode_compressed, data, message.format)
         else:
-            picture = partial(image_from_message, message, self._parameters.max_megapixels)
-        self._mailbox.put(Arrival(message.header, picture))
+            picture = partial(image_from_message, message, self.parameters.max_megapixels)
+        self.mailbox.put(Arrival(message.header, picture))
 
 
-class SourceInput:
+class SourceInput(Input):
     """Frames from a source, read in a thread.
 
     A missing camera is retried indefinitely; a missing file is an error at once. The frames are also topics.
@@ -248,21 +238,10 @@ class SourceInput:
         ParameterError, CalibrationError: the calibration cannot be read, or cannot rectify.
     """
 
-    def __init__(
-        self,
-        node: Node,
-        parameters: PerceptionParameters,
-        mailbox: Mailbox[Arrival],
-        statistics: FrameStatistics,
-        enabled: threading.Event,
-    ) -> None:
-        self._node = node
-        self._parameters = parameters
-        self._mailbox = mailbox
-        self._statistics = statistics
-        self._enabled = enabled
-        self._live = _is_live(parameters.source)
-        self._newest_wins = self._live or parameters.playback == "realtime"
+    def __post_init__(self) -> None:
+        parameters, mailbox = self.parameters, self.mailbox
+        live = _is_live(parameters.source)
+        self._newest_wins = live or parameters.playback == "realtime"
         self._deliver = mailbox.put if self._newest_wins else mailbox.put_when_empty
         self._closing = threading.Event()
         self._open_error = self._failure = ""
@@ -270,11 +249,11 @@ class SourceInput:
         self._rectifier = Rectifier(calibration) if calibration is not None and parameters.rectify else None
         self._calibration = calibration
         self._topics: SourceTopics | None = None
-        self._source: Source | None = None if self._live else self._open()
+        self._source: Source | None = None if live else self._open()
         self._thread = threading.Thread(target=self._run, name=f"source {parameters.shown_input}", daemon=True)
 
     def start(self) -> None:
-        self._topics = SourceTopics(self._node, self._calibration, self._rectifier)
+        self._topics = SourceTopics(self.node, self._calibration, self._rectifier)
         self._thread.start()
 
     @property
@@ -282,40 +261,23 @@ class SourceInput:
         return self._source.frame_size if self._source else None
 
     @property
-    def state(self) -> str:
-        if self._source is None:
-            return (SourceState.LOST if self._open_error else SourceState.OPENING).value
-        state = self._source.state
+    def status(self) -> InputStatus:
+        source, error = self._source, self._open_error
+        if source is None:
+            state = SourceState.LOST if error else SourceState.OPENING
+            return InputStatus(state.value, self._failure or error, self._notice(state), message=error)
+        state = source.state
+        error = source.message if state is SourceState.LOST else ""
         if state is SourceState.FINISHED and self._unanswered() > 0:
             # A client that waits for the end also expects the detections of the last frame.
-            return SourceState.STREAMING.value
-        return state.value
+            state = SourceState.STREAMING
+        return InputStatus(
+            state.value, self._failure or error, self._notice(state), source.skipped, source.dropped, source.message
+        )
 
-    @property
-    def error(self) -> str:
-        if self._failure:
-            return self._failure
-        if self._source is None:
-            return self._open_error
-        return self._source.message if self._source.state is SourceState.LOST else ""
-
-    @property
-    def notice(self) -> str:
-        if self.state == SourceState.OPENING.value and self._statistics.silence_s > _SILENCE_S:
-            return f"waiting for the first frame of {self._parameters.shown_input}"
-        return ""
-
-    @property
-    def skipped(self) -> int:
-        return self._source.skipped if self._source else 0
-
-    @property
-    def dropped(self) -> int:
-        return self._source.dropped if self._source else 0
-
-    @property
-    def message(self) -> str:
-        return self._source.message if self._source else self._open_error
+    def _notice(self, state: SourceState) -> str:
+        late = state is SourceState.OPENING and self.statistics.silence_s > _SILENCE_S
+        return f"waiting for the first frame of {self.parameters.shown_input}" if late else ""
 
     def close(self) -> None:
         self._closing.set()
@@ -328,15 +290,15 @@ class SourceInput:
             self._topics.destroy()
 
     def _unanswered(self) -> int:
-        statistics = self._statistics
-        return statistics.received - statistics.processed - statistics.failed - self._mailbox.dropped
+        statistics = self.statistics
+        return statistics.received - statistics.processed - statistics.failed - self.mailbox.dropped
 
     def _run(self) -> None:
         try:
             self._read()
         except Exception as error:  # an internal error; without frames, the node must not look well
             self._failure = f"internal error: {error!r}"
-            self._node.get_logger().error(safe(traceback.format_exc()))
+            self.node.get_logger().error(safe(traceback.format_exc()))
 
     def _read(self) -> None:
         if self._source is None:
@@ -350,16 +312,16 @@ class SourceInput:
             arrival = self._arrival(frame)
             if self._topics is not None:
                 self._topics.publish(frame.image, arrival.header)
-            if self._newest_wins and not self._enabled.is_set():
-                self._statistics.note_ignored()
+            if self._newest_wins and not self.enabled.is_set():
+                self.statistics.note_ignored()
             else:
-                self._statistics.count_received()
+                self.statistics.count_received()
                 self._deliver(arrival)
 
     def _next(self, source: Source) -> Frame | None:
         """The next frame; if every frame counts, it is read once the node is enabled."""
-        while not self._newest_wins and not self._closing.is_set() and not self._enabled.wait(_ENABLED_POLL_S):
-            self._statistics.note_ignored()
+        while not self._newest_wins and not self._closing.is_set() and not self.enabled.wait(_ENABLED_POLL_S):
+            self.statistics.note_ignored()
         return source.read()
 
     def _open_until_there(self) -> Source | None:
@@ -369,7 +331,7 @@ class SourceInput:
                 return self._open()
             except SourceError as error:
                 if not self._open_error:
-                    self._node.get_logger().error(f"{error}; trying again until it is there")
+                    self.node.get_logger().error(f"{error}; trying again until it is there")
                 self._open_error = str(error)
             self._closing.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
@@ -377,18 +339,18 @@ class SourceInput:
 
     def _open(self) -> Source:
         return open_source(
-            self._parameters.source,
-            playback=self._parameters.playback,
-            fps=self._parameters.playback_fps,
-            loop=self._parameters.loop,
-            max_megapixels=self._parameters.max_megapixels,
+            self.parameters.source,
+            playback=self.parameters.playback,
+            fps=self.parameters.playback_fps,
+            loop=self.parameters.loop,
+            max_megapixels=self.parameters.max_megapixels,
         )
 
     def _arrival(self, frame: Frame) -> Arrival:
         # Keep the frame's age when converting its stamp from system time to the node's clock, which may be simulated.
-        now = self._node.get_clock().now().nanoseconds
+        now = self.node.get_clock().now().nanoseconds
         stamp = Time(nanoseconds=max(0, now - int((time.time() - frame.stamp) * 1e9)))
-        header = Header(stamp=stamp.to_msg(), frame_id=self._parameters.frame_id)
+        header = Header(stamp=stamp.to_msg(), frame_id=self.parameters.frame_id)
         rectifier = self._rectifier
         return Arrival(header, partial(rectifier, frame.image) if rectifier is not None else lambda: frame.image)
 

@@ -13,32 +13,26 @@ class Mailbox(Generic[Item]):
     """Holds only the latest item: a slow worker skips to the newest instead of falling behind.
 
     One thread puts, one thread gets. After `close`, no item is accepted or returned.
+
+    Attributes:
+        taken: items that `get` has given out.
+        dropped: items that were put but never taken: overwritten by a newer item, or discarded by `close`.
     """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._item: Item | None = None
         self._closed = False
-        self._dropped = self._taken = 0
-
-    @property
-    def taken(self) -> int:
-        """Items that `get` has given out."""
-        return self._taken
-
-    @property
-    def dropped(self) -> int:
-        """Items that were put but never taken: overwritten by a newer item, or discarded by `close`."""
-        return self._dropped
+        self.dropped = self.taken = 0
 
     def put(self, item: Item) -> None:
         """Replace the waiting item; the replaced item, or an item put after `close`, counts as dropped."""
         with self._condition:
             if self._closed:
-                self._dropped += 1
+                self.dropped += 1
                 return
             if self._item is not None:
-                self._dropped += 1
+                self.dropped += 1
             self._item = item
             self._condition.notify_all()
 
@@ -47,7 +41,7 @@ class Mailbox(Generic[Item]):
         with self._condition:
             self._condition.wait_for(lambda: self._item is None or self._closed)
             if self._closed:
-                self._dropped += 1
+                self.dropped += 1
                 return
             self._item = item
             self._condition.notify_all()
@@ -59,7 +53,7 @@ class Mailbox(Generic[Item]):
             if self._closed or given_up():
                 return None
             item, self._item = self._item, None
-            self._taken += 1
+            self.taken += 1
             self._condition.notify_all()
             return item
 
@@ -72,7 +66,7 @@ class Mailbox(Generic[Item]):
         """Release every waiting thread; an item still waiting counts as dropped."""
         with self._condition:
             if self._item is not None:
-                self._dropped += 1
+                self.dropped += 1
                 self._item = None
             self._closed = True
             self._condition.notify_all()

@@ -1,4 +1,4 @@
-"""Conversion between ROS messages and arrays: images to BGR, detections and drawn frames to messages.
+"""Conversion between ROS messages and arrays: detections, and pictures to messages.
 
 Jazzy's Python messages do not check their fields: a numpy scalar in a float64 field arrives as garbage. Fields are
 therefore set only to plain Python numbers and strings.
@@ -18,23 +18,9 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
 from gaussian_yolo_node.detector.detections import Detections, corners_to_centres
-from gaussian_yolo_node.frames.image_messages import ImageMessageError, image_from_compressed, image_from_message
 
 if TYPE_CHECKING:
     from gaussian_yolo_node.tracking import Tracks  # needs scipy
-
-__all__ = [
-    "ImageMessageError",
-    "detections_from_message",
-    "detections_to_message",
-    "image_from_compressed",
-    "image_from_message",
-    "image_to_compressed",
-    "image_to_message",
-    "read_sigmas",
-    "stamp_seconds",
-    "tracks_to_message",
-]
 
 # Positions of var(cx), var(cy), var(w), var(h) in the row-major 6x6 covariance of a detection's pose.
 VARIANCE_INDICES = (0, 7, 14, 21)

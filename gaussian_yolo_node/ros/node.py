@@ -61,11 +61,7 @@ class PerceptionNode(LifecycleNode):
     """
 
     def __init__(
-        self,
-        stopping: threading.Event | None = None,
-        share: float = 1.0,
-        refusal: str = "",
-        **node_arguments: Any,
+        self, stopping: threading.Event | None = None, share: float = 1.0, refusal: str = "", **node_arguments: Any
     ) -> None:
         super().__init__("perception", **node_arguments)
         self._share = share
@@ -99,18 +95,18 @@ class PerceptionNode(LifecycleNode):
 
     def report(self) -> None:
         """Publish the node's status on /diagnostics."""
-        message = DiagnosticArray()
+        parts = self._parts()
+        message = DiagnosticArray(status=statuses(parts))
         message.header.stamp = self.get_clock().now().to_msg()
-        message.status = statuses(self._parts())
         self._diagnostics.publish(message)
         if self._view is not None:
             summary = message.status[0]
             values = {item.key: item.value for item in summary.values}
             self._view.report(summary.level[0], summary.message, values)
-        if self._input is not None:
-            if self._input.notice and self._worker is not None and self._enabled.is_set():
-                self.get_logger().warning(self._input.notice, throttle_duration_sec=10.0)
-            if self._input.state == SourceState.FINISHED.value and not self._ended:
+        if parts.input is not None:
+            if parts.input.notice and self._worker is not None and self._enabled.is_set():
+                self.get_logger().warning(parts.input.notice, throttle_duration_sec=10.0)
+            if parts.input.state == SourceState.FINISHED.value and not self._ended:
                 self._end_of_source()
 
     def _end_of_source(self) -> None:
@@ -165,14 +161,11 @@ class PerceptionNode(LifecycleNode):
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close the input and free the model."""
+        """Close the input and free the model; after an internal error too, which stays on /diagnostics."""
         self.release()
         return _SUCCESS
 
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Return to unconfigured after an internal error, which stays on /diagnostics."""
-        self.release()
-        return _SUCCESS
+    on_error = on_shutdown
 
     def _autostart(self) -> None:
         self.destroy_timer(self._autostart_timer)
@@ -204,14 +197,13 @@ class PerceptionNode(LifecycleNode):
         values.check()
         self._open_view(values)
         self.get_logger().info(f"loading model {values.model}")
-        self._detector = self._wait_for(lambda: model.load(values), f"loading model {values.model}")
+        loaded = self._detector = self._load(values)
         try:
-            self._outputs = Outputs(self, self._detector.card.classes, values.class_id_format, self._view)
+            self._outputs = Outputs(self, loaded.card.classes, values.class_id_format, self._view)
             self._apply_thresholds({})
         except GaussianYoloError:
             self.release()
             raise
-        loaded = self._detector
         self.get_logger().info(f"model {loaded.card.name} ({loaded.model_hash}) on {loaded.runtime.description}")
 
     def _open_view(self, values: PerceptionParameters) -> None:
@@ -225,6 +217,9 @@ class PerceptionNode(LifecycleNode):
         if self._view is not None:
             self._view.close()
             self._view = None
+
+    def _load(self, values: PerceptionParameters, limit_s: float = math.inf) -> Detector:
+        return self._wait_for(lambda: model.load(values), f"loading model {values.model}", limit_s)
 
     def _wait_for(self, function: Callable[[], Result], what: str, limit_s: float = math.inf) -> Result:
         """`waiting.wait_for`, with reports meanwhile."""
@@ -264,19 +259,20 @@ class PerceptionNode(LifecycleNode):
     ) -> RateKeeper:
         assert self._outputs is not None
         if self._detector is None:  # the last one was held
-            self._detector = self._wait_for(lambda: model.load(values), f"loading model {values.model}", limit_s)
+            self._detector = self._load(values, limit_s)
             self._apply_thresholds({})
-        self._keeper = self._choose_canvas(values, self._detector, frame_size, limit_s)
-        self._worker = Worker(
-            self._mailbox,
-            self._detector,
-            self._keeper,
-            self._outputs,
-            self._statistics,
-            self.get_clock(),
-            self.get_logger(),
+        detector, logger = self._detector, self.get_logger()
+        keeper = RateKeeper(detector, values.target_rate, share=self._share, warn=logger.warning)
+        self._wait_for(
+            lambda: model.choose_canvas(keeper, detector, values, frame_size), "choosing the canvas", limit_s
         )
-        return self._keeper
+        if keeper.notice:
+            logger.warning(keeper.notice)
+        self._keeper = keeper
+        self._worker = Worker(
+            self._mailbox, detector, keeper, self._outputs, self._statistics, self.get_clock(), logger
+        )
+        return keeper
 
     def _supervise(self) -> None:
         """Report a worker that finishes no frame, at once; start another, or end the process, if it never does."""
@@ -322,19 +318,6 @@ class PerceptionNode(LifecycleNode):
         self._leave_worker(self._error)
         self.exit_code = EXIT_HELD
         self._stopping.set()
-
-    def _choose_canvas(
-        self, values: PerceptionParameters, detector: Detector, frame_size: tuple[int, int] | None, limit_s: float
-    ) -> RateKeeper:
-        warn = self.get_logger().warning
-        keeper = RateKeeper(detector, values.target_rate, share=self._share, warn=warn)
-
-        self._wait_for(
-            lambda: model.choose_canvas(keeper, detector, values, frame_size), "choosing the canvas", limit_s
-        )
-        if keeper.notice:
-            warn(keeper.notice)
-        return keeper
 
     def _close_input(self) -> None:
         self._mailbox.close()
@@ -382,11 +365,12 @@ class PerceptionNode(LifecycleNode):
         values = replace(parameters.read(self), **known)
         model.tune(detector, values)
         if self._outputs is not None and (known or not changes):
-            self._outputs.labels.publish(detector.lowest_score)
+            self._outputs.publish_labels(detector.lowest_score)
             self._outputs.road.apply(values)
 
     def _parts(self) -> Parts:
-        skipped, dropped = (self._input.skipped, self._input.dropped) if self._input else (0, 0)
+        status = self._input.status if self._input else None
+        skipped, dropped = (status.skipped, status.dropped) if status else (0, 0)
         self._statistics.sample(self._statistics.received + skipped + dropped, self._mailbox.dropped + dropped)
         return Parts(
             self.get_fully_qualified_name(),
@@ -398,7 +382,7 @@ class PerceptionNode(LifecycleNode):
             self._statistics,
             self._mailbox,
             self._detector,
-            self._input,
+            status,
             self._keeper,
             self._supervisor.error if self._worker else "",
             self._outputs.road.notice if self._outputs else "",

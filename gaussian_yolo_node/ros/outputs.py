@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray, Detection3DArray
+from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo, VisionClass
 
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.drawing import draw_detections
 from gaussian_yolo_node.position import Places
 from gaussian_yolo_node.ros import autoware_objects, foxglove_annotations
-from gaussian_yolo_node.ros.label_info import LabelInfoPublisher
 from gaussian_yolo_node.ros.messages import (
     detections_to_message,
     image_to_compressed,
@@ -62,9 +61,21 @@ class Outputs:
             for form in (foxglove_annotations, autoware_objects)
             if (kind := form.message_type()) is not None
         ]
-        self.labels = LabelInfoPublisher(node, classes)
+        # A subscriber that comes later gets the labels, too.
+        self._labels = create_publisher(node.create_publisher, LabelInfo, "~/label_info", 1, latched=True)
+        self._threshold: float | None = None
         self.road = Road(node, classes)
         self._drawing = NewestOnly("drawing", self._draw, node.get_logger())
+
+    def publish_labels(self, threshold: float) -> None:
+        """Publish which class has which index, and the least score of a detection, 0..1, if that has changed."""
+        if threshold == self._threshold:
+            return
+        self._threshold = threshold
+        classes = [VisionClass(class_id=index, class_name=str(name)) for index, name in enumerate(self._classes)]
+        message = LabelInfo(class_map=classes, threshold=float(threshold))
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._labels.publish(message)
 
     def publish_detections(self, detections: Detections, header: Header, frame_size: tuple[int, int]) -> None:
         """Publish what was detected in a frame of (height, width) in px, and what follows from it."""
@@ -116,4 +127,4 @@ class Outputs:
         publishers = (self._detections, self._tracks, self._places, self._picture, self._compressed)
         for publisher in (*publishers, *(each for each, _ in self._others)):
             self._node.destroy_lifecycle_publisher(publisher)
-        self.labels.destroy()
+        self._node.destroy_publisher(self._labels)

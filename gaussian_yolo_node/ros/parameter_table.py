@@ -181,9 +181,7 @@ class PerceptionParameters:
         "", "live", "Names of the classes to detect, with commas between them. Empty: all that the model has."
     )
     class_thresholds: str = _parameter(
-        "",
-        "live",
-        "Lowest scores of single classes instead of score_threshold, such as pedestrian:0.2,cyclist:0.25.",
+        "", "live", "Lowest scores of single classes instead of score_threshold, such as pedestrian:0.2,cyclist:0.25."
     )
     iou_threshold: float = _parameter(
         0.0,
@@ -220,7 +218,7 @@ class PerceptionParameters:
     view_host: str = _parameter(
         LOCALHOST,
         "on configure",
-        "Address that the page listens on; with 0.0.0.0 whoever reaches this machine sees the cameras.",
+        "Address that the page listens on; with 0.0.0.0 all that reach this machine see the cameras.",
     )
 
     autostart: bool = _parameter(True, "never", "Configure and activate on start; false waits for a lifecycle manager.")

@@ -31,7 +31,7 @@ def main(args: list[str] | None = None) -> None:
 
 def run(open_nodes: Callable[[threading.Event], Sequence[PerceptionNode]], args: list[str] | None = None) -> None:
     """Run nodes until a signal, or until ROS is shut down; `open_nodes` gets an event that a signal sets."""
-    _on_signals(_exit_at_once)
+    on_signals(lambda *_: os._exit(0))
     from gaussian_yolo_node.processes import end_with_starter
     from gaussian_yolo_node.ros.shared_memory import reclaim
 
@@ -44,7 +44,7 @@ def run(open_nodes: Callable[[threading.Event], Sequence[PerceptionNode]], args:
     from gaussian_yolo_node.ros import service_manager
 
     stopping = threading.Event()
-    _on_signals(lambda *_: stopping.set())
+    on_signals(lambda *_: stopping.set())
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         nodes = open_nodes(stopping)
@@ -90,11 +90,8 @@ def _open_node(stopping: threading.Event) -> Sequence[PerceptionNode]:
     return [PerceptionNode(stopping)]
 
 
-def _exit_at_once(signum: int, frame: FrameType | None) -> None:
-    os._exit(0)
-
-
-def _on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
+def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
+    """Handle the signals that end a program."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, handler)
 

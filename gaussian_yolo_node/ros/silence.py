@@ -43,13 +43,13 @@ def why_silent(node: Node, topic: str, kind: str, parameters: PerceptionParamete
 
 
 def _image_topics(node: Node) -> list[str]:
-    found = sorted(
+    topics = sorted(
         name
         for name, types in node.get_topic_names_and_types()
         if {_IMAGE, _COMPRESSED} & set(types)
         and any(publisher.node_name != node.get_name() for publisher in node.get_publishers_info_by_topic(name))
     )
-    return [*found[:_MOST_TOPICS], *(["..."] if len(found) > _MOST_TOPICS else [])]
+    return [*topics[:_MOST_TOPICS], *(["..."] if len(topics) > _MOST_TOPICS else [])]
 
 
 def _reliability(policy: QoSReliabilityPolicy) -> str:

@@ -10,6 +10,7 @@ import math
 from bisect import bisect, bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -113,7 +114,7 @@ class TransformTree:
         link = self._links[frame]
         name = f"transform of '{frame}' in '{link.parent}'"
         if link.static or stamp_s is None:
-            return _matrix(*_parts(link.poses[-1], name))
+            return pose_matrix(*_parts(link.poses[-1], name))
         oldest, newest = link.stamps[0], link.stamps[-1]
         if not oldest - GAP_S <= stamp_s <= newest + GAP_S:
             difference, word = (stamp_s - newest, "newer") if stamp_s > newest else (oldest - stamp_s, "older")
@@ -123,13 +124,13 @@ class TransformTree:
             )
         after = bisect(link.stamps, stamp_s)
         if after in (0, len(link.stamps)):
-            return _matrix(*_parts(link.poses[max(after - 1, 0)], name))
+            return pose_matrix(*_parts(link.poses[max(after - 1, 0)], name))
         earlier, later = link.stamps[after - 1 : after + 1]
         share = (stamp_s - earlier) / (later - earlier)
         (place, turn), (next_place, next_turn) = (_parts(pose, name) for pose in link.poses[after - 1 : after + 1])
         # A weighted mean of quaternions is near enough to the arc between two that are so near to each other.
         next_turn = next_turn if turn @ next_turn >= 0 else -next_turn
-        return _matrix(place + share * (next_place - place), turn + share * (next_turn - turn))
+        return pose_matrix(place + share * (next_place - place), turn + share * (next_turn - turn))
 
 
 class TransformTopics:
@@ -149,12 +150,10 @@ class TransformTopics:
         if self._subscriptions:
             return
         self.tree = TransformTree()
-        topics = (
-            ("/tf", self._receive, QoSDurabilityPolicy.VOLATILE),
-            ("/tf_static", self._receive_static, QoSDurabilityPolicy.TRANSIENT_LOCAL),
-        )
-        for topic, receive, durability in topics:
+        for topic, static in (("/tf", False), ("/tf_static", True)):
+            durability = QoSDurabilityPolicy.TRANSIENT_LOCAL if static else QoSDurabilityPolicy.VOLATILE
             qos = QoSProfile(depth=_DEPTH, reliability=QoSReliabilityPolicy.RELIABLE, durability=durability)
+            receive = partial(self._receive, static)
             self._subscriptions.append(self._node.create_subscription(TFMessage, topic, receive, qos))
 
     def close(self) -> None:
@@ -162,13 +161,9 @@ class TransformTopics:
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
 
-    def _receive(self, message: TFMessage) -> None:
+    def _receive(self, static: bool, message: TFMessage) -> None:
         for transform in message.transforms:
-            self.tree.add(transform, static=False)
-
-    def _receive_static(self, message: TFMessage) -> None:
-        for transform in message.transforms:
-            self.tree.add(transform, static=True)
+            self.tree.add(transform, static)
 
 
 def _name(frame: str) -> str:
@@ -194,8 +189,8 @@ def _parts(transform: Any, name: str) -> tuple[Floats, Floats]:
     return place, turn
 
 
-def _matrix(place: Floats, turn: Floats) -> Floats:
-    """[4, 4] from a translation and a quaternion x y z w of any length."""
+def pose_matrix(place: Floats, turn: Floats) -> Floats:
+    """[4, 4] from a translation [3], m, and a quaternion x y z w of any length."""
     x, y, z, w = turn / np.linalg.norm(turn)
     matrix = np.eye(4)
     matrix[:3, :3] = [

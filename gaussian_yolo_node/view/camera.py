@@ -26,7 +26,7 @@ class Camera:
     Args:
         name: shown as the title.
         address: URL of the page.
-        is_watched: whether somebody looks at the page.
+        is_watched: whether a page asks.
         on_news: called after a frame or report has been taken.
         on_close: takes the camera off the page.
     """
@@ -52,7 +52,7 @@ class Camera:
 
     @property
     def wanted(self) -> bool:
-        """Whether a frame would be shown: somebody looks, and the last one is old enough."""
+        """Whether a frame would be shown: a page asks, and the last one is old enough."""
         return self._is_watched() and time.monotonic() - self._taken_at >= _LEAST_FRAME_INTERVAL_S
 
     def show(self, frame: ViewedFrame) -> None:
@@ -109,7 +109,7 @@ class Camera:
         return self._encoded
 
     def forget_frame(self) -> None:
-        """Let go of the newest frame: nobody looks any more. For the server's thread alone."""
+        """Let go of the newest frame: no page is left. For the server's thread alone."""
         with self._lock:
             self._frame = self._encoded = None
 

@@ -55,14 +55,14 @@ class ViewedFrame:
     def describe(self) -> dict[str, Any]:
         """The frame as JSON, without the picture: px, m and m/s; what is unknown about an object is left out."""
         height, width = self.image.shape[:2]
-        found = self.detections
+        detections = self.detections
         objects: list[dict[str, Any]] = [
             {"box": box, "sigma": sigma, "score": score, "class": class_id, "label": self._label(class_id)}
             for box, sigma, score, class_id in zip(
-                found.boxes.astype(float).round(1).tolist(),
-                edge_sigmas(found).astype(float).round(2).tolist(),
-                found.scores.astype(float).round(3).tolist(),
-                found.class_ids.tolist(),
+                detections.boxes.astype(float).round(1).tolist(),
+                edge_sigmas(detections).astype(float).round(2).tolist(),
+                detections.scores.astype(float).round(3).tolist(),
+                detections.class_ids.tolist(),
                 strict=True,
             )
         ]

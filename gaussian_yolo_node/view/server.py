@@ -1,7 +1,7 @@
 """The web server of the live view: a thread of the process whose cameras it shows.
 
 The page asks over a web socket for what is newer than it has; the answer comes when there is something. So a slow
-viewer skips frames and delays nobody, and a page in a hidden tab, which does not ask, costs nothing.
+viewer skips frames and delays no other, and a page in a hidden tab, which does not ask, costs nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LOOPBACK = (LOCALHOST, "localhost", "::1")
 # The longest that the page waits for an answer, s; then there is an empty one, and a page that hears nothing for
 # several times as long connects again.
 _LONGEST_WAIT_S = 2.0
-# Somebody looks as long as the last question is younger.
+# A page looks as long as its last question is younger.
 _WATCHED_S = 1.5 * _LONGEST_WAIT_S
 # A viewer whose machine has gone without a word is found by pings at this interval, s.
 _HEARTBEAT_S = 20.0
@@ -180,7 +180,7 @@ class _Server:
             viewer.news.set()
 
     def _refuse_other_sites(self, request: web.Request) -> None:
-        """Pages of other sites must not read the cameras through the browser of somebody who may."""
+        """Pages of other sites must not read the cameras through the browser of a user who may."""
         origin = request.headers.get("Origin")
         foreign = origin is not None and urlsplit(origin).netloc != request.host
         # A name that an attacker has point to this machine passes the comparison above.
@@ -205,7 +205,7 @@ class _Server:
         self._handlers.add(handler)
         self._viewers.add(viewer)
         try:
-            async for _ in socket:  # whatever it says is a question
+            async for _ in socket:  # any message is a question
                 await socket.send_bytes(await self._answer(viewer))
         except ConnectionError:  # it has gone
             pass

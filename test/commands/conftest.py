@@ -1,5 +1,5 @@
 """Commands in the tests' process."""
 
-from command_line import Result, Run, run
+from command_line import Result, Run, run, run_apart
 
-__all__ = ["Result", "Run", "run"]
+__all__ = ["Result", "Run", "run", "run_apart"]

@@ -15,18 +15,9 @@ from factories import make_image
 
 pytest.importorskip("rosbags", reason="rosbags is not installed")
 
-from gaussian_yolo_node.commands.gaussian_yolo import main
-
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "gaussian_yolo_node.commands"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["gaussian-yolo", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    return int(caught.value.code or 0)
 
 
 @pytest.fixture
@@ -37,16 +28,17 @@ def data(tmp_path):
     return folder
 
 
-def test_a_bag_is_made_and_listed(tmp_path, data, monkeypatch, capsys):
+def test_a_bag_is_made_and_listed(tmp_path, data, run):
     (data / "images" / "000003.jpg").write_bytes(b"no image")
     bag = tmp_path / "drive.mcap"
-    assert run(monkeypatch, "bag", "make", data, "-o", bag, "--start", "2011-09-26T13:02:25") == 0
-    output = capsys.readouterr()
+    output = run("bag", "make", data, "-o", bag, "--start", "2011-09-26T13:02:25")
+    assert output.code == 0
     assert f"{bag}: 3 frames of 128x64 px, 2 with truth (2 objects), 0.2 s (10.0 Hz), 1 skipped" in output.out
     assert "skipped 000003.jpg: not an image" in output.err
 
-    assert run(monkeypatch, "bag", "info", bag, "--json", tmp_path / "info.json") == 0
-    lines = capsys.readouterr().out.splitlines()
+    output = run("bag", "info", bag, "--json", tmp_path / "info.json")
+    assert output.code == 0
+    lines = output.out.splitlines()
     assert lines[1] == "8 messages, 0.200 s from 2011-09-26 13:02:25.000 UTC to 2011-09-26 13:02:25.200 UTC"
     assert lines[2].split() == ["topic", "type", "messages", "rate", "largest", "gap", "delay", "images"]
     assert lines[3].split("  ")[0] == "/camera/image_raw"
@@ -59,18 +51,16 @@ def test_a_bag_is_made_and_listed(tmp_path, data, monkeypatch, capsys):
     }
 
 
-def test_every_option_reaches_the_bag(tmp_path, data, monkeypatch, capsys):
+def test_every_option_reaches_the_bag(tmp_path, data, run):
     options = ["--format", "folder", "--labels", data / "labels", "--image", "compressed", "--compression", "zstd"]
     options += ["--storage", "sqlite3", "--rate", "20", "--frames", "7", "--frame-id", "left", "--start", "5.5"]
     options += ["--camera-info", REPOSITORY / "calib" / "kitti_left_color.yaml"]
     bag = tmp_path / "bag"
-    assert run(monkeypatch, "bag", "make", data / "images", "-o", bag, *options) == 0
-    assert run(monkeypatch, "bag", "make", data / "images", "-o", bag, *options) == 2
-    assert "error: " in capsys.readouterr().err
-    assert run(monkeypatch, "bag", "make", data / "images", "-o", bag, *options, "--overwrite") == 0
-    capsys.readouterr()
-    assert run(monkeypatch, "bag", "info", bag) == 0
-    output = capsys.readouterr().out
+    assert run("bag", "make", data / "images", "-o", bag, *options).code == 0
+    again = run("bag", "make", data / "images", "-o", bag, *options)
+    assert again.code == 2 and "error: " in again.err
+    assert run("bag", "make", data / "images", "-o", bag, *options, "--overwrite").code == 0
+    output = run("bag", "info", bag).out
     assert "sqlite3, compressed (zstd messages)" in output
     assert "0.300 s from 5.500 s to 5.800 s" in output
     assert "/camera/image_raw/compressed" in output and "20.00 Hz" in output
@@ -92,10 +82,11 @@ def test_every_option_reaches_the_bag(tmp_path, data, monkeypatch, capsys):
         (["info", "BAG"], "does not exist"),
     ],
 )
-def test_mistakes_are_one_line(tmp_path, data, monkeypatch, capsys, arguments, words):
+def test_mistakes_are_one_line(tmp_path, data, run, arguments, words):
     paths = {"DATA": data, "BAG": tmp_path / "bag.mcap", "NONE": tmp_path / "none"}
-    assert run(monkeypatch, "bag", *(paths.get(argument, argument) for argument in arguments)) == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    result = run("bag", *(paths.get(argument, argument) for argument in arguments))
+    assert result.code == 2
+    errors = [line for line in result.err.splitlines() if line.strip()]
     assert len(errors) == 1 and errors[0].startswith("error: ") and words in errors[0]
     assert not (tmp_path / "bag.mcap").exists()
 
@@ -110,7 +101,7 @@ def test_what_is_interrupted_leaves_nothing(tmp_path):
     command = [*COMMAND, "bag", "make", folder, "-o", out / "bag.mcap", "--frames", "1000000"]
     process = subprocess.Popen(list(map(str, command)), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30
-    while not list(out.glob(".bag_*/*/*.mcap")) and time.monotonic() < deadline:
+    while not list(out.glob("*/*/*.mcap")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
@@ -120,16 +111,13 @@ def test_what_is_interrupted_leaves_nothing(tmp_path):
     assert os.listdir(out) == []
 
 
-def test_detections_of_a_bag_are_those_of_the_folder(tmp_path, data, tiny_model, monkeypatch, capsys):
-    assert run(monkeypatch, "bag", "make", data, "-o", tmp_path / "bag", "--image", "compressed") == 0
+def test_detections_of_a_bag_are_those_of_the_folder(tmp_path, data, tiny_model, run):
+    assert run("bag", "make", data, "-o", tmp_path / "bag", "--image", "compressed").code == 0
     for source, name in ((data / "images", "folder.json"), (tmp_path / "bag", "bag.json")):
-        assert run(monkeypatch, "detect", source, "--model", tiny_model, "--json", tmp_path / name) == 0
+        assert run("detect", source, "--model", tiny_model, "--json", tmp_path / name).code == 0
     assert (tmp_path / "bag.json").read_bytes() == (tmp_path / "folder.json").read_bytes()
-    capsys.readouterr()
     for truth in (data / "labels", tmp_path / "bag"):
-        found = tmp_path / f"{truth.name}_ap.json"
-        assert run(
-            monkeypatch, "evaluate", "--ground-truth", truth, "--predictions", tmp_path / "bag.json", "--json", found
-        ) == 0  # fmt: skip
+        files = ("--predictions", tmp_path / "bag.json", "--json", tmp_path / f"{truth.name}_ap.json")
+        assert run("evaluate", "--ground-truth", truth, *files).code == 0
     documents = [json.loads((tmp_path / f"{name}_ap.json").read_text()) for name in ("labels", "bag")]
     assert documents[0]["ap"] == documents[1]["ap"]

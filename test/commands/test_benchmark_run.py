@@ -2,36 +2,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from commands.conftest import Run
 from factories import make_image
-from typer.testing import CliRunner
 
 from gaussian_yolo_node.commands.benchmark_run import MOST_IN_MEMORY, STAGES, make_frames, read_frames
-from gaussian_yolo_node.commands.gaussian_yolo import app
 from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.frames import open_source
 from gaussian_yolo_node.runtime import CPU_RUNTIMES
 
-runner = CliRunner()
-
-
-def run(*arguments: str | Path) -> Any:
-    return runner.invoke(app, [*map(str, arguments)])
-
 
 @pytest.mark.parametrize("runtime", CPU_RUNTIMES)
-def test_measures_every_stage(tmp_path: Path, tiny_model: Path, runtime: str) -> None:
+def test_measures_every_stage(run: Run, tmp_path: Path, tiny_model: Path, runtime: str) -> None:
     pytest.importorskip(runtime, reason=f"{runtime} not installed")
     result = run(
         "benchmark", tiny_model, "--runtime", runtime, "--frames", 5, "--size", "48x160", "--json", tmp_path / "o.json"
     )
 
-    assert result.exit_code == 0, result.output
-    assert "tiny (" in result.output and "5 frames after 20" in result.output
+    assert result.code == 0, result.err
+    assert "tiny (" in result.out and "5 frames after 20" in result.out
     figures = json.loads((tmp_path / "o.json").read_text())
     assert list(figures["latency_ms"]) == list(STAGES)
     for latency in figures["latency_ms"].values():
@@ -42,14 +34,14 @@ def test_measures_every_stage(tmp_path: Path, tiny_model: Path, runtime: str) ->
     assert figures["fps"] > 0 and figures["peak_memory_mib"] > 0
 
 
-def test_takes_the_frames_of_a_source_again_and_again(tmp_path: Path, tiny_model: Path) -> None:
+def test_takes_the_frames_of_a_source_again_and_again(run: Run, tmp_path: Path, tiny_model: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), make_image(32, 48))
     cv2.imwrite(str(tmp_path / "b.png"), make_image(40, 48))
 
     result = run("benchmark", tiny_model, "--frames", 3, "--source", tmp_path)
 
-    assert result.exit_code == 0, result.output
-    assert "frames of 32x48 px" in result.output
+    assert result.code == 0, result.err
+    assert "frames of 32x48 px" in result.out
 
 
 @pytest.mark.parametrize("count", [1, 3, 1000])
@@ -85,19 +77,19 @@ def test_noise_is_the_same_every_time() -> None:
         (("--json", "/dev/null/out.json", "--frames", "1"), "/dev/null/out.json cannot be written"),
     ],
 )
-def test_bad_input_is_one_line(tiny_model: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_bad_input_is_one_line(run: Run, tiny_model: Path, arguments: tuple[str, ...], message: str) -> None:
     result = run("benchmark", tiny_model, *arguments)
 
-    assert result.exit_code == 2
-    assert message in result.output + result.stderr
+    assert result.code == 2
+    assert message in result.err
 
 
-def test_doctor_prints_json(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_prints_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from gaussian_yolo_node.commands import doctor_run
 
     monkeypatch.setattr(doctor_run, "_PROBES", dict.fromkeys(doctor_run._PROBES, "print('1')"))
     monkeypatch.setattr(doctor_run, "_RATE_PROBE", "print('a canvas')")
     result = run("doctor", "--json")
-    assert result.exit_code == 0
-    assert json.loads(result.stdout)["runtimes"].keys() == {"openvino", "onnxruntime", "tensorrt"}
-    assert run("doctor").exit_code == 0
+    assert result.code == 0
+    assert json.loads(result.out)["runtimes"].keys() == {"openvino", "onnxruntime", "tensorrt"}
+    assert run("doctor").code == 0

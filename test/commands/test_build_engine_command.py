@@ -1,38 +1,17 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from commands.conftest import Result, Run
+from commands.conftest import Result, Run, run_apart
 from engine_models import CHANNELS, make_network
 
 from gaussian_yolo_node.commands.build_engine import parse_capabilities
 from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.lab.export.tensorrt import tensorrt_api
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-# A process that can import neither TensorRT nor its companion packages.
-BARE = """
-import sys
-for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "pycuda", "modelopt"):
-    sys.modules[name] = None
-from gaussian_yolo_node.commands.gaussian_yolo import main
-main()
-"""
-
-
-def run_bare(*arguments: str | Path) -> Result:
-    done = subprocess.run(
-        [sys.executable, "-c", BARE, "build-engine", *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-    )
-    return Result(done.returncode, done.stdout, done.stderr)
+# TensorRT and its companions.
+MISSING = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "pycuda", "modelopt")
 
 
 def assert_one_line(done: Result, *words: str) -> None:
@@ -57,9 +36,9 @@ def test_other_capabilities_are_told(text: str) -> None:
 
 
 def test_without_tensorrt_the_help_is_there_and_a_build_says_what_is_missing(tmp_path: Path) -> None:
-    assert "NAME.engine" in run_bare("--help").out
-    model = make_network(tmp_path / "tiny.onnx")
-    done = run_bare(model, "-o", tmp_path / "tiny.engine")
+    build = ("build-engine", make_network(tmp_path / "tiny.onnx"), "-o", tmp_path / "tiny.engine")
+    helped, done = run_apart(("build-engine", "--help"), build, without=MISSING)
+    assert "NAME.engine" in helped.out
     assert_one_line(done, "needs the package tensorrt or tensorrt_rtx", "install it with `")
 
 

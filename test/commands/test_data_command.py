@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from commands.conftest import Run, run_apart
 from data_factory import KITTI_LINE, TEN_FAULTS, make_kitti, plant_ten_faults
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +74,9 @@ def test_check_of_all_kitti_labels(kitti_labels: Path, run: Run) -> None:
 def test_check_finds_kitti_frames_of_the_validation_drive(driving_dir: Path, tmp_path: Path, run: Run) -> None:
     pytest.importorskip("torch")
     folder = "kitti/object"
-    train: list[dict[str, object]] = [
-        {"format": "kitti", "images": f"{folder}/image_2", "labels": f"{folder}/label_2"},
-    ]
+    train: list[dict[str, object]] = [{"format": "kitti", "images": f"{folder}/image_2", "labels": f"{folder}/label_2"}]
     validation: list[dict[str, object]] = [
-        {"format": "kitti", "images": "kitti/drive_0011/image", "labels": "kitti/drive_0011/label_2"},
+        {"format": "kitti", "images": "kitti/drive_0011/image", "labels": "kitti/drive_0011/label_2"}
     ]
     write_config(tmp_path / "c.yaml", driving_dir, train, validation)
     code, out, _ = run("data", "check", tmp_path / "c.yaml")
@@ -92,15 +87,10 @@ def test_check_finds_kitti_frames_of_the_validation_drive(driving_dir: Path, tmp
 
 def test_check_of_a_folder_needs_no_torch(tmp_path: Path) -> None:
     make_kitti(tmp_path, ["a"])
-    # A Python without torch, even if it is installed.
-    code = "import sys; sys.modules['torch'] = None; from gaussian_yolo_node.commands.gaussian_yolo import main; main()"
-    arguments = ["data", "check", "--format", "kitti", "--images", tmp_path / "images", "--labels", tmp_path / "labels"]
-    result = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert "1 image: 0 faults, 0 warnings" in result.stdout
+    data = ("--images", tmp_path / "images", "--labels", tmp_path / "labels")
+    (done,) = run_apart(("data", "check", "--format", "kitti", *data), without=["torch"])
+    assert done.code == 0, done.err
+    assert "1 image: 0 faults, 0 warnings" in done.out
 
 
 @pytest.mark.parametrize(

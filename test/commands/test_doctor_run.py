@@ -79,6 +79,7 @@ def test_finds_what_this_environment_has(report: Report) -> None:
 
 def test_where_no_gpu_is_no_part_of_one_is_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_run, "_PROBES", dict.fromkeys(doctor_run._PROBES, "import nothing_of_that_name"))
+    monkeypatch.setattr(doctor_run, "_RATE_PROBE", "print('a canvas')")
     report = examine(Board("cpu", "x86_64"))
 
     assert not any(part.found for part in report.parts if part.name not in ("CUDA toolkit", "shared memory"))

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from commands.conftest import Run
 from factories import PLANTED, make_image, make_model
 
-from gaussian_yolo_node.commands.gaussian_yolo import main
 from gaussian_yolo_node.detector.detector import Detector
 
 LABEL = "{} 0.00 0 1.5 {:.3f} {:.3f} {:.3f} {:.3f} 1.5 1.6 3.9 1.0 1.5 20.0 1.5\n"
@@ -50,29 +50,18 @@ def make_drive(folder: Path, spreads: list[float]) -> Path:
     return folder
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    """Run the command and return its exit code."""
-    monkeypatch.setattr(sys, "argv", ["gaussian-yolo", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    return int(caught.value.code or 0)
-
-
 def drive_arguments(drive: Path) -> list[str | Path]:
     return ["--images", drive / "image", "--labels", drive / "label_2", "--runtime", "onnxruntime"]
 
 
-def test_calibrate_writes_a_model_with_true_sigmas(
-    tmp_path: Path, drive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_calibrate_writes_a_model_with_true_sigmas(tmp_path: Path, drive: Path, run: Run) -> None:
     pytest.importorskip("onnx")
     wrong = {"sigma_calibration": {"scale": [9] * 4, "offset": [9] * 4}}  # the fit uses the network's own sigmas
     model = make_model(tmp_path / "tiny.onnx", card_overrides=wrong)
     output = tmp_path / "calibrated.onnx"
-
-    assert run(monkeypatch, "calibrate", model, *drive_arguments(drive), "-o", output) == 0
-
-    printed = capsys.readouterr().out
+    done = run("calibrate", model, *drive_arguments(drive), "-o", output)
+    assert done.code == 0, done.err
+    printed = done.out
     assert f"{2 * FRAMES} boxes from score 0.05 on their objects in {FRAMES} frames" in printed
     assert all(state in printed for state in ("raw", "calibrated", "unseen", f"written: {output}"))
     assert "on unseen frames the corrected sigmas are likelier" in printed
@@ -86,40 +75,31 @@ def test_calibrate_writes_a_model_with_true_sigmas(
     np.testing.assert_allclose(relative, SPREAD, rtol=0.25)  # two boxes with 32 errors each
 
 
-def test_calibrate_only_shows_without_an_output(
-    tmp_path: Path, drive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_calibrate_only_shows_without_an_output(tmp_path: Path, drive: Path, run: Run) -> None:
     model = make_model(tmp_path / "tiny.onnx")
     before = model.read_bytes()
-
-    assert run(monkeypatch, "calibrate", model, *drive_arguments(drive)) == 0
-
-    assert "written" not in capsys.readouterr().out
+    done = run("calibrate", model, *drive_arguments(drive))
+    assert done.code == 0, done.err
+    assert "written" not in done.out
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.onnx"] and model.read_bytes() == before
 
 
-def test_too_few_boxes_for_a_half_are_said(
-    tmp_path: Path, drive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_too_few_boxes_for_a_half_are_said(tmp_path: Path, drive: Path, run: Run) -> None:
     """At score 0.7 and above only the cars remain, fewer than thirty in half of the frames."""
     model = make_model(tmp_path / "tiny.onnx")
-
-    assert run(monkeypatch, "calibrate", model, *drive_arguments(drive), "--least-score", "0.7") == 0
-
-    printed = capsys.readouterr().out
+    done = run("calibrate", model, *drive_arguments(drive), "--least-score", "0.7")
+    assert done.code == 0, done.err
+    printed = done.out
     assert "too few boxes to fit to one half" in printed and "unseen" not in printed
 
 
-def test_a_fit_that_does_not_carry_over_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fit_that_does_not_carry_over_is_said(tmp_path: Path, run: Run) -> None:
     """Errors are six times as large in the second half."""
     model = make_model(tmp_path / "tiny.onnx")
     drive = make_drive(tmp_path, [0.01] * 20 + [0.06] * 20)
-
-    assert run(monkeypatch, "calibrate", model, *drive_arguments(drive)) == 0
-
-    assert "no likelier than the raw ones" in capsys.readouterr().out
+    done = run("calibrate", model, *drive_arguments(drive))
+    assert done.code == 0, done.err
+    assert "no likelier than the raw ones" in done.out
 
 
 @pytest.mark.parametrize(
@@ -135,64 +115,46 @@ def test_a_fit_that_does_not_carry_over_is_said(
     ],
 )
 def test_bad_input_to_calibrate(
-    tmp_path: Path,
-    drive: Path,
-    tiny_model: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    changes: dict[str, str],
-    message: str,
+    tmp_path: Path, drive: Path, tiny_model: Path, run: Run, changes: dict[str, str], message: str
 ) -> None:
     (tmp_path / "other").mkdir()
     cv2.imwrite(str(tmp_path / "other" / "elsewhere.jpg"), make_image(64, 96))
     given = drive_arguments(drive)
     options = dict(zip(map(str, given[::2]), map(str, given[1::2]), strict=True))
     options |= {name: value.format(tmp=tmp_path) for name, value in changes.items()}
-
-    assert run(monkeypatch, "calibrate", tiny_model, *(part for pair in options.items() for part in pair)) == 2
-
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    done = run("calibrate", tiny_model, *(part for pair in options.items() for part in pair))
+    assert done.code == 2, done.err
+    errors = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and message in errors[0]
 
 
 def test_writing_names_the_extra_it_needs_before_the_work(
-    tmp_path: Path,
-    drive: Path,
-    tiny_model: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, drive: Path, tiny_model: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
+    done = run("calibrate", tiny_model, *drive_arguments(drive), "-o", tmp_path / "out.onnx")
+    assert done.code == 2, done.err
+    assert "pip install '.[train]'" in done.err
 
-    assert run(monkeypatch, "calibrate", tiny_model, *drive_arguments(drive), "-o", tmp_path / "out.onnx") == 2
 
-    assert "pip install '.[train]'" in capsys.readouterr().err
-
-
-def test_a_frame_that_fails_is_named(
-    tmp_path: Path, drive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_frame_that_fails_is_named(tmp_path: Path, drive: Path, run: Run) -> None:
     model = make_model(tmp_path / "nan.onnx", nan=True)
+    done = run("calibrate", model, *drive_arguments(drive))
+    assert done.code == 2, done.err
+    assert "error: frame 000000.jpg: " in done.err
 
-    assert run(monkeypatch, "calibrate", model, *drive_arguments(drive)) == 2
 
-    assert "error: frame 000000.jpg: " in capsys.readouterr().err
-
-
-def test_evaluate_writes_ap_by_class_and_iou(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_writes_ap_by_class_and_iou(tmp_path: Path, run: Run) -> None:
     truth = [{"name": "a", "category": "car", "bbox": [0, 0, 9, 9]}]
     found = [{**truth[0], "score": 0.9}, {"name": "b", "category": "car", "bbox": [0, 0, 9, 9], "score": 0.95}]
     for name, document in (("truth", truth), ("found", found)):
         (tmp_path / f"{name}.json").write_text(json.dumps(document))
     paths = ["--ground-truth", tmp_path / "truth.json", "--predictions", tmp_path / "found.json"]
-
-    assert run(monkeypatch, "evaluate", "--protocol", "bdd", *paths, "--json", tmp_path / "out.json") == 0
-
+    done = run("evaluate", "--protocol", "bdd", *paths, "--json", tmp_path / "out.json")
+    assert done.code == 0, done.err
     result = json.loads((tmp_path / "out.json").read_text())
     assert result["ap"] == {"car": {"0.5": 0.5, "0.7": 0.5, "0.75": 0.5}} and result["map"] == 0.5
-    printed = capsys.readouterr().out
+    printed = done.out
     assert "protocol bdd" in printed and "50.00" in printed
 
 
@@ -211,18 +173,16 @@ def position_case(folder: Path) -> list[str | Path]:
     return ["--protocol", "position", "--ground-truth", folder / "label_2", "--predictions", folder / "found.json"]
 
 
-def test_evaluate_writes_errors_of_places(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_writes_errors_of_places(tmp_path: Path, run: Run) -> None:
     options = [*position_case(tmp_path), "--calibration", tmp_path / "calib.txt", "--json", tmp_path / "out.json"]
-
-    assert run(monkeypatch, "evaluate", *options) == 0
-
+    done = run("evaluate", *options)
+    assert done.code == 0, done.err
     result = json.loads((tmp_path / "out.json").read_text())
     assert result["protocol"] == "position" and result["near"]["placed"] == 1 and result["near"]["range_error"] < 0.02
-    assert "protocol position" in capsys.readouterr().out
+    assert "protocol position" in done.out
     # The pose counts: from twice the height, the lower edge is twice as far away, and the height contradicts it.
-    assert run(monkeypatch, "evaluate", *options, "--camera-height", "3.3") == 0
+    done = run("evaluate", *options, "--camera-height", "3.3")
+    assert done.code == 0, done.err
     assert json.loads((tmp_path / "out.json").read_text())["states"]["apart"] == 1
 
 
@@ -235,18 +195,11 @@ def test_evaluate_writes_errors_of_places(
         (["--calibration", "{tmp}/calib.txt", "--camera-height", "0"], "height above the ground"),
     ],
 )
-def test_what_places_need(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    more: list[str],
-    message: str,
-) -> None:
+def test_what_places_need(tmp_path: Path, run: Run, more: list[str], message: str) -> None:
     options = [*position_case(tmp_path), *(each.format(tmp=tmp_path) for each in more)]
-
-    assert run(monkeypatch, "evaluate", *options) == 2
-
-    assert message in capsys.readouterr().err
+    done = run("evaluate", *options)
+    assert done.code == 2, done.err
+    assert message in done.err
 
 
 @pytest.mark.parametrize(
@@ -259,50 +212,35 @@ def test_what_places_need(
         (["--json", "."], "cannot be written"),
     ],
 )
-def test_bad_input_to_evaluate(
-    tmp_path: Path,
-    changed: list[str],
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_bad_input_to_evaluate(tmp_path: Path, changed: list[str], message: str, run: Run) -> None:
     path = tmp_path / "both.json"
     path.write_text(json.dumps([{"name": "a", "category": "car", "bbox": [0, 0, 9, 9], "score": 0.5}]))
-
-    assert run(monkeypatch, "evaluate", "--ground-truth", path, "--predictions", path, *changed) == 2
-
-    error = capsys.readouterr().err
+    done = run("evaluate", "--ground-truth", path, "--predictions", path, *changed)
+    assert done.code == 2, done.err
+    error = done.err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
-def test_names_on_either_side_are_told_where_none_is_of_both(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_on_either_side_are_told_where_none_is_of_both(tmp_path: Path, run: Run) -> None:
     truth = {"name": "a", "category": "shoe", "bbox": [0, 0, 9, 9]}
     (tmp_path / "truth.json").write_text(json.dumps([truth]))
     (tmp_path / "found.json").write_text(json.dumps([{**truth, "category": "boot", "score": 0.5}]))
     paths = ["--ground-truth", tmp_path / "truth.json", "--predictions", tmp_path / "found.json"]
+    done = run("evaluate", "--protocol", "bdd", *paths)
+    assert done.code == 2, done.err
+    assert "predicted are boot, and the ground truth has shoe" in done.err
 
-    assert run(monkeypatch, "evaluate", "--protocol", "bdd", *paths) == 2
 
-    assert "predicted are boot, and the ground truth has shoe" in capsys.readouterr().err
-
-
-def test_the_coco_protocol_names_the_extra_it_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_coco_protocol_names_the_extra_it_needs(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
     path = tmp_path / "both.json"
     path.write_text(json.dumps([{"name": "a", "category": "car", "bbox": [0, 0, 9, 9], "score": 0.5}]))
+    done = run("evaluate", "--protocol", "coco", "--ground-truth", path, "--predictions", path)
+    assert done.code == 2, done.err
+    assert "pip install '.[evaluate]'" in done.err
 
-    assert run(monkeypatch, "evaluate", "--protocol", "coco", "--ground-truth", path, "--predictions", path) == 2
 
-    assert "pip install '.[evaluate]'" in capsys.readouterr().err
-
-
-def test_a_bag_is_both_truth_and_predictions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bag_is_both_truth_and_predictions(tmp_path: Path, run: Run) -> None:
     pytest.importorskip("rosbags", reason="rosbags not installed")
     from bag_factory import DETECTIONS, INFO_TOPIC, START_NS, TRUTH_TOPIC, TYPES, detections, info, write_recording
 
@@ -315,14 +253,13 @@ def test_a_bag_is_both_truth_and_predictions(
     ]
     bag = write_recording(tmp_path / "bag", records, types={**TYPES, "/found": DETECTIONS})
     paths = ["--ground-truth", bag, "--predictions", bag]
-
-    assert run(monkeypatch, "evaluate", "--protocol", "kitti", *paths, "--json", tmp_path / "out.json") == 0
-
+    done = run("evaluate", "--protocol", "kitti", *paths, "--json", tmp_path / "out.json")
+    assert done.code == 0, done.err
     result = json.loads((tmp_path / "out.json").read_text())
     easy = next(row for row in result["counts"] if row["name"] == "car" and row["difficulty"] == "easy")
     assert (easy["tp"], easy["fp"], easy["fn"]) == (1, 0, 0)  # the truncated object does not count
     assert result["frames"]["matched"] == ["a.png"] and result["sigma"]["boxes"] == 1
-    assert "protocol kitti" in capsys.readouterr().out
+    assert "protocol kitti" in done.out
 
 
 def write_tracking_labels(path: Path) -> Path:
@@ -334,9 +271,7 @@ def write_tracking_labels(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("given", ["tracks", "detections"])
-def test_tracks_are_evaluated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: str
-) -> None:
+def test_tracks_are_evaluated(tmp_path: Path, run: Run, given: str) -> None:
     pytest.importorskip("trackeval", reason="trackeval is not installed (pip install --no-deps trackeval)")
     labels = write_tracking_labels(tmp_path / "0002.txt")
     found = labels
@@ -353,15 +288,14 @@ def test_tracks_are_evaluated(
         found = tmp_path / "found.json"
         found.write_text(json.dumps(records))
     paths = ["--ground-truth", labels, "--predictions", found]
-
-    assert run(monkeypatch, "evaluate", "--protocol", "mot", *paths, "--json", tmp_path / "out.json") == 0
-
+    done = run("evaluate", "--protocol", "mot", *paths, "--json", tmp_path / "out.json")
+    assert done.code == 0, done.err
     result = json.loads((tmp_path / "out.json").read_text())
     missed = 0 if given == "tracks" else 1  # the first frame, before a track is confirmed
     assert result["tracking"]["car"] == result["tracking"]["all"]
     assert (result["tracking"]["car"]["fn"], result["tracking"]["car"]["switches"]) == (missed, 0)
     assert result["tracking"]["car"]["mota"] == pytest.approx(1 - missed / 6)
-    assert "protocol mot" in capsys.readouterr().out
+    assert "protocol mot" in done.out
 
 
 @pytest.mark.parametrize(
@@ -373,14 +307,10 @@ def test_tracks_are_evaluated(
     ],
 )
 def test_bad_input_to_the_evaluation_of_tracks(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    labels: str,
-    predictions: str,
-    message: str,
+    tmp_path: Path, run: Run, labels: str, predictions: str, message: str
 ) -> None:
     write_tracking_labels(tmp_path / "0002.txt")
     paths = ["--ground-truth", tmp_path / labels, "--predictions", tmp_path / predictions]
-    assert run(monkeypatch, "evaluate", "--protocol", "mot", *paths) == 2
-    assert message in capsys.readouterr().err
+    done = run("evaluate", "--protocol", "mot", *paths)
+    assert done.code == 2, done.err
+    assert message in done.err

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from types import UnionType
 from typing import Annotated, Any, Optional
 
 import pytest
 import typer
+from commands.conftest import Run
 from typer.testing import CliRunner
 
 from gaussian_yolo_node.commands import gaussian_yolo
@@ -86,13 +84,9 @@ def test_an_old_typer_gets_hints_that_it_reads(monkeypatch: pytest.MonkeyPatch) 
         ("gaussian-yolo detect --sc", "--score-threshold"),
     ],
 )
-def test_the_shell_completes(words: str, expected: str) -> None:
-    environment = {
-        **os.environ,
-        "_GAUSSIAN_YOLO_COMPLETE": "complete_bash",
-        "COMP_WORDS": words,
-        "COMP_CWORD": str(words.count(" ")),
-    }
-    command = [sys.executable, "-m", "gaussian_yolo_node.commands"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [expected]
+def test_the_shell_completes(run: Run, monkeypatch: pytest.MonkeyPatch, words: str, expected: str) -> None:
+    for name, value in (("_GAUSSIAN_YOLO_COMPLETE", "complete_bash"), ("COMP_WORDS", words)):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    done = run()
+    assert done.code == 0 and done.out.split() == [expected]

@@ -58,7 +58,7 @@ def test_labelling_tells_what_it_did(tmp_path: Path, tiny_model: Path) -> None:
     assert "(4 of them done before)" in run(*arguments)[1]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_interrupted_it_goes_on(tmp_path: Path, tiny_model: Path, workers: int) -> None:
     drive = make_folder(tmp_path / "drive", 6)
     arguments = ["--teacher", str(tiny_model), "--images-per-shard", "2"]

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands.conftest import Result, run_apart
 from data_factory import make_kitti
 
 pytest.importorskip("rosbags", reason="rosbags is not installed")
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-# A terminal that takes UTF-8 only.
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8:strict"}
 NAME = "caf\udce9"
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gaussian_yolo_node.commands", *map(str, arguments)]
-    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300)
+def run(*commands: tuple[object, ...]) -> list[Result]:
+    """Run commands on a terminal that takes UTF-8 only."""
+    return run_apart(*commands, PYTHONIOENCODING="utf-8:strict")
 
 
 @pytest.fixture
@@ -35,11 +30,10 @@ def data(tmp_path: Path) -> Path:
 def test_bags_of_such_names(tmp_path: Path, data: Path) -> None:
     bag = tmp_path / f"{NAME}.mcap"
 
-    made = run("bag", "make", data, "-o", bag, "--image", "compressed")
-    listed = run("bag", "info", bag)
+    made, listed = run(("bag", "make", data, "-o", bag, "--image", "compressed"), ("bag", "info", bag))
 
-    assert (made.returncode, listed.returncode) == (0, 0), made.stderr + listed.stderr
-    assert "caf\\udce9.mcap: 2 frames" in made.stdout and "Traceback" not in made.stderr + listed.stderr
+    assert (made.code, listed.code) == (0, 0), made.err + listed.err
+    assert "caf\\udce9.mcap: 2 frames" in made.out and "Traceback" not in made.err + listed.err
 
 
 def test_evaluation_of_such_names(tmp_path: Path, data: Path) -> None:
@@ -48,15 +42,14 @@ def test_evaluation_of_such_names(tmp_path: Path, data: Path) -> None:
     predictions.write_text(json.dumps([record]))
     labels = next(path for path in data.iterdir() if path.name.startswith("label"))
 
-    found = run("evaluate", "--ground-truth", labels, "--predictions", predictions, "--json", tmp_path / "out.json")
+    files = ("--ground-truth", labels, "--predictions", predictions, "--json", tmp_path / "out.json")
+    (done,) = run(("evaluate", *files))
 
-    assert found.returncode == 0 and "Traceback" not in found.stderr, found.stderr
+    assert done.code == 0 and "Traceback" not in done.err, done.err
     assert json.loads((tmp_path / "out.json").read_text())["frames"]["matched"] == [NAME]
 
 
-@pytest.mark.parametrize(
-    "arguments", [("detect", NAME), ("evaluate", "--ground-truth", NAME, "--predictions", NAME), ("bag", "info", NAME)]
-)
-def test_messages_about_such_names(arguments: tuple[str, ...]) -> None:
-    found = run(*arguments)
-    assert found.returncode == 2 and "caf\\udce9" in found.stderr and "Traceback" not in found.stderr
+def test_messages_about_such_names() -> None:
+    commands = ("detect", NAME), ("evaluate", "--ground-truth", NAME, "--predictions", NAME), ("bag", "info", NAME)
+    for done in run(*commands):
+        assert done.code == 2 and "caf\\udce9" in done.err and "Traceback" not in done.err

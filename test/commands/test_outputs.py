@@ -60,6 +60,8 @@ COMMANDS = {
     # Without TensorRT or a GPU it ends after it has made the folders.
     "build-engine": "WORLD/model.onnx -o NEW/a.engine --save-onnx NEW/other/b.onnx",
 }
+# They make folders as `train` does, and take long.
+AS_TRAIN = ("noisy-student train", "noisy-student iterate", "fixres")
 # test/replay/test_replay.py, because it needs ROS; test/lab/classification/test_cifar_transfer.py
 ELSEWHERE = {"replay", "transfer"}
 
@@ -111,7 +113,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", [pytest.param(name, marks=pytest.mark.slow) if name in AS_TRAIN else name for name in COMMANDS]
+)
 def test_parent_folders_are_made(world: Path, tmp_path: Path, run: Run, command: str) -> None:
     if command == "robustness":
         pytest.importorskip("imagecorruptions", reason="imagecorruptions-imaug is not installed")

@@ -102,7 +102,7 @@ def test_ctrl_c_keeps_what_there_is(folder: Path, tmp_path: Path, tiny_model: Pa
         pytest.param(["{bag}", "--node", "perception"], "is not a full name", id="no full name"),
         pytest.param(["{bag}", "--rate", "2", "--hz", "5"], "exclude each other", id="two rates"),
         pytest.param(["{bag}", "--model", "no_such_model"], "no_such_model", id="no model"),
-        pytest.param(["{bag}", "--runtime", "abacus"], "abacus", id="no runtime"),
+        pytest.param(["{bag}", "--runtime", "abacus"], "abacus", id="no runtime", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_wrong_is_one_line(run: Run, folder: Path, tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -4,29 +4,28 @@ import json
 from pathlib import Path
 
 import pytest
+from commands.conftest import Run
 from report_factory import make_run
-from typer.testing import CliRunner
 
-from gaussian_yolo_node.commands.gaussian_yolo import app
 from gaussian_yolo_node.replay.run_folder import ANSWERS_FILE, DETECTIONS_FILE
 
 
-def test_report_of_a_run(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", frames=8)
-    done = CliRunner().invoke(app, ["report", str(run), "--thumbnails", "0", "--protocol", "bdd"])
+def test_report_of_a_run(run: Run, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", frames=8)
+    done = run("report", folder, "--thumbnails", 0, "--protocol", "bdd")
 
-    assert done.exit_code == 0, done.output
-    assert "report.html and report.json" in done.output
-    assert json.loads((run / "report.json").read_text())["protocol"] == "bdd"
-    assert "--protocol bdd" in (run / "report.html").read_text()
+    assert done.code == 0, done.err
+    assert "report.html and report.json" in done.out
+    assert json.loads((folder / "report.json").read_text())["protocol"] == "bdd"
+    assert "--protocol bdd" in (folder / "report.html").read_text()
 
 
-def test_report_of_files(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", frames=8)
-    files = ["--ground-truth", str(run / ANSWERS_FILE), "--predictions", str(run / DETECTIONS_FILE)]
-    done = CliRunner().invoke(app, ["report", *files, "-o", str(tmp_path / "out.html")])
+def test_report_of_files(run: Run, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", frames=8)
+    files = ["--ground-truth", str(folder / ANSWERS_FILE), "--predictions", str(folder / DETECTIONS_FILE)]
+    done = run("report", *files, "-o", tmp_path / "out.html")
 
-    assert done.exit_code == 0, done.output
+    assert done.code == 0, done.err
     assert (tmp_path / "out.html").exists() and (tmp_path / "out.json").exists()
 
 
@@ -44,10 +43,10 @@ def test_report_of_files(tmp_path: Path) -> None:
         (["RUN", "-o", "report.txt"], "ends in .html"),
     ],
 )
-def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], complaint: str) -> None:
-    run = make_run(tmp_path / "run", frames=2, truth=False)
-    done = CliRunner().invoke(app, ["report", *(str(run) if each == "RUN" else each for each in arguments)])
+def test_mistakes_are_one_line(run: Run, tmp_path: Path, arguments: list[str], complaint: str) -> None:
+    folder = make_run(tmp_path / "run", frames=2, truth=False)
+    done = run("report", *(folder if each == "RUN" else each for each in arguments))
 
-    assert done.exit_code == 2
-    assert complaint in done.output
-    assert done.output.count("\n") == 1
+    assert done.code == 2
+    assert complaint in done.err
+    assert done.err.count("\n") == 1

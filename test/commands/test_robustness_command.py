@@ -23,7 +23,7 @@ app.command()(robustness)
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_same_key_same_pixels(name: str) -> None:
     pytest.importorskip("imagecorruptions", reason="imagecorruptions-imaug is not installed")
-    image = make_image(64, 96)
+    image = make_image(32, 48)
     np.random.seed(3)  # noqa: NPY002
     first = corrupt(image, name, 1, key="a.png")
     np.random.seed(4)  # noqa: NPY002

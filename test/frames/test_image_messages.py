@@ -82,6 +82,10 @@ def test_the_smallest_picture(encoding: str) -> None:
         ("nv12", {"height": 360}, "117360 bytes long, but 540 rows of step 326 take 176040"),  # rows of chroma counted
         ("uyvy", {"data": b""}, "0 bytes long, but 240 rows of step 646"),
         ("8UC3", {"height": 0}, "image is 320x0 px"),
+        ("bgr8", {"width": 0, "step": 0, "data": b""}, "image is 0x240 px"),
+        ("bgr8", {"width": 323}, "image step is 966 bytes, but 323 px of bgr8 take 969"),
+        ("bgr8", {"height": 239}, "bytes long, but 239 rows of step 966 take 230874"),
+        ("8UC1", {"encoding": ""}, "'' is not supported"),
         ("8UC1", {"encoding": "16UC1"}, "'16UC1' is not supported: publish one of bgr8, rgb8"),  # depth
         ("8UC1", {"encoding": "32FC1"}, "'32FC1' is not supported"),
         ("8UC1", {"encoding": "NV12"}, "'NV12' is not supported"),

@@ -128,10 +128,7 @@ def evaluate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Mapping[str, str
             OpaqueFunction=OpaqueFunction,
             Shutdown=Shutdown,
         ),
-        _module(
-            "launch.launch_description_sources",
-            PythonLaunchDescriptionSource=PythonLaunchDescriptionSource,
-        ),
+        _module("launch.launch_description_sources", PythonLaunchDescriptionSource=PythonLaunchDescriptionSource),
         _module("launch.substitutions", LaunchConfiguration=LaunchConfiguration),
         _module("launch_ros"),
         _module("launch_ros.actions", Node=Node),

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from gaussian_yolo_node.replay import DECLARATIONS
+
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 BAG = {"bag": "drive.mcap", "output": "out/run"}
 
@@ -92,12 +94,11 @@ def test_both_nodes_share_namespace_and_log_level(replay: Callable[..., Any]) ->
 
 
 def test_arguments_match_the_replay_node(replay: Callable[..., Any]) -> None:
-    launched = pytest.importorskip("gaussian_yolo_node.commands.replay_node_run", reason="ROS 2 or rosbags not present")
     _, node = replay(
         **dict.fromkeys(("rate", "hz", "timeout", "score_threshold"), "1"),
         **dict.fromkeys(("overwrite", "report"), "true"),
         **dict.fromkeys(("mode", "image_topic", "baseline"), "text"),
     ).nodes
-    assert set(node.parameter_overrides()) == set(launched.DECLARATIONS)
+    assert set(node.parameter_overrides()) == set(DECLARATIONS)
     for name, value in node.parameter_overrides().items():
-        assert type(value) is type(launched.DECLARATIONS[name][0]), name
+        assert type(value) is type(DECLARATIONS[name][0]), name

@@ -40,13 +40,7 @@ def test_stamps_that_do_not_run_forward(stamps: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stamps", "odd"),
-    [
-        ((), (0, 0, 0)),
-        ((1, 2, 3), (0, 0, 0)),
-        ((0, 0, 0), (3, 2, 0)),
-        ((5, 3, 5), (0, 1, 1)),
-    ],
+    ("stamps", "odd"), [((), (0, 0, 0)), ((1, 2, 3), (0, 0, 0)), ((0, 0, 0), (3, 2, 0)), ((5, 3, 5), (0, 1, 1))]
 )
 def test_odd_stamps_are_counted(stamps: tuple[int, ...], odd: tuple[int, int, int]) -> None:
     log = log_of(*stamps)

@@ -76,6 +76,14 @@ def through(node: NodeProcess, own: OwnNode, tmp_path: Path) -> Replay:
     return through
 
 
+def alone(
+    bag: Path, model: Path, mode: Mode = "lockstep", on_progress: OnProgress = lambda log: None, **options: Any
+) -> Outcome:
+    """Replays a bag through a node of its own into the folder "run" beside it."""
+    parameters = {"model": str(model), **options.pop("parameters", {})}
+    return replay(ReplayOptions(bag, bag.parent / "run", mode, parameters=parameters, **options), on_progress)
+
+
 def frames_of(folder: Path) -> list[str | int]:
     return [frame.frame for frame in read_predictions(folder / "detections.json")]
 
@@ -188,27 +196,27 @@ def test_compressed_images_through_a_node_of_its_own(tmp_path: Path, tiny_model:
         messages.append(CompressedImage(format="png"))
         messages[-1].data.frombytes(cv2.imencode(".png", picture)[1].tobytes())
     bag = write_bag(tmp_path / "bag.mcap", messages)
-    remaps = ["/camera/image_raw/compressed:=/front/compressed"]
-    options = ReplayOptions(bag, tmp_path / "run", parameters={"model": str(tiny_model)}, remaps=remaps)
-    run = replay(options, lambda log: None).run
+    run = alone(bag, tiny_model, remaps=["/camera/image_raw/compressed:=/front/compressed"]).run
     assert run.counters == ReplayCounters(3, 3, 0, 0)
     assert {(frame.width, frame.height) for frame in run.frames} == {(60, 40)}
     assert run.diagnostics["source"] == "/camera/image_raw/compressed"
     assert "detecting in" in (tmp_path / "run" / "node.log").read_text()
 
 
-@pytest.mark.parametrize("layout", ["h264", ""], ids=["by format", "by start code"])
+@pytest.mark.parametrize(
+    "layout", ["h264", pytest.param("", marks=pytest.mark.slow)], ids=["by format", "by start code"]
+)
 def test_a_bag_of_video_says_why_nothing_was_answered(tmp_path: Path, tiny_model: Path, layout: str) -> None:
     messages = [CompressedImage(format=layout) for _ in range(3)]
     for message in messages:
         message.data.frombytes(b"\0\0\0\1\x67" + bytes(50))
     bag = write_bag(tmp_path / "bag.mcap", messages)
-    run = replay(ReplayOptions(bag, tmp_path / "run", parameters={"model": str(tiny_model)}), lambda log: None).run
+    run = alone(bag, tiny_model).run
     assert run.counters == ReplayCounters(3, 0, 0, 3)
     assert any("no image was answered: " in note and "part of a video" in note for note in run.notes)
 
 
-@pytest.mark.parametrize("mode", ["lockstep", "realtime"])
+@pytest.mark.parametrize("mode", ["lockstep", pytest.param("realtime", marks=pytest.mark.slow)])
 def test_tracks_and_places_are_recorded(tmp_path: Path, mode: Mode) -> None:
     pytest.importorskip("scipy", reason="scipy is not installed (extra 'track')")
     # A car 15 m ahead of a level camera.
@@ -216,8 +224,7 @@ def test_tracks_and_places_are_recorded(tmp_path: Path, mode: Mode) -> None:
     model = make_model(tmp_path / "road.onnx", input_size=(192, 320), planted=(car,))
     matrix = (200.0, 0.0, 160.0, 0.0, 200.0, 80.0, 0.0, 0.0, 1.0)
     bag = write_bag(tmp_path / "bag.mcap", [image(each) for each in pictures(8, (192, 320))], matrix=matrix)
-    parameters = {"model": str(model), "tracking": True, "position": True, "camera_height": 1.65}
-    run = replay(ReplayOptions(bag, tmp_path / "run", mode, parameters=parameters), lambda log: None).run
+    run = alone(bag, model, mode, parameters={"tracking": True, "position": True, "camera_height": 1.65}).run
     assert run.counters.answered >= 6
     tracks = read_bag_tracks(tmp_path / "run" / "answers.mcap")
     places, projection = read_bag_places(tmp_path / "run" / "answers.mcap")
@@ -231,9 +238,7 @@ def test_tracks_and_places_are_recorded(tmp_path: Path, mode: Mode) -> None:
 def test_a_slow_node_drops_what_comes_too_fast(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag.mcap", [image(picture) for picture in pictures(60)])
     model = slow_inference(make_model(tmp_path / "slow.onnx"))
-    parameters = {"model": str(model), "threads": 1}
-    options = ReplayOptions(bag, tmp_path / "run", "realtime", rate_hz=120.0, parameters=parameters)
-    run = replay(options, lambda log: None).run
+    run = alone(bag, model, "realtime", rate_hz=120.0, parameters={"threads": 1}).run
     assert run.counters.played == 60 == run.counters.answered + run.counters.dropped
     assert 0 < run.counters.answered < 60
     assert run.counters.failed == 0
@@ -246,13 +251,12 @@ def test_a_slow_node_drops_what_comes_too_fast(tmp_path: Path) -> None:
 
 def test_a_node_that_dies_ends_the_run_with_what_there_is(tmp_path: Path, tiny_model: Path) -> None:
     bag = write_bag(tmp_path / "bag.mcap", [image(picture) for picture in pictures(8)])
-    options = ReplayOptions(bag, tmp_path / "run", parameters={"model": str(tiny_model)})
 
     def kill_after_three(log: FrameLog) -> None:
         if len(log) == 3:
             os.kill(perception_child(), signal.SIGKILL)
 
-    outcome = replay(options, kill_after_three)
+    outcome = alone(bag, tiny_model, on_progress=kill_after_three)
     assert "the node was ended by signal 9: see" in str(outcome.error)
     run = read_run(tmp_path / "run")
     assert 3 <= run.counters.answered < 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,10 @@ RUN = ReplayRun(
     model_hash="0123",
     runtime="OpenVINO",
     machine="a processor, 2 cores",
-    command=["gaussian-yolo", "replay", "drive.mcap"],
+    command=("gaussian-yolo", "replay", "drive.mcap"),
     started="2026-01-01T00:00:00+00:00",
     elapsed_s=1.5,
-    notes=["two images have no stamp"],
+    notes=("two images have no stamp",),
     counters=ReplayCounters(3, 1, 1, 1),
     diagnostics={"frames_received": "2"},
     frames=(
@@ -49,7 +50,7 @@ RUN = ReplayRun(
     "run",
     [
         RUN,
-        replace(RUN, frames=(), counters=ReplayCounters(), notes=[], diagnostics={}),
+        replace(RUN, frames=(), counters=ReplayCounters(0, 0, 0, 0), notes=(), diagnostics={}),
         replace(RUN, mode="lockstep", rate_hz=10.0, score_threshold=None, criterion="", model={}),
     ],
     ids=["three frames", "empty", "of a node that tells little"],
@@ -71,25 +72,26 @@ def test_a_frame_is_answered_dropped_or_failed() -> None:
     ("change", "message"),
     [
         pytest.param({"format": 2}, '"format" is 2', id="of a later version"),
-        pytest.param({"mode": "fast"}, '"mode" is \'fast\', not "lockstep" or "realtime"', id="unknown mode"),
-        pytest.param({"rate_factor": "1"}, "\"rate_factor\" is '1', not a number", id="text for a number"),
-        pytest.param({"rate_factor": True}, '"rate_factor" is True', id="bool for a number"),
-        pytest.param({"elapsed_s": float("nan")}, '"elapsed_s" is nan', id="NaN"),
-        pytest.param({"counters": {"played": 1}}, '"answered" is missing', id="counter missing"),
-        pytest.param({"frames": [3]}, "frame 0 is not an object", id="frame is a number"),
-        pytest.param({"frames": [{"name": "0"}]}, 'frame 0: "stamp_ns" is missing', id="frame without stamp"),
-        pytest.param({"bag": None}, '"bag" is None, not a path', id="no bag"),
+        pytest.param({"mode": "fast"}, "mode must be one of lockstep, realtime, not 'fast'", id="unknown mode"),
+        pytest.param({"rate_factor": "1"}, "rate_factor must be a number above 0, not '1'", id="text for a number"),
+        pytest.param({"rate_factor": True}, "rate_factor must be a number above 0, not True", id="bool for a number"),
+        pytest.param({"elapsed_s": float("nan")}, "elapsed_s must be a number at least 0, not nan", id="NaN"),
+        pytest.param({"counters": {"played": 1}}, "counters.answered is missing", id="counter missing"),
+        pytest.param({"frames": [3]}, "frames[0] must be a mapping, not 3", id="frame is a number"),
+        pytest.param({"frames": [{"name": "0"}]}, "frames[0].stamp_ns is missing", id="frame without stamp"),
+        pytest.param({"bag": None}, "bag must be a text, not None", id="no bag"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = write_run(tmp_path, RUN)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(ReplayRunError, match=message.replace("(", r"\(")) as caught:
+    with pytest.raises(ReplayRunError, match=re.escape(f"{path}: {message}")):
         read_run(tmp_path)
-    assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[]", "not an object"), (b"\xff", "not JSON")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "is not JSON"), ("[]", "must be a mapping"), (b"\xff", "not JSON")]
+)
 def test_a_file_that_is_no_run(tmp_path: Path, text: str | bytes, message: str) -> None:
     (tmp_path / RUN_FILE).write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ReplayRunError, match=message):

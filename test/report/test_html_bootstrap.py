@@ -182,12 +182,7 @@ def test_weighted_quantile_is_the_quantile_of_repeated_values(share: float, coun
 
 @pytest.mark.parametrize(
     ("values", "weights", "expected"),
-    [
-        ([], [], NAN),
-        ([NAN, NAN], [1, 1], NAN),
-        ([NAN, 3.0], [5, 1], 3.0),
-        ([2.0, 3.0], [0, 0], NAN),
-    ],
+    [([], [], NAN), ([NAN, NAN], [1, 1], NAN), ([NAN, 3.0], [5, 1], 3.0), ([2.0, 3.0], [0, 0], NAN)],
 )
 def test_weighted_quantile_of_little(values: list[float], weights: list[int], expected: float) -> None:
     quantile = weighted_quantile(np.array(values, np.float64), 0.5, np.array([weights], np.int32))

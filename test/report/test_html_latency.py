@@ -24,7 +24,7 @@ def run_of(ages: list[float | None], hz: float = 10.0, mode: str = "realtime", *
         **PLAIN,  # type: ignore[arg-type]
         mode=mode,  # type: ignore[arg-type]
         elapsed_s=len(ages) / hz,
-        counters=ReplayCounters(len(ages), answered, len(ages) - answered),
+        counters=ReplayCounters(len(ages), answered, len(ages) - answered, 0),
         diagnostics=diagnostics,
         frames=frames,
     )

@@ -17,7 +17,6 @@ from gaussian_yolo_node.labels.annotations import DatasetError
 from gaussian_yolo_node.labels.predictions import read_predictions
 from gaussian_yolo_node.labels.truths import read_ground_truth
 from gaussian_yolo_node.replay.run_folder import ANSWERS_FILE, DETECTIONS_FILE, RUN_FILE, ReplayRunError
-from gaussian_yolo_node.report import drawing
 from gaussian_yolo_node.report.comparison import ComparisonError
 from gaussian_yolo_node.report.write import ReportError, write_file_report, write_report
 
@@ -56,12 +55,6 @@ def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its bag, two frames lost."""
     folder = tmp_path_factory.mktemp("runs")
     return make_run(folder / "run", drive=folder / "drive.mcap", lost=(5, 6))
-
-
-@pytest.fixture
-def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plots are painted, but come out empty: rendering them takes most of a report's time."""
-    monkeypatch.setattr(drawing.Figure, "savefig", lambda _, file, **__: file.write('<svg viewBox="0 0 1 1"></svg>'))
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +285,7 @@ def test_ages_in_lockstep_are_no_verdict(tmp_path: Path) -> None:
     assert "repeat both runs" in Page(path).text
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_what_is_no_run(tmp_path: Path, plain_run: Path) -> None:
     with pytest.raises(ReplayRunError, match="is not the folder of a replay"):
         write_report(tmp_path)
@@ -326,6 +320,7 @@ def test_answers_that_are_missing_or_of_other_frames(tmp_path: Path) -> None:
     assert "accuracy" not in page.sections and "no object in it is of one of the frames" in page.text
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_of_files(plain_run: Path, tmp_path: Path) -> None:
     output = tmp_path / "deep" / "report.html"
     path = write_file_report(plain_run / ANSWERS_FILE, plain_run / DETECTIONS_FILE, output)
@@ -338,6 +333,7 @@ def test_of_files(plain_run: Path, tmp_path: Path) -> None:
     assert "No image folder was given" in page.text
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_real_frames_of_a_folder(driving_dir: Path, tmp_path: Path) -> None:
     """Predictions equal to one label file's boxes, with the picture of the frame."""
     drive = driving_dir / "kitti" / "drive_0011"

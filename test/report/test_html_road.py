@@ -14,6 +14,8 @@ pytest.importorskip("scipy", reason="scipy is not installed (extra 'evaluate')")
 
 from gaussian_yolo_node.report.write import write_report
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def document(path: Path) -> dict[str, Any]:
     result: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())

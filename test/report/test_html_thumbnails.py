@@ -55,8 +55,7 @@ def test_detections_of_any_class_are_drawn_on_a_copy(sigmas: bool, name: str) ->
 
 
 @pytest.mark.parametrize(
-    "box",
-    [[-50.0, -50.0, 20.0, 20.0], [290.0, 190.0, 5e3, 5e3], [1e12, 0.0, 2e12, 1.0], [5.0, 5.0, 5.0, 5.0]],
+    "box", [[-50.0, -50.0, 20.0, 20.0], [290.0, 190.0, 5e3, 5e3], [1e12, 0.0, 2e12, 1.0], [5.0, 5.0, 5.0, 5.0]]
 )
 def test_boxes_outside_or_without_area(box: list[float]) -> None:
     annotate(GREY, predictions(NONE), np.array([box]), np.array([box]), np.array([box]), np.array([box]))

@@ -6,8 +6,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
-from ros.harness import NodeProcess, Ros
+from factories import make_image, make_model
+from ros.harness import FRAMES, NodeProcess, Ros
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures; tests do not write to it."""
+    path = tmp_path_factory.mktemp("frames")
+    for index in range(FRAMES):
+        cv2.imwrite(str(path / f"{index:03}.png"), make_image(seed=index))
+    return path
 
 
 @pytest.fixture
@@ -30,3 +41,11 @@ def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
     yield start
     for process in started:
         process.stop()
+
+
+@pytest.fixture(scope="session")
+def road_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that detects `ros.drive.PLANTED`."""
+    from ros.drive import PLANTED, SIZE
+
+    return make_model(tmp_path_factory.mktemp("model") / "road.onnx", input_size=SIZE, planted=PLANTED)

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 from factories import Planted, make_image
-from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from ros.harness import Ros
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 
-from gaussian_yolo_node.position import Camera, CameraPose
-from gaussian_yolo_node.ros.messages import image_to_message
+from gaussian_yolo_node.detector.detections import Detections
+from gaussian_yolo_node.position import Camera, CameraPose, Locator, Places
+from gaussian_yolo_node.ros.messages import detections_from_message, image_to_message
 
-SUCCESS = TransitionCallbackReturn.SUCCESS
 CLASSES = ("car", "pedestrian", "cyclist")
 HEIGHT, WIDTH = SIZE = (192, 320)
 MATRIX = [200.0, 0.0, 160.0, 0.0, 200.0, 80.0, 0.0, 0.0, 1.0]
@@ -38,9 +37,7 @@ class Drive:
         self.tracks: list[Detection2DArray] = []
         self.places: list[Detection3DArray] = []
         values = {"image_topic": "/camera/image_raw", "input_size": f"{HEIGHT}x{WIDTH}", **parameters}
-        self.node = ros.node(model=str(model), **values)
-        assert self.node.trigger_configure() == SUCCESS
-        assert self.node.trigger_activate() == SUCCESS
+        self.node = ros.active(model, **values)
         if subscribed:
             ros.observer.create_subscription(Detection2DArray, "/perception/tracks", self.tracks.append, 10)
             ros.observer.create_subscription(Detection3DArray, "/perception/detections_3d", self.places.append, 10)
@@ -59,6 +56,10 @@ class Drive:
         header = self.header(number)
         self.publisher.publish(image_to_message(make_image(*size), header))
         return self.ros.until(lambda: of(self.ros.detections, header), f"detections of frame {number}")
+
+    def detections(self, number: int) -> Detections:
+        """What was detected in a frame that has been answered."""
+        return detections_from_message(of(self.ros.detections, self.header(number)), CLASSES)
 
     def frame_with(self, messages: list[Any], number: int, size: tuple[int, int] = SIZE) -> Any:
         """The message of a new frame in a list."""
@@ -86,12 +87,23 @@ def of(messages: list[Any], header: Header) -> Any:
     return next((message for message in messages if message.header.stamp == header.stamp), None)
 
 
+def centres(message: Any) -> np.ndarray:
+    """[N, 2], x and y of boxes in px, or of places in m."""
+    positions = [each.bbox.center.position for each in message.detections]
+    return np.reshape([(position.x, position.y) for position in positions], (-1, 2))
+
+
 def ids(message: Any) -> list[str]:
     return [detection.id for detection in message.detections]
 
 
 def covariances(message: Any) -> np.ndarray:
     return np.array([each.results[0].pose.covariance for each in message.detections]).reshape(-1, 6, 6)
+
+
+def locate(detections: Detections, pose: CameraPose | None = None, depth: Any = None) -> Places:
+    """Places by a `Locator`; by default of a level camera."""
+    return Locator(camera(pose), CLASSES)(detections, depth)
 
 
 def camera(pose: CameraPose | None = None) -> Camera:

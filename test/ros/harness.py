@@ -25,6 +25,7 @@ os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 for variable in VARIABLES:
     os.environ[variable] = str(REPOSITORY / "launch" / fastdds_profile())
 
+FRAMES = 6  # in the fixture `folder`
 # Generous: this limits how long a failing test takes, not a passing one.
 PATIENCE_S = 30.0
 
@@ -48,7 +49,7 @@ class Ros:
         self.parts: list[Any] = []  # statuses of input, detector and output
         self.observer.create_subscription(Detection2DArray, "/perception/detections", self.detections.append, 100)
         self.observer.create_subscription(DiagnosticArray, "/diagnostics", self._sort, 100)
-        self._nodes: list[Any] = []
+        self.nodes: list[Any] = []
 
     def node(self, **parameters: Any) -> Any:
         """A PerceptionNode in this process; it does not autostart unless asked to."""
@@ -59,15 +60,35 @@ class Ros:
         # Frames of the tests have whole seconds as stamps.
         values = {"autostart": False, "diagnostics_period": 0.1, "max_age": 2.0, **parameters}
         node = PerceptionNode(
-            context=self.context,
-            parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
+            context=self.context, parameter_overrides=[Parameter(name, value=value) for name, value in values.items()]
         )
         self.add(node)
         return node
 
+    def active(self, model: object, **parameters: Any) -> Any:
+        """A PerceptionNode of this model that is active."""
+        from rclpy.lifecycle import TransitionCallbackReturn
+
+        node = self.node(model=str(model), **parameters)
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        return node
+
+    def refused(self, reason: str, model: object, step: str = "configure", /, **parameters: Any) -> Any:
+        """A PerceptionNode that cannot be configured, or with step "activate" not be activated, for this reason."""
+        from diagnostic_msgs.msg import DiagnosticStatus
+        from rclpy.lifecycle import TransitionCallbackReturn
+
+        node = self.node(**{"model": str(model), **parameters})
+        if step == "activate":
+            assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        assert getattr(node, f"trigger_{step}")() == TransitionCallbackReturn.FAILURE
+        self.until_status(DiagnosticStatus.ERROR, reason)
+        return node
+
     def add(self, node: Any) -> None:
         """Spin a node with the others, and destroy it at the end."""
-        self._nodes.append(node)
+        self.nodes.append(node)
         self.executor.add_node(node)
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
@@ -102,7 +123,7 @@ class Ros:
 
     def close(self) -> None:
         self.executor.shutdown()
-        for node in (*self._nodes, self.observer):
+        for node in (*self.nodes, self.observer):
             node.destroy_node()
         self.context.try_shutdown()
 
@@ -190,11 +211,7 @@ def _shared_memory_in_use() -> set[str]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             files |= _shared_memory(int(folder.name))
-        except (
-            FileNotFoundError,
-            ProcessLookupError,
-            PermissionError,
-        ):  # ended meanwhile, or not readable by this user
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # ended, or of another user
             continue
     return files
 

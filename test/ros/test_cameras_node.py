@@ -6,14 +6,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pytest
-from factories import make_image
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from rclpy.parameter import Parameter
-from ros.harness import Ros
+from ros.harness import FRAMES, Ros
 from vision_msgs.msg import Detection2DArray
 
 from gaussian_yolo_node.ros.cameras_node import camera_settings, machine_shares, open_cameras
@@ -74,21 +72,17 @@ def test_the_machine_is_shared_by_rate(rates: dict[str, Any], shares: dict[str, 
 
 
 def test_each_camera_has_its_topics_and_its_status_and_a_wrong_one_stops_no_other(
-    ros: Ros, tiny_model: Path, tmp_path: Path
+    ros: Ros, tiny_model: Path, folder: Path
 ) -> None:
-    for camera in ("front", "rear"):
-        (tmp_path / camera).mkdir()
-        for index in range(5):
-            cv2.imwrite(str(tmp_path / camera / f"{index}.png"), make_image(seed=index))
     values: dict[str, Any] = {
         "cameras": ["front", "rear", "gone", "misspelt"],
         "model": str(tiny_model),
         "playback": "fastest",
         "diagnostics_period": 0.1,
-        "front.source": str(tmp_path / "front"),
-        "rear.source": str(tmp_path / "rear"),
+        "front.source": str(folder),
+        "rear.source": str(folder),
         "rear.frame_id": "tail",
-        "gone.source": str(tmp_path / "gone.mp4"),
+        "gone.source": str(folder / "gone.mp4"),
         "misspelt.sorce": "0",
     }
     received: dict[str, list[Any]] = {"front": [], "rear": []}
@@ -102,7 +96,7 @@ def test_each_camera_has_its_topics_and_its_status_and_a_wrong_one_stops_no_othe
     )
     for node in nodes:
         ros.add(node)
-    ros.until(lambda: all(len(messages) == 5 for messages in received.values()), "detections of both cameras")
+    ros.until(lambda: all(len(messages) == FRAMES for messages in received.values()), "detections of both cameras")
     assert {message.header.frame_id for message in received["front"]} == {"front"}
     assert {message.header.frame_id for message in received["rear"]} == {"tail"}
 

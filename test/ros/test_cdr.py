@@ -17,13 +17,7 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE
-from gaussian_yolo_node.ros.driving.cdr import (
-    CdrError,
-    ImageHead,
-    detection_count,
-    image_head,
-    stamp_of,
-)
+from gaussian_yolo_node.ros.driving.cdr import CdrError, ImageHead, detection_count, image_head, stamp_of
 from gaussian_yolo_node.ros.messages import detections_to_message, image_to_compressed, image_to_message
 
 # Lengths that need every amount of padding.

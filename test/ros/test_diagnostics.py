@@ -6,7 +6,8 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from gaussian_yolo_node.ros.diagnostics import WINDOW_FRAMES, FrameStatistics, FrameTimes, build_status
+from gaussian_yolo_node.ros.diagnostics import WINDOW_FRAMES, FrameStatistics, FrameTimes
+from gaussian_yolo_node.ros.health import build_status
 
 
 class Clock:

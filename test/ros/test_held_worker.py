@@ -7,26 +7,30 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import make_image
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-import cv2
-from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.lifecycle import TransitionCallbackReturn
+from ros.given import ERROR, OK, SUCCESS
 from ros.harness import NodeProcess, Ros
 
 from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.ros import outputs, service_manager, supervisor
 from gaussian_yolo_node.ros.supervisor import EXIT_HELD
 
-OK, ERROR = DiagnosticStatus.OK, DiagnosticStatus.ERROR
 PATIENCE_S = 60.0
+StartNode = Callable[..., NodeProcess]
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker counts as held after a third of its time."""
+    monkeypatch.setattr(supervisor, "HELD_S", 0.3)
 
 
 class Hold:
@@ -55,13 +59,6 @@ def hold() -> Iterator[Hold]:
     hold.release()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for index in range(3):
-        cv2.imwrite(str(tmp_path / f"{index}.png"), make_image(seed=index))
-    return tmp_path
-
-
 def held_in(monkeypatch: pytest.MonkeyPatch, hold: Hold, owner: Any, method: str) -> None:
     original = getattr(owner, method)
 
@@ -73,9 +70,7 @@ def held_in(monkeypatch: pytest.MonkeyPatch, hold: Hold, owner: Any, method: str
 
 
 def start(ros: Ros, model: Path, folder: Path) -> Any:
-    node = ros.node(model=str(model), source=str(folder), playback="realtime", loop=True, max_dropped=1.0)
-    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    node = ros.active(model, source=str(folder), playback="realtime", loop=True, target_rate=0.0, max_dropped=1.0)
     ros.until(lambda: len(ros.detections) > 3, "detections")
     return node
 
@@ -156,8 +151,8 @@ def test_deactivated_while_it_is_held_and_activated_again(
     former = hold.only = node._detector
     hold.active = True
     ros.until_status(ERROR, "running the network")
-    assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
-    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_deactivate() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
     assert node._detector not in (None, former)
     ros.until_status(OK, "streaming")
 
@@ -177,36 +172,38 @@ perception_node.main(["--ros-args", "-p", "model:={tiny_model}", "-p", "source:=
     assert "Traceback" not in done.stderr
 
 
-class TestServiceManager:
-    """What systemd is told; the test is systemd."""
+@contextmanager
+def listening(name: str) -> Iterator[socket.socket]:
+    """A socket as systemd has it, by its path or abstract name."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(f"\0{name[1:]}" if name.startswith("@") else name)
+        listener.settimeout(PATIENCE_S)
+        yield listener
 
-    @pytest.fixture(params=["path", "abstract"])
-    def manager(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
-        name = str(tmp_path / "notify") if request.param == "path" else f"@gaussian_yolo_{os.getpid()}"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-            listener.bind(f"\0{name[1:]}" if name.startswith("@") else name)
-            listener.settimeout(PATIENCE_S)
-            yield listener, name
+
+class TestServiceManager:
+    """The messages to systemd; the test is systemd."""
 
     def test_a_node_says_that_it_is_ready_and_again_and_again_that_it_is_alive(
-        self, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manager: tuple[socket.socket, str]
+        self, start_node: StartNode, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        listener, address = manager
-        monkeypatch.setenv("NOTIFY_SOCKET", address)
-        node = NodeProcess(tmp_path / "node.log", {"model": tiny_model, "image_topic": "/image"})
-        try:
-            assert [listener.recv(100) for _ in range(4)] == [b"READY=1", *[b"WATCHDOG=1"] * 3]
-        finally:
-            node.stop()
+        with listening(str(tmp_path / "notify")) as listener:
+            monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+            start_node(model=tiny_model, image_topic="/image")
+            assert [listener.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
 
     @pytest.mark.parametrize("address", ["", "/nowhere/notify", "@nobody"])
     def test_without_a_manager_nothing_happens(self, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
         monkeypatch.setenv("NOTIFY_SOCKET", address)
         service_manager.ready()
 
+    @pytest.mark.parametrize("kind", ["path", "abstract"])
     def test_a_full_socket_does_not_hold_the_node(
-        self, monkeypatch: pytest.MonkeyPatch, manager: tuple[socket.socket, str]
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
     ) -> None:
-        monkeypatch.setenv("NOTIFY_SOCKET", manager[1])
-        for _ in range(10_000):
-            service_manager.ready()
+        name = str(tmp_path / "notify") if kind == "path" else f"@gaussian_yolo_{os.getpid()}"
+        with listening(name) as listener:
+            monkeypatch.setenv("NOTIFY_SOCKET", name)
+            for _ in range(10_000):
+                service_manager.ready()
+            assert listener.recv(100) == b"READY=1"

@@ -15,13 +15,9 @@ from runtime_engines import POINTS, make_engine, make_engines
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from ros.given import ERROR, OK, SUCCESS, WARN, labels
 from ros.harness import Ros
-
-OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
 @pytest.fixture
@@ -30,17 +26,18 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Gpu]:
         yield gpu
 
 
-def test_detects_and_frees_all_when_it_is_cleaned_up(gpu: Gpu, ros: Ros, tmp_path: Path) -> None:
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    for index in range(6):
-        cv2.imwrite(str(folder / f"{index}.png"), make_image(64, 96, seed=index))
-    node = ros.node(model=str(make_engine(tmp_path)), runtime="tensorrt", source=str(folder), playback="fastest")
+@pytest.fixture
+def frames(tmp_path: Path) -> str:
+    """A folder with one picture."""
+    (tmp_path / "frames").mkdir()
+    cv2.imwrite(str(tmp_path / "frames" / "0.png"), make_image(64, 96))
+    return str(tmp_path / "frames")
 
-    assert node.trigger_configure() == SUCCESS
-    assert node.trigger_activate() == SUCCESS
+
+def test_detects_and_frees_all_when_it_is_cleaned_up(gpu: Gpu, ros: Ros, tmp_path: Path, frames: str) -> None:
+    node = ros.active(make_engine(tmp_path), runtime="tensorrt", source=frames, playback="fastest", loop=True)
     ros.until(lambda: len(ros.detections) >= 6, "six messages")
-    values = ros.until_status(DiagnosticStatus.OK, "")
+    values = ros.until_status(OK, "")
     assert values["runtime"] == "TensorRT 10.3.0 Pretend Orin fp32, CUDA graph"
     assert all(len(message.detections) == 2 for message in ros.detections)
     assert node.trigger_deactivate() == SUCCESS
@@ -62,19 +59,10 @@ def test_a_live_change_of_what_the_engine_has_built_in_is_refused(gpu: Gpu, ros:
     assert result.successful
 
 
-def test_classes_are_selected_and_have_thresholds_above_the_engine_s(gpu: Gpu, ros: Ros, tmp_path: Path) -> None:
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    cv2.imwrite(str(folder / "0.png"), make_image(64, 96))
-    node = ros.node(model=str(make_engine(tmp_path)), runtime="tensorrt", source=str(folder), loop=True)
-    assert node.trigger_configure() == SUCCESS
-    assert node.trigger_activate() == SUCCESS
-
-    def found(names: list[str]) -> bool:
-        ros.executor.spin_once(timeout_sec=0.1)
-        return bool(ros.detections) and names == [
-            each.results[0].hypothesis.class_id for each in ros.detections[-1].detections
-        ]
+def test_classes_are_selected_and_have_thresholds_above_the_engine_s(
+    gpu: Gpu, ros: Ros, tmp_path: Path, frames: str
+) -> None:
+    node = ros.active(make_engine(tmp_path), runtime="tensorrt", source=frames, loop=True)
 
     for name, value, names in (
         ("classes", "pedestrian", ["pedestrian"]),
@@ -83,7 +71,9 @@ def test_classes_are_selected_and_have_thresholds_above_the_engine_s(gpu: Gpu, r
     ):
         (result,) = node.set_parameters([Parameter(name, value=value)])
         assert result.successful
-        ros.until(lambda names=names: found(names), f"{names} with {name} {value}")
+        ros.until(
+            lambda names=names: ros.detections and labels(ros.detections[-1]) == names, f"{names} with {name} {value}"
+        )
     (result,) = node.set_parameters([Parameter("class_thresholds", value="pedestrian:0.1")])
     assert not result.successful
     assert "class_thresholds of pedestrian is 0.1, and nothing below 0.3" in result.reason
@@ -91,21 +81,16 @@ def test_classes_are_selected_and_have_thresholds_above_the_engine_s(gpu: Gpu, r
 
 
 def test_starting_with_what_the_engine_does_not_have_fails_and_frees_all(gpu: Gpu, ros: Ros, tmp_path: Path) -> None:
-    node = ros.node(model=str(make_engine(tmp_path)), runtime="tensorrt", source="unused", iou_threshold=0.7)
-    assert node.trigger_configure() == FAILURE
-    ros.until_status(DiagnosticStatus.ERROR, "iou_threshold is 0.7")
+    ros.refused("iou_threshold is 0.7", make_engine(tmp_path), runtime="tensorrt", source="unused", iou_threshold=0.7)
     gpu.assert_clean()
 
 
-def test_a_lost_gpu_is_on_the_diagnostics(gpu: Gpu, ros: Ros, tmp_path: Path) -> None:
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    cv2.imwrite(str(folder / "0.png"), make_image(64, 96))
-    node = ros.node(model=str(make_engine(tmp_path)), runtime="tensorrt", source=str(folder), loop=True)
+def test_a_lost_gpu_is_on_the_diagnostics(gpu: Gpu, ros: Ros, tmp_path: Path, frames: str) -> None:
+    node = ros.node(model=str(make_engine(tmp_path)), runtime="tensorrt", source=frames, loop=True)
     assert node.trigger_configure() == SUCCESS
     gpu.fail("network", "unspecified launch failure", code=719, sticky=True)
     assert node.trigger_activate() == SUCCESS
-    ros.until_status(DiagnosticStatus.ERROR, "was lost")
+    ros.until_status(ERROR, "was lost")
     assert node.trigger_deactivate() == SUCCESS
     assert node.trigger_cleanup() == SUCCESS
     for left in (gpu.memory, gpu.graphs, gpu.events):
@@ -132,13 +117,10 @@ def test_the_canvas_is_one_of_those_that_have_an_engine(
     says: str,
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    cv2.imwrite(str(folder / "0.png"), make_image(128, 192))
+    (tmp_path / "frames").mkdir()
+    cv2.imwrite(str(tmp_path / "frames" / "0.png"), make_image(128, 192))
     model = make_engines(tmp_path, *POINTS[1:])
-    node = ros.node(model=str(model), runtime="tensorrt", source=str(folder), **parameters)
-    assert node.trigger_configure() == SUCCESS
-    assert node.trigger_activate() == SUCCESS
+    node = ros.active(model, runtime="tensorrt", source=str(tmp_path / "frames"), **parameters)
     ros.until(lambda: ros.detections, "a message")
     values = ros.until_status(level, says)
     assert values["canvas"] == canvas
@@ -149,8 +131,7 @@ def test_the_canvas_is_one_of_those_that_have_an_engine(
 
 
 def test_a_canvas_without_an_engine_fails_with_the_command_that_builds_it(gpu: Gpu, ros: Ros, tmp_path: Path) -> None:
-    node = ros.node(model=str(make_engines(tmp_path)), runtime="tensorrt", source=str(tmp_path), input_size="96x160")
     cv2.imwrite(str(tmp_path / "0.png"), make_image(128, 192))
-    assert node.trigger_configure() == SUCCESS
-    assert node.trigger_activate() == FAILURE
-    ros.until_status(DiagnosticStatus.ERROR, "no engine for 96x160; build it with `gaussian-yolo build-engine ")
+    reason = "no engine for 96x160; build it with `gaussian-yolo build-engine "
+    parameters = {"runtime": "tensorrt", "source": str(tmp_path), "input_size": "96x160"}
+    ros.refused(reason, make_engines(tmp_path), "activate", **parameters)

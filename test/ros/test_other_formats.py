@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from factories import make_detections, make_image
+from factories import make_detections
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from builtin_interfaces.msg import Time
-from rclpy.lifecycle import TransitionCallbackReturn
+from ros.given import answer, on_topic, picture
 from ros.harness import Ros
 from ros.stand_ins import autoware_perception_msgs, foxglove_msgs, install, tier4_perception_msgs
-from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
 from gaussian_yolo_node.ros import autoware_objects, foxglove_annotations
-from gaussian_yolo_node.ros.messages import image_to_message
 
-SUCCESS = TransitionCallbackReturn.SUCCESS
 CLASSES = ("car", "pedestrian", "cyclist", "hovercraft")
 HEADER = Header(stamp=Time(sec=12, nanosec=34), frame_id="front")
 # The second and third are one box of two classes.
@@ -121,8 +117,7 @@ class TestNode:
             monkeypatch.setitem(sys.modules, f"{package}.msg", None)  # an import then fails
             monkeypatch.setitem(sys.modules, package, None)
         assert form.message_type() is None
-        node = ros.node(model=str(tiny_model), image_topic="/image")
-        assert node.trigger_configure() == SUCCESS
+        node = ros.active(tiny_model, image_topic="/image")
         assert node.count_publishers(form.TOPIC) == 0
 
     def test_converts_only_for_subscribers(
@@ -137,20 +132,13 @@ class TestNode:
 
         monkeypatch.setattr(form, "message_type", lambda: String)
         monkeypatch.setattr(form, "to_message", convert)
-        publisher = ros.observer.create_publisher(Image, "/image", 10)
-        node = ros.node(model=str(tiny_model), image_topic="/image")
-        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
-        ros.until_subscribed(publisher)
-
-        def publish(number: int) -> None:
-            publisher.publish(image_to_message(make_image(), Header(stamp=Time(sec=int(time.time()), nanosec=number))))
-
-        publish(1)
-        ros.until(lambda: ros.detections, "detections")
+        node, publisher = on_topic(ros, tiny_model)
+        publisher.publish(picture(1))
+        answer(ros, 1)
         assert not converted
         messages: list[String] = []
         ros.observer.create_subscription(String, form.TOPIC.replace("~", "/perception"), messages.append, 10)
         ros.until(lambda: node.count_subscribers(form.TOPIC), "the subscription")
-        publish(2)
+        publisher.publish(picture(2))
         ros.until(lambda: messages, "a message")
         assert (messages[0].data, converted) == ("car, pedestrian", [2])

@@ -134,10 +134,7 @@ def test_bad_start_values_are_refused_and_replaced(
     ("values", "reason"),
     [
         ({}, "no input: set parameter 'source'"),
-        (
-            {"source": "0", "image_topic": "/image"},
-            "two inputs: parameters 'source' (0) and 'image_topic' (/image)",
-        ),
+        ({"source": "0", "image_topic": "/image"}, "two inputs: parameters 'source' (0) and 'image_topic' (/image)"),
     ],
     ids=["none", "both"],
 )

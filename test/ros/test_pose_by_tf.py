@@ -4,39 +4,28 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from factories import make_model
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("scipy", reason="scipy is not installed (extra 'track')")
 
-from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
-from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
-from ros.drive import CAMERA_HEIGHT, CLASSES, PLANTED, SIZE, Drive, camera, covariances, ids, of
+from ros.drive import CAMERA_HEIGHT, CLASSES, SIZE, Drive, centres, covariances, ids, locate
+from ros.given import OK, WARN
 from ros.harness import Ros
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from gaussian_yolo_node.position import CameraPose, GroundTracks, Locator
-from gaussian_yolo_node.ros.messages import detections_from_message, stamp_seconds
+from gaussian_yolo_node.position import CameraPose, GroundTracks
+from gaussian_yolo_node.ros.messages import stamp_seconds
 from gaussian_yolo_node.tracking import Tracker
 
-OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-FAILURE = TransitionCallbackReturn.FAILURE
 OPTICAL = (-0.5, 0.5, -0.5, 0.5)  # of a frame with x right, y down, z forward, in one with x forward, y left, z up
 TOPICS = ("/tf", "/tf_static")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "road.onnx"
-    return make_model(path, input_size=SIZE, planted=PLANTED)
 
 
 def transform(
@@ -76,24 +65,19 @@ def subscribed(drive: Drive) -> list[int]:
     return [drive.node.count_subscribers(name) for name in TOPICS]
 
 
-def centres(message: Any) -> np.ndarray:
-    positions = [each.bbox.center.position for each in message.detections]
-    return np.reshape([(position.x, position.y) for position in positions], (-1, 2))
-
-
 @pytest.mark.parametrize(
     ("x", "y", "height", "yaw", "pitch"),
     [
         pytest.param(0.0, 0.0, CAMERA_HEIGHT, 0.0, 0.0, id="as by parameters"),
-        pytest.param(1.5, -0.4, CAMERA_HEIGHT, 0.0, 0.0, id="off the base"),
-        pytest.param(1.5, -0.4, CAMERA_HEIGHT, math.pi / 2, 0.0, id="looks to the left"),
+        pytest.param(1.5, -0.4, CAMERA_HEIGHT, 0.0, 0.0, id="off the base", marks=pytest.mark.slow),
+        pytest.param(1.5, -0.4, CAMERA_HEIGHT, math.pi / 2, 0.0, id="looks to the left", marks=pytest.mark.slow),
         pytest.param(-2.0, 0.0, 2.1, math.pi, 0.02, id="looks back and down"),
     ],
 )
 def test_places_are_in_the_base_frame(
-    ros: Ros, model: Path, x: float, y: float, height: float, yaw: float, pitch: float
+    ros: Ros, road_model: Path, x: float, y: float, height: float, yaw: float, pitch: float
 ) -> None:
-    drive = Drive(ros, model, position=True, base_frame="base_link")
+    drive = Drive(ros, road_model, position=True, base_frame="base_link")
     drive.give_camera_info()
     about_z, about_y = (
         (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)),
@@ -108,8 +92,7 @@ def test_places_are_in_the_base_frame(
     until_known(drive, "base_link")
     message = drive.frame_with(drive.places, 0)
     assert message.header.frame_id == "base_link"
-    detections = detections_from_message(of(ros.detections, drive.header(0)), CLASSES)
-    places = Locator(camera(CameraPose.level(height, pitch)), CLASSES)(detections)
+    places = locate(drive.detections(0), CameraPose.level(height, pitch))
     assert places.known.all() and len(places.xy) == 2
     turn = np.array([[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]])
     np.testing.assert_allclose(centres(message), places.xy @ turn.T + (x, y), atol=1e-9)
@@ -117,8 +100,8 @@ def test_places_are_in_the_base_frame(
     ros.until_status(OK, "topic")
 
 
-def test_a_moving_base_is_followed_and_tracks_go_on(ros: Ros, model: Path) -> None:
-    drive = Drive(ros, model, tracking=True, position=True, base_frame="map")
+def test_a_moving_base_is_followed_and_tracks_go_on(ros: Ros, road_model: Path) -> None:
+    drive = Drive(ros, road_model, tracking=True, position=True, base_frame="map")
     drive.give_camera_info()
     publish_static(ros, transform("camera", "base_link", (0.0, 0.0, CAMERA_HEIGHT), OPTICAL))
     publisher = ros.observer.create_publisher(TFMessage, "/tf", 10)
@@ -130,11 +113,11 @@ def test_a_moving_base_is_followed_and_tracks_go_on(ros: Ros, model: Path) -> No
         publisher.publish(TFMessage(transforms=[transform("base_link", "map", place, header=drive.header(number))]))
         until_known(drive, "map", drive.header(number))
         message = drive.frame_with(drive.places, number)
-        detections = detections_from_message(of(ros.detections, drive.header(number)), CLASSES)
+        detections = drive.detections(number)
         stamp_s = stamp_seconds(drive.header(number))
         tracks = tracker.update(detections, stamp_s, SIZE)
         pose = CameraPose(level.rotation, level.translation + place)
-        motion = ground.update(stamp_s, tracks.ids, Locator(camera(pose), CLASSES)(detections[tracks.rows]))
+        motion = ground.update(stamp_s, tracks.ids, locate(detections[tracks.rows], pose))
         assert ids(message) == [str(track) for track in tracks.ids]
         np.testing.assert_allclose(centres(message), motion.xy, atol=1e-6)
     assert ids(message) == ["1", "2"]
@@ -142,8 +125,8 @@ def test_a_moving_base_is_followed_and_tracks_go_on(ros: Ros, model: Path) -> No
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_a_missing_link_is_a_warning_and_detections_go_on(ros: Ros, model: Path, wanted: bool) -> None:
-    drive = Drive(ros, model, subscribed=wanted, position=True, base_frame="base_link")
+def test_a_missing_link_is_a_warning_and_detections_go_on(ros: Ros, road_model: Path, wanted: bool) -> None:
+    drive = Drive(ros, road_model, subscribed=wanted, position=True, base_frame="base_link")
     drive.give_camera_info()
     assert len(drive.frame(0).detections) == 2
     ros.until_status(WARN, "no positions: TF does not connect 'camera' with 'base_link': 'camera' has no parent")
@@ -167,9 +150,9 @@ def test_a_missing_link_is_a_warning_and_detections_go_on(ros: Ros, model: Path,
     ],
 )
 def test_a_pose_that_is_none_is_a_warning(
-    ros: Ros, model: Path, place: tuple[float, float, float], turn: tuple[float, ...], reason: str
+    ros: Ros, road_model: Path, place: tuple[float, float, float], turn: tuple[float, ...], reason: str
 ) -> None:
-    drive = Drive(ros, model, position=True, base_frame="base_link")
+    drive = Drive(ros, road_model, position=True, base_frame="base_link")
     drive.give_camera_info()
     publish_static(ros, transform("camera", "base_link", place, turn))
     until_known(drive, "base_link")
@@ -178,8 +161,8 @@ def test_a_pose_that_is_none_is_a_warning(
     assert not drive.places
 
 
-def test_a_transform_of_another_time_gives_no_places(ros: Ros, model: Path) -> None:
-    drive = Drive(ros, model, position=True, base_frame="base_link")
+def test_a_transform_of_another_time_gives_no_places(ros: Ros, road_model: Path) -> None:
+    drive = Drive(ros, road_model, position=True, base_frame="base_link")
     drive.give_camera_info()
     publisher = ros.observer.create_publisher(TFMessage, "/tf", 10)
     ros.until_subscribed(publisher)
@@ -192,8 +175,8 @@ def test_a_transform_of_another_time_gives_no_places(ros: Ros, model: Path) -> N
     assert len(drive.places) == 1
 
 
-def test_subscriptions_end_with_the_activity_and_with_the_pose_from_tf(ros: Ros, model: Path) -> None:
-    drive = Drive(ros, model, position=True, base_frame="base_link")
+def test_subscriptions_end_with_the_activity_and_with_the_pose_from_tf(ros: Ros, road_model: Path) -> None:
+    drive = Drive(ros, road_model, position=True, base_frame="base_link")
     assert subscribed(drive) == [1, 1]
     drive.node.trigger_deactivate()
     assert subscribed(drive) == [0, 0]
@@ -212,8 +195,8 @@ def test_subscriptions_end_with_the_activity_and_with_the_pose_from_tf(ros: Ros,
         assert subscribed(drive) == [expected, expected]
 
 
-def test_static_transforms_are_heard_again_after_a_restart(ros: Ros, model: Path) -> None:
-    drive = Drive(ros, model, position=True, base_frame="base_link")
+def test_static_transforms_are_heard_again_after_a_restart(ros: Ros, road_model: Path) -> None:
+    drive = Drive(ros, road_model, position=True, base_frame="base_link")
     drive.give_camera_info()
     publish_static(ros, transform("camera", "base_link", (0.0, 0.0, CAMERA_HEIGHT), OPTICAL))
     until_known(drive, "base_link")
@@ -232,9 +215,9 @@ def test_static_transforms_are_heard_again_after_a_restart(ros: Ros, model: Path
         ({}, "set camera_height, m, or base_frame"),
     ],
 )
-def test_a_pose_of_which_nothing_is_said_is_refused(ros: Ros, model: Path, values: dict[str, str], reason: str) -> None:
-    node = ros.node(model=str(model), image_topic="/camera/image_raw", position=True, **values)
-    assert node.trigger_configure() == FAILURE
-    ros.until_status(ERROR, reason)
+def test_a_pose_of_which_nothing_is_said_is_refused(
+    ros: Ros, road_model: Path, values: dict[str, str], reason: str
+) -> None:
+    node = ros.refused(reason, road_model, image_topic="/camera/image_raw", position=True, **values)
     (result,) = node.set_parameters([Parameter("camera_pose", value="map")])
     assert not result.successful and "one of: auto, parameters, tf" in result.reason

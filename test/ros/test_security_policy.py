@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from factories import make_image
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-import cv2
-from rclpy.lifecycle import TransitionCallbackReturn
 from ros.harness import Ros
 from sensor_msgs.msg import Image
 
@@ -37,20 +33,12 @@ def allowed(text: str, node: str, namespace: str = "/") -> dict[str, set[str]]:
     return actions
 
 
-def start(ros: Ros, model: Path, **parameters: Any) -> Any:
-    node = ros.node(model=str(model), **parameters)
-    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    return node
-
-
 def names(pairs: list[tuple[str, list[str]]]) -> set[str]:
     return {name for name, _ in pairs}
 
 
-def test_it_names_what_a_running_node_offers(ros: Ros, tiny_model: Path, tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "0.png"), make_image())
-    node = start(ros, tiny_model, source=str(tmp_path))
+def test_it_names_what_a_running_node_offers(ros: Ros, tiny_model: Path, folder: Path) -> None:
+    node = ros.active(tiny_model, source=str(folder))
     published = names(node.get_publisher_names_and_types_by_node("perception", "/"))
     replied = names(node.get_service_names_and_types_by_node("perception", "/"))
     rules = allowed(policy({"": ""}), "perception")
@@ -63,8 +51,7 @@ def test_it_names_what_a_running_node_offers(ros: Ros, tiny_model: Path, tmp_pat
 
 def test_it_names_what_a_running_node_hears(ros: Ros, tiny_model: Path) -> None:
     publisher = ros.observer.create_publisher(Image, "/front/image_raw", 1)
-    node = start(
-        ros,
+    node = ros.active(
         tiny_model,
         image_topic="/front/image_raw",
         position=True,

@@ -11,16 +11,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from factories import make_image, make_model
+from factories import make_model
 from onnx import helper, numpy_helper
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-import cv2
-from diagnostic_msgs.msg import DiagnosticStatus
+from ros.given import ERROR, OK
 from ros.harness import NodeProcess, Ros, left_in_shared_memory
 
-OK = DiagnosticStatus.OK
 StartNode = Callable[..., NodeProcess]
 
 
@@ -32,7 +30,9 @@ def ends_cleanly(node: NodeProcess, signum: int = signal.SIGINT) -> None:
     assert left_in_shared_memory(files) == []
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.1, 0.2, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize(
+    "delay", [0.0, 0.2, 0.5, *(pytest.param(delay, marks=pytest.mark.slow) for delay in (0.1, 0.3, 0.8))]
+)
 def test_while_it_starts(ros: Ros, start_node: StartNode, delay: float) -> None:
     node = start_node(autostart=False)
     ros.until(node.has_handlers, "signal handlers")
@@ -40,7 +40,15 @@ def test_while_it_starts(ros: Ros, start_node: StartNode, delay: float) -> None:
     ends_cleanly(node)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda signum: signum.name)
+@pytest.mark.parametrize(
+    "signum",
+    [
+        signal.SIGHUP,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+    ids=lambda signum: signum.name,
+)
 def test_before_configure(ros: Ros, start_node: StartNode, signum: int) -> None:
     node = start_node(autostart=False)
     ros.until_status(OK, "unconfigured")
@@ -58,14 +66,21 @@ def test_while_a_model_loads(ros: Ros, start_node: StartNode, tmp_path: Path) ->
     assert "OpenVINO" not in node.output  # logged once loading is done
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda signum: signum.name)
-@pytest.mark.parametrize("playback", ["fastest", "realtime"])
+@pytest.mark.parametrize(
+    ("playback", "signum"),
+    [
+        ("fastest", signal.SIGINT),
+        ("realtime", signal.SIGTERM),
+        pytest.param("fastest", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("fastest", signal.SIGHUP, marks=pytest.mark.slow),
+        pytest.param("realtime", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("realtime", signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_while_running(
-    ros: Ros, start_node: StartNode, tiny_model: Path, tmp_path: Path, playback: str, signum: int
+    ros: Ros, start_node: StartNode, tiny_model: Path, folder: Path, playback: str, signum: int
 ) -> None:
-    for index in range(3):
-        cv2.imwrite(str(tmp_path / f"{index}.png"), make_image(seed=index))
-    node = start_node(model=tiny_model, source=tmp_path, playback=playback, loop=True)
+    node = start_node(model=tiny_model, source=folder, playback=playback, loop=True)
     ros.until(lambda: len(ros.detections) > 5, "detections")
     ends_cleanly(node, signum)
 
@@ -78,13 +93,13 @@ def test_while_subscribed_to_a_topic(ros: Ros, start_node: StartNode, tiny_model
 
 def test_while_waiting_for_a_camera(ros: Ros, start_node: StartNode, tiny_model: Path) -> None:
     node = start_node(model=tiny_model, source="/dev/video97")
-    ros.until_status(DiagnosticStatus.ERROR, "/dev/video97")
+    ros.until_status(ERROR, "/dev/video97")
     ends_cleanly(node)
 
 
 def test_after_a_failed_start(ros: Ros, start_node: StartNode) -> None:
     node = start_node(model="nowhere.onnx", image_topic="/image")
-    ros.until_status(DiagnosticStatus.ERROR, "nowhere.onnx")
+    ros.until_status(ERROR, "nowhere.onnx")
     ends_cleanly(node)
 
 

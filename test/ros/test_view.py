@@ -10,31 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pytest
-from factories import PLANTED, make_image
+from factories import PLANTED
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("aiohttp", reason="aiohttp is not installed (extra 'view')")
 
-from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from ros.given import FAILURE, SUCCESS
 from ros.harness import PATIENCE_S, NodeProcess, Ros
 from view.viewer import Viewer, free_port, watch
 
 from gaussian_yolo_node.ros.cameras_node import open_cameras
-
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    for index in range(5):
-        cv2.imwrite(str(folder / f"{index:03}.png"), make_image(seed=index))
-    return folder
 
 
 def has_thread() -> bool:
@@ -121,9 +108,8 @@ def test_a_taken_port_is_an_error_that_another_port_mends(ros: Ros, tiny_model: 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        node = ros.node(model=str(tiny_model), source=str(folder), view_port=taken.getsockname()[1])
-        assert node.trigger_configure() == FAILURE
-        ros.until_status(DiagnosticStatus.ERROR, "Address already in use; choose another port or host")
+        reason, port = "Address already in use; choose another port or host", taken.getsockname()[1]
+        node = ros.refused(reason, tiny_model, source=str(folder), view_port=port)
         node.set_parameters([Parameter("view_port", value=free_port())])
         assert node.trigger_configure() == SUCCESS
 

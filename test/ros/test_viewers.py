@@ -8,16 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from factories import make_image
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from diagnostic_msgs.msg import DiagnosticStatus
+from ros.given import OK, picture
 from ros.harness import REPOSITORY, Ros
 from sensor_msgs.msg import Image
-from std_msgs.msg import Header
-
-from gaussian_yolo_node.ros.messages import image_to_message
 
 CAMERA = "/camera/image_raw"
 
@@ -32,12 +28,10 @@ def test_everything_shown_is_published(ros: Ros, tiny_model: Path) -> None:
     shown |= {panel["topicPath"].partition(".")[0] for panel in panels.values() if "topicPath" in panel}
 
     camera = ros.observer.create_publisher(Image, CAMERA, 10)
-    node = ros.node(model=str(tiny_model), image_topic=CAMERA)
-    node.trigger_configure()
-    node.trigger_activate()
+    ros.active(tiny_model, image_topic=CAMERA)
     ros.until_subscribed(camera)
-    camera.publish(image_to_message(make_image(), Header(frame_id="camera")))
-    ros.until_status(DiagnosticStatus.OK, "topic")
+    camera.publish(picture())
+    ros.until_status(OK, "topic")
 
     assert shown == {topic for topic in shown if ros.observer.count_publishers(topic)}
     published = {value.key for status in ros.statuses for value in status.values}

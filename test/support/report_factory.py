@@ -133,7 +133,7 @@ def make_run(
         "started": "2026-01-01T00:00:00+00:00",
         "elapsed_s": frames * 0.1,
         "notes": [],
-        "counters": ReplayCounters(frames, answered, frames - answered),
+        "counters": ReplayCounters(frames, answered, frames - answered, 0),
         "diagnostics": {"inference_ms": "12.5", "frames_received": str(frames)},
     }
     write_run(folder, ReplayRun(**{**values, **fields}, frames=tuple(played)))

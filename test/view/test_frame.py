@@ -74,11 +74,7 @@ def test_names_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("size", "sent"),
-    [
-        ((48, 160), (48, 160)),
-        ((90, 2 * PICTURE_WIDTH), (45, PICTURE_WIDTH)),
-        ((1, 5000), (1, PICTURE_WIDTH)),
-    ],
+    [((48, 160), (48, 160)), ((90, 2 * PICTURE_WIDTH), (45, PICTURE_WIDTH)), ((1, 5000), (1, PICTURE_WIDTH))],
 )
 def test_pictures_are_made_smaller_never_larger(size: tuple[int, int], sent: tuple[int, int]) -> None:
     image = np.full((*size, 3), (40, 90, 200), np.uint8)

@@ -22,9 +22,17 @@ import aiohttp
 from view.made_view import CLASSES, HOSTILE, made_frame, made_report
 from view.viewer import Viewer, get, until, watch
 
+from gaussian_yolo_node.view import server
 from gaussian_yolo_node.view.camera import Camera
 from gaussian_yolo_node.view.frame import ViewedFrame
 from gaussian_yolo_node.view.server import ViewError, open_camera
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question is answered after a tenth of its time if there is nothing."""
+    monkeypatch.setattr(server, "_LONGEST_WAIT_S", 0.2)
+    monkeypatch.setattr(server, "_WATCHED_S", 0.3)
 
 
 @pytest.fixture
@@ -177,6 +185,7 @@ class TestFrames:
 
         watch(rear.address, work)
 
+    @pytest.mark.usefixtures("short_waits")
     def test_an_answer_comes_even_if_there_is_nothing(self, opened: Callable[..., Camera]) -> None:
         async def work(viewer: Viewer) -> None:
             await viewer.next()
@@ -209,6 +218,7 @@ class TestEnd:
         camera.report(*made_report())
         assert opened(port=port).address == camera.address
 
+    @pytest.mark.usefixtures("short_waits")
     def test_fifty_reconnects_leave_nothing(self, opened: Callable[..., Camera]) -> None:
         camera = opened()
         frames = itertools.cycle([made_frame(number) for number in range(5)])
@@ -232,7 +242,7 @@ class TestEnd:
                             session.ws_connect(f"{camera.address}live") as connection,
                         ):
                             await Viewer(connection).ask()
-                    await asyncio.sleep(2.5)  # longer than any question waits for its answer
+                    await asyncio.sleep(0.5)  # longer than any question waits for its answer
                     while (await other.next())[0]["frames"] == []:
                         pass
                     gc.collect()

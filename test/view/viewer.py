@@ -66,10 +66,7 @@ def watch(address: str, work: Callable[[Viewer], Coroutine[Any, Any, None]], **h
     """Do some work as one page."""
 
     async def run() -> None:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.ws_connect(f"{address}live", headers=headers) as socket,
-        ):
+        async with aiohttp.ClientSession() as session, session.ws_connect(f"{address}live", headers=headers) as socket:
             await work(Viewer(socket))
 
     asyncio.run(run())

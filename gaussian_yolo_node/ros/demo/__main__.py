@@ -103,7 +103,10 @@ def run(source: str, out: Path, rate: float, parameters: dict[str, Any]) -> None
         summary["fastest_frames"] = len(quick.published_at)
     write_pictures(bag, PICTURES, seen.annotated, playback_fps or summary["fps"], out)
     write_whole(out / "summary.json", json.dumps(summary, indent=1) + "\n")
-    console.print(as_table(summary))
+    table = Table(show_header=False)
+    for key, value in summary.items():
+        table.add_row(key, json.dumps(value) if isinstance(value, dict) else str(value))
+    console.print(table)
     console.print(f"in {out}: {', '.join(RESULTS)}", highlight=False)
 
 
@@ -135,7 +138,7 @@ def observe(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with (
         NodeProcess(NAMESPACE, settings, log) as process,
-        Observer(process, bag.write if bag else _drop, annotated=bag is not None) as seen,
+        Observer(process, bag.write if bag else lambda *_: None, annotated=bag is not None) as seen,
         Progress(*columns, console=console) as progress,
     ):
         task = progress.add_task(title, total=None)
@@ -143,10 +146,6 @@ def observe(
         seen.watch(seconds, lambda done: progress.update(task, completed=done))
         progress.update(task, completed=len(seen.published_at), total=len(seen.published_at))
     return seen
-
-
-def _drop(topic: str, timestamp_ns: int, raw: bytes) -> None:
-    """Takes what a pass does not record."""
 
 
 def summarise(source: str, seen: Observer, playback_fps: float) -> dict[str, Any]:
@@ -201,14 +200,6 @@ def bare_network_ms(model: str, runtime: str, canvas: tuple[int, int]) -> float:
             detector(frame)
             times.append(detector.last_timing.inference_s)
     return round(float(np.median(times)) * 1e3, 2)
-
-
-def as_table(summary: dict[str, Any]) -> Table:
-    """The summary for the terminal."""
-    table = Table(show_header=False)
-    for key, value in summary.items():
-        table.add_row(key, json.dumps(value) if isinstance(value, dict) else str(value))
-    return table
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -101,17 +100,11 @@ class Observer:
         self.annotated += 1
         self._sink(self.driver.topic("image_annotated/compressed"), int(info["source_timestamp"]), raw)
 
-    def close(self) -> None:
-        """Leave ROS."""
-        self._own.close()
-
     def __enter__(self) -> Observer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None:
+        self._own.__exit__()
 
 
 def percentile_ms(seconds: list[float], percentile: float) -> float | None:

@@ -47,11 +47,11 @@ def image_head(raw: bytes, kind: str) -> ImageHead:
     """
     cursor = _Cursor(raw)
     stamp = cursor.stamp()
-    cursor.skip_text()  # frame_id
+    cursor.text()  # frame_id
     width = height = 0
     if kind == IMAGE:
         height, width = cursor.number("I"), cursor.number("I")
-        cursor.skip_text()  # encoding
+        cursor.text()  # encoding
         cursor.number("B")  # is_bigendian
         cursor.number("I")  # step
     layout = "" if kind == IMAGE else cursor.text()  # format
@@ -70,7 +70,7 @@ def detection_count(raw: bytes) -> int:
     """Number of boxes in a vision_msgs/Detection2DArray."""
     cursor = _Cursor(raw)
     cursor.stamp()
-    cursor.skip_text()
+    cursor.text()
     return cursor.number("I")
 
 
@@ -96,10 +96,6 @@ class _Cursor:
 
     def stamp(self) -> int:
         return self.number("i") * 1_000_000_000 + self.number("I")
-
-    def skip_text(self) -> None:
-        length = self.number("I")
-        self.position += length
 
     def text(self) -> str:
         length = self.number("I")

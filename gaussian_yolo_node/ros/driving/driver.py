@@ -19,7 +19,7 @@ from gaussian_yolo_node.ros.driving.own_node import OwnNode
 TRANSITION_TIMEOUT_S = 60.0
 DISCOVERY_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 20.0
-# An answer sent before the two ends have found each other is lost, and not reported: a request that may be repeated is.
+# An answer sent before discovery is complete is lost, and not reported: a request that may be repeated is.
 ASK_AGAIN_S = 2.0
 
 
@@ -112,23 +112,19 @@ class NodeDriver:
             raise DrivingError(f"{complaint} within {timeout_s:.0f} s")
 
     def close(self) -> None:
-        """Take what speaks to the node off ours."""
+        """Destroy the clients and the subscription."""
         for client in (self._change_state, self._get_state, self._set_parameters):
             self._own.node.destroy_client(client)
         self._own.node.destroy_subscription(self._reports)
 
     def _transition(self, transition: int) -> None:
         self.until(self._change_state.service_is_ready, DISCOVERY_TIMEOUT_S, "the node did not come up")
-        request = ChangeState.Request(transition=Transition(id=transition))
-        if not self._call(self._change_state, request, TRANSITION_TIMEOUT_S).success:
+        future = self._change_state.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        complaint = f"node {self.name} did not answer {self._change_state.srv_name}"
+        self.until(future.done, TRANSITION_TIMEOUT_S, complaint)
+        if not future.result().success:
             self._own.spin(0.5)
             raise DrivingError(self.diagnostics.get("last_error") or self.status or "the node refused to start")
-
-    def _call(self, client: Any, request: Any, timeout_s: float) -> Any:
-        self.until(client.service_is_ready, DISCOVERY_TIMEOUT_S, f"node {self.name} offers no {client.srv_name}")
-        future = client.call_async(request)
-        self.until(future.done, timeout_s, f"node {self.name} did not answer {client.srv_name}")
-        return future.result()
 
     def _ask(self, client: Any, request: Any) -> Any:
         """Call what changes nothing when it comes twice, until it answers."""
