@@ -101,14 +101,15 @@ lint: env
 
 # The lint runs beside the first tests, because tests of ROS nodes mostly wait. What keeps real time runs after the rest,
 # alone. All run to their end, so that one failure does not hide another. Files keep the order of test/conftest.py.
-test: CHOICE := not slow
+test: CHOICE := and not slow
 test: test-all
 
 # One worker more than processors, because many tests wait for another process.
 test-all: env-train
 	@mkdir -p .cache; $(MAKE) --no-print-directory lint > .cache/lint.log 2>&1 & lint=$$!; \
-	    $(ROS) failed=0; python -m pytest -n $$(( $$(nproc) + 1 )) --dist loadgroup --no-loadscope-reorder -m "$(CHOICE)" || failed=1; \
-	    wait $$lint || failed=1; cat .cache/lint.log; exit $$failed
+	    $(ROS) failed=0; python -m pytest -n $$(( $$(nproc) + 1 )) --dist loadfile --no-loadscope-reorder -m "not serial $(CHOICE)" || failed=1; \
+	    wait $$lint || failed=1; cat .cache/lint.log; \
+	    python -m pytest -m "serial $(CHOICE)" test/gpu test/ros || failed=1; exit $$failed
 
 clean:
 	rm -rf .venv .cache out build/lib build/bdist.* *.egg-info .mypy_cache .pytest_cache .ruff_cache

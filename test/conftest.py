@@ -22,26 +22,34 @@ for signum in (signal.SIGINT, signal.SIGHUP):
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Folders and files whose tests keep real time, take the GPU, or listen on a fixed port: one worker runs them, one after
-# the other. Other nodes meet no node of another worker, because each process has a ROS domain of its own.
-ONE_BY_ONE = (
+# Folders and files whose tests keep real time, take the GPU, or listen on a fixed port. Other nodes meet no node of
+# another worker, because each process has a ROS domain of its own.
+SERIAL = (
     "gpu/",
-    "commands/test_signals",
     "ros/test_demo",
     "ros/test_two_processes",
 )
 # The longest go first, so that no worker is left with one at the end.
-FIRST = (*ONE_BY_ONE, "lab/export/", "lab/training/", "plugin/", "replay/", "ros/", "lab/", "commands/", "benchmarks/")
+FIRST = (
+    "commands/test_signals",
+    "lab/export/",
+    "lab/training/",
+    "plugin/",
+    "replay/",
+    "ros/",
+    "lab/",
+    "commands/",
+    "benchmarks/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the tests, and give each file to one worker, which makes its fixtures once."""
-
     def place(item: pytest.Item) -> str:
         return str(item.path.relative_to(REPOSITORY / "test"))
 
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("one_by_one" if place(item).startswith(ONE_BY_ONE) else place(item)))
+        if place(item).startswith(SERIAL):
+            item.add_marker(pytest.mark.serial)
     items.sort(key=lambda item: next((rank for rank, name in enumerate(FIRST) if place(item).startswith(name)), 99))
 
 

@@ -85,6 +85,15 @@ def test_every_make_target_that_is_named_exists() -> None:
     assert {"demo", "env", "env-train", "lint", "test"} <= named <= TARGETS
 
 
+def test_make_looks_for_serial_tests_in_their_folders() -> None:
+    """Only there, because collecting all tests again takes long."""
+    (places,) = re.findall(r"^SERIAL = \((.+?)\)$", (REPOSITORY / "test/conftest.py").read_text(), re.M | re.S)
+    (folders,) = re.findall(r'-m "serial [^"]*" (.+) \|\|', MAKEFILE)
+    assert {f"test/{place}" for place in re.findall(r'"(\w+)/', places)} == set(folders.split())
+    marked = [path for path in (REPOSITORY / "test").rglob("test_*.py") if "mark.serial" in path.read_text()]
+    assert marked == [REPOSITORY / "test/test_habits.py"]
+
+
 @pytest.mark.parametrize("path", named_paths(CONTRIBUTING))
 def test_path_in_contributing_exists(path: str) -> None:
     place = REPOSITORY / path

@@ -75,7 +75,7 @@ def test_every_frame_at_30_hz_is_answered(
     ros: Ros, publish: Publish, start_node: StartNode, tiny_model: Path, transport: str
 ) -> None:
     start_node(model=tiny_model, image_topic="/image", image_transport=transport)
-    stamps = publish(transport, 30, 45)
+    stamps = publish(transport, 30, 90)
     ros.until(lambda: answered(ros)[-1:] == stamps[-1:], "detections of the last frame")
     assert answered(ros)[-len(stamps) :] == stamps
     assert {message.header.frame_id for message in ros.detections} == {"camera_left"}
@@ -121,7 +121,7 @@ def test_at_60_hz_a_slow_model_takes_the_newest_frame_and_counts_the_others(
 ) -> None:
     model = slow_inference(make_model(tmp_path / "slow.onnx"))
     start_node(model=model, image_topic="/image", threads=1, precision="fp32")
-    stamps = publish("raw", 60, 60)
+    stamps = publish("raw", 60, 120)
     ros.until(lambda: answered(ros)[-1:] == stamps[-1:], "detections of the newest frame")
     values = {key: int(value) for key, value in ros.until_status(WARN, "dropped").items() if key.startswith("frames_")}
     assert values["frames_dropped"] > 0
