@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib import util
 from pathlib import Path
 from types import ModuleType
@@ -86,9 +84,10 @@ def test_yolox_boxes_are_decoded_as_its_makers_do(
     np.testing.assert_allclose(found.boxes[cars][found.scores[cars].argmax()], expected, atol=0.01)
 
 
-def test_without_data_it_says_so() -> None:
-    result = subprocess.run(
-        [sys.executable, str(SCRIPT), "--output", "points.json"], capture_output=True, text=True, timeout=120,
-        cwd=REPOSITORY, env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
-    )  # fmt: skip
-    assert result.returncode == 2 and "--data is missing" in result.stderr
+def test_without_data_it_says_so(
+    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["operating_points.py", "--output", "points.json"])
+    with pytest.raises(SystemExit) as ended:
+        benchmark.main()
+    assert ended.value.code == 2 and "--data is missing" in capsys.readouterr().err
