@@ -49,17 +49,13 @@ class Cells:
         """First digits of the settings' SHA-256."""
         return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
 
-    def get(self, name: str) -> Any | None:
-        """The document of a cell; None if it is missing or damaged."""
-        return self._read(self.folder / CELLS / f"{name}.json")
-
     def get_or_make(self, name: str, make: Callable[[], Any]) -> Any:
-        """The document of a cell, computed and stored if missing."""
-        known = self.get(name)
-        if known is not None:
-            return known
-        document = make()
-        write_json(self.folder / CELLS / f"{name}.json", document)
+        """The document of a cell, computed and stored if missing or damaged."""
+        path = self.folder / CELLS / f"{name}.json"
+        document = self._read(path)
+        if document is None:
+            document = make()
+            write_json(path, document)
         return document
 
     @staticmethod

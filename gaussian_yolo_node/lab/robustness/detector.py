@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,6 @@ CLEAN = "clean"
 
 Detect = Callable[[Image], Detections]
 Cell = tuple[FramePredictions, ...]
-
-
-def cell_name(corruption: str, severity: int) -> str:
-    """Name of a corruption's cell; severity 0 is the common clean cell."""
-    return f"{corruption}-{severity}" if severity else CLEAN
 
 
 def corruption_cells(
@@ -47,10 +43,9 @@ def corruption_cells(
         cells: storage of results; existing cells are not recomputed.
         on_frame: called with the cell's name and the number of finished frames.
     """
-    wanted = [(CLEAN, 0), *((name, severity) for name in corruptions for severity in severities)]
     found: dict[tuple[str, int], Cell] = {}
-    for name, severity in wanted:
-        label = cell_name(name, severity)
+    for name, severity in [(CLEAN, 0), *product(corruptions, severities)]:
+        label = f"{name}-{severity}" if severity else CLEAN
 
         def make(name: str = name, severity: int = severity, label: str = label) -> list[dict[str, Any]]:
             records = []
