@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-from importlib import util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,16 +15,11 @@ pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra 'bench')")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SCRIPT = REPOSITORY / "benchmarks" / "operating_points.py"
 
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    spec = util.spec_from_file_location("operating_points_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("operating_points")
 
 
 def point(canvas: tuple[int, int], ms: float, car: float) -> dict[str, Any]:

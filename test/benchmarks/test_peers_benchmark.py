@@ -32,15 +32,13 @@ OPENED = '{"description": "Stand-in 1.0"}'
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     """The script, with an environment of the peers that has the packages of this one, and no Ultralytics."""
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
     module = importlib.import_module("peers")
     monkeypatch.setattr(module, "ENVIRONMENT", make_environment(tmp_path / "peers" / "venv", refused="*ultralytics*"))
     return module
 
 
 @pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+def worker() -> ModuleType:
     return importlib.import_module("peers_worker")
 
 
