@@ -31,7 +31,7 @@ def train(
     """
     from rich.console import Console
 
-    from gaussian_yolo_node.lab.noisy_student.student import train as train_student
+    from gaussian_yolo_node.lab.noisy_student.iterate import train as train_student
     from gaussian_yolo_node.lab.training.recipes import find_recipe
 
     console = Console(stderr=True)

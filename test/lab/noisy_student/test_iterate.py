@@ -20,10 +20,9 @@ from training_runs import make_document
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.noisy_student import detector_steps
 from gaussian_yolo_node.lab.noisy_student.chain_config import ChainConfig
-from gaussian_yolo_node.lab.noisy_student.iterate import Student, check_chain, iterate, steps_of
+from gaussian_yolo_node.lab.noisy_student.iterate import Student, check_chain, iterate, select, steps_of, train
 from gaussian_yolo_node.lab.noisy_student.manifest import ManifestError
 from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
-from gaussian_yolo_node.lab.noisy_student.student import select, train
 from gaussian_yolo_node.lab.training.config import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
