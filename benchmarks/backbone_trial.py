@@ -31,6 +31,7 @@ import torch
 import typer
 import yaml
 from backbone_trial_report import write_figure, write_table
+from detector_trainings import Output, Recipe, Threads, with_epochs
 from rich.console import Console
 
 from gaussian_yolo_node.errors import GaussianYoloError
@@ -82,7 +83,7 @@ class Trial:
 
 
 def main(
-    recipe: Annotated[Path, typer.Option(help="Training recipe, YAML.")] = Path("engines/csp_nano_driving.yaml"),
+    recipe: Recipe = Path("engines/csp_nano_driving.yaml"),
     data: Annotated[Path | None, typer.Option(help="Data folder.", show_default="the recipe's")] = None,
     minutes: Annotated[float, typer.Option(min=0, help="Wall-clock time of a training.")] = 60,
     contender: Annotated[list[str] | None, typer.Option(help="May be given again.", show_default="all")] = None,
@@ -90,11 +91,11 @@ def main(
         list[str] | None,
         typer.Option(metavar="HxW", help="To measure on; may be given again.", show_default=" ".join(CANVASES)),
     ] = None,
-    output: Annotated[Path, typer.Option(help="Folder of the trainings and their results.")] = Path("out/trial"),
+    output: Output = Path("out/trial"),
     report: Annotated[
         Path | None, typer.Option(help="Folder to write the table and the figure to.", show_default="OUTPUT")
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves torch's choice.")] = 0,
+    threads: Threads = 0,
 ) -> None:
     """Time, train, measure, compare; finished results in OUTPUT are not repeated."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -141,13 +142,11 @@ def plan(trial: Trial, name: str) -> dict[str, Any]:
 
 def derive(recipe: dict[str, Any], name: str, epochs: int) -> dict[str, Any]:
     """The recipe with a contender's network, `epochs` epochs, and one validation after the last."""
-    document = copy.deepcopy(recipe)
+    document = with_epochs(copy.deepcopy(recipe), epochs)
     document["name"] = f"{NAME}_{name}"
     for section, changes in CONTENDERS[name].items():
         document[section] |= changes
-    schedule = document["schedule"]
-    without_mosaic = round(schedule.get("mosaic_off_epochs", 0) * epochs / schedule["epochs"])
-    schedule |= {"epochs": epochs, "mosaic_off_epochs": without_mosaic, "validate_every": epochs}
+    document["schedule"]["validate_every"] = epochs
     return document
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from figures import saved_figure
+
 TIME = "ms"
 OVER_CLASSES = "mAP50"
 
@@ -54,24 +56,17 @@ def write_table(results: Sequence[dict[str, Any]], path: Path) -> None:
 
 def write_figure(results: Sequence[dict[str, Any]], path: Path) -> None:
     """Plot AP50 of the first class and mAP50 against inference time: one line per contender, one point per canvas."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(12, 5), constrained_layout=True)
     first = results[0]["recipe"]["model"]["classes"][0]
-    for axis, key in zip(axes, (f"AP50 {first}", OVER_CLASSES), strict=True):
-        for found in results:
-            points = {canvas: (figures[TIME], figures[key]) for canvas, (_, figures) in _points(found).items()}
-            axis.plot(*zip(*points.values(), strict=True), "o-", label=found["contender"])
-            for canvas, place in points.items():
-                axis.annotate(canvas, place, textcoords="offset points", xytext=(5, -10), fontsize=7)
-        axis.set(xlabel="network, ms a frame", ylabel=f"{key}, %, mean over the sets")
-        axis.grid(alpha=0.3)
-    axes[0].legend()
-    figure.savefig(path, dpi=90)
-    pyplot.close(figure)
+    with saved_figure(path, 1, 2, (12, 5)) as (_, axes):
+        for axis, key in zip(axes, (f"AP50 {first}", OVER_CLASSES), strict=True):
+            for found in results:
+                points = {canvas: (figures[TIME], figures[key]) for canvas, (_, figures) in _points(found).items()}
+                axis.plot(*zip(*points.values(), strict=True), "o-", label=found["contender"])
+                for canvas, place in points.items():
+                    axis.annotate(canvas, place, textcoords="offset points", xytext=(5, -10), fontsize=7)
+            axis.set(xlabel="network, ms a frame", ylabel=f"{key}, %, mean over the sets")
+            axis.grid(alpha=0.3)
+        axes[0].legend()
 
 
 def _points(found: dict[str, Any]) -> dict[str, tuple[float, dict[str, float]]]:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 import yaml
 from rich.console import Console
 
@@ -25,6 +26,24 @@ from gaussian_yolo_node.runtime import RuntimeOptions
 
 COVERAGE = "in 1 sigma"
 DECIDING = 3  # seeds that have to agree
+
+# Options of the scripts.
+Data = Annotated[Path, typer.Option(help="Data folder.")]
+Recipe = Annotated[Path, typer.Option(help="Training recipe, YAML.")]
+Output = Annotated[Path, typer.Option(help="Folder of the trainings and their results.")]
+Report = Annotated[Path | None, typer.Option(help="Folder to write to.", show_default="OUTPUT")]
+Seeds = Annotated[str, typer.Option(help="Seeds, with commas between.")]
+Steps = Annotated[int, typer.Option(min=1, help="Of a training, about: whole epochs.")]
+Batch = Annotated[int, typer.Option(min=1, help="Images a step.")]
+Minutes = Annotated[float, typer.Option(min=0, help="Begin no training after these; 0 for no limit.")]
+Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves torch's choice.")]
+
+
+def parse_seeds(text: str) -> list[int]:
+    try:
+        return [int(seed) for seed in text.replace(",", " ").split()]
+    except ValueError:
+        sys.exit(f"--seeds is {text!r}; give whole numbers with commas between")
 
 
 def check_same(found: Any, wanted: dict[str, Any], place: Path) -> None:
@@ -46,11 +65,31 @@ class Deadline:
 def result(
     name: str, seed: int, document: dict[str, Any], folder: Path, data: Path, sets: Sequence[LabelledSet], threads: int
 ) -> dict[str, Any]:
+    """See `trained`; the results are `name`, `seed`, `recipe`, `minutes` (None after an interruption), `torch`,
+    `gmacs`, and `sets`: name -> figures, see `measure`."""
+    head = {"name": name, "seed": seed, "recipe": document}
+
+    def figures(checkpoint: Path, config: TrainConfig, minutes: float | None) -> dict[str, Any]:
+        measured = measure(checkpoint, config.model.input_size, sets, threads)
+        return {**head, "minutes": minutes, "torch": torch.__version__, **measured}
+
+    return trained(document, name, seed, folder, data, threads, figures)
+
+
+def trained(
+    document: dict[str, Any],
+    name: str,
+    seed: int,
+    folder: Path,
+    data: Path,
+    threads: int,
+    figures: Callable[[Path, TrainConfig, float | None], dict[str, Any]],
+) -> dict[str, Any]:
     """The results in FOLDER.json of this training; if missing, train, or go on, and measure.
 
-    Returns:
-        `name`, `seed`, `recipe`, `minutes` (None after an interruption), `gmacs`, and `sets`: name -> figures, see
-        `measure`.
+    Args:
+        document: the recipe; the results have it as `recipe`.
+        figures: results of a checkpoint, its recipe, and minutes of the training (None after an interruption).
 
     Raises:
         GaussianYoloError: the recipe or the data cannot be used.
@@ -69,8 +108,7 @@ def result(
     resumed, started = checkpoint.exists(), time.monotonic()
     run(written, folder, resume=resumed, data_root=data, threads=threads)
     minutes = None if resumed else round((time.monotonic() - started) / 60, 1)
-    found = {"name": name, "seed": seed, "recipe": document, "minutes": minutes, "torch": torch.__version__}
-    found |= measure(checkpoint, config.model.input_size, sets, threads)
+    found = figures(checkpoint, config, minutes)
     write_whole(path, json.dumps(found, indent=1) + "\n")
     return found
 
@@ -88,6 +126,15 @@ def measure(checkpoint: Path, size: tuple[int, int], sets: Sequence[LabelledSet]
         covered = {} if of.sigma is None else {COVERAGE: of.sigma.overall.within[0]}
         figures[name] = {**of.average_precision, **covered}
     return {"gmacs": point.gmacs, "sets": figures}
+
+
+def write_page(lines: Iterable[str], results: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write the figures as PATH.json and the lines as PATH.md, and print them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    text = "\n".join([*lines, ""])
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    print(text)
 
 
 def steps_per_epoch(document: dict[str, Any], data: Path) -> int:

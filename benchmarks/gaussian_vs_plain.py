@@ -17,7 +17,6 @@ Run it again to continue an interrupted call.
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ import numpy as np
 import torch
 import typer
 import yaml
+from detector_trainings import Output, Recipe, Seeds, Threads, parse_seeds, trained
 from gaussian_vs_plain_report import write_figure, write_table
 
 from gaussian_yolo_node.detector.canvas import fitting_canvas
@@ -37,11 +37,9 @@ from gaussian_yolo_node.detector.detector import Detector
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation.bdd import judge_class
 from gaussian_yolo_node.evaluation.paired import Paired, covers_any, pair
-from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.lab.operating_points import EVALUATED_SCORE, LabelledSet, average_precision, load_sets
 from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint
 from gaussian_yolo_node.lab.training.config import TrainConfig
-from gaussian_yolo_node.lab.training.train import CHECKPOINT, run
 from gaussian_yolo_node.labels.images import image_size, read_image
 from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 from gaussian_yolo_node.runtime import RuntimeOptions
@@ -82,18 +80,18 @@ class Experiment:
 
 
 def main(
-    recipe: Annotated[Path, typer.Option(help="Training recipe, YAML.")] = Path("engines/csp_nano_driving.yaml"),
-    output: Annotated[Path, typer.Option(help="Folder of the trainings and their results.")] = Path(f"out/{NAME}"),
+    recipe: Recipe = Path("engines/csp_nano_driving.yaml"),
+    output: Output = Path(f"out/{NAME}"),
     report: Annotated[
         Path | None, typer.Option(help="Folder to write the table and the figure to.", show_default="OUTPUT")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Data folder.", show_default="the recipe's")] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas between.")] = "0,1,2",
+    seeds: Seeds = "0,1,2",
     epochs: Annotated[int | None, typer.Option(min=1, show_default="the recipe's")] = None,
     size: Annotated[str, typer.Option(metavar="HxW", help="Canvas that the networks run on.")] = "192x640",
     crop: Annotated[str, typer.Option(metavar="HxW", help="Canvas that they learn on.")] = "160x448",
     batch: Annotated[int | None, typer.Option(min=1, help="Images a step.", show_default="the recipe's")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves torch's choice.")] = 0,
+    threads: Threads = 0,
 ) -> None:
     """Train, score, compare; finished trainings in OUTPUT are not repeated."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -116,35 +114,14 @@ def main(
 
 
 def result(experiment: Experiment, loss: str, seed: int) -> dict[str, Any]:
-    """The results in OUTPUT/LOSS_seedN.json of this training; if missing, train and score.
-
-    Raises:
-        GaussianYoloError: the recipe or the data cannot be used.
-        SystemExit: the file or an unfinished training is of another recipe.
-    """
+    """The results in OUTPUT/LOSS_seedN.json of this training; see `detector_trainings.trained`."""
     document = derive(experiment.recipe, loss, seed, experiment.changes)
-    folder = experiment.output / f"{loss}_seed{seed}"
-    path, written = folder.with_suffix(".json"), folder / "recipe.yaml"
-    if path.exists():
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        check_same(found["recipe"], document, path)
-        return found
-    TrainConfig.from_dict(document, f"{experiment.recipe['name']} with --epochs, --size, --crop and --batch")
-    if written.exists():
-        check_same(yaml.safe_load(written.read_text(encoding="utf-8")), document, folder)
-    write_whole(written, yaml.safe_dump(document, sort_keys=False))
-    print(f"== {loss}, seed {seed}", flush=True)
-    resume = (folder / CHECKPOINT).exists()
-    checkpoint = run(written, folder, resume=resume, data_root=experiment.data, threads=experiment.threads)
-    found = {
-        "loss": loss,
-        "seed": seed,
-        "recipe": document,
-        "torch": torch.__version__,
-        "variants": score(checkpoint, loss, experiment.sets, experiment.threads),
-    }
-    write_whole(path, json.dumps(found, indent=1) + "\n")
-    return found
+    folder, threads = experiment.output / f"{loss}_seed{seed}", experiment.threads
+    head = {"loss": loss, "seed": seed, "recipe": document, "torch": torch.__version__}
+    return trained(
+        document, loss, seed, folder, experiment.data, threads,
+        lambda checkpoint, config, minutes: {**head, "variants": score(checkpoint, loss, experiment.sets, threads)},
+    )  # fmt: skip
 
 
 def derive(recipe: dict[str, Any], loss: str, seed: int, changes: Changes) -> dict[str, Any]:
@@ -221,18 +198,6 @@ def count(paired: Paired) -> dict[str, Any]:
         if iou == 0.5:
             figures["wrong_before"] = np.cumsum(wrong[order])[right[order]].tolist()
     return figures
-
-
-def check_same(found: Any, wanted: dict[str, Any], place: Path) -> None:
-    if found != wanted:
-        sys.exit(f"{place} is of another recipe or other options; remove it or give another --output")
-
-
-def parse_seeds(text: str) -> list[int]:
-    try:
-        return [int(seed) for seed in text.replace(",", " ").split()]
-    except ValueError:
-        sys.exit(f"--seeds is {text!r}; give whole numbers with commas between")
 
 
 def command(recipe: Path, changes: Changes, seeds: str) -> str:

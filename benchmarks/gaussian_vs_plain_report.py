@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from figures import saved_figure
+
 PLAIN = "plain"
 TITLES = {
     PLAIN: "YOLOv3's loss",
@@ -66,31 +68,23 @@ def write_table(results: list[dict[str, Any]], command: str, path: Path) -> None
 
 def write_figure(results: list[dict[str, Any]], path: Path) -> None:
     """One row of panels per set, one panel per figure; one point per seed, a bar for the mean."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     first = f"AP50 {results[0]['recipe']['model']['classes'][0]}"
     panels = {first: f"{first}, %", OVER_CLASSES: f"{OVER_CLASSES}, %"}
     panels |= {name: COUNTS[name] for name in ("right50", "wrong50")} | {EQUAL: f"{EQUAL}, IoU 0.5"}
     names = _sets(results)
-    figure, grid = pyplot.subplots(
-        len(names), len(panels), figsize=(15, 3.2 * len(names)), squeeze=False, constrained_layout=True
-    )
-    for of_set, name in zip(grid, names, strict=True):
-        rows = _rows(results, name)
-        for axis, (key, title) in zip(of_set, panels.items(), strict=True):
-            for place, variant in enumerate(TITLES):
-                values = [figures[key] for figures in rows[variant].values() if key in figures]
-                if values:
-                    axis.bar(place, mean(values), width=0.6, color=f"C{place}", alpha=0.35)
-                    axis.plot([place] * len(values), values, "o", color=f"C{place}")
-            axis.set_xticks(range(len(TITLES)), ["YOLOv3", "Gaussian,\nno sigma", "Gaussian,\ncriterion"])
-            axis.set(title=f"{name}: {title}", ylim=(0, None))
-    figure.suptitle("Gaussian YOLOv3 against YOLOv3: a point a seed, bars are means; counts at score 0.5")
-    figure.savefig(path, dpi=90)
-    pyplot.close(figure)
+    size = (15, 3.2 * len(names))
+    with saved_figure(path, len(names), len(panels), size, squeeze=False) as (figure, grid):
+        for of_set, name in zip(grid, names, strict=True):
+            rows = _rows(results, name)
+            for axis, (key, title) in zip(of_set, panels.items(), strict=True):
+                for place, variant in enumerate(TITLES):
+                    values = [figures[key] for figures in rows[variant].values() if key in figures]
+                    if values:
+                        axis.bar(place, mean(values), width=0.6, color=f"C{place}", alpha=0.35)
+                        axis.plot([place] * len(values), values, "o", color=f"C{place}")
+                axis.set_xticks(range(len(TITLES)), ["YOLOv3", "Gaussian,\nno sigma", "Gaussian,\ncriterion"])
+                axis.set(title=f"{name}: {title}", ylim=(0, None))
+        figure.suptitle("Gaussian YOLOv3 against YOLOv3: a point a seed, bars are means; counts at score 0.5")
 
 
 def _of_set(name: str, rows: Rows) -> list[str]:

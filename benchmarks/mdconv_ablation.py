@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 import tempfile
 import warnings
@@ -47,6 +46,7 @@ from gaussian_yolo_node.lab.complexity import complexity
 from gaussian_yolo_node.lab.networks.mdconv import merge_mdconvs
 from gaussian_yolo_node.lab.networks.mobilenet import MobileNet
 from gaussian_yolo_node.processes import run_until_signal
+from gaussian_yolo_node.runtime.machine import machine
 
 HOSTS = {"mobilenet_v1": 13, "mobilenet_v2": 17}  # depthwise layers
 SINGLE = ("3", "5", "7", "9", "11")
@@ -291,15 +291,7 @@ def compiled(model: torch.nn.Module, path: Path) -> Any:
 def describe_machine() -> str:
     import openvino
 
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
-    cores = len(os.sched_getaffinity(0))
-    return f"{cpu}, {cores} cores; OpenVINO {openvino.get_version().split('-')[0]} fp32; torch {torch.__version__}"
+    return f"{machine()}; OpenVINO {openvino.get_version().split('-')[0]} fp32; torch {torch.__version__}"
 
 
 def read_results(path: Path, settings: Settings) -> dict[str, Any]:

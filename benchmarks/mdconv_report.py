@@ -9,6 +9,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+from figures import saved_figure
 
 HOST_NAMES = {"mobilenet_v1": "MobileNet V1", "mobilenet_v2": "MobileNet V2"}
 DECIDING = 3  # seeds that have to agree
@@ -118,36 +119,31 @@ def _hosts(accuracies: Accuracies) -> dict[str, str]:
 
 def write_figure(results: dict[str, Any], path: Path) -> None:
     """Plot accuracy against MACs for each host, as in the paper's Figure 4; partitions; single layers."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     accuracies, costs = _accuracies(results), results["costs"]
     hosts = _hosts(accuracies)
     data = "scikit-learn's digits" if results["settings"]["data"] == "digits" else "driving patches"
-    figure, axes = pyplot.subplots(2, 3, figsize=(15, 8.5), constrained_layout=True)
-    for row, (host, title) in zip(axes, hosts.items(), strict=False):
-        whole = [kernels for name, kernels, layer in accuracies if name == host and layer is None]
-        plain = [kernels for kernels in whole if "-" not in kernels]
-        single = [kernels for kernels in plain if "." not in kernels]
-        # The paper's MDConv curve begins at the plain 3x3, the case of one group.
-        mixed = [kernels for kernels in plain if "." in kernels or kernels == "3"]
-        for axis, cost, label in ((row[0], "macs", "MACs at 224x224, M"), (row[1], "ms", "latency at 224x224, ms")):
-            scale = 1e-6 if cost == "macs" else 1.0
-            for kinds, style, name in ((single, "o-", "one kernel"), (mixed, "s-", "MDConv")):
-                _curve(axis, [costs[f"{host} {k}"][cost] * scale for k in kinds], kinds, accuracies, host, style, name)
-            axis.set(xlabel=label, ylabel="accuracy, %", title=f"{title}, every layer")
-            axis.legend()
-    host = "mobilenet_v2"
-    if host in hosts:
-        _partitions(axes[0][2], accuracies, host)
-        _layers(axes[1][2], accuracies, host)
-    for axis in axes.flat:
-        axis.set_visible(axis.has_data())
-    figure.suptitle(f"MDConv ablations on {data}: not ImageNet")
-    figure.savefig(path, dpi=90)
-    pyplot.close(figure)
+    with saved_figure(path, 2, 3, (15, 8.5)) as (figure, axes):
+        for row, (host, title) in zip(axes, hosts.items(), strict=False):
+            whole = [kernels for name, kernels, layer in accuracies if name == host and layer is None]
+            plain = [kernels for kernels in whole if "-" not in kernels]
+            single = [kernels for kernels in plain if "." not in kernels]
+            # The paper's MDConv curve begins at the plain 3x3, the case of one group.
+            mixed = [kernels for kernels in plain if "." in kernels or kernels == "3"]
+            for axis, cost, label in ((row[0], "macs", "MACs at 224x224, M"), (row[1], "ms", "latency at 224x224, ms")):
+                scale = 1e-6 if cost == "macs" else 1.0
+                for kinds, style, name in ((single, "o-", "one kernel"), (mixed, "s-", "MDConv")):
+                    _curve(
+                        axis, [costs[f"{host} {k}"][cost] * scale for k in kinds], kinds, accuracies, host, style, name
+                    )
+                axis.set(xlabel=label, ylabel="accuracy, %", title=f"{title}, every layer")
+                axis.legend()
+        host = "mobilenet_v2"
+        if host in hosts:
+            _partitions(axes[0][2], accuracies, host)
+            _layers(axes[1][2], accuracies, host)
+        for axis in axes.flat:
+            axis.set_visible(axis.has_data())
+        figure.suptitle(f"MDConv ablations on {data}: not ImageNet")
 
 
 def _partitions(axis: Any, accuracies: Accuracies, host: str) -> None:

@@ -15,28 +15,18 @@ Run it again to continue an interrupted call.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
+from bisect import bisect_left
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import detector_trainings as shared
 import torch
 import typer
 import yaml
-from detector_trainings import (
-    COVERAGE,
-    Deadline,
-    figure_of,
-    gains,
-    result,
-    spread,
-    steps_per_epoch,
-    verdict,
-    with_epochs,
-)
-from gaussian_vs_plain import Changes, derive, parse_seeds
+from gaussian_vs_plain import Changes, derive
 
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.complexity import complexity
@@ -49,39 +39,40 @@ NAME = "mixnet_vs_mobilenet"
 BACKBONES = ("mobilenet_v2", "mixnet_s")  # the first one's GMACs are the others'
 WIDTH = 64  # of the first one's pyramid
 WIDTHS = range(16, 257, 8)
-COLUMNS = ("AP50 car", "AP50 pedestrian", "AP50 cyclist", "AP car", COVERAGE)
+COLUMNS = ("AP50 car", "AP50 pedestrian", "AP50 cyclist", "AP car", shared.COVERAGE)
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Data folder.")],
-    recipe: Annotated[Path, typer.Option(help="Training recipe, YAML.")] = Path("engines/csp_nano_driving.yaml"),
-    output: Annotated[Path, typer.Option(help="Folder of the trainings and their results.")] = Path(f"out/{NAME}"),
-    report: Annotated[Path | None, typer.Option(help="Folder to write to.", show_default="OUTPUT")] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas between.")] = "0,1,2",
-    steps: Annotated[int, typer.Option(min=1, help="Of a training, about: whole epochs.")] = 600,
+    data: shared.Data,
+    recipe: shared.Recipe = Path("engines/csp_nano_driving.yaml"),
+    output: shared.Output = Path(f"out/{NAME}"),
+    report: shared.Report = None,
+    seeds: shared.Seeds = "0,1,2",
+    steps: shared.Steps = 600,
     lengths: Annotated[str, typer.Option(help="Times the steps, with commas between.")] = "1",
     canvas: Annotated[str, typer.Option(metavar="HxW", help="That the networks learn and run on.")] = "128x416",
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
-    minutes: Annotated[float, typer.Option(min=0, help="Begin no training after these; 0 for no limit.")] = 0,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves torch's choice.")] = 0,
+    batch: shared.Batch = 8,
+    minutes: shared.Minutes = 0,
+    threads: shared.Threads = 0,
 ) -> None:
     """Train, measure, compare; finished trainings in OUTPUT are not repeated."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        size, deadline, document = parse_size(canvas), Deadline(minutes), yaml.safe_load(recipe.read_text("utf-8"))
+        size, deadline = parse_size(canvas), shared.Deadline(minutes)
+        document = yaml.safe_load(recipe.read_text("utf-8"))
         config = TrainConfig.load(recipe)
         sets = load_sets(config.data.validation, data, config.model.classes)
         widths = equal_widths(size, len(config.model.classes))
         results = []
-        for seed in parse_seeds(seeds):
-            for length in parse_seeds(lengths):
+        for seed in shared.parse_seeds(seeds):
+            for length in shared.parse_seeds(lengths):
                 for backbone in BACKBONES:
                     one = derived(document, backbone, widths[backbone], seed, size, batch)
-                    epochs = max(1, round(length * steps / steps_per_epoch(one, data)))
+                    epochs = max(1, round(length * steps / shared.steps_per_epoch(one, data)))
                     folder = output / f"{backbone}_x{length}_seed{seed}"
                     if not deadline.passed or folder.with_suffix(".json").exists():
-                        one = with_epochs(one, epochs)
-                        found = result(f"{backbone} x{length}", seed, one, folder, data, sets, threads)
+                        one = shared.with_epochs(one, epochs)
+                        found = shared.result(f"{backbone} x{length}", seed, one, folder, data, sets, threads)
                         results.append(found)
     except GaussianYoloError as error:
         sys.exit(f"error: {error}")
@@ -93,12 +84,15 @@ def equal_widths(size: tuple[int, int], classes: int) -> dict[str, int]:
     """Width of the pyramid of each backbone, for the GMACs nearest to the first one's of `WIDTH`."""
 
     def macs(backbone: str, width: int) -> int:
-        return complexity(build_model(backbone, classes, width=width).eval(), size).macs
+        with torch.device("meta"):
+            return complexity(build_model(backbone, classes, width=width), size).macs
 
     wanted = macs(BACKBONES[0], WIDTH)
     chosen = {BACKBONES[0]: WIDTH}
     for backbone in BACKBONES[1:]:
-        chosen[backbone] = min(WIDTHS, key=lambda width: abs(macs(backbone, width) - wanted))
+        beyond = bisect_left(WIDTHS, wanted, key=partial(macs, backbone))
+        neighbours = WIDTHS[max(beyond - 1, 0) : beyond + 1]
+        chosen[backbone] = min(neighbours, key=lambda width: abs(macs(backbone, width) - wanted))
     return chosen
 
 
@@ -116,8 +110,6 @@ def derived(
 
 def write_report(results: list[dict[str, Any]], folder: Path) -> None:
     """Write the figures as JSON, and a table with a sentence per length."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{NAME}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     recipe = results[0]["recipe"]
     sets = list(results[0]["sets"])
     names = list(dict.fromkeys(found["name"] for found in results))
@@ -134,7 +126,7 @@ def write_report(results: list[dict[str, Any]], folder: Path) -> None:
     ]
     for name in names:
         of = [found for found in results if found["name"] == name]
-        cells = [spread([figure_of(found, key, sets) for found in of]) for key in COLUMNS]
+        cells = [shared.spread([shared.figure_of(found, key, sets) for found in of]) for key in COLUMNS]
         model, epochs = of[0]["recipe"]["model"], of[0]["recipe"]["schedule"]["epochs"]
         lines.append(f"| {name} | {model['width']} | {epochs} | {of[0]['gmacs']:.3f} | {' | '.join(cells)} |")
     lines.append("")
@@ -142,11 +134,9 @@ def write_report(results: list[dict[str, Any]], folder: Path) -> None:
         base, *others = (f"{backbone} {length}" for backbone in BACKBONES)
         for other in others:
             for key in COLUMNS[:2]:
-                differences = gains(results, base, other, partial(figure_of, key=key, sets=sets))
-                lines.append(f"- {verdict(differences, f'{other}, {key} against {base}')}")
-    text = "\n".join([*lines, ""])
-    (folder / f"{NAME}.md").write_text(text, encoding="utf-8")
-    print(text)
+                differences = shared.gains(results, base, other, partial(shared.figure_of, key=key, sets=sets))
+                lines.append(f"- {shared.verdict(differences, f'{other}, {key} against {base}')}")
+    shared.write_page(lines, results, folder / NAME)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 import typer
 import yaml
-from detector_trainings import Deadline, result
+from detector_trainings import Data, Deadline, Minutes, Seeds, Threads, parse_seeds, result
 from noisy_student_report import write_figure, write_table
 
 from gaussian_yolo_node.errors import GaussianYoloError
@@ -94,7 +94,7 @@ VARIANTS = {
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Data folder.")],
+    data: Data,
     output: Annotated[
         Path | None, typer.Option(help="Folder of the trainings and their results.", show_default=f"out/{NAME}")
     ] = None,
@@ -104,13 +104,13 @@ def main(
     recipe: Annotated[Path, typer.Option(help="Training recipe, YAML.")] = Path(
         "benchmarks/noisy_student_detection.yaml"
     ),
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas between.")] = "0,1,2",
+    seeds: Seeds = "0,1,2",
     length: Annotated[int, typer.Option(min=1, help="Times as many epochs of the students.")] = 1,
     variants: Annotated[str, typer.Option(help="Students, with commas between.")] = ",".join(VARIANTS),
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes of a training that make its batches.")] = 1,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves torch's choice.")] = 0,
-    minutes: Annotated[float, typer.Option(min=0, help="Begin no training after these; 0 for no limit.")] = 0,
+    threads: Threads = 0,
+    minutes: Minutes = 0,
 ) -> None:
     """Train teachers and students, evaluate, compare; finished trainings in OUTPUT are not repeated."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -119,12 +119,10 @@ def main(
     try:
         base = yaml.safe_load(recipe.read_text(encoding="utf-8"))
         base["schedule"]["workers"] = workers
-        numbers = [int(seed) for seed in seeds.replace(",", " ").split()]
+        numbers = parse_seeds(seeds)
         students = {one: VARIANTS[one] for one in variants.replace(",", " ").split()}
     except KeyError as error:
         sys.exit(f"--variants: there is no {error}; there are {', '.join(VARIANTS)}")
-    except ValueError:
-        sys.exit(f"--seeds is {seeds!r}; give whole numbers with commas between")
     except OSError as error:
         sys.exit(f"error: {error}")
     try:

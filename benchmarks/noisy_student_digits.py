@@ -19,10 +19,8 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -42,6 +40,7 @@ from gaussian_yolo_node.lab.classification.train import CHECKPOINT, train_classi
 from gaussian_yolo_node.lab.noisy_student.labelling import label
 from gaussian_yolo_node.lab.noisy_student.select_classes import ClassRules, select_classification
 from gaussian_yolo_node.lab.noisy_student.tables import ClassificationRow, read_labels
+from gaussian_yolo_node.runtime.machine import machine
 
 # Operations that preserve the digit: no flips, no inversion; strokes may tilt, shift, thicken and fade.
 OPERATIONS = (
@@ -220,21 +219,16 @@ def read_results(path: Path, settings: Settings) -> dict[str, Any]:
     """The results of an earlier, unfinished call, or empty results; rejects results of other settings."""
     shared = json.loads(json.dumps(asdict(settings)))
     if not path.exists():
-        return {"settings": shared, "machine": machine(), "data": {}, "runs": {}}
+        return {
+            "settings": shared,
+            "machine": f"{machine()}, one thread; torch {torch.__version__}",
+            "data": {},
+            "runs": {},
+        }
     results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if results["settings"] != shared:
         sys.exit(f"{path} is of other settings ({results['settings']}); remove it or give another --output")
     return results
-
-
-def machine() -> str:
-    names: Sequence[str] = ()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-    return f"{names[0] if names else platform.machine()}, one thread; torch {torch.__version__}"
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from figures import saved_figure
+
 # Descriptions of the rows, in table order.
 DESCRIPTIONS = {
     "teacher": "labels alone, mild augmentation",
@@ -90,24 +92,17 @@ def write_table(results: dict[str, Any], path: Path) -> None:
 
 def write_figure(results: dict[str, Any], path: Path) -> None:
     """One column of points per kind, with the points of one seed joined."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     found = accuracies(results)
     names = [name for name in DESCRIPTIONS if name in found]
-    figure, axis = pyplot.subplots(figsize=(9, 4.5), constrained_layout=True)
-    for seed in sorted({run["seed"] for run in results["runs"].values()}):
-        places = [(place, found[name][seed]) for place, name in enumerate(names) if seed in found[name]]
-        axis.plot(*zip(*places, strict=True), "o-", linewidth=0.8, alpha=0.7, label=f"seed {seed}")
-    for place, name in enumerate(names):
-        axis.hlines(mean(found[name].values()), place - 0.3, place + 0.3, color="black")
-    axis.set_xticks(range(len(names)), [f"{name}\n{DESCRIPTIONS[name]}" for name in names], fontsize=7)
-    axis.set(ylabel="top-1 on digits, %", title="Noisy Student, a tenth of the labels")
-    axis.legend()
-    figure.savefig(path, dpi=100)
-    pyplot.close(figure)
+    with saved_figure(path, 1, 1, (9, 4.5), dpi=100) as (_, axis):
+        for seed in sorted({run["seed"] for run in results["runs"].values()}):
+            places = [(place, found[name][seed]) for place, name in enumerate(names) if seed in found[name]]
+            axis.plot(*zip(*places, strict=True), "o-", linewidth=0.8, alpha=0.7, label=f"seed {seed}")
+        for place, name in enumerate(names):
+            axis.hlines(mean(found[name].values()), place - 0.3, place + 0.3, color="black")
+        axis.set_xticks(range(len(names)), [f"{name}\n{DESCRIPTIONS[name]}" for name in names], fontsize=7)
+        axis.set(ylabel="top-1 on digits, %", title="Noisy Student, a tenth of the labels")
+        axis.legend()
 
 
 def accuracies(results: Mapping[str, Any]) -> dict[str, dict[int, float]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from detector_trainings import COVERAGE, figure_of, gains, spread, verdict
+from figures import saved_figure
 
 COLUMNS = {
     "AP50 car": "car, AP at IoU 0.5",
@@ -55,21 +56,14 @@ def write_table(document: dict[str, Any], titles: dict[str, str], path: Path, fi
 
 def write_figure(results: list[dict[str, Any]], titles: dict[str, str], path: Path) -> None:
     """One line per seed from the teacher to each student; figures are means over the sets."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     sets = list(results[0]["sets"])
-    figure, axes = pyplot.subplots(1, 2, figsize=(12, 4.5), constrained_layout=True)
-    for axis, column in zip(axes, (GAIN, COVERAGE), strict=True):
-        for seed in sorted({found["seed"] for found in results}):
-            of = {found["name"]: figure_of(found, column, sets) for found in results if found["seed"] == seed}
-            shown = [(name, 100 * value) for name in titles if (value := of.get(name)) is not None]
-            if shown:
-                axis.plot(*zip(*shown, strict=True), "o-", label=f"seed {seed}", alpha=0.7)
-        axis.set_title(f"{COLUMNS[column]}, %")
-        axis.grid(alpha=0.3)
-    axes[0].legend()
-    figure.savefig(path, dpi=90)
-    pyplot.close(figure)
+    with saved_figure(path, 1, 2, (12, 4.5)) as (_, axes):
+        for axis, column in zip(axes, (GAIN, COVERAGE), strict=True):
+            for seed in sorted({found["seed"] for found in results}):
+                of = {found["name"]: figure_of(found, column, sets) for found in results if found["seed"] == seed}
+                shown = [(name, 100 * value) for name in titles if (value := of.get(name)) is not None]
+                if shown:
+                    axis.plot(*zip(*shown, strict=True), "o-", label=f"seed {seed}", alpha=0.7)
+            axis.set_title(f"{COLUMNS[column]}, %")
+            axis.grid(alpha=0.3)
+        axes[0].legend()

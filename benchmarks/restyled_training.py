@@ -17,29 +17,18 @@ Run it again to continue an interrupted call.
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import detector_trainings as shared
 import numpy as np
 import torch
 import typer
 import yaml
-from detector_trainings import (
-    COVERAGE,
-    Deadline,
-    figure_of,
-    gains,
-    result,
-    spread,
-    steps_per_epoch,
-    verdict,
-    with_epochs,
-)
-from gaussian_vs_plain import Changes, derive, parse_seeds
+from gaussian_vs_plain import Changes, derive
 from rich.console import Console
 
 from gaussian_yolo_node.errors import GaussianYoloError
@@ -63,25 +52,25 @@ KINDS = {
     "brightness": "stronger exposure, no copies",
 }
 STRONGER = {"exposure": 3.0, "saturation": 2.5}
-COLUMNS = ("AP50 car", "AP car", "AP50 pedestrian", COVERAGE)
+COLUMNS = ("AP50 car", "AP car", "AP50 pedestrian", shared.COVERAGE)
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Data folder.")],
+    data: shared.Data,
     style: Annotated[list[Path] | None, typer.Option(help="Style beside dawn's; may be given again.")] = None,
-    recipe: Annotated[Path, typer.Option(help="Training recipe, YAML.")] = Path("engines/csp_nano_driving.yaml"),
-    output: Annotated[Path, typer.Option(help="Folder of the trainings and their results.")] = Path(f"out/{NAME}"),
-    report: Annotated[Path | None, typer.Option(help="Folder to write to.", show_default="OUTPUT")] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas between.")] = "0,1,2",
+    recipe: shared.Recipe = Path("engines/csp_nano_driving.yaml"),
+    output: shared.Output = Path(f"out/{NAME}"),
+    report: shared.Report = None,
+    seeds: shared.Seeds = "0,1,2",
     frames: Annotated[int, typer.Option(min=1, help="To repaint, evenly spaced.")] = 97,
     style_size: Annotated[int, typer.Option(help="Longer side to repaint at, px.")] = 512,
     style_steps: Annotated[int, typer.Option(min=1, help="Of the transfer, at each size.")] = 25,
-    steps: Annotated[int, typer.Option(min=1, help="Of a training, about: whole epochs.")] = 800,
+    steps: shared.Steps = 800,
     canvas: Annotated[str, typer.Option(metavar="HxW", help="That the networks run on.")] = "192x640",
     crop: Annotated[str, typer.Option(metavar="HxW", help="That they learn on.")] = "160x448",
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 16,
-    minutes: Annotated[float, typer.Option(min=0, help="Begin no training after these; 0 for no limit.")] = 0,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves torch's choice.")] = 0,
+    batch: shared.Batch = 16,
+    minutes: shared.Minutes = 0,
+    threads: shared.Threads = 0,
 ) -> None:
     """Repaint, train, measure, compare; finished frames and trainings in OUTPUT are not repeated."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -89,7 +78,7 @@ def main(
         torch.set_num_threads(threads)
     try:
         changes = Changes(None, parse_size(canvas), parse_size(crop, "--crop"), batch)
-        deadline, document = Deadline(minutes), yaml.safe_load(recipe.read_text("utf-8"))
+        deadline, document = shared.Deadline(minutes), yaml.safe_load(recipe.read_text("utf-8"))
         config = TrainConfig.load(recipe)
         held, others = split_dawn(data, document)
         fog = {"name": DAWN, "format": "kitti", "images": f"{DAWN}/image", "labels": f"{DAWN}/label_2", "include": held}
@@ -97,13 +86,14 @@ def main(
         painted, rarity = repaint(data, output / "painted", others, style or [], frames, style_size, style_steps)
         results = []
         epochs = 0
-        for seed in parse_seeds(seeds):
+        for seed in shared.parse_seeds(seeds):
             for kind in KINDS:
                 one = derived(document, kind, seed, changes, painted, rarity)
-                epochs = epochs or max(1, round(steps / steps_per_epoch(one, data)))
+                epochs = epochs or max(1, round(steps / shared.steps_per_epoch(one, data)))
                 folder = output / f"{kind}_seed{seed}"
                 if not deadline.passed or folder.with_suffix(".json").exists():
-                    results.append(result(kind, seed, with_epochs(one, epochs), folder, data, sets, threads))
+                    one = shared.with_epochs(one, epochs)
+                    results.append(shared.result(kind, seed, one, folder, data, sets, threads))
     except GaussianYoloError as error:
         sys.exit(f"error: {error}")
     if results:
@@ -169,8 +159,6 @@ def derived(
 
 def write_report(results: list[dict[str, Any]], folder: Path, frames: int, styles: list[str]) -> None:
     """Write the figures as JSON, and a table with a sentence per figure."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{NAME}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     recipe = results[0]["recipe"]
     others = [name for name in results[0]["sets"] if name != DAWN]
     lines = [
@@ -189,16 +177,14 @@ def write_report(results: list[dict[str, Any]], folder: Path, frames: int, style
     for kind, title in KINDS.items():
         of = [found for found in results if found["name"] == kind]
         for place, sets in ((DAWN, [DAWN]), ("mean of the other sets", others)):
-            cells = [spread([figure_of(found, key, sets) for found in of]) for key in COLUMNS]
+            cells = [shared.spread([shared.figure_of(found, key, sets) for found in of]) for key in COLUMNS]
             lines.append(f"| {kind}: {title} | {place} | {' | '.join(cells)} |")
     lines.append("")
     for kind in ("restyled", "brightness"):
         for place, sets in ((DAWN, [DAWN]), ("the other sets", others)):
-            differences = gains(results, "plain", kind, partial(figure_of, key="AP50 car", sets=sets))
-            lines.append(f"- {verdict(differences, f'{kind}, AP50 car on {place} against plain')}")
-    text = "\n".join([*lines, ""])
-    (folder / f"{NAME}.md").write_text(text, encoding="utf-8")
-    print(text)
+            differences = shared.gains(results, "plain", kind, partial(shared.figure_of, key="AP50 car", sets=sets))
+            lines.append(f"- {shared.verdict(differences, f'{kind}, AP50 car on {place} against plain')}")
+    shared.write_page(lines, results, folder / NAME)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def select(
 
     Example: gaussian-yolo noisy-student select out/labels --max-sigma 0.25 -o out/selected.json
     """
-    from gaussian_yolo_node.lab.noisy_student.student import select as select_labels
+    from gaussian_yolo_node.lab.noisy_student.iterate import select as select_labels
     from gaussian_yolo_node.lab.noisy_student.tables import read_labels
 
     given: dict[str, Any] = {

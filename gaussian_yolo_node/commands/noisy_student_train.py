@@ -29,6 +29,6 @@ def train(
 
     Example: gaussian-yolo noisy-student train student.yaml --data data -o out/student
     """
-    from gaussian_yolo_node.lab.noisy_student.student import train as run
+    from gaussian_yolo_node.lab.noisy_student.iterate import train as run
 
     train_by(run, config, output, device, resume=resume, data_root=data, threads=threads, seed=seed)

@@ -14,8 +14,7 @@ pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra 'scale')"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def test_the_page_has_the_tables_of_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+def test_the_page_has_the_tables_of_its_figures() -> None:
     benchmark = importlib.import_module("at_scale")
     figures = json.loads((REPOSITORY / "docs/at_scale.json").read_text())
     page = (REPOSITORY / "docs/at_scale.md").read_text()

@@ -25,8 +25,7 @@ RECIPE = REPOSITORY / "engines" / "csp_nano_driving.yaml"
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+def benchmark() -> ModuleType:
     return importlib.import_module("backbone_trial")
 
 

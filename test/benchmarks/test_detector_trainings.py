@@ -25,9 +25,8 @@ RECIPE = REPOSITORY / "engines" / "csp_nano_driving.yaml"
 
 
 @pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
+def scripts() -> dict[str, ModuleType]:
     """The benchmarks by name."""
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
     names = ("detector_trainings", "mixnet_vs_mobilenet", "restyled_training", "noisy_student_detection")
     return {name: importlib.import_module(name) for name in names}
 

@@ -16,12 +16,9 @@ for package in ("torch", "matplotlib"):
 
 from training_runs import make_document  # noqa: E402
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
-def patches(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+def patches() -> ModuleType:
     return importlib.import_module("driving_patches")
 
 

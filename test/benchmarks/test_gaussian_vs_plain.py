@@ -30,8 +30,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+def benchmark() -> ModuleType:
     return importlib.import_module("gaussian_vs_plain")
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 from types import ModuleType
 
@@ -14,12 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def budget() -> ModuleType:
     pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
-    spec = importlib.util.spec_from_file_location("latency_budget", REPOSITORY / "benchmarks" / "latency_budget.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look up the module there
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("latency_budget")
 
 
 def test_counts_every_byte_of_a_frame_by_hand(budget: ModuleType, tmp_path: Path) -> None:

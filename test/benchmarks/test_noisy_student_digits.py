@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +13,13 @@ import pytest
 for package in ("torch", "tensorboard", "matplotlib", "sklearn", "pyarrow"):
     pytest.importorskip(package, reason=f"{package} is not installed (extras 'train', 'scale' and 'bench')")
 
+from sklearn import datasets  # noqa: E402
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+def benchmark() -> ModuleType:
     return importlib.import_module("noisy_student_digits")
 
 
@@ -32,11 +33,13 @@ def test_splits_are_disjoint_and_hide_the_truth(tmp_path: Path, benchmark: Modul
     assert benchmark.write_digits(tmp_path / "0", 0, benchmark.Settings(image_size=8)) == counts
 
 
-def test_a_teacher_and_its_student(tmp_path: Path, benchmark: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_teacher_and_its_student(tmp_path: Path, benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = datasets.load_digits()
+    few = SimpleNamespace(images=digits.images[:120], target=digits.target[:120])
+    monkeypatch.setattr(datasets, "load_digits", lambda: few)
     settings = benchmark.Settings(
-        image_size=16, width=0.1, steps=2, batch_size=8, unlabelled_ratio=1, threshold=0.0, test_share=0.9,
-        labelled_share=0.5,
-    )  # fmt: skip
+        image_size=16, width=0.1, steps=2, batch_size=8, unlabelled_ratio=1, threshold=0.0, labelled_share=0.5
+    )
     results = {"settings": vars(settings), "machine": "a machine", "runs": {}}
     results["data"] = benchmark.write_digits(tmp_path / "5", 5, settings)
     for step in benchmark.STEPS[:2]:

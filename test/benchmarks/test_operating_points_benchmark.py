@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import subprocess
-import sys
-from importlib import util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,16 +15,11 @@ pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra 'bench')")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SCRIPT = REPOSITORY / "benchmarks" / "operating_points.py"
 
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    spec = util.spec_from_file_location("operating_points_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("operating_points")
 
 
 def point(canvas: tuple[int, int], ms: float, car: float) -> dict[str, Any]:
@@ -86,9 +79,10 @@ def test_yolox_boxes_are_decoded_as_its_makers_do(
     np.testing.assert_allclose(found.boxes[cars][found.scores[cars].argmax()], expected, atol=0.01)
 
 
-def test_without_data_it_says_so() -> None:
-    result = subprocess.run(
-        [sys.executable, str(SCRIPT), "--output", "points.json"], capture_output=True, text=True, timeout=120,
-        cwd=REPOSITORY, env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
-    )  # fmt: skip
-    assert result.returncode == 2 and "--data is missing" in result.stderr
+def test_without_data_it_says_so(
+    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["operating_points.py", "--output", "points.json"])
+    with pytest.raises(SystemExit) as ended:
+        benchmark.main()
+    assert ended.value.code == 2 and "--data is missing" in capsys.readouterr().err

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -34,15 +32,13 @@ OPENED = '{"description": "Stand-in 1.0"}'
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     """The script, with an environment of the peers that has the packages of this one, and no Ultralytics."""
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
     module = importlib.import_module("peers")
     monkeypatch.setattr(module, "ENVIRONMENT", make_environment(tmp_path / "peers" / "venv", refused="*ultralytics*"))
     return module
 
 
 @pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+def worker() -> ModuleType:
     return importlib.import_module("peers_worker")
 
 
@@ -221,16 +217,16 @@ def test_an_environment_that_cannot_be_built_is_an_error(benchmark: ModuleType, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--frames", "nowhere"], "error: folder nowhere cannot be read: No such file or directory"),
-        (["--frames", "frames", "--canvas", "big"], "error: --canvas is 'big'"),
-        (["--frames", "frames", "--peer-model", "none.onnx"], "error: --peer-model none.onnx does not exist"),
+        ({"frames": Path("nowhere")}, "error: folder nowhere cannot be read: No such file or directory"),
+        ({"canvas": "big"}, "error: --canvas is 'big'"),
+        ({"peer_model": Path("none.onnx")}, "error: --peer-model none.onnx does not exist"),
     ],
 )
-def test_wrong_arguments_are_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_wrong_arguments_are_one_line(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], message: str
+) -> None:
     make_frames(tmp_path / "frames", 1)
-    result = subprocess.run(
-        [sys.executable, REPOSITORY / "benchmarks" / "peers.py", *arguments], capture_output=True, text=True,
-        timeout=120, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-    )  # fmt: skip
-    assert result.returncode == 1 and result.stderr.startswith(message)
-    assert len(result.stderr.splitlines()) == 1
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        benchmark.main(**{"frames": Path("frames"), **arguments})
+    assert str(ended.value.code).startswith(message) and len(str(ended.value.code).splitlines()) == 1

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
-import sys
-from importlib import util
 from pathlib import Path
 from types import ModuleType
 
@@ -14,23 +13,11 @@ from gaussian_yolo_node.evaluation.position import PositionFigures, PositionResu
 from gaussian_yolo_node.position.camera import CameraPose
 from gaussian_yolo_node.position.class_sizes import CLASS_SIZES
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-SCRIPT = REPOSITORY / "benchmarks" / "positions.py"
-
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
     pytest.importorskip("rich", reason="rich is not installed")
-    spec = util.spec_from_file_location("positions_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = util.module_from_spec(spec)
-    sys.modules["positions_benchmark"] = module  # its dataclasses look themselves up
-    sys.path.insert(0, str(SCRIPT.parent))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(SCRIPT.parent))
-    return module
+    return importlib.import_module("positions")
 
 
 def test_the_page_has_a_row_for_each_figure(benchmark: ModuleType) -> None:

@@ -15,8 +15,6 @@ import cv2
 from factories import make_image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "benchmarks"))
-
 from soak import END, START, Soak, table, write  # noqa: E402
 
 PAGE = f"# Reliability\n\n{START}old\n{END}\nThe rest.\n"

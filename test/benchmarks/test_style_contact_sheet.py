@@ -22,8 +22,7 @@ DOCS = REPOSITORY / "docs"
 
 
 @pytest.fixture
-def sheet(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+def sheet() -> ModuleType:
     return importlib.import_module("style_contact_sheet")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -11,13 +10,11 @@ import pytest
 
 from gaussian_yolo_node.tracking.kalman import BoxStates, ErrorModel
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS, CHAINS = 12, 30
 
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
     module = importlib.import_module("tracker_noise")
     for name, value in {"CANDIDATES": 24, "ELITE": 5, "ITERATIONS": 6, "ROUNDS": 2}.items():
         monkeypatch.setattr(module, name, value)

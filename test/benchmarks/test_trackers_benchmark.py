@@ -13,14 +13,12 @@ pytest.importorskip("trackeval", reason="trackeval is not installed (pip install
 
 from factories import make_detections
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 LABEL = "{} 0 0 1.5 {} 20 {} 60 1.5 1.6 3.9 1.0 1.5 20.0 1.5\n"
 CLASSES = ("car", "pedestrian", "cyclist")
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+def benchmark() -> ModuleType:
     return importlib.import_module("trackers")
 
 

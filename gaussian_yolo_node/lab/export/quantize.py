@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,11 +88,11 @@ def quantize_model(
         graph = prepare(path, prepared).graph
         kept = float_layers(graph)
         frames = read_frames(sources, card, limit)
-        shown = track(frames.canvases, "calibrating", console=console or Console(quiet=True), transient=True)
+        shown = partial(track, frames.canvases, console=console or Console(quiet=True), transient=True)
         quantize_static(
             str(prepared),
             str(part),
-            _Reader(graph.input[0].name, shown),
+            _Reader(graph.input[0].name, shown("calibrating")),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=QUANTISED_OPS,
             per_channel=True,
@@ -110,8 +111,7 @@ def quantize_model(
         }
         card = replace(card, name=f"{card.name}_int8", deployment={**card.deployment, "int8": how})
         quantised, exact = onnx.load(str(part)), onnx.load(str(prepared))
-        shown = track(frames.canvases, "correcting biases", console=console or Console(quiet=True), transient=True)
-        correct_biases(quantised, exact, mean_inputs(exact, shown))
+        correct_biases(quantised, exact, mean_inputs(exact, shown("correcting biases")))
         round_only_for_integers(quantised.graph, QUANTISED_OPS, kept)
         onnx.helper.set_model_props(quantised, {**metadata, CARD_KEY: card.to_json(), PRECISION_KEY: "int8"})
         onnx.checker.check_model(quantised)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -18,17 +17,8 @@ from gaussian_yolo_node.frames.image_messages import ImageMessageError, image_fr
 from gaussian_yolo_node.frames.source import SourceError
 
 
-@dataclass(frozen=True)
-class BagOverview:
-    """The image topic of a bag, its message count and the size of its files in bytes."""
-
-    topic: str
-    count: int
-    size: int
-
-
-def overview(path: Path, topic: str | None) -> BagOverview:
-    """The data needed to split a bag into ranges.
+def overview(path: Path, topic: str | None) -> tuple[str, int, int]:
+    """The image topic of a bag, its message count and the size of its files in bytes.
 
     Args:
         topic: of the images; None for the only image topic.
@@ -38,9 +28,8 @@ def overview(path: Path, topic: str | None) -> BagOverview:
     """
     try:
         with BagReader(path) as reader:
-            found = reader.the_image_topic(topic)
-            size = sum(file.stat().st_size for file in reader.files)
-            return BagOverview(found, reader.topics[found].count, size)
+            topic_name = reader.the_image_topic(topic)
+            return topic_name, reader.topics[topic_name].count, sum(file.stat().st_size for file in reader.files)
     except BagError as error:
         hint = " with --topic" if topic is None and "choose one of" in str(error) else ""
         raise SourceError(f"{error}{hint}") from error

@@ -19,6 +19,7 @@ from gaussian_yolo_node.lab.networks.folded import start_from
 from gaussian_yolo_node.lab.networks.gaussian_yolo import GaussianYolo
 from gaussian_yolo_node.lab.noisy_student.chain_config import Round
 from gaussian_yolo_node.lab.noisy_student.select_boxes import BoxRules, SelectionError, select_boxes
+from gaussian_yolo_node.lab.noisy_student.select_classes import IMAGES
 from gaussian_yolo_node.lab.noisy_student.shards import extract
 from gaussian_yolo_node.lab.noisy_student.tables import DetectionRow, read_labels
 from gaussian_yolo_node.lab.noisy_student.teachers import open_teacher
@@ -31,7 +32,6 @@ from gaussian_yolo_node.labels.pseudo import FORMAT
 from gaussian_yolo_node.settings import read
 
 MODEL = "model.onnx"
-IMAGES = "images"  # images of bags and shards, beside the selected labels
 
 
 def select_detections(labels: Path, output: Path, rules: BoxRules) -> dict[str, Any]:
@@ -57,11 +57,8 @@ def select_detections(labels: Path, output: Path, rules: BoxRules) -> dict[str, 
         raise SelectionError(
             f"nothing in {labels} is sure enough for a pseudo label: lower positive, or raise max_sigma"
         )
-    wanted: dict[str, set[str]] = {}
-    for row, _ in kept:
-        wanted.setdefault(row.source, set()).add(row.image)
     prepare_target(output)
-    paths = extract(wanted, output.parent / IMAGES)
+    paths = extract([(row.source, row.image) for row, _ in kept], output.parent / IMAGES)
     records = [one.to_dict(os.path.relpath(paths[row.source, row.image], output.parent)) for row, one in kept]
     boxes = [name for _, one in kept for name, ignored in zip(one.classes, one.ignored, strict=True) if not ignored]
     weights = np.concatenate([one.weights[~one.ignored] for _, one in kept])

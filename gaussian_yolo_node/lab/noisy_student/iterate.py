@@ -1,6 +1,7 @@
-"""The chain: a teacher labels, labels are selected, a student is trained and becomes the next teacher.
+"""Noisy Student for classifiers and, with sigmas, for detectors (Xie et al., CVPR 2020).
 
-See docs/paper_facts.md, section 4.
+The chain: a teacher labels, labels are selected, a student is trained and becomes the next teacher. `select` and
+`train` are two of its steps alone; `labelling` is the third. See docs/paper_facts.md, section 4.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import yaml
 from rich.console import Console
 
 from gaussian_yolo_node.detector.model import resolve_model
+from gaussian_yolo_node.documents import read_yaml
 from gaussian_yolo_node.errors import install_line
 from gaussian_yolo_node.file_names import files_in
 from gaussian_yolo_node.files import file_hash, write_whole
@@ -24,6 +26,7 @@ from gaussian_yolo_node.lab.noisy_student.chain_config import ChainConfig, Round
 from gaussian_yolo_node.lab.noisy_student.labelling import label
 from gaussian_yolo_node.lab.noisy_student.manifest import Done, Manifest
 from gaussian_yolo_node.lab.noisy_student.shards import plan_shards
+from gaussian_yolo_node.lab.noisy_student.tables import read_labels
 from gaussian_yolo_node.lab.training.config import ConfigError
 
 SELECTED = "selected.json"
@@ -134,6 +137,47 @@ def steps_of(kind: Literal["detection", "classification"], seed: int | None) -> 
     from gaussian_yolo_node.lab.noisy_student.detector_steps import DetectorSteps
 
     return DetectorSteps(seed)
+
+
+def select(labels: Path, output: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Select labels for a student from a folder of labels; returns counts.
+
+    Args:
+        labels: folder written by `label`.
+        output: JSON file, a source for training.
+        options: of `select_boxes.BoxRules` for detections, of `select_classes.ClassRules` for classes.
+
+    Raises:
+        GaussianYoloError: one sentence naming the labels or options that cannot be used.
+    """
+    return dict(steps_of(read_labels(labels).kind, None).select(labels, output, options))
+
+
+def train(recipe: Path, output: Path, **options: Any) -> Path:
+    """Train the student of a recipe; `kind: classification` marks a classifier's, a detector's recipe has no kind.
+
+    Args:
+        options: see `training.train.run`.
+
+    Returns:
+        the latest checkpoint.
+
+    Raises:
+        GaussianYoloError: one sentence naming the error.
+        KeyboardInterrupt: `resume` continues.
+    """
+    document = read_yaml(recipe, "recipe", ConfigError)
+    kind = document.get("kind", "detection") if isinstance(document, dict) else "detection"
+    if kind == "classification":
+        from gaussian_yolo_node.lab.classification.config import ClassifierConfig
+        from gaussian_yolo_node.lab.classification.train import train_classifier
+
+        return train_classifier(ClassifierConfig.load(recipe), output, **options)
+    if kind != "detection":
+        raise ConfigError(f"{recipe}: kind must be classification or detection, not {kind!r}")
+    from gaussian_yolo_node.lab.training.train import run
+
+    return run(recipe, output, **options)
 
 
 @dataclass(frozen=True)

@@ -255,9 +255,8 @@ def _sole_user(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-@contextmanager
-def _progress(console: Console | None) -> Iterator[Progress]:
-    bar = Progress(
+def _progress(console: Console | None) -> Progress:
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -266,5 +265,3 @@ def _progress(console: Console | None) -> Iterator[Progress]:
         console=console,
         disable=console is None or not console.is_terminal,
     )
-    with bar:
-        yield bar

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.evaluation.uncertainty import relative_sigmas
 from gaussian_yolo_node.lab.noisy_student.balance import balance
@@ -94,8 +93,14 @@ def select_boxes(images: Sequence[FramePredictions], rules: BoxRules) -> list[Ps
     The weight of a coordinate is `(median / sigma)^2`, at most 1. Sigma is relative to the box, and the median is taken
     over this coordinate of all pseudo labels. So half of them count in full, like a human label.
     """
-    positives = [_positive(predicted, rules) for predicted in images]
-    relative = [_relative_sigmas(predicted.detections) for predicted in images]
+    relative = [
+        relative_sigmas(of.boxes.astype(np.float64), of.sigmas.astype(np.float64))
+        for of in (predicted.detections for predicted in images)
+    ]
+    positives = [
+        np.asarray((predicted.detections.scores >= rules.positive) & (rows <= rules.max_sigma).all(axis=1))
+        for predicted, rows in zip(images, relative, strict=True)
+    ]
     kept = [rows[mask] for rows, mask in zip(relative, positives, strict=True)]
     pooled = np.concatenate(kept) if kept else np.zeros((0, 4))
     medians = np.median(pooled, axis=0) if len(pooled) else np.ones(4)
@@ -104,15 +109,6 @@ def select_boxes(images: Sequence[FramePredictions], rules: BoxRules) -> list[Ps
         _labels(predicted, mask, rows, medians, rules, count)
         for predicted, mask, rows, count in zip(images, positives, relative, copies, strict=True)
     ]
-
-
-def _relative_sigmas(detections: Detections) -> NDArray[np.float64]:
-    return relative_sigmas(detections.boxes.astype(np.float64), detections.sigmas.astype(np.float64))
-
-
-def _positive(predicted: FramePredictions, rules: BoxRules) -> NDArray[np.bool_]:
-    sure = (_relative_sigmas(predicted.detections) <= rules.max_sigma).all(axis=1)
-    return np.asarray((predicted.detections.scores >= rules.positive) & sure)
 
 
 def _labels(

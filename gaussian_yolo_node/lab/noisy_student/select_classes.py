@@ -66,11 +66,8 @@ def select_classification(labels: Labels, output: Path, rules: ClassRules) -> di
     kept = [(row, given, int(count)) for row, given, count in zip(rows, probabilities, copies, strict=True) if count]
     if not kept:
         raise SelectionError(f"no label has a probability of {rules.threshold:g}: lower the threshold")
-    wanted: dict[str, set[str]] = {}
-    for row, _, _ in kept:
-        wanted.setdefault(row.source, set()).add(row.image)
     prepare_target(output)
-    paths = extract(wanted, output.parent / IMAGES)
+    paths = extract([(row.source, row.image) for row, _, _ in kept], output.parent / IMAGES)
     showings = dict.fromkeys(classes, 0)
     images = []
     for row, given, count in kept:

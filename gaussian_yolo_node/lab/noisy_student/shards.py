@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -151,23 +151,14 @@ class ShardReader:
             yield ShardImage(name or path.name, index, picture.image, picture.error)
 
 
-def images(shard: Shard) -> Iterator[ShardImage]:
-    """The images of one shard; see `ShardReader`."""
-    reader = ShardReader()
-    try:
-        yield from reader.images(shard)
-    finally:
-        reader.close()
-
-
-def extract(rows_wanted: Mapping[str, set[str]], folder: Path) -> dict[tuple[str, str], Path]:
+def extract(wanted: Iterable[tuple[str, str]], folder: Path) -> dict[tuple[str, str], Path]:
     """Extract images of any source to files, for training.
 
     Images of folders stay in place. Images of tars are copied to `folder` byte for byte, those of bags are written as
     PNG. Files are written atomically; existing files are kept.
 
     Args:
-        rows_wanted: image names by source, as in `LabelledRow`.
+        wanted: (source, name) of the images, as in `LabelledRow`.
         folder: for images of tars and bags; one subfolder per source.
 
     Returns:
@@ -178,10 +169,13 @@ def extract(rows_wanted: Mapping[str, set[str]], folder: Path) -> dict[tuple[str
         WriteError: a file cannot be written.
         PlaceError: a name leads out of its folder.
     """
+    by_source: dict[str, set[str]] = {}
+    for source, name in wanted:
+        by_source.setdefault(source, set()).add(name)
     paths: dict[tuple[str, str], Path] = {}
-    for source, names in rows_wanted.items():
-        found = _extract_source(source, set(names), folder)
-        missing = sorted(set(names) - found.keys())
+    for source, names in by_source.items():
+        found = _extract_source(source, names, folder)
+        missing = sorted(names - found.keys())
         if missing:
             raise SourceError(
                 f"{source} has no readable image {missing[0]} any more ({len(missing)} are missing): put it back, or "
@@ -251,39 +245,26 @@ def _tar_shards(source: str) -> list[Shard]:
         raise SourceError(f"there is no tar {absent or source}{also}: give .tar files, or a pattern of them")
     if not any(tar_images.has_image(Path(path)) for path in paths):
         raise SourceError(f"{source} has no images in it: looked for members {', '.join(IMAGE_SUFFIXES)}")
-    alone = paths == [source]
     common = os.path.commonpath([os.path.dirname(path) or "." for path in paths])
-    return [
-        Shard(
-            path,
-            source,
-            "tar",
-            str(Path(path).absolute()),
-            prefix="" if alone else f"{os.path.relpath(path, common)}/",
-            size=Path(path).stat().st_size,
-        )
-        for path in paths
-    ]
+    shards = []
+    for path in paths:
+        prefix = "" if paths == [source] else f"{os.path.relpath(path, common)}/"
+        size = Path(path).stat().st_size
+        shards.append(Shard(path, source, "tar", str(Path(path).absolute()), prefix=prefix, size=size))
+    return shards
 
 
 def _bag_shards(source: str, images_per_shard: int, topic: str | None) -> list[Shard]:
     from gaussian_yolo_node.lab.noisy_student import bag_images
 
-    found = bag_images.overview(Path(source), topic)
+    of_images, count, size = bag_images.overview(Path(source), topic)
+    path = str(Path(source).absolute())
     # The last range is open-ended: a damaged bag may contain more images than its count.
-    firsts = range(0, max(found.count, 1), images_per_shard)
+    *firsts, last = range(0, max(count, 1), images_per_shard)
+    ranges = [(first, f"{first + images_per_shard}", images_per_shard) for first in firsts]
     return [
-        Shard(
-            f"{source}[{first}:{'' if first == firsts[-1] else first + images_per_shard}]",
-            source,
-            "bag",
-            str(Path(source).absolute()),
-            first,
-            None if first == firsts[-1] else images_per_shard,
-            topic=found.topic,
-            size=found.size,
-        )
-        for first in firsts
+        Shard(f"{source}[{first}:{end}]", source, "bag", path, first, each, topic=of_images, size=size)
+        for first, end, each in [*ranges, (last, "", None)]
     ]
 
 

@@ -250,7 +250,7 @@ def _read_rows(path: Path, kind: Kind) -> Iterator[LabelledRow]:
         for place, probabilities in zip(common, _lists(table["probabilities"]), strict=True):
             yield ClassificationRow(*place, probabilities=probabilities)
         return
-    columns = (_quads(table["boxes"]), _lists(table["scores"]), table["classes"].to_pylist(), _quads(table["sigmas"]))
+    columns = (_lists(table["boxes"]), _lists(table["scores"]), table["classes"].to_pylist(), _lists(table["sigmas"]))
     for place, boxes, scores, classes, sigmas in zip(common, *columns, strict=True):
         try:
             predictions = FramePredictions.of(place[0], boxes, scores, classes, sigmas)
@@ -285,16 +285,8 @@ def _read_table(path: Path, **options: Any) -> Any:
 
 
 def _lists(column: Any) -> list[NDArray[np.float32]]:
-    """Arrays of each row, without conversion through Python numbers."""
-    lengths, values = _lengths(column), column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return np.split(np.asarray(values, np.float32), np.cumsum(lengths)[:-1]) if len(lengths) else []
-
-
-def _quads(column: Any) -> list[NDArray[np.float32]]:
-    lengths, values = _lengths(column), column.combine_chunks().flatten().flatten().to_numpy(zero_copy_only=False)
-    quads = np.asarray(values, np.float32).reshape(-1, 4)
-    return np.split(quads, np.cumsum(lengths)[:-1]) if len(lengths) else []
-
-
-def _lengths(column: Any) -> NDArray[np.int64]:
-    return np.asarray(pc.list_value_length(column).to_numpy(zero_copy_only=False), np.int64)
+    """Arrays `[N]`, or `[N,4]` of lists of four, of each row, without conversion through Python numbers."""
+    lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64)
+    values, quads = column.combine_chunks().flatten(), column.type == _QUADS
+    flat = np.asarray((values.flatten() if quads else values).to_numpy(zero_copy_only=False), np.float32)
+    return np.split(flat.reshape(-1, 4) if quads else flat, np.cumsum(lengths)[:-1]) if len(lengths) else []

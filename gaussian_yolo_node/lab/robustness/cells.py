@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.documents import DocumentError, read_json
 from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.lab.robustness import RobustnessError
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 
 SETTINGS = "settings.json"
 CELLS = "cells"
+CLEAN = "clean"  # the common cell without corruption or attack
+# Of a detector's boxes; low enough for the whole precision-recall curve (docs/paper_facts.md, section 1).
+SCORE_THRESHOLD = 0.005
 
 
 class Cells:
@@ -49,17 +57,13 @@ class Cells:
         """First digits of the settings' SHA-256."""
         return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
 
-    def get(self, name: str) -> Any | None:
-        """The document of a cell; None if it is missing or damaged."""
-        return self._read(self.folder / CELLS / f"{name}.json")
-
     def get_or_make(self, name: str, make: Callable[[], Any]) -> Any:
-        """The document of a cell, computed and stored if missing."""
-        known = self.get(name)
-        if known is not None:
-            return known
-        document = make()
-        write_json(self.folder / CELLS / f"{name}.json", document)
+        """The document of a cell, computed and stored if missing or damaged."""
+        path = self.folder / CELLS / f"{name}.json"
+        document = self._read(path)
+        if document is None:
+            document = make()
+            write_json(path, document)
         return document
 
     @staticmethod
@@ -68,6 +72,30 @@ class Cells:
             return read_json(path)
         except DocumentError:
             return None
+
+
+def record(frame: str, detections: Detections, classes: Sequence[str]) -> dict[str, Any]:
+    """Detections of a frame, JSON-ready."""
+    return {
+        "frame": frame,
+        "boxes": _rounded(detections.boxes),
+        "scores": _rounded(detections.scores),
+        "classes": [classes[number] for number in detections.class_ids],
+        "sigmas": _rounded(detections.sigmas),
+    }
+
+
+def parse(document: Iterable[Mapping[str, Any]]) -> tuple[FramePredictions, ...]:
+    """The records of a cell in the evaluation's format."""
+    return tuple(
+        FramePredictions.of(row["frame"], row["boxes"], row["scores"], row["classes"], row["sigmas"])
+        for row in document
+    )
+
+
+def _rounded(values: NDArray[np.float32]) -> list[Any]:
+    # Five decimals keep nearly all of a float32's precision in half the file size.
+    return np.round(values.astype(np.float64), 5).tolist()  # type: ignore[no-any-return]
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -19,8 +19,7 @@ from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES
 from gaussian_yolo_node.lab.robustness import RobustnessError
 from gaussian_yolo_node.lab.robustness.attacks import attacked, check_attacks
-from gaussian_yolo_node.lab.robustness.cells import Cells, write_json
-from gaussian_yolo_node.lab.robustness.detector import SCORE_THRESHOLD, parse, record
+from gaussian_yolo_node.lab.robustness.cells import CLEAN, SCORE_THRESHOLD, Cells, parse, record, write_json
 from gaussian_yolo_node.lab.robustness.frames import LabelledFrames, find_frames
 from gaussian_yolo_node.lab.robustness.sigma import cell_figures
 from gaussian_yolo_node.lab.training.checkpoint import Trained
@@ -95,7 +94,7 @@ def detector_attacks(
 
     def cell(kind: str, epsilon: float) -> Any:
         # With epsilon 0 every attack is the clean cell.
-        name = f"{kind}-{epsilon:g}" if epsilon else "clean"
+        name = f"{kind}-{epsilon:g}" if epsilon else CLEAN
         on_cell(name)
         return parse(cells.get_or_make(name, lambda: victim.detections(kind, epsilon)))
 

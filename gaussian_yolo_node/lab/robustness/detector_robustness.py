@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from gaussian_yolo_node.detector.detector import Detector
-from gaussian_yolo_node.lab.robustness.cells import Cells, write_json
+from gaussian_yolo_node.lab.robustness.cells import CLEAN, SCORE_THRESHOLD, Cells, parse, record, write_json
 from gaussian_yolo_node.lab.robustness.corruptions import (
     CORRUPTIONS,
     SEVERITIES,
@@ -17,9 +18,9 @@ from gaussian_yolo_node.lab.robustness.corruptions import (
     library_version,
     load_library,
 )
-from gaussian_yolo_node.lab.robustness.detector import CLEAN, SCORE_THRESHOLD, corruption_cells
 from gaussian_yolo_node.lab.robustness.frames import CorruptedFrames, find_frames
 from gaussian_yolo_node.lab.robustness.sigma import CellFigures, cell_figures, severity_correlation
+from gaussian_yolo_node.labels.labelled_frames import FramePredictions
 
 RESULT = "robustness.json"
 
@@ -92,6 +93,7 @@ def detector_robustness(
         detector: its score threshold is set to 0.005.
         data, labels: see `find_frames`.
         output: folder of the cells and of robustness.json.
+        on_frame: called with the cell's name and the number of finished frames.
 
     Raises:
         RobustnessError: an option, the data or the output folder is invalid, or the library is missing.
@@ -114,13 +116,26 @@ def detector_robustness(
         "library": library_version(),
     }
     cells = Cells(output, settings)
+
+    def cell(name: str, severity: int) -> tuple[FramePredictions, ...]:
+        label = f"{name}-{severity}" if severity else CLEAN
+
+        def make() -> list[dict[str, Any]]:
+            records = []
+            for path, image in zip(frames.paths, corrupted(frames.paths, name, severity), strict=True):
+                records.append(record(path.name, detector(image), detector.card.classes))
+                on_frame(label, len(records))
+            return records
+
+        detections = parse(cells.get_or_make(label, make))
+        on_frame(label, len(frames.paths))
+        return detections
+
     with CorruptedFrames(options.workers, options.seed) as corrupted:
-        found = corruption_cells(
-            detector, detector.card.classes, frames.paths, cells, names, severities, corrupted, on_frame
-        )
-    clean = found.pop((CLEAN, 0))
+        clean = cell(CLEAN, 0)
+        found = {(name, severity): cell(name, severity) for name, severity in product(names, severities)}
     reference = cell_figures(frames.truths, clean, clean, options.least_score)
-    figures = {key: cell_figures(frames.truths, cell, clean, options.least_score) for key, cell in found.items()}
+    figures = {key: cell_figures(frames.truths, each, clean, options.least_score) for key, each in found.items()}
     rho = {name: severity_correlation({0: reference, **{s: figures[name, s] for s in severities}}) for name in names}
     result = DetectorRobustness(reference, figures, rho, {**settings, "least_score": options.least_score})
     write_json(output / RESULT, result.to_dict())

@@ -37,17 +37,10 @@ class LabelledFrames:
     Attributes:
         paths: of the images, in the order of their names.
         truths: their labels; may include labels of other images.
-        labels: source of the labels.
     """
 
     paths: tuple[Path, ...]
     truths: GroundTruth
-    labels: Path
-
-    @property
-    def names(self) -> list[str]:
-        """File names, the keys of predictions and seeds."""
-        return [path.name for path in self.paths]
 
     @property
     def digest(self) -> str:
@@ -85,7 +78,7 @@ def find_frames(data: Path, labels: Path | None = None, limit: int = 0) -> Label
     paths = [path for path in image_files(images) if truths.frame(path.name) is not None]
     if not paths:
         raise RobustnessError(f"no image in {images} has a label in {where}: their names must be the same")
-    return LabelledFrames(tuple(evenly(paths, limit)), truths, where)
+    return LabelledFrames(tuple(evenly(paths, limit)), truths)
 
 
 def evenly(items: Sequence[Path], limit: int) -> list[Path]:

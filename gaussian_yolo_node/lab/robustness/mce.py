@@ -28,41 +28,31 @@ ALEXNET_ERRORS: Mapping[str, float] = {
 }
 
 
-def corruption_errors(
-    errors: Mapping[str, Sequence[float]], baseline: Mapping[str, float] = ALEXNET_ERRORS
-) -> dict[str, float]:
-    """CE of each corruption, in percent: `100 * sum_s E_s / sum_s E_s(baseline)`.
+def corruption_errors(errors: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """CE of each corruption, in percent: `100 * sum_s E_s / sum_s E_s(AlexNet)`.
 
     Args:
         errors: corruption -> top-1 errors 0..1 at severities 1 to 5.
-        baseline: corruption -> mean error over the severities; AlexNet's.
 
     Raises:
-        RobustnessError: a corruption does not have five errors, an error is out of range, or the baseline lacks it.
+        RobustnessError: a corruption does not have five errors, an error is out of range, or AlexNet has none.
     """
-    return {name: 100 * _mean(name, values) / _of(baseline, name) for name, values in errors.items()}
+    return {name: 100 * _mean(name, values) / ALEXNET_ERRORS[name] for name, values in errors.items()}
 
 
-def mean_corruption_error(
-    errors: Mapping[str, Sequence[float]], baseline: Mapping[str, float] = ALEXNET_ERRORS
-) -> float:
+def mean_corruption_error(errors: Mapping[str, Sequence[float]]) -> float:
     """mCE in percent, the mean of all 15 CEs. RobustnessError as in `corruption_errors`, or if one is missing."""
     missing = [name for name in CORRUPTIONS if name not in errors]
     if missing:
         raise RobustnessError(f"mCE is the mean of all 15 corruptions, and {', '.join(missing)} have not been measured")
-    return math.fsum(corruption_errors(errors, baseline).values()) / len(errors)
+    return math.fsum(corruption_errors(errors).values()) / len(errors)
 
 
 def _mean(name: str, values: Sequence[float]) -> float:
+    if name not in ALEXNET_ERRORS:
+        raise RobustnessError(f"the baseline has no error for {name}")
     if len(values) != len(SEVERITIES):
         raise RobustnessError(f"{name} has {len(values)} errors; CE is over all {len(SEVERITIES)} severities")
     if not all(0 <= value <= 1 for value in values):
         raise RobustnessError(f"{name} has an error outside 0..1: {list(values)}")
     return math.fsum(values) / len(values)
-
-
-def _of(baseline: Mapping[str, float], name: str) -> float:
-    value = baseline.get(name, 0.0)
-    if not value > 0:
-        raise RobustnessError(f"the baseline has no error for {name}")
-    return value

@@ -119,12 +119,7 @@ def _against(here: MatchedBoxes, before: MatchedBoxes) -> tuple[Floats, float | 
     both = [(row, rows[_key(here, row)]) for row in range(len(here)) if _key(here, row) in rows]
     if not both or here.sigmas is None or before.sigmas is None:
         return np.empty(0), None
-    now, then = (
-        here[np.array([each[i] for each in both], np.intp)]
-        if i == 0
-        else before[np.array([each[i] for each in both], np.intp)]
-        for i in (0, 1)
-    )
+    now, then = (of[np.array(each, np.intp)] for of, each in zip((here, before), zip(*both, strict=True), strict=True))
     error, clean = (np.median(np.abs(each.errors / np.maximum(each.sizes, 1e-6))) for each in (now, then))
     ratios: Floats = _relative(now) / np.maximum(_relative(then), 1e-9)
     return ratios, float(error / clean) if clean > 0 else None

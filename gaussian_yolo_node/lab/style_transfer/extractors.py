@@ -147,7 +147,8 @@ class BackboneExtractor:
         self.network = _frozen(backbone)
         self.weights = _fingerprint(backbone)
         self._scales: dict[str, Tensor] = {}
-        self._pooled = {layer for layer in _strided_layers(backbone) if _take_every_position(layer)}
+        strided = (backbone.conv_stem, *(block.conv_dw for _, block in _named_blocks(backbone)))
+        self._pooled = {layer for layer in strided if _take_every_position(layer)}
         self.layers = tuple(_layer_names(backbone))
         self.defaults = defaults or _defaults_like_lite0(self.layers)
 
@@ -305,12 +306,6 @@ def _layer_names(network: TableBackbone) -> Iterator[str]:
             yield f"{name}.expand"
         yield f"{name}.depthwise"
         yield name
-
-
-def _strided_layers(network: TableBackbone) -> Iterator[nn.Module]:
-    yield network.conv_stem
-    for _, block in _named_blocks(network):
-        yield block.conv_dw
 
 
 def _take_every_position(layer: nn.Module) -> bool:

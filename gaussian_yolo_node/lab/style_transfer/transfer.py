@@ -26,9 +26,8 @@ from gaussian_yolo_node.lab.style_transfer.colour import (
 )
 from gaussian_yolo_node.lab.style_transfer.extractors import Extractor
 from gaussian_yolo_node.lab.style_transfer.losses import Objective, StyleTarget
-from gaussian_yolo_node.lab.style_transfer.optimise import Loss, Optimizer, optimise
+from gaussian_yolo_node.lab.style_transfer.optimise import Loss, Optimised, Optimizer, optimise
 from gaussian_yolo_node.lab.style_transfer.pictures import Image
-from gaussian_yolo_node.lab.style_transfer.reconstruct import reconstruct_content, reconstruct_style
 from gaussian_yolo_node.lab.style_transfer.tiles import Tile, in_tiles, tile_grid
 from gaussian_yolo_node.lab.training.session import Device, device_kind
 from gaussian_yolo_node.settings import Count, Must, Natural, NotNegative, Positive, check, option
@@ -183,37 +182,25 @@ class StyleTransfer:
     ) -> Iterator[tuple[str, Image]]:
         """Named reconstructions from noise of the network's layers (the paper's figure 1).
 
-        `content_LAYER` for each content layer: the settings', or some from all depths. `style_NUMBER_LAYER` for the
-        style layers up to and including that one.
+        `content_LAYER` for each content layer (the settings', or some from all depths), by the content loss per
+        response: alpha is 1 / (N M). `style_NUMBER_LAYER` for the style layers up to and including that one, equally
+        weighted: a texture with the Gram matrices of the style image.
 
         Args:
             content, style: uint8 `[H,W,3]` BGR.
             on_step: called with each reconstruction's number of finished steps and its loss.
         """
-        settings = self.settings
         picture = _padded(self._tensor(self._sized(content)))
-        for layer in settings.content_layers or self.extractor.defaults.reconstructed:
-            found = reconstruct_content(
-                self.extractor,
-                picture,
-                layer,
-                steps=settings.steps,
-                seed=settings.seed,
-                optimizer=settings.optimizer,
-                on_step=on_step,
-            )
+        for layer in self.settings.content_layers or self.extractor.defaults.reconstructed:
+            target = self._responses(picture, [layer])
+            objective = Objective(target, {}, {}, alpha=1 / target[layer].numel(), beta=0)
+            found = self._optimised(self._noise(picture, self.settings.seed), objective, self.settings.steps, on_step)
             yield f"content_{layer}", to_image(_unpadded(found.image))
         picture = _padded(self._tensor(self._sized(style)))
         for count, layer in enumerate(self.style_layers, 1):
-            found = reconstruct_style(
-                self.extractor,
-                picture,
-                self.style_layers[:count],
-                steps=settings.steps,
-                seed=settings.seed,
-                optimizer=settings.optimizer,
-                on_step=on_step,
-            )
+            layers = self.style_layers[:count]
+            objective = Objective({}, self._targets(picture, layers), dict.fromkeys(layers, 1 / count), alpha=0, beta=1)
+            found = self._optimised(self._noise(picture, self.settings.seed), objective, self.settings.steps, on_step)
             yield f"style_{count}_{layer}", to_image(_unpadded(found.image))
 
     def _start(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
@@ -221,7 +208,10 @@ class StyleTransfer:
             return content
         if self.settings.start == "recolored":
             return match_colours(content, style).clamp(0, 1)
-        return torch.rand(content.shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+        return self._noise(content, seed)
+
+    def _noise(self, like: Tensor, seed: int) -> Tensor:
+        return torch.rand(like.shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
 
     def _factors(self, content: Tensor) -> list[int]:
         """Factors of the smaller sizes, coarse to fine."""
@@ -233,32 +223,34 @@ class StyleTransfer:
     def _search(
         self, start: Tensor, content: Tensor, style: Tensor, steps: int, on_step: Callable[[int, Loss], None] | None
     ) -> tuple[Tensor, list[Sequence[Loss]]]:
-        # Every tile uses the style of the whole style image, for consistent tiles.
-        with torch.no_grad():
-            responses = self.extractor.responses(style.expand(-1, 3, -1, -1), self.style_layers)
-        targets = {layer: StyleTarget.of(response) for layer, response in responses.items()}
+        targets = self._targets(style, self.style_layers)  # of the whole style image, for consistent tiles
         losses: list[Sequence[Loss]] = []
 
         def search(tile: Tile) -> Tensor:
             part = tile.crop(content)
             objective = self._objective(part, targets, content[0, 0].numel() / part[0, 0].numel())
-            found = optimise(
-                tile.crop(start),
-                self.extractor,
-                objective,
-                steps=steps,
-                optimizer=self.settings.optimizer,
-                on_step=on_step,
-            )
+            found = self._optimised(tile.crop(start), objective, steps, on_step)
             losses.append(found.losses)
             return found.image
 
         return in_tiles(content, self.settings.tile, self.settings.tile // 4, search), losses
 
+    def _optimised(
+        self, start: Tensor, objective: Objective, steps: int, on_step: Callable[[int, Loss], None] | None
+    ) -> Optimised:
+        optimizer = self.settings.optimizer
+        return optimise(start, self.extractor, objective, steps=steps, optimizer=optimizer, on_step=on_step)
+
+    @torch.no_grad()
+    def _responses(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        return self.extractor.responses(image.expand(-1, 3, -1, -1), layers)
+
+    def _targets(self, style: Tensor, layers: Sequence[str]) -> dict[str, StyleTarget]:
+        return {layer: StyleTarget.of(response) for layer, response in self._responses(style, layers).items()}
+
     def _objective(self, content: Tensor, style: Mapping[str, StyleTarget], share: float) -> Objective:
         """The objective of a tile that is 1/share of the frame."""
-        with torch.no_grad():
-            responses = self.extractor.responses(content.expand(-1, 3, -1, -1), self.content_layers)
+        responses = self._responses(content, self.content_layers)
         if self.settings.alpha is None:
             # Without a style, any non-zero content weight works.
             beta = self.settings.beta or 1.0

@@ -6,9 +6,8 @@ activation is 1 (CVPR 2016, section 2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +27,6 @@ WEIGHTS_URL = f"https://download.pytorch.org/models/{WEIGHTS_FILE}"
 # The file name contains the first digits of the file's SHA-256.
 CHECKSUM = WEIGHTS_FILE.removesuffix(".pth").rpartition("-")[2]
 
-Pooling = Literal["average", "max"]
-_POOLS: dict[str, Callable[[Tensor, int], Tensor]] = {"average": F.avg_pool2d, "max": F.max_pool2d}
-
 
 class WeightsError(GaussianYoloError):
     """The weights of a network are missing, damaged, or of another network."""
@@ -40,17 +36,12 @@ class Vgg19(nn.Module):
     """The convolutional part of VGG19; `[B,3,H,W]`, RGB normalised as torchvision does, -> `[B,512,H/32,W/32]`.
 
     Layer names follow the paper. `conv4_2` is the *rectified* response of that convolution, because the paper's Caffe
-    network rectifies in place. `relu4_2` is an alias of the same layer; `pool4` is the pooling at the end of block 4.
-
-    Args:
-        pooling: "average", which gave cleaner images in the paper, or "max", as in the training of the weights.
+    network rectifies in place. `relu4_2` is an alias of the same layer; `pool4` is the pooling at the end of block 4,
+    average instead of max pooling, which gave cleaner images in the paper.
     """
 
-    def __init__(self, pooling: Pooling = "average") -> None:
+    def __init__(self) -> None:
         super().__init__()
-        if pooling not in _POOLS:
-            raise GaussianYoloError(f"unknown pooling {pooling!r}: choose average or max")
-        self.pooling: Pooling = pooling
         self.convolutions = nn.ModuleDict()
         channels = 3
         for block, (width, count) in enumerate(BLOCKS, 1):
@@ -83,7 +74,7 @@ class Vgg19(nn.Module):
             elif min(x.shape[-2:]) < 2:
                 raise GaussianYoloError(f"an image of {image.shape[-1]}x{image.shape[-2]} px is too small for {name}")
             else:
-                x = _POOLS[self.pooling](x, 2)
+                x = F.avg_pool2d(x, 2)
             found[name] = x
         return {name: found[layer] for name, layer in asked.items()}
 

@@ -55,8 +55,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def official(golden_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The official network as a model file."""
+    golden, path = golden_dir / "darknet_tiny", tmp_path_factory.mktemp("official") / "tiny.onnx"
+    import_darknet(golden / "tiny.cfg", golden / "tiny.weights", path)
+    return path
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_official_image_gives_the_official_detections(golden_dir: Path, tmp_path: Path, runtime: str) -> None:
+def test_the_official_image_gives_the_official_detections(golden_dir: Path, official: Path, runtime: str) -> None:
     """From image to detections: the same boxes of the same classes remain after decoding and suppression.
 
     The canvas has 8 bits, so the input differs from the official float input by up to 0.5/255 (its golden tolerance is
@@ -67,9 +75,8 @@ def test_the_official_image_gives_the_official_detections(golden_dir: Path, tmp_
     golden = golden_dir / "darknet_tiny"
     stored = np.load(golden / "expected.npz")
     image = cv2.imread(str(golden / "image.png"))
-    import_darknet(golden / "tiny.cfg", golden / "tiny.weights", tmp_path / "tiny.onnx")
 
-    with Detector.open(tmp_path / "tiny.onnx", runtime, options=FP32) as detector:
+    with Detector.open(official, runtime, options=FP32) as detector:
         card = detector.card
         letterbox = Letterbox.fit(image.shape[:2], card.input_size, card.resize)
         canvas = letterbox.to_canvas(image)

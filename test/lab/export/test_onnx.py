@@ -17,6 +17,7 @@ from gaussian_yolo_node.detector.detector import Detector  # noqa: E402
 from gaussian_yolo_node.detector.model import ModelCard, OperatingPoint  # noqa: E402
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration  # noqa: E402
 from gaussian_yolo_node.errors import ModelError  # noqa: E402
+from gaussian_yolo_node.lab.export.card_file import write_card  # noqa: E402
 from gaussian_yolo_node.lab.export.onnx import ExportError, ExportOptions, export_model  # noqa: E402
 from gaussian_yolo_node.lab.networks.gaussian_yolo import STRIDES, GaussianYolo, build_model  # noqa: E402
 from gaussian_yolo_node.runtime import RuntimeOptions, open_runtime  # noqa: E402
@@ -56,24 +57,8 @@ def exported(model: GaussianYolo, tmp_path_factory: pytest.TempPathFactory) -> C
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_runtimes_give_torchs_heads(model: GaussianYolo, exported: Callable[..., Path], runtime: str) -> None:
-    pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
-    path = exported()
-    canvas = np.random.default_rng(3).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    rgb = torch.from_numpy(canvas[..., ::-1].copy()).permute(2, 0, 1)[None].float()
-    with torch.no_grad():
-        expected = [head.numpy() for head in model(rgb)]
-    with_runtime = open_runtime(path, runtime, RuntimeOptions(precision="fp32"))
-    heads = [head.copy() for head in with_runtime.infer(canvas)]
-    with_runtime.close()
-    assert [head.shape for head in heads] == [head.shape for head in expected]
-    for ours, theirs in zip(heads, expected, strict=True):
-        assert np.abs(ours - theirs).max() < 1e-3
-
-
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("size", [None, (32, 32), (96, 160), (160, 96)])
-def test_a_file_is_run_on_any_canvas(
+@pytest.mark.parametrize("size", [None, (32, 32), (96, 160), pytest.param((160, 96), marks=pytest.mark.slow)])
+def test_runtimes_give_torchs_heads_on_any_canvas(
     model: GaussianYolo, exported: Callable[..., Path], runtime: str, size: tuple[int, int] | None
 ) -> None:
     pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
@@ -86,17 +71,17 @@ def test_a_file_is_run_on_any_canvas(
     assert (opened.input_size, opened.free_size) == ((height, width), True)
     assert opened.head_shapes == tuple(tuple(head.shape[1:]) for head in expected)
     for ours, theirs in zip(opened.infer(canvas), expected, strict=True):
-        assert np.abs(ours - theirs.numpy()).max() < 1e-3
+        assert ours.shape == tuple(theirs.shape) and np.abs(ours - theirs.numpy()).max() < 1e-3
     opened.close()
     with pytest.raises(ModelError, match="multiples of 32 px, not 64x100"):
         open_runtime(path, runtime, RuntimeOptions(input_size=(64, 100)))
 
 
-def test_a_detector_maps_boxes_from_the_canvas_it_was_opened_for(model: GaussianYolo, tmp_path: Path) -> None:
+def test_a_detector_maps_boxes_from_the_canvas_it_was_opened_for(exported: Callable[..., Path], tmp_path: Path) -> None:
     correction = SigmaCalibration((2.0,) * 4, (0.0,) * 4)
     points = (OperatingPoint((32, 64), 0.1), OperatingPoint((96, 160), 0.5, sigma_calibration=correction))
     path = tmp_path / "points.onnx"
-    export_model(model, replace(make_card((32, 64)), operating_points=points), path)
+    write_card(exported(), replace(make_card((32, 64)), operating_points=points), path)
     with Detector.open(path) as small, Detector.open(path, options=RuntimeOptions(input_size=(96, 192))) as large:
         assert (small.input_size, small.sigma_calibration) == ((32, 64), None)
         assert (large.input_size, large.sigma_calibration) == ((96, 192), correction)
@@ -133,7 +118,7 @@ def test_onnxruntime_runs_the_batch_that_was_asked_for(
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("batch", [None, 2])
+@pytest.mark.parametrize("batch", [None, 3])
 def test_a_runtime_refuses_a_batch_it_cannot_run(
     exported: Callable[..., Path], runtime: str, batch: int | None
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,10 +20,9 @@ from training_runs import make_document
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.noisy_student import detector_steps
 from gaussian_yolo_node.lab.noisy_student.chain_config import ChainConfig
-from gaussian_yolo_node.lab.noisy_student.iterate import Student, check_chain, iterate, steps_of
+from gaussian_yolo_node.lab.noisy_student.iterate import Student, check_chain, iterate, select, steps_of, train
 from gaussian_yolo_node.lab.noisy_student.manifest import ManifestError
 from gaussian_yolo_node.lab.noisy_student.select_boxes import SelectionError
-from gaussian_yolo_node.lab.noisy_student.student import select, train
 from gaussian_yolo_node.lab.training.config import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -58,19 +57,39 @@ def make_chain(folder: Path, **changes: Any) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Sequence[Student]]:
-    """Folder and students of a chain that is run once for all tests; its outputs are in `out`."""
-    folder = tmp_path_factory.mktemp("chain")
-    return folder, iterate(make_chain(folder), folder / "out")
-
-
 def times(output: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in output.rglob("*.*") if path.name != "manifest.json"}
 
 
-def test_a_chain_is_run_once_and_each_student_teaches_the_next(finished: tuple[Path, Sequence[Student]]) -> None:
-    folder, students = finished
+class Finished(NamedTuple):
+    """A chain that was interrupted in the training of its first student: `before` has the times of its files then."""
+
+    folder: Path
+    students: Sequence[Student]
+    before: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A chain that is run once for all tests; its outputs are in `out`."""
+    folder = tmp_path_factory.mktemp("chain")
+    chain, output, whole = make_chain(folder), folder / "out", detector_steps.run
+
+    def stopped(recipe: Path, *arguments: Any, **options: Any) -> Path:
+        if recipe.parent.name == "1_one":
+            raise KeyboardInterrupt
+        return whole(recipe, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detector_steps, "run", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            iterate(chain, output)
+    before = times(output)
+    return Finished(folder, iterate(chain, output), before)
+
+
+def test_a_chain_is_run_once_and_each_student_teaches_the_next(finished: Finished) -> None:
+    folder, students, _ = finished
     chain, output = folder / "chain.yaml", folder / "out"
     assert [student.name for student in students] == ["0_teacher", "1_one", "2_two"]
     assert list(json.loads((output / "manifest.json").read_text())["steps"]) == [
@@ -91,28 +110,16 @@ def test_a_chain_is_run_once_and_each_student_teaches_the_next(finished: tuple[P
     assert times(output) == before
 
 
-def test_an_interrupted_chain_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chain = make_chain(tmp_path, rounds=[{"name": "one", "recipe": "student.yaml", "select": UNSURE}])
-    output = tmp_path / "out"
-    whole = detector_steps.run
-
-    def stopped(recipe: Path, *arguments: Any, **options: Any) -> Path:
-        if recipe.parent.name == "1_one":
-            raise KeyboardInterrupt
-        return whole(recipe, *arguments, **options)
-
-    monkeypatch.setattr(detector_steps, "run", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        iterate(chain, output)
-    before = times(output)
-    monkeypatch.undo()
-    students = iterate(chain, output)
-    assert len(students) == 2
-    assert {path: time for path, time in times(output).items() if path in before} == before
+def test_an_interrupted_chain_goes_on(finished: Finished) -> None:
+    made = {Path(path).name for path in finished.before}
+    assert {"last.pt", "selected.json", "recipe.yaml"} <= made
+    assert {path: time for path, time in times(finished.folder / "out").items() if path in finished.before} == (
+        finished.before
+    )
 
 
-def test_another_chain_in_the_same_folder_is_refused(finished: tuple[Path, Sequence[Student]]) -> None:
-    folder, _ = finished
+def test_another_chain_in_the_same_folder_is_refused(finished: Finished) -> None:
+    folder = finished.folder
     chain = yaml.safe_load((folder / "chain.yaml").read_text())
     chain["rounds"] = [{"name": "one", "recipe": "student.yaml", "select": {**UNSURE, "weights": "none"}}]
     (folder / "another.yaml").write_text(yaml.safe_dump(chain))
@@ -219,10 +226,9 @@ def test_a_recipe_of_no_kind_of_student(tmp_path: Path) -> None:
         train(tmp_path / "recipe.yaml", tmp_path / "out")
 
 
-def test_nothing_sure_enough_is_said(finished: tuple[Path, Sequence[Student]], tmp_path: Path) -> None:
-    folder, _ = finished
+def test_nothing_sure_enough_is_said(finished: Finished, tmp_path: Path) -> None:
     with pytest.raises(SelectionError, match=r"nothing in .* is sure enough"):
-        select(folder / "out/1_one/labels", tmp_path / "selected.json", {"positive": 1.0})
+        select(finished.folder / "out/1_one/labels", tmp_path / "selected.json", {"positive": 1.0})
 
 
 def make_classified(folder: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tarfile
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -20,10 +21,14 @@ from gaussian_yolo_node.lab.noisy_student.shards import (
     ShardImage,
     ShardReader,
     extract,
-    images,
     plan_shards,
 )
 from gaussian_yolo_node.lab.noisy_student.tar_images import expand
+
+
+def images(shard: Shard) -> list[ShardImage]:
+    with closing(ShardReader()) as reader:
+        return list(reader.images(shard))
 
 
 def all_images(*sources: object, **options: int) -> list[ShardImage]:
@@ -52,7 +57,7 @@ def test_a_folder_with_its_subfolders_by_path(tmp_path: Path) -> None:
 def test_folders_are_cut_into_shards(tmp_path: Path, per_shard: int, sizes: list[int]) -> None:
     shards = plan_shards([str(make_folder(tmp_path / "a", 5))], per_shard)
     assert [shard.count for shard in shards] == sizes
-    assert [len(list(images(shard))) for shard in shards] == sizes
+    assert [len(images(shard)) for shard in shards] == sizes
     assert len({shard.name for shard in shards}) == len({shard.digest for shard in shards}) == len(sizes)
     assert [Shard.from_json(shard.to_json()) for shard in shards] == shards
 
@@ -128,7 +133,7 @@ NAMES = ["0001.jpg", "drive/0002.PNG", "0003.jpeg"]
 def test_images_of_a_tar(tmp_path: Path, name: str, mode: str) -> None:
     path = make_tar(tmp_path / name, MEMBERS, mode)
     (shard,) = plan_shards([str(path)], 1)
-    found = list(images(shard))
+    found = images(shard)
     assert [(image.name, image.index) for image in found] == [(name, index) for index, name in enumerate(NAMES)]
     np.testing.assert_array_equal(found[1].image_bgr, decoded(encoded(2)))
 
@@ -270,7 +275,7 @@ def test_a_topic_is_chosen(tmp_path: Path) -> None:
     (image,) = images(shard)
     np.testing.assert_array_equal(image.image_bgr, picture)
     # Extraction takes the topic from the name.
-    paths = extract({bag: {image.name}}, tmp_path / "out")
+    paths = extract([(bag, image.name)], tmp_path / "out")
     np.testing.assert_array_equal(cv2.imread(str(paths[bag, image.name])), picture)
 
 
@@ -313,7 +318,7 @@ def test_shards_without_images_are_no_shards(tmp_path: Path) -> None:
 
 def test_extracting_leaves_images_of_folders_where_they_are(tmp_path: Path) -> None:
     source = str(make_folder(tmp_path / "a", 2))
-    assert extract({source: {"01.png"}}, tmp_path / "out") == {(source, "01.png"): tmp_path / "a" / "01.png"}
+    assert extract([(source, "01.png")], tmp_path / "out") == {(source, "01.png"): tmp_path / "a" / "01.png"}
     assert not (tmp_path / "out").exists()
 
 
@@ -322,12 +327,12 @@ def test_extracting_from_tars_keeps_the_bytes_and_does_nothing_twice(tmp_path: P
         make_tar(tmp_path / name, MEMBERS)
     source = f"{tmp_path}/{{0..1}}.tar"
     wanted = {"0.tar/0001.jpg", "1.tar/drive/0002.PNG"}
-    paths = extract({source: wanted}, tmp_path / "out")
+    paths = extract([(source, name) for name in wanted], tmp_path / "out")
     assert {name for _, name in paths} == wanted
     assert paths[source, "0.tar/0001.jpg"].read_bytes() == MEMBERS[0][1]
     assert paths[source, "1.tar/drive/0002.PNG"].read_bytes() == MEMBERS[2][1]
     times = {path: path.stat().st_mtime_ns for path in paths.values()}
-    assert extract({source: wanted}, tmp_path / "out") == paths
+    assert extract([(source, name) for name in wanted], tmp_path / "out") == paths
     assert {path: path.stat().st_mtime_ns for path in paths.values()} == times
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert sorted(files) == sorted(paths.values())
@@ -336,7 +341,7 @@ def test_extracting_from_tars_keeps_the_bytes_and_does_nothing_twice(tmp_path: P
 def test_sources_of_the_same_name_do_not_collide(tmp_path: Path) -> None:
     sources = [str(make_tar(tmp_path / place / "a.tar", [("0.png", encoded(seed))]))
                for seed, place in enumerate("xy")]  # fmt: skip
-    paths = extract({source: {"0.png"} for source in sources}, tmp_path / "out")
+    paths = extract([(source, "0.png") for source in sources], tmp_path / "out")
     assert [paths[source, "0.png"].read_bytes() for source in sources] == [encoded(0), encoded(1)]
 
 
@@ -348,7 +353,7 @@ def test_no_member_leaves_the_folder(tmp_path: Path, name: str) -> None:
     assert good.image_bgr is not None
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(PlaceError, match="leads out of its folder"):
-        extract({source: {name}}, tmp_path / "out")
+        extract([(source, name)], tmp_path / "out")
     assert sorted(tmp_path.rglob("*")) == before and not Path("/tmp/absolute.png").exists()
 
 
@@ -367,30 +372,30 @@ def test_no_name_of_a_label_leaves_the_folder(tmp_path: Path, kind: str) -> None
     (tmp_path / "secret.png").write_bytes(encoded(1))
     source = str(make_folder(tmp_path / "a", 1) if kind == "folder" else bags(tmp_path)[0])
     with pytest.raises(PlaceError, match="leads out of its folder"):
-        extract({source: {"../secret.png"}}, tmp_path / "out")
+        extract([(source, "../secret.png")], tmp_path / "out")
 
 
 def test_a_link_in_the_place_of_extracted_images_is_not_followed(tmp_path: Path) -> None:
     source = str(make_tar(tmp_path / "a.tar", [("drive/0.png", encoded(1))]))
-    (place,) = {path.parent.parent for path in extract({source: {"drive/0.png"}}, tmp_path / "out").values()}
+    (place,) = {path.parent.parent for path in extract([(source, "drive/0.png")], tmp_path / "out").values()}
     (place / "drive" / "0.png").unlink()
     (place / "drive").rmdir()
     (tmp_path / "elsewhere").mkdir()
     (place / "drive").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(PlaceError, match="a link leads out of"):
-        extract({source: {"drive/0.png"}}, tmp_path / "out")
+        extract([(source, "drive/0.png")], tmp_path / "out")
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_extracting_from_a_bag(tmp_path: Path) -> None:
     bag, pictures = bags(tmp_path)
     names = [image.name for image in all_images(bag)]
-    paths = extract({str(bag): {names[1], names[4]}}, tmp_path / "out")
+    paths = extract([(str(bag), names[1]), (str(bag), names[4])], tmp_path / "out")
     for index in (1, 4):
         path = paths[str(bag), names[index]]
         np.testing.assert_array_equal(cv2.imread(str(path)), pictures[index])
     times = [path.stat().st_mtime_ns for path in paths.values()]
-    assert [path.stat().st_mtime_ns for path in extract({str(bag): set(names[1:2])}, tmp_path / "out").values()]
+    assert [path.stat().st_mtime_ns for path in extract([(str(bag), names[1])], tmp_path / "out").values()]
     assert [path.stat().st_mtime_ns for path in paths.values()] == times
 
 
@@ -400,4 +405,4 @@ def test_extracting_what_is_gone(tmp_path: Path, kind: str) -> None:
                "bag": lambda: bags(tmp_path)[0]}  # fmt: skip
     source = str(sources[kind]())
     with pytest.raises(SourceError, match=f"{source} has no readable image gone.png any more .1 are missing"):
-        extract({source: {"gone.png"}}, tmp_path / "out")
+        extract([(source, "gone.png")], tmp_path / "out")

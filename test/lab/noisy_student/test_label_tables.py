@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gaussian_yolo_node.files import file_hash
+from gaussian_yolo_node.lab.noisy_student import tables
 from gaussian_yolo_node.lab.noisy_student.tables import (
     ClassificationRow,
     DetectionRow,
@@ -179,8 +180,9 @@ def test_a_part_that_is_damaged_or_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bomb", ["a long text in each row", "many numbers in a row"])
-def test_a_part_that_unpacks_to_gigabytes(tmp_path: Path, bomb: str) -> None:
-    """A few KB: one text of 2 MB in each of 1,000 rows, or 80 million zeros."""
+def test_a_part_that_unpacks_to_gigabytes(tmp_path: Path, bomb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few KB: one text of 2 MB in each of 1,000 rows, or a zero more than are read."""
+    monkeypatch.setattr(tables, "_MOST_BYTES", 16 << 20)
     rows = [detection_row(1)] * 1000
     path = tmp_path / "part-00000.parquet"
     write_rows(path, "detection", rows, {})
@@ -190,8 +192,9 @@ def test_a_part_that_unpacks_to_gigabytes(tmp_path: Path, bomb: str) -> None:
         texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1000, np.int8)), ["a" * (2 << 20)])
         table = table.set_column(0, "image", texts)
     else:
-        offsets = np.linspace(0, 80_000_000, 1001).astype(np.int32)
-        zeros = pa.ListArray.from_arrays(offsets, pa.array(np.zeros(80_000_000, np.float32)))
+        count = (16 << 20) // 4 + 1
+        offsets = np.linspace(0, count, 1001).astype(np.int32)
+        zeros = pa.ListArray.from_arrays(offsets, pa.array(np.zeros(count, np.float32)))
         table = table.set_column(7, "scores", zeros)
     pq.write_table(table, path, compression="zstd")
     assert path.stat().st_size < 1 << 20

@@ -74,7 +74,7 @@ def test_epsilon_0_changes_nothing_and_results_are_kept(checkpoint: Path, pictur
 
 def test_errors_and_mce(checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
     pytest.importorskip("imagecorruptions", reason="imagecorruptions-imaug is not installed")
-    options = ClassifierOptions(perturbations=(), limit=2)
+    options = ClassifierOptions(perturbations=(), limit=1)
     result = classifier_robustness(checkpoint, pictures, tmp_path / "out", options)
     assert len(result["errors"]) == 15 and all(len(row) == 5 for row in result["errors"].values())
     assert 0 <= result["mce"] <= 200

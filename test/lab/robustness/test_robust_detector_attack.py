@@ -24,7 +24,8 @@ STILL = {"scale": [1, 1], "aspect": 0, "hue": 0, "saturation": 1, "exposure": 1,
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folders of an overfitted detector and of its images."""
     root = tmp_path_factory.mktemp("detector")
-    document = make_document(root, epochs=40, batch_size=4, learning_rate=3e-3, backbone_rate=1.0, ema_decay=0.9)
+    document = make_document(root, epochs=2, batch_size=4, learning_rate=3e-3, backbone_rate=1.0, ema_decay=0.9)
+    document["data"]["train"][0]["weight"] = 40
     document["augment"] = STILL
     (root / "recipe.yaml").write_text(yaml.safe_dump(document))
     run(root / "recipe.yaml", root / "run")

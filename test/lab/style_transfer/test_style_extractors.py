@@ -50,7 +50,13 @@ def test_layers_of_lite0() -> None:
     assert {name: tuple(value.shape[1:]) for name, value in found.items()} == LITE0_SIZES
 
 
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_b0", "mixnet_s", "mobilenet_v1", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "efficientnet_lite0", "mixnet_s", "mobilenet_v1",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("efficientnet_b0", "mobilenet_v2")),
+    ],
+)  # fmt: skip
 def test_blocks_compute_what_the_backbone_does(name: str) -> None:
     """At stride 1, without pooling, the result of the blocks equals the backbone's."""
     torch.manual_seed(0)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,12 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 NAMES = ["000000.png", "000001.jpg", "000002.png", "000003.jpg"]
 
 
+SETTINGS = {"steps": 1, "coarse_steps": 0, "optimizer": "adam", "start": "noise"}
+extractor = cache(untrained_extractor)  # each run normalises it anew
+
+
 def run(content: Path, styles: Path, output: Path, labels: Path | None = None, **settings: Any) -> FolderSummary:
-    transfer = StyleTransfer(untrained_extractor(), StyleSettings(**{"steps": 1, "coarse_steps": 0, **settings}))
+    transfer = StyleTransfer(extractor(), StyleSettings(**{**SETTINGS, **settings}))
     return stylise_folder(
         transfer, find_frames(content, labels), find_styles(styles), output, Console(file=io.StringIO())
     )
@@ -50,10 +55,23 @@ def day(tmp_path: Path) -> Path:
     return tmp_path / "day"
 
 
-def test_a_training_set_comes_out(day: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def stylised(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FolderSummary]:
+    """The output of a whole run on frames and styles as those of `day`."""
+    folder = tmp_path_factory.mktemp("stylised")
+    make_frames(folder / "day", NAMES)
+    return folder / "night", run(folder / "day", make_styles(folder / "styles"), folder / "night")
+
+
+@pytest.fixture
+def night(day: Path, stylised: tuple[Path, FolderSummary]) -> Path:
+    """A copy of that output, beside `day`."""
+    return Path(shutil.copytree(stylised[0], day.parent / "night"))
+
+
+def test_a_training_set_comes_out(day: Path, tmp_path: Path, night: Path, stylised: tuple[Path, FolderSummary]) -> None:
     before = contents(day)
-    summary = run(day, tmp_path / "styles", tmp_path / "night")
-    assert str(summary) == "4 frames stylised, 0 were there, 0 skipped, 4 label files carried over"
+    assert str(stylised[1]) == "4 frames stylised, 0 were there, 0 skipped, 4 label files carried over"
     made = contents(tmp_path / "night")
     assert sorted(made) == sorted([*before, "stylize.json", "stylize.jsonl"])
     for name in before:
@@ -63,34 +81,32 @@ def test_a_training_set_comes_out(day: Path, tmp_path: Path) -> None:
             old, new = (cv2.imread(str(folder / name)) for folder in (day, tmp_path / "night"))
             assert new.shape == old.shape and (new != old).any()
             assert made[name][:2] == before[name][:2]  # the same file format
-    assert contents(day) == before
+    assert contents(stylised[0].parent / "day") == before
     lines = [json.loads(line) for line in made["stylize.jsonl"].decode().splitlines()]
     assert [line["image"] for line in lines] == NAMES
     assert {line["style"] for line in lines} <= {"style0.png", "style1.png"}
     assert all(len(line["losses"][0]["total"]) == 2 for line in lines)
 
 
-def test_the_result_passes_the_check_of_data(day: Path, tmp_path: Path) -> None:
+def test_the_result_passes_the_check_of_data(night: Path) -> None:
     from gaussian_yolo_node.labels.sources import open_source
 
-    run(day, tmp_path / "styles", tmp_path / "night")
-    source = open_source(tmp_path / "night", {"format": "kitti", "images": "image_2", "labels": "label_2"}, "night")
+    source = open_source(night, {"format": "kitti", "images": "image_2", "labels": "label_2"}, "night")
     result = check_sources({"train": [source]}, ["car"], tiny=4.0, samples=0)
     # The factory's label files hold the same box up to three times.
     assert [fault for fault in result.errors if "duplicate" not in fault.kind.value] == []
 
 
-def test_running_again_makes_nothing_anew_and_new_frames_are_added(day: Path, tmp_path: Path) -> None:
-    run(day, tmp_path / "styles", tmp_path / "night")
-    first = contents(tmp_path / "night")
-    summary = run(day, tmp_path / "styles", tmp_path / "night")
+def test_running_again_makes_nothing_anew_and_new_frames_are_added(day: Path, tmp_path: Path, night: Path) -> None:
+    first = contents(night)
+    summary = run(day, tmp_path / "styles", night)
     assert (summary.made, summary.before, summary.labels) == (0, 4, 4)
-    assert contents(tmp_path / "night") == first
+    assert contents(night) == first
     shutil.copy(day / "image_2" / "000000.png", day / "image_2" / "000009.png")
     shutil.copy(day / "image_2" / "000003.jpg", day / "image_2" / "000001.jpg")  # another image with this name
-    summary = run(day, tmp_path / "styles", tmp_path / "night")
+    summary = run(day, tmp_path / "styles", night)
     assert (summary.made, summary.before, summary.labels) == (2, 3, 4)
-    again = contents(tmp_path / "night")
+    again = contents(night)
     assert {name for name in first if again[name] != first[name]} == {"image_2/000001.jpg", "stylize.jsonl"}
 
 
@@ -104,15 +120,13 @@ def test_running_again_makes_nothing_anew_and_new_frames_are_added(day: Path, tm
     ],
 )
 def test_an_interrupted_run_goes_on_to_the_same_pictures(
-    day: Path, tmp_path: Path, damage: Callable[[Path], object]
+    day: Path, tmp_path: Path, night: Path, damage: Callable[[Path], object]
 ) -> None:
-    out = tmp_path / "night"
-    run(day, tmp_path / "styles", out, start="noise")
-    whole = contents(out)
-    damage(out)
-    summary = run(day, tmp_path / "styles", out, start="noise")
+    whole = contents(night)
+    damage(night)
+    summary = run(day, tmp_path / "styles", night)
     assert summary.made + summary.before == 4
-    again = {name: data for name, data in contents(out).items() if not name.endswith(".part")}
+    again = {name: data for name, data in contents(night).items() if not name.endswith(".part")}
     assert {name for name in whole if again[name] != whole[name]} <= {"stylize.jsonl"}
 
 
@@ -141,25 +155,26 @@ def dies_at_the_third_picture(path, data):
 folder.write_whole = dies_at_the_third_picture
 from test_style_folder import run
 day, styles, out = (Path({folder!r}) / name for name in ("day", "styles", "night"))
-run(day, styles, out, start="noise")
+run(day, styles, out)
 """
 
 
-def test_a_killed_process_loses_and_doubles_nothing(day: Path, tmp_path: Path) -> None:
+def test_a_killed_process_loses_and_doubles_nothing(
+    day: Path, tmp_path: Path, stylised: tuple[Path, FolderSummary]
+) -> None:
     """Killed with a partial image and its label on the disk."""
     program = KILLED.format(folder=str(tmp_path))
     process = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert process.returncode == -signal.SIGKILL
-    summary = run(day, tmp_path / "styles", tmp_path / "night", start="noise")
+    summary = run(day, tmp_path / "styles", tmp_path / "night")
     assert (summary.before, summary.made, summary.labels) == (2, 2, 4)
-    run(day, tmp_path / "styles", tmp_path / "whole", start="noise")
-    resumed, whole = contents(tmp_path / "night"), contents(tmp_path / "whole")
+    resumed, whole = contents(tmp_path / "night"), contents(stylised[0])
     assert resumed.keys() == whole.keys()  # the truncated line is gone
     for name in NAMES:
         np.testing.assert_array_equal(
-            *(cv2.imread(str(tmp_path / folder / "image_2" / name)) for folder in ("night", "whole"))
+            *(cv2.imread(str(folder / "image_2" / name)) for folder in (tmp_path / "night", stylised[0]))
         )
 
 
@@ -228,15 +243,6 @@ def only_broken_frames(tmp: Path) -> None:
         path.write_bytes(b"none")
 
 
-def made_otherwise(tmp: Path) -> None:
-    run(tmp / "day", tmp / "styles", tmp / "night", steps=2)
-
-
-def other_styles(tmp: Path) -> None:
-    run(tmp / "day", tmp / "styles", tmp / "night")
-    shutil.copy(tmp / "styles" / "style0.png", tmp / "styles" / "style1.png")
-
-
 def foreign_manifest(tmp: Path) -> None:
     (tmp / "night").mkdir()
     (tmp / "night" / "stylize.json").write_text("[]")
@@ -255,8 +261,6 @@ def output_is_file(tmp: Path) -> None:
         (no_frames, "night", "has no images"),
         (lambda tmp: shutil.rmtree(tmp / "day"), "night", "does not exist"),
         (only_broken_frames, "night", "not one image .* could be read: .*not a readable image"),
-        (made_otherwise, "night", r"made with other settings \(steps 2, not 1\): give another folder, or remove it"),
-        (other_styles, "night", r"made with other settings \(styles "),
         (foreign_manifest, "night", "is no manifest of this program"),
         (output_is_file, "night", "cannot be read or written"),
         (None, "day", "would mix with the frames"),
@@ -286,11 +290,18 @@ def test_bad_labels(day: Path, tmp_path: Path, labels: str, message: str) -> Non
         find_frames(day, tmp_path / labels)
 
 
-def test_a_frame_that_the_run_was_begun_with_must_stay(day: Path, tmp_path: Path) -> None:
-    run(day, tmp_path / "styles", tmp_path / "night")
+def test_what_the_run_was_begun_with_must_stay(day: Path, tmp_path: Path, night: Path) -> None:
+    message = r"made with other settings \(steps 1, not 2\): give another folder, or remove it"
+    with pytest.raises(GaussianYoloError, match=message):
+        run(day, tmp_path / "styles", night, steps=2)
+    style = (tmp_path / "styles" / "style1.png").rename(tmp_path / "kept.png")
+    shutil.copy(tmp_path / "styles" / "style0.png", tmp_path / "styles" / "style1.png")
+    with pytest.raises(GaussianYoloError, match=r"made with other settings \(styles "):
+        run(day, tmp_path / "styles", night)
+    style.rename(tmp_path / "styles" / "style1.png")
     (day / "image_2" / "000000.png").unlink()
     with pytest.raises(GaussianYoloError, match="was begun with a frame that is gone"):
-        run(day, tmp_path / "styles", tmp_path / "night")
+        run(day, tmp_path / "styles", night)
 
 
 def test_a_style_that_is_no_picture(day: Path, tmp_path: Path) -> None:

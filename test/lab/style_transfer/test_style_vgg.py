@@ -16,7 +16,6 @@ from gaussian_yolo_node.files import file_hash  # noqa: E402
 from gaussian_yolo_node.lab.style_transfer import vgg  # noqa: E402
 from gaussian_yolo_node.lab.style_transfer.vgg import (  # noqa: E402
     CONVOLUTIONS,
-    Pooling,
     Vgg19,
     WeightsError,
     load_vgg19_weights,
@@ -45,8 +44,8 @@ def random_image(height: int = 32, width: int = 48, seed: int = 0) -> torch.Tens
     return torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-def double_copy(network: Vgg19, pooling: Pooling = "average") -> Vgg19:
-    copy = Vgg19(pooling).double().requires_grad_(False)
+def double_copy(network: Vgg19) -> Vgg19:
+    copy = Vgg19().double().requires_grad_(False)
     copy.load_state_dict(network.state_dict())
     return copy
 
@@ -67,21 +66,16 @@ def test_layers_are_the_papers(network: Vgg19) -> None:
     assert sum(p.numel() for p in network.parameters()) == 20_024_384  # torchvision's vgg19().features
 
 
-@pytest.mark.parametrize("pooling", ["average", "max"])
-def test_responses_are_those_of_the_plain_chain(network: Vgg19, pooling: Pooling) -> None:
-    other = Vgg19(pooling)
-    other.load_state_dict(network.state_dict())
-    pool = F.avg_pool2d if pooling == "average" else F.max_pool2d
-    with torch.no_grad():
-        found = other.responses(random_image(), other.layers)
-        x = random_image()
-        for name in other.layers:
-            if name.startswith("pool"):
-                x = pool(x, 2, 2)
-            else:
-                x = torch.relu(F.conv2d(x, other.convolutions[name].weight, other.convolutions[name].bias, padding=1))
-            assert torch.equal(found[name], x), name
-        assert torch.equal(other(random_image()), x)
+def test_responses_are_those_of_the_plain_chain(network: Vgg19) -> None:
+    found = network.responses(random_image(), network.layers)
+    x = random_image()
+    for name in network.layers:
+        if name.startswith("pool"):
+            x = F.avg_pool2d(x, 2, 2)
+        else:
+            x = torch.relu(F.conv2d(x, network.convolutions[name].weight, network.convolutions[name].bias, padding=1))
+        assert torch.equal(found[name], x), name
+    assert torch.equal(network(random_image()), x)
 
 
 def test_relu_is_another_name_of_the_rectified_layer(network: Vgg19) -> None:
@@ -104,17 +98,14 @@ def test_unknown_layers_are_named(network: Vgg19, name: str) -> None:
         network.responses(random_image(), ["conv1_1", name])
 
 
-def test_unknown_pooling_and_small_images(network: Vgg19) -> None:
-    with pytest.raises(GaussianYoloError, match="choose average or max"):
-        Vgg19("median")  # type: ignore[arg-type]
+def test_small_images(network: Vgg19) -> None:
     with pytest.raises(GaussianYoloError, match="8x8 px is too small for pool4"):
         network.responses(random_image(8, 8), ["conv5_1"])
 
 
-@pytest.mark.parametrize("pooling", ["average", "max"])
-def test_normalised_weights_give_means_of_one_and_the_same_function(network: Vgg19, pooling: Pooling) -> None:
+def test_normalised_weights_give_means_of_one_and_the_same_function(network: Vgg19) -> None:
     images = [random_image(seed=1).double(), random_image(40, 32, seed=2).double()]
-    normalised, original = (double_copy(network, pooling) for _ in range(2))
+    normalised, original = (double_copy(network) for _ in range(2))
     with torch.no_grad():
         # A filter without activation keeps its scale.
         for which in (normalised, original):
