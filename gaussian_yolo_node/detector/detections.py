@@ -89,10 +89,6 @@ class Detections:
         """The rows that a mask, an index array or a slice selects."""
         return Detections(self.boxes[rows], self.scores[rows], self.class_ids[rows], self.sigmas[rows])
 
-    def select_class(self, class_id: int) -> Detections:
-        """The rows of one class."""
-        return self[self.class_ids == class_id]
-
     @property
     def centres_sizes(self) -> NDArray[Any]:
         """[N, 4]: centre x, centre y, width, height in px, the coordinates of `sigmas`."""

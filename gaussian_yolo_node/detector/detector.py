@@ -5,22 +5,20 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_yolo_node.detector.canvas import Roi, fitting_canvas, nearest_canvas
-from gaussian_yolo_node.detector.class_selection import ClassSelection
-from gaussian_yolo_node.detector.decode import CRITERIA, Criterion, NonFiniteOutputError, decode
+from gaussian_yolo_node.detector.decode import Criterion, NonFiniteOutputError, decode
 from gaussian_yolo_node.detector.detections import Detections
 from gaussian_yolo_node.detector.letterbox import Letterbox, check_frame
 from gaussian_yolo_node.detector.model import DEFAULT_MODEL, ModelCard, check_network, read_card, resolve_model
 from gaussian_yolo_node.detector.nms import nms
+from gaussian_yolo_node.detector.post_processing import PostProcessing
 from gaussian_yolo_node.detector.prepared import Prepared, StageTimes
 from gaussian_yolo_node.detector.sigma_correction import SigmaCalibration
-from gaussian_yolo_node.errors import SettingError
 from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.runtime import (
     DetectingRuntime,
@@ -35,11 +33,18 @@ from gaussian_yolo_node.runtime.canvases import LoadedCanvases
 from gaussian_yolo_node.runtime.devices import run_grey
 
 
-class Detector(AbstractContextManager["Detector"]):
+class Detector(PostProcessing, AbstractContextManager["Detector"]):
     """A loaded model. Not thread-safe, except that `prepare`, `detect` and `load` may each run in a thread of its own.
 
     A model with free height and width gets a canvas that fits the first frame, unless it was opened with a size; on a
-    GPU, that of its engines which is nearest to it.
+    GPU, that of its engines which is nearest to it. What loads a canvas raises ModelError if the model cannot be loaded
+    with it.
+
+    Args:
+        runtime: an open one, owned from now on; most callers use `Detector.open`.
+        card: of the model.
+        model_path: the model file.
+        roi: the part of every frame that is searched.
 
     Attributes:
         card: describes the network's heads.
@@ -49,6 +54,9 @@ class Detector(AbstractContextManager["Detector"]):
         roi: the part of every frame that is searched; boxes are in px of the whole frame.
         notice: why another device runs the model than was asked for; empty if none does.
         last_timing: stage times of the last frame.
+
+    Raises:
+        ModelError: the card does not match the network.
     """
 
     def __init__(
@@ -59,36 +67,19 @@ class Detector(AbstractContextManager["Detector"]):
         *,
         roi: Roi = Roi(),  # noqa: B008
     ) -> None:
-        """Take ownership of an open runtime; most callers use `Detector.open`.
-
-        Args:
-            runtime: runs the model.
-            card: of the model.
-            model_path: the model file.
-            roi: the part of every frame that is searched.
-
-        Raises:
-            ModelError: the card does not match the network.
-        """
+        super().__init__(card, runtime.built if isinstance(runtime, DetectingRuntime) else None)
         check_network(card, runtime, model_path)
-        self.card = card
         self.model_path = model_path
         self.model_hash = runtime.metadata.get(MODEL_HASH_KEY) or short_hash(model_path)
         self.roi = roi
         self.notice = "" if isinstance(runtime, DetectingRuntime) else runtime.notice
         self.last_timing = StageTimes(0.0, 0.0, 0.0)
         self._runtime = runtime
-        self._built = runtime.built if isinstance(runtime, DetectingRuntime) else None
         self.follows_frame = runtime.free_size
         self._like = runtime.input_size
         self._frame_size: tuple[int, int] | None = None
         self._loaded = LoadedCanvases(runtime)
         self._sigma_calibration: SigmaCalibration | Literal["card"] | None = "card"
-        self._score_threshold = card.score_threshold
-        self._class_selection = ClassSelection()
-        self._iou_threshold = card.iou_threshold
-        self._variance_vote = card.variance_vote
-        self._criterion: Criterion = CRITERIA[0]
         self._anchors = card.anchor_sizes
         self._canvases: list[NDArray[np.uint8]] = []  # those not in use
         self._letterbox = Letterbox.fit(runtime.input_size, runtime.input_size, card.resize)
@@ -166,69 +157,6 @@ class Detector(AbstractContextManager["Detector"]):
     def sigma_calibration(self, value: SigmaCalibration | None) -> None:
         self._sigma_calibration = value
 
-    @property
-    def score_threshold(self) -> float:
-        """Lowest detection criterion, 0 <= t < 1. May change between frames; on a GPU not below the engine's threshold.
-
-        On a GPU, all boxes above the engine's threshold take part in the variance vote.
-        """
-        return self._score_threshold
-
-    @score_threshold.setter
-    def score_threshold(self, value: float) -> None:
-        threshold = _threshold("score_threshold", value)
-        self._refuse_below_built("score_threshold", threshold)
-        self._score_threshold = threshold
-
-    @property
-    def class_selection(self) -> ClassSelection:
-        """The classes that are detected, and their own thresholds; may change as `score_threshold`."""
-        return self._class_selection
-
-    @class_selection.setter
-    def class_selection(self, value: ClassSelection) -> None:
-        for name, threshold in value.thresholds.items():
-            self._refuse_below_built(f"class_thresholds of {name}", threshold)
-        self._class_selection = value
-
-    @property
-    def lowest_score(self) -> float:
-        """The threshold of the class with the lowest one."""
-        return self._class_selection.lowest(self._score_threshold, self.card.classes)
-
-    @property
-    def iou_threshold(self) -> float:
-        """IoU above which a box is suppressed, 0 <= t < 1. May change between frames; fixed on a GPU."""
-        return self._iou_threshold
-
-    @iou_threshold.setter
-    def iou_threshold(self, value: float) -> None:
-        threshold = _threshold("iou_threshold", value)
-        self._refuse_unless_built("iou_threshold", threshold)
-        self._iou_threshold = threshold
-
-    @property
-    def variance_vote(self) -> bool:
-        """Whether suppressed boxes vote on the kept box. May change between frames; fixed on a GPU."""
-        return self._variance_vote
-
-    @variance_vote.setter
-    def variance_vote(self, value: bool) -> None:
-        self._refuse_unless_built("variance_vote", bool(value))
-        self._variance_vote = bool(value)
-
-    @property
-    def criterion(self) -> Criterion:
-        """Definition of the score, used by threshold and suppression. May change between frames; fixed on a GPU."""
-        return self._criterion
-
-    @criterion.setter
-    def criterion(self, value: Criterion) -> None:
-        if value not in CRITERIA:
-            raise SettingError(f"criterion is {value!r}; it must be {' or '.join(CRITERIA)}")
-        self._refuse_unless_built("criterion", value)
-        self._criterion = value
-
     def __call__(self, frame_bgr: NDArray[np.uint8]) -> Detections:
         """Detect objects in one frame.
 
@@ -292,40 +220,24 @@ class Detector(AbstractContextManager["Detector"]):
         return detections
 
     def use_canvas(self, size: tuple[int, int] | None) -> None:
-        """Use a canvas of (height, width) px for all frames; None lets it follow the next frame, if the size is free.
-
-        Raises:
-            ModelError: the model cannot be loaded with that canvas.
-        """
+        """Use a canvas of (height, width) px for all frames; None lets a free size follow the next frame."""
         self.follows_frame = size is None and self._runtime.free_size
         self._frame_size = None
         if size is not None:
             self._runtime = self._loaded.at(size)
 
     def fit(self, frame_size: tuple[int, int]) -> None:
-        """Use the canvas that fits frames of (height, width) px, if the canvas follows the frames; loads it if needed.
-
-        Raises:
-            ModelError: the model cannot be loaded with that canvas.
-        """
+        """Use the canvas that fits frames of (height, width) px, if it follows the frames; loads it if needed."""
         self._frame_size = frame_size
         self.operate_like(self._like)
 
     def operate_like(self, like: tuple[int, int]) -> None:
-        """Use a canvas with about as many pixels as one of (height, width) px from now on; `load` avoids the wait.
-
-        Raises:
-            ModelError: the model cannot be loaded with that canvas.
-        """
+        """Use a canvas with about as many pixels as one of (height, width) px from now on; `load` avoids the wait."""
         self._like = like
         self._runtime = self.load(like)
 
     def load(self, like: tuple[int, int]) -> Runtime | DetectingRuntime:
-        """Load the canvas of `operate_like`, but do not use it yet.
-
-        Raises:
-            ModelError: the model cannot be loaded with that canvas.
-        """
+        """Load the canvas of `operate_like`, but do not use it yet."""
         if not self.follows_frame:
             return self._runtime
         size = like
@@ -381,33 +293,10 @@ class Detector(AbstractContextManager["Detector"]):
             kept = kept[kept.scores > (thresholds if isinstance(thresholds, float) else thresholds[kept.class_ids])]
         return kept
 
-    def _refuse_below_built(self, name: str, threshold: float) -> None:
-        built = self._built
-        if built is not None and threshold < built.score_threshold:
-            raise SettingError(
-                f"{name} is {threshold}, and nothing below {built.score_threshold} comes out of this engine: give "
-                f"a higher one, or {built.remedy}"
-            )
-
-    def _refuse_unless_built(self, name: str, value: float | bool | str) -> None:
-        built = self._built
-        if built is not None and value != getattr(built, name):
-            raise SettingError(
-                f"{name} is {value}, but this engine has {getattr(built, name)} built in: {built.remedy}"
-            )
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
 def _or_fp32(description: str) -> str:
     """Advice for a runtime that computes in less than fp32."""
     return "" if "fp32" in description else "; or run it, or build its engine, in precision fp32"
-
-
-def _threshold(name: str, value: float) -> float:
-    if not 0 <= value < 1:
-        raise SettingError(f"{name} is {value}; it must be at least 0 and below 1")
-    return float(value)

@@ -186,12 +186,12 @@ class Tracker:
         confirmed = self._confirmed()
         free = np.ones(len(detections), bool)
         for tracks, candidates in ((confirmed, strong), (confirmed, weak), (~confirmed, strong)):
-            left, found = np.flatnonzero(tracks & (rows < 0)), np.flatnonzero(candidates & free)
-            if not len(left) or not len(found):
+            left, usable = np.flatnonzero(tracks & (rows < 0)), np.flatnonzero(candidates & free)
+            if not len(left) or not len(usable):
                 continue
-            first, second = assign(costs.take(left, 0).take(found, 1), 1.0 + 2 * _DISTANCE_WEIGHT)
-            rows[left[first]] = found[second]
-            free[found[second]] = False
+            first, second = assign(costs.take(left, 0).take(usable, 1), 1.0 + 2 * _DISTANCE_WEIGHT)
+            rows[left[first]] = usable[second]
+            free[usable[second]] = False
         return rows
 
     def _costs(self, detections: Detections, measured: Floats, sigmas: Floats) -> Floats:
@@ -221,12 +221,12 @@ class Tracker:
         """
         innovations = np.full((len(rows), 4), np.nan)
         seen = np.flatnonzero(rows >= 0)
-        found = rows[seen]
+        matches = rows[seen]
         errors, predicted = self._noise.errors, self._states[seen]
-        states, innovations[seen] = predicted.update(measured[found], sigmas[found], errors)
+        states, innovations[seen] = predicted.update(measured[matches], sigmas[matches], errors)
         apart = np.flatnonzero((innovations[seen] ** 2).sum(axis=1) > self.settings.gate)
         if len(apart):
-            again = found[apart]
+            again = matches[apart]
             rate_sigmas = self._noise.start_rates(measured[again, 3])
             restarted = BoxStates.start(measured[again], sigmas[again], predicted.rates[apart], rate_sigmas, errors)
             states.array[:, apart] = restarted.array
@@ -234,8 +234,8 @@ class Tracker:
         records = self._records
         records["misses"] += 1
         records["misses"][seen] = 0
-        records["score"][seen] = detections.scores[found]
-        records["evidence"][seen] += weight * detections.scores[found]
+        records["score"][seen] = detections.scores[matches]
+        records["evidence"][seen] += weight * detections.scores[matches]
         records["seen_s"][seen] = self._now_s
         return innovations
 

@@ -59,11 +59,6 @@ def test_selects_rows(rows: Any, expected: list[int]) -> None:
     assert len(selected) == len(expected)
 
 
-def test_selects_a_class() -> None:
-    np.testing.assert_array_equal(THREE.select_class(0).boxes, THREE.boxes[[0, 2]])
-    assert len(THREE.select_class(7)) == 0
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -60,10 +60,10 @@ def wait_for_canvas(detector: Detector, size: tuple[int, int]) -> None:
     ("rate", "share", "canvas"),
     [
         (30, 1.0, (416, 768)),
-        (60, 1.0, (256, 448)),
-        (1000, 1.0, (256, 448)),
         (30, 0.5, (256, 448)),
-        (10, 0.5, (512, 928)),
+        pytest.param(60, 1.0, (256, 448), marks=pytest.mark.slow),
+        pytest.param(1000, 1.0, (256, 448), marks=pytest.mark.slow),
+        pytest.param(10, 0.5, (512, 928), marks=pytest.mark.slow),
     ],
 )
 def test_the_largest_canvas_that_keeps_the_rate_in_the_frames_shape(

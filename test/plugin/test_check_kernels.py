@@ -52,7 +52,9 @@ def test_the_gate(registers: int, stack: int, spills: int, fault: str | None) ->
     assert (found is None) if fault is None else (fault in (found or ""))
 
 
-@pytest.mark.parametrize("which", ["oldest", "Orin", "newest"])
+@pytest.mark.parametrize(
+    "which", ["Orin", *(pytest.param(each, marks=pytest.mark.slow) for each in ("oldest", "newest"))]
+)
 def test_nvcc_compiles_the_kernels_within_the_gate(which: str) -> None:
     """On three architectures; check_kernels.py goes through all."""
     nvcc = shutil.which("nvcc")

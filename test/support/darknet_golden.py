@@ -75,20 +75,24 @@ def official(columns: dict[str, NDArray[np.float32]]) -> Detections:
     return Detections(boxes[rows], probabilities[rows, class_ids], class_ids.astype(np.int32), s[rows])
 
 
-def _partner(ours: Detections, boxes: NDArray[np.float32], theirs: Detections) -> NDArray[np.intp]:
-    """For each of our rows, with its box in image px, the nearest official row over box, score and class."""
-    difference = np.abs(boxes[:, np.newaxis] - theirs.boxes).max(axis=2)
+def partners(ours: Detections, boxes: NDArray[np.float32], theirs: Detections) -> NDArray[np.intp]:
+    """For each of our rows, with its box in px of theirs, their nearest row over box, score and class; one to one."""
+    # By coordinate, because a maximum over a short last axis takes several times as long.
+    difference = np.zeros((len(ours), len(theirs)), np.float32)
+    for one, other in zip(boxes.T, theirs.boxes.T, strict=True):
+        np.maximum(difference, np.abs(one[:, np.newaxis] - other), out=difference)
     difference += 1000 * np.abs(ours.scores[:, np.newaxis] - theirs.scores)
     difference[ours.class_ids[:, np.newaxis] != theirs.class_ids] = np.inf
-    return difference.argmin(axis=1)
+    nearest = difference.argmin(axis=1)
+    assert len(np.unique(nearest)) == len(theirs), "not one to one"
+    return nearest
 
 
 def assert_official(ours: Detections, theirs: Detections, golden: Golden) -> None:
     """Assert a one-to-one match: our boxes (canvas px) within 2e-3 px, scores and s within 1e-5."""
     boxes = golden.letterbox.boxes_to_frame(ours.boxes)
     assert len(ours) == len(theirs)
-    partner = _partner(ours, boxes, theirs)
-    assert len(np.unique(partner)) == len(theirs), "not one to one"
+    partner = partners(ours, boxes, theirs)
     np.testing.assert_allclose(boxes, theirs.boxes[partner], rtol=0, atol=2e-3)
     np.testing.assert_allclose(ours.scores, theirs.scores[partner], rtol=0, atol=1e-5)
     # Width and height: sigma / size is s. Centre: sigma / s is the stride, on the canvas.

@@ -14,7 +14,7 @@ from fake_tensorrt import VERSION, write_engine
 
 from gaussian_yolo_node.detector.model import OperatingPoint
 from gaussian_yolo_node.runtime.tensorrt.engine_file import engine_at, model_hash
-from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar, write_sidecar
+from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar, sidecar_path, sidecar_text
 
 
 def make_engine(folder: Path, *, sidecar: dict[str, Any] | None = None, engine: Any = None, **model: Any) -> Path:
@@ -66,6 +66,11 @@ def add_engine(model: Path, canvas: tuple[int, int], **sidecar: Any) -> Path:
     write_engine(engine, model, input_size=canvas)
     write_sidecar(engine, replace(built, **{"card": {**built.card, "input_size": list(canvas)}, **sidecar}))
     return engine
+
+
+def write_sidecar(engine: Path, sidecar: EngineSidecar) -> None:
+    """Write an engine's sidecar as the builder does."""
+    sidecar_path(engine).write_text(sidecar_text(sidecar))
 
 
 def make_sidecar(model: Path) -> EngineSidecar:

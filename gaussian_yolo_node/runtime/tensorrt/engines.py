@@ -147,10 +147,7 @@ def check_engine(path: Path) -> Ready:
 def _also_missing() -> list[str]:
     """What else is missing if pycuda or the GPU is, so that the user installs everything at once."""
     missing = []
-    wanted: tuple[Callable[[], object], ...] = (
-        lambda: import_tensorrt("tensorrt"),
-        find_plugin,
-    )
+    wanted: tuple[Callable[[], object], ...] = (lambda: import_tensorrt("tensorrt"), find_plugin)
     for find in wanted:
         try:
             find()

@@ -11,7 +11,6 @@ from typing import Any
 
 from gaussian_yolo_node.documents import read_json
 from gaussian_yolo_node.errors import ModelError
-from gaussian_yolo_node.files import write_whole
 from gaussian_yolo_node.runtime.base import show_size
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import PLUGIN_VERSION
 from gaussian_yolo_node.runtime.tensorrt.rebuilding import PROGRAM
@@ -116,15 +115,6 @@ def sidecar_path(engine: Path) -> Path:
 def sidecar_text(sidecar: EngineSidecar) -> str:
     """What the file holds."""
     return json.dumps(asdict(sidecar), indent=1) + "\n"
-
-
-def write_sidecar(engine: Path, sidecar: EngineSidecar) -> None:
-    """Write an engine's sidecar; a failure leaves the one that was there.
-
-    Raises:
-        WriteError: it cannot be written.
-    """
-    write_whole(sidecar_path(engine), sidecar_text(sidecar))
 
 
 def read_sidecar(engine: Path) -> EngineSidecar:

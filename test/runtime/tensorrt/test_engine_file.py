@@ -11,7 +11,7 @@ import pytest
 from factories import PLANTED, make_image, make_model
 from fake_cuda import Gpu
 from fake_tensorrt import write_engine
-from runtime_engines import make_engine, make_sidecar
+from runtime_engines import make_engine, make_sidecar, write_sidecar
 
 from gaussian_yolo_node.detector import Detector
 from gaussian_yolo_node.errors import ModelError
@@ -20,7 +20,6 @@ from gaussian_yolo_node.runtime.tensorrt import rebuilding
 from gaussian_yolo_node.runtime.tensorrt.cuda import open_gpu
 from gaussian_yolo_node.runtime.tensorrt.engine_file import describe_engine
 from gaussian_yolo_node.runtime.tensorrt.plugin_library import VARIABLE
-from gaussian_yolo_node.runtime.tensorrt.sidecar import write_sidecar
 
 FRAME = make_image(64, 96)
 Uninstall = Callable[[str], None]

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from factories import make_card
+from runtime_engines import write_sidecar
 
 from gaussian_yolo_node.errors import ModelError
-from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar, read_sidecar, sidecar_path, write_sidecar
+from gaussian_yolo_node.runtime.tensorrt.sidecar import EngineSidecar, read_sidecar, sidecar_path
 
 BUILT = {"tensorrt": "10.3.0", "compute_capability": "87", "model_hash": "0123456789ab"}
 MACHINE = {**BUILT, "plugin_version": "1"}
