@@ -26,7 +26,7 @@ from gaussian_yolo_node.lab.classification.checkpoint import (
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
 from gaussian_yolo_node.lab.classification.crops import as_tensor
 from gaussian_yolo_node.lab.classification.evaluate import evaluate
-from gaussian_yolo_node.lab.classification.loss import student_loss
+from gaussian_yolo_node.lab.classification.task import student_loss
 from gaussian_yolo_node.lab.classification.train import CHECKPOINT, train_classifier
 from gaussian_yolo_node.lab.networks.blocks import IMAGENET
 from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, load_trained, write_checkpoint
