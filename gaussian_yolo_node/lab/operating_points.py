@@ -119,8 +119,8 @@ def measure_point(
         boxes, loose = matched[name], match_boxes(of, LOOSE_IOU, LEAST_SCORE)
         if calibration is not None:
             boxes, loose = calibrated(boxes, calibration), calibrated(loose, calibration)
-        precision = average_precision(of)
-        results[name] = SetResult(canvases[name], precision, _sigma_quality(boxes, loose), times[name])
+        quality = sigma_quality(boxes, (rank_correlation(boxes, COMMON_IOU), rank_correlation(loose, LOOSE_IOU)))
+        results[name] = SetResult(canvases[name], average_precision(of), quality, times[name])
     gmacs = float(f"{onnx_complexity(model, size).macs / 1e9:.4g}")
     figures = {name: dict(result.average_precision) for name, result in results.items()}
     return OperatingPoint(size, gmacs, figures, calibration), results
@@ -187,10 +187,6 @@ def average_precision(paired: Paired) -> dict[str, float]:
         for row in rows
         if row.truths and (kind == "AP50" or row.iou != COMMON_IOU)
     }
-
-
-def _sigma_quality(boxes: MatchedBoxes, loose: MatchedBoxes) -> SigmaQuality | None:
-    return sigma_quality(boxes, (rank_correlation(boxes, COMMON_IOU), rank_correlation(loose, LOOSE_IOU)))
 
 
 def _sigma_cells(sigma: SigmaQuality) -> list[str]:

@@ -20,15 +20,7 @@ from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.classification.checkpoint import load_classifier, read_classifier
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
 from gaussian_yolo_node.lab.classification.train import train_classifier
-from gaussian_yolo_node.lab.fixres import (
-    RECIPE,
-    REPORT,
-    FixRes,
-    classifier_recipe,
-    detector_recipe,
-    fixres,
-    shallow,
-)
+from gaussian_yolo_node.lab.fixres import RECIPE, REPORT, FixRes, classifier_recipe, detector_recipe, fixres, shallow
 from gaussian_yolo_node.lab.networks.backbones import create_backbone
 from gaussian_yolo_node.lab.training.checkpoint import Trained, load_trained, read_checkpoint
 from gaussian_yolo_node.lab.training.config import TrainConfig

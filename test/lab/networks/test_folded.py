@@ -68,12 +68,7 @@ def assert_close(found: Sequence[Tensor], expected: Sequence[Tensor], tolerance:
 def yolox_like(activation: str = "silu", classes: Sequence[str] = CLASSES, anchors: Any = ANCHORS) -> GaussianYolo:
     torch.manual_seed(0)
     return build_model(
-        "csp_darknet_nano",
-        len(classes),
-        anchors_per_scale=len(anchors[0]),
-        width=64,
-        neck="csp",
-        activation=activation,
+        "csp_darknet_nano", len(classes), anchors_per_scale=len(anchors[0]), width=64, neck="csp", activation=activation
     )
 
 

@@ -18,11 +18,7 @@ from gaussian_yolo_node.lab.training.assign import assign  # noqa: E402
 from gaussian_yolo_node.lab.training.loss import LossConfig, LossConfigError, YoloLoss  # noqa: E402
 from gaussian_yolo_node.labels import IGNORE  # noqa: E402
 
-OFFICIAL_ANCHORS = [
-    [[66, 45], [90, 70], [120, 88]],
-    [[24, 22], [40, 30], [33, 61]],
-    [[7, 10], [14, 12], [12, 27]],
-]
+OFFICIAL_ANCHORS = [[[66, 45], [90, 70], [120, 88]], [[24, 22], [40, 30], [33, 61]], [[7, 10], [14, 12], [12, 27]]]
 STRIDES = (32, 16, 8)
 SIZE = (96, 160)
 

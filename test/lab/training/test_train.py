@@ -165,10 +165,7 @@ def test_a_run_is_never_overwritten(finished: tuple[Path, Path]) -> None:
     recipe, checkpoint = finished
     output = checkpoint.parent
     before = {path: file_hash(path) for path in sorted(output.rglob("*"))}
-    for again in (
-        lambda: run(recipe, output),
-        lambda: fixres(checkpoint, recipe, FixRes((96, 128)), output),
-    ):
+    for again in (lambda: run(recipe, output), lambda: fixres(checkpoint, recipe, FixRes((96, 128)), output)):
         with pytest.raises(RunExistsError, match=r"out holds a run already \(last.pt\): add --resume"):
             again()
         assert {path: file_hash(path) for path in sorted(output.rglob("*"))} == before
@@ -298,8 +295,7 @@ def test_a_run_starts_from_a_model_file_in_the_data_and_is_validated_on_two_sets
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "does not exist"), (b"", "damaged"), (b"PK\x03\x04 not really", "damaged")],
+    ("content", "message"), [(None, "does not exist"), (b"", "damaged"), (b"PK\x03\x04 not really", "damaged")]
 )
 def test_unusable_checkpoints_are_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "last.pt"
