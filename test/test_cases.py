@@ -85,7 +85,7 @@ def test_natural_order() -> None:
 
 @pytest.mark.parametrize("path", sorted((CASES / "16-alexeyab-cfg").glob("*.cfg")), ids=lambda path: path.stem)
 def test_cfgs_of_the_fork(path: Path) -> None:
-    darknet = pytest.importorskip("gaussian_yolo_node.lab.networks.darknet_files")
+    darknet = pytest.importorskip("gaussian_yolo_node.lab.networks.darknet_cfg")
     if path.stem in ("scale_x_y_105", "spaces_as_commas"):
         with pytest.raises(darknet.CfgError, match=path.name):
             darknet.read_cfg(path)

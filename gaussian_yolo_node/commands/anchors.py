@@ -43,8 +43,7 @@ def anchors(
     """
     import numpy as np
 
-    from gaussian_yolo_node.lab.training.anchors import anchors_for, mean_iou, sizes_on_canvas
-    from gaussian_yolo_node.lab.training.box_sizes import box_sizes
+    from gaussian_yolo_node.lab.training.anchors import anchors_for, box_sizes, mean_iou, sizes_on_canvas
     from gaussian_yolo_node.runtime.base import parse_size
 
     recipe = selection.config

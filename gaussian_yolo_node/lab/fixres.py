@@ -78,13 +78,7 @@ class Outcome:
     after: dict[str, float] = field(default_factory=dict)
 
 
-def fixres(
-    checkpoint: Path,
-    data: Path,
-    options: FixRes,
-    output: Path,
-    **training: Any,
-) -> Outcome:
+def fixres(checkpoint: Path, data: Path, options: FixRes, output: Path, **training: Any) -> Outcome:
     """Fine-tune a classifier's or a detector's training checkpoint, or a detector's model file.
 
     Args:

@@ -119,8 +119,8 @@ def measure_point(
         boxes, loose = matched[name], match_boxes(of, LOOSE_IOU, LEAST_SCORE)
         if calibration is not None:
             boxes, loose = calibrated(boxes, calibration), calibrated(loose, calibration)
-        precision = average_precision(of)
-        results[name] = SetResult(canvases[name], precision, ranked_sigma_quality(boxes, loose), times[name])
+        quality = ranked_sigma_quality(boxes, loose)
+        results[name] = SetResult(canvases[name], average_precision(of), quality, times[name])
     gmacs = float(f"{onnx_complexity(model, size).macs / 1e9:.4g}")
     figures = {name: dict(result.average_precision) for name, result in results.items()}
     return OperatingPoint(size, gmacs, figures, calibration), results

@@ -20,17 +20,9 @@ from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.lab.classification.checkpoint import load_classifier, read_classifier
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
 from gaussian_yolo_node.lab.classification.train import train_classifier
-from gaussian_yolo_node.lab.fixres import (
-    RECIPE,
-    REPORT,
-    FixRes,
-    classifier_recipe,
-    detector_recipe,
-    fixres,
-    shallow,
-)
+from gaussian_yolo_node.lab.fixres import RECIPE, REPORT, FixRes, classifier_recipe, detector_recipe, fixres, shallow
 from gaussian_yolo_node.lab.networks.backbones import create_backbone
-from gaussian_yolo_node.lab.training.checkpoint import load_trained, read_checkpoint
+from gaussian_yolo_node.lab.training.checkpoint import Trained, load_trained, read_checkpoint
 from gaussian_yolo_node.lab.training.config import TrainConfig
 from gaussian_yolo_node.lab.training.train import run
 
@@ -53,13 +45,21 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return run(recipe, root / "out"), root
 
 
+@pytest.fixture(scope="module")
+def trained(detector: tuple[Path, Path]) -> Trained:
+    return load_trained(detector[0])
+
+
 def moved(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     return {name for name, value in before.items() if not torch.equal(value, after[name])}
 
 
 @pytest.mark.parametrize(
     ("last_stages", "learning"),
-    [(0, ("classifier.", "bn2.")), (2, ("classifier.", "bn2.", "conv_head.", "blocks.5.", "blocks.6."))],
+    [
+        (0, ("classifier.", "bn2.")),
+        pytest.param(2, ("classifier.", "bn2.", "conv_head.", "blocks.5.", "blocks.6."), marks=pytest.mark.slow),
+    ],
 )
 def test_a_classifiers_shallow_layers_do_not_move_a_bit(
     classifier: tuple[Path, Path], tmp_path: Path, last_stages: int, learning: tuple[str, ...]
@@ -118,7 +118,7 @@ def test_prefixes_of_what_is_shallow(backbone: str, options: Any, learning: list
     assert rest and all(name.startswith(tuple(learning)) for name in rest)
 
 
-@pytest.mark.parametrize("last_stages", [0, 3])
+@pytest.mark.parametrize("last_stages", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_a_detectors_shallow_layers_do_not_move_a_bit(
     detector: tuple[Path, Path], tmp_path: Path, last_stages: int
 ) -> None:
@@ -134,9 +134,10 @@ def test_a_detectors_shallow_layers_do_not_move_a_bit(
     assert json.loads((tmp_path / "out" / REPORT).read_text())["size"] == [96, 160]
 
 
-def test_a_detectors_recipe_grows_its_anchors_and_augments_nothing(detector: tuple[Path, Path]) -> None:
+def test_a_detectors_recipe_grows_its_anchors_and_augments_nothing(
+    detector: tuple[Path, Path], trained: Trained
+) -> None:
     checkpoint, root = detector
-    trained = load_trained(checkpoint)
     recipe = detector_recipe(trained, checkpoint, root, FixRes((128, 96)))
     assert recipe.model.input_size == recipe.schedule.crop_size == (128, 96)
     # From 64x96: double height, same width.
@@ -162,11 +163,11 @@ def test_a_detectors_recipe_grows_its_anchors_and_augments_nothing(detector: tup
     ],
 )
 def test_what_cannot_be_of_a_classifier(
-    classifier: tuple[Path, Path], tmp_path: Path, size: tuple[int, int], options: dict[str, Any], message: str
+    classifier: tuple[Path, Path], size: tuple[int, int], options: dict[str, Any], message: str
 ) -> None:
     checkpoint, root = classifier
     with pytest.raises(GaussianYoloError, match=message):
-        fixres(checkpoint, root / "train", FixRes(size, **options), tmp_path / "out")
+        classifier_recipe(load_classifier(checkpoint), checkpoint, root / "train", FixRes(size, **options))
 
 
 @pytest.mark.parametrize(
@@ -181,11 +182,11 @@ def test_what_cannot_be_of_a_classifier(
     ],
 )
 def test_what_cannot_be_of_a_detector(
-    detector: tuple[Path, Path], tmp_path: Path, size: tuple[int, int], options: dict[str, Any], message: str
+    detector: tuple[Path, Path], trained: Trained, size: tuple[int, int], options: dict[str, Any], message: str
 ) -> None:
     checkpoint, root = detector
     with pytest.raises(GaussianYoloError, match=message):
-        fixres(checkpoint, root, FixRes(size, **options), tmp_path / "out")
+        detector_recipe(trained, checkpoint, root, FixRes(size, **options))
 
 
 def test_files_that_are_not_there(classifier: tuple[Path, Path], tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from gaussian_yolo_node.bags import IMAGE, IMAGE_TOPIC
 from gaussian_yolo_node.bags.messages import header, raw_image
 from gaussian_yolo_node.bags.writing import BagWriter
 from gaussian_yolo_node.lab.classification.train import train_classifier
-from gaussian_yolo_node.lab.networks.darknet_files import parse_cfg, write_cfg, write_weights
+from gaussian_yolo_node.lab.networks.darknet_cfg import parse_cfg, write_cfg
+from gaussian_yolo_node.lab.networks.darknet_files import write_weights
 from gaussian_yolo_node.lab.noisy_student.labelling import label
 from gaussian_yolo_node.lab.training.checkpoint import export_checkpoint
 from gaussian_yolo_node.lab.training.train import run as train

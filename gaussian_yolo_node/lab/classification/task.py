@@ -29,7 +29,6 @@ from gaussian_yolo_node.lab.classification.data import (
     steps_of,
 )
 from gaussian_yolo_node.lab.classification.evaluate import accuracy
-from gaussian_yolo_node.lab.classification.loss import student_loss
 from gaussian_yolo_node.lab.training.checkpoint import CheckpointError
 from gaussian_yolo_node.lab.training.distributed import Processes
 from gaussian_yolo_node.lab.training.task import Means, Task
@@ -130,3 +129,20 @@ class ClassificationTask(Task):
         pseudo = len(self.data.pseudo.paths) if self.data.pseudo else 0
         labelled = len(self.data.labelled.paths)
         return f"{labelled} labelled and {pseudo} pseudo-labelled images of {len(self.classes)} classes"
+
+
+def student_loss(logits: Tensor, targets: Tensor, labelled: int, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Cross-entropy summed over the labelled images, and over the pseudo-labelled ones; divide their sum by B.
+
+    Noisy Student, algorithm 1: the mean over the combined batch of labels and soft pseudo labels.
+
+    Args:
+        logits: `[B,C]`.
+        targets: `[B,C]` probabilities, the labelled images first.
+        labelled: number of labelled images. Only their targets are smoothed; a teacher's are already soft.
+        smoothing: label smoothing, spread over all C classes (Szegedy et al., CVPR 2016).
+    """
+    smoothed = targets.clone()
+    smoothed[:labelled] = targets[:labelled] * (1 - smoothing) + smoothing / targets.shape[1]
+    losses = -(smoothed * logits.log_softmax(1)).sum(1)
+    return losses[:labelled].sum(), losses[labelled:].sum()

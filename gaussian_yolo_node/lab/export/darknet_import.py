@@ -9,7 +9,8 @@ from gaussian_yolo_node.detector.model import ModelCard
 from gaussian_yolo_node.files import short_hash
 from gaussian_yolo_node.lab.export.onnx import export_model
 from gaussian_yolo_node.lab.networks.darknet import Darknet, DarknetDetector, DarknetError, NormForm, folded
-from gaussian_yolo_node.lab.networks.darknet_files import Cfg, Weights, read_cfg, read_weights
+from gaussian_yolo_node.lab.networks.darknet_cfg import Cfg, read_cfg
+from gaussian_yolo_node.lab.networks.darknet_files import Weights, read_weights
 from gaussian_yolo_node.lab.networks.yolov3 import PRESETS
 from gaussian_yolo_node.text_files import NotTextError, read_text
 

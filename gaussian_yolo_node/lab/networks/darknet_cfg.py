@@ -133,7 +133,6 @@ def parse_cfg(text: str, source: str, size: tuple[int, int] | None = None) -> Cf
     """Build the layers of a cfg.
 
     Args:
-        text: of the cfg.
         source: the file, for messages.
         size: input height and width, px, instead of the cfg's. Anchors are in px and do not change.
 

@@ -16,22 +16,7 @@ from numpy.typing import NDArray
 
 from gaussian_yolo_node.errors import GaussianYoloError
 from gaussian_yolo_node.files import whole_file
-from gaussian_yolo_node.lab.networks.darknet_cfg import Cfg, Convolutional, parse_cfg, read_cfg, write_cfg
-from gaussian_yolo_node.lab.networks.darknet_sections import CfgError
-
-__all__ = [
-    "Cfg",
-    "CfgError",
-    "ConvolutionWeights",
-    "Weights",
-    "WeightsError",
-    "parse_cfg",
-    "read_cfg",
-    "read_partial_weights",
-    "read_weights",
-    "write_cfg",
-    "write_weights",
-]
+from gaussian_yolo_node.lab.networks.darknet_cfg import Cfg, Convolutional
 
 Floats = NDArray[np.float32]
 _VERSION = struct.Struct("<iii")

@@ -15,7 +15,6 @@ from gaussian_yolo_node.errors import GaussianYoloError, install_line
 from gaussian_yolo_node.lab.networks.blocks import (
     PYTORCH,
     TENSORFLOW,
-    Backbone,
     BlockSpec,
     Convention,
     Normalisation,
@@ -23,16 +22,6 @@ from gaussian_yolo_node.lab.networks.blocks import (
     parse_table,
     round_channels,
 )
-
-__all__ = [
-    "LITE_SCALING",
-    "SCALING",
-    "Backbone",
-    "EfficientNet",
-    "EfficientNetLite",
-    "load_pretrained_lite0",
-    "timm_names",
-]
 
 # One row per stage (EfficientNet paper, Table 1).
 STAGES = (

@@ -132,14 +132,11 @@ def build_model(
 
     Args:
         backbone: a key of `backbones.BACKBONES`.
-        num_classes: C.
-        anchors_per_scale: A.
-        width: channels of the neck's finest map.
         neck: a key of `NECKS`: "light"; "yolov3", the official neck; "csp", YOLOX's neck.
         activation: a key of `blocks.ACTIVATIONS`, for backbones and necks with a selectable one; "" for their default.
         pretrained: start from ImageNet weights.
         stochastic_depth: drop rate of the backbone's last residual branch in training; decreases linearly to the first.
-        dropout: see `GaussianYolo`.
+        others: see `GaussianYolo`.
 
     Raises:
         GaussianYoloError: unknown backbone, neck or activation, no ImageNet weights for the backbone, or stochastic

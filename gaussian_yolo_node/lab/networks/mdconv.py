@@ -6,7 +6,6 @@ less cost than the largest kernel for all channels.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ class MDConv(nn.ModuleList):
 
     Args:
         channels: C, at least one per group.
-        kernels: kernel size of each group, odd and at least 3; `growing_kernels(g)` gives the paper's 3, 5, 7, ...
+        kernels: kernel size of each group, odd and at least 3; 3, 5, 7, ... in the paper.
         stride: 1 or 2.
         partition: split of the channels into groups, see `partition_channels`.
         dilated: 3x3 kernels dilated to the reach of `kernels` (the paper's comparison).
@@ -74,16 +73,6 @@ class MDConv(nn.ModuleList):
         parts = torch.split(x, list(self.splits), dim=1)
         return torch.cat([conv(part) for conv, part in zip(self, parts, strict=True)], dim=1)
 
-    @property
-    def parameter_count(self) -> int:
-        """Weights: each channel has one kernel, so the sum of channels times kernel area over the groups."""
-        return sum(width * conv.kernel_size[0] ** 2 for width, conv in zip(self.splits, self._convs(), strict=True))
-
-    def macs(self, height: int, width: int) -> int:
-        """Multiply-adds for an input of `height` x `width` px; the papers call this number FLOPs."""
-        positions = math.ceil(height / self.stride) * math.ceil(width / self.stride)
-        return positions * self.parameter_count
-
     def merge(self) -> nn.Conv2d:
         """The same function as one depthwise convolution, every kernel zero-padded to the largest.
 
@@ -121,11 +110,6 @@ def merge_mdconvs(module: nn.Module, largest: int | None = None) -> nn.Module:
     for name, child in list(module.named_children()):
         setattr(module, name, merge_mdconvs(child, largest))
     return module
-
-
-def growing_kernels(groups: int) -> tuple[int, ...]:
-    """The paper's kernel sizes for a number of groups: 3, 5, 7, ..."""
-    return tuple(3 + 2 * index for index in range(groups))
 
 
 def partition_channels(channels: int, groups: int, mode: Partition = "equal") -> tuple[int, ...]:

@@ -51,7 +51,6 @@ class MixNet(TableBackbone):
         num_classes: outputs of the classifier; 0 builds none.
         convention: `PYTORCH` for timm's weights `mixnet_*`, `TENSORFLOW` for the authors' (`tf_mixnet_*`).
         dropout: on the classifier's input; default: the paper's.
-        stochastic_depth: rate at which the last block is skipped in training.
     """
 
     def __init__(

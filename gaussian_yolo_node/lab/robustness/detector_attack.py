@@ -24,7 +24,7 @@ from gaussian_yolo_node.lab.robustness.frames import LabelledFrames, find_frames
 from gaussian_yolo_node.lab.robustness.sigma import cell_figures
 from gaussian_yolo_node.lab.training.checkpoint import Trained
 from gaussian_yolo_node.lab.training.exported import open_trained
-from gaussian_yolo_node.lab.training.loss import make_loss
+from gaussian_yolo_node.lab.training.loss import YoloLoss
 from gaussian_yolo_node.labels.classes import KITTI_CLASSES
 from gaussian_yolo_node.labels.images import read_image
 
@@ -118,7 +118,7 @@ class _Victim:
         self.model, self.config, self.frames, self.seed = trained.model, trained.config.model, frames, seed
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
-        self.loss = make_loss(self.config.anchors, STRIDES, len(self.config.classes), trained.config.loss)
+        self.loss = YoloLoss(self.config.anchors, STRIDES, len(self.config.classes), trained.config.loss)
         self.anchors = [np.asarray(head, np.float32) for head in self.config.anchors]
 
     def detections(self, kind: str, epsilon: float) -> list[dict[str, Any]]:

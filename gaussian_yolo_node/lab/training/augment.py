@@ -42,25 +42,15 @@ class AugmentConfig:
         check_rand_augment(self.rand_augment_ops, self.rand_augment_magnitude)
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A canvas uint8 `[H,W,3]` BGR, boxes float32 `[N,4]` (x1 y1 x2 y2, canvas px), class ids `[N]`, and weights
-    `[N,4]` of the errors of centre x, centre y, width and height."""
-
-    canvas: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
-    class_ids: NDArray[np.int64]
-    box_weights: NDArray[np.float32]
-    files: tuple[str, ...] = ()  # source images
-
-
 class Labelled(NamedTuple):
-    """An image uint8 `[H,W,3]` BGR and its objects; boxes `[N,4]` in px of the image, otherwise as in `Sample`."""
+    """An image uint8 `[H,W,3]` BGR and its objects: boxes float32 `[N,4]` (x1 y1 x2 y2, px of the image), class ids
+    `[N]`, and weights `[N,4]` of the errors of centre x, centre y, width and height."""
 
     image: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     class_ids: NDArray[np.int64]
     box_weights: NDArray[np.float32]
+    files: tuple[str, ...] = ()  # source images of a sample
 
 
 def augment(
@@ -69,8 +59,8 @@ def augment(
     reference_size: tuple[int, int],
     config: AugmentConfig,
     rng: np.random.Generator,
-) -> Sample:
-    """One training sample from one image, or a mosaic of four.
+) -> Labelled:
+    """One training sample, a canvas, from one image, or a mosaic of four.
 
     Args:
         pick: one or four.
@@ -80,7 +70,7 @@ def augment(
     """
     height, width = size
     if len(pick) == 1:
-        canvas, boxes, ids, weights = _warp(pick[0], size, reference_size, config, rng)
+        canvas, boxes, ids, weights, _ = _warp(pick[0], size, reference_size, config, rng)
     else:
         # The common corner of the four tiles varies, so that the network does not learn tile edges.
         split_x = int(width * rng.uniform(0.35, 0.65))
@@ -94,13 +84,13 @@ def augment(
             (split_x, split_y, width, height),
         )
         for item, (x1, y1, x2, y2) in zip(pick, tiles, strict=True):
-            tile, boxes, ids, weights = _warp(item, (y2 - y1, x2 - x1), reference_size, config, rng)
+            tile, boxes, ids, weights, _ = _warp(item, (y2 - y1, x2 - x1), reference_size, config, rng)
             canvas[y1:y2, x1:x2] = tile
             placed.append((boxes + np.array([x1, y1, x1, y1], np.float32), ids, weights))
         boxes, ids, weights = (np.concatenate(parts) for parts in zip(*placed, strict=True))
     canvas = _jitter_colour(canvas, config, rng)
     canvas = rand_augment(canvas, rng, config.rand_augment_ops, config.rand_augment_magnitude, names=PHOTOMETRIC)
-    return Sample(canvas, boxes, ids, weights)
+    return Labelled(canvas, boxes, ids, weights)
 
 
 def _warp(
@@ -110,7 +100,7 @@ def _warp(
     config: AugmentConfig,
     rng: np.random.Generator,
 ) -> Labelled:
-    image, boxes, ids, weights = item
+    image, boxes, ids, weights, _ = item
     height, width = size
     wider, taller = 1.0 + rng.uniform(-config.jitter, config.jitter, 2) if config.jitter else (1.0, 1.0)
     fit = min(reference_size[0] / (taller * image.shape[0]), reference_size[1] / (wider * image.shape[1]))

@@ -16,7 +16,7 @@ from gaussian_yolo_node.lab.training.depthwise import use_fast_depthwise
 from gaussian_yolo_node.lab.training.distributed import Processes
 from gaussian_yolo_node.lab.training.initialise import initial_model
 from gaussian_yolo_node.lab.training.loader import Batch, first_images, make_loader
-from gaussian_yolo_node.lab.training.loss import make_loss
+from gaussian_yolo_node.lab.training.loss import YoloLoss
 from gaussian_yolo_node.lab.training.task import Means, Task
 from gaussian_yolo_node.labels import LabelledImage
 
@@ -51,7 +51,7 @@ class DetectionTask(Task):
         self.autocast = config.schedule.autocast
         self.best_metric = config.best_metric
         self.validates = bool(config.data.validation)
-        self.loss = make_loss(config.model.anchors, STRIDES, len(config.model.classes), config.loss)
+        self.loss = YoloLoss(config.model.anchors, STRIDES, len(config.model.classes), config.loss)
 
     def network(self, device: torch.device) -> nn.Module:
         config = self.config

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from gaussian_yolo_node.detector.model import resolve_model, shipped_models
 from gaussian_yolo_node.lab.networks.darknet import Darknet53
-from gaussian_yolo_node.lab.networks.darknet_files import parse_cfg, read_partial_weights
+from gaussian_yolo_node.lab.networks.darknet_cfg import parse_cfg
+from gaussian_yolo_node.lab.networks.darknet_files import read_partial_weights
 from gaussian_yolo_node.lab.networks.folded import start_from
 from gaussian_yolo_node.lab.networks.gaussian_yolo import GaussianYolo
 from gaussian_yolo_node.lab.networks.yolov3 import darknet53_cfg

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from gaussian_yolo_node.errors import GaussianYoloError
-from gaussian_yolo_node.lab.training.augment import Labelled, Sample, augment
+from gaussian_yolo_node.lab.training.augment import Labelled, augment
 from gaussian_yolo_node.lab.training.config import ConfigError, TrainConfig, training_sizes
 from gaussian_yolo_node.lab.training.distributed import Processes
 from gaussian_yolo_node.lab.training.frame_cache import FrameCache
@@ -42,7 +41,7 @@ class Key(NamedTuple):
 
 class Batch(NamedTuple):
     """images uint8 `[B,3,H,W]` RGB; per image boxes float32 `[N,4]` (x1 y1 x2 y2, canvas px), class ids int64 `[N]`,
-    the weights of coordinate errors (`[N,4]`, see `augment.Sample`), and its source files."""
+    the weights of coordinate errors (`[N,4]`, see `augment.Labelled`), and its source files."""
 
     images: Tensor
     boxes: list[Tensor]
@@ -99,7 +98,7 @@ class EpochSampler(Sampler[list[Key]]):
                 ]
 
 
-class AugmentedImages(Dataset[Sample]):
+class AugmentedImages(Dataset[Labelled]):
     """Training samples by the keys of `EpochSampler`.
 
     Decoded images are cached in memory up to `MEMORY_BYTES`, or on disk if the config names a cache.
@@ -115,7 +114,7 @@ class AugmentedImages(Dataset[Sample]):
         self._decoded: dict[int, Labelled] = {}
         self._bytes = 0
 
-    def __getitem__(self, key: Key) -> Sample:
+    def __getitem__(self, key: Key) -> Labelled:
         """Raises DatasetError where an image cannot be read."""
         config = self.config
         rng = np.random.default_rng([config.schedule.seed, key.epoch, key.position, 1])
@@ -127,7 +126,7 @@ class AugmentedImages(Dataset[Sample]):
         height, width = config.model.input_size
         reference = round(height * growth[0]), round(width * growth[1])
         sample = augment([self._read(i) for i in picked], key.size, reference, config.augment, rng)
-        return replace(sample, files=tuple(str(self.images[i].path) for i in picked))
+        return sample._replace(files=tuple(str(self.images[i].path) for i in picked))
 
     def _read(self, index: int) -> Labelled:
         image = self.images[index]
@@ -144,13 +143,13 @@ class AugmentedImages(Dataset[Sample]):
         return item
 
 
-class _Reported(Dataset["Sample | GaussianYoloError"]):
+class _Reported(Dataset["Labelled | GaussianYoloError"]):
     """Returns the errors of a data set instead of raising them, because a worker would wrap them in its traceback."""
 
     def __init__(self, samples: AugmentedImages) -> None:
         self.samples = samples
 
-    def __getitem__(self, key: Key) -> Sample | GaussianYoloError:
+    def __getitem__(self, key: Key) -> Labelled | GaussianYoloError:
         try:
             return self.samples[key]
         except GaussianYoloError as error:
@@ -180,7 +179,7 @@ class BatchLoader:
     """The batches of a sampler's epoch, loaded by `workers` processes, or by this process if 0."""
 
     def __init__(self, samples: AugmentedImages, sampler: EpochSampler, workers: int) -> None:
-        self._loader: DataLoader[Sample | GaussianYoloError] = DataLoader(
+        self._loader: DataLoader[Labelled | GaussianYoloError] = DataLoader(
             _Reported(samples),
             batch_sampler=sampler,
             num_workers=workers,
@@ -207,9 +206,9 @@ class BatchLoader:
             self._iterator._shutdown_workers()
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
+def collate(samples: Sequence[Labelled]) -> Batch:
     """Collate samples into one batch."""
-    canvases = np.stack([sample.canvas for sample in samples])[..., ::-1]
+    canvases = np.stack([sample.image for sample in samples])[..., ::-1]
     return Batch(
         torch.from_numpy(np.ascontiguousarray(canvases)).permute(0, 3, 1, 2),
         [torch.from_numpy(sample.boxes) for sample in samples],
@@ -219,9 +218,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def _collate_reported(samples: Sequence[Sample | GaussianYoloError]) -> Batch | GaussianYoloError:
+def _collate_reported(samples: Sequence[Labelled | GaussianYoloError]) -> Batch | GaussianYoloError:
     errors = [sample for sample in samples if isinstance(sample, GaussianYoloError)]
-    return errors[0] if errors else collate([sample for sample in samples if isinstance(sample, Sample)])
+    return errors[0] if errors else collate([sample for sample in samples if isinstance(sample, Labelled)])
 
 
 def _outlive_signals(worker: int) -> None:

@@ -88,27 +88,18 @@ class Losses:
         return self.box + self.objectness + self.classification
 
 
-def make_loss(
-    anchors: Tensor | Sequence[Sequence[Sequence[float]]], strides: Sequence[int], num_classes: int, config: LossConfig
-) -> YoloLoss:
-    """The loss for `config`.
+class YoloLoss:
+    """Loss of raw heads against truths.
 
     Args:
         anchors: `[S,A,2]` w, h in canvas px, in the order of `strides` (coarsest first).
         num_classes: C.
     """
-    return YoloLoss(torch.as_tensor(anchors, dtype=torch.float32), strides, num_classes, config)
 
-
-class YoloLoss:
-    """Loss of raw heads against truths.
-
-    Args:
-        anchors: `[S,A,2]` canvas px, in the order of `strides` (coarsest first).
-    """
-
-    def __init__(self, anchors: Tensor, strides: Sequence[int], num_classes: int, config: LossConfig) -> None:
-        self.anchors = anchors
+    def __init__(
+        self, anchors: Sequence[Sequence[Sequence[float]]], strides: Sequence[int], num_classes: int, config: LossConfig
+    ) -> None:
+        self.anchors = torch.as_tensor(anchors, dtype=torch.float32)
         self.strides = tuple(strides)
         self.num_classes = num_classes
         self.config = config

@@ -154,21 +154,17 @@ def _rotate(image: Image, strength: float, rng: np.random.Generator) -> Image:
     return _moved(image, np.asarray(cv2.getRotationMatrix2D(centre, _signed(30 * strength, rng), 1.0), np.float64))
 
 
-def _shear_x(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return _moved(image, np.array([[1, _signed(0.3 * strength, rng), 0], [0, 1, 0]], np.float64))
+def _affine(entry: tuple[int, int], greatest: float) -> Operation:
+    """An operation that sets one entry of the matrix, at most to `greatest`: a shear, or a shift by that share of the
+    side (100 px of 224 at magnitude 10)."""
 
+    def moved(image: Image, strength: float, rng: np.random.Generator) -> Image:
+        row, column = entry
+        matrix = np.eye(2, 3)
+        matrix[entry] = _signed(greatest * strength * (image.shape[1 - row] if column == 2 else 1), rng)
+        return _moved(image, matrix)
 
-def _shear_y(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return _moved(image, np.array([[1, 0, 0], [_signed(0.3 * strength, rng), 1, 0]], np.float64))
-
-
-def _translate_x(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Translate by 100 px of 224 at magnitude 10."""
-    return _moved(image, np.array([[1, 0, _signed(0.45 * strength * image.shape[1], rng)], [0, 1, 0]], np.float64))
-
-
-def _translate_y(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return _moved(image, np.array([[1, 0, 0], [0, 1, _signed(0.45 * strength * image.shape[0], rng)]], np.float64))
+    return moved
 
 
 _PHOTOMETRIC: Mapping[str, Operation] = {
@@ -187,10 +183,10 @@ _PHOTOMETRIC: Mapping[str, Operation] = {
 OPS: Mapping[str, Operation] = {
     **_PHOTOMETRIC,
     "rotate": _rotate,
-    "shear_x": _shear_x,
-    "shear_y": _shear_y,
-    "translate_x": _translate_x,
-    "translate_y": _translate_y,
+    "shear_x": _affine((0, 1), 0.3),
+    "shear_y": _affine((1, 0), 0.3),
+    "translate_x": _affine((0, 2), 0.45),
+    "translate_y": _affine((1, 2), 0.45),
 }
 # Operations that do not move objects.
 PHOTOMETRIC: tuple[str, ...] = tuple(_PHOTOMETRIC)

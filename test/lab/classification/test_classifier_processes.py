@@ -62,6 +62,7 @@ def test_two_processes_do_the_steps_of_one(tmp_path: Path) -> None:
     assert float(moved.norm()) > 0 and float(apart.norm() / moved.norm()) < 0.01
 
 
+@pytest.mark.slow  # the loop is the one of detection, whose tests are not slow
 def test_ctrl_c_saves_and_the_run_goes_on(run: Run, tmp_path: Path) -> None:
     document = make_document(tmp_path, schedule={"epochs": 5000, "checkpoint_minutes": 0.0})
     recipe, output = tmp_path / "recipe.yaml", tmp_path / "out"

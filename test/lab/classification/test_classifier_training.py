@@ -26,7 +26,7 @@ from gaussian_yolo_node.lab.classification.checkpoint import (
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig
 from gaussian_yolo_node.lab.classification.crops import as_tensor
 from gaussian_yolo_node.lab.classification.evaluate import evaluate
-from gaussian_yolo_node.lab.classification.loss import student_loss
+from gaussian_yolo_node.lab.classification.task import student_loss
 from gaussian_yolo_node.lab.classification.train import CHECKPOINT, train_classifier
 from gaussian_yolo_node.lab.networks.blocks import IMAGENET
 from gaussian_yolo_node.lab.training.checkpoint import CheckpointError, load_trained, write_checkpoint
@@ -51,6 +51,14 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     noise = {"enabled": False, "least_crop": 0.7}
     config = make_config(root, model={"backbone": "mobilenet_v1"}, schedule=schedule, noise=noise)
     return train_classifier(config, root / "out", device="cpu"), root / "train"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClassifierConfig, Path]:
+    """A student's recipe and the checkpoint of its uninterrupted run."""
+    root = tmp_path_factory.mktemp("whole")
+    config = noisy_config(root)
+    return config, train_classifier(config, root / "whole")
 
 
 def test_a_classifier_learns(teacher: tuple[Path, Path], tmp_path: Path) -> None:
@@ -119,9 +127,9 @@ def test_without_noise_nothing_in_the_network_is_random(tmp_path: Path, enabled:
     assert torch.equal(one, model(image)) != enabled
 
 
-def test_the_batch_is_averaged_over_labels_and_pseudo_labels(tmp_path: Path) -> None:
-    checkpoint = train_classifier(noisy_config(tmp_path, epochs=1), tmp_path / "out")
-    line = (tmp_path / "out" / HISTORY).read_text().splitlines()[0]
+def test_the_batch_is_averaged_over_labels_and_pseudo_labels(whole: tuple[ClassifierConfig, Path]) -> None:
+    _, checkpoint = whole
+    line = (checkpoint.parent / HISTORY).read_text().splitlines()[0]
     means = json.loads(line)
     # 4 labelled and 6 unlabelled images.
     assert means["loss"] == pytest.approx(0.4 * means["labelled"] + 0.6 * means["unlabelled"], rel=1e-6)
@@ -151,12 +159,20 @@ def write_as_before_the_common_loop(path: Path) -> None:
 
 
 # Within an epoch, at the end of one, at the end.
-@pytest.mark.parametrize(("stop", "old"), [(2, False), (3, False), (6, False), (2, True), (6, True)])
+@pytest.mark.parametrize(
+    ("stop", "old"),
+    [
+        (2, False),
+        (3, False),
+        pytest.param(6, False, marks=pytest.mark.slow),
+        (2, True),
+        pytest.param(6, True, marks=pytest.mark.slow),
+    ],
+)
 def test_a_resumed_run_is_the_uninterrupted_one(
-    tmp_path: Path, stop: int, old: bool, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[ClassifierConfig, Path], tmp_path: Path, stop: int, old: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = noisy_config(tmp_path)
-    whole = train_classifier(config, tmp_path / "whole")
+    config, checkpoint = whole
     step = Trainer._step
 
     def interrupted(self: Trainer, parts: Any) -> Any:
@@ -172,10 +188,10 @@ def test_a_resumed_run_is_the_uninterrupted_one(
         write_as_before_the_common_loop(tmp_path / "parts" / CHECKPOINT)
         assert load_classifier(tmp_path / "parts" / CHECKPOINT).epochs == stop / 3
     resumed = train_classifier(config, tmp_path / "parts", resume=True)
-    same(whole, resumed)
-    history = [(tmp_path / name / HISTORY).read_text() for name in ("whole", "parts")]
+    same(checkpoint, resumed)
+    history = [(path.parent / HISTORY).read_text() for path in (checkpoint, resumed)]
     assert history[0] == history[1] and history[0].count("\n") == 3
-    same(whole, train_classifier(config, tmp_path / "parts", resume=True))  # already finished
+    same(checkpoint, train_classifier(config, tmp_path / "parts", resume=True))  # already finished
 
 
 def test_a_seed_gives_one_result_and_another_seed_another(tmp_path: Path) -> None:
@@ -196,19 +212,21 @@ def test_a_seed_gives_one_result_and_another_seed_another(tmp_path: Path) -> Non
         ({"model": {"options": {"width": 0.35}}}, "does not fit this recipe"),
     ],
 )
-def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    train_classifier(make_config(tmp_path, schedule={"epochs": 0.1}), tmp_path / "out")
+def test_a_checkpoint_of_another_run_is_refused(
+    whole: tuple[ClassifierConfig, Path], changes: dict[str, Any], message: str
+) -> None:
+    config, checkpoint = whole
+    other = make_config(Path(config.data.root), **changes)
     with pytest.raises(CheckpointError, match=message):
-        train_classifier(make_config(tmp_path, **changes), tmp_path / "out", resume=True)
+        train_classifier(other, checkpoint.parent, resume=True)
 
 
-def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
-    config = make_config(tmp_path, schedule={"epochs": 0.1})
-    train_classifier(config, tmp_path / "out")
-    before = {path: file_hash(path) for path in sorted((tmp_path / "out").rglob("*"))}
+def test_a_run_is_never_overwritten(whole: tuple[ClassifierConfig, Path]) -> None:
+    config, checkpoint = whole
+    before = {path: file_hash(path) for path in sorted(checkpoint.parent.rglob("*"))}
     with pytest.raises(RunExistsError, match="holds a run already"):
-        train_classifier(config, tmp_path / "out")
-    assert {path: file_hash(path) for path in sorted((tmp_path / "out").rglob("*"))} == before
+        train_classifier(config, checkpoint.parent)
+    assert {path: file_hash(path) for path in sorted(checkpoint.parent.rglob("*"))} == before
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:

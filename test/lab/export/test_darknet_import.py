@@ -22,7 +22,8 @@ from gaussian_yolo_node.detector.nms import nms  # noqa: E402
 from gaussian_yolo_node.errors import GaussianYoloError  # noqa: E402
 from gaussian_yolo_node.lab.export.darknet_import import import_darknet  # noqa: E402
 from gaussian_yolo_node.lab.networks.darknet import Darknet, DarknetDetector  # noqa: E402
-from gaussian_yolo_node.lab.networks.darknet_files import Cfg, Weights, parse_cfg, write_cfg, write_weights  # noqa: E402
+from gaussian_yolo_node.lab.networks.darknet_cfg import Cfg, parse_cfg, write_cfg  # noqa: E402
+from gaussian_yolo_node.lab.networks.darknet_files import Weights, write_weights  # noqa: E402
 from gaussian_yolo_node.lab.networks.yolov3 import PRESETS, yolov3_cfg  # noqa: E402
 from gaussian_yolo_node.runtime import RuntimeOptions  # noqa: E402
 

@@ -117,10 +117,7 @@ def test_a_malformed_word_is_named(monkeypatch: pytest.MonkeyPatch, word: str) -
             {"backbone": "darknet53", "activation": "relu", "stochastic_depth": 0.2},
             "darknet53 has no choice of stochastic_depth or activation: leave it out",
         ),
-        (
-            {"backbone": "tf_mixnet_s", "activation": "relu"},
-            "tf_mixnet_s has no choice of activation: leave it out",
-        ),
+        ({"backbone": "tf_mixnet_s", "activation": "relu"}, "tf_mixnet_s has no choice of activation: leave it out"),
         ({"backbone": "resnet", "activation": "relu"}, "unknown backbone 'resnet'"),
     ],
 )

@@ -23,14 +23,8 @@ from gaussian_yolo_node.lab.networks.darknet import (  # noqa: E402
     folded,
     gaussian_yolov3_darknet53,
 )
-from gaussian_yolo_node.lab.networks.darknet_cfg import Cfg  # noqa: E402
-from gaussian_yolo_node.lab.networks.darknet_files import (  # noqa: E402
-    parse_cfg,
-    read_cfg,
-    read_partial_weights,
-    read_weights,
-    write_weights,
-)
+from gaussian_yolo_node.lab.networks.darknet_cfg import Cfg, parse_cfg, read_cfg  # noqa: E402
+from gaussian_yolo_node.lab.networks.darknet_files import read_partial_weights, read_weights, write_weights  # noqa: E402
 from gaussian_yolo_node.lab.networks.yolov3 import PRESETS, darknet53_cfg, yolov3_cfg  # noqa: E402
 
 

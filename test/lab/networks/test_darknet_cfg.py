@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from darknet_factory import small_cfg
 
-from gaussian_yolo_node.lab.networks.darknet_cfg import Route, Upsample, Yolo, parse_cfg
-from gaussian_yolo_node.lab.networks.darknet_files import CfgError, read_cfg, write_cfg
+from gaussian_yolo_node.lab.networks.darknet_cfg import Route, Upsample, Yolo, parse_cfg, read_cfg, write_cfg
+from gaussian_yolo_node.lab.networks.darknet_sections import CfgError
 
 CFG = small_cfg()
 

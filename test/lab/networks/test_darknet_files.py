@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from darknet_factory import random_weights, small_cfg
 
+from gaussian_yolo_node.lab.networks.darknet_cfg import parse_cfg, read_cfg
 from gaussian_yolo_node.lab.networks.darknet_files import (
     ConvolutionWeights,
     Weights,
     WeightsError,
-    parse_cfg,
-    read_cfg,
     read_partial_weights,
     read_weights,
     write_weights,

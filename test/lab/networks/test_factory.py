@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ pytest.importorskip("onnx", reason="onnx is not installed (extra 'train')")
 from torch import nn  # noqa: E402
 
 from gaussian_yolo_node.detector.detector import Detector  # noqa: E402
+from gaussian_yolo_node.detector.model import ModelCard  # noqa: E402
 from gaussian_yolo_node.errors import GaussianYoloError  # noqa: E402
 from gaussian_yolo_node.lab.complexity import complexity  # noqa: E402
 from gaussian_yolo_node.lab.export.built_in import export_built_in  # noqa: E402
-from gaussian_yolo_node.lab.export.onnx import ExportOptions, export_model  # noqa: E402
+from gaussian_yolo_node.lab.export.onnx import ExportOptions  # noqa: E402
 from gaussian_yolo_node.lab.networks.backbones import BACKBONES, create_backbone  # noqa: E402
 from gaussian_yolo_node.lab.networks.darknet import gaussian_yolov3_darknet53  # noqa: E402
 from gaussian_yolo_node.lab.networks.factory import BUILT_INS, LARGE_BACKBONES, build_fresh, find_built_in  # noqa: E402
@@ -28,43 +29,65 @@ from gaussian_yolo_node.lab.networks.mdconv import MDConv  # noqa: E402
 from gaussian_yolo_node.lab.networks.yolov3 import PRESETS  # noqa: E402
 from gaussian_yolo_node.runtime import RuntimeOptions, open_runtime  # noqa: E402
 
+Export = Callable[..., tuple[Path, ModelCard]]
 SIZE = (64, 96)
 RUNTIMES = ("onnxruntime", "openvino")
-# The smallest of each family; the others differ from it in depth and width only.
+# The smallest of each family; the others differ from it in depth and width only, EfficientNet-B0 from Lite0 in what
+# MixNet has, too, MobileNet V1 from V2 in the order of the same layers.
 FAMILIES = (
     "gaussian-yolov3-darknet53-kitti",
     "efficientnet_lite0",
-    "efficientnet_b0",
     "mixnet_s",
-    "mobilenet_v1",
     "mobilenet_v2",
     "csp_darknet_nano",
     "darknet53",
 )
 
 
-def by_family(names: Iterable[str]) -> list[Any]:
+def by_family(names: Iterable[str], families: Sequence[str] = FAMILIES) -> list[Any]:
     """Parameters for a test, of which all but one of each family are slow."""
-    return [name if name in FAMILIES else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return [name if name in families else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@cache
+def fresh(name: str) -> nn.Module:
+    return build_fresh(name)
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Export]:
+    """Exports a built-in detector for `SIZE` with further options; the same one once."""
+
+    @cache
+    def exported(name: str, **options: Any) -> tuple[Path, ModelCard]:
+        path = tmp_path_factory.mktemp("exported") / "model.onnx"
+        return path, export_built_in(name, path, SIZE, ExportOptions(**options))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gaussian_yolo_node.lab.export.built_in.build_fresh", fresh)
+        yield exported
+    fresh.cache_clear()
 
 
 def rgb(canvas: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(canvas[..., ::-1].copy()).permute(2, 0, 1)[None].float()
 
 
-# Of the largest, gigabytes each, one is enough.
-@pytest.mark.parametrize("name", by_family(name for name in BUILT_INS if name not in LARGE_BACKBONES[1:]))
-def test_every_built_in_detector_gives_torchs_heads_in_every_runtime(name: str, tmp_path: Path) -> None:
+# Of the largest, gigabytes each, one is enough. Darknet's networks are compared in test_darknet_import.py, too.
+@pytest.mark.parametrize(
+    "name", by_family((name for name in BUILT_INS if name not in LARGE_BACKBONES[1:]), FAMILIES[1:])
+)
+def test_every_built_in_detector_gives_torchs_heads_in_every_runtime(name: str, export: Export) -> None:
     for runtime in RUNTIMES:
         pytest.importorskip(runtime, reason=f"{runtime} is not installed (extra 'cpu')")
-    card = export_built_in(name, tmp_path / "model.onnx", SIZE)
+    path, card = export(name)
     canvas = np.random.default_rng(3).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     with torch.no_grad():
-        expected = [head.numpy() for head in build_fresh(name)(rgb(canvas))]
+        expected = [head.numpy() for head in fresh(name)(rgb(canvas))]
     # Heads of a network with vanishing signals would always agree.
     assert all(head.std(axis=(0, 2, 3)).max() > 0.01 for head in expected)
     for name_of_runtime in RUNTIMES:
-        runtime = open_runtime(tmp_path / "model.onnx", name_of_runtime, RuntimeOptions(precision="fp32"))
+        runtime = open_runtime(path, name_of_runtime, RuntimeOptions(precision="fp32"))
         heads = [head.copy() for head in runtime.infer(canvas)]
         runtime.close()
         assert runtime.strides == card.strides == STRIDES
@@ -73,7 +96,8 @@ def test_every_built_in_detector_gives_torchs_heads_in_every_runtime(name: str, 
             assert np.abs(ours - theirs).max() <= 1e-3
 
 
-@pytest.mark.parametrize("name", BUILT_INS)
+# The others are built and counted for the catalogue.
+@pytest.mark.parametrize("name", by_family(BUILT_INS))
 def test_every_built_in_detector_builds_and_counts(name: str) -> None:
     built_in = find_built_in(name)
     preset = PRESETS[built_in.preset]
@@ -152,11 +176,6 @@ def test_fresh_detectors_give_finite_boxes_on_any_picture(name: str, picture: st
     assert max(float(head.abs().max()) for head in heads) < 20
 
 
-@cache
-def fresh(name: str) -> nn.Module:
-    return build_fresh(name)
-
-
 def test_fresh_weights_are_the_same_every_time_and_leave_the_global_seed_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -166,10 +185,11 @@ def test_fresh_weights_are_the_same_every_time_and_leave_the_global_seed_alone()
     assert not torch.equal(first["heads.0.weight"], build_fresh("mobilenet_v2", seed=1).state_dict()["heads.0.weight"])
 
 
-def test_a_built_in_detector_opens_as_a_detector(tmp_path: Path) -> None:
+def test_a_built_in_detector_opens_as_a_detector(export: Export) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra 'cpu')")
-    export_built_in("mobilenet_v2", tmp_path / "small.onnx", SIZE)
-    with Detector.open(tmp_path / "small.onnx", "onnxruntime") as detector:
+    path, card = export("mobilenet_v2")
+    assert card.deployment == {}  # without MDConvs there is nothing to say of them
+    with Detector.open(path, "onnxruntime") as detector:
         detector(np.zeros((48, 64, 3), np.uint8))
         assert detector.card.classes == PRESETS["kitti"].classes
         assert detector.card.anchors[-1] == ((13, 30), (23, 53), (17, 102))  # stride 8 has the small ones
@@ -190,41 +210,30 @@ def test_unknown_names_list_what_there_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "merged"),
     [
-        (ExportOptions(), ["3.5", "3.5.7"]),
-        (ExportOptions(merge_up_to=0), []),
-        (ExportOptions(runtime="onnxruntime"), ["3.5", "3.5.7", "3.5.7.9", "3.5.7.9.11"]),
+        ({}, ["3.5", "3.5.7"]),
+        ({"merge_up_to": 0}, []),
+        ({"runtime": "onnxruntime"}, ["3.5", "3.5.7", "3.5.7.9", "3.5.7.9.11"]),
     ],
 )
-def test_the_card_names_the_merged_mdconvs(tmp_path: Path, options: ExportOptions, merged: list[str]) -> None:
+def test_the_card_names_the_merged_mdconvs(export: Export, options: dict[str, Any], merged: list[str]) -> None:
     onnx = pytest.importorskip("onnx")
-    card = export_built_in("mixnet_s", tmp_path / "model.onnx", (32, 32), options)
-    model = build_fresh("mixnet_s")
+    names = [name for name, _ in fresh("mixnet_s").named_parameters()]
+    path, card = export("mixnet_s", **options)
+    model = fresh("mixnet_s")
+    assert [name for name, _ in model.named_parameters()] == names  # the model's own MDConvs stay
     kernels = {".".join(map(str, model.get_submodule(name).kernels)) for name in card.deployment["merged_mdconv"]}
-    assert (card.deployment["runtime"], sorted(kernels)) == (options.runtime, merged)
-    graph = onnx.load(str(tmp_path / "model.onnx")).graph
+    assert (card.deployment["runtime"], sorted(kernels)) == (options.get("runtime", ExportOptions().runtime), merged)
+    graph = onnx.load(str(path)).graph
     unmerged = sum(isinstance(module, MDConv) for module in model.modules()) - len(card.deployment["merged_mdconv"])
     assert sum(node.op_type == "Split" for node in graph.node) == unmerged
 
 
-def test_merged_and_unmerged_files_agree(tmp_path: Path) -> None:
+def test_merged_and_unmerged_files_agree(export: Export) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra 'cpu')")
     canvas = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
-    heads = []
-    for merge_up_to in (0, 11):
-        path = tmp_path / f"{merge_up_to}.onnx"
-        export_built_in("mixnet_s", path, SIZE, ExportOptions(merge_up_to=merge_up_to))
-        heads.append(open_runtime(path, "onnxruntime").infer(canvas))
-    for unmerged, merged in zip(*heads, strict=True):
-        assert np.abs(unmerged - merged).max() < 1e-4
-
-
-def test_a_backbone_without_mdconvs_says_nothing_of_them(tmp_path: Path) -> None:
-    assert export_built_in("mobilenet_v2", tmp_path / "model.onnx", (32, 32)).deployment == {}
-
-
-def test_the_models_own_mdconvs_stay(tmp_path: Path) -> None:
-    model = build_fresh("mixnet_s")
-    names = [name for name, _ in model.named_parameters()]
-    card = export_built_in("mixnet_s", tmp_path / "a.onnx", (32, 32))
-    export_model(model, card, tmp_path / "b.onnx")
-    assert [name for name, _ in model.named_parameters()] == names
+    unmerged, merged = (
+        open_runtime(export("mixnet_s", **options)[0], "onnxruntime").infer(canvas)
+        for options in ({"merge_up_to": 0}, {"runtime": "onnxruntime"})  # the latter merges all
+    )
+    for separate, together in zip(unmerged, merged, strict=True):
+        assert np.abs(separate - together).max() < 1e-4

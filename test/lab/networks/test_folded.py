@@ -68,12 +68,7 @@ def assert_close(found: Sequence[Tensor], expected: Sequence[Tensor], tolerance:
 def yolox_like(activation: str = "silu", classes: Sequence[str] = CLASSES, anchors: Any = ANCHORS) -> GaussianYolo:
     torch.manual_seed(0)
     return build_model(
-        "csp_darknet_nano",
-        len(classes),
-        anchors_per_scale=len(anchors[0]),
-        width=64,
-        neck="csp",
-        activation=activation,
+        "csp_darknet_nano", len(classes), anchors_per_scale=len(anchors[0]), width=64, neck="csp", activation=activation
     )
 
 
@@ -290,7 +285,7 @@ def test_without_frames_nothing_is_unfolded() -> None:
 
 NETWORKS = [
     ("csp_darknet_nano", "csp", 16),
-    ("mobilenet_v2", "light", 16),
+    pytest.param("mobilenet_v2", "light", 16, marks=pytest.mark.slow),
     ("efficientnet_b0", "light", 16),  # with squeeze-excite: convolutions without batch norm
     ("efficientnet_lite0", "yolov3", 8),
 ]
@@ -323,11 +318,15 @@ def test_a_file_of_ours_gives_its_own_heads(tmp_path: Path, backbone: str, neck:
     assert_close(heads_of(second, image), expected, 1e-3 * scale)
 
 
-def test_arrays_that_are_the_same_are_in_the_file_once(tmp_path: Path) -> None:
-    path = export(lively(ours("csp_darknet_nano", "csp", 16)), tmp_path / "fresh.onnx")
-    kinds = {node.op_type for node in onnx.load(str(path)).graph.node}
+@pytest.fixture(scope="module")
+def csp_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(lively(ours("csp_darknet_nano", "csp", 16)), tmp_path_factory.mktemp("csp") / "first.onnx")
+
+
+def test_arrays_that_are_the_same_are_in_the_file_once(csp_file: Path) -> None:
+    kinds = [node.op_type for node in onnx.load(str(csp_file)).graph.node]
     assert "Identity" in kinds  # the exporter stores equal biases of fresh heads once
-    assert len(read_folded(path)) == sum(node.op_type == "Conv" for node in onnx.load(str(path)).graph.node)
+    assert len(read_folded(csp_file)) == kinds.count("Conv")
 
 
 @pytest.mark.parametrize("merge_up_to", [0, 11])
@@ -335,11 +334,6 @@ def test_mixed_kernels_are_not_started_from(tmp_path: Path, merge_up_to: int) ->
     path = export(ours("mixnet_s", "light", 8), tmp_path / "mixnet.onnx", merge_up_to)
     with pytest.raises(FoldedWeightsError, match=r"mixnet\.onnx.*(not folded|convolutions where)"):
         start_from(ours("mixnet_s", "light", 8), path, CLASSES[:2], ANCHORS, [])
-
-
-@pytest.fixture(scope="module")
-def csp_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(lively(ours("csp_darknet_nano", "csp", 16)), tmp_path_factory.mktemp("csp") / "first.onnx")
 
 
 @pytest.mark.parametrize(

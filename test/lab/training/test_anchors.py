@@ -51,8 +51,7 @@ def test_anchors_are_shared_out_coarsest_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("resize", "expected"),
-    [("letterbox", [[20.0, 10], [10, 20]]), ("stretch", [[20.0, 20], [20, 20]])],
+    ("resize", "expected"), [("letterbox", [[20.0, 10], [10, 20]]), ("stretch", [[20.0, 20], [20, 20]])]
 )
 def test_sizes_come_to_the_canvas(resize: str, expected: list[list[float]]) -> None:
     """A wide and a tall image, resized to a square."""

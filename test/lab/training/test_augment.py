@@ -36,7 +36,7 @@ def test_boxes_follow_the_pixels(seed: int, count: int) -> None:
     config = replace(STILL, scale=(0.6, 1.6), aspect=0.2, flip=0.5)
     scenes = [make_scene(seed + i) for i in range(count)]
     sample = augment(scenes, SIZE, SIZE, config, np.random.default_rng(seed))
-    bright = (sample.canvas[..., 0] > 190).astype(int)
+    bright = (sample.image[..., 0] > 190).astype(int)
     painted = np.zeros(SIZE, int)
     for x1, y1, x2, y2 in np.rint(sample.boxes).astype(int):
         painted[y1:y2, x1:x2] = 1
@@ -53,7 +53,7 @@ def test_nothing_asked_leaves_the_letterboxed_scale() -> None:
 def test_a_smaller_canvas_is_a_crop_not_a_miniature() -> None:
     scene = make_scene(1)
     sample = augment([scene], (96, 96), (240, 400), STILL, np.random.default_rng(4))
-    assert sample.canvas.shape == (96, 96, 3)
+    assert sample.image.shape == (96, 96, 3)
     full = (scene.boxes[0, 2] - scene.boxes[0, 0]) * 2  # 400 / 200
     assert all(np.ptp(box[[0, 2]]) <= full + 1e-3 for box in sample.boxes)
 
@@ -63,7 +63,7 @@ def test_samples_repeat_with_the_seed() -> None:
     first, second = (
         augment([make_scene(i) for i in range(4)], SIZE, SIZE, config, np.random.default_rng(5)) for _ in range(2)
     )
-    assert np.array_equal(first.canvas, second.canvas) and np.array_equal(first.boxes, second.boxes)
+    assert np.array_equal(first.image, second.image) and np.array_equal(first.boxes, second.boxes)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_crop_around_nothing(item: int) -> None:
     labels = [(np.zeros((0, 4), np.float32), np.zeros(0, np.int64)), (corner.boxes, np.full(2, IGNORE))][item]
     config = AugmentConfig(object_crop=1.0)
     sample = augment([labelled(corner.image, *labels)], (96, 96), (200, 600), config, np.random.default_rng(0))
-    assert sample.canvas.shape == (96, 96, 3)
+    assert sample.image.shape == (96, 96, 3)
 
 
 def test_jitter_fits_the_stretched_image_to_the_canvas() -> None:
@@ -170,7 +170,7 @@ def test_rand_augment_changes_pixels_but_no_box() -> None:
         augment([make_scene(2)], SIZE, SIZE, replace(STILL, rand_augment_ops=ops), np.random.default_rng(1))
         for ops in (0, 2)
     )
-    assert (plain.canvas != noisy.canvas).any()
+    assert (plain.image != noisy.image).any()
     assert np.array_equal(plain.boxes, noisy.boxes)
 
 

@@ -17,7 +17,7 @@ from training_runs import make_document  # noqa: E402
 from gaussian_yolo_node.lab.classification.config import ClassifierConfig  # noqa: E402
 from gaussian_yolo_node.lab.networks.darknet_files import ConvolutionWeights, Weights, write_weights  # noqa: E402
 from gaussian_yolo_node.lab.networks.yolov3 import PRESETS  # noqa: E402
-from gaussian_yolo_node.lab.training.augment import Sample  # noqa: E402
+from gaussian_yolo_node.lab.training.augment import Labelled  # noqa: E402
 from gaussian_yolo_node.lab.training.config import ConfigError, ScheduleConfig, TrainConfig, training_sizes  # noqa: E402
 from gaussian_yolo_node.lab.training.detection import DetectionTask  # noqa: E402
 from gaussian_yolo_node.lab.training.loader import collate  # noqa: E402
@@ -274,7 +274,7 @@ def test_a_step_of_the_published_network_from_darknet_weights(tmp_path: Path) ->
     before = trainer.model.heads[0].weight.detach().clone()
     image = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
     boxes, ids = np.array([[10, 12, 40, 50]], np.float32), np.array([0])
-    losses = trainer.train_epoch([collate([Sample(image, boxes, ids, np.ones((1, 4), np.float32))])])
+    losses = trainer.train_epoch([collate([Labelled(image, boxes, ids, np.ones((1, 4), np.float32))])])
     assert losses["positives"] == 1 and not torch.equal(before, trainer.model.heads[0].weight)
 
 

@@ -15,20 +15,16 @@ from gaussian_yolo_node.detector.decode import decode  # noqa: E402
 from gaussian_yolo_node.detector.nms import nms  # noqa: E402
 from gaussian_yolo_node.lab.training import loss as loss_module  # noqa: E402
 from gaussian_yolo_node.lab.training.assign import assign  # noqa: E402
-from gaussian_yolo_node.lab.training.loss import LossConfig, LossConfigError, YoloLoss, make_loss  # noqa: E402
+from gaussian_yolo_node.lab.training.loss import LossConfig, LossConfigError, YoloLoss  # noqa: E402
 from gaussian_yolo_node.labels import IGNORE  # noqa: E402
 
-OFFICIAL_ANCHORS = [
-    [[66, 45], [90, 70], [120, 88]],
-    [[24, 22], [40, 30], [33, 61]],
-    [[7, 10], [14, 12], [12, 27]],
-]
+OFFICIAL_ANCHORS = [[[66, 45], [90, 70], [120, 88]], [[24, 22], [40, 30], [33, 61]], [[7, 10], [14, 12], [12, 27]]]
 STRIDES = (32, 16, 8)
 SIZE = (96, 160)
 
 
 def loss_of(classes: int = 3, **config: Any) -> YoloLoss:
-    return make_loss(OFFICIAL_ANCHORS, STRIDES, classes, LossConfig(**config))
+    return YoloLoss(OFFICIAL_ANCHORS, STRIDES, classes, LossConfig(**config))
 
 
 def make_heads(classes: int = 3, batch: int = 1, value: float = 0.0) -> list[torch.Tensor]:
