@@ -61,6 +61,7 @@ class MessageTypes:
         types: dict[str, Any] = {}
         ros1 = False
         self._unparsed: set[str] = set()
+        self._store_of: dict[str, Typestore] = {}
         for channel in channels:
             ros1 |= channel.encoding == "ros1"
             parsed = parse_definition(channel)
@@ -86,10 +87,10 @@ class MessageTypes:
     def why_unknown(self, kind: str) -> str:
         """Why messages of a type cannot be decoded: "it ..."; empty if they can."""
         if kind in self._unparsed:
-            return "has a definition in the bag that cannot be read"
+            return "is unknown, as its definition in the bag cannot be read"
         store = next((store for store in self._stores if _is_complete(store, kind)), None)
         if store is None:
-            return "is unknown"
+            return "is unknown, and the bag does not define it"
         # A bag may define these types otherwise than ROS 2 does.
         wanted = make_typestore().fielddefs[kind][1] if kind in _READ else []
         absent = [name for name, details in wanted if (name, details) not in store.fielddefs[kind][1]]
@@ -115,10 +116,11 @@ class MessageTypes:
             return bytes(store.serialize_cdr(message, kind))
 
     def _store(self, kind: str) -> Typestore:
-        for store in self._stores:
-            if _is_complete(store, kind):
-                return store
-        raise BagError(f"message type {kind} is unknown, and the bag does not define it")
+        if kind not in self._store_of:
+            if why := self.why_unknown(kind):
+                raise BagError(f"message type {kind} {why}")
+            self._store_of[kind] = next(store for store in self._stores if _is_complete(store, kind))
+        return self._store_of[kind]
 
 
 @contextlib.contextmanager

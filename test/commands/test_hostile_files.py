@@ -244,6 +244,16 @@ def test_a_message_that_unpacks_to_gigabytes_is_left_out(tmp_path: Path, storage
         ]
 
 
+@pytest.mark.parametrize("fields", ["tallness", "h\nstring height"])
+def test_images_of_another_definition_are_listed_as_unreadable(tmp_path: Path, fields: str) -> None:
+    from gaussian_yolo_node.bags.info import read_info
+
+    path = tmp_path / "a.mcap"
+    path.write_bytes(mcap(IMAGE.format(fields), kind="sensor_msgs/msg/Image", data=b"\0\1\0\0" + bytes(64)))
+    (topic,) = read_info(path).topics
+    assert (topic.decodable, topic.sizes) == (False, {"unreadable": 1})
+
+
 def test_honest_files_pass_the_same_limits(tmp_path: Path) -> None:
     from gaussian_yolo_node.bags.info import read_info
 
