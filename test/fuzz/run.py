@@ -1,10 +1,11 @@
 """Feed mutated files to one reader, and print what was found as one line of JSON.
 
-    python test/fuzz/run.py TARGET [--count 300] [--seconds 60] [--seed 0] [--findings FOLDER]
+    python test/fuzz/run.py TARGET [--count 300] [--seconds 60] [--seed 0] [--findings FOLDER] [--record FILE.json]
 
 A finding is an error that is none of this package's, more memory than MORE_MB beside what is loaded, or a file that
 takes longer than PATIENCE_S. Ends at the count or after the seconds, whichever is first. TARGET `all` takes each reader
-in turn, `--seconds` each.
+in turn, `--seconds` each. The record, such as docs/fuzzing.json, has the number of files by reader; files of a run
+without findings are added to it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 TEST = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TEST.parent), str(TEST), str(TEST / "support")]
@@ -43,7 +45,7 @@ def hang(*_: object) -> None:
     raise HangError
 
 
-def run(name: str, count: int, seconds: float, seed: int, findings: Path | None) -> dict[str, object]:
+def run(name: str, count: int, seconds: float, seed: int, findings: Path | None) -> dict[str, Any]:
     target = TARGETS[name]
     seeds = target.seeds()
     make = target.make or mutated
@@ -85,6 +87,12 @@ def run(name: str, count: int, seconds: float, seed: int, findings: Path | None)
     return {"reader": name, "files": done, "findings": found}
 
 
+def add(record: Path, result: dict[str, Any]) -> None:
+    counts = json.loads(record.read_text()) if record.exists() else {}
+    counts[result["reader"]] = counts.get(result["reader"], 0) + result["files"]
+    record.write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", choices=[*TARGETS, "all"])
@@ -92,12 +100,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--findings", type=Path, help="folder for the files that were findings")
+    parser.add_argument("--record", type=Path, help="JSON file to add the number of files to")
     arguments = parser.parse_args()
     if arguments.findings is not None:
         arguments.findings.mkdir(parents=True, exist_ok=True)
     if arguments.target != "all":
         values = vars(arguments)
-        print(json.dumps(run(values.pop("target"), **values)), flush=True)
+        record = values.pop("record")
+        result = run(values.pop("target"), **values)
+        print(json.dumps(result), flush=True)
+        if record is not None and not result["findings"]:
+            add(record, result)
         return
     # Each in its own process, whose limit on memory is its own, and whose death is a finding.
     for name in TARGETS:

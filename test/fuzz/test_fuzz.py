@@ -42,6 +42,20 @@ def test_a_minute(name: str) -> None:
     assert result["files"] and result["findings"] == []
 
 
+def test_the_record_adds_up(tmp_path: Path) -> None:
+    record = tmp_path / "record.json"
+    for count in ("3", "4"):
+        fuzz("picture", "--count", count, "--record", str(record))
+    assert json.loads(record.read_text()) == {"picture": 7}
+
+
+def test_the_page_has_the_sum_of_the_record() -> None:
+    docs = RUN.parents[2] / "docs"
+    counts = json.loads((docs / "fuzzing.json").read_text())
+    assert set(counts) == set(TARGETS)
+    assert f"{sum(counts.values()):,} mutated files" in (docs / "reliability.md").read_text()
+
+
 def test_the_same_number_gives_the_same_file() -> None:
     seeds = [b"abc" * 100, b"[1, 2]"]
     files = [mutated(seeds, str(number)) for number in range(200)]

@@ -86,6 +86,7 @@ def test_two_processes_do_the_steps_of_one(tmp_path: Path) -> None:
         assert found.pop("kind") == wanted.pop("kind") and found == pytest.approx(wanted, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_failure_of_one_process_ends_both(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(make_document(tmp_path, images=8, epochs=500)))
