@@ -21,6 +21,7 @@ END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 CHILD_END_S = 5.0  # the node promises to end within 3 s of SIGINT
 
+_AGAIN_S = 0.05  # after which a signal that came at a bad moment is sent again
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _STARTER = "GAUSSIAN_YOLO_STARTER"  # environment variable: process id
 _received: list[int] = []
@@ -30,6 +31,7 @@ def run_until_signal(program: Callable[[], None]) -> None:
     """Run a program that `END_SIGNALS` interrupt; each raises KeyboardInterrupt in the main thread. SystemExit if the
     program raised it, or a signal came; then with 128 plus its number."""
     _received.clear()
+    hook, sys.unraisablehook = sys.unraisablehook, _interrupt_again
     try:
         with on_end_signals(_interrupt):
             program()
@@ -39,6 +41,8 @@ def run_until_signal(program: Callable[[], None]) -> None:
         if not isinstance(error, SystemExit):  # whose cause has been printed
             print("interrupted", file=sys.stderr)
         _received.append(signal.SIGINT)
+    finally:
+        sys.unraisablehook = hook
     if _received:
         # CPython remembers a KeyboardInterrupt that went through exec(), such as a dataclass's, and at the end kills
         # itself by SIGINT; another exec() makes it forget.
@@ -67,6 +71,16 @@ def on_end_signals(handle: Callable[[int, FrameType | None], object]) -> Iterato
         yield before
     finally:
         restore(before)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let `END_SIGNALS` that come in the block interrupt after it: a child that is half started prints an error."""
+    came: list[int] = []
+    with on_end_signals(lambda number, frame: came.append(number)):
+        yield
+    for number in came:
+        signal.raise_signal(number)
 
 
 def restore(handlers: dict[signal.Signals, Any]) -> None:
@@ -122,6 +136,30 @@ def end_with_parent(parent: int) -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     # While the program cleans up, only a person who presses Ctrl-C again interrupts that.
-    if not _received or number == signal.SIGINT:
-        _received.append(number)
-        raise KeyboardInterrupt
+    if _received and number != signal.SIGINT:
+        return
+    if _is_importing(frame):  # an exception in a module's C++ would abort the process
+        _send_again(number)
+        return
+    _received.append(number)
+    raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib."):
+        frame = frame.f_back
+    return frame is not None
+
+
+def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Python ignores exceptions in destructors and callbacks of weak references, so an interrupt there, too."""
+    if unraisable.exc_type is KeyboardInterrupt and _received:
+        _send_again(_received.pop())
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _send_again(number: int) -> None:
+    timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+    timer.daemon = True
+    timer.start()

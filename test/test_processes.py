@@ -66,6 +66,29 @@ def test_the_exit_code_names_the_signal(signum: signal.Signals, body: str) -> No
     assert out == ("cleaned\n" if "cleaned" in body else "")
 
 
+# Each takes a second, during which an exception would abort the process, be ignored, or leave a child half started.
+LATER = {
+    "import": "sys.path.insert(0, {folder!r})\n import slow",
+    "destructor": "class A:\n  def __del__(self): {second}\n a = A()\n del a",
+    "weak reference": "import weakref\n class A: pass\n a = A()\n b = weakref.ref(a, lambda _: {second})\n del a",
+    "block": "with uninterrupted(): {second}; print('cleaned')",
+}
+
+
+@pytest.mark.parametrize("signum", END_SIGNALS, ids=lambda signum: signum.name)
+@pytest.mark.parametrize("moment", LATER)
+def test_a_signal_at_a_bad_moment_interrupts_later(tmp_path: Path, moment: str, signum: signal.Signals) -> None:
+    second = "(print('ready', flush=True), time.sleep(1))"
+    (tmp_path / "slow.py").write_text(f"import time\n{second}\nprint('cleaned')\n")
+    process = program(LATER[moment].format(folder=str(tmp_path), second=second) + "\n time.sleep(60)")
+    if moment == "import":
+        assert line_of(process) == "ready"
+    process.send_signal(signum)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signum, errors
+    assert (out, errors) == ("cleaned\n" if moment in ("import", "block") else "", "interrupted\n")
+
+
 @pytest.mark.parametrize(("body", "code"), [("pass", 0), ("sys.exit(3)", 3), ("raise KeyboardInterrupt", 130)])
 def test_without_a_signal_the_exit_code_is_the_programs(body: str, code: int) -> None:
     process = program(body)

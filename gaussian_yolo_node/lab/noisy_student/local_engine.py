@@ -25,6 +25,7 @@ from gaussian_yolo_node.lab.noisy_student.shard_work import (
     ShardWorker,
     too_deadly,
 )
+from gaussian_yolo_node.processes import uninterrupted
 
 _END_S = 2.0
 
@@ -96,7 +97,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(assignment, theirs), name="label", daemon=True)
-        process.start()
+        with uninterrupted():
+            process.start()
         # With this end closed here, the pipe closes when the worker dies.
         theirs.close()
         worker = cls(process, ours, job)

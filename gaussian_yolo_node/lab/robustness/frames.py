@@ -24,7 +24,7 @@ from gaussian_yolo_node.lab.robustness.corruptions import Image, corrupt
 from gaussian_yolo_node.labels.images import image_files, read_image
 from gaussian_yolo_node.labels.labelled_frames import GroundTruth
 from gaussian_yolo_node.labels.truths import read_ground_truth
-from gaussian_yolo_node.processes import end_with_parent
+from gaussian_yolo_node.processes import end_with_parent, uninterrupted
 
 _IMAGE_FOLDERS = ("image_2", "image", "images", "training/image_2")
 _LABEL_FOLDERS = ("label_2", "label", "labels", "training/label_2")
@@ -117,7 +117,8 @@ class CorruptedFrames(AbstractContextManager["CorruptedFrames"]):
         # Only a few ahead: workers that are faster than the detector would fill the memory.
         try:
             for path in paths:
-                waiting.append(self._pool.submit(corrupted_file, path, name, severity, self.seed))
+                with uninterrupted():  # the first ones start the workers
+                    waiting.append(self._pool.submit(corrupted_file, path, name, severity, self.seed))
                 if len(waiting) > 2 * self.workers:
                     yield waiting.popleft().result()
             while waiting:
