@@ -47,7 +47,10 @@ help:
 env: check-host $(VENV)/.package
 	@echo "The environment is ready: source .venv/setup.bash"
 
-env-train: env $(VENV)/.train
+# PyTorch, the largest package, is unpacked while ROS 2 is installed: alone, so that the two pips share no file.
+env-train: check-host
+	@$(MAKE) --no-print-directory -j2 env $(VENV)/.torch
+	@$(MAKE) --no-print-directory $(VENV)/.train
 
 check-host:
 	@.ci/check_host.sh "$(PYTHON)" "$(VENV)"
@@ -77,8 +80,12 @@ $(VENV)/.package: $(PACKAGED) $(VENV)/.interfaces
 	@ln -sf ../../bin/perception_node ../../bin/cameras_node ../../bin/replay_node ../../bin/gaussian-yolo "$(VENV)/lib/gaussian_yolo/"
 	@touch $@
 
-# The script writes the stamp, and only if it found a CPU build to install.
-$(VENV)/.train: .ci/train_env.sh setup.py | $(VENV)/.package
+$(VENV)/.torch: | $(VENV)/.python
+	@"$(BIN)/python" -m pip install -qq --no-deps $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") "$(TORCH)" 2> /dev/null || true
+	@touch $@
+
+# The script writes the stamp, and only if it found a CPU build to install; it says so where there is none.
+$(VENV)/.train: .ci/train_env.sh setup.py | $(VENV)/.package $(VENV)/.torch
 	@echo "== PyTorch and the training extra"
 	@.ci/train_env.sh "$(VENV)" "$(TORCH)" "$(TORCH_INDEX)"
 

@@ -14,7 +14,7 @@ from gaussian_yolo_node.bags import COMPRESSED_IMAGE, IMAGE, BagError
 from gaussian_yolo_node.bags.files import ZSTD_MAGIC, open_files
 from gaussian_yolo_node.bags.limits import unpacked_zstd
 from gaussian_yolo_node.bags.storage import IN_FILE_ORDER, BackwardSteps, Channel, Storage, shown_time
-from gaussian_yolo_node.bags.typestore import MessageTypes
+from gaussian_yolo_node.bags.typestore import MessageTypes, message_types
 
 __all__ = ["BagError", "BagReader", "Message", "Topic"]
 
@@ -85,7 +85,7 @@ class BagReader:
             storages = self._storages.values()
             channels = [channel for storage in storages for channel in storage.channels]
             try:
-                self.types = MessageTypes(channels)
+                self.types = message_types(tuple(channels))
             except BagError as error:
                 raise BagError(f"{path}: {error}") from error
             self.topics = self._summed_up(channels)

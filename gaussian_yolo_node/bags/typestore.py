@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,12 @@ def _malformed(kind: str) -> Iterator[None]:
         yield
     except _MALFORMED as error:
         raise BagError(f"a message is not a {kind}: {error}") from error
+
+
+@lru_cache(maxsize=8)
+def message_types(channels: tuple[Channel, ...]) -> MessageTypes:
+    """The types of a bag, kept for the next time it is opened: a command opens one several times."""
+    return MessageTypes(channels)
 
 
 def _registered(store: Typestore, types: Typesdict) -> Typestore:
