@@ -47,7 +47,8 @@ help:
 env: check-host $(VENV)/.package
 	@echo "The environment is ready: source .venv/setup.bash"
 
-# PyTorch, the largest package, is unpacked while ROS 2 is installed: alone, so that the two pips share no file.
+# PyTorch, the largest package, is unpacked while ROS 2 is installed: without what it needs, which comes with the extra, so
+# that the two pips share no file.
 env-train: check-host
 	@$(MAKE) --no-print-directory -j2 env $(VENV)/.torch
 	@$(MAKE) --no-print-directory $(VENV)/.train
@@ -75,7 +76,7 @@ $(VENV)/.interfaces: .ci/build_interfaces.sh $(foreach package,$(INTERFACES),$(w
 $(VENV)/.package: $(PACKAGED) $(VENV)/.interfaces
 	@echo "== gaussian_yolo"
 	@rm -rf build/lib build/bdist.*
-	@"$(BIN)/python" -m pip install -qq --no-build-isolation '.[cpu,test]'
+	@"$(BIN)/python" -m pip install -qq --no-warn-conflicts --no-build-isolation '.[cpu,test]'
 	@mkdir -p "$(VENV)/lib/gaussian_yolo"
 	@ln -sf ../../bin/perception_node ../../bin/cameras_node ../../bin/replay_node ../../bin/gaussian-yolo "$(VENV)/lib/gaussian_yolo/"
 	@touch $@

