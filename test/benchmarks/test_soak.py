@@ -68,6 +68,7 @@ def test_the_project_s_page_has_a_place_for_the_table() -> None:
     assert page.index(START) < page.index(END)
 
 
+@pytest.mark.slow
 def test_a_short_run(tmp_path: Path, tiny_model: Path) -> None:
     folder = tmp_path / "image"
     folder.mkdir()

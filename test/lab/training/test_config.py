@@ -258,6 +258,7 @@ def test_the_published_setting_is_a_recipe(preset: str) -> None:
     assert (augment.jitter, augment.saturation, augment.exposure, augment.hue) == (0.3, 1.5, 1.5, 0.1)
 
 
+@pytest.mark.slow
 def test_a_step_of_the_published_network_from_darknet_weights(tmp_path: Path) -> None:
     # Like darknet53.conv.74, but only the first layer.
     kernels = np.random.default_rng(0).normal(size=(32, 3, 3, 3)).astype(np.float32)
